@@ -1,0 +1,432 @@
+"""Live progress of downloads: one hash a job, an index of the active ones, an index of the unsaved.
+
+The worker's updates carry (fence, sequence, increment), so a repeated one adds nothing and an older
+claim changes nothing; see `lua/progress_update.lua`, which is the whole truth about that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+
+from redis import Redis
+from redis.client import Pipeline
+
+from cache import scripts, ttl
+from cache.connection import store_errors
+from cache.keys import KeyBuilder
+from cache.models import DownloadProgress, version
+from domain.job import FINISHED, RUNNING, JobStatus
+
+#: Jobs that one round trip reads or writes at most.
+BATCH = 500
+
+_OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressUpdate:
+    """One step of one download, safe to send again.
+
+    `increment` is what came since the step before; `bytes_downloaded` is the count after it, used
+    when the hash is gone, belongs to an older claim, or when `reset` says the transfer began anew.
+    """
+
+    job_id: str
+    fence: int
+    sequence: int
+    status: JobStatus
+    increment: int
+    bytes_downloaded: int
+    bytes_durable: int
+    bytes_total: int | None
+    speed_mbps: float
+    user_id: str | None = None
+    reason: str | None = None
+    error_code: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    reset: bool = False
+
+    @property
+    def version(self) -> int:
+        """Fence and sequence as one rising number."""
+        return version(self.fence, self.sequence)
+
+
+class UpdateReply(NamedTuple):
+    """What the store said to one update."""
+
+    applied: bool
+    """False for a repeated or fenced one."""
+    fenced: bool
+    """A newer claim owns the job: stop."""
+    control: str | None
+    """"cancel" or "pause" when that was asked of this very claim."""
+
+
+class CleanupReport(NamedTuple):
+    """What a clean-up removed."""
+
+    stale: int
+    """Hashes, with their index entries, that nobody had touched."""
+    gone: int
+    """Index entries whose hash was gone."""
+
+
+class DownloadCache:
+    """Progress of downloads in the store.
+
+    Args:
+        client: connection to the store.
+        keys: the key builder.
+        progress_ttl: life of a hash in seconds; every update renews it.
+        unpersisted_ttl: life of a finished hash that the database does not have yet.
+
+    Every method raises StoreUnavailableError when the store does not answer.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: KeyBuilder,
+        *,
+        progress_ttl: float = ttl.DOWNLOAD,
+        unpersisted_ttl: float = ttl.UNPERSISTED,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._progress_ms = round(progress_ttl * 1000)
+        self._unpersisted_ms = round(unpersisted_ttl * 1000)
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────
+
+    def set_progress(self, progress: DownloadProgress) -> bool:
+        """Store one progress as a whole; False when a newer claim owns the job."""
+        return self.bulk_set_progress([progress]) == 1
+
+    def bulk_set_progress(self, progresses: Sequence[DownloadProgress]) -> int:
+        """Store several in one round trip; return how many were not refused as fenced."""
+        if not progresses:
+            return 0
+
+        def fill(pipe: Pipeline) -> None:
+            for one in progresses:
+                args = [one.fence, self._life(one.status), *_fields_of(one)]
+                scripts.add(pipe, "progress_set", [self._keys.download_job_key(one.job_id)], args)
+            self._index(pipe, [(p.job_id, p.user_id, p.status, p.version) for p in progresses])
+
+        with store_errors():
+            replies = scripts.pipelined(self._client, ["progress_set"], fill)
+        return sum(reply[0] == 1 for reply in replies[: len(progresses)])
+
+    def apply(self, updates: Sequence[ProgressUpdate]) -> list[UpdateReply]:
+        """Send updates of many downloads in one round trip; replies come in the same order.
+
+        Safe to call again with the same updates when the answer did not come.
+        """
+        if not updates:
+            return []
+
+        def fill(pipe: Pipeline) -> None:
+            for update in updates:
+                self._add_update(pipe, update)
+            self._index(pipe, [(u.job_id, u.user_id, u.status, u.version) for u in updates])
+
+        with store_errors():
+            replies = scripts.pipelined(self._client, ["progress_update"], fill)
+        return [_reply(u.fence, r) for u, r in zip(updates, replies[: len(updates)], strict=True)]
+
+    def increment_downloaded_bytes(
+        self, job_id: str, increment: int, *, fence: int = 0, sequence: int | None = None
+    ) -> int | None:
+        """Add bytes to a job whose hash exists; return the count, or None when nothing was added.
+
+        Nothing is added when the hash has expired (no half-empty one is made), when a newer claim
+        owns it, or when `sequence` has been applied already. Without a sequence the call is not safe
+        to repeat. The hash's life is renewed.
+        """
+        if increment < 0:
+            raise ValueError(f"increment is a number of bytes, 0 or more, not {increment}")
+        reply = self._touch(job_id, fence, "" if sequence is None else sequence, increment, [])
+        return int(reply[2]) if reply[0] == 1 else None
+
+    def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> bool:
+        """Set the speed (megabits a second) of a job whose hash exists; False when it does not."""
+        if mbps < 0:
+            raise ValueError(f"a speed is 0 or more megabits a second, not {mbps}")
+        reply = self._touch(job_id, fence, "", 0, ["download_speed_mbps", f"{mbps:.3f}"])
+        return bool(reply[0] == 1)
+
+    def request_control(self, job_id: str, word: str, fence: int) -> None:
+        """Ask the claim `fence` of a running job to "pause" or "cancel"; its next flush sees it."""
+        with store_errors():
+            scripts.run(
+                self._client,
+                "progress_control",
+                [self._keys.download_job_key(job_id)],
+                [f"{word}:{fence}", self._progress_ms],
+            )
+
+    def remove(self, *job_ids: str) -> int:
+        """Forget the progress of jobs; return how many hashes there were."""
+        if not job_ids:
+            return 0
+        with store_errors(), self._client.pipeline(transaction=False) as pipe:
+            pipe.unlink(*(self._keys.download_job_key(job_id) for job_id in job_ids))
+            pipe.zrem(self._keys.active_downloads_key(), *job_ids)
+            pipe.zrem(self._keys.dirty_downloads_key(), *job_ids)
+            return cast(int, pipe.execute()[0])
+
+    def invalidate_user_downloads(self, user_id: str) -> int:
+        """Forget the progress of all of a user's downloads; return how many hashes there were.
+
+        A download that runs writes its progress anew at its next flush.
+        """
+        index = self._keys.user_downloads_key(user_id)
+        with store_errors():
+            job_ids = _texts(self._client.zrange(index, 0, -1))
+            removed = sum(self.remove(*batch) for batch in _batches(job_ids))
+            self._client.unlink(index)
+        return removed
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+    def get_progress(self, job_id: str) -> DownloadProgress | None:
+        """Return the live progress of one job, or None when the store has none."""
+        return self.get_many([job_id]).get(job_id)
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, DownloadProgress]:
+        """Return the live progress of several jobs; those without are left out."""
+        found: dict[str, DownloadProgress] = {}
+        with store_errors():
+            for batch in _batches(job_ids):
+                with self._client.pipeline(transaction=False) as pipe:
+                    for job_id in batch:
+                        pipe.hgetall(self._keys.download_job_key(job_id))
+                    hashes = pipe.execute()
+                for job_id, raw in zip(batch, hashes, strict=True):
+                    progress = _parse(job_id, raw)
+                    if progress is not None:
+                        found[job_id] = progress
+        return found
+
+    def get_active_downloads(self, limit: int = 1000) -> list[DownloadProgress]:
+        """Return the running downloads, the most recently updated first."""
+        with store_errors():
+            job_ids = _texts(
+                self._client.zrevrange(self._keys.active_downloads_key(), 0, limit - 1)
+            )
+        found = self.get_many(job_ids)
+        running = (found[job_id] for job_id in job_ids if job_id in found)
+        return [progress for progress in running if progress.status in RUNNING]
+
+    # ── what the database still lacks ───────────────────────────────────────────────────────────
+
+    def dirty(self, limit: int = BATCH, *, after: int = 0) -> list[tuple[str, int]]:
+        """Return jobs with unsaved progress as (job id, version), skipping the first `after`."""
+        with store_errors():
+            rows = cast(
+                "list[tuple[bytes, float]]",
+                self._client.zrange(
+                    self._keys.dirty_downloads_key(), after, after + limit - 1, withscores=True
+                ),
+            )
+        return [(member.decode(), int(score)) for member, score in rows]
+
+    def mark_persisted(
+        self, saved: Iterable[tuple[str, int]], finished: Sequence[str] = ()
+    ) -> None:
+        """Note what the database has now, as (job id, version); a newer progress stays unsaved.
+
+        `finished` are jobs whose final state is saved: their hashes go back to the short life.
+        """
+        pairs: list[str | int] = [part for pair in saved for part in pair]
+
+        def fill(pipe: Pipeline) -> None:
+            if pairs:
+                scripts.add(pipe, "index_remove", [self._keys.dirty_downloads_key()], pairs)
+            for job_id in finished:
+                pipe.pexpire(self._keys.download_job_key(job_id), self._progress_ms)
+
+        with store_errors():
+            scripts.pipelined(self._client, ["index_remove"], fill)
+
+    # ── cleaning up ─────────────────────────────────────────────────────────────────────────────
+
+    def cleanup_stale_progress(self, older_than: float) -> CleanupReport:
+        """Remove progress untouched for `older_than` seconds, and index entries without a hash.
+
+        A finished hash that the database does not have yet is kept: it may be the only witness.
+        """
+        horizon = round((self._server_time() - older_than) * 1000)
+        stale = self._remove_stale(horizon)
+        gone = self._remove_without_hash(self._keys.active_downloads_key())
+        gone += self._remove_without_hash(self._keys.dirty_downloads_key())
+        return CleanupReport(stale, gone)
+
+    def _remove_stale(self, horizon: int) -> int:
+        removed = 0
+        active = self._keys.active_downloads_key()
+        with store_errors():
+            job_ids = _texts(self._client.zrangebyscore(active, "-inf", horizon))
+        for batch in _batches(job_ids):
+            found = self.get_many(batch)
+            old = [
+                job_id
+                for job_id, progress in found.items()
+                if progress.status not in FINISHED and _milliseconds(progress.updated_at) <= horizon
+            ]
+            removed += self.remove(*old)
+        return removed
+
+    def _remove_without_hash(self, index: str) -> int:
+        removed = 0
+        cursor = 0
+        with store_errors():
+            while True:
+                cursor, entries = self._client.zscan(index, cursor, count=BATCH)
+                removed += self._remove_missing(index, cast("list[tuple[bytes, float]]", entries))
+                if cursor == 0:
+                    return removed
+
+    def _remove_missing(self, index: str, entries: Sequence[tuple[bytes, float]]) -> int:
+        if not entries:
+            return 0
+        with self._client.pipeline(transaction=False) as pipe:
+            for member, _score in entries:
+                pipe.exists(self._keys.download_job_key(member.decode()))
+            there = pipe.execute()
+        missing = [pair for pair, exists in zip(entries, there, strict=True) if not exists]
+        args: list[str | int] = []
+        for member, score in missing:
+            args += [member.decode(), int(score)]
+        return int(scripts.run(self._client, "index_remove", [index], args)) if args else 0
+
+    def _server_time(self) -> float:
+        with store_errors():
+            seconds, microseconds = self._client.time()
+        return seconds + microseconds / 1e6
+
+    # ── how it is written ───────────────────────────────────────────────────────────────────────
+
+    def _add_update(self, pipe: Pipeline, update: ProgressUpdate) -> None:
+        args: list[str | int | float] = [
+            update.fence,
+            update.sequence,
+            update.increment,
+            update.bytes_downloaded,
+            "1" if update.reset else "",
+            self._life(update.status),
+            "status",
+            update.status.value,
+            "bytes_durable",
+            update.bytes_durable,
+            "bytes_total",
+            "" if update.bytes_total is None else update.bytes_total,
+            "download_speed_mbps",
+            f"{update.speed_mbps:.3f}",
+        ]
+        args += _optional_fields(update)
+        scripts.add(pipe, "progress_update", [self._keys.download_job_key(update.job_id)], args)
+
+    def _touch(
+        self, job_id: str, fence: int, sequence: int | str, increment: int, fields: list[str]
+    ) -> list[Any]:
+        """Update a hash only if it exists, and mark it unsaved."""
+        key = self._keys.download_job_key(job_id)
+        args = [fence, sequence, increment, "", "", self._progress_ms, *fields]
+        with store_errors():
+            reply = cast("list[Any]", scripts.run(self._client, "progress_update", [key], args))
+            if reply[0] == 1:
+                held = cast("bytes | None", self._client.hget(key, "sequence"))
+                score = version(fence, int(held or 0))
+                self._client.zadd(self._keys.dirty_downloads_key(), {job_id: score}, gt=True)
+        return reply
+
+    def _index(
+        self, pipe: Pipeline, entries: Sequence[tuple[str, str | None, JobStatus, int]]
+    ) -> None:
+        """Put jobs into the active, dirty and per-user indexes, one command an index."""
+        now = time.time_ns() // 1_000_000
+        running = {job_id: now for job_id, _, status, _ in entries if status in RUNNING}
+        stopped = [job_id for job_id, _, status, _ in entries if status not in RUNNING]
+        active, dirty = self._keys.active_downloads_key(), self._keys.dirty_downloads_key()
+        if running:
+            pipe.zadd(active, running)
+        if stopped:
+            pipe.zrem(active, *stopped)
+        pipe.zadd(dirty, {job_id: score for job_id, _, _, score in entries}, gt=True)
+        by_user: dict[str, list[str]] = {}
+        for job_id, user_id, _, _ in entries:
+            if user_id is not None:
+                by_user.setdefault(user_id, []).append(job_id)
+        for user_id, job_ids in by_user.items():
+            index = self._keys.user_downloads_key(user_id)
+            pipe.zadd(index, dict.fromkeys(job_ids, now))
+            pipe.pexpire(index, self._unpersisted_ms)
+
+    def _life(self, status: JobStatus) -> int:
+        return self._unpersisted_ms if status in FINISHED else self._progress_ms
+
+
+def _fields_of(progress: DownloadProgress) -> list[str | int]:
+    fields: list[str | int] = [
+        "sequence",
+        progress.sequence,
+        "status",
+        progress.status.value,
+        "bytes_downloaded",
+        progress.bytes_downloaded,
+        "bytes_durable",
+        progress.bytes_durable,
+        "bytes_total",
+        "" if progress.bytes_total is None else progress.bytes_total,
+        "download_speed_mbps",
+        f"{progress.download_speed_mbps:.3f}",
+    ]
+    return fields + _optional_fields(progress)
+
+
+def _optional_fields(source: ProgressUpdate | DownloadProgress) -> list[str]:
+    """Return the fields that most jobs lack, as name, value, name, value …; only those there are."""
+    fields: list[str] = []
+    for name in _OPTIONAL:
+        value = getattr(source, name)
+        if value is not None:
+            fields += [name, value]
+    return fields
+
+
+def _reply(fence: int, raw: list[Any]) -> UpdateReply:
+    word, _, addressed_to = raw[1].decode().partition(":")
+    control = word if word and addressed_to == str(fence) else None
+    return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
+
+
+def _parse(job_id: str, raw: dict[bytes, bytes]) -> DownloadProgress | None:
+    """Read a hash; one without a status (only a control word) is no progress."""
+    if b"status" not in raw:
+        return None
+    fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
+    fields["bytes_total"] = fields.get("bytes_total") or None
+    for name in ("updated_at", "last_byte_at"):
+        if name in fields:
+            fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+    return DownloadProgress.model_validate({**fields, "job_id": job_id})
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return 0 if moment is None else round(moment.timestamp() * 1000)
+
+
+def _texts(raw: Any) -> list[str]:
+    return [member.decode() for member in raw]
+
+
+def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,153 @@
+"""Every key the service uses, built in one place so that no two kinds can ever collide."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import quote
+
+from domain.errors import InvalidInputError
+
+MAX_IDENTIFIER_BYTES = 512
+#: A longer search query stands in its key as a digest.
+MAX_QUERY_CHARS = 100
+
+_UNESCAPED = "-._~@"
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+class KeyBuilder:
+    """Builds keys under one namespace.
+
+    Identifiers are percent-encoded (RFC 3986) but for letters, digits and ``-._~@``, so an id with a
+    colon or a glob character cannot pose as another key or widen a pattern. Empty and over-long
+    identifiers are refused with InvalidInputError.
+    """
+
+    def __init__(self, namespace: str = "seen") -> None:
+        if not _NAMESPACE.fullmatch(namespace):
+            raise InvalidInputError(
+                "namespace", namespace, "It has 1 to 40 letters, digits, dots, dashes, underscores."
+            )
+        self.namespace = namespace
+        self._prefix = f"{namespace}:"
+
+    # ── sessions and users ──────────────────────────────────────────────────────────────────────
+
+    def session_key(self, session_id: str) -> str:
+        """One session."""
+        return f"{self._prefix}session:{_escape('session_id', session_id)}"
+
+    def user_key(self, user_id: str) -> str:
+        """One user's profile."""
+        return f"{self._prefix}user:{_escape('user_id', user_id)}"
+
+    def user_sessions_key(self, user_id: str) -> str:
+        """The index of one user's sessions."""
+        return f"{self.user_key(user_id)}:sessions"
+
+    def user_downloads_key(self, user_id: str) -> str:
+        """The index of one user's downloads."""
+        return f"{self.user_key(user_id)}:downloads"
+
+    # ── catalogs ────────────────────────────────────────────────────────────────────────────────
+
+    def catalog_dashboard_key(self, user_id: str) -> str:
+        """One user's dashboard."""
+        return self._catalog("dashboard", _escape("user_id", user_id))
+
+    def catalog_discover_key(self, genre: str, kind: str, page: int) -> str:
+        """One page of the discover sections; genre and kind may be empty."""
+        if page < 1:
+            raise InvalidInputError("page", page, "Pages count from 1.")
+        return self._catalog("discover", _optional(genre), _optional(kind), str(page))
+
+    def catalog_search_key(self, query: str, genre: str, kind: str) -> str:
+        """One search; a query of more than 100 characters stands as its SHA-256."""
+        if len(query) > MAX_QUERY_CHARS:
+            # "=" never appears unencoded in a short query, so the two forms cannot meet.
+            shown = f"sha256={hashlib.sha256(query.encode()).hexdigest()}"
+        else:
+            shown = _escape("query", query)
+        return self._catalog("search", shown, _optional(genre), _optional(kind))
+
+    def catalog_watch_later_key(self, user_id: str) -> str:
+        """One user's watch-later list."""
+        return self._catalog("watchlater", _escape("user_id", user_id))
+
+    def catalog_continue_watching_key(self, user_id: str) -> str:
+        """One user's continue-watching list."""
+        return self._catalog("continue", _escape("user_id", user_id))
+
+    def recommendation_key(self, user_id: str) -> str:
+        """One user's recommendations."""
+        return f"{self._prefix}recommendation:{_escape('user_id', user_id)}"
+
+    def _catalog(self, *parts: str) -> str:
+        return f"{self._prefix}catalog:{':'.join(parts)}"
+
+    # ── downloads ───────────────────────────────────────────────────────────────────────────────
+
+    def download_job_key(self, job_id: str) -> str:
+        """The progress hash of one job."""
+        return f"{self._prefix}download:job:{_escape('job_id', job_id)}"
+
+    def active_downloads_key(self) -> str:
+        """Sorted set of running jobs by their last update (milliseconds since the epoch)."""
+        return f"{self._prefix}download:active"
+
+    def dirty_downloads_key(self) -> str:
+        """Sorted set of jobs whose progress the database does not have yet, by progress version."""
+        return f"{self._prefix}download:dirty"
+
+    # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
+
+    def rate_limit_key(self, user_id: str, action: str) -> str:
+        """The counter of one user's one action."""
+        user, act = _escape("user_id", user_id), _escape("action", action)
+        return f"{self._prefix}ratelimit:{user}:{act}"
+
+    def lock_key(self, resource: str) -> str:
+        """The lock of one resource; colons in its name stay, so ``download:<id>`` reads as such."""
+        parts = (_escape("resource", part) for part in resource.split(":"))
+        return f"{self._prefix}lock:{':'.join(parts)}"
+
+    def download_lock_key(self, job_id: str) -> str:
+        """The lock that the worker of one job holds."""
+        return f"{self._prefix}lock:download:{_escape('job_id', job_id)}"
+
+    def health_key(self, probe: str) -> str:
+        """A key of its own for one health check."""
+        return f"{self._prefix}health:{_escape('probe', probe)}"
+
+    # ── patterns ────────────────────────────────────────────────────────────────────────────────
+
+    def pattern(self, pattern: str) -> str:
+        """Return `pattern` if it stays inside the namespace, else raise InvalidInputError."""
+        if not pattern.startswith(self._prefix):
+            raise InvalidInputError(
+                "pattern", pattern, f"It must begin with {self._prefix!r}: other keys are not ours."
+            )
+        return pattern
+
+
+def _escape(field: str, identifier: str) -> str:
+    if not identifier:
+        raise InvalidInputError(field, identifier, "It must not be empty.")
+    return _bounded(field, identifier)
+
+
+def _optional(part: str) -> str:
+    return _bounded("part", part)
+
+
+def _bounded(field: str, identifier: str) -> str:
+    try:
+        raw = identifier.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(field, identifier, "It is not valid Unicode text.") from error
+    if len(raw) > MAX_IDENTIFIER_BYTES:
+        raise InvalidInputError(
+            field, identifier, f"It may have {MAX_IDENTIFIER_BYTES} bytes at most."
+        )
+    return quote(raw, safe=_UNESCAPED)

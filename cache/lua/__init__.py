@@ -1,0 +1,1 @@
+"""Lua scripts as package data; see `cache.scripts`."""

@@ -1,0 +1,99 @@
+"""Celery's settings: queues, routes, sockets, and what beat does when. Reasons stand beside them."""
+
+from kombu import Exchange, Queue
+
+import settings as _settings
+
+_s = _settings.load()
+
+# ── where ───────────────────────────────────────────────────────────────────────────────────────
+broker_url = _s.celery_broker_url()
+result_backend = _s.celery_result_url()
+
+# ── sockets ─────────────────────────────────────────────────────────────────────────────────────
+_sockets = {
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+broker_transport_options = {
+    **_sockets,
+    # Our messages name a job and nothing else, and are acknowledged when a worker takes them: there is
+    # nothing to redeliver. The long life of the unacknowledged only matters for a worker that falls
+    # between taking and acknowledging, and `download.reconcile` has published the job again by then.
+    "visibility_timeout": 3600,
+}
+result_backend_transport_options = dict(_sockets)
+redis_socket_timeout = 30
+redis_socket_connect_timeout = 5
+redis_socket_keepalive = True
+redis_backend_health_check_interval = 25
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # a worker waits for its broker, however long it is away
+if _s.cache_tls and _s.broker_url is None:
+    import ssl as _ssl
+
+    broker_use_ssl = redis_backend_use_ssl = {
+        "ssl_cert_reqs": _ssl.CERT_REQUIRED if _s.cache_tls_verify else _ssl.CERT_NONE,
+        "ssl_ca_certs": str(_s.cache_tls_ca) if _s.cache_tls_ca else None,
+    }
+
+# ── messages ────────────────────────────────────────────────────────────────────────────────────
+task_serializer = result_serializer = event_serializer = "json"
+accept_content = ["json"]
+task_ignore_result = True  # what became of a job, SQL says
+task_store_errors_even_if_ignored = False
+timezone = "UTC"
+enable_utc = True
+
+# ── queues ──────────────────────────────────────────────────────────────────────────────────────
+# Two queues, two workers: however many downloads wait, the maintenance of beat is never behind them.
+task_queues = (
+    Queue("downloads", Exchange("downloads"), routing_key="downloads"),
+    Queue("maintenance", Exchange("maintenance"), routing_key="maintenance"),
+)
+task_default_queue = "downloads"
+task_routes = {
+    "download.run": {"queue": "downloads"},
+    "download.*": {"queue": "maintenance"},
+    "cache.*": {"queue": "maintenance"},
+}
+task_create_missing_queues = False
+imports = ("tasks.downloads", "tasks.persistence", "tasks.maintenance")
+
+# ── workers ─────────────────────────────────────────────────────────────────────────────────────
+# Acknowledged early, one message for each free slot: SQL decides what is to be done, and a message
+# that sits in a busy worker is a job that another worker could run.
+task_acks_late = False
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+worker_cancel_long_running_tasks_on_connection_loss = False
+# libcurl lets go of the GIL while it waits, so threads serve well; prefork works too.
+worker_pool = "worker.pool:TaskPool"
+worker_concurrency = _s.download_concurrency
+worker_send_task_events = True
+task_send_sent_event = False
+worker_hijack_root_logger = True
+worker_log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+worker_task_log_format = worker_log_format
+worker_redirect_stdouts = False
+
+# ── beat ────────────────────────────────────────────────────────────────────────────────────────
+beat_schedule_filename = str(_s.data_dir / "celerybeat-schedule")
+
+
+def _every(seconds: float, task: str) -> dict[str, object]:
+    # A tick that nobody took before the next one is dropped: the next one does its work.
+    return {"task": task, "schedule": seconds, "options": {"expires": max(1.0, seconds)}}
+
+
+beat_schedule = {
+    "download.persist_progress": _every(_s.persist_interval, "download.persist_progress"),
+    "download.wake": _every(_s.wake_interval, "download.wake"),
+    "download.reconcile": _every(_s.reconcile_interval, "download.reconcile"),
+    "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
+    "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),
+}
+# Beat looks at its schedule at least this often, and no less often than its shortest interval.
+beat_max_loop_interval = min(5.0, _s.wake_interval)

@@ -1,0 +1,102 @@
+"""The connection to SQL, alike on PostgreSQL and SQLite, and its errors told in our own words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+
+from domain.errors import DatabaseUnavailableError
+
+#: A writer waits this long for another process's transaction on SQLite.
+SQLITE_BUSY_SECONDS = 30
+POSTGRES_CONNECT_SECONDS = 5
+
+
+class Database:
+    """One engine a process. `read` and `write` are the only two ways in.
+
+    Both raise DatabaseUnavailableError when the database cannot be reached; what was begun is rolled
+    back then. SQLite runs in WAL mode with full sync, so that a committed job survives a power cut.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _create(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own busy handler
+        # sleeps in growing steps, which costs small transactions most of their time.
+        self._one_writer: AbstractContextManager[Any] = (
+            threading.Lock() if self.is_sqlite else nullcontext()
+        )
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection for reading; each statement sees the latest committed state."""
+        with _database_errors(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection inside a transaction: committed at the end, rolled back on an error."""
+        with _database_errors(), self._one_writer, self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+def _create(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(
+            parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+    return create_engine(
+        parsed,
+        connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS},
+        # Parameters hold URLs, and URLs may hold secrets: they stay out of every error message.
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=24,
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not open transactions by itself: `_begin_immediate` does.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that begins as a reader and then writes fails at once when somebody else wrote in
+    # between; one that begins as a writer waits its turn.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, TimeoutError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise DatabaseUnavailableError(f"The database does not answer: {cause}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailableError(f"The database went away: {error.orig}") from error
+        raise

@@ -1,0 +1,369 @@
+"""Jobs in SQL. Every change of state is a compare-and-set, written together with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from database.engine import Database
+from database.models import job_events, jobs
+from domain.errors import UnknownJobError
+from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
+
+_COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
+_RUNNING = tuple(status.value for status in RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressRow:
+    """Progress to be saved; `version` is fence * 2^32 + sequence."""
+
+    job_id: str
+    version: int
+    bytes_downloaded: int
+    bytes_durable: int
+    bytes_total: int | None
+    speed_mbps: float
+
+
+class JobRepository:
+    """The `jobs` table and its audit trail. Methods raise DatabaseUnavailableError without database.
+
+    Times are given by the caller, aware, so that one clock rules a decision.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ── new jobs, and reading ───────────────────────────────────────────────────────────────────
+
+    def add(self, new: Sequence[Job]) -> None:
+        """Store new jobs, all or none."""
+        if not new:
+            return
+        rows = [{**asdict(job), "status": job.status.value} for job in new]
+        events = [_event(job, None, job.status, job.created_at, None) for job in new]
+        with self._database.write() as connection:
+            connection.execute(insert(jobs), rows)
+            connection.execute(insert(job_events), events)
+
+    def get(self, job_id: str) -> Job:
+        """Return one job; raise UnknownJobError when there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise UnknownJobError(job_id)
+        return _job(row)
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Return the jobs there are of `job_ids`."""
+        if not job_ids:
+            return {}
+        with self._database.read() as connection:
+            rows = connection.execute(select(*_COLUMNS).where(jobs.c.id.in_(job_ids)))
+            return {row.id: _job(row) for row in rows}
+
+    def find(
+        self,
+        *,
+        status: JobStatus | None = None,
+        user_id: str | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Return jobs, the newest first; `before_id` continues after the last one of a page."""
+        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(jobs.c.status == status.value)
+        if user_id is not None:
+            query = query.where(jobs.c.user_id == user_id)
+        if before_id is not None:
+            query = query.where(jobs.c.id < before_id)
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def count_by_status(self) -> dict[JobStatus, int]:
+        """Return how many jobs stand in each state."""
+        query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        with self._database.read() as connection:
+            return {JobStatus(status): count for status, count in connection.execute(query)}
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        """Return the audit trail of one job, the oldest first."""
+        columns = [job_events.c[field.name] for field in fields(JobEvent)]
+        query = select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
+        with self._database.read() as connection:
+            return [_job_event(row) for row in connection.execute(query)]
+
+    # ── changes of state ────────────────────────────────────────────────────────────────────────
+
+    def claim(self, job_id: str, *, worker: str, now: datetime) -> Job | None:
+        """Take a queued job: one winner, who gets the next fence. None when it is not queued."""
+        values = {
+            "fence": jobs.c.fence + 1,
+            "attempts": jobs.c.attempts + 1,
+            "worker": worker,
+            "control": None,
+            "reason": None,
+            "error_code": None,
+            "next_attempt_at": None,
+            "started_at": func.coalesce(jobs.c.started_at, now, type_=jobs.c.started_at.type),
+        }
+        return self._change(
+            jobs.c.id == job_id, JobStatus.QUEUED, JobStatus.DOWNLOADING, values, now=now
+        )
+
+    def transition(
+        self,
+        job: Job,
+        to: JobStatus,
+        *,
+        now: datetime,
+        reason: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Job | None:
+        """Change the state of `job` if it still is as given, in state and fence; None if it is not.
+
+        Args:
+            job: as read; its status and fence are compared.
+            to: the new state; a change that `domain.job.TRANSITIONS` lacks is a programming error.
+            reason: goes into the event, and into the job where the state asks for one.
+            changes: further columns to set.
+        """
+        if to not in TRANSITIONS[job.status]:
+            raise ValueError(f"{job.status} → {to} is not a transition")
+        values: dict[str, Any] = {"reason": reason, "control": None, **(changes or {})}
+        if to in FINISHED:
+            values["finished_at"] = now
+        if to is JobStatus.QUEUED:
+            values |= {"published_at": None, "finished_at": None, "next_attempt_at": None}
+        same = (jobs.c.id == job.id) & (jobs.c.fence == job.fence)
+        return self._change(same, job.status, to, values, now=now, reason=reason)
+
+    def _change(
+        self,
+        which: ColumnElement[bool],
+        source: JobStatus,
+        to: JobStatus,
+        values: Mapping[str, Any],
+        *,
+        now: datetime,
+        reason: str | None = None,
+    ) -> Job | None:
+        statement = (
+            update(jobs)
+            .where(which, jobs.c.status == source.value)
+            .values(status=to.value, updated_at=now, **values)
+            .returning(*_COLUMNS)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(statement).first()
+            if row is None:
+                return None
+            job = _job(row)
+            connection.execute(insert(job_events), [_event(job, source, to, now, reason)])
+        return job
+
+    def request_control(self, job: Job, word: str) -> bool:
+        """Note on a running job that a person wants it to "pause" or "cancel"; False if it moved on."""
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == job.id, jobs.c.fence == job.fence, jobs.c.status.in_(_RUNNING))
+            .values(control=word)
+        )
+        with self._database.write() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
+
+    def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
+        """Note that the broker has a message for these jobs."""
+        if not job_ids:
+            return
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(published_at=now))
+
+    def mark_unpublished(self, job_id: str) -> None:
+        """Note that a queued job's message was spent without effect, so that it gets another."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value)
+                .values(published_at=None)
+            )
+
+    def wake_due(self, now: datetime, limit: int = 500) -> list[str]:
+        """Queue the waiting jobs whose time has come; return their ids, to be published."""
+        due = (
+            select(jobs.c.id)
+            .where(jobs.c.status == JobStatus.WAITING.value, jobs.c.next_attempt_at <= now)
+            .order_by(jobs.c.next_attempt_at)
+            .limit(limit)
+        )
+        with self._database.write() as connection:
+            return self._requeue(connection, due, JobStatus.WAITING, now, "its waiting is over")
+
+    def requeue_orphans(self, orphans: Sequence[Job], now: datetime) -> list[str]:
+        """Queue running jobs whose worker is gone, if they still are as given; return their ids."""
+        queued = []
+        for job in orphans:
+            if self.transition(
+                job,
+                JobStatus.QUEUED,
+                now=now,
+                reason="its worker is gone",
+                changes={"worker": None},
+            ):
+                queued.append(job.id)
+        return queued
+
+    def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
+        """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""
+        query = (
+            select(*_COLUMNS)
+            .where(jobs.c.status.in_(_RUNNING), jobs.c.updated_at <= quiet_since)
+            .order_by(jobs.c.updated_at)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def unpublished(self, before: datetime, limit: int = 1000) -> list[str]:
+        """Return queued jobs that nobody published by `before`, the oldest first."""
+        return self._queued(jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before), limit)
+
+    def published_before(self, before: datetime, limit: int = 1000) -> list[str]:
+        """Return queued jobs whose message went out before `before`, the oldest first."""
+        return self._queued(jobs.c.published_at <= before, limit)
+
+    def with_control(self, limit: int = 1000) -> list[Job]:
+        """Return running jobs that were asked to pause or cancel and have not yet."""
+        query = (
+            select(*_COLUMNS)
+            .where(jobs.c.status.in_(_RUNNING), jobs.c.control.is_not(None))
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def _queued(self, condition: ColumnElement[bool], limit: int) -> list[str]:
+        query = (
+            select(jobs.c.id)
+            .where(jobs.c.status == JobStatus.QUEUED.value, condition)
+            .order_by(jobs.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def _requeue(
+        self, connection: Connection, which: Any, source: JobStatus, now: datetime, reason: str
+    ) -> list[str]:
+        rows = connection.execute(
+            update(jobs)
+            .where(jobs.c.id.in_(which.scalar_subquery()), jobs.c.status == source.value)
+            .values(
+                status=JobStatus.QUEUED.value,
+                updated_at=now,
+                published_at=None,
+                next_attempt_at=None,
+            )
+            .returning(*_COLUMNS)
+        ).all()
+        woken = [_job(row) for row in rows]
+        if woken:
+            events = [_event(job, source, JobStatus.QUEUED, now, reason) for job in woken]
+            connection.execute(insert(job_events), events)
+        return [job.id for job in woken]
+
+    # ── progress ────────────────────────────────────────────────────────────────────────────────
+
+    def save_progress(self, rows: Sequence[ProgressRow], now: datetime) -> None:
+        """Bring the progress of running jobs forward; an older version changes nothing."""
+        if not rows:
+            return
+        # In order of id, so that two savers cannot wait for each other.
+        parameters = [
+            {
+                "b_id": row.job_id,
+                "b_version": row.version,
+                "b_claim": row.version >> 32,
+                "bytes_downloaded": row.bytes_downloaded,
+                "bytes_durable": row.bytes_durable,
+                "bytes_total": row.bytes_total,
+                "speed_mbps": row.speed_mbps,
+                "progress_version": row.version,
+                "updated_at": now,
+            }
+            for row in sorted(rows, key=lambda row: row.job_id)
+        ]
+        with self._database.write() as connection:
+            connection.execute(_SAVE_PROGRESS, parameters)
+
+
+_SAVE_PROGRESS = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"),
+        jobs.c.progress_version < bindparam("b_version"),
+        jobs.c.fence == bindparam("b_claim"),
+        # Spelt out: IN expands its list at run time, which a statement for many rows cannot do.
+        or_(*(jobs.c.status == status for status in _RUNNING)),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "bytes_downloaded",
+                "bytes_durable",
+                "bytes_total",
+                "speed_mbps",
+                "progress_version",
+                "updated_at",
+            )
+        }
+    )
+)
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["status"] = JobStatus(values["status"])
+    return Job(**values)
+
+
+def _job_event(row: Row[Any]) -> JobEvent:
+    values = dict(row._mapping)
+    if values["from_status"] is not None:
+        values["from_status"] = JobStatus(values["from_status"])
+    values["to_status"] = JobStatus(values["to_status"])
+    return JobEvent(**values)
+
+
+def _event(
+    job: Job, source: JobStatus | None, to: JobStatus, at: datetime, reason: str | None
+) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "at": at,
+        "from_status": None if source is None else source.value,
+        "to_status": to.value,
+        "worker": job.worker,
+        "fence": job.fence,
+        "attempt": job.attempts,
+        "reason": reason,
+    }

@@ -1,0 +1,42 @@
+"""Bringing a database to the present schema, and telling where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import inspect, text
+
+from database.engine import Database
+
+#: The newest revision in `migrations/versions`; a test compares. Known here so that a start-up with
+#: nothing to do does not pay for importing Alembic.
+HEAD = "0001"
+
+#: Any fixed number: it names the lock that lets one process migrate PostgreSQL at a time.
+_ADVISORY_LOCK = 0x5EE4
+
+
+def current(database: Database) -> str | None:
+    """Return the revision the database is at, or None for an empty one."""
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if revision is None else str(revision)
+
+
+def upgrade(database: Database) -> bool:
+    """Migrate to HEAD; True when there was something to do. Safe for several processes at once."""
+    if current(database) == HEAD:
+        return False
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return True

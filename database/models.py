@@ -1,0 +1,120 @@
+"""The tables. `database/migrations` builds them; a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC time: `timestamptz` on PostgreSQL, naive UTC text on SQLite, aware in Python."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive times, and write UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Read it back as aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+#: SQLite numbers rows by itself only for the type INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("user_id", String(200)),
+    Column("url", Text, nullable=False),
+    Column("directory", Text, nullable=False),
+    Column("name", Text),
+    Column("checksum", String(200)),
+    Column("overwrite", Boolean, nullable=False, server_default=false()),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("error_code", String(64)),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False),
+    Column("worker", String(255)),
+    Column("control", String(16)),
+    Column("next_attempt_at", UTCDateTime),
+    Column("published_at", UTCDateTime),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    Column("started_at", UTCDateTime),
+    Column("finished_at", UTCDateTime),
+    Column("bytes_downloaded", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_total", BigInteger),
+    Column("bytes_durable", BigInteger, nullable=False, server_default="0"),
+    Column("speed_mbps", Float, nullable=False, server_default="0"),
+    # fence * 2^32 + sequence of the progress that stands in this row; it only rises.
+    Column("progress_version", BigInteger, nullable=False, server_default="0"),
+    Column("path", Text),
+    Column("sha256", String(64)),
+    Index(None, "status", "updated_at"),
+    Index(None, "status", "next_attempt_at"),
+    Index(None, "user_id", "id"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("job_id", String(36), nullable=False),
+    Column("at", UTCDateTime, nullable=False),
+    Column("from_status", String(16)),
+    Column("to_status", String(16), nullable=False),
+    Column("worker", String(255)),
+    Column("fence", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("reason", Text),
+    Index(None, "job_id", "id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("email", String(320), nullable=False),
+    Column("display_name", String(200), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The vocabulary of the service: jobs, their states, and what can go wrong. Imports nothing of ours."""

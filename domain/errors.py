@@ -1,0 +1,162 @@
+"""One tree of errors. Each message says what happened, with which value, and what to do.
+
+Foreign errors (pycurl, redis-py, SQLAlchemy, OS) are translated into this tree once, at the edge
+that calls the library, so that everything above decides on these classes alone.
+"""
+
+from __future__ import annotations
+
+
+class SeenError(Exception):
+    """The base of every error this project raises on purpose."""
+
+    #: A short, stable word for programs: it is stored with the job and printed in JSON.
+    code = "error"
+
+
+# ── what a caller did ────────────────────────────────────────────────────────────────────────────
+
+
+class InvalidInputError(SeenError):
+    """A value from outside does not fit. Nothing has been written; exit status 2 on the command line.
+
+    Args:
+        field: the name of the argument, option or variable.
+        value: what was given (already masked when it is a secret), shown shortened.
+        remedy: what would be right, as a sentence.
+    """
+
+    code = "invalid_input"
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        self.field = field
+        self.remedy = remedy
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = f"{shown[:117]}…"
+        super().__init__(f"{field}: {shown} is not valid. {remedy}")
+
+
+class SettingsError(SeenError):
+    """The environment does not describe a service that could run. The message names the variables."""
+
+    code = "invalid_settings"
+
+
+class UnknownJobError(SeenError):
+    """There is no job with this id."""
+
+    code = "unknown_job"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"There is no job {job_id!r}. `seen list` shows the jobs there are.")
+
+
+class IllegalTransitionError(SeenError):
+    """The job is in a state from which the wanted change makes no sense."""
+
+    code = "illegal_transition"
+
+    def __init__(self, job_id: str, status: str, wanted: str) -> None:
+        self.job_id, self.status, self.wanted = job_id, status, wanted
+        super().__init__(f"Job {job_id} is {status}: it cannot become {wanted}.")
+
+
+# ── services that do not answer ──────────────────────────────────────────────────────────────────
+
+
+class StoreUnavailableError(SeenError):
+    """Dragonfly (or Redis) did not answer. Reads treat it as a miss; locks are never granted on it."""
+
+    code = "store_unavailable"
+
+
+class DatabaseUnavailableError(SeenError):
+    """The SQL database did not answer."""
+
+    code = "database_unavailable"
+
+
+# ── how one attempt at a download can end ────────────────────────────────────────────────────────
+
+
+class TransientError(SeenError):
+    """The same request may well succeed later: the job waits and is tried again.
+
+    Args:
+        message: for people.
+        code: the stable word, for example ``http_503`` or ``timeout``.
+        retry_after: seconds the origin asked us to stay away, if it did.
+    """
+
+    code = "transient"
+
+    def __init__(self, message: str, *, code: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class DiskFullError(TransientError):
+    """The file system has no room for the rest of the file. The part file is kept."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="disk_full")
+
+
+class PermanentError(SeenError):
+    """Trying the same again cannot help: the job fails at once."""
+
+    code = "permanent"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ChecksumMismatchError(PermanentError):
+    """The bytes are all there and are not the bytes that were asked for."""
+
+    def __init__(self, algorithm: str, expected: str, actual: str) -> None:
+        self.actual = actual
+        super().__init__(
+            f"{algorithm} is {actual}, expected {expected}. The file was not published.",
+            code="checksum_mismatch",
+        )
+
+
+class StoppedError(SeenError):
+    """Somebody asked this transfer to stop; it is not the origin's fault."""
+
+    code = "stopped"
+
+
+class CancelledError(StoppedError):
+    """The job was cancelled."""
+
+    code = "cancelled"
+
+
+class PausedError(StoppedError):
+    """The job was paused."""
+
+    code = "paused"
+
+
+class DrainingError(StoppedError):
+    """The worker is shutting down and hands its jobs back."""
+
+    code = "draining"
+
+
+class LeaseLostError(StoppedError):
+    """The download lock could not be renewed in time: the worker must not write any more."""
+
+    code = "lease_lost"
+
+
+class FencedError(SeenError):
+    """A newer owner has taken the job over: nothing this one says counts any more."""
+
+    code = "fenced"

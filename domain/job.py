@@ -1,0 +1,235 @@
+"""A download job: what is asked for, the states it goes through, and which changes are legal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from domain.errors import InvalidInputError
+from domain.urls import check_url
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. Liveness (stalled, orphaned) is told apart, never guessed into it."""
+
+    QUEUED = "queued"
+    """Accepted; a worker will take it."""
+    DOWNLOADING = "downloading"
+    """One worker holds its lock and moves bytes."""
+    VERIFYING = "verifying"
+    """All bytes are on disk; size and checksum are being checked."""
+    WAITING = "waiting"
+    """A transient error; it is queued again at `next_attempt_at`."""
+    PAUSED = "paused"
+    """Stopped on request; the part file is kept."""
+    COMPLETED = "completed"
+    """The file stands under its final name."""
+    FAILED = "failed"
+    """A permanent error, or the attempts are used up."""
+    CANCELLED = "cancelled"
+    """Stopped on request; the part file is gone."""
+
+
+_S = JobStatus
+
+#: The whole life of a job. A change that is not in this table is never written.
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
+    {
+        _S.QUEUED: frozenset({_S.DOWNLOADING, _S.PAUSED, _S.CANCELLED}),
+        _S.DOWNLOADING: frozenset(
+            {_S.VERIFYING, _S.QUEUED, _S.WAITING, _S.PAUSED, _S.FAILED, _S.CANCELLED}
+        ),
+        _S.VERIFYING: frozenset(
+            {_S.COMPLETED, _S.QUEUED, _S.WAITING, _S.PAUSED, _S.FAILED, _S.CANCELLED}
+        ),
+        _S.WAITING: frozenset({_S.QUEUED, _S.PAUSED, _S.CANCELLED}),
+        _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
+        _S.FAILED: frozenset({_S.QUEUED}),
+        _S.CANCELLED: frozenset({_S.QUEUED}),
+        _S.COMPLETED: frozenset(),
+    }
+)
+
+#: A worker holds the lock in these.
+RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
+#: Nothing happens to these any more unless a person asks for it.
+FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
+
+
+def sources_of(target: JobStatus) -> frozenset[JobStatus]:
+    """Return the states from which `target` may be reached in one step."""
+    return frozenset(source for source, targets in TRANSITIONS.items() if target in targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """An expected digest: `algorithm` as hashlib names it, `digest` in lower-case hexadecimal."""
+
+    algorithm: str
+    digest: str
+
+    _HEX_LENGTHS = MappingProxyType({"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128})
+
+    @classmethod
+    def parse(cls, text: str) -> Checksum:
+        """Read ``sha256:<hex>``; raise InvalidInputError("checksum", …) for anything else."""
+        algorithm, _, digest = text.strip().lower().partition(":")
+        length = cls._HEX_LENGTHS.get(algorithm)
+        if length is None:
+            known = ", ".join(cls._HEX_LENGTHS)
+            raise InvalidInputError(
+                "checksum", text, f"Write it as ALGORITHM:HEX with one of {known}."
+            )
+        if not re.fullmatch(rf"[0-9a-f]{{{length}}}", digest):
+            raise InvalidInputError(
+                "checksum",
+                text,
+                f"{algorithm} has {length} hexadecimal digits, this {len(digest)}.",
+            )
+        return cls(algorithm, digest)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest}"
+
+
+MAX_NAME_BYTES = 200
+MAX_ATTEMPTS_LIMIT = 1000
+
+
+class DownloadRequest(BaseModel):
+    """What a caller asks for. Building one checks everything that needs neither store nor disk.
+
+    Attributes:
+        url: http or https, without credentials in it.
+        directory: where the file goes, relative to the download folder ("" is the folder itself).
+        name: the file name to use; without it, the origin's or the URL's.
+        checksum: ``sha256:<hex>`` (also md5, sha1, sha512), checked before the file is published.
+        user_id: whose download it is, for listing and for invalidation.
+        overwrite: replace a file of that name; otherwise a clashing name gets a number.
+        max_attempts: attempts before the job fails; None takes the service's setting.
+
+    Raises:
+        InvalidInputError: names the field and the remedy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=10_000)
+
+    url: str
+    directory: str = ""
+    name: str | None = None
+    checksum: str | None = None
+    user_id: str | None = None
+    overwrite: bool = False
+    max_attempts: int | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return check_url(value)
+
+    @field_validator("directory")
+    @classmethod
+    def _directory(cls, value: str) -> str:
+        if "\0" in value or ".." in PurePosixPath(value).parts:
+            raise InvalidInputError(
+                "directory", value, "It must stay inside the download folder, so without '..'."
+            )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value or value in {".", ".."} or re.search(r"[/\\\x00-\x1f\x7f]", value):
+            raise InvalidInputError(
+                "name", value, "A file name has no slashes and no control characters."
+            )
+        if len(value.encode()) > MAX_NAME_BYTES:
+            raise InvalidInputError("name", value, f"It may have {MAX_NAME_BYTES} bytes at most.")
+        return value
+
+    @field_validator("checksum")
+    @classmethod
+    def _checksum(cls, value: str | None) -> str | None:
+        return None if value is None else str(Checksum.parse(value))
+
+    @field_validator("user_id")
+    @classmethod
+    def _user(cls, value: str | None) -> str | None:
+        if value is not None and not 0 < len(value) <= 200:
+            raise InvalidInputError("user_id", value, "It has 1 to 200 characters.")
+        return value
+
+    @field_validator("max_attempts")
+    @classmethod
+    def _attempts(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_ATTEMPTS_LIMIT:
+            raise InvalidInputError("max_attempts", value, f"It is 1 to {MAX_ATTEMPTS_LIMIT}.")
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row of the `jobs` table, as read. Times are aware UTC, sizes are bytes."""
+
+    id: str
+    url: str
+    directory: str
+    status: JobStatus
+    max_attempts: int
+    created_at: datetime
+    updated_at: datetime
+    user_id: str | None = None
+    name: str | None = None
+    checksum: str | None = None
+    overwrite: bool = False
+    fence: int = 0
+    """How often the job has been claimed; each claim owns its number, an older one may write nothing."""
+    attempts: int = 0
+    """Claims that counted against max_attempts (a drained one does not)."""
+    worker: str | None = None
+    control: str | None = None
+    """What a person asked of a running job: "pause" or "cancel"."""
+    reason: str | None = None
+    """Why it waits or failed, for people; `error_code` is the same for programs."""
+    error_code: str | None = None
+    next_attempt_at: datetime | None = None
+    published_at: datetime | None = None
+    """When its message last went to the broker; None while nobody has published it."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    bytes_downloaded: int = 0
+    bytes_total: int | None = None
+    bytes_durable: int = 0
+    speed_mbps: float = 0.0
+    path: str | None = None
+    """The published file, once completed."""
+    sha256: str | None = None
+    """The digest of the published file."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more happens to this job by itself."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """One change of a job's state, from the audit trail."""
+
+    job_id: str
+    at: datetime
+    from_status: JobStatus | None
+    to_status: JobStatus
+    worker: str | None
+    fence: int
+    attempt: int
+    reason: str | None

@@ -1,0 +1,64 @@
+"""URLs: which ones we accept, and how one is shown without its secrets."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+from domain.errors import InvalidInputError
+
+#: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
+MAX_URL_OCTETS = 8000
+
+SCHEMES = ("http", "https")
+
+
+def check_url(text: str) -> str:
+    """Return `text` if it is a URL we can download from, else raise InvalidInputError("url", …)."""
+    if len(text.encode()) > MAX_URL_OCTETS:
+        raise InvalidInputError(
+            "url", f"{text[:60]}…", f"URLs may have at most {MAX_URL_OCTETS} octets."
+        )
+    if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in text):
+        raise InvalidInputError(
+            "url", text, "Spaces and control characters must be percent-encoded."
+        )
+    parts = _split(text)
+    if parts.scheme.lower() not in SCHEMES:
+        raise InvalidInputError("url", display_url(text), f"It must begin with {_scheme_list()}.")
+    if not parts.hostname:
+        raise InvalidInputError("url", display_url(text), "It has no host name.")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInputError(
+            "url", display_url(text), "User names and passwords in URLs are not accepted."
+        )
+    return text
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # parsed lazily; raises when it is not a port
+    except ValueError as error:
+        raise InvalidInputError("url", text, f"It cannot be parsed: {error}.") from error
+    return parts
+
+
+def _scheme_list() -> str:
+    return " or ".join(f"{scheme}://" for scheme in SCHEMES)
+
+
+def display_url(text: str) -> str:
+    """Return the URL as it may be shown: without user info, the query masked, the fragment dropped."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "(unreadable URL)"
+    host = parts.netloc.rpartition("@")[2]
+    query = "?…" if parts.query else ""
+    scheme = f"{parts.scheme}://" if parts.scheme else ""
+    return f"{scheme}{host}{parts.path}{query}"
+
+
+def host_of(text: str) -> str:
+    """Return the host name of a URL that check_url accepted, in lower case."""
+    return urlsplit(text).hostname or ""

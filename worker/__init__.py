@@ -1,0 +1,1 @@
+"""Runs one download well. Read `runner.py` first."""

@@ -1,0 +1,105 @@
+"""The Celery app (``celery -A worker.app``), and what a process does when it starts and ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+from kombu.transport import redis as kombu_redis
+
+import settings as settings_module
+from cache.connection import store_errors
+from cache.scripts import sha1
+from domain.errors import StoreUnavailableError
+from worker.drain import Drain
+from worker.runtime import Runtime, build_runtime
+
+logger = logging.getLogger(__name__)
+
+app = Celery("seen")
+app.config_from_object("celeryconfig")
+
+#: Set when this process, or the parent it was forked from, shuts down.
+_drain = Drain()
+
+_mutex = threading.Lock()
+_runtimes: dict[int, Runtime] = {}
+
+
+def publish(job_ids: Sequence[str]) -> None:
+    """Send one message a job; it carries the job's id and nothing else.
+
+    Raises:
+        StoreUnavailableError: the broker did not take them all. Some may be on their way: harmless, a
+            second message for a job does nothing.
+    """
+    try:
+        with app.producer_or_acquire() as producer:
+            for job_id in job_ids:
+                app.send_task("download.run", args=(job_id,), producer=producer, retry=False)
+    except (OperationalError, OSError) as error:
+        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
+
+
+def backlog() -> int:
+    """Return how many messages wait in the download queue.
+
+    Raises:
+        StoreUnavailableError: the broker does not answer.
+    """
+    try:
+        with app.connection_or_acquire() as connection:
+            queue = connection.default_channel.queue_declare("downloads", passive=True)
+            return int(queue.message_count)
+    except (OperationalError, OSError) as error:
+        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
+
+
+def current_runtime() -> Runtime:
+    """Return this process's runtime, built at its first use: a forked child gets its own."""
+    with _mutex:
+        runtime = _runtimes.get(os.getpid())
+        if runtime is None:
+            _runtimes.clear()  # a parent's connections are not ours to use, nor to close
+            runtime = build_runtime(settings_module.load(), publish, drain=_drain)
+            _runtimes[os.getpid()] = runtime
+        return runtime
+
+
+def close_runtime() -> None:
+    """Let go of what this process holds, if it holds anything."""
+    with _mutex:
+        runtime = _runtimes.pop(os.getpid(), None)
+    if runtime is not None:
+        runtime.close()
+
+
+@signals.worker_init.connect
+def _prepare_broker(**_: Any) -> None:
+    """Tell Dragonfly that kombu's sweep script names keys at run time, which it refuses otherwise."""
+    try:
+        with app.connection_for_write() as connection, store_errors():
+            client: Any = connection.default_channel.client  # type: ignore[attr-defined]
+            if "dragonfly_version" in client.info("server"):
+                digest = sha1(kombu_redis.SWEEP_BINDINGS)  # type: ignore[attr-defined]
+                client.execute_command("SCRIPT", "FLAGS", digest, "allow-undeclared-keys")
+    except (OperationalError, OSError, StoreUnavailableError) as error:
+        # The worker waits for its broker by itself; without the flag it only logs more.
+        logger.warning("The broker could not be prepared: %s", error)
+
+
+@signals.worker_shutting_down.connect
+def _begin_drain(**_: Any) -> None:
+    """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
+    _drain.begin()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _close(**_: Any) -> None:
+    close_runtime()

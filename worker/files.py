@@ -1,0 +1,98 @@
+"""File names and folders: what a stranger's header may become on our disk."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from email.message import Message
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from domain.errors import InvalidInputError
+from domain.job import MAX_NAME_BYTES
+
+FALLBACK_NAME = "download"
+
+#: Names that Windows keeps for devices; a file shared from there must not be called so.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
+    """Return the folder a job's file goes to.
+
+    Args:
+        root: the download folder.
+        directory: relative to it, or absolute where `allow_any` says so.
+
+    Raises:
+        InvalidInputError: the folder lies outside the download folder, also by way of a link.
+    """
+    target = (root / directory).resolve()
+    if not allow_any and not target.is_relative_to(root.resolve()):
+        raise InvalidInputError(
+            "directory", directory, f"It must lie inside the download folder {root}."
+        )
+    return target
+
+
+def name_from_disposition(header: str | None) -> str | None:
+    """Return the file name of a Content-Disposition header (RFC 6266), made safe, or None."""
+    if not header:
+        return None
+    message = Message()
+    message["content-disposition"] = header
+    params: Iterable[tuple[str, Any]] = message.get_params([], header="content-disposition")
+    values = [value for key, value in params if key.lower() == "filename"]
+    # RFC 8187: (charset, language, percent-encoded text); it is preferred to the plain form.
+    extended = [_decode_extended(value) for value in values if isinstance(value, tuple)]
+    plain = [value for value in values if isinstance(value, str)]
+    name = next((value for value in [*extended, *plain] if value), None)
+    return safe_name(name) if name else None
+
+
+def _decode_extended(value: tuple[str | None, str | None, str]) -> str | None:
+    charset, _language, text = value
+    try:
+        return unquote(text, encoding=charset or "utf-8", errors="strict")
+    except (LookupError, UnicodeDecodeError):
+        return None
+
+
+def name_from_url(url: str) -> str:
+    """Return a safe file name from the last part of a URL's path."""
+    last = PurePosixPath(urlsplit(url).path).name
+    return safe_name(unquote(last, errors="replace")) if last else FALLBACK_NAME
+
+
+def safe_name(name: str) -> str:
+    """Return `name` as one harmless path component: no folders, controls, tricks, or excess length."""
+    name = re.split(r"[/\\]", name)[-1]
+    name = unicodedata.normalize("NFC", name)
+    # Controls, and format characters such as right-to-left marks that make "exe.txt" of "txt.exe".
+    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs"})
+    name = name.strip().lstrip(".").strip()
+    if not name:
+        return FALLBACK_NAME
+    if _RESERVED.fullmatch(name):
+        name = f"_{name}"
+    return _shorten(name)
+
+
+def _shorten(name: str) -> str:
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    path = PurePosixPath(name)
+    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
+    stem = name[: len(name) - len(suffix)] if suffix else name
+    room = MAX_NAME_BYTES - len(suffix.encode())
+    return stem.encode()[:room].decode(errors="ignore") + suffix
+
+
+def numbered(name: str, number: int) -> str:
+    """Return `name` with a number before its suffix: ``film (2).mkv``; 0 leaves it as it is."""
+    if number == 0:
+        return name
+    path = PurePosixPath(name)
+    return f"{path.stem} ({number}){path.suffix}"

@@ -1,0 +1,148 @@
+"""Keeps this process's download locks alive, and stops what has lost its lock, before it expires."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+from typing import Self
+
+from cache.lock import Lock, extend_all
+from domain.errors import LeaseLostError, StoreUnavailableError
+from worker.clock import lease_clock
+from worker.stop import StopSignal
+
+logger = logging.getLogger(__name__)
+
+#: Locks are renewed three times in their life, so that two renewals may fail.
+RENEWALS_PER_LIFE = 3
+#: This part of a life is kept for stopping: the last write happens before the lock can expire.
+STOPPING_SHARE = 1 / 6
+#: After a failed renewal the next try comes this much sooner.
+HASTE = 10
+
+
+class Lease:
+    """One held lock with the moment, on our own clock, after which its holder must not write."""
+
+    def __init__(self, lock: Lock, stop: StopSignal, acquired_at: float) -> None:
+        self.lock = lock
+        self.stop = stop
+        self.renewed(acquired_at)
+
+    def renewed(self, asked_at: float) -> None:
+        """Count the new life from when the renewal was sent: it cannot have begun earlier."""
+        self._ends = asked_at + self.lock.ttl * (1 - STOPPING_SHARE)
+
+    def is_alive(self) -> bool:
+        """Say whether the holder may still write. Looks at the clock, not at a flag of some thread:
+
+        a process that was stopped and goes on knows at its first write.
+        """
+        return lease_clock() < self._ends
+
+    def check(self) -> None:
+        """Raise LeaseLostError if the holder must not write any more."""
+        if not self.is_alive():
+            raise _lost(self)
+
+    def lose(self) -> None:
+        """Tell the holder to stop."""
+        self.stop.set(_lost(self))
+
+
+class LeaseKeeper:
+    """Renews the leases of this process from one thread, all in one round trip."""
+
+    def __init__(self, *, ttl: float) -> None:
+        self._interval = ttl / RENEWALS_PER_LIFE
+        self._leases: dict[str, Lease] = {}
+        self._mutex = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, lock: Lock, stop: StopSignal) -> Lease | None:
+        """Acquire `lock` and keep it renewed until `release`; None when somebody else holds it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer; nothing is held.
+        """
+        asked_at = lease_clock()
+        if not lock.acquire():
+            return None
+        lease = Lease(lock, stop, asked_at)
+        with self._mutex:
+            self._leases[lock.key] = lease
+            self._start()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Stop renewing, and give the lock back if it is still ours and the store answers."""
+        with self._mutex:
+            self._leases.pop(lease.lock.key, None)
+        try:
+            lease.lock.release()
+        except StoreUnavailableError as error:
+            logger.warning("%s was not released and expires by itself: %s", lease.lock.key, error)
+
+    def close(self) -> None:
+        """Stop the thread; leases still held expire by themselves."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        wait = self._interval
+        while not self._closing.wait(wait):
+            wait = self._interval if self.renew_all() else self._interval / HASTE
+
+    def renew_all(self) -> bool:
+        """Renew every lease once; those that are no longer ours are lost. False without an answer."""
+        with self._mutex:
+            leases = list(self._leases.values())
+        asked_at = lease_clock()
+        try:
+            answers = extend_all([lease.lock for lease in leases])
+        except StoreUnavailableError as error:
+            logger.warning("%d locks could not be renewed, trying again: %s", len(leases), error)
+            self._lose_expired(leases)
+            return False
+        for lease, extended in zip(leases, answers, strict=True):
+            if extended:
+                lease.renewed(asked_at)
+            elif self._is_held(lease):
+                logger.warning("%s is no longer ours", lease.lock.key)
+                lease.lose()
+        return True
+
+    def _is_held(self, lease: Lease) -> bool:
+        """Say whether the lease is still being kept: one released meanwhile is not lost."""
+        with self._mutex:
+            return self._leases.get(lease.lock.key) is lease
+
+    def _lose_expired(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            if not lease.is_alive():
+                lease.lose()
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(
+        f"The lock {lease.lock.key} could not be kept; this worker stops writing."
+    )

@@ -1,0 +1,96 @@
+"""What an origin says of itself: the answer's headers, and whether its address may be asked at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+#: Reached through NAT64, an IPv4 address hides in the last 32 bits (RFC 6052).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressGuard:
+    """Says which addresses may be connected to: public ones, and those of networks named as allowed.
+
+    It is asked at the socket, for every connection and every redirect, so a name that resolves to a
+    private address does not pass, whenever it does so.
+    """
+
+    def __init__(self, allowed_networks: Iterable[str] = ()) -> None:
+        self._allowed = [ipaddress.ip_network(network) for network in allowed_networks]
+
+    def allows(self, address: str) -> bool:
+        """Say whether `address` (IPv4 or IPv6, without port) may be connected to."""
+        ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
+        if any(ip in network for network in self._allowed):
+            return True
+        return ip.is_global and not ip.is_multicast
+
+
+def _unwrap(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip
+
+
+@dataclass(slots=True)
+class Answer:
+    """The status and headers of the last response (redirects leave only the one they end at)."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def feed(self, line: bytes) -> None:
+        """Take in one header line as libcurl hands it out."""
+        text = line.decode("latin-1").strip()
+        if text.startswith("HTTP/"):
+            # A new response begins: a redirect's successor, or the one after a 1xx.
+            self.status = _status(text)
+            self.headers.clear()
+            return
+        name, colon, value = text.partition(":")
+        if colon:
+            self.headers[name.strip().lower()] = value.strip()
+
+    @property
+    def content_length(self) -> int | None:
+        """The promised length of this body in bytes, or None."""
+        if "transfer-encoding" in self.headers:
+            return None
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def content_range(self) -> tuple[int, int, int | None] | None:
+        """(first byte, last byte, total or None) of a 206, or None when it has no usable one."""
+        match = _CONTENT_RANGE.fullmatch(self.headers.get("content-range", ""))
+        if match is None:
+            return None
+        first, last, total = match.groups()
+        return int(first), int(last), None if total == "*" else int(total)
+
+    @property
+    def etag(self) -> str | None:
+        """The strong entity tag, or None: a weak one does not vouch for bytes (RFC 9110, 8.8.1)."""
+        tag = self.headers.get("etag")
+        return tag if tag and not tag.startswith("W/") else None
+
+    @property
+    def last_modified(self) -> str | None:
+        """The Last-Modified date as sent."""
+        return self.headers.get("last-modified")
+
+
+def _status(line: str) -> int:
+    parts = line.split(maxsplit=2)
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0

@@ -1,0 +1,248 @@
+"""From byte counts to the store: one flusher a process, one round trip for all its downloads.
+
+A transfer only sets plain attributes on its `DownloadTracker`; that costs it nothing. The flusher looks
+at every tracker each `flush_interval`, sends what changed as (fence, sequence, increment), and reads
+back, in the same round trip, whether somebody wants the download paused or cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from cache.download_cache import BATCH, DownloadCache, ProgressUpdate, UpdateReply
+from domain.errors import (
+    CancelledError,
+    FencedError,
+    PausedError,
+    StoppedError,
+    StoreUnavailableError,
+)
+from domain.job import Job, JobStatus
+from worker.speed import SpeedMeter
+from worker.stop import StopSignal
+
+logger = logging.getLogger(__name__)
+
+_STOPS: Mapping[str, type[StoppedError]] = MappingProxyType(
+    {"cancel": CancelledError, "pause": PausedError}
+)
+
+
+class DownloadTracker:
+    """What is known of one running download. The transfer writes the public attributes, nobody else.
+
+    Attributes:
+        bytes_downloaded: bytes on disk.
+        bytes_durable: bytes that survive a crash.
+        bytes_total: size of the file, None while unknown.
+        status: downloading or verifying.
+    """
+
+    def __init__(self, job: Job, stop: StopSignal, now: float) -> None:
+        self.job_id, self.user_id, self.fence = job.id, job.user_id, job.fence
+        self.stop = stop
+        self.status = JobStatus.DOWNLOADING
+        self.bytes_downloaded = 0
+        self.bytes_durable = 0
+        self.bytes_total: int | None = None
+        self.mutex = threading.Lock()
+        self._reset = False
+        self._sequence = 0
+        self._reported = 0
+        self._told: tuple[object, ...] | None = None
+        self._told_at = now
+        self._unanswered: ProgressUpdate | None = None
+        self._speed = SpeedMeter(now, 0)
+
+    def restart(self, size: int) -> None:
+        """Set the counts openly: the transfer goes on from `size` bytes that are on disk already."""
+        with self.mutex:
+            self.bytes_downloaded = self.bytes_durable = size
+            self._reset = True
+            self._speed = SpeedMeter(time.monotonic(), size)
+
+    def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
+        """Return what is to be told now, or None. An update without answer is told again first."""
+        if self._unanswered is not None:
+            return self._unanswered
+        size = self.bytes_downloaded
+        speed = self._speed.sample(now, size)
+        told = (size, self.bytes_durable, self.bytes_total, self.status, round(speed, 3))
+        if told == self._told and now - self._told_at < heartbeat:
+            return None
+        self._told, self._told_at = told, now
+        return self._update(self.status, size, speed)
+
+    def last_updates(
+        self, status: JobStatus, ending: dict[str, str | None]
+    ) -> list[ProgressUpdate]:
+        """Return what ends this tracking: an update without answer if there is one, and the last."""
+        owed = [] if self._unanswered is None else [self._unanswered]
+        return [*owed, self._update(status, self.bytes_downloaded, 0.0, ending)]
+
+    def _update(
+        self,
+        status: JobStatus,
+        size: int,
+        speed: float,
+        ending: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> ProgressUpdate:
+        self._sequence += 1
+        reset, self._reset = self._reset or size < self._reported, False
+        increment = 0 if reset else size - self._reported
+        self._reported = size
+        self._unanswered = ProgressUpdate(
+            job_id=self.job_id,
+            user_id=self.user_id,
+            fence=self.fence,
+            sequence=self._sequence,
+            status=status,
+            increment=increment,
+            bytes_downloaded=size,
+            bytes_durable=min(self.bytes_durable, size),
+            bytes_total=self.bytes_total,
+            speed_mbps=speed,
+            reset=reset,
+            **ending,
+        )
+        return self._unanswered
+
+    def answered(self, reply: UpdateReply) -> None:
+        """Take in what the store said to the last update."""
+        self._unanswered = None
+        if reply.fenced:
+            self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
+        elif reply.control is not None and reply.control in _STOPS:
+            self.stop.set(_STOPS[reply.control](f"{reply.control} requested"))
+
+
+class ProgressReporter:
+    """Sends the progress of all downloads of this process.
+
+    Args:
+        cache: where to. Its client should not retry by itself: the next flush does.
+        flush_interval: seconds between two flushes.
+        heartbeat_interval: seconds after which an unchanged progress is told again, to keep it alive.
+    """
+
+    def __init__(
+        self, cache: DownloadCache, *, flush_interval: float, heartbeat_interval: float
+    ) -> None:
+        self._cache = cache
+        self._flush_interval = flush_interval
+        self._heartbeat = heartbeat_interval
+        self._trackers: dict[str, DownloadTracker] = {}
+        self._mutex = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._store_is_down = False
+
+    def track(self, job: Job, stop: StopSignal) -> DownloadTracker:
+        """Begin to report one claimed job; the first flush shows it."""
+        tracker = DownloadTracker(job, stop, time.monotonic())
+        with self._mutex:
+            self._trackers[job.id] = tracker
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+                self._thread.start()
+        return tracker
+
+    def untrack(self, tracker: DownloadTracker) -> None:
+        """Stop reporting a job without a last word (a newer claim owns it)."""
+        with self._mutex:
+            if self._trackers.get(tracker.job_id) is tracker:
+                del self._trackers[tracker.job_id]
+
+    def finish(
+        self, tracker: DownloadTracker, status: JobStatus, **ending: str | None
+    ) -> int | None:
+        """Stop reporting a job and tell its last state at once.
+
+        `ending` may have reason, error_code, path and sha256, as in `ProgressUpdate`.
+
+        Returns its progress version, or None when the store did not answer (SQL will have it all the
+        same, and the hash expires by itself).
+        """
+        self.untrack(tracker)
+        with tracker.mutex:
+            updates = tracker.last_updates(status, ending)
+            try:
+                replies = self._cache.apply(updates)
+            except StoreUnavailableError as error:
+                logger.warning("The end of job %s was not told: %s", tracker.job_id, error)
+                return None
+        return None if replies[-1].fenced else updates[-1].version
+
+    def flush(self) -> int:
+        """Tell everything that changed, once; return how many updates were answered."""
+        with self._mutex:
+            trackers = list(self._trackers.values())
+        return sum(
+            self._flush_batch(trackers[start : start + BATCH])
+            for start in range(0, len(trackers), BATCH)
+        )
+
+    def close(self) -> None:
+        """Flush a last time and stop the thread."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._flush_interval):
+            try:
+                self.flush()
+            except Exception:
+                # A reporter that died would leave every download of this process without heartbeat.
+                logger.exception("A flush of progress failed; the next one tells it again")
+
+    def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
+        now = time.monotonic()
+        held: list[DownloadTracker] = []
+        updates: list[ProgressUpdate] = []
+        try:
+            for tracker in trackers:
+                # Held by `finish` or `restart`: they tell more than we could.
+                if not tracker.mutex.acquire(blocking=False):
+                    continue
+                held.append(tracker)
+                update = tracker.next_update(now, self._heartbeat)
+                if update is None:
+                    tracker.mutex.release()
+                    held.pop()
+                else:
+                    updates.append(update)
+            return self._tell(held, updates)
+        finally:
+            for tracker in held:
+                tracker.mutex.release()
+
+    def _tell(self, trackers: list[DownloadTracker], updates: list[ProgressUpdate]) -> int:
+        try:
+            replies = self._cache.apply(updates)
+        except StoreUnavailableError as error:
+            if not self._store_is_down:
+                logger.warning("Progress cannot be told for now: %s", error)
+            self._store_is_down = True
+            return 0
+        self._store_is_down = False
+        for tracker, reply in zip(trackers, replies, strict=True):
+            tracker.answered(reply)
+        return len(replies)

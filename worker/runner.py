@@ -1,0 +1,372 @@
+"""Runs one download: lock → claim → transfer → verify → finish. Read this first; no Celery in it.
+
+What holds it together:
+
+* One lock in the store (`Lease`) keeps other workers away while we work; it is renewed behind our back
+  and stops us before it can expire.
+* One fence from SQL (`Job.fence`, raised by each claim) makes every later write ours or nobody's: SQL
+  compares it, the progress hash compares it, and the step to VERIFYING compares it before the file may
+  get its final name.
+* A message is only a hint. Whether there is anything to do, SQL says.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from domain.errors import (
+    CancelledError,
+    ChecksumMismatchError,
+    DatabaseUnavailableError,
+    DrainingError,
+    FencedError,
+    InvalidInputError,
+    LeaseLostError,
+    PausedError,
+    PermanentError,
+    SeenError,
+    StoreUnavailableError,
+    TransientError,
+    UnknownJobError,
+)
+from domain.job import Checksum, Job, JobStatus
+from worker.files import name_from_url, resolve_directory
+from worker.lease import Lease
+from worker.part_file import PartFile
+from worker.runtime import Runtime
+from worker.stop import StopSignal
+from worker.transfer import Fetched, Transfer
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: A database that does not answer in the middle of a download is asked again this often. Seconds.
+DATABASE_PATIENCE = 1.0
+
+
+class Outcome(StrEnum):
+    """How one message ended; goes to the log and to Celery's result."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    HANDED_BACK = "handed back"
+    """This worker drained or lost its lock; the job is queued again."""
+    ALREADY_RUNNING = "already running"
+    """Another worker holds the lock: a second message for a running job does nothing."""
+    NOT_QUEUED = "not queued"
+    """SQL says there is nothing to do: done already, cancelled, or waiting."""
+    NOT_STARTED = "not started"
+    """Store or database did not answer before anything began; the job stays queued."""
+    UNSAVED = "unsaved"
+    """The attempt ended while the database was away; what it left behind is picked up from there."""
+    FENCED = "fenced"
+    """A newer claim owns the job now; this one left no trace."""
+
+
+def run_download(runtime: Runtime, job_id: str) -> Outcome:
+    """Run the job of one message to the end of this attempt."""
+    stop = StopSignal(runtime.drain)
+    try:
+        lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
+    except StoreUnavailableError as error:
+        logger.warning("Job %s was not started: %s", job_id, error)
+        return Outcome.NOT_STARTED
+    if lease is None:
+        return _leave_to_holder(runtime, job_id)
+    try:
+        outcome = _run_locked(runtime, job_id, lease, stop)
+    finally:
+        runtime.leases.release(lease)
+    if outcome is Outcome.HANDED_BACK:
+        # Not before the lock is free: whoever gets the message must be able to take it.
+        _publish(runtime, job_id)
+    return outcome
+
+
+def _run_locked(runtime: Runtime, job_id: str, lease: Lease, stop: StopSignal) -> Outcome:
+    try:
+        job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
+        if job is None:
+            return _tidy_up(runtime, job_id)
+    except DatabaseUnavailableError as error:
+        logger.warning("Job %s was not started: %s", job_id, error)
+        return Outcome.NOT_STARTED
+    try:
+        return _Attempt(runtime, job, lease, stop).run()
+    except DatabaseUnavailableError as error:
+        logger.warning("Job %s: its state could not be saved yet: %s", job_id, error)
+        return Outcome.UNSAVED
+
+
+def _leave_to_holder(runtime: Runtime, job_id: str) -> Outcome:
+    """Drop the message of a job whose lock is held; but see that a queued one gets another.
+
+    Between the state QUEUED and a free lock lie a few milliseconds: a message that comes in that moment
+    must not be the last one.
+    """
+    with suppress(DatabaseUnavailableError):
+        runtime.jobs.mark_unpublished(job_id)
+    return Outcome.ALREADY_RUNNING
+
+
+def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
+    """There is nothing to download; a cancelled job's part file is removed."""
+    try:
+        job = runtime.jobs.get(job_id)
+    except UnknownJobError:
+        logger.warning("A message names job %s, which the database does not know", job_id)
+        return Outcome.NOT_QUEUED
+    if job.status is JobStatus.CANCELLED:
+        _discard_part(runtime, job)
+    return Outcome.NOT_QUEUED
+
+
+def _discard_part(runtime: Runtime, job: Job) -> None:
+    try:
+        with _open_part(runtime, job) as part:
+            part.forget()
+    except SeenError as error:
+        logger.warning("The part file of job %s could not be removed: %s", job.id, error)
+
+
+def _open_part(runtime: Runtime, job: Job) -> PartFile:
+    allow_any = runtime.settings.allow_any_directory
+    directory = resolve_directory(runtime.files_dir, job.directory, allow_any=allow_any)
+    return PartFile(directory, job.id)
+
+
+def _publish(runtime: Runtime, job_id: str) -> None:
+    try:
+        runtime.publish([job_id])
+        runtime.jobs.mark_published([job_id], runtime.now())
+    except (StoreUnavailableError, DatabaseUnavailableError) as error:
+        logger.warning("Job %s is queued; reconcile publishes it: %s", job_id, error)
+
+
+class _Attempt:
+    """One claim of one job, from its first byte to the state it leaves the job in."""
+
+    def __init__(self, runtime: Runtime, job: Job, lease: Lease, stop: StopSignal) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._lease = lease
+        self._stop = stop
+        self._tracker = runtime.reporter.track(job, stop)
+
+    def run(self) -> Outcome:
+        """Do the work, and settle however it ends."""
+        try:
+            return self._download()
+        except FencedError:
+            return self._leave()
+        except (DrainingError, LeaseLostError) as error:
+            return self._hand_back(error)
+        except PausedError as error:
+            return self._settle(JobStatus.PAUSED, error)
+        except CancelledError as error:
+            return self._cancel(error)
+        except TransientError as error:
+            return self._try_later(error)
+        except (PermanentError, InvalidInputError) as error:
+            return self._settle(JobStatus.FAILED, error)
+        except Exception:
+            logger.exception("Job %s met an error nobody foresaw", self._job.id)
+            return self._try_later(
+                TransientError("An internal error; the worker's log has it.", code="internal")
+            )
+
+    # ── the way of a download that succeeds ─────────────────────────────────────────────────────
+
+    def _download(self) -> Outcome:
+        with _open_part(self._runtime, self._job) as part:
+            path = part.published_path()
+            if path is None:
+                fetched = self._transfer(part)
+                self._begin_to_verify()
+                digest = self._verify(part)
+                self._lease.check()
+                path = part.publish(self._file_name(fetched), overwrite=self._job.overwrite)
+            else:
+                # The worker before us fell between publishing and saying so.
+                digest = self._recognise(part)
+            return self._complete(part, str(path), digest)
+
+    def _transfer(self, part: PartFile) -> Fetched:
+        runtime = self._runtime
+        return Transfer(
+            self._job.url,
+            part,
+            self._tracker,
+            options=runtime.transfers,
+            guard=runtime.guard,
+            may_write=self._lease.check,
+            checkpoints=runtime.checkpoints,
+        ).run()
+
+    def _begin_to_verify(self) -> None:
+        """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
+        verifying = self._persistently(
+            lambda: self._runtime.jobs.transition(
+                self._job, JobStatus.VERIFYING, now=self._runtime.now()
+            )
+        )
+        if verifying is None:
+            raise FencedError(f"Job {self._job.id} belongs to a newer claim.")
+        self._job = verifying
+        self._tracker.status = JobStatus.VERIFYING
+
+    def _verify(self, part: PartFile) -> str:
+        """Return the SHA-256 of the bytes on disk; raise when the wanted checksum does not fit."""
+        wanted = Checksum.parse(self._job.checksum) if self._job.checksum else None
+        sha256 = part.digest("sha256", self._may_go_on)
+        if wanted is None:
+            return sha256
+        if wanted.algorithm == "sha256":
+            actual = sha256
+        else:
+            actual = part.digest(wanted.algorithm, self._may_go_on)
+        if actual != wanted.digest:
+            raise ChecksumMismatchError(wanted.algorithm, wanted.digest, actual)
+        return sha256
+
+    def _recognise(self, part: PartFile) -> str:
+        """Take over a file that stands under its final name already."""
+        self._tracker.bytes_total = part.size
+        self._tracker.restart(part.size)
+        self._begin_to_verify()
+        return part.digest("sha256", self._may_go_on)
+
+    def _file_name(self, fetched: Fetched) -> str:
+        return self._job.name or fetched.name or name_from_url(self._job.url)
+
+    def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
+        changes = {"path": path, "sha256": digest}
+        self._tracker.bytes_durable = part.size
+        outcome = self._settle(JobStatus.COMPLETED, None, changes)
+        # Only now: until SQL knows, the part file's name is how a successor recognises the file.
+        if outcome is Outcome.COMPLETED:
+            part.forget()
+        return outcome
+
+    # ── the other ways it can end ───────────────────────────────────────────────────────────────
+
+    def _leave(self) -> Outcome:
+        self._runtime.reporter.untrack(self._tracker)
+        logger.warning("Job %s was taken over by a newer claim", self._job.id)
+        return Outcome.FENCED
+
+    def _hand_back(self, error: SeenError) -> Outcome:
+        """Queue the job again; an attempt that we cut short ourselves has not been used up."""
+        changes = {"attempts": self._job.attempts - 1, "worker": None}
+        return self._settle(JobStatus.QUEUED, error, changes)
+
+    def _cancel(self, error: CancelledError) -> Outcome:
+        outcome = self._settle(JobStatus.CANCELLED, error)
+        if outcome is Outcome.CANCELLED:
+            _discard_part(self._runtime, self._job)
+        return outcome
+
+    def _try_later(self, error: TransientError) -> Outcome:
+        job = self._job
+        if job.attempts >= job.max_attempts:
+            logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
+            return self._settle(JobStatus.FAILED, error)
+        pause = self._pause(error)
+        changes = {"next_attempt_at": self._runtime.now() + timedelta(seconds=pause)}
+        return self._settle(JobStatus.WAITING, error, changes)
+
+    def _pause(self, error: TransientError) -> float:
+        """Return the seconds to wait: doubling, jittered, bounded, and what the origin asked for."""
+        policy = self._runtime.retries
+        exponential = min(policy.longest, policy.first * 2.0 ** (self._job.attempts - 1))
+        # Between half and all of it, so that what failed together does not come back together.
+        jittered = exponential * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+        return max(jittered, min(error.retry_after or 0.0, policy.longest))
+
+    def _settle(
+        self, to: JobStatus, error: SeenError | None, changes: dict[str, Any] | None = None
+    ) -> Outcome:
+        """Write the state this attempt leaves the job in: the hash first, then SQL, then both agree."""
+        reason = None if error is None else str(error)
+        ending = {"error_code": None if error is None else error.code, **(changes or {})}
+        last_version = self._runtime.reporter.finish(
+            self._tracker,
+            to,
+            reason=reason,
+            error_code=ending["error_code"],
+            path=ending.get("path"),
+            sha256=ending.get("sha256"),
+        )
+        changed = self._persistently(
+            lambda: self._runtime.jobs.transition(
+                self._job,
+                to,
+                now=self._runtime.now(),
+                reason=reason,
+                changes={**self._counts(), **ending},
+            )
+        )
+        if changed is None:
+            return self._leave()
+        self._job = changed
+        self._note_persisted(last_version)
+        log = logger.warning if to is JobStatus.FAILED else logger.info
+        log("Job %s is %s%s", changed.id, to, f": {reason}" if reason else "")
+        return Outcome.HANDED_BACK if to is JobStatus.QUEUED else Outcome(to.value)
+
+    def _counts(self) -> dict[str, Any]:
+        tracker = self._tracker
+        return {
+            "bytes_downloaded": tracker.bytes_downloaded,
+            "bytes_durable": tracker.bytes_durable,
+            "bytes_total": tracker.bytes_total,
+            "speed_mbps": 0.0,
+        }
+
+    def _note_persisted(self, last_version: int | None) -> None:
+        """Let the finished hash go back to its short life, and the index forget the job."""
+        if last_version is None:
+            return
+        try:
+            self._runtime.cache.download.mark_persisted(
+                [(self._job.id, last_version)], [self._job.id]
+            )
+        except StoreUnavailableError as error:
+            logger.debug(
+                "The store will notice later that job %s is saved: %s", self._job.id, error
+            )
+
+    def _may_go_on(self) -> None:
+        self._stop.raise_if_set()
+        self._lease.check()
+
+    def _persistently(self, write: Callable[[], T]) -> T:
+        """Do a write to SQL, and wait for a database that is away as long as the lock is ours.
+
+        What is on disk stays there in the meantime, and the lock keeps others off it.
+
+        Raises:
+            DatabaseUnavailableError: it stayed away until the lock was lost or the process drained.
+        """
+        warned = False
+        while True:
+            try:
+                return write()
+            except DatabaseUnavailableError as error:
+                if not warned:
+                    logger.warning("Job %s waits for the database: %s", self._job.id, error)
+                    warned = True
+                if not self._lease.is_alive() or self._runtime.drain.has_begun:
+                    raise
+                time.sleep(DATABASE_PATIENCE)

@@ -1,0 +1,103 @@
+"""What a process needs to run downloads, built once from settings and passed to whoever works."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cache import CacheManager
+from database import Database, JobRepository
+from settings import Settings
+from worker.drain import Drain
+from worker.lease import LeaseKeeper
+from worker.origin import AddressGuard
+from worker.progress import ProgressReporter
+from worker.transfer import TransferOptions
+
+#: fsyncs are few and long; two threads let one slow disk not hold up the other.
+CHECKPOINT_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long a job waits after a transient error. Seconds."""
+
+    first: float
+    longest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The collaborators of one process. Frozen: nobody swaps a part while others use it.
+
+    Attributes:
+        worker: who we are in rows and logs, ``host:pid``.
+        publish: sends job ids to the broker; returns those it took, raises StoreUnavailableError.
+        now: the wall clock, aware UTC.
+    """
+
+    settings: Settings
+    cache: CacheManager
+    database: Database
+    jobs: JobRepository
+    reporter: ProgressReporter
+    leases: LeaseKeeper
+    drain: Drain
+    guard: AddressGuard
+    transfers: TransferOptions
+    retries: RetryPolicy
+    checkpoints: ThreadPoolExecutor
+    publish: Callable[[Sequence[str]], None]
+    files_dir: Path
+    worker: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def close(self) -> None:
+        """Let go of everything, in the order in which it is safe to."""
+        self.reporter.close()  # the last byte counts, while the connection is there
+        self.leases.close()  # nobody works any more
+        self.checkpoints.shutdown()
+        self.cache.close()
+        self.database.close()
+
+
+def build_runtime(
+    settings: Settings, publish: Callable[[Sequence[str]], None], *, drain: Drain | None = None
+) -> Runtime:
+    """Build a runtime; nothing connects and no thread starts before it is used."""
+    database = Database(settings.sqlalchemy_url())
+    # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
+    flusher_cache = CacheManager.connect(settings, retries=0)
+    return Runtime(
+        settings=settings,
+        cache=CacheManager.connect(settings),
+        database=database,
+        jobs=JobRepository(database),
+        reporter=ProgressReporter(
+            flusher_cache.download,
+            flush_interval=settings.flush_interval,
+            heartbeat_interval=settings.heartbeat_interval,
+        ),
+        leases=LeaseKeeper(ttl=settings.lock_ttl),
+        drain=drain or Drain(),
+        guard=AddressGuard(settings.allowed_networks),
+        transfers=TransferOptions(
+            connect_timeout=settings.connect_timeout,
+            low_speed_time=settings.low_speed_time,
+            low_speed_limit=settings.low_speed_limit,
+            max_redirects=settings.max_redirects,
+            user_agent=settings.user_agent,
+            checkpoint_interval=settings.checkpoint_interval,
+            min_free_bytes=settings.min_free_bytes,
+        ),
+        retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
+        checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
+        publish=publish,
+        files_dir=settings.files_dir,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
