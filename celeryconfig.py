@@ -19,10 +19,10 @@ _sockets = {
 }
 broker_transport_options = {
     **_sockets,
-    # Our messages name a job and nothing else, and are acknowledged when a worker takes them: there is
-    # nothing to redeliver. The long life of the unacknowledged only matters for a worker that falls
-    # between taking and acknowledging, and `download.reconcile` has published the job again by then.
-    "visibility_timeout": 3600,
+    # A message only names a job, and SQL knows which jobs want one: what a falling worker takes with
+    # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
+    # not yet acknowledged would cost two round trips a job, to give one back after an hour.
+    "ack_emulation": False,
 }
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
@@ -71,6 +71,7 @@ worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False
 # libcurl lets go of the GIL while it waits, so threads serve well; prefork works too.
 worker_pool = "worker.pool:TaskPool"
+worker_consumer = "worker.consumer:Consumer"
 worker_concurrency = _s.download_concurrency
 worker_send_task_events = True
 task_send_sent_event = False

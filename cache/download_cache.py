@@ -7,7 +7,7 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -50,6 +50,8 @@ class ProgressUpdate:
     path: str | None = None
     sha256: str | None = None
     reset: bool = False
+    persisted: bool = False
+    """The database has this already: the hash gets the short life, and is not marked unsaved."""
 
     @property
     def version(self) -> int:
@@ -117,7 +119,8 @@ class DownloadCache:
             for one in progresses:
                 args = [one.fence, self._life(one.status), *_fields_of(one)]
                 scripts.add(pipe, "progress_set", [self._keys.download_job_key(one.job_id)], args)
-            self._index(pipe, [(p.job_id, p.user_id, p.status, p.version) for p in progresses])
+            self._index(pipe, [(p.job_id, p.user_id, p.status) for p in progresses])
+            self._mark_unsaved(pipe, {p.job_id: p.version for p in progresses})
 
         with store_errors():
             replies = scripts.pipelined(self._client, ["progress_set"], fill)
@@ -134,7 +137,8 @@ class DownloadCache:
         def fill(pipe: Pipeline) -> None:
             for update in updates:
                 self._add_update(pipe, update)
-            self._index(pipe, [(u.job_id, u.user_id, u.status, u.version) for u in updates])
+            self._index(pipe, [(u.job_id, u.user_id, u.status) for u in updates])
+            self._mark_unsaved(pipe, {u.job_id: u.version for u in updates if not u.persisted})
 
         with store_errors():
             replies = scripts.pipelined(self._client, ["progress_update"], fill)
@@ -320,7 +324,7 @@ class DownloadCache:
             update.increment,
             update.bytes_downloaded,
             "1" if update.reset else "",
-            self._life(update.status),
+            self._progress_ms if update.persisted else self._life(update.status),
             "status",
             update.status.value,
             "bytes_durable",
@@ -347,27 +351,28 @@ class DownloadCache:
                 self._client.zadd(self._keys.dirty_downloads_key(), {job_id: score}, gt=True)
         return reply
 
-    def _index(
-        self, pipe: Pipeline, entries: Sequence[tuple[str, str | None, JobStatus, int]]
-    ) -> None:
-        """Put jobs into the active, dirty and per-user indexes, one command an index."""
+    def _index(self, pipe: Pipeline, entries: Sequence[tuple[str, str | None, JobStatus]]) -> None:
+        """Put jobs into the active and per-user indexes, one command an index."""
         now = time.time_ns() // 1_000_000
-        running = {job_id: now for job_id, _, status, _ in entries if status in RUNNING}
-        stopped = [job_id for job_id, _, status, _ in entries if status not in RUNNING]
-        active, dirty = self._keys.active_downloads_key(), self._keys.dirty_downloads_key()
+        running = {job_id: now for job_id, _, status in entries if status in RUNNING}
+        stopped = [job_id for job_id, _, status in entries if status not in RUNNING]
+        active = self._keys.active_downloads_key()
         if running:
             pipe.zadd(active, running)
         if stopped:
             pipe.zrem(active, *stopped)
-        pipe.zadd(dirty, {job_id: score for job_id, _, _, score in entries}, gt=True)
         by_user: dict[str, list[str]] = {}
-        for job_id, user_id, _, _ in entries:
+        for job_id, user_id, _ in entries:
             if user_id is not None:
                 by_user.setdefault(user_id, []).append(job_id)
         for user_id, job_ids in by_user.items():
             index = self._keys.user_downloads_key(user_id)
             pipe.zadd(index, dict.fromkeys(job_ids, now))
             pipe.pexpire(index, self._unpersisted_ms)
+
+    def _mark_unsaved(self, pipe: Pipeline, versions: Mapping[str, int]) -> None:
+        if versions:
+            pipe.zadd(self._keys.dirty_downloads_key(), dict(versions), gt=True)
 
     def _life(self, status: JobStatus) -> int:
         return self._unpersisted_ms if status in FINISHED else self._progress_ms

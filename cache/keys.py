@@ -66,7 +66,7 @@ class KeyBuilder:
         """One search; a query of more than 100 characters stands as its SHA-256."""
         if len(query) > MAX_QUERY_CHARS:
             # "=" never appears unencoded in a short query, so the two forms cannot meet.
-            shown = f"sha256={hashlib.sha256(query.encode()).hexdigest()}"
+            shown = f"sha256={hashlib.sha256(_encode('query', query)).hexdigest()}"
         else:
             shown = _escape("query", query)
         return self._catalog("search", shown, _optional(genre), _optional(kind))
@@ -109,6 +109,7 @@ class KeyBuilder:
 
     def lock_key(self, resource: str) -> str:
         """The lock of one resource; colons in its name stay, so ``download:<id>`` reads as such."""
+        _bounded("resource", resource)
         parts = (_escape("resource", part) for part in resource.split(":"))
         return f"{self._prefix}lock:{':'.join(parts)}"
 
@@ -142,12 +143,16 @@ def _optional(part: str) -> str:
 
 
 def _bounded(field: str, identifier: str) -> str:
-    try:
-        raw = identifier.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(field, identifier, "It is not valid Unicode text.") from error
+    raw = _encode(field, identifier)
     if len(raw) > MAX_IDENTIFIER_BYTES:
         raise InvalidInputError(
             field, identifier, f"It may have {MAX_IDENTIFIER_BYTES} bytes at most."
         )
     return quote(raw, safe=_UNESCAPED)
+
+
+def _encode(field: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(field, text, "It is not valid Unicode text.") from error

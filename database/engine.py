@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 
+from database.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
 
 #: A writer waits this long for another process's transaction on SQLite.
 SQLITE_BUSY_SECONDS = 30
@@ -20,9 +23,9 @@ POSTGRES_CONNECT_SECONDS = 5
 
 
 class Database:
-    """One engine a process. `read` and `write` are the only two ways in.
+    """One engine a process. `read`, `write` and `transact` are the only ways in.
 
-    Both raise DatabaseUnavailableError when the database cannot be reached; what was begun is rolled
+    All raise DatabaseUnavailableError when the database cannot be reached; what was begun is rolled
     back then. SQLite runs in WAL mode with full sync, so that a committed job survives a power cut.
     """
 
@@ -31,9 +34,8 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own busy handler
         # sleeps in growing steps, which costs small transactions most of their time.
-        self._one_writer: AbstractContextManager[Any] = (
-            threading.Lock() if self.is_sqlite else nullcontext()
-        )
+        self._place = threading.Lock() if self.is_sqlite else None
+        self._group = GroupCommit(self.engine, self._place) if self._place else None
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
@@ -45,8 +47,20 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection inside a transaction: committed at the end, rolled back on an error."""
-        with _database_errors(), self._one_writer, self.engine.begin() as connection:
+        with _database_errors(), self._place or nullcontext(), self.engine.begin() as connection:
             yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run one small piece of work in a transaction and return its result.
+
+        On SQLite the work of threads that wait for each other shares one commit, so it must do nothing
+        but speak to its connection: it may be run again.
+        """
+        with _database_errors():
+            if self._group is not None:
+                return self._group.run(work)
+            with self.engine.begin() as connection:
+                return work(connection)
 
     def close(self) -> None:
         """Close the pooled connections."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Update,
     bindparam,
     func,
     insert,
@@ -113,19 +115,18 @@ class JobRepository:
 
     def claim(self, job_id: str, *, worker: str, now: datetime) -> Job | None:
         """Take a queued job: one winner, who gets the next fence. None when it is not queued."""
-        values = {
-            "fence": jobs.c.fence + 1,
-            "attempts": jobs.c.attempts + 1,
-            "worker": worker,
-            "control": None,
-            "reason": None,
-            "error_code": None,
-            "next_attempt_at": None,
-            "started_at": func.coalesce(jobs.c.started_at, now, type_=jobs.c.started_at.type),
-        }
-        return self._change(
-            jobs.c.id == job_id, JobStatus.QUEUED, JobStatus.DOWNLOADING, values, now=now
-        )
+        parameters = {"b_id": job_id, "b_worker": worker, "b_now": now}
+
+        def work(connection: Connection) -> Job | None:
+            row = connection.execute(_CLAIM, parameters).first()
+            if row is None:
+                return None
+            job = _job(row)
+            event = _event(job, JobStatus.QUEUED, JobStatus.DOWNLOADING, now, None)
+            connection.execute(_INSERT_EVENT, event)
+            return job
+
+        return self._database.transact(work)
 
     def transition(
         self,
@@ -146,37 +147,48 @@ class JobRepository:
         """
         if to not in TRANSITIONS[job.status]:
             raise ValueError(f"{job.status} → {to} is not a transition")
-        values: dict[str, Any] = {"reason": reason, "control": None, **(changes or {})}
+        values: dict[str, Any] = {
+            "updated_at": now,
+            "reason": reason,
+            "control": None,
+            **(changes or {}),
+        }
         if to in FINISHED:
             values["finished_at"] = now
         if to is JobStatus.QUEUED:
             values |= {"published_at": None, "finished_at": None, "next_attempt_at": None}
-        same = (jobs.c.id == job.id) & (jobs.c.fence == job.fence)
-        return self._change(same, job.status, to, values, now=now, reason=reason)
+        return self._change(job.id, job.fence, job.status, to, values, reason=reason)
 
     def _change(
         self,
-        which: ColumnElement[bool],
+        job_id: str,
+        fence: int,
         source: JobStatus,
         to: JobStatus,
         values: Mapping[str, Any],
         *,
-        now: datetime,
         reason: str | None = None,
     ) -> Job | None:
-        statement = (
-            update(jobs)
-            .where(which, jobs.c.status == source.value)
-            .values(status=to.value, updated_at=now, **values)
-            .returning(*_COLUMNS)
-        )
-        with self._database.write() as connection:
-            row = connection.execute(statement).first()
+        """Compare-and-set on state and fence, with its event."""
+        statement = _change_statement(tuple(values))
+        parameters = {
+            **values,
+            "status": to.value,
+            "b_id": job_id,
+            "b_source": source.value,
+            "b_fence": fence,
+        }
+
+        def work(connection: Connection) -> Job | None:
+            row = connection.execute(statement, parameters).first()
             if row is None:
                 return None
             job = _job(row)
-            connection.execute(insert(job_events), [_event(job, source, to, now, reason)])
-        return job
+            event = _event(job, source, to, values["updated_at"], reason)
+            connection.execute(_INSERT_EVENT, event)
+            return job
+
+        return self._database.transact(work)
 
     def request_control(self, job: Job, word: str) -> bool:
         """Note on a running job that a person wants it to "pause" or "cancel"; False if it moved on."""
@@ -313,6 +325,46 @@ class JobRepository:
         ]
         with self._database.write() as connection:
             connection.execute(_SAVE_PROGRESS, parameters)
+
+
+# Statements are built once: building and naming one anew costs more than running it.
+
+_INSERT_EVENT = insert(job_events)
+
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.QUEUED.value)
+    .values(
+        status=JobStatus.DOWNLOADING.value,
+        fence=jobs.c.fence + 1,
+        attempts=jobs.c.attempts + 1,
+        worker=bindparam("b_worker"),
+        control=None,
+        reason=None,
+        error_code=None,
+        next_attempt_at=None,
+        updated_at=bindparam("b_now"),
+        started_at=func.coalesce(
+            jobs.c.started_at, bindparam("b_now", type_=jobs.c.started_at.type)
+        ),
+    )
+    .returning(*_COLUMNS)
+)
+
+
+@cache
+def _change_statement(names: tuple[str, ...]) -> Update:
+    """Return the compare-and-set that sets the columns `names` and the status."""
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("b_id"),
+            jobs.c.status == bindparam("b_source"),
+            jobs.c.fence == bindparam("b_fence"),
+        )
+        .values({name: bindparam(name) for name in ("status", *names)})
+        .returning(*_COLUMNS)
+    )
 
 
 _SAVE_PROGRESS = (

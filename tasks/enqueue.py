@@ -58,7 +58,7 @@ def publish_jobs(runtime: Runtime, job_ids: Sequence[str]) -> bool:
     if not job_ids:
         return True
     try:
-        runtime.publish(job_ids)
+        runtime.broker.publish(job_ids)
     except StoreUnavailableError as error:
         logger.warning("%d jobs wait for the broker: %s", len(job_ids), error)
         return False
@@ -151,7 +151,7 @@ def _remove_part(runtime: Runtime, job: Job) -> None:
     if job.status is not JobStatus.CANCELLED or job.fence == 0:
         return
     try:
-        runtime.publish([job.id])
+        runtime.broker.publish([job.id])
     except StoreUnavailableError as error:
         logger.warning("The part file of job %s stays for now: %s", job.id, error)
 

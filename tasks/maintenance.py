@@ -11,7 +11,6 @@ from cache.download_cache import CleanupReport
 from domain.job import Job, JobStatus
 from tasks.enqueue import publish_jobs
 from tasks.periodic import one_at_a_time
-from worker import app as worker_app
 from worker.app import app
 from worker.runtime import Runtime
 
@@ -91,7 +90,7 @@ def _publish_lost(runtime: Runtime) -> int:
     """Publish again what was published long ago and is still queued while the queue is empty."""
     before = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
     job_ids = runtime.jobs.published_before(before)
-    if not job_ids or worker_app.backlog() > 0:
+    if not job_ids or runtime.broker.backlog() > 0:
         return 0
     return len(job_ids) if publish_jobs(runtime, job_ids) else 0
 

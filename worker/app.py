@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -16,6 +15,7 @@ import settings as settings_module
 from cache.connection import store_errors
 from cache.scripts import sha1
 from domain.errors import StoreUnavailableError
+from worker.broker import Broker
 from worker.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
@@ -31,42 +31,13 @@ _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
 
 
-def publish(job_ids: Sequence[str]) -> None:
-    """Send one message a job; it carries the job's id and nothing else.
-
-    Raises:
-        StoreUnavailableError: the broker did not take them all. Some may be on their way: harmless, a
-            second message for a job does nothing.
-    """
-    try:
-        with app.producer_or_acquire() as producer:
-            for job_id in job_ids:
-                app.send_task("download.run", args=(job_id,), producer=producer, retry=False)
-    except (OperationalError, OSError) as error:
-        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
-
-
-def backlog() -> int:
-    """Return how many messages wait in the download queue.
-
-    Raises:
-        StoreUnavailableError: the broker does not answer.
-    """
-    try:
-        with app.connection_or_acquire() as connection:
-            queue = connection.default_channel.queue_declare("downloads", passive=True)
-            return int(queue.message_count)
-    except (OperationalError, OSError) as error:
-        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
-
-
 def current_runtime() -> Runtime:
     """Return this process's runtime, built at its first use: a forked child gets its own."""
     with _mutex:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
             _runtimes.clear()  # a parent's connections are not ours to use, nor to close
-            runtime = build_runtime(settings_module.load(), publish, drain=_drain)
+            runtime = build_runtime(settings_module.load(), Broker(app), drain=_drain)
             _runtimes[os.getpid()] = runtime
         return runtime
 
@@ -77,6 +48,13 @@ def close_runtime() -> None:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:
         runtime.close()
+
+
+@signals.after_setup_logger.connect
+def _quieten(**_: Any) -> None:
+    """Leave out two lines a message that name Celery's ids: the runner's one line names the job."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect

@@ -23,14 +23,14 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     """Return the folder a job's file goes to.
 
     Args:
-        root: the download folder.
+        root: the download folder, resolved.
         directory: relative to it, or absolute where `allow_any` says so.
 
     Raises:
         InvalidInputError: the folder lies outside the download folder, also by way of a link.
     """
     target = (root / directory).resolve()
-    if not allow_any and not target.is_relative_to(root.resolve()):
+    if not allow_any and not target.is_relative_to(root):
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."
         )

@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cache.download_cache import BATCH, DownloadCache, ProgressUpdate, UpdateReply
 from domain.errors import (
@@ -31,6 +32,26 @@ logger = logging.getLogger(__name__)
 _STOPS: Mapping[str, type[StoppedError]] = MappingProxyType(
     {"cancel": CancelledError, "pause": PausedError}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one attempt ended: the state it leaves the job in, why, and what came of it."""
+
+    status: JobStatus
+    reason: str | None = None
+    error_code: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+
+    def details(self) -> dict[str, Any]:
+        """Return everything but the status, by name."""
+        return {
+            "reason": self.reason,
+            "error_code": self.error_code,
+            "path": self.path,
+            "sha256": self.sha256,
+        }
 
 
 class DownloadTracker:
@@ -78,20 +99,13 @@ class DownloadTracker:
         self._told, self._told_at = told, now
         return self._update(self.status, size, speed)
 
-    def last_updates(
-        self, status: JobStatus, ending: dict[str, str | None]
-    ) -> list[ProgressUpdate]:
+    def last_updates(self, ending: Ending, *, persisted: bool) -> list[ProgressUpdate]:
         """Return what ends this tracking: an update without answer if there is one, and the last."""
         owed = [] if self._unanswered is None else [self._unanswered]
-        return [*owed, self._update(status, self.bytes_downloaded, 0.0, ending)]
+        last = self._update(ending.status, self.bytes_downloaded, 0.0)
+        return [*owed, replace(last, persisted=persisted, **ending.details())]
 
-    def _update(
-        self,
-        status: JobStatus,
-        size: int,
-        speed: float,
-        ending: Mapping[str, str | None] = MappingProxyType({}),
-    ) -> ProgressUpdate:
+    def _update(self, status: JobStatus, size: int, speed: float) -> ProgressUpdate:
         self._sequence += 1
         reset, self._reset = self._reset or size < self._reported, False
         increment = 0 if reset else size - self._reported
@@ -108,7 +122,6 @@ class DownloadTracker:
             bytes_total=self.bytes_total,
             speed_mbps=speed,
             reset=reset,
-            **ending,
         )
         return self._unanswered
 
@@ -158,19 +171,18 @@ class ProgressReporter:
             if self._trackers.get(tracker.job_id) is tracker:
                 del self._trackers[tracker.job_id]
 
-    def finish(
-        self, tracker: DownloadTracker, status: JobStatus, **ending: str | None
-    ) -> int | None:
+    def finish(self, tracker: DownloadTracker, ending: Ending, *, persisted: bool) -> int | None:
         """Stop reporting a job and tell its last state at once.
 
-        `ending` may have reason, error_code, path and sha256, as in `ProgressUpdate`.
+        Args:
+            persisted: the database has this state; without that, `persist_progress` brings it there.
 
-        Returns its progress version, or None when the store did not answer (SQL will have it all the
-        same, and the hash expires by itself).
+        Returns:
+            The progress version told, or None when the store did not answer or a newer claim speaks.
         """
         self.untrack(tracker)
         with tracker.mutex:
-            updates = tracker.last_updates(status, ending)
+            updates = tracker.last_updates(ending, persisted=persisted)
             try:
                 replies = self._cache.apply(updates)
             except StoreUnavailableError as error:

@@ -40,6 +40,7 @@ from domain.job import Checksum, Job, JobStatus
 from worker.files import name_from_url, resolve_directory
 from worker.lease import Lease
 from worker.part_file import PartFile
+from worker.progress import Ending
 from worker.runtime import Runtime
 from worker.stop import StopSignal
 from worker.transfer import Fetched, Transfer
@@ -148,10 +149,14 @@ def _open_part(runtime: Runtime, job: Job) -> PartFile:
 
 def _publish(runtime: Runtime, job_id: str) -> None:
     try:
-        runtime.publish([job_id])
+        runtime.broker.publish([job_id])
         runtime.jobs.mark_published([job_id], runtime.now())
     except (StoreUnavailableError, DatabaseUnavailableError) as error:
         logger.warning("Job %s is queued; reconcile publishes it: %s", job_id, error)
+
+
+def _ending(status: JobStatus, error: SeenError) -> Ending:
+    return Ending(status=status, reason=str(error), error_code=error.code)
 
 
 class _Attempt:
@@ -173,13 +178,13 @@ class _Attempt:
         except (DrainingError, LeaseLostError) as error:
             return self._hand_back(error)
         except PausedError as error:
-            return self._settle(JobStatus.PAUSED, error)
+            return self._settle(_ending(JobStatus.PAUSED, error))
         except CancelledError as error:
             return self._cancel(error)
         except TransientError as error:
             return self._try_later(error)
         except (PermanentError, InvalidInputError) as error:
-            return self._settle(JobStatus.FAILED, error)
+            return self._settle(_ending(JobStatus.FAILED, error))
         except Exception:
             logger.exception("Job %s met an error nobody foresaw", self._job.id)
             return self._try_later(
@@ -251,9 +256,8 @@ class _Attempt:
         return self._job.name or fetched.name or name_from_url(self._job.url)
 
     def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
-        changes = {"path": path, "sha256": digest}
         self._tracker.bytes_durable = part.size
-        outcome = self._settle(JobStatus.COMPLETED, None, changes)
+        outcome = self._settle(Ending(status=JobStatus.COMPLETED, path=path, sha256=digest))
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
             part.forget()
@@ -268,11 +272,11 @@ class _Attempt:
 
     def _hand_back(self, error: SeenError) -> Outcome:
         """Queue the job again; an attempt that we cut short ourselves has not been used up."""
-        changes = {"attempts": self._job.attempts - 1, "worker": None}
-        return self._settle(JobStatus.QUEUED, error, changes)
+        ending = _ending(JobStatus.QUEUED, error)
+        return self._settle(ending, attempts=self._job.attempts - 1, worker=None)
 
     def _cancel(self, error: CancelledError) -> Outcome:
-        outcome = self._settle(JobStatus.CANCELLED, error)
+        outcome = self._settle(_ending(JobStatus.CANCELLED, error))
         if outcome is Outcome.CANCELLED:
             _discard_part(self._runtime, self._job)
         return outcome
@@ -281,10 +285,9 @@ class _Attempt:
         job = self._job
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
-            return self._settle(JobStatus.FAILED, error)
-        pause = self._pause(error)
-        changes = {"next_attempt_at": self._runtime.now() + timedelta(seconds=pause)}
-        return self._settle(JobStatus.WAITING, error, changes)
+            return self._settle(_ending(JobStatus.FAILED, error))
+        next_attempt_at = self._runtime.now() + timedelta(seconds=self._pause(error))
+        return self._settle(_ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at)
 
     def _pause(self, error: TransientError) -> float:
         """Return the seconds to wait: doubling, jittered, bounded, and what the origin asked for."""
@@ -294,36 +297,42 @@ class _Attempt:
         jittered = exponential * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
         return max(jittered, min(error.retry_after or 0.0, policy.longest))
 
-    def _settle(
-        self, to: JobStatus, error: SeenError | None, changes: dict[str, Any] | None = None
-    ) -> Outcome:
-        """Write the state this attempt leaves the job in: the hash first, then SQL, then both agree."""
-        reason = None if error is None else str(error)
-        ending = {"error_code": None if error is None else error.code, **(changes or {})}
-        last_version = self._runtime.reporter.finish(
-            self._tracker,
-            to,
-            reason=reason,
-            error_code=ending["error_code"],
-            path=ending.get("path"),
-            sha256=ending.get("sha256"),
-        )
-        changed = self._persistently(
-            lambda: self._runtime.jobs.transition(
-                self._job,
-                to,
-                now=self._runtime.now(),
-                reason=reason,
-                changes={**self._counts(), **ending},
-            )
-        )
+    def _settle(self, ending: Ending, **columns: Any) -> Outcome:
+        """Write how this attempt ends: to SQL, which decides, then to the hash."""
+        tracker, reporter = self._tracker, self._runtime.reporter
+        told_early: list[int | None] = []
+
+        def tell_early() -> None:
+            # Without database the store is told first, and keeps it until the database has it, too.
+            told_early.append(reporter.finish(tracker, ending, persisted=False))
+
+        changed = self._persistently(lambda: self._write(ending, columns), while_away=tell_early)
         if changed is None:
             return self._leave()
         self._job = changed
-        self._note_persisted(last_version)
-        log = logger.warning if to is JobStatus.FAILED else logger.info
-        log("Job %s is %s%s", changed.id, to, f": {reason}" if reason else "")
-        return Outcome.HANDED_BACK if to is JobStatus.QUEUED else Outcome(to.value)
+        if told_early:
+            self._note_persisted(told_early[0])
+        else:
+            reporter.finish(tracker, ending, persisted=True)
+        log = logger.warning if ending.status is JobStatus.FAILED else logger.info
+        log(
+            "Job %s is %s%s",
+            changed.id,
+            ending.status,
+            f": {ending.reason}" if ending.reason else "",
+        )
+        if ending.status is JobStatus.QUEUED:
+            return Outcome.HANDED_BACK
+        return Outcome(ending.status.value)
+
+    def _write(self, ending: Ending, columns: dict[str, Any]) -> Job | None:
+        return self._runtime.jobs.transition(
+            self._job,
+            ending.status,
+            now=self._runtime.now(),
+            reason=ending.reason,
+            changes={**self._counts(), **ending.details(), **columns},
+        )
 
     def _counts(self) -> dict[str, Any]:
         tracker = self._tracker
@@ -351,10 +360,13 @@ class _Attempt:
         self._stop.raise_if_set()
         self._lease.check()
 
-    def _persistently(self, write: Callable[[], T]) -> T:
+    def _persistently(
+        self, write: Callable[[], T], *, while_away: Callable[[], None] | None = None
+    ) -> T:
         """Do a write to SQL, and wait for a database that is away as long as the lock is ours.
 
-        What is on disk stays there in the meantime, and the lock keeps others off it.
+        What is on disk stays there in the meantime, and the lock keeps others off it. `while_away` is
+        called once, when the waiting begins.
 
         Raises:
             DatabaseUnavailableError: it stayed away until the lock was lost or the process drained.
@@ -367,6 +379,8 @@ class _Attempt:
                 if not warned:
                     logger.warning("Job %s waits for the database: %s", self._job.id, error)
                     warned = True
+                    if while_away is not None:
+                        while_away()
                 if not self._lease.is_alive() or self._runtime.drain.has_begun:
                     raise
                 time.sleep(DATABASE_PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from cache import CacheManager
 from database import Database, JobRepository
 from settings import Settings
+from worker.broker import Broker
 from worker.drain import Drain
 from worker.lease import LeaseKeeper
 from worker.origin import AddressGuard
@@ -37,11 +38,11 @@ class Runtime:
 
     Attributes:
         worker: who we are in rows and logs, ``host:pid``.
-        publish: sends job ids to the broker; returns those it took, raises StoreUnavailableError.
         now: the wall clock, aware UTC.
     """
 
     settings: Settings
+    broker: Broker
     cache: CacheManager
     database: Database
     jobs: JobRepository
@@ -52,7 +53,6 @@ class Runtime:
     transfers: TransferOptions
     retries: RetryPolicy
     checkpoints: ThreadPoolExecutor
-    publish: Callable[[Sequence[str]], None]
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -66,15 +66,14 @@ class Runtime:
         self.database.close()
 
 
-def build_runtime(
-    settings: Settings, publish: Callable[[Sequence[str]], None], *, drain: Drain | None = None
-) -> Runtime:
+def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = None) -> Runtime:
     """Build a runtime; nothing connects and no thread starts before it is used."""
     database = Database(settings.sqlalchemy_url())
     # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
     flusher_cache = CacheManager.connect(settings, retries=0)
     return Runtime(
         settings=settings,
+        broker=broker,
         cache=CacheManager.connect(settings),
         database=database,
         jobs=JobRepository(database),
@@ -97,7 +96,6 @@ def build_runtime(
         ),
         retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
-        publish=publish,
-        files_dir=settings.files_dir,
+        files_dir=settings.files_dir.resolve(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )

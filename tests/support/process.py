@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,8 +75,10 @@ def spawn(
     log: Path,
     user: tuple[int, int] | None = None,
     death_signal: int = signal.SIGKILL,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Process:
-    """Start `command` with both outputs appended to `log`.
+    """Start `command` with both outputs appended to `log`, in the log's folder or in `cwd`.
 
     `user` is a (uid, gid) to switch to (root only). On Linux the kernel sends `death_signal` to
     the child when this process ends, however it ends. The program's path must be absolute.
@@ -86,17 +88,18 @@ def spawn(
     arguments = [*guard, owner, *(os.fspath(part) for part in command)]
     # The kernel means the *thread* that forked when it says parent. One thread that lives as
     # long as the process starts every child, so a test may restart a server from any thread.
-    return _spawner.submit(_popen, arguments, log).result()
+    return _spawner.submit(_popen, arguments, log, env, cwd or log.parent).result()
 
 
-def _popen(arguments: list[str], log: Path) -> Process:
+def _popen(arguments: list[str], log: Path, env: Mapping[str, str] | None, cwd: Path) -> Process:
     with log.open("ab") as output:
         return subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=log.parent,
+            cwd=cwd,
+            env=None if env is None else dict(env),
             start_new_session=True,  # Ctrl-C is for pytest; fixtures stop the servers
         )
 

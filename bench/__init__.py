@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m bench NAME``. They compare with peers in one run, and assert nothing."""

@@ -1,0 +1,141 @@
+"""How fast jobs go through: enqueue to first byte on an idle system, and small files a second.
+
+Everything is real: submit, SQL, broker, a worker process, libcurl, fsync, a file under its name. aria2c
+gets the same list of files from the same nginx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import tasks
+from bench.report import Figure, percentile, show
+from domain.job import DownloadRequest, JobStatus
+from tests.support.nginx import Nginx
+from tests.support.origin import Origin
+from tests.support.store import StoreServer
+from tests.support.system import System
+from tests.support.wait import wait_until
+
+SMALL = 64 * 1024
+#: The service as it runs by default, without the short times of the tests.
+DEFAULTS = {
+    "SEEN_LOCK_TTL": "30",
+    "SEEN_ORPHAN_AFTER": "30",
+    "SEEN_PROGRESS_TTL": "30",
+    "SEEN_HEARTBEAT_INTERVAL": "5",
+    "SEEN_FLUSH_INTERVAL": "0.25",
+    "SEEN_CHECKPOINT_INTERVAL": "5",
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run it: ``--files N`` small files, ``--rounds N`` latencies, ``--json``."""
+    parser = argparse.ArgumentParser(prog="python -m bench jobs")
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=100)
+    # Python runs on one core a process, so a machine is used well by a worker a core.
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--pool", default="")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="seen-bench-") as name, StoreServer() as store:
+        folder = Path(name)
+        with System(folder, store, settings=DEFAULTS) as system:
+            workers = [
+                system.start_worker(concurrency=options.concurrency, pool=options.pool).pid
+                for _ in range(options.workers)
+            ]
+            figures = _latency(system, options.rounds)
+            figures += _throughput(system, folder, options, workers)
+    show("jobs", figures, as_json=options.json)
+
+
+def _latency(system: System, rounds: int) -> list[Figure]:
+    """From the call of `submit` to the origin seeing the request, one job at a time."""
+    taken = []
+    with Origin() as origin:
+        for number in range(rounds + 5):
+            file = origin.serve(f"/latency/{number}", size=SMALL)
+            started = time.monotonic()
+            job = system.submit(file.url)
+            taken.append(_first_request(origin, f"/latency/{number}") - started)
+            system.wait_for(job, JobStatus.COMPLETED)
+    milliseconds = [seconds * 1000 for seconds in taken[5:]]
+    return [
+        Figure("enqueue to first byte, median", percentile(milliseconds, 0.5), "ms", "30"),
+        Figure("enqueue to first byte, p99", percentile(milliseconds, 0.99), "ms", "100"),
+    ]
+
+
+def _first_request(origin: Origin, path: str) -> float:
+    """Return the moment (monotonic seconds) at which the origin got its first request for `path`."""
+    return wait_until(lambda: origin.requests_for(path), interval=0.001)[0].started
+
+
+def _throughput(
+    system: System, folder: Path, options: argparse.Namespace, workers: list[int]
+) -> list[Figure]:
+    files = options.files
+    spent_before = sum(map(_cpu_seconds, workers))
+    with Nginx() as nginx:
+        names = [f"small-{number}" for number in range(files)]
+        for name in names:
+            (nginx.root / name).write_bytes(os.urandom(SMALL))
+        urls = [nginx.url(f"/{name}") for name in names]
+        requests = [DownloadRequest(url=url, directory="small") for url in urls]
+        started = time.monotonic()
+        for batch in range(0, files, 100):
+            tasks.submit_many(requests[batch : batch + 100], runtime=system.runtime)
+        submitted = time.monotonic() - started
+        wait_until(
+            lambda: len(list((system.downloads / "small").glob("small-*"))) == files, deadline=300
+        )
+        wait_until(lambda: _all_completed(system), deadline=60)
+        elapsed = time.monotonic() - started
+        spent = sum(map(_cpu_seconds, workers)) - spent_before
+        figures = [
+            Figure("jobs accepted a second (batches of 100)", files / submitted, "1/s"),
+            Figure(f"small files (64 KiB) a second, {files}", files / elapsed, "1/s", "200"),
+            Figure("CPU of the workers a job", spent / files * 1000, "ms"),
+        ]
+        peer = _aria2(folder, urls, options.concurrency)
+        if peer is not None:
+            figures.append(Figure("the same list with aria2c", files / peer, "1/s"))
+            figures.append(Figure("ours to aria2c's", peer / elapsed, "×"))
+    return figures
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the processor time a process has used so far, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _all_completed(system: System) -> bool:
+    return set(system.runtime.jobs.count_by_status()) == {JobStatus.COMPLETED}
+
+
+def _aria2(folder: Path, urls: list[str], concurrency: int) -> float | None:
+    """Return the seconds aria2c takes, or None where it is not installed."""
+    program = shutil.which("aria2c")
+    if program is None:
+        print("aria2c is not installed: no comparison", file=sys.stderr)
+        return None
+    listed = folder / "urls.txt"
+    listed.write_text("\n".join(urls))
+    started = time.monotonic()
+    subprocess.run(
+        [program, "-q", "-i", listed, "-d", folder / "aria2", "-j", str(concurrency)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.monotonic() - started

@@ -1,0 +1,55 @@
+"""How results are shown: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from os import cpu_count
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value. `aim` is what we are after, as text; None where there is none."""
+
+    what: str
+    value: float
+    unit: str
+    aim: str | None = None
+
+
+def show(title: str, figures: list[Figure], *, as_json: bool) -> None:
+    """Print the figures with the machine they were taken on."""
+    machine = {
+        "cores": cpu_count(),
+        "python": platform.python_version(),
+        "celery": version("celery"),
+        "redis-py": version("redis"),
+    }
+    if as_json:
+        print(
+            json.dumps(
+                {"bench": title, "machine": machine, "figures": [asdict(f) for f in figures]}
+            )
+        )
+        return
+    table = Table(
+        title=title, caption=", ".join(f"{name} {value}" for name, value in machine.items())
+    )
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    table.add_column("aim")
+    for figure in figures:
+        table.add_row(figure.what, f"{figure.value:,.4g}", figure.unit, figure.aim or "")
+    Console().print(table)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which `share` (0 to 1) of them lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,45 @@
+"""Small things most tests need: settings for a test's store, and jobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cache import CacheManager
+from domain.ids import new_job_id
+from domain.job import Job, JobStatus
+from settings import Settings
+from tests.support.store import StoreServer
+
+#: A moment with microseconds, so that a store that drops them is noticed.
+NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+def cache_settings(store: StoreServer, **changes: Any) -> Settings:
+    """Settings for the cache on `store`, with timeouts a test can wait for."""
+    values: dict[str, Any] = {
+        "cache_addr": store.addr,
+        "cache_password": store.password,
+        "cache_timeout": 5.0,
+        "cache_connect_timeout": 5.0,
+    }
+    return Settings(**(values | changes))
+
+
+def cache_manager(store: StoreServer, *, retries: int = 0, **changes: Any) -> CacheManager:
+    """A manager on `store`; close it."""
+    return CacheManager.connect(cache_settings(store, **changes), retries=retries)
+
+
+def new_job(**changes: Any) -> Job:
+    """A queued job with an id of its own."""
+    values: dict[str, Any] = {
+        "id": new_job_id(),
+        "url": "https://example.com/film.mkv",
+        "directory": "",
+        "status": JobStatus.QUEUED,
+        "max_attempts": 3,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Job(**(values | changes))

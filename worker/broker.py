@@ -1,0 +1,45 @@
+"""The download queue as we use it: messages that carry a job id, and how many of them wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from domain.errors import StoreUnavailableError
+
+QUEUE = "downloads"
+TASK = "download.run"
+
+
+class Broker:
+    """Publishes through one Celery app. Both methods raise StoreUnavailableError without broker."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def publish(self, job_ids: Sequence[str]) -> None:
+        """Send one message a job; it carries the job's id and nothing else.
+
+        When this raises, some messages may be on their way all the same. That is harmless: a second
+        message for a job does nothing.
+        """
+        with _broker_errors(), self._app.producer_or_acquire() as producer:
+            for job_id in job_ids:
+                self._app.send_task(TASK, args=(job_id,), producer=producer, retry=False)
+
+    def backlog(self) -> int:
+        """Return how many messages wait for a worker."""
+        with _broker_errors(), self._app.connection_or_acquire() as connection:
+            queue = connection.default_channel.queue_declare(QUEUE, passive=True)
+            return int(queue.message_count)
+
+
+@contextmanager
+def _broker_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, OSError) as error:
+        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
