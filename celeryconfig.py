@@ -23,11 +23,18 @@ broker_transport_options = {
     # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
     # not yet acknowledged would cost two round trips a job, to give one back after an hour.
     "ack_emulation": False,
+    # Who publishes hears within a second that the broker is away; SQL has the job, beat publishes it.
+    # (A worker waits for its broker by other settings, below.)
+    "max_retries": 2,
+    "interval_start": 0.1,
+    "interval_step": 0.1,
+    "interval_max": 0.2,
 }
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
 redis_socket_connect_timeout = 5
-redis_socket_keepalive = True
+# A unix socket knows no keepalive, and Celery's backend would fail for asking.
+redis_socket_keepalive = not result_backend.startswith("redis+socket")
 redis_backend_health_check_interval = 25
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for its broker, however long it is away

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +25,11 @@ from settings import Settings, parse_addr
 HEALTH_CHECK_SECONDS = 25
 
 _UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError)
+
+#: How a server says that it is there but cannot serve. A pipeline and a script put words before it.
+_REFUSAL = re.compile(
+    r"(^|: -?)(MISCONF|OOM|LOADING|READONLY|MASTERDOWN|BUSY|Out of memory)\b|EXECABORT.*because of: OOM"
+)
 
 
 def connect(settings: Settings, *, retries: int = 2) -> redis.Redis:
@@ -57,6 +63,17 @@ def connect(settings: Settings, *, retries: int = 2) -> redis.Redis:
     )
 
 
+def without_retries(client: redis.Redis) -> redis.Redis:
+    """Return a client of the same store, with connections of its own, that tries everything once.
+
+    For commands that must not run twice: redis-py repeats one whose answer got lost, and the server may
+    have run it already.
+    """
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
+    return redis.Redis.from_pool(redis.ConnectionPool(pool.connection_class, **options))
+
+
 class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
     """Turns redis-py's "no answer" errors into StoreUnavailableError; a wrong command stays an error."""
 
@@ -77,6 +94,4 @@ def _is_refusal(error: BaseException | None) -> bool:
     """Say whether the server answers but cannot serve, such as MISCONF (its disk is full) or OOM."""
     if not isinstance(error, RedisError):
         return False
-    return str(error).startswith(
-        ("MISCONF", "OOM", "LOADING", "READONLY", "MASTERDOWN", "Out of memory")
-    )
+    return _REFUSAL.search(str(error)) is not None

@@ -6,20 +6,25 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from redis import Redis
 from redis.client import Pipeline
 
 from cache import scripts, ttl
-from cache.connection import store_errors
+from cache.connection import store_errors, without_retries
 from cache.keys import KeyBuilder
 from cache.models import DownloadProgress, version
 from domain.job import FINISHED, RUNNING, JobStatus
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Jobs that one round trip reads or writes at most.
 BATCH = 500
@@ -100,6 +105,8 @@ class DownloadCache:
         unpersisted_ttl: float = ttl.UNPERSISTED,
     ) -> None:
         self._client = client
+        # redis-py must not repeat what counts.
+        self._once = without_retries(client)
         self._keys = keys
         self._progress_ms = round(progress_ttl * 1000)
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
@@ -111,7 +118,7 @@ class DownloadCache:
         return self.bulk_set_progress([progress]) == 1
 
     def bulk_set_progress(self, progresses: Sequence[DownloadProgress]) -> int:
-        """Store several in one round trip; return how many were not refused as fenced."""
+        """Store several in two round trips; return how many were not refused as fenced."""
         if not progresses:
             return 0
 
@@ -119,16 +126,24 @@ class DownloadCache:
             for one in progresses:
                 args = [one.fence, self._life(one.status), *_fields_of(one)]
                 scripts.add(pipe, "progress_set", [self._keys.download_job_key(one.job_id)], args)
-            self._index(pipe, [(p.job_id, p.user_id, p.status) for p in progresses])
-            self._mark_unsaved(pipe, {p.job_id: p.version for p in progresses})
 
         with store_errors():
             replies = scripts.pipelined(self._client, ["progress_set"], fill)
-        return sum(reply[0] == 1 for reply in replies[: len(progresses)])
+            pairs = zip(progresses, replies, strict=True)
+            done = [(one, int(reply[1])) for one, reply in pairs if reply[0] == 1]
+            with self._client.pipeline(transaction=False) as pipe:
+                self._index(pipe, [(one.job_id, one.user_id, one.status) for one, _ in done])
+                self._mark_unsaved(
+                    pipe, {one.job_id: version(one.fence, sequence) for one, sequence in done}
+                )
+                self._unindex(pipe, [one.job_id for one, _ in done if one.status not in RUNNING])
+                pipe.execute()
+        return len(done)
 
     def apply(self, updates: Sequence[ProgressUpdate]) -> list[UpdateReply]:
         """Send updates of many downloads in one round trip; replies come in the same order.
 
+        Those that end a download cost a second one: only the store knows whether they were fenced.
         Safe to call again with the same updates when the answer did not come.
         """
         if not updates:
@@ -141,8 +156,16 @@ class DownloadCache:
             self._mark_unsaved(pipe, {u.job_id: u.version for u in updates if not u.persisted})
 
         with store_errors():
-            replies = scripts.pipelined(self._client, ["progress_update"], fill)
-        return [_reply(u.fence, r) for u, r in zip(updates, replies[: len(updates)], strict=True)]
+            raw = scripts.pipelined(self._client, ["progress_update"], fill)[: len(updates)]
+            replies = [_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
+            ended = [
+                update.job_id
+                for update, reply in zip(updates, replies, strict=True)
+                if update.status not in RUNNING and not reply.fenced
+            ]
+            if ended:
+                self._unindex(self._client, ended)
+        return replies
 
     def increment_downloaded_bytes(
         self, job_id: str, increment: int, *, fence: int = 0, sequence: int | None = None
@@ -151,7 +174,8 @@ class DownloadCache:
 
         Nothing is added when the hash has expired (no half-empty one is made), when a newer claim
         owns it, or when `sequence` has been applied already. Without a sequence the call is not safe
-        to repeat. The hash's life is renewed.
+        to repeat: after a StoreUnavailableError the bytes may or may not have been added. The hash's
+        life is renewed.
         """
         if increment < 0:
             raise ValueError(f"increment is a number of bytes, 0 or more, not {increment}")
@@ -276,16 +300,23 @@ class DownloadCache:
         removed = 0
         active = self._keys.active_downloads_key()
         with store_errors():
-            job_ids = _texts(self._client.zrangebyscore(active, "-inf", horizon))
-        for batch in _batches(job_ids):
-            found = self.get_many(batch)
-            old = [
-                job_id
-                for job_id, progress in found.items()
-                if progress.status not in FINISHED and _milliseconds(progress.updated_at) <= horizon
-            ]
-            removed += self.remove(*old)
+            entries = cast(
+                "list[tuple[bytes, float]]",
+                self._client.zrangebyscore(active, "-inf", horizon, withscores=True),
+            )
+            for batch in _batches(entries):
+                removed += self._remove_untouched(batch, horizon)
         return removed
+
+    def _remove_untouched(self, entries: Sequence[tuple[bytes, float]], horizon: int) -> int:
+        """Remove those hashes nobody has touched since; their index entries go as those without hash."""
+
+        def fill(pipe: Pipeline) -> None:
+            for member, _score in entries:
+                key = self._keys.download_job_key(member.decode())
+                scripts.add(pipe, "progress_remove", [key], [horizon, *sorted(FINISHED)])
+
+        return sum(scripts.pipelined(self._client, ["progress_remove"], fill))
 
     def _remove_without_hash(self, index: str) -> int:
         removed = 0
@@ -344,23 +375,21 @@ class DownloadCache:
         key = self._keys.download_job_key(job_id)
         args = [fence, sequence, increment, "", "", self._progress_ms, *fields]
         with store_errors():
-            reply = cast("list[Any]", scripts.run(self._client, "progress_update", [key], args))
-            if reply[0] == 1:
-                held = cast("bytes | None", self._client.hget(key, "sequence"))
-                score = version(fence, int(held or 0))
-                self._client.zadd(self._keys.dirty_downloads_key(), {job_id: score}, gt=True)
+            reply = cast("list[Any]", scripts.run(self._once, "progress_update", [key], args))
+            if reply[0] >= 0:
+                with self._client.pipeline(transaction=False) as pipe:
+                    self._mark_unsaved(pipe, {job_id: version(fence, int(reply[3]))})
+                    # Only where it is listed: the status is not ours to know here.
+                    pipe.zadd(self._keys.active_downloads_key(), {job_id: _now_ms()}, xx=True)
+                    pipe.execute()
         return reply
 
     def _index(self, pipe: Pipeline, entries: Sequence[tuple[str, str | None, JobStatus]]) -> None:
         """Put jobs into the active and per-user indexes, one command an index."""
-        now = time.time_ns() // 1_000_000
+        now = _now_ms()
         running = {job_id: now for job_id, _, status in entries if status in RUNNING}
-        stopped = [job_id for job_id, _, status in entries if status not in RUNNING]
-        active = self._keys.active_downloads_key()
         if running:
-            pipe.zadd(active, running)
-        if stopped:
-            pipe.zrem(active, *stopped)
+            pipe.zadd(self._keys.active_downloads_key(), running)
         by_user: dict[str, list[str]] = {}
         for job_id, user_id, _ in entries:
             if user_id is not None:
@@ -369,6 +398,10 @@ class DownloadCache:
             index = self._keys.user_downloads_key(user_id)
             pipe.zadd(index, dict.fromkeys(job_ids, now))
             pipe.pexpire(index, self._unpersisted_ms)
+
+    def _unindex(self, client: Redis, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            client.zrem(self._keys.active_downloads_key(), *job_ids)
 
     def _mark_unsaved(self, pipe: Pipeline, versions: Mapping[str, int]) -> None:
         if versions:
@@ -379,8 +412,8 @@ class DownloadCache:
 
 
 def _fields_of(progress: DownloadProgress) -> list[str | int]:
+    """Return the sequence, then name, value, name, value …"""
     fields: list[str | int] = [
-        "sequence",
         progress.sequence,
         "status",
         progress.status.value,
@@ -413,25 +446,30 @@ def _reply(fence: int, raw: list[Any]) -> UpdateReply:
 
 
 def _parse(job_id: str, raw: dict[bytes, bytes]) -> DownloadProgress | None:
-    """Read a hash; one without a status (only a control word) is no progress."""
+    """Read a hash; one without a status (only a control word) is no progress, nor is a damaged one."""
     if b"status" not in raw:
         return None
-    fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
-    fields["bytes_total"] = fields.get("bytes_total") or None
-    for name in ("updated_at", "last_byte_at"):
-        if name in fields:
-            fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
-    return DownloadProgress.model_validate({**fields, "job_id": job_id})
+    try:
+        fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
+        fields["bytes_total"] = fields.get("bytes_total") or None
+        for name in ("updated_at", "last_byte_at"):
+            if name in fields:
+                fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        return DownloadProgress.model_validate({**fields, "job_id": job_id})
+    except (ValueError, OverflowError, OSError) as error:
+        # One that cannot be read must not hide all the others.
+        logger.warning("The progress of job %s in the store cannot be read: %s", job_id, error)
+        return None
 
 
-def _milliseconds(moment: datetime | None) -> int:
-    return 0 if moment is None else round(moment.timestamp() * 1000)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _texts(raw: Any) -> list[str]:
     return [member.decode() for member in raw]
 
 
-def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:
+def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

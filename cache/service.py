@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 from redis import Redis
 
-from cache.connection import store_errors
+from cache.connection import store_errors, without_retries
 from cache.keys import KeyBuilder
 from domain.errors import InvalidInputError
 
@@ -30,6 +30,8 @@ class CacheService:
 
     def __init__(self, client: Redis, keys: KeyBuilder) -> None:
         self._client = client
+        # redis-py must not repeat what counts.
+        self._once = without_retries(client)
         self.keys = keys
 
     def get(self, key: str, model: type[T]) -> T | None:
@@ -87,11 +89,11 @@ class CacheService:
             return bool(self._client.exists(key))
 
     def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int:
-        """Add to a counter and return it. `ttl` is given to a counter that has none yet.
+        """Add to a counter and return it. `ttl` is given to a counter that this call creates.
 
         Not safe to repeat: after a StoreUnavailableError the amount may or may not have been added.
         """
-        with store_errors(), self._client.pipeline(transaction=True) as pipe:
+        with store_errors(), self._once.pipeline(transaction=True) as pipe:
             if ttl is not None:
                 # Created with its life, so that no counter is ever left without one.
                 pipe.set(key, 0, nx=True, px=_milliseconds(ttl))

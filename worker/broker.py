@@ -12,6 +12,7 @@ from domain.errors import StoreUnavailableError
 
 QUEUE = "downloads"
 TASK = "download.run"
+NOT_FOUND = "404"
 
 
 class Broker:
@@ -28,12 +29,20 @@ class Broker:
         """
         with _broker_errors(), self._app.producer_or_acquire() as producer:
             for job_id in job_ids:
-                self._app.send_task(TASK, args=(job_id,), producer=producer, retry=False)
+                # Nobody waits for a result: without this each message would subscribe to one.
+                self._app.send_task(
+                    TASK, args=(job_id,), producer=producer, retry=False, ignore_result=True
+                )
 
     def backlog(self) -> int:
         """Return how many messages wait for a worker."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
-            queue = connection.default_channel.queue_declare(QUEUE, passive=True)
+            try:
+                queue = connection.default_channel.queue_declare(QUEUE, passive=True)
+            except connection.channel_errors as error:
+                if str(getattr(error, "reply_code", "")) != NOT_FOUND:
+                    raise
+                return 0  # a queue nobody has used yet, or one the store has lost
             return int(queue.message_count)
 
 

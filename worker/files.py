@@ -15,6 +15,8 @@ from domain.job import MAX_NAME_BYTES
 
 FALLBACK_NAME = "download"
 
+#: Unicode's controls, format characters, lone surrogates, and separators of lines.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 #: Names that Windows keeps for devices; a file shared from there must not be called so.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -29,7 +31,10 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     Raises:
         InvalidInputError: the folder lies outside the download folder, also by way of a link.
     """
-    target = (root / directory).resolve()
+    try:
+        target = (root / directory).resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError is how pathlib tells links in a circle
+        raise InvalidInputError("directory", directory, f"It cannot be resolved: {error}.") from error
     if not allow_any and not target.is_relative_to(root):
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."
@@ -47,17 +52,26 @@ def name_from_disposition(header: str | None) -> str | None:
     values = [value for key, value in params if key.lower() == "filename"]
     # RFC 8187: (charset, language, percent-encoded text); it is preferred to the plain form.
     extended = [_decode_extended(value) for value in values if isinstance(value, tuple)]
-    plain = [value for value in values if isinstance(value, str)]
+    plain = [_as_utf8(value) for value in values if isinstance(value, str)]
     name = next((value for value in [*extended, *plain] if value), None)
     return safe_name(name) if name else None
 
 
 def _decode_extended(value: tuple[str | None, str | None, str]) -> str | None:
-    charset, _language, text = value
+    # The parser has undone the percent-encoding into one character an octet; the charset is left to us.
+    charset, _language, octets = value
     try:
-        return unquote(text, encoding=charset or "utf-8", errors="strict")
-    except (LookupError, UnicodeDecodeError):
+        return octets.encode("latin-1").decode(charset or "utf-8")
+    except (LookupError, ValueError):
         return None
+
+
+def _as_utf8(text: str) -> str:
+    """Read a plain name's octets as UTF-8 where they are that: many servers send it so."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def name_from_url(url: str) -> str:
@@ -71,8 +85,8 @@ def safe_name(name: str) -> str:
     name = re.split(r"[/\\]", name)[-1]
     name = unicodedata.normalize("NFC", name)
     # Controls, and format characters such as right-to-left marks that make "exe.txt" of "txt.exe".
-    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs"})
-    name = name.strip().lstrip(".").strip()
+    name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
+    name = re.sub(r"^[\s.]+|\s+$", "", name)
     if not name:
         return FALLBACK_NAME
     if _RESERVED.fullmatch(name):

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# 18 digits are more bytes than any file system holds, and fit into 64 bits.
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 #: Reached through NAT64, an IPv4 address hides in the last 32 bits (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -28,7 +30,12 @@ class AddressGuard:
         ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
         if any(ip in network for network in self._allowed):
             return True
-        return ip.is_global and not ip.is_multicast
+        # `is_global` alone lets through what has no place on the internet: ::/96 and other unassigned
+        # parts of IPv6, site-local addresses, and IPv4 in 6to4, whose relays are gone.
+        special = ip.is_multicast or ip.is_reserved
+        if isinstance(ip, ipaddress.IPv6Address):
+            special = special or ip.is_site_local or ip.sixtofour is not None
+        return ip.is_global and not special
 
 
 def _unwrap(
@@ -68,7 +75,7 @@ class Answer:
         if "transfer-encoding" in self.headers:
             return None
         text = self.headers.get("content-length", "")
-        return int(text) if text.isdecimal() else None
+        return int(text) if _LENGTH.fullmatch(text) else None
 
     @property
     def content_range(self) -> tuple[int, int, int | None] | None:
@@ -76,14 +83,17 @@ class Answer:
         match = _CONTENT_RANGE.fullmatch(self.headers.get("content-range", ""))
         if match is None:
             return None
-        first, last, total = match.groups()
-        return int(first), int(last), None if total == "*" else int(total)
+        first, last = int(match[1]), int(match[2])
+        total = None if match[3] == "*" else int(match[3])
+        if last < first or (total is not None and last >= total):
+            return None
+        return first, last, total
 
     @property
     def etag(self) -> str | None:
         """The strong entity tag, or None: a weak one does not vouch for bytes (RFC 9110, 8.8.1)."""
         tag = self.headers.get("etag")
-        return tag if tag and not tag.startswith("W/") else None
+        return tag if tag and not tag.startswith(("W/", "w/")) else None
 
     @property
     def last_modified(self) -> str | None:

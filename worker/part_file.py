@@ -15,13 +15,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import ConfigDict, TypeAdapter
+
 from domain.errors import DiskFullError, TransientError
+from domain.job import WORKING_PREFIX
 from worker.files import numbered
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,11 +38,16 @@ MAX_CLASHES = 10_000
 class Checkpoint:
     """What the last checkpoint says. `durable` bytes are fsynced; the rest describes their source."""
 
+    __pydantic_config__ = ConfigDict(strict=True)
+
     durable: int = 0
     total: int | None = None
     etag: str | None = None
     last_modified: str | None = None
     name: str | None = None
+
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 class PartFile:
@@ -56,13 +65,13 @@ class PartFile:
             TransientError: another process on this machine is still writing it.
             DiskFullError: no room even for that.
         """
-        self.path = directory / f".seen-{job_id}.part"
-        self._checkpoint_path = directory / f".seen-{job_id}.json"
+        self.path = directory / f"{WORKING_PREFIX}{job_id}.part"
+        self._checkpoint_path = self.path.with_suffix(".json")
         with disk_errors():
             directory.mkdir(parents=True, exist_ok=True)
             self._fd = _open_locked(self.path)
-            self.checkpoint = self._read_checkpoint()
             self.size = os.fstat(self._fd).st_size
+        self.checkpoint = self._read_checkpoint()
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
@@ -78,18 +87,19 @@ class PartFile:
     def resume_at(self, size: int) -> None:
         """Drop what lies beyond `size` and append from there."""
         with disk_errors():
+            if size < self.checkpoint.durable:
+                # The old checkpoint must never vouch for bytes that are about to be replaced.
+                self._checkpoint_path.unlink(missing_ok=True)
+                self.checkpoint = Checkpoint()
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, size, os.SEEK_SET)
         self.size = size
-        if size < self.checkpoint.durable:
-            # The old checkpoint must never vouch for bytes that are about to be replaced.
-            self._checkpoint_path.unlink(missing_ok=True)
-            self.checkpoint = Checkpoint()
 
     def check_room(self, total: int, keep_free: int) -> None:
         """Raise DiskFullError unless the rest of `total` bytes fits with `keep_free` bytes left."""
         missing = max(0, total - self.size)
-        free = shutil.disk_usage(self.path.parent).free
+        with disk_errors():
+            free = shutil.disk_usage(self.path.parent).free
         if missing + keep_free > free:
             raise DiskFullError(
                 f"{missing:,} bytes are missing and {keep_free:,} stay free, "
@@ -124,7 +134,8 @@ class PartFile:
         position = 0
         while True:
             check()
-            block = os.pread(self._fd, _READ_SIZE, position)
+            with disk_errors():
+                block = os.pread(self._fd, _READ_SIZE, position)
             if not block:
                 return hasher.hexdigest()
             hasher.update(block)
@@ -145,19 +156,23 @@ class PartFile:
 
     def published_path(self) -> Path | None:
         """Return the final path if this part file has been published already, else None."""
-        status = os.fstat(self._fd)
-        if status.st_nlink < 2:
-            return None
-        for entry in os.scandir(self.path.parent):
-            # Our own working names do not count: a crash can leave one behind as a second link.
-            if entry.inode() == status.st_ino and not entry.name.startswith(".seen-"):
-                return Path(entry.path)
+        with disk_errors():
+            status = os.fstat(self._fd)
+            if status.st_nlink < 2:
+                return None
+            with os.scandir(self.path.parent) as entries:
+                for entry in entries:
+                    # Our own working names do not count: a crash can leave one as a second link.
+                    if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX):
+                        return Path(entry.path)
         return None
 
     def forget(self) -> None:
-        """Remove the part file's name and its checkpoint; a published file keeps its own name."""
-        self.path.unlink(missing_ok=True)
-        self._checkpoint_path.unlink(missing_ok=True)
+        """Remove every working name of this job; a published file keeps its own name."""
+        with disk_errors():
+            # The part file last: as long as it is there, its lock keeps others from the rest.
+            for suffix in (".json", ".tmp", ".new", ".part"):
+                self.path.with_suffix(suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file and let its lock go; what is on disk stays."""
@@ -216,12 +231,11 @@ class PartFile:
 
     def _read_checkpoint(self) -> Checkpoint:
         try:
-            checkpoint = Checkpoint(**json.loads(self._checkpoint_path.read_text()))
-        except (OSError, ValueError, TypeError):
+            checkpoint = _CHECKPOINT.validate_json(self._checkpoint_path.read_bytes())
+        except (OSError, ValueError):
             # None, or one a crash tore: then nothing is vouched for.
             return Checkpoint()
-        there = os.fstat(self._fd).st_size
-        return checkpoint if 0 <= checkpoint.durable <= there else Checkpoint()
+        return checkpoint if 0 <= checkpoint.durable <= self.size else Checkpoint()
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint_path.with_suffix(".tmp")
@@ -244,6 +258,9 @@ def _open_locked(path: Path) -> int:
             raise TransientError(
                 f"Another process still writes {path}.", code="part_file_busy"
             ) from None
+        except BaseException:
+            os.close(fd)
+            raise
         # The holder before us removed it between our open and our lock: open the new one.
         os.close(fd)
 
@@ -266,9 +283,10 @@ def _sync_directory(directory: Path) -> None:
 @cache
 def _umask() -> int:
     """Return the process's umask; asking for it the usual way would change it for a moment."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
+    with suppress(OSError):  # not every system tells
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
     return 0o022
 
 

@@ -57,6 +57,10 @@ class Fetched:
     name: str | None
 
 
+class _CannotContinueError(TransientError):
+    """The origin answered a range with something that cannot be joined to what we have."""
+
+
 class Transfer:
     """One attempt to get the rest of one file.
 
@@ -90,6 +94,7 @@ class Transfer:
         self._accepted = False
         self._error: SeenError | None = None
         self._refused_address: str | None = None
+        self._opened: list[socket.socket] = []
         self._offset = 0
         self._checkpoint: Future[int] | None = None
         self._checkpoint_at = time.monotonic()
@@ -104,7 +109,7 @@ class Transfer:
         """
         try:
             if not self._resume():
-                self._perform()
+                self._fetch()
             return self._complete()
         finally:
             self._keep_what_is_there()
@@ -131,6 +136,14 @@ class Transfer:
 
     # ── the request ─────────────────────────────────────────────────────────────────────────────
 
+    def _fetch(self) -> None:
+        """Ask for what is missing; once more, from the start, where the origin cannot continue."""
+        try:
+            self._perform()
+        except _CannotContinueError:
+            self._answer, self._accepted, self._error = Answer(), False, None
+            self._perform()
+
     def _perform(self) -> None:
         curl = _thread_curl()
         try:
@@ -140,6 +153,9 @@ class Transfer:
             self._raise_verdict(*error.args[:2])
         finally:
             curl.reset()
+            # pycurl works on duplicates; these are ours to close.
+            for opened in self._opened:
+                opened.close()
         if not self._accepted:
             # No body at all: an empty file, or a status without one.
             self._accept_answer()
@@ -205,7 +221,9 @@ class Transfer:
         if not self._guard.allows(where[0]):
             self._refused_address = where[0]
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
+        self._opened.append(opened)
+        return opened
 
     # ── the answer ──────────────────────────────────────────────────────────────────────────────
 
@@ -221,10 +239,7 @@ class Transfer:
             self._tracker.bytes_total = answer.content_length
         elif answer.status == 416 and self._offset:
             self._start_over()
-            raise TransientError(
-                "The origin has no bytes where we stopped; the next attempt starts over.",
-                code="http_416",
-            )
+            raise _CannotContinueError("The origin has no bytes where we stopped.", code="http_416")
         else:
             raise verdict.of_status(answer.status, answer.headers.get("retry-after"))
         if self._tracker.bytes_total is not None:
@@ -236,9 +251,8 @@ class Transfer:
         same_tag = self._answer.etag in {None, found.etag}
         if not same_tag or not _continues(span, self._offset, found.total):
             self._start_over()
-            raise TransientError(
-                "The origin continued another file or another place; the next attempt starts over.",
-                code="bad_range",
+            raise _CannotContinueError(
+                "The origin continued another file or another place.", code="bad_range"
             )
         if span is not None and span[2] is not None:
             self._tracker.bytes_total = span[2]

@@ -3,23 +3,31 @@
 -- KEYS[1]  the progress hash
 -- ARGV[1]  fence of the claim that speaks
 -- ARGV[2]  life of the hash in milliseconds from now
--- ARGV[3…] field, value, field, value … (without fence, updated_at and control)
+-- ARGV[3]  sequence of this progress; the next one is taken when the same claim has gone further
+-- ARGV[4…] field, value, field, value … (without fence, sequence, updated_at and control)
 --
--- Returns {verdict, control}: verdict 1 set, -1 fenced; control as in progress_update.
+-- Returns {verdict, sequence}: verdict 1 set, -1 fenced; the sequence the hash stands at, as text.
 -- A control field survives: it is addressed to a fence, and its reader compares that.
 
 local key = KEYS[1]
-local held = redis.call('HMGET', key, 'fence', 'control')
+local held = redis.call('HMGET', key, 'fence', 'control', 'sequence')
+local held_fence = tonumber(held[1] or '') or 0
 local control = held[2] or ''
-if (tonumber(held[1] or '') or 0) > tonumber(ARGV[1]) then
-    return {-1, control}
+local held_sequence = tonumber(held[3] or '') or -1
+if held_fence > tonumber(ARGV[1]) then
+    return {-1, held[3] or ''}
+end
+local sequence = ARGV[3]
+if held_fence == tonumber(ARGV[1]) and held_sequence >= tonumber(sequence) then
+    sequence = string.format('%.0f', held_sequence + 1)
 end
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(tonumber(time[2]) / 1000))
 redis.call('DEL', key)
-redis.call('HSET', key, 'fence', ARGV[1], 'updated_at', now, (table.unpack or unpack)(ARGV, 3))
+redis.call('HSET', key, 'fence', ARGV[1], 'sequence', sequence, 'updated_at', now,
+    (table.unpack or unpack)(ARGV, 4))
 if control ~= '' then
     redis.call('HSET', key, 'control', control)
 end
 redis.call('PEXPIRE', key, ARGV[2])
-return {1, control}
+return {1, sequence}

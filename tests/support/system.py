@@ -63,6 +63,7 @@ class System:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self.store = store
         self.downloads = folder / "downloads"
         self.variables = {
             **FAST,

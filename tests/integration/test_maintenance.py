@@ -1,0 +1,245 @@
+"""What beat does: persist, wake, reconcile, clean up; each on a real store and database."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import tasks
+from cache import CacheManager
+from cache.download_cache import ProgressUpdate
+from domain.errors import DatabaseUnavailableError
+from domain.job import Job, JobStatus
+from tasks import maintenance, persistence
+from tests.support.aging import age_jobs
+from tests.support.origin import Origin
+from tests.support.postgres import PostgresServer
+from tests.support.store import StoreServer
+from tests.support.system import System
+from worker.runner import Outcome, run_download
+
+S = JobStatus
+URL = "http://127.0.0.1:9/a.bin"
+
+
+def claimed(system: System) -> Job:
+    """A job that some worker has claimed."""
+    job = system.submit(URL)
+    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert running is not None
+    return running
+
+
+def tell(system: System, job: Job, sequence: int, size: int, **more: object) -> None:
+    """Report progress as its worker would."""
+    fields = {
+        "job_id": job.id,
+        "fence": job.fence,
+        "sequence": sequence,
+        "status": S.DOWNLOADING,
+        "increment": 100,
+        "bytes_downloaded": size,
+        "bytes_durable": 0,
+        "bytes_total": 1000,
+        "speed_mbps": 1.5,
+        **more,
+    }
+    system.runtime.cache.download.apply([ProgressUpdate(**fields)])  # type: ignore[arg-type]
+
+
+# ── persist_progress ────────────────────────────────────────────────────────────────────────────
+
+
+def test_progress_reaches_the_database_once_and_only_forward(any_system: System) -> None:
+    job = claimed(any_system)
+    tell(any_system, job, 1, 100)
+    assert persistence.persist_progress(any_system.runtime) == 1
+    row = any_system.job(job)
+    assert (row.bytes_downloaded, row.bytes_total, row.speed_mbps) == (100, 1000, 1.5)
+    assert persistence.persist_progress(any_system.runtime) == 0
+
+    tell(any_system, job, 2, 200)
+    assert persistence.persist_progress(any_system.runtime) == 1
+    tell(any_system, job, 1, 100)  # a late repetition
+    persistence.persist_progress(any_system.runtime)
+    assert any_system.job(job).bytes_downloaded == 200
+
+
+def test_a_hash_that_changes_meanwhile_stays_unsaved(system: System) -> None:
+    job = claimed(system)
+    tell(system, job, 1, 100)
+    read = system.runtime.cache.download.dirty()
+    tell(system, job, 2, 200)
+    system.runtime.cache.download.mark_persisted(read)
+    assert system.runtime.cache.download.dirty() == [(job.id, (job.fence << 32) + 2)]
+
+
+def test_many_jobs_are_saved_in_batches(system: System) -> None:
+    count = persistence.BATCH + 7
+    requests = [tasks.DownloadRequest(url=URL)] * count
+    jobs = tasks.submit_many(requests, runtime=system.runtime)
+    for job in jobs:
+        running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+        assert running is not None
+        tell(system, running, 1, 100)
+    assert persistence.persist_progress(system.runtime) == count
+    assert all(job.bytes_downloaded == 100 for job in system.runtime.jobs.find(limit=count))
+    assert system.runtime.cache.download.dirty() == []
+
+
+def test_a_database_that_is_down_loses_no_progress(
+    tmp_path: Path, store: StoreServer, postgres: PostgresServer, postgres_url: str
+) -> None:
+    with System(tmp_path, store, database_url=postgres_url) as system:
+        job = claimed(system)
+        tell(system, job, 1, 100)
+        postgres.stop()
+        with pytest.raises(DatabaseUnavailableError):
+            persistence.persist_progress(system.runtime)
+        postgres.start()
+        assert persistence.persist_progress(system.runtime) == 1
+        assert system.job(job).bytes_downloaded == 100
+
+
+@pytest.mark.parametrize("end", [S.COMPLETED, S.FAILED, S.CANCELLED])
+def test_an_end_that_only_the_store_knows_reaches_the_database(system: System, end: S) -> None:
+    """Given a worker that told the store how it ended, and fell while the database was away."""
+    job = claimed(system)
+    tell(system, job, 1, 1000, status=end, path="/x/a.bin", sha256="ab" * 32, error_code="code")
+    persistence.persist_progress(system.runtime)
+    row = system.job(job)
+    assert (row.status, row.path, row.sha256) == (end, "/x/a.bin", "ab" * 32)
+    assert row.finished_at is not None
+    cache = system.runtime.cache
+    assert (cache.service.ttl(cache.keys.download_job_key(job.id)) or 0) <= 3
+
+
+def test_an_end_of_an_older_claim_changes_nothing(system: System) -> None:
+    job = claimed(system)
+    tell(system, job, 1, 1000, status=S.COMPLETED)
+    system.runtime.jobs.transition(job, S.QUEUED, now=system.runtime.now())
+    system.runtime.jobs.claim(job.id, worker="new", now=system.runtime.now())
+    persistence.persist_progress(system.runtime)
+    assert system.job(job).status is S.DOWNLOADING
+
+
+# ── wake and reconcile ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_whose_waiting_is_over_is_queued_and_published(
+    any_system: System, origin: Origin
+) -> None:
+    job = any_system.submit(origin.serve("/a.bin", size=10, statuses=[503]).url)
+    assert run_download(any_system.runtime, job.id) is Outcome.WAITING
+    before = any_system.runtime.broker.backlog()
+    age_jobs(any_system)
+    assert maintenance.wake(any_system.runtime) == 1
+    assert any_system.job(job).status is S.QUEUED
+    assert any_system.runtime.broker.backlog() == before + 1
+
+
+def test_an_orphan_is_queued_again(any_system: System) -> None:
+    job = claimed(any_system)
+    age_jobs(any_system)
+    assert maintenance.reconcile(any_system.runtime).orphaned == 1
+    row = any_system.job(job)
+    assert (row.status, row.worker, row.attempts) == (S.QUEUED, None, 1)
+    last = any_system.runtime.jobs.events(job.id)[-1]
+    assert (last.from_status, last.reason) == (S.DOWNLOADING, "its worker is gone")
+
+
+def test_a_job_that_is_locked_or_was_heard_of_is_no_orphan(system: System) -> None:
+    locked, silent, told = claimed(system), claimed(system), claimed(system)
+    lock = system.runtime.cache.download_lock(locked.id)
+    assert lock.acquire()
+    age_jobs(system)
+    tell(system, told, 1, 100)
+    fresh = claimed(system)  # of which nothing was heard, but only since a moment
+    assert maintenance.reconcile(system.runtime).orphaned == 1
+    statuses = [system.job(job).status for job in (locked, silent, told, fresh)]
+    assert statuses == [S.DOWNLOADING, S.QUEUED, S.DOWNLOADING, S.DOWNLOADING]
+
+
+@pytest.mark.parametrize(("word", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
+def test_an_orphan_ends_as_a_person_had_asked(system: System, word: str, end: S) -> None:
+    job = claimed(system)
+    assert system.runtime.jobs.request_control(job, word)
+    age_jobs(system)
+    maintenance.reconcile(system.runtime)
+    assert system.job(job).status is end
+
+
+def test_a_job_whose_message_is_lost_is_published_again(system: System, store: StoreServer) -> None:
+    job = system.submit(URL)
+    age_jobs(system)
+    assert maintenance.reconcile(system.runtime).published == 0  # its message waits in the queue
+    store.flush()
+    assert maintenance.reconcile(system.runtime).published == 1
+    assert system.runtime.broker.backlog() == 1
+    assert system.job(job).status is S.QUEUED
+
+
+def test_a_spent_message_gets_a_successor(system: System) -> None:
+    """Given a message that came while the lock of the attempt before was not yet free."""
+    job = system.submit(URL)
+    lock = system.runtime.cache.download_lock(job.id)
+    assert lock.acquire()
+    assert run_download(system.runtime, job.id) is Outcome.ALREADY_RUNNING
+    lock.release()
+    assert system.job(job).published_at is None
+    age_jobs(system)
+    assert maintenance.wake(system.runtime) == 1
+
+
+def test_what_was_asked_of_a_job_is_told_again_after_the_store_forgot_it(
+    system: System, store: StoreServer
+) -> None:
+    job = claimed(system)
+    tasks.cancel(job.id, runtime=system.runtime)
+    store.flush()
+    assert maintenance.reconcile(system.runtime).reminded == 1
+    client = store.client()
+    key = system.runtime.cache.keys.download_job_key(job.id)
+    assert client.hget(key, "control") == f"cancel:{job.fence}".encode()
+    assert client.pttl(key) > 0
+
+
+# ── one at a time, and tidying up ───────────────────────────────────────────────────────────────
+
+
+def test_two_reconcilers_at_once_queue_an_orphan_once(system: System) -> None:
+    jobs = [claimed(system) for _ in range(20)]
+    age_jobs(system)
+    reports = []
+    threads = [
+        threading.Thread(target=lambda: reports.append(maintenance.reconcile(system.runtime)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(report.orphaned for report in reports) == len(jobs)
+    for job in jobs:
+        queued = [e for e in system.runtime.jobs.events(job.id) if e.to_status is S.QUEUED]
+        assert len(queued) == 2  # submitted, and handed back
+
+
+def test_stale_progress_goes_and_live_progress_stays(system: System, store: StoreServer) -> None:
+    live, gone = claimed(system), claimed(system)
+    tell(system, live, 1, 100)
+    tell(system, gone, 1, 100)
+    store.client().delete(system.runtime.cache.keys.download_job_key(gone.id))
+    report = maintenance.cleanup_stale(system.runtime)
+    assert (report.stale, report.gone) == (0, 2)  # from the active and the unsaved index
+    active = system.runtime.cache.download.get_active_downloads()
+    assert [progress.job_id for progress in active] == [live.id]
+
+
+def test_statistics_are_those_of_the_server(system: System) -> None:
+    stats = maintenance.log_stats(system.runtime)
+    assert isinstance(system.runtime.cache, CacheManager)
+    assert stats.used_memory > 0
+    assert stats.connected_clients >= 1
