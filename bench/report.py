@@ -45,8 +45,12 @@ def show(title: str, figures: list[Figure], *, as_json: bool) -> None:
     table.add_column("unit")
     table.add_column("aim")
     for figure in figures:
-        table.add_row(figure.what, f"{figure.value:,.4g}", figure.unit, figure.aim or "")
+        table.add_row(figure.what, _shown(figure.value), figure.unit, figure.aim or "")
     Console().print(table)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -77,6 +77,10 @@ class Outcome(StrEnum):
 
 def run_download(runtime: Runtime, job_id: str) -> Outcome:
     """Run the job of one message to the end of this attempt."""
+    if runtime.drain.has_begun:
+        # The broker handed this out while we were already leaving: somebody else is to have it.
+        _publish(runtime, job_id)
+        return Outcome.HANDED_BACK
     stop = StopSignal(runtime.drain)
     try:
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)

@@ -1,0 +1,127 @@
+"""What live progress costs: updates a second through the reporter, and its share of a fast transfer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import Figure, show
+from domain.job import Job, JobStatus
+from tests.support.nginx import Nginx
+from tests.support.store import StoreServer
+from tests.support.system import System
+from worker.drain import Drain
+from worker.progress import DownloadTracker, Ending, ProgressReporter
+from worker.runner import run_download
+from worker.stop import StopSignal
+
+MIB = 2**20
+
+
+def main(arguments: list[str]) -> None:
+    """Run it: ``--downloads N`` at once, ``--seconds S``, ``--size MIB`` of the transfer, ``--json``."""
+    parser = argparse.ArgumentParser(prog="python -m bench progress")
+    parser.add_argument("--downloads", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--size", type=int, default=1024, help="MiB")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="seen-bench-") as name, StoreServer() as store:
+        settings = {"SEEN_FLUSH_INTERVAL": "0.25", "SEEN_HEARTBEAT_INTERVAL": "5"}
+        with System(Path(name), store, settings=settings | {"SEEN_PROGRESS_TTL": "30"}) as system:
+            figures = [_updates(system, options.downloads, options.seconds)]
+            figures += _transfer(system, Path(name), options.size)
+    show("progress", figures, as_json=options.json)
+
+
+def _updates(system: System, downloads: int, seconds: float) -> Figure:
+    """Flush as fast as it goes, every download having moved since the flush before."""
+    reporter = ProgressReporter(
+        system.runtime.cache.download, flush_interval=3600, heartbeat_interval=5
+    )
+    trackers = [_track(reporter, system, number) for number in range(downloads)]
+    told = 0
+    started = time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        for tracker in trackers:
+            tracker.bytes_downloaded += 65_536
+        told += reporter.flush()
+    for tracker in trackers:
+        reporter.finish(tracker, Ending(status=JobStatus.CANCELLED), persisted=True)
+    reporter.close()
+    return Figure(f"updates a second, {downloads} downloads", told / elapsed, "1/s", "20,000")
+
+
+def _track(reporter: ProgressReporter, system: System, number: int) -> DownloadTracker:
+    now = system.runtime.now()
+    job = Job(
+        id=f"bench-{number}",
+        url="http://localhost/",
+        directory="",
+        status=JobStatus.DOWNLOADING,
+        max_attempts=1,
+        created_at=now,
+        updated_at=now,
+        fence=1,
+    )
+    return reporter.track(job, StopSignal(Drain()))
+
+
+def _transfer(system: System, folder: Path, mebibytes: int) -> list[Figure]:
+    with Nginx() as nginx:
+        _fill(nginx.root / "big.bin", mebibytes)
+        url = nginx.url("/big.bin")
+        curl = _curl(url, folder / "curl.bin")
+        job = system.submit(url)
+        cpu_before = time.process_time()
+        elapsed = _timed(lambda: run_download(system.runtime, job.id))
+        spent = time.process_time() - cpu_before
+        reporting = _thread_cpu("progress")
+    assert system.job(job).status is JobStatus.COMPLETED
+    size = mebibytes * MIB / 1e6
+    figures = [
+        Figure(f"a transfer of {mebibytes} MiB, with SHA-256 and fsync", size / elapsed, "MB/s"),
+        Figure("progress' share of the process's CPU", 100 * reporting / spent, "%", "< 2"),
+    ]
+    if curl is not None:
+        figures.insert(1, Figure("curl, the same file, without either", size / curl, "MB/s"))
+    return figures
+
+
+def _fill(path: Path, mebibytes: int) -> None:
+    block = os.urandom(MIB)
+    with path.open("wb") as file:
+        for _ in range(mebibytes):
+            file.write(block)
+
+
+def _curl(url: str, target: Path) -> float | None:
+    """Return the seconds curl takes, or None where it is not installed."""
+    program = shutil.which("curl")
+    if program is None:
+        return None
+    command = [program, "-sS", "-o", target, url]
+    elapsed = _timed(lambda: subprocess.run(command, check=True))
+    target.unlink()
+    return elapsed
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _thread_cpu(name: str) -> float:
+    """Return the processor time that the thread of this name has used."""
+    for thread in threading.enumerate():
+        if thread.name == name and thread.ident is not None:
+            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    return 0.0
