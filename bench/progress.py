@@ -107,7 +107,7 @@ def _curl(url: str, target: Path) -> float | None:
     program = shutil.which("curl")
     if program is None:
         return None
-    command = [program, "-sS", "-o", target, url]
+    command = [program, "-sS", "-o", str(target), url]
     elapsed = _timed(lambda: subprocess.run(command, check=True))
     target.unlink()
     return elapsed

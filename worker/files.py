@@ -34,7 +34,9 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     try:
         target = (root / directory).resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError is how pathlib tells links in a circle
-        raise InvalidInputError("directory", directory, f"It cannot be resolved: {error}.") from error
+        raise InvalidInputError(
+            "directory", directory, f"It cannot be resolved: {error}."
+        ) from error
     if not allow_any and not target.is_relative_to(root):
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."

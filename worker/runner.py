@@ -13,7 +13,6 @@ What holds it together:
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -290,16 +289,9 @@ class _Attempt:
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))
-        next_attempt_at = self._runtime.now() + timedelta(seconds=self._pause(error))
+        pause = self._runtime.retries.pause(job.attempts, error.retry_after)
+        next_attempt_at = self._runtime.now() + timedelta(seconds=pause)
         return self._settle(_ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at)
-
-    def _pause(self, error: TransientError) -> float:
-        """Return the seconds to wait: doubling, jittered, bounded, and what the origin asked for."""
-        policy = self._runtime.retries
-        exponential = min(policy.longest, policy.first * 2.0 ** (self._job.attempts - 1))
-        # Between half and all of it, so that what failed together does not come back together.
-        jittered = exponential * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
-        return max(jittered, min(error.retry_after or 0.0, policy.longest))
 
     def _settle(self, ending: Ending, **columns: Any) -> Outcome:
         """Write how this attempt ends: to SQL, which decides, then to the hash."""

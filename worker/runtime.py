@@ -18,18 +18,11 @@ from worker.drain import Drain
 from worker.lease import LeaseKeeper
 from worker.origin import AddressGuard
 from worker.progress import ProgressReporter
+from worker.retry import RetryPolicy
 from worker.transfer import TransferOptions
 
 #: fsyncs are few and long; two threads let one slow disk not hold up the other.
 CHECKPOINT_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """How long a job waits after a transient error. Seconds."""
-
-    first: float
-    longest: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
