@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
+from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from worker.app import current_runtime
 from worker.runtime import Runtime
 from worker.stop import StopSignal
@@ -25,15 +26,24 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
 
     @wraps(work)
     def body() -> T | None:
-        runtime = current_runtime()
-        resource = f"task:{work.__name__}"
-        lease = runtime.leases.hold(runtime.cache.lock(resource), StopSignal(runtime.drain))
-        if lease is None:
-            logger.info("%s still runs elsewhere; this tick is left out", work.__name__)
-            return None
         try:
-            return work(runtime)
-        finally:
-            runtime.leases.release(lease)
+            return run_alone(current_runtime(), work)
+        except (StoreUnavailableError, DatabaseUnavailableError) as error:
+            # One line, not a traceback at every tick: the next tick tries again.
+            logger.warning("%s could not run: %s", work.__name__, error)
+            return None
 
     return body
+
+
+def run_alone(runtime: Runtime, work: Callable[[Runtime], T]) -> T | None:
+    """Run `work` under the lock of its name; return None where somebody else holds it."""
+    lock = runtime.cache.lock(f"task:{work.__name__}")
+    lease = runtime.leases.hold(lock, StopSignal(runtime.drain))
+    if lease is None:
+        logger.info("%s still runs elsewhere; this tick is left out", work.__name__)
+        return None
+    try:
+        return work(runtime)
+    finally:
+        runtime.leases.release(lease)

@@ -8,13 +8,8 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
-from kombu.exceptions import OperationalError
-from kombu.transport import redis as kombu_redis
 
 import settings as settings_module
-from cache.connection import store_errors
-from cache.scripts import sha1
-from domain.errors import StoreUnavailableError
 from worker.broker import Broker
 from worker.drain import Drain
 from worker.runtime import Runtime, build_runtime
@@ -55,20 +50,6 @@ def _quieten(**_: Any) -> None:
     """Leave out two lines a message that name Celery's ids: the runner's one line names the job."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@signals.worker_init.connect
-def _prepare_broker(**_: Any) -> None:
-    """Tell Dragonfly that kombu's sweep script names keys at run time, which it refuses otherwise."""
-    try:
-        with app.connection_for_write() as connection, store_errors():
-            client: Any = connection.default_channel.client  # type: ignore[attr-defined]
-            if "dragonfly_version" in client.info("server"):
-                digest = sha1(kombu_redis.SWEEP_BINDINGS)  # type: ignore[attr-defined]
-                client.execute_command("SCRIPT", "FLAGS", digest, "allow-undeclared-keys")
-    except (OperationalError, OSError, StoreUnavailableError) as error:
-        # The worker waits for its broker by itself; without the flag it only logs more.
-        logger.warning("The broker could not be prepared: %s", error)
 
 
 @signals.worker_shutting_down.connect

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.transport import redis as kombu_redis
 
+from cache.connection import store_errors
+from cache.scripts import sha1
 from domain.errors import StoreUnavailableError
 
 QUEUE = "downloads"
@@ -44,6 +49,19 @@ class Broker:
                     raise
                 return 0  # a queue nobody has used yet, or one the store has lost
             return int(queue.message_count)
+
+
+def allow_binding_sweep(connection: Connection) -> None:
+    """Let kombu's binding sweep run on Dragonfly, which refuses scripts that name keys at run time.
+
+    The flag belongs to the script on that server, so one client sets it for all; a server that has
+    restarted must be told again. Redis and Valkey need nothing.
+    """
+    with _broker_errors(), store_errors():
+        client: Any = connection.default_channel.client  # type: ignore[attr-defined]
+        if "dragonfly_version" in client.info("server"):
+            digest = sha1(kombu_redis.SWEEP_BINDINGS)  # type: ignore[attr-defined]
+            client.execute_command("SCRIPT", "FLAGS", digest, "allow-undeclared-keys")
 
 
 @contextmanager
