@@ -13,12 +13,10 @@ What holds it together:
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from domain.errors import (
     CancelledError,
@@ -41,15 +39,11 @@ from worker.lease import Lease
 from worker.part_file import PartFile
 from worker.progress import Ending
 from worker.runtime import Runtime
+from worker.settlement import Settlement
 from worker.stop import StopSignal
 from worker.transfer import Fetched, Transfer
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-#: A database that does not answer in the middle of a download is asked again this often. Seconds.
-DATABASE_PATIENCE = 1.0
 
 
 class Outcome(StrEnum):
@@ -171,6 +165,7 @@ class _Attempt:
         self._lease = lease
         self._stop = stop
         self._tracker = runtime.reporter.track(job, stop)
+        self._settlement = Settlement(runtime, job, self._tracker, lease)
 
     def run(self) -> Outcome:
         """Do the work, and settle however it ends."""
@@ -224,14 +219,7 @@ class _Attempt:
 
     def _begin_to_verify(self) -> None:
         """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
-        verifying = self._persistently(
-            lambda: self._runtime.jobs.transition(
-                self._job, JobStatus.VERIFYING, now=self._runtime.now()
-            )
-        )
-        if verifying is None:
-            raise FencedError(f"Job {self._job.id} belongs to a newer claim.")
-        self._job = verifying
+        self._settlement.begin_to_verify()
         self._tracker.status = JobStatus.VERIFYING
 
     def _verify(self, part: PartFile) -> str:
@@ -294,89 +282,12 @@ class _Attempt:
         return self._settle(_ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at)
 
     def _settle(self, ending: Ending, **columns: Any) -> Outcome:
-        """Write how this attempt ends: to SQL, which decides, then to the hash."""
-        tracker, reporter = self._tracker, self._runtime.reporter
-        told_early: list[int | None] = []
-
-        def tell_early() -> None:
-            # Without database the store is told first, and keeps it until the database has it, too.
-            told_early.append(reporter.finish(tracker, ending, persisted=False))
-
-        changed = self._persistently(lambda: self._write(ending, columns), while_away=tell_early)
-        if changed is None:
+        if not self._settlement.write(ending, columns):
             return self._leave()
-        self._job = changed
-        if told_early:
-            self._note_persisted(told_early[0])
-        else:
-            reporter.finish(tracker, ending, persisted=True)
-        log = logger.warning if ending.status is JobStatus.FAILED else logger.info
-        log(
-            "Job %s is %s%s",
-            changed.id,
-            ending.status,
-            f": {ending.reason}" if ending.reason else "",
-        )
         if ending.status is JobStatus.QUEUED:
             return Outcome.HANDED_BACK
         return Outcome(ending.status.value)
 
-    def _write(self, ending: Ending, columns: dict[str, Any]) -> Job | None:
-        return self._runtime.jobs.transition(
-            self._job,
-            ending.status,
-            now=self._runtime.now(),
-            reason=ending.reason,
-            changes={**self._counts(), **ending.details(), **columns},
-        )
-
-    def _counts(self) -> dict[str, Any]:
-        tracker = self._tracker
-        return {
-            "bytes_downloaded": tracker.bytes_downloaded,
-            "bytes_durable": tracker.bytes_durable,
-            "bytes_total": tracker.bytes_total,
-            "speed_mbps": 0.0,
-        }
-
-    def _note_persisted(self, last_version: int | None) -> None:
-        """Let the finished hash go back to its short life, and the index forget the job."""
-        if last_version is None:
-            return
-        try:
-            self._runtime.cache.download.mark_persisted(
-                [(self._job.id, last_version)], [self._job.id]
-            )
-        except StoreUnavailableError as error:
-            logger.debug(
-                "The store will notice later that job %s is saved: %s", self._job.id, error
-            )
-
     def _may_go_on(self) -> None:
         self._stop.raise_if_set()
         self._lease.check()
-
-    def _persistently(
-        self, write: Callable[[], T], *, while_away: Callable[[], None] | None = None
-    ) -> T:
-        """Do a write to SQL, and wait for a database that is away as long as the lock is ours.
-
-        What is on disk stays there in the meantime, and the lock keeps others off it. `while_away` is
-        called once, when the waiting begins.
-
-        Raises:
-            DatabaseUnavailableError: it stayed away until the lock was lost or the process drained.
-        """
-        warned = False
-        while True:
-            try:
-                return write()
-            except DatabaseUnavailableError as error:
-                if not warned:
-                    logger.warning("Job %s waits for the database: %s", self._job.id, error)
-                    warned = True
-                    if while_away is not None:
-                        while_away()
-                if not self._lease.is_alive() or self._runtime.drain.has_begun:
-                    raise
-                time.sleep(DATABASE_PATIENCE)

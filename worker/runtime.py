@@ -14,12 +14,12 @@ from cache import CacheManager
 from database import Database, JobRepository
 from settings import Settings
 from worker.broker import Broker
+from worker.curl import TransferOptions
 from worker.drain import Drain
 from worker.lease import LeaseKeeper
 from worker.origin import AddressGuard
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
-from worker.transfer import TransferOptions
 
 #: fsyncs are few and long; two threads let one slow disk not hold up the other.
 CHECKPOINT_THREADS = 2

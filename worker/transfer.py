@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import certifi
 import pycurl
 
 from domain.errors import PermanentError, SeenError, TransientError
 from worker import verdict
+from worker.curl import TransferOptions, prepare, thread_handle
 from worker.files import name_from_disposition
 from worker.origin import AddressGuard, Answer
 from worker.part_file import PartFile
@@ -29,24 +26,7 @@ from worker.progress import DownloadTracker
 
 logger = logging.getLogger(__name__)
 
-#: libcurl reads up to so many bytes from a socket at once.
-BUFFER_SIZE = 256 * 1024
-
-_PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 _REFUSE = 0  # a write callback that takes fewer bytes than it was given ends the transfer
-
-
-@dataclass(frozen=True, slots=True)
-class TransferOptions:
-    """How transfers behave. Times in seconds, sizes in bytes."""
-
-    connect_timeout: float
-    low_speed_time: float
-    low_speed_limit: int
-    max_redirects: int
-    user_agent: str
-    checkpoint_interval: float
-    min_free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +125,15 @@ class Transfer:
             self._perform()
 
     def _perform(self) -> None:
-        curl = _thread_curl()
+        handle = thread_handle()
         try:
-            self._configure(curl)
-            curl.perform()
+            prepare(handle, self._url, self._options, self._headers(), self._offset)
+            self._listen(handle)
+            handle.perform()
         except pycurl.error as error:
             self._raise_verdict(*error.args[:2])
         finally:
-            curl.reset()
+            handle.reset()
             # pycurl works on duplicates; these are ours to close.
             for opened in self._opened:
                 opened.close()
@@ -161,29 +142,13 @@ class Transfer:
             self._accept_answer()
         self._raise_kept()
 
-    def _configure(self, curl: Any) -> None:
-        options = self._options
-        curl.setopt(pycurl.URL, self._url)
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
-        curl.setopt(pycurl.REDIR_PROTOCOLS, _PROTOCOLS)
-        curl.setopt(pycurl.FOLLOWLOCATION, 1)
-        curl.setopt(pycurl.MAXREDIRS, options.max_redirects)
-        curl.setopt(pycurl.CAINFO, _ca_file())
-        curl.setopt(pycurl.PROXY, "")  # the environment has no say here; settings do
-        curl.setopt(pycurl.USERAGENT, options.user_agent)
-        curl.setopt(pycurl.HTTPHEADER, self._headers())
-        curl.setopt(pycurl.BUFFERSIZE, BUFFER_SIZE)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(options.connect_timeout * 1000))
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, options.low_speed_limit)
-        curl.setopt(pycurl.LOW_SPEED_TIME, max(1, round(options.low_speed_time)))
-        curl.setopt(pycurl.HEADERFUNCTION, self._answer.feed)
-        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
-        curl.setopt(pycurl.NOPROGRESS, 0)
-        curl.setopt(pycurl.XFERINFOFUNCTION, self._on_tick)
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
-        if self._offset:
-            curl.setopt(pycurl.RANGE, f"{self._offset}-")
+    def _listen(self, handle: Any) -> None:
+        """Have libcurl call us."""
+        handle.setopt(pycurl.HEADERFUNCTION, self._answer.feed)
+        handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        handle.setopt(pycurl.NOPROGRESS, 0)
+        handle.setopt(pycurl.XFERINFOFUNCTION, self._on_tick)
+        handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
 
     def _headers(self) -> list[str]:
         headers = ["Accept: */*", "Accept-Encoding: identity"]
@@ -338,19 +303,3 @@ def _continues(span: tuple[int, int, int | None] | None, offset: int, total: int
     if span is None or span[0] != offset:
         return False
     return total is None or span[2] in {None, total}
-
-
-_per_thread = threading.local()
-
-
-def _thread_curl() -> Any:
-    """Return this thread's libcurl handle; reset after each use, it keeps its open connections."""
-    if not hasattr(_per_thread, "curl"):
-        _per_thread.curl = pycurl.Curl()
-    return _per_thread.curl
-
-
-@cache
-def _ca_file() -> str:
-    """Return the system's CA bundle, or the one that certifi brings where the system has none."""
-    return ssl.get_default_verify_paths().cafile or certifi.where()
