@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +31,10 @@ DatabaseNumber = Annotated[int, Field(ge=0, le=1023)]
 class Settings(BaseSettings):
     """Everything a process needs to know, read once at start-up and passed on from there."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    # An empty variable is as good as none: that is how a compose file leaves one out.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     # ── the store: cache, broker, results ───────────────────────────────────────────────────────
     cache_addr: str = Field(
@@ -216,7 +220,7 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database URL with its driver named, secrets included."""
         if self.database_url is None:
-            return f"sqlite:///{self.data_dir / 'seen.db'}"
+            return f"sqlite:///{quote(str(self.data_dir / 'seen.db'))}"
         scheme, _, rest = self.database_url.get_secret_value().partition("://")
         return (
             f"postgresql+psycopg://{rest}"
@@ -240,7 +244,7 @@ class Settings(BaseSettings):
         login = f"{user}:{password}@" if user or password else ""
         host, port, path = parse_addr(self.cache_addr)
         if path:
-            return f"redis+socket://{login}{path}?virtual_host={database}"
+            return f"redis+socket://{login}{quote(path)}?virtual_host={database}"
         shown = f"[{host}]" if ":" in host else host
         scheme = "rediss" if self.cache_tls else "redis"
         return f"{scheme}://{login}{shown}:{port}/{database}"
@@ -257,11 +261,17 @@ def parse_addr(text: str) -> tuple[str, int, str]:
         if not path.startswith("/"):
             raise ValueError("a unix socket is written unix:///absolute/path")
         return "", 0, path
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise ValueError("it is written host:port or unix:///path")
-    return host, int(port), ""
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65_536:
+        raise ValueError("it is written host:port, [::1]:6379 for IPv6, or unix:///path")
+    if match["v6"]:
+        ipaddress.IPv6Address(match["v6"])
+    return match["v6"] or match["name"], int(match["port"]), ""
+
+
+_HOST_PORT = re.compile(
+    r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
 
 
 @lru_cache(maxsize=1)
@@ -295,7 +305,11 @@ def _explain(error: ValidationError) -> list[str]:
 def _shown(name: str) -> str:
     if "SecretStr" in str(Settings.model_fields[name].annotation):
         return "'***'"
-    return repr(os.environ.get(_variable(name), ""))
+    # Names are read in any case; of a variable set twice, the exact name wins.
+    spelt = {key.upper(): value for key, value in os.environ.items()}
+    value = os.environ.get(_variable(name), spelt.get(_variable(name), ""))
+    # A URL has no place in any of these, and may carry a password all the same.
+    return repr(re.sub(r"[^/\s]*@", "***@", value))
 
 
 def _variable(field: str) -> str:

@@ -7,6 +7,7 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,10 @@ class DownloadCache:
         self._progress_ms = round(progress_ttl * 1000)
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
 
+    def close(self) -> None:
+        """Close the connections of its own; the given client's owner closes that."""
+        self._once.close()
+
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
     def set_progress(self, progress: DownloadProgress) -> bool:
@@ -153,7 +158,9 @@ class DownloadCache:
             for update in updates:
                 self._add_update(pipe, update)
             self._index(pipe, [(u.job_id, u.user_id, u.status) for u in updates])
-            self._mark_unsaved(pipe, {u.job_id: u.version for u in updates if not u.persisted})
+            # The newest of a job comes last, and is the one that counts.
+            rising = sorted(updates, key=lambda u: u.version)
+            self._mark_unsaved(pipe, {u.job_id: u.version for u in rising if not u.persisted})
 
         with store_errors():
             raw = scripts.pipelined(self._client, ["progress_update"], fill)[: len(updates)]
@@ -184,7 +191,7 @@ class DownloadCache:
 
     def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> bool:
         """Set the speed (megabits a second) of a job whose hash exists; False when it does not."""
-        if mbps < 0:
+        if not 0 <= mbps < math.inf:
             raise ValueError(f"a speed is 0 or more megabits a second, not {mbps}")
         reply = self._touch(job_id, fence, "", 0, ["download_speed_mbps", f"{mbps:.3f}"])
         return bool(reply[0] == 1)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from cache.connection import connect, store_errors
 from cache.download_cache import DownloadCache
@@ -55,6 +56,8 @@ class CacheManager:
     def close(self) -> None:
         """Close every connection; the manager may still be used and connects again."""
         self.client.close()
+        self.service.close()
+        self.download.close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +113,8 @@ class CacheManager:
             times["delete_ms"] = _elapsed_ms(started)
             if read != written:
                 problem = "what was written did not come back"
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, RedisError) as error:
+            # RedisError: it answers, but with a refusal, such as missing rights.
             problem = str(error)
         return HealthReport(ok=problem is None, error=problem, **times)
 

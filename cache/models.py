@@ -26,7 +26,7 @@ class DownloadProgress(_Value):
     """Bytes that survive a crash: fsynced and written into the checkpoint."""
     bytes_total: NonNegativeInt | None = None
     """The size of the whole file; None while nobody knows it."""
-    download_speed_mbps: float = Field(default=0.0, ge=0)
+    download_speed_mbps: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Smoothed speed in megabits (10^6 bits) a second."""
     reason: str | None = None
     error_code: str | None = None

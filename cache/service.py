@@ -34,6 +34,10 @@ class CacheService:
         self._once = without_retries(client)
         self.keys = keys
 
+    def close(self) -> None:
+        """Close the connections of its own; the given client's owner closes that."""
+        self._once.close()
+
     def get(self, key: str, model: type[T]) -> T | None:
         """Return the value of `key` as `model`, or None when there is none.
 

@@ -1,1 +1,1 @@
-"""The `seen` command."""
+"""The `seen` command: downloads, the jobs behind them, and a whole stack on one machine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -28,6 +28,9 @@ from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
 
 _COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
 _RUNNING = tuple(status.value for status in RUNNING)
+
+#: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
+BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,8 @@ class JobRepository:
 
     def get(self, job_id: str) -> Job:
         """Return one job; raise UnknownJobError when there is none."""
+        if not _can_exist(job_id):
+            raise UnknownJobError(job_id)
         with self._database.read() as connection:
             row = connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).first()
         if row is None:
@@ -73,11 +78,15 @@ class JobRepository:
 
     def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Return the jobs there are of `job_ids`."""
-        if not job_ids:
+        known = [job_id for job_id in job_ids if _can_exist(job_id)]
+        if not known:
             return {}
+        found: dict[str, Job] = {}
         with self._database.read() as connection:
-            rows = connection.execute(select(*_COLUMNS).where(jobs.c.id.in_(job_ids)))
-            return {row.id: _job(row) for row in rows}
+            for some in _batches(known):
+                rows = connection.execute(select(*_COLUMNS).where(jobs.c.id.in_(some)))
+                found |= {row.id: _job(row) for row in rows}
+        return found
 
     def find(
         self,
@@ -106,6 +115,8 @@ class JobRepository:
 
     def events(self, job_id: str) -> list[JobEvent]:
         """Return the audit trail of one job, the oldest first."""
+        if not _can_exist(job_id):
+            return []
         columns = [job_events.c[field.name] for field in fields(JobEvent)]
         query = select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
         with self._database.read() as connection:
@@ -115,6 +126,8 @@ class JobRepository:
 
     def claim(self, job_id: str, *, worker: str, now: datetime) -> Job | None:
         """Take a queued job: one winner, who gets the next fence. None when it is not queued."""
+        if not _can_exist(job_id):
+            return None
         parameters = {"b_id": job_id, "b_worker": worker, "b_now": now}
 
         def work(connection: Connection) -> Job | None:
@@ -147,12 +160,11 @@ class JobRepository:
         """
         if to not in TRANSITIONS[job.status]:
             raise ValueError(f"{job.status} → {to} is not a transition")
-        values: dict[str, Any] = {
-            "updated_at": now,
-            "reason": reason,
-            "control": None,
-            **(changes or {}),
-        }
+        values: dict[str, Any] = {"updated_at": now, "reason": reason, "error_code": None}
+        values |= changes or {}
+        if to not in RUNNING:
+            # Until then it is owed: the store may have lost the word to the worker.
+            values["control"] = None
         if to in FINISHED:
             values["finished_at"] = now
         if to is JobStatus.QUEUED:
@@ -207,7 +219,8 @@ class JobRepository:
         if not job_ids:
             return
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(published_at=now))
+            for some in _batches(job_ids):
+                connection.execute(update(jobs).where(jobs.c.id.in_(some)).values(published_at=now))
 
     def mark_unpublished(self, job_id: str) -> None:
         """Note that a queued job's message was spent without effect, so that it gets another."""
@@ -390,6 +403,16 @@ _SAVE_PROGRESS = (
         }
     )
 )
+
+
+def _can_exist(job_id: str) -> bool:
+    """Say whether a database could hold this id at all: NUL and what is no Unicode text are refused."""
+    return job_id.isprintable()
+
+
+def _batches(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(job_ids), BATCH):
+        yield job_ids[start : start + BATCH]
 
 
 def _job(row: Row[Any]) -> Job:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
 from database.models import users
@@ -37,12 +38,16 @@ class UserRepository:
     def save(self, user: User) -> None:
         """Write one user, new or changed."""
         now = datetime.now(UTC)
-        values = {"email": user.email, "display_name": user.display_name, "role": user.role}
+        changes = {
+            "email": user.email,
+            "display_name": user.display_name,
+            "role": user.role,
+            "updated_at": now,
+        }
+        # One statement: of two that write a new user at once, both find it there or make it.
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        statement = insert(users).values(id=user.id, created_at=now, **changes)
         with self._database.write() as connection:
-            changed = connection.execute(
-                update(users).where(users.c.id == user.id).values(updated_at=now, **values)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[users.c.id], set_=changes)
             )
-            if changed.rowcount == 0:
-                connection.execute(
-                    insert(users).values(id=user.id, created_at=now, updated_at=now, **values)
-                )

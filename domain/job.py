@@ -9,11 +9,19 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from domain.errors import InvalidInputError
-from domain.urls import check_url
+from domain.urls import check_url, display_url
 
 
 class JobStatus(StrEnum):
@@ -100,7 +108,12 @@ class Checksum:
 
 
 MAX_NAME_BYTES = 200
+MAX_DIRECTORY_BYTES = 1000
+#: What file systems take for one folder's name.
+MAX_FOLDER_BYTES = 255
 MAX_ATTEMPTS_LIMIT = 1000
+#: Names that begin so belong to the part files.
+WORKING_PREFIX = ".seen-"
 
 
 class DownloadRequest(BaseModel):
@@ -129,6 +142,22 @@ class DownloadRequest(BaseModel):
     overwrite: bool = False
     max_attempts: int | None = None
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Tell a missing field, an unknown one or a wrong type as every other wrong value is told."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in problem["loc"]) or "request"
+            value = problem["input"]
+            if field == "url" and problem["type"] != "missing":
+                value = display_url(str(value))
+            elif problem["type"] == "missing":
+                value = None
+            raise InvalidInputError(field, value, f"{problem['msg']}.") from None
+
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
@@ -141,6 +170,13 @@ class DownloadRequest(BaseModel):
             raise InvalidInputError(
                 "directory", value, "It must stay inside the download folder, so without '..'."
             )
+        longest = max(len(part.encode()) for part in value.split("/"))
+        if len(value.encode()) > MAX_DIRECTORY_BYTES or longest > MAX_FOLDER_BYTES:
+            raise InvalidInputError(
+                "directory",
+                value,
+                f"It may have {MAX_DIRECTORY_BYTES} bytes at most, each folder {MAX_FOLDER_BYTES}.",
+            )
         return value
 
     @field_validator("name")
@@ -151,6 +187,10 @@ class DownloadRequest(BaseModel):
         if not value or value in {".", ".."} or re.search(r"[/\\\x00-\x1f\x7f]", value):
             raise InvalidInputError(
                 "name", value, "A file name has no slashes and no control characters."
+            )
+        if value.startswith(WORKING_PREFIX):
+            raise InvalidInputError(
+                "name", value, f"Names that begin with {WORKING_PREFIX!r} are the service's own."
             )
         if len(value.encode()) > MAX_NAME_BYTES:
             raise InvalidInputError("name", value, f"It may have {MAX_NAME_BYTES} bytes at most.")
@@ -164,8 +204,10 @@ class DownloadRequest(BaseModel):
     @field_validator("user_id")
     @classmethod
     def _user(cls, value: str | None) -> str | None:
-        if value is not None and not 0 < len(value) <= 200:
-            raise InvalidInputError("user_id", value, "It has 1 to 200 characters.")
+        if value is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,200}", value):
+            raise InvalidInputError(
+                "user_id", value, "It has 1 to 200 characters, none of them a control character."
+            )
         return value
 
     @field_validator("max_attempts")

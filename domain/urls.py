@@ -14,13 +14,13 @@ SCHEMES = ("http", "https")
 
 def check_url(text: str) -> str:
     """Return `text` if it is a URL we can download from, else raise InvalidInputError("url", …)."""
-    if len(text.encode()) > MAX_URL_OCTETS:
+    if _octets(text) > MAX_URL_OCTETS:
         raise InvalidInputError(
-            "url", f"{text[:60]}…", f"URLs may have at most {MAX_URL_OCTETS} octets."
+            "url", display_url(text), f"URLs may have at most {MAX_URL_OCTETS} octets."
         )
     if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in text):
         raise InvalidInputError(
-            "url", text, "Spaces and control characters must be percent-encoded."
+            "url", display_url(text), "Spaces and control characters must be percent-encoded."
         )
     parts = _split(text)
     if parts.scheme.lower() not in SCHEMES:
@@ -34,12 +34,23 @@ def check_url(text: str) -> str:
     return text
 
 
+def _octets(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            "url", display_url(text), "It is not valid Unicode text."
+        ) from error
+
+
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         _ = parts.port  # parsed lazily; raises when it is not a port
     except ValueError as error:
-        raise InvalidInputError("url", text, f"It cannot be parsed: {error}.") from error
+        raise InvalidInputError(
+            "url", display_url(text), f"It cannot be parsed: {error}."
+        ) from error
     return parts
 
 
@@ -56,7 +67,9 @@ def display_url(text: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = "?…" if parts.query else ""
     scheme = f"{parts.scheme}://" if parts.scheme else ""
-    return f"{scheme}{host}{parts.path}{query}"
+    # Without "//" the user info of a URL that is not one lies in the path.
+    path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
+    return f"{scheme}{host}{path}{query}"
 
 
 def host_of(text: str) -> str:

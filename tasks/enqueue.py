@@ -95,9 +95,7 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
     runtime = runtime or current_runtime()
     source = runtime.jobs.get(job_id).status
     wanted = source if source in {JobStatus.FAILED, JobStatus.CANCELLED} else JobStatus.FAILED
-    return _queue_again(
-        runtime, job_id, wanted, {"attempts": 0, "error_code": None}, "it was retried"
-    )
+    return _queue_again(runtime, job_id, wanted, {"attempts": 0}, "it was retried")
 
 
 def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:

@@ -52,14 +52,18 @@ class Lease:
 
 
 class LeaseKeeper:
-    """Renews the leases of this process from one thread, all in one round trip."""
+    """Renews the leases of this process from one thread, all in one round trip.
+
+    A second thread watches their ends, so that a holder is stopped in time even while the first one
+    still waits for an answer.
+    """
 
     def __init__(self, *, ttl: float) -> None:
         self._interval = ttl / RENEWALS_PER_LIFE
         self._leases: dict[str, Lease] = {}
         self._mutex = threading.Lock()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def hold(self, lock: Lock, stop: StopSignal) -> Lease | None:
         """Acquire `lock` and keep it renewed until `release`; None when somebody else holds it.
@@ -86,10 +90,10 @@ class LeaseKeeper:
             logger.warning("%s was not released and expires by itself: %s", lease.lock.key, error)
 
     def close(self) -> None:
-        """Stop the thread; leases still held expire by themselves."""
+        """Stop the threads; leases still held expire by themselves."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -103,14 +107,30 @@ class LeaseKeeper:
         self.close()
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
-            self._thread.start()
+        if self._threads:
+            return
+        for name, work in (("lease-keeper", self._renew), ("lease-watch", self._watch)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
-    def _run(self) -> None:
+    def _renew(self) -> None:
         wait = self._interval
         while not self._closing.wait(wait):
-            wait = self._interval if self.renew_all() else self._interval / HASTE
+            try:
+                renewed = self.renew_all()
+            except Exception:
+                # A keeper that died would cost every later download of this process its lock.
+                logger.exception("The locks could not be renewed, trying again")
+                renewed = False
+            wait = self._interval if renewed else self._interval / HASTE
+
+    def _watch(self) -> None:
+        while not self._closing.wait(self._interval / HASTE):
+            with self._mutex:
+                ended = [lease for lease in self._leases.values() if not lease.is_alive()]
+            for lease in ended:
+                lease.lose()
 
     def renew_all(self) -> bool:
         """Renew every lease once; those that are no longer ours are lost. False without an answer."""
@@ -121,7 +141,6 @@ class LeaseKeeper:
             answers = extend_all([lease.lock for lease in leases])
         except StoreUnavailableError as error:
             logger.warning("%d locks could not be renewed, trying again: %s", len(leases), error)
-            self._lose_expired(leases)
             return False
         for lease, extended in zip(leases, answers, strict=True):
             if extended:
@@ -135,11 +154,6 @@ class LeaseKeeper:
         """Say whether the lease is still being kept: one released meanwhile is not lost."""
         with self._mutex:
             return self._leases.get(lease.lock.key) is lease
-
-    def _lose_expired(self, leases: list[Lease]) -> None:
-        for lease in leases:
-            if not lease.is_alive():
-                lease.lose()
 
 
 def _lost(lease: Lease) -> LeaseLostError:

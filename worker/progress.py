@@ -78,6 +78,7 @@ class DownloadTracker:
         self._told: tuple[object, ...] | None = None
         self._told_at = now
         self._unanswered: ProgressUpdate | None = None
+        self._ended = False
         self._speed = SpeedMeter(now, 0)
 
     def restart(self, size: int) -> None:
@@ -89,6 +90,8 @@ class DownloadTracker:
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
         """Return what is to be told now, or None. An update without answer is told again first."""
+        if self._ended:
+            return None  # a flush that took its list of trackers before the end
         if self._unanswered is not None:
             return self._unanswered
         size = self.bytes_downloaded
@@ -101,6 +104,7 @@ class DownloadTracker:
 
     def last_updates(self, ending: Ending, *, persisted: bool) -> list[ProgressUpdate]:
         """Return what ends this tracking: an update without answer if there is one, and the last."""
+        self._ended = True
         owed = [] if self._unanswered is None else [self._unanswered]
         last = self._update(ending.status, self.bytes_downloaded, 0.0)
         return [*owed, replace(last, persisted=persisted, **ending.details())]

@@ -29,6 +29,7 @@ from domain.errors import (
     PausedError,
     PermanentError,
     SeenError,
+    StoppedError,
     StoreUnavailableError,
     TransientError,
     UnknownJobError,
@@ -153,7 +154,9 @@ def _publish(runtime: Runtime, job_id: str) -> None:
 
 
 def _ending(status: JobStatus, error: SeenError) -> Ending:
-    return Ending(status=status, reason=str(error), error_code=error.code)
+    """Return an ending with its reason; a job that a person or we ourselves stopped has no error."""
+    code = None if isinstance(error, StoppedError) else error.code
+    return Ending(status=status, reason=str(error), error_code=code)
 
 
 class _Attempt:
@@ -182,7 +185,7 @@ class _Attempt:
         except TransientError as error:
             return self._try_later(error)
         except (PermanentError, InvalidInputError) as error:
-            return self._settle(_ending(JobStatus.FAILED, error))
+            return self._fail(error)
         except Exception:
             logger.exception("Job %s met an error nobody foresaw", self._job.id)
             return self._try_later(
@@ -269,6 +272,13 @@ class _Attempt:
     def _cancel(self, error: CancelledError) -> Outcome:
         outcome = self._settle(_ending(JobStatus.CANCELLED, error))
         if outcome is Outcome.CANCELLED:
+            _discard_part(self._runtime, self._job)
+        return outcome
+
+    def _fail(self, error: SeenError) -> Outcome:
+        """Fail for good; what was fetched is of no use, and a retry is not to go on from it."""
+        outcome = self._settle(_ending(JobStatus.FAILED, error))
+        if outcome is Outcome.FAILED:
             _discard_part(self._runtime, self._job)
         return outcome
 

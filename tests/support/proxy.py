@@ -74,7 +74,11 @@ class Proxy:
 
     @property
     def round_trips(self) -> int:
-        """How often a client has sent something and waited; one pipeline is one, whatever its size."""
+        """How often a client has sent something after an answer.
+
+        A pipeline of many kilobytes leaves in several pieces, and counts once more for each answer that
+        overtakes its next piece.
+        """
         with self._mutex:
             return self._requests
 

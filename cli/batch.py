@@ -1,0 +1,111 @@
+"""The downloads of one `seen get`: begun or continued, looked at, paused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
+
+import tasks
+from cli.live import JobView, LiveReader
+from cli.session import open_runtime
+from domain.errors import IllegalTransitionError
+from domain.job import FINISHED, DownloadRequest, Job, JobStatus
+from tasks.enqueue import publish_jobs
+from worker.runtime import Runtime
+
+_UNFINISHED = tuple(status for status in JobStatus if status not in FINISHED)
+#: So many unfinished jobs of each state are searched for one to continue.
+_SEARCH = 1000
+
+
+class Batch:
+    """Jobs in the order of their requests.
+
+    Attributes:
+        notes: what there is to tell about how they began.
+    """
+
+    def __init__(self, runtime: Runtime, jobs: Sequence[Job], ours: set[str]) -> None:
+        self.notes: list[str] = []
+        self._runtime = runtime
+        self._ids = [job.id for job in jobs]
+        self._ours = ours
+        self._reader = LiveReader(runtime.jobs, runtime.cache.download)
+
+    @classmethod
+    def begin(cls, wanted: Sequence[DownloadRequest], *, alone: bool) -> Self:
+        """Submit requests, or continue the unfinished jobs that asked for the same.
+
+        Args:
+            wanted: the requests.
+            alone: whether nobody else can be at work on what is found.
+        """
+        runtime = open_runtime()
+        earlier = _earlier(runtime, wanted)
+        new = [request for request in wanted if request not in earlier]
+        begun = dict(zip(new, tasks.submit_many(new, runtime=runtime), strict=True))
+        woken = {job.id for job in earlier.values() if _wake(runtime, job) or alone}
+        jobs = [earlier.get(request) or begun[request] for request in wanted]
+        batch = cls(runtime, jobs, woken | {job.id for job in begun.values()})
+        batch._note_earlier({job.id for job in earlier.values()})
+        if any(job.published_at is None for job in begun.values()):
+            batch.notes.append("The store does not answer: it starts when the store is back.")
+        return batch
+
+    def read(self) -> list[JobView]:
+        """Return how they stand."""
+        return self._reader.read(self._ids)
+
+    def pause(self) -> None:
+        """Pause those that this command began or woke; others go on for whoever wants them."""
+        self._ids = [job_id for job_id in self._ids if job_id in self._ours]
+        for job_id in self._ids:
+            with suppress(IllegalTransitionError):  # it has just finished
+                tasks.pause(job_id, runtime=self._runtime)
+
+    def _note_earlier(self, job_ids: set[str]) -> None:
+        for one in self.read():
+            if one.job.id not in job_ids:
+                continue
+            if one.job.id in self._ours:
+                self.notes.append(f"{one.label}: continuing an earlier download")
+            else:
+                self.notes.append(f"{one.label}: being downloaded already; waiting for it")
+
+
+def at_rest(views: Sequence[JobView]) -> bool:
+    """Say whether nothing more happens to any of them by itself."""
+    return all(one.is_over or one.job.status is JobStatus.PAUSED for one in views)
+
+
+def _earlier(runtime: Runtime, wanted: Sequence[DownloadRequest]) -> dict[DownloadRequest, Job]:
+    """Return the newest unfinished job that asked for the very same, for those that have one."""
+    found: dict[DownloadRequest, Job] = {}
+    for status in _UNFINISHED:
+        for job in runtime.jobs.find(status=status, limit=_SEARCH):
+            for request in wanted:
+                other = found.get(request)
+                if _asks_for(job, request) and (other is None or job.id > other.id):
+                    found[request] = job
+    return found
+
+
+def _asks_for(job: Job, request: DownloadRequest) -> bool:
+    asked = request.model_dump(exclude={"max_attempts"})
+    return all(getattr(job, field) == value for field, value in asked.items())
+
+
+def _wake(runtime: Runtime, job: Job) -> bool:
+    """Have a job at rest go on now; False when it runs, or waits its turn, already."""
+    with suppress(IllegalTransitionError):  # it moved on meanwhile
+        if job.status is JobStatus.WAITING:
+            # A person is here and asks now: the wait between two attempts is over.
+            tasks.pause(job.id, runtime=runtime)
+        if job.status in {JobStatus.WAITING, JobStatus.PAUSED}:
+            tasks.resume(job.id, runtime=runtime)
+            return True
+        if job.status is JobStatus.QUEUED:
+            # Its message may have gone with an earlier store; a second one does nothing.
+            publish_jobs(runtime, [job.id])
+    return False

@@ -1,0 +1,82 @@
+"""What `seen doctor` asks of the database and the folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import text
+
+from cli import formats
+from cli.findings import Finding, ok, problem, warning
+from cli.session import is_empty
+from database import Database, migrate
+from domain.errors import DatabaseUnavailableError
+from settings import Settings
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings."""
+    yield _database(settings)
+    yield _folder("data folder", settings.data_dir, "SEEN_DATA_DIR")
+    yield _folder("download folder", settings.files_dir, "SEEN_DOWNLOAD_DIR")
+    yield _room(settings)
+
+
+def _database(settings: Settings) -> Finding:
+    if is_empty(settings):
+        return ok("database", "none yet; the first download makes one in the data folder")
+    database = Database(settings.sqlalchemy_url())
+    try:
+        revision = migrate.current(database)
+        version = _version(database)
+    except DatabaseUnavailableError as error:
+        return problem("database", str(error), "Start it, or set SEEN_DATABASE_URL.")
+    finally:
+        database.close()
+    if revision != migrate.HEAD:
+        found = revision or "none"
+        return problem(
+            "database",
+            f"{version}, tables at revision {found}, needed {migrate.HEAD}",
+            "Run: seen db upgrade",
+        )
+    return ok("database", f"{version}, revision {revision}")
+
+
+def _version(database: Database) -> str:
+    question = "SELECT sqlite_version()" if database.is_sqlite else "SHOW server_version"
+    with database.read() as connection:
+        number = connection.execute(text(question)).scalar()
+    return f"{'SQLite' if database.is_sqlite else 'PostgreSQL'} {number}"
+
+
+def _folder(what: str, folder: Path, variable: str) -> Finding:
+    there = _existing(folder)
+    if not there.is_dir():
+        return problem(what, f"{there} is a file", f"Set {variable} to a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return problem(what, f"{there} cannot be written", f"Change its owner, or set {variable}.")
+    return ok(what, str(folder) if there == folder else f"{folder} (will be made)")
+
+
+def _room(settings: Settings) -> Finding:
+    free = shutil.disk_usage(_existing(settings.files_dir)).free
+    if free < settings.min_free_bytes:
+        return problem(
+            "free space",
+            f"{formats.size(free)}, less than stays free ({formats.size(settings.min_free_bytes)})",
+            "Make room, or set SEEN_DOWNLOAD_DIR to another disk.",
+        )
+    if free < 4 * settings.min_free_bytes:
+        return warning("free space", formats.size(free), "Make room before it is needed.")
+    return ok("free space", formats.size(free))
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest part of a path that is there."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder

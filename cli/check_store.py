@@ -1,0 +1,144 @@
+"""What `seen doctor` asks of the store: that it answers, keeps what it is given, and knows the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+
+from cache import CacheManager
+from cache.connection import store_errors
+from cli import environment, formats
+from cli.findings import Finding, ok, problem, warning
+from domain.errors import StoreUnavailableError
+from settings import Settings
+
+#: Dragonfly refuses to start with less for each of its threads, and works poorly just above it.
+_PER_THREAD = 256 * 2**20
+_SKEW = 1.0
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings; the first one says whether the store can be used at all."""
+    with CacheManager.connect(settings, retries=0) as cache:
+        try:
+            milliseconds = cache.ping()
+            stats = cache.stats()
+        except StoreUnavailableError as error:
+            yield _away(settings, error)
+            return
+        except redis.RedisError as error:
+            yield problem(
+                "store",
+                f"it refuses: {error}",
+                "Set SEEN_CACHE_USERNAME and SEEN_CACHE_PASSWORD to what it asks for.",
+            )
+            return
+        yield ok(
+            "store",
+            f"{stats.server} {stats.version} at {settings.cache_addr}, {milliseconds:.1f} ms",
+        )
+        looks: list[Callable[[], Finding]] = [
+            lambda: _round_trip(cache),
+            lambda: _eviction(cache),
+            lambda: _clock(cache),
+        ]
+        if stats.server == "dragonfly":
+            looks += [lambda: _cache_mode(cache), lambda: _threads(cache, stats.max_memory)]
+        for look in looks:
+            try:
+                yield look()
+            except StoreUnavailableError as error:
+                yield problem("store", str(error), "It went away while being looked at.")
+
+
+def _away(settings: Settings, error: StoreUnavailableError) -> Finding:
+    if environment.has_store(settings):
+        return problem("store", str(error), "Start it, or set SEEN_CACHE_ADDR to where it is.")
+    # Nobody named a store: one's own machine, where the next download brings one.
+    return warning(
+        "store",
+        "none is configured and none runs",
+        "`seen get` starts one when it needs it, `seen up` keeps one running; "
+        "SEEN_CACHE_ADDR names one elsewhere.",
+    )
+
+
+def _round_trip(cache: CacheManager) -> Finding:
+    health = cache.health_check()
+    if not health.ok:
+        return problem("store round trip", str(health.error), "See the store's log and memory.")
+    times = f"written {health.write_ms} ms, read {health.read_ms} ms, deleted {health.delete_ms} ms"
+    return ok("store round trip", times)
+
+
+def _eviction(cache: CacheManager) -> Finding:
+    limit, policy = _config(cache, "maxmemory"), _config(cache, "maxmemory-policy")
+    shown = "unknown" if limit is None else formats.size(int(limit)) if int(limit) else "no limit"
+    if policy is None:
+        return ok("store memory", f"limit {shown}; eviction policy unknown (it does not tell)")
+    if policy != "noeviction":
+        return problem(
+            "store memory",
+            f"limit {shown}, eviction policy {policy}: it may throw queued messages away",
+            "Set maxmemory-policy to noeviction on the server that holds queues.",
+        )
+    return ok("store memory", f"limit {shown}, policy noeviction")
+
+
+def _clock(cache: CacheManager) -> Finding:
+    with store_errors():
+        before = time.time()
+        seconds, microseconds = cache.client.time()
+        here = (before + time.time()) / 2
+    skew = seconds + microseconds / 1e6 - here
+    if abs(skew) > _SKEW:
+        return warning(
+            "store clock",
+            f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine",
+            "Let both follow NTP: ages of progress are told by the store's clock.",
+        )
+    return ok("store clock", f"{abs(skew) * 1000:.0f} ms off this machine's")
+
+
+def _cache_mode(cache: CacheManager) -> Finding:
+    mode = _config(cache, "cache_mode")
+    if mode is None:
+        return ok("dragonfly cache mode", "unknown (it does not tell)")
+    if mode.lower() in {"true", "1", "yes", "on"}:
+        return problem(
+            "dragonfly cache mode",
+            "on: it throws keys away, queued messages too",
+            "Start Dragonfly without --cache_mode.",
+        )
+    return ok("dragonfly cache mode", "off")
+
+
+def _threads(cache: CacheManager, max_memory: int) -> Finding:
+    with store_errors():
+        info: dict[str, Any] = cache.client.info("server")
+    threads = int(info.get("thread_count", 0) or 0)
+    if not threads or not max_memory:
+        return ok("dragonfly memory", "threads or limit unknown")
+    if max_memory < threads * _PER_THREAD:
+        return warning(
+            "dragonfly memory",
+            f"{formats.size(max_memory)} for {threads} threads",
+            f"Give --maxmemory at least {formats.size(threads * _PER_THREAD)}, or fewer "
+            "--proactor_threads.",
+        )
+    return ok("dragonfly memory", f"{formats.size(max_memory)} for {threads} threads")
+
+
+def _config(cache: CacheManager, name: str) -> str | None:
+    """Return one of the server's options, or None where it does not tell."""
+    try:
+        with store_errors():
+            found: dict[Any, Any] = cache.client.config_get(name)
+    except redis.RedisError:
+        return None
+    for value in found.values():
+        return value.decode() if isinstance(value, bytes) else str(value)
+    return None

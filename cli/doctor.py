@@ -1,0 +1,29 @@
+"""`seen doctor`: looks at everything the service needs, and says what to do about what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from cli.errors import FAILED
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check settings, store, workers, database and disk; exit status 1 when there is a problem."""
+    from cli.findings import Level, examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([one.as_json() for one in findings], ensure_ascii=False, indent=2))
+    else:
+        for one in findings:
+            print(f"{_MARKS[one.level.value]} {one.what}: {one.message}")
+            if one.remedy:
+                print(f"          → {one.remedy}")
+    problems = any(one.level is Level.PROBLEM for one in findings)
+    raise typer.Exit(FAILED if problems else 0)
+
+
+_MARKS = {"ok": "ok       ", "warning": "warning  ", "problem": "problem  "}

@@ -1,0 +1,54 @@
+"""How errors leave the command line: one line for people or an object for programs, and a status."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from domain.errors import (
+    IllegalTransitionError,
+    InvalidInputError,
+    SeenError,
+    SettingsError,
+    UnknownJobError,
+)
+
+
+class RefusedError(SeenError):
+    """What was asked cannot be done as things stand, and nothing has been changed."""
+
+    code = "refused"
+
+
+class StackError(SeenError):
+    """The local stack did not start, or went away."""
+
+    code = "local_stack"
+
+
+#: What the person at the keyboard can put right by asking differently.
+_ASKED_WRONGLY = (
+    InvalidInputError,
+    SettingsError,
+    UnknownJobError,
+    IllegalTransitionError,
+    RefusedError,
+)
+
+FAILED = 1
+WRONG_USE = 2
+INTERRUPTED = 130
+
+
+def exit_status(error: SeenError) -> int:
+    """Return 2 for what was asked wrongly, 1 for what went wrong."""
+    return WRONG_USE if isinstance(error, _ASKED_WRONGLY) else FAILED
+
+
+def report(message: str, code: str, *, as_json: bool) -> None:
+    """Print an error: ``seen: …`` to standard error, or a JSON object to standard output."""
+    line = " ".join(message.split())
+    if as_json:
+        print(json.dumps({"error": {"code": code, "message": line}}, ensure_ascii=False))
+    else:
+        print(f"seen: {line}", file=sys.stderr)

@@ -1,0 +1,50 @@
+"""Numbers, times and names as people read them. Sizes are decimal: 1 MB is 10^6 bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float) -> str:
+    """Return bytes as ``12.3 MB``."""
+    value, unit = float(count), 0
+    while value >= 999.95 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{value:.0f} B"
+
+
+def rate(megabits: float) -> str:
+    """Return megabits a second as bytes a second, ``85.2 MB/s``."""
+    return f"{size(megabits * 1e6 / 8)}/s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def moment(when: datetime) -> str:
+    """Return a moment in the reader's own time zone."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(when: datetime) -> str:
+    """Return how long ago something was."""
+    seconds = (datetime.now(UTC) - when).total_seconds()
+    if seconds < 86_400:
+        return f"{duration(seconds)} ago"
+    return f"{seconds // 86_400:.0f} d ago"
+
+
+def printable(text: str) -> str:
+    """Return text without characters that a terminal would act on instead of showing."""
+    return "".join(char if char.isprintable() else "�" for char in text)

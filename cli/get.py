@@ -1,0 +1,158 @@
+"""`seen get`: download here and now, whatever it takes to have a stack for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import settings as settings_module
+from cli import environment, local_stack, requests
+from cli.errors import FAILED, INTERRUPTED, StackError
+from cli.interrupts import terminate_as_interrupt
+from domain.job import DownloadRequest, JobStatus
+
+if TYPE_CHECKING:
+    from cli.batch import Batch
+    from cli.display import Display
+    from cli.live import JobView
+    from cli.local_stack import Membership
+
+_POLL = 0.2
+#: After this long a download that no worker has taken is worth a word. Seconds.
+_PATIENCE = 15.0
+#: A worker pauses within a second; a store that is away makes it take longer. Seconds.
+_PAUSE_PATIENCE = 10.0
+
+
+def get(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="What to download.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder for the files; by default the current one.",
+        ),
+    ] = "",
+    name: Annotated[str | None, typer.Option(help="The file's name (one URL only).")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The SHA-256 the file must have.")
+    ] = None,
+    checksum: Annotated[
+        str | None,
+        typer.Option(metavar="ALG:HEX", help="Another digest it must have: md5, sha1, sha512."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of that name.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the finished jobs as JSON, and no progress.")
+    ] = False,
+) -> None:
+    """Download files, with nothing else running or installed.
+
+    Workers that are configured (SEEN_CACHE_ADDR) or run already (seen up) do it; else they are started
+    for the time it takes. Interrupted by Ctrl-C, the same command continues where it stopped.
+    """
+    settings = settings_module.load()
+    at_home = not environment.has_store(settings)
+    wanted = requests.build(
+        urls,
+        directory=requests.folder(output or ".") if at_home else output,
+        name=name,
+        sha256=sha256,
+        checksum=checksum,
+        overwrite=overwrite,
+    )
+    terminate_as_interrupt()
+    with _stack(at_home) as stack:
+        status = _download(wanted, stack, as_json=as_json)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _stack(at_home: bool) -> Iterator[Membership | None]:
+    if at_home:
+        with local_stack.joined() as membership:
+            yield membership
+    else:
+        yield None
+
+
+def _download(wanted: list[DownloadRequest], stack: Membership | None, *, as_json: bool) -> int:
+    from cli import display as displays
+    from cli.batch import Batch
+    from cli.live import describe
+
+    batch = Batch.begin(wanted, alone=stack is not None and stack.started)
+    display = displays.Quiet() if as_json else displays.for_people()
+    try:
+        for text in batch.notes:
+            display.note(text)
+        interrupted = _follow(batch, display, stack)
+    finally:
+        display.close()
+    views = batch.read()
+    if as_json:
+        print(json.dumps([describe(one) for one in views], ensure_ascii=False, indent=2))
+    for one in views:
+        if one.status is not JobStatus.COMPLETED and not interrupted:
+            print(f"seen: {displays.ending(one)}", file=sys.stderr)
+    if interrupted:
+        print("seen: interrupted. The same command continues where it stopped.", file=sys.stderr)
+        return INTERRUPTED
+    return 0 if all(one.status is JobStatus.COMPLETED for one in views) else FAILED
+
+
+def _follow(batch: Batch, display: Display, stack: Membership | None) -> bool:
+    """Show the batch until all of it has come to rest; True when a person interrupted it."""
+    from cli.batch import at_rest
+
+    try:
+        worry = _worry(display, stack)
+        while True:
+            views = batch.read()
+            display.show(views)
+            if at_rest(views):
+                return False
+            worry(views)
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        # See them pause; a second Ctrl-C leaves at once.
+        batch.pause()
+        end = time.monotonic() + _PAUSE_PATIENCE
+        while not at_rest(views := batch.read()) and time.monotonic() < end:
+            time.sleep(_POLL / 4)
+        display.show(views)
+        return True
+
+
+def _worry(display: Display, stack: Membership | None) -> Callable[[Sequence[JobView]], None]:
+    """Return what looks, once a second, whether somebody is there to do the work."""
+    began = checked = time.monotonic()
+    told = False
+
+    def look(views: Sequence[JobView]) -> None:
+        nonlocal checked, told
+        now = time.monotonic()
+        if now - checked < 1.0:
+            return
+        checked = now
+        if stack is not None and not stack.is_alive:
+            raise StackError(
+                "The local stack was stopped. The same command continues where it stopped."
+            )
+        untouched = all(one.status is JobStatus.QUEUED for one in views)
+        if untouched and not told and now - began > _PATIENCE:
+            told = True
+            hint = f"The logs are in {stack.data_dir / 'logs'}." if stack else "Does one run?"
+            display.note(f"No worker has taken anything yet. {hint} `seen doctor` tells more.")
+
+    return look

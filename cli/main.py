@@ -1,0 +1,73 @@
+"""The `seen` command, put together from its modules; every error ends here, as one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+import typer
+
+from cli import db, doctor, get, jobs, services, up, watch
+from cli.errors import FAILED, INTERRUPTED, exit_status, report
+from domain.errors import SeenError
+
+app = typer.Typer(
+    name="seen",
+    help="Downloads that are never lost, on one machine or on many.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_HERE, _JOBS, _PARTS = "Download", "Jobs", "The service"
+app.command(rich_help_panel=_HERE)(get.get)
+app.command(rich_help_panel=_HERE)(up.up)
+app.command(rich_help_panel=_JOBS)(jobs.add)
+app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
+app.command(rich_help_panel=_JOBS)(jobs.show)
+app.command(rich_help_panel=_JOBS)(watch.watch)
+app.command(rich_help_panel=_JOBS)(jobs.pause)
+app.command(rich_help_panel=_JOBS)(jobs.resume)
+app.command(rich_help_panel=_JOBS)(jobs.cancel)
+app.command(rich_help_panel=_JOBS)(jobs.retry)
+app.command(rich_help_panel=_PARTS)(doctor.doctor)
+app.command(rich_help_panel=_PARTS)(services.worker)
+app.command(rich_help_panel=_PARTS)(services.beat)
+app.command(rich_help_panel=_PARTS)(services.flower)
+app.add_typer(db.app, name="db", rich_help_panel=_PARTS)
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; it raises for no error of ours."""
+    # What libraries warn of is told in our own words where it matters.
+    logging.getLogger().addHandler(logging.NullHandler())
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a file's name
+    as_json = "--json" in arguments
+    try:
+        status = app(list(arguments), prog_name="seen", standalone_mode=False)
+        sys.stdout.flush()
+    except SeenError as error:
+        report(str(error), error.code, as_json=as_json)
+        return exit_status(error)
+    except typer.TyperException as error:
+        report(f"{error.format_message()} `seen --help` tells more.", "usage", as_json=as_json)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`seen list | head`): there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        report(f"The system refuses: {error}.", "system", as_json=as_json)
+        return FAILED
+    return status if isinstance(status, int) else 0

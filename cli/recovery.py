@@ -1,0 +1,45 @@
+"""What a new local stack puts right before it works: a stack that was killed took its store with it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from database import Database, JobRepository, migrate
+from domain.job import RUNNING, JobStatus
+from settings import Settings
+
+_ASKED = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
+
+
+def recover(settings: Settings, before: datetime) -> int:
+    """Bring the embedded database up to date and hand back what was running `before`; return how many.
+
+    `reconcile` would find all of this too, but has to wait until locks must have expired. Here the
+    locks are gone with their store, and so is every worker that could still write. A configured
+    database has other users, about whom we know nothing: it is left to `reconcile`.
+    """
+    if settings.database_url is not None:
+        return 0
+    database = Database(settings.sqlalchemy_url())
+    try:
+        migrate.upgrade(database)
+        jobs = JobRepository(database)
+        for job_id in jobs.published_before(before):
+            jobs.mark_unpublished(job_id)
+        return _hand_back(jobs, before)
+    finally:
+        database.close()
+
+
+def _hand_back(jobs: JobRepository, before: datetime) -> int:
+    left = jobs.running_since(before)
+    for job in left:
+        assert job.status in RUNNING
+        jobs.transition(
+            job,
+            _ASKED.get(job.control or "", JobStatus.QUEUED),
+            now=datetime.now(UTC),
+            reason="its worker is gone",
+            changes={"worker": None},
+        )
+    return len(left)

@@ -1,0 +1,226 @@
+"""Jobs in SQL: stored, read back, found, listed; on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import sqlalchemy.exc
+
+from database import Database, JobRepository
+from domain.errors import UnknownJobError
+from domain.ids import new_job_id
+from domain.job import JobStatus
+from tests.support.build import NOW, new_job
+from tests.support.databases import KINDS, emptied, shared_database
+
+S = JobStatus
+LATER = NOW + timedelta(seconds=5)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
+    with shared_database(request, tmp_path_factory) as database:
+        yield database
+
+
+@pytest.fixture
+def repo(database: Database) -> JobRepository:
+    return JobRepository(emptied(database))
+
+
+def test_a_job_comes_back_as_it_was(repo: JobRepository) -> None:
+    plain = new_job()
+    full = new_job(
+        url="https://example.com/ü?x=1",
+        directory="films/ü",
+        name="Der Film.mkv",
+        checksum="sha512:" + "a" * 128,
+        user_id="ü" * 200,
+        overwrite=True,
+        status=S.COMPLETED,
+        fence=2**40,
+        attempts=3,
+        worker="host:1",
+        control="cancel",
+        reason="why\nso",
+        error_code="x" * 64,
+        next_attempt_at=NOW,
+        published_at=NOW,
+        started_at=NOW,
+        finished_at=NOW,
+        bytes_downloaded=2**62,
+        bytes_total=2**62 + 1,
+        bytes_durable=2**62 - 1,
+        speed_mbps=15.25,
+        path="/x/ü.mkv",
+        sha256="b" * 64,
+    )
+    repo.add([plain, full])
+    assert repo.get(plain.id) == plain
+    assert repo.get(full.id) == full
+    assert repo.get_many([plain.id, full.id, new_job_id()]) == {plain.id: plain, full.id: full}
+    repo.add([])
+    assert repo.get_many([]) == {}
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=45))])
+def test_a_time_comes_back_as_the_same_moment_in_utc(repo: JobRepository, zone: timezone) -> None:
+    moment = datetime(2026, 3, 29, 2, 30, 0, 1, tzinfo=zone)
+    job = new_job(created_at=moment, updated_at=moment)
+    repo.add([job])
+    found = repo.get(job.id).created_at
+    assert found == moment
+    assert found.tzinfo == UTC or found.utcoffset() == timedelta(0)
+
+
+def test_a_time_without_zone_is_refused(repo: JobRepository) -> None:
+    with pytest.raises(sqlalchemy.exc.StatementError, match="no time zone"):
+        repo.add([new_job(created_at=NOW.replace(tzinfo=None))])
+    assert repo.find() == []
+
+
+def test_several_jobs_are_stored_all_or_none(repo: JobRepository) -> None:
+    first = new_job()
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        repo.add([first, new_job(id=first.id)])
+    assert repo.find() == []
+    assert repo.events(first.id) == []
+
+
+@pytest.mark.parametrize(
+    "job_id", ["01890a5d-ac96-774b-bcce-b302099a8057", "", "x" * 5000, "a\0b", "\ud800", "'; --"]
+)
+def test_an_unknown_job_is_told_apart(repo: JobRepository, job_id: str) -> None:
+    with pytest.raises(UnknownJobError) as caught:
+        repo.get(job_id)
+    assert caught.value.job_id == job_id
+    assert repo.get_many([job_id]) == {}
+    assert repo.claim(job_id, worker="w", now=NOW) is None
+    assert repo.events(job_id) == []
+
+
+def test_jobs_are_found_the_newest_first_page_by_page(repo: JobRepository) -> None:
+    made = [new_job(user_id="me" if number % 2 else None) for number in range(25)]
+    repo.add(made)
+    newest = [job.id for job in reversed(made)]
+    first = repo.find(limit=10)
+    second = repo.find(limit=10, before_id=first[-1].id)
+    third = repo.find(limit=10, before_id=second[-1].id)
+    assert [job.id for job in [*first, *second, *third]] == newest
+    assert repo.find(before_id=third[-1].id) == []
+    mine = repo.find(user_id="me")
+    assert [job.id for job in mine] == [job.id for job in reversed(made) if job.user_id]
+    assert [job.id for job in repo.find(user_id="me", before_id=mine[3].id, limit=2)] == [
+        job.id for job in mine[4:6]
+    ]
+    assert repo.find(user_id="nobody") == []
+
+
+def test_jobs_are_found_and_counted_by_state(repo: JobRepository) -> None:
+    repo.add([new_job(status=status) for status in S for _ in range(2)])
+    repo.add([new_job(status=S.FAILED, user_id="me")])
+    assert {job.status for job in repo.find(status=S.PAUSED)} == {S.PAUSED}
+    assert len(repo.find(status=S.FAILED)) == 3
+    assert len(repo.find(status=S.FAILED, user_id="me")) == 1
+    assert repo.count_by_status() == {status: 3 if status is S.FAILED else 2 for status in S}
+
+
+def test_an_empty_table_has_no_counts(repo: JobRepository) -> None:
+    assert repo.count_by_status() == {}
+    assert repo.find() == []
+
+
+# ── what is to be published, woken, looked after ────────────────────────────────────────────────
+
+
+def test_unpublished_jobs_are_those_nobody_published(repo: JobRepository) -> None:
+    old, fresh = new_job(), new_job(updated_at=LATER)
+    done, busy = new_job(published_at=NOW), new_job(status=S.DOWNLOADING)
+    repo.add([old, fresh, done, busy])
+    assert repo.unpublished(NOW) == [old.id]
+    assert repo.unpublished(LATER) == [old.id, fresh.id]
+    assert repo.unpublished(LATER, limit=1) == [old.id]
+    repo.mark_published([old.id], LATER)
+    assert repo.unpublished(LATER) == [fresh.id]
+    repo.mark_published([], LATER)
+
+
+def test_published_jobs_that_nobody_took(repo: JobRepository) -> None:
+    old, fresh = new_job(published_at=NOW), new_job(published_at=LATER)
+    repo.add([old, fresh, new_job(), new_job(status=S.FAILED, published_at=NOW)])
+    assert repo.published_before(NOW) == [old.id]
+    assert repo.published_before(LATER) == [old.id, fresh.id]
+    assert repo.published_before(LATER, limit=1) == [old.id]
+
+
+def test_only_a_queued_job_gets_another_message(repo: JobRepository) -> None:
+    queued = new_job(published_at=NOW)
+    running = new_job(published_at=NOW, status=S.DOWNLOADING)
+    repo.add([queued, running])
+    repo.mark_unpublished(queued.id)
+    repo.mark_unpublished(running.id)
+    assert repo.get(queued.id).published_at is None
+    assert repo.get(running.id) == running
+
+
+def test_many_jobs_at_once(repo: JobRepository) -> None:
+    made = [new_job() for _ in range(2_000)]
+    repo.add(made)
+    # More than a statement may have parameters on PostgreSQL.
+    ids = [job.id for job in made] + [new_job_id() for _ in range(70_000)]
+    repo.mark_published(ids, LATER)
+    assert len(repo.get_many(ids)) == 2_000
+    assert repo.unpublished(LATER) == []
+    assert len(repo.published_before(LATER, limit=5000)) == 2_000
+
+
+def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
+    due = [new_job(status=S.WAITING, next_attempt_at=NOW, published_at=NOW) for _ in range(3)]
+    later = new_job(status=S.WAITING, next_attempt_at=LATER)
+    paused = new_job(status=S.PAUSED, next_attempt_at=NOW)
+    repo.add([*due, later, paused])
+    assert set(repo.wake_due(NOW)) == {job.id for job in due}
+    assert repo.wake_due(NOW) == []
+    woken = repo.get(due[0].id)
+    assert (woken.status, woken.published_at, woken.next_attempt_at) == (S.QUEUED, None, None)
+    assert woken.updated_at == NOW
+    event = repo.events(due[0].id)[-1]
+    assert (event.from_status, event.to_status, event.reason) == (
+        S.WAITING,
+        S.QUEUED,
+        "its waiting is over",
+    )
+    assert repo.get(later.id) == later
+    assert repo.get(paused.id) == paused
+
+
+def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
+    waiting = [
+        new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
+        for number in range(5)
+    ]
+    repo.add(waiting)
+    assert set(repo.wake_due(NOW, limit=2)) == {waiting[4].id, waiting[3].id}
+
+
+def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
+    quiet = new_job(status=S.VERIFYING)
+    quieter = new_job(status=S.DOWNLOADING, updated_at=NOW - timedelta(seconds=1))
+    repo.add([quiet, quieter, new_job(status=S.DOWNLOADING, updated_at=LATER), new_job()])
+    assert [job.id for job in repo.running_since(NOW)] == [quieter.id, quiet.id]
+    assert [job.id for job in repo.running_since(NOW, limit=1)] == [quieter.id]
+
+
+def test_orphans_are_queued_if_they_still_are_as_given(repo: JobRepository) -> None:
+    jobs = [new_job(status=S.DOWNLOADING, fence=1, worker="w") for _ in range(2)]
+    repo.add(jobs)
+    moved_on = replace(jobs[1], fence=0)
+    assert repo.requeue_orphans([jobs[0], moved_on], LATER) == [jobs[0].id]
+    found = repo.get(jobs[0].id)
+    assert (found.status, found.worker, found.published_at) == (S.QUEUED, None, None)
+    assert repo.get(jobs[1].id) == jobs[1]

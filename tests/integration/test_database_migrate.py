@@ -1,0 +1,120 @@
+"""Migrations build what the models describe, once, however many processes start at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from database import Database, JobRepository, migrate
+from database.models import metadata
+from tests.support.build import new_job
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "database/migrations"))
+    return config
+
+
+def test_the_known_head_is_the_newest_revision() -> None:
+    assert ScriptDirectory.from_config(config()).get_heads() == [migrate.HEAD]
+
+
+def test_an_empty_database_has_no_revision(database: Database) -> None:
+    assert migrate.current(database) is None
+
+
+def test_upgrading_twice_does_nothing_the_second_time(database: Database) -> None:
+    assert migrate.upgrade(database) is True
+    assert migrate.current(database) == migrate.HEAD
+    job = new_job()
+    JobRepository(database).add([job])
+    assert migrate.upgrade(database) is False
+    assert JobRepository(database).get(job.id) == job
+
+
+def test_migrations_build_what_the_models_describe(database: Database) -> None:
+    migrate.upgrade(database)
+    with database.read() as connection:
+        options = {"compare_type": True, "compare_server_default": False}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_going_all_the_way_down_and_up_again(database: Database) -> None:
+    migrate.upgrade(database)
+    with database.write() as connection:
+        down = config()
+        down.attributes["connection"] = connection
+        command.downgrade(down, "base")
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    assert migrate.current(database) is None
+    assert migrate.upgrade(database) is True
+    JobRepository(database).add([new_job()])
+
+
+UPGRADE = """
+import sys
+from database import Database, migrate
+database = Database(sys.argv[1])
+migrate.upgrade(database)
+assert migrate.current(database) == migrate.HEAD
+database.close()
+"""
+
+
+def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", UPGRADE, database_url],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+    told = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 5, "\n".join(told)
+    database = Database(database_url)
+    JobRepository(database).add([new_job()])
+    database.close()
+
+
+def test_an_sqlite_file_is_created_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "100% ü" / "seen.db"
+    database = Database(f"sqlite:///{str(path).replace('%', '%25')}")
+    migrate.upgrade(database)
+    database.close()
+    assert path.exists()
+
+
+def test_sqlite_survives_a_power_cut(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    with database.read() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous")
+        ]
+    database.close()
+    assert pragmas == ["wal", 2]

@@ -1,0 +1,202 @@
+"""A database that is away is told in our own words, used again when it is back, and keeps secrets."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy.exc
+
+from database import Database, JobRepository, User, UserRepository, migrate
+from database.jobs import ProgressRow
+from database.models import users as users_table
+from domain.errors import DatabaseUnavailableError
+from domain.job import Job, JobStatus
+from tests.support.build import NOW, new_job
+from tests.support.postgres import PostgresServer
+
+SECRET = "https://example.com/?token=hunter2"
+
+Use = Callable[[JobRepository, Job], object]
+
+ROW = ProgressRow(
+    job_id="x",
+    version=1,
+    bytes_downloaded=0,
+    bytes_durable=0,
+    bytes_total=None,
+    speed_mbps=0.0,
+)
+
+EVERY: dict[str, Use] = {
+    "add": lambda repo, job: repo.add([new_job()]),
+    "get": lambda repo, job: repo.get(job.id),
+    "get_many": lambda repo, job: repo.get_many([job.id]),
+    "find": lambda repo, job: repo.find(),
+    "count_by_status": lambda repo, job: repo.count_by_status(),
+    "events": lambda repo, job: repo.events(job.id),
+    "claim": lambda repo, job: repo.claim(job.id, worker="w", now=NOW),
+    "transition": lambda repo, job: repo.transition(job, JobStatus.VERIFYING, now=NOW),
+    "request_control": lambda repo, job: repo.request_control(job, "cancel"),
+    "mark_published": lambda repo, job: repo.mark_published([job.id], NOW),
+    "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
+    "wake_due": lambda repo, job: repo.wake_due(NOW),
+    "requeue_orphans": lambda repo, job: repo.requeue_orphans([job], NOW),
+    "running_since": lambda repo, job: repo.running_since(NOW),
+    "unpublished": lambda repo, job: repo.unpublished(NOW),
+    "published_before": lambda repo, job: repo.published_before(NOW),
+    "with_control": lambda repo, job: repo.with_control(),
+    "save_progress": lambda repo, job: repo.save_progress([ROW], NOW),
+}
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[Database]:
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    yield database
+    database.close()
+
+
+def complaints(repo: JobRepository, job: Job) -> list[str]:
+    wrong = []
+    for name, use in EVERY.items():
+        try:
+            use(repo, job)
+        except DatabaseUnavailableError:
+            continue
+        except Exception as error:
+            wrong.append(f"{name}: {error!r}")
+        else:
+            wrong.append(f"{name}: no error")
+    return wrong
+
+
+def test_every_method_is_listed() -> None:
+    assert {name for name in dir(JobRepository) if not name.startswith("_")} == set(EVERY)
+
+
+@pytest.mark.parametrize("end", [PostgresServer.stop, PostgresServer.crash])
+def test_a_server_that_stops_and_comes_back(
+    database: Database, postgres: PostgresServer, end: Callable[[PostgresServer], None]
+) -> None:
+    repo = JobRepository(database)
+    job = new_job(status=JobStatus.DOWNLOADING)
+    repo.add([job])
+    end(postgres)
+    try:
+        assert complaints(repo, job) == []
+        with pytest.raises(DatabaseUnavailableError):
+            UserRepository(database).get("x")
+        with pytest.raises(DatabaseUnavailableError):
+            migrate.current(database)
+    finally:
+        postgres.start()
+    # The pool's old connections are dead; nobody notices.
+    assert repo.get(job.id) == job
+    assert repo.transition(job, JobStatus.VERIFYING, now=NOW) is not None
+
+
+def test_what_was_begun_is_rolled_back_when_the_server_goes(
+    database: Database, postgres: PostgresServer
+) -> None:
+    repo = JobRepository(database)
+    job = new_job()
+    with pytest.raises(DatabaseUnavailableError), database.write() as connection:
+        values = {"id": "u", "email": "e", "display_name": "d", "role": "r"}
+        connection.execute(users_table.insert().values(**values, created_at=NOW, updated_at=NOW))
+        postgres.crash()
+        connection.execute(users_table.select())
+    postgres.start()
+    assert UserRepository(database).get("u") is None
+    repo.add([job])
+
+
+def test_an_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "seen.db").mkdir()
+    database = Database(f"sqlite:///{tmp_path / 'seen.db'}")
+    assert complaints(JobRepository(database), new_job(status=JobStatus.DOWNLOADING)) == []
+    database.close()
+
+
+def test_an_sqlite_file_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    path.write_bytes(b"this is no database" * 1000)
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises((DatabaseUnavailableError, sqlalchemy.exc.DatabaseError)):
+        JobRepository(database).find()
+    database.close()
+
+
+# ── secrets ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def everything_said(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
+def test_no_error_shows_a_jobs_url(database_url: str) -> None:
+    database = Database(database_url)
+    repo = JobRepository(database)
+    job = new_job(url=SECRET, created_at=NOW)
+    with pytest.raises(Exception, match="jobs") as unmigrated:
+        repo.add([job])
+    migrate.upgrade(database)
+    repo.add([job])
+    with pytest.raises(sqlalchemy.exc.IntegrityError) as twice:
+        repo.add([new_job(), job])
+    with pytest.raises(sqlalchemy.exc.StatementError) as naive:
+        repo.add([new_job(url=SECRET, created_at=NOW.replace(tzinfo=None))])
+    database.close()
+    for caught in (unmigrated, twice, naive):
+        assert "hunter2" not in everything_said(caught.value)
+
+
+def test_no_error_shows_the_databases_password(tmp_path: Path) -> None:
+    database = Database(f"postgresql+psycopg://me:hunter2@/x?host={tmp_path}")
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        JobRepository(database).find()
+    database.close()
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(database.engine)
+
+
+# ── users ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_user_is_written_and_changed(database_url: str) -> None:
+    database = Database(database_url)
+    migrate.upgrade(database)
+    users = UserRepository(database)
+    user = User(id="user-456", email="user@example.com", display_name="User Name")
+    assert users.get(user.id) is None
+    users.save(user)
+    assert users.get(user.id) == user
+    renamed = User(id=user.id, email="new@example.com", display_name="ü", role="admin")
+    users.save(renamed)
+    assert users.get(user.id) == renamed
+    database.close()
+
+
+def test_many_may_write_one_new_user_at_once(database_url: str) -> None:
+    database = Database(database_url)
+    migrate.upgrade(database)
+    users = UserRepository(database)
+    made = [User(id=f"u{n // 8}", email=f"{n}", display_name="d") for n in range(160)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(users.save, made))
+    assert all(users.get(f"u{number}") for number in range(20))
+    database.close()
+
+
+def test_times_decide_by_the_callers_clock(database: Database) -> None:
+    repo = JobRepository(database)
+    far = NOW + timedelta(days=36_500)
+    job = new_job(status=JobStatus.WAITING, next_attempt_at=far)
+    repo.add([job])
+    assert repo.wake_due(far - timedelta(microseconds=1)) == []
+    assert repo.wake_due(far) == [job.id]

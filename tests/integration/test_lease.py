@@ -1,0 +1,238 @@
+"""Leases: renewed while held, given up before the lock can expire, never taken from somebody else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cache import CacheManager, Lock
+from domain.errors import LeaseLostError, StoreUnavailableError
+from tests.support.build import cache_manager
+from tests.support.proxy import Proxy
+from tests.support.store import StoreServer
+from tests.support.wait import wait_until
+from worker.clock import lease_clock
+from worker.drain import Drain
+from worker.lease import Lease, LeaseKeeper
+from worker.stop import StopSignal
+
+TTL = 0.6
+
+
+@pytest.fixture
+def manager(store: StoreServer) -> Iterator[CacheManager]:
+    with cache_manager(store, lock_ttl=TTL) as manager:
+        yield manager
+
+
+@pytest.fixture
+def keeper() -> Iterator[LeaseKeeper]:
+    with LeaseKeeper(ttl=TTL) as keeper:
+        yield keeper
+
+
+@pytest.fixture
+def stop() -> StopSignal:
+    return StopSignal(Drain())
+
+
+def hold(keeper: LeaseKeeper, lock: Lock, stop: StopSignal) -> Lease:
+    lease = keeper.hold(lock, stop)
+    assert lease is not None
+    return lease
+
+
+def holder(manager: CacheManager, job_id: str = "job-1") -> bytes | None:
+    found = manager.client.get(manager.keys.download_lock_key(job_id))
+    assert found is None or isinstance(found, bytes)
+    return found
+
+
+def test_a_held_lock_is_renewed_for_as_long_as_it_is_held(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    lock = manager.download_lock("job-1")
+    started = lease_clock()
+    lease = hold(keeper, lock, stop)
+    # Three lives, in any of which it would be gone without renewal.
+    wait_until(lambda: lease_clock() - started > 3 * TTL or not holder(manager), interval=0.01)
+    assert holder(manager) == lock.token.encode()
+    lease.check()
+    assert stop.error is None
+    keeper.release(lease)
+    assert holder(manager) is None
+
+
+def test_a_lock_of_somebody_else_is_not_held(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    other = manager.lock("download:job-1", ttl=60)
+    assert other.acquire()
+    assert keeper.hold(manager.download_lock("job-1"), stop) is None
+    assert holder(manager) == other.token.encode()
+
+
+def test_without_an_answer_nothing_is_held(
+    private_store: StoreServer, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    with cache_manager(private_store) as manager:
+        private_store.kill()
+        with pytest.raises(StoreUnavailableError):
+            keeper.hold(manager.download_lock("job-1"), stop)
+    assert stop.error is None
+    assert keeper.renew_all() is True
+
+
+@pytest.mark.parametrize("how", ["deleted", "taken"])
+def test_a_lock_that_is_gone_stops_its_holder(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal, how: str
+) -> None:
+    other_stop = StopSignal(Drain())
+    lease = hold(keeper, manager.download_lock("job-1"), stop)
+    unhurt = hold(keeper, manager.download_lock("job-2"), other_stop)
+    other = manager.lock("download:job-1", ttl=60)
+    manager.client.delete(other.key)
+    if how == "taken":
+        assert other.acquire()
+    wait_until(lambda: stop.error, what="the stop of the holder")
+    assert isinstance(stop.error, LeaseLostError)
+    assert other_stop.error is None
+    keeper.release(lease)
+    if how == "taken":
+        assert holder(manager) == other.token.encode()
+    unhurt.check()
+
+
+def test_a_store_that_lost_everything_stops_every_holder(
+    private_store: StoreServer, keeper: LeaseKeeper
+) -> None:
+    stops = [StopSignal(Drain()) for _ in range(3)]
+    with cache_manager(private_store, lock_ttl=TTL, retries=2) as manager:
+        for number, stop in enumerate(stops):
+            hold(keeper, manager.download_lock(f"job-{number}"), stop)
+        private_store.restart()
+        wait_until(lambda: all(stop.error for stop in stops), what="the stop of all holders")
+
+
+@pytest.mark.parametrize("how", ["silent", "dead"])
+@pytest.mark.parametrize("patience", [0.05, 5.0])
+def test_a_store_that_does_not_answer_stops_the_holder_before_the_lock_can_expire(
+    private_store: StoreServer, stop: StopSignal, how: str, patience: float
+) -> None:
+    ttl = 1.2
+    settings = {"lock_ttl": ttl, "cache_timeout": patience, "retries": 2}
+    with cache_manager(private_store, **settings) as manager, LeaseKeeper(ttl=ttl) as keeper:
+        lease = hold(keeper, manager.download_lock("job-1"), stop)
+        before = lease_clock()  # the last renewal that succeeds was sent before this
+        if how == "silent":
+            private_store.pause()
+        else:
+            private_store.kill()
+        wait_until(lambda: stop.error, interval=0.002, what="the stop of the holder")
+        assert lease_clock() - before < ttl
+        assert isinstance(stop.error, LeaseLostError)
+        with pytest.raises(LeaseLostError):
+            lease.check()
+        private_store.kill()
+
+
+def test_a_renewal_that_comes_through_late_counts_from_when_it_was_sent(
+    manager: CacheManager, stop: StopSignal
+) -> None:
+    lease = Lease(manager.lock("x", ttl=60), stop, lease_clock() - 59)
+    assert not lease.is_alive()
+    with pytest.raises(LeaseLostError):
+        lease.check()
+    lease.renewed(lease_clock())
+    lease.check()
+    lease.renewed(lease_clock() - 51)
+    assert not lease.is_alive()
+    lease.renewed(lease_clock() - 49)
+    assert lease.is_alive()
+
+
+def test_a_short_silence_costs_nothing(store: StoreServer, stop: StopSignal) -> None:
+    with (
+        Proxy(store.port) as proxy,
+        cache_manager(store, lock_ttl=6, cache_addr=proxy.addr) as manager,
+        LeaseKeeper(ttl=6) as keeper,
+    ):
+        lease = hold(keeper, manager.download_lock("job-1"), stop)
+        proxy.cut_after_request(b"EVALSHA")
+        assert keeper.renew_all() is False
+        assert keeper.renew_all() is True
+        lease.check()
+        assert stop.error is None
+
+
+def test_a_keeper_outlives_an_error_nobody_foresaw(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    poisoned = hold(keeper, manager.download_lock("job-1"), stop)
+    manager.client.delete(poisoned.lock.key)
+    manager.client.lpush(poisoned.lock.key, "not a lock at all")
+    with caplog.at_level(logging.ERROR):
+        wait_until(lambda: stop.error, what="the stop of the holder")
+    manager.client.delete(poisoned.lock.key)
+    keeper.release(poisoned)
+    next_stop = StopSignal(Drain())
+    started = lease_clock()
+    lease = hold(keeper, manager.download_lock("job-2"), next_stop)
+    wait_until(lambda: lease_clock() - started > 2 * TTL or next_stop.error, interval=0.01)
+    lease.check()
+    assert next_stop.error is None
+
+
+def test_a_released_lease_is_not_lost(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    lease = hold(keeper, manager.download_lock("job-1"), stop)
+    keeper.release(lease)
+    assert keeper.renew_all() is True
+    assert stop.error is None
+    assert holder(manager) is None
+
+
+def test_releasing_gives_back_only_what_is_ours(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    lease = hold(keeper, manager.download_lock("job-1"), stop)
+    manager.client.set(lease.lock.key, "somebody else")
+    keeper.release(lease)
+    assert holder(manager) == b"somebody else"
+
+
+def test_releasing_without_a_store_is_no_error(
+    private_store: StoreServer, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    with cache_manager(private_store, lock_ttl=TTL) as manager:
+        lease = hold(keeper, manager.download_lock("job-1"), stop)
+        private_store.kill()
+        keeper.release(lease)
+
+
+def test_all_leases_are_renewed_in_one_round_trip(store: StoreServer) -> None:
+    with (
+        Proxy(store.port) as proxy,
+        cache_manager(store, lock_ttl=30, cache_addr=proxy.addr) as manager,
+        LeaseKeeper(ttl=30) as keeper,
+    ):
+        for number in range(20):
+            hold(keeper, manager.download_lock(f"job-{number}"), StopSignal(Drain()))
+        keeper.renew_all()
+        before = proxy.round_trips
+        assert keeper.renew_all()
+        assert proxy.round_trips - before <= 3  # not one for each of them
+
+
+def test_a_closed_keeper_leaves_no_thread(manager: CacheManager, stop: StopSignal) -> None:
+    before = threading.active_count()
+    keeper = LeaseKeeper(ttl=TTL)
+    lease = hold(keeper, manager.download_lock("job-1"), stop)
+    assert threading.active_count() > before
+    keeper.close()
+    assert threading.active_count() == before
+    keeper.release(lease)

@@ -1,0 +1,103 @@
+"""Which addresses may be downloaded from: the public ones, and those that are named."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.origin import AddressGuard
+
+PUBLIC = [
+    "8.8.8.8",
+    "93.184.216.34",
+    "100.63.255.255",
+    "172.32.0.1",
+    "2606:2800:220:1:248:1893:25c8:1946",
+    "2a00:1450:4001::1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::8.8.8.8",
+]
+
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "192.0.2.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "2001:db8::1",
+    "2001::1",
+    "100::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b::169.254.169.254",
+    "64:ff9b:1::10.0.0.1",
+    "2002:7f00:1::",
+    "2002:a9fe:a9fe::1",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_allowed(address: str) -> None:
+    assert AddressGuard().allows(address)
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_an_address_that_is_not_public_is_refused(address: str) -> None:
+    assert not AddressGuard().allows(address)
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "allowed"),
+    [
+        (["127.0.0.0/8"], "127.0.0.1", True),
+        (["127.0.0.0/8"], "::ffff:127.0.0.1", True),
+        (["127.0.0.0/8"], "10.0.0.1", False),
+        (["127.0.0.0/8"], "::1", False),
+        (["127.0.0.0/8"], "8.8.8.8", True),
+        (["10.0.0.0/8", "fd00::/8"], "fd00::1", True),
+        (["10.0.0.0/8", "fd00::/8"], "10.255.0.1", True),
+        (["10.0.0.5/32"], "10.0.0.6", False),
+        (["fe80::/10"], "fe80::1%eth0", True),
+    ],
+)
+def test_a_named_network_is_allowed_besides(
+    networks: list[str], address: str, allowed: bool
+) -> None:
+    assert AddressGuard(networks).allows(address) is allowed
+
+
+@given(st.ip_addresses(v=4))
+def test_an_ipv4_address_is_judged_alike_however_it_is_wrapped(
+    ip: ipaddress.IPv4Address,
+) -> None:
+    guard = AddressGuard()
+    for wrapped in (f"::ffff:{ip}", f"64:ff9b::{ip}"):
+        assert guard.allows(wrapped) == guard.allows(str(ip))

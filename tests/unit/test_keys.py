@@ -1,0 +1,159 @@
+"""The key builder: the seed's names, and identifiers that can neither break a key nor widen a pattern."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+
+from cache import KeyBuilder, ttl
+from domain.errors import InvalidInputError
+
+KEYS = KeyBuilder("seen")
+
+#: Each key the builder makes, beside the name it must have.
+NAMES: list[tuple[str, str]] = [
+    (KEYS.session_key("session-123"), "seen:session:session-123"),
+    (KEYS.user_key("user-456"), "seen:user:user-456"),
+    (KEYS.user_sessions_key("user-456"), "seen:user:user-456:sessions"),
+    (KEYS.user_downloads_key("user-456"), "seen:user:user-456:downloads"),
+    (KEYS.catalog_dashboard_key("user-456"), "seen:catalog:dashboard:user-456"),
+    (KEYS.catalog_discover_key("sci-fi", "movie", 1), "seen:catalog:discover:sci-fi:movie:1"),
+    (KEYS.catalog_search_key("neon", "", "all"), "seen:catalog:search:neon::all"),
+    (KEYS.catalog_watch_later_key("user-456"), "seen:catalog:watchlater:user-456"),
+    (KEYS.catalog_continue_watching_key("user-456"), "seen:catalog:continue:user-456"),
+    (KEYS.recommendation_key("user-456"), "seen:recommendation:user-456"),
+    (KEYS.download_job_key("job-123"), "seen:download:job:job-123"),
+    (KEYS.active_downloads_key(), "seen:download:active"),
+    (KEYS.dirty_downloads_key(), "seen:download:dirty"),
+    (KEYS.rate_limit_key("user-456", "api-call"), "seen:ratelimit:user-456:api-call"),
+    (KEYS.lock_key("resource"), "seen:lock:resource"),
+    (KEYS.lock_key("download:job-123"), "seen:lock:download:job-123"),
+    (KEYS.download_lock_key("job-123"), "seen:lock:download:job-123"),
+    (KEYS.health_key("probe"), "seen:health:probe"),
+]
+
+#: Every method that takes one identifier.
+ONE_IDENTIFIER: list[Callable[[str], str]] = [
+    KEYS.session_key,
+    KEYS.user_key,
+    KEYS.user_sessions_key,
+    KEYS.user_downloads_key,
+    KEYS.catalog_dashboard_key,
+    KEYS.catalog_watch_later_key,
+    KEYS.catalog_continue_watching_key,
+    KEYS.recommendation_key,
+    KEYS.download_job_key,
+    KEYS.lock_key,
+    KEYS.download_lock_key,
+    KEYS.health_key,
+    lambda text: KEYS.rate_limit_key(text, "action"),
+    lambda text: KEYS.rate_limit_key("user", text),
+    lambda text: KEYS.catalog_search_key(text, "", ""),
+]
+
+
+@pytest.mark.parametrize(("built", "name"), NAMES)
+def test_a_key_has_its_documented_name(built: str, name: str) -> None:
+    assert built == name
+
+
+def test_another_namespace_changes_the_first_part_only() -> None:
+    assert KeyBuilder("stage.2").download_job_key("job-123") == "stage.2:download:job:job-123"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "shown"),
+    [
+        ("a:b", "a%3Ab"),
+        ("*", "%2A"),
+        ("a?[b]", "a%3F%5Bb%5D"),
+        ("a b\n", "a%20b%0A"),
+        ("a%3Ab", "a%253Ab"),
+        ("ü", "%C3%BC"),
+        ("me@example.com", "me@example.com"),
+    ],
+)
+def test_an_identifier_is_escaped(identifier: str, shown: str) -> None:
+    assert KEYS.session_key(identifier) == f"seen:session:{shown}"
+
+
+@pytest.mark.parametrize("build", ONE_IDENTIFIER)
+@pytest.mark.parametrize("wrong", ["", "x" * 513, "ü" * 257, "bad\ud800"])
+def test_an_unusable_identifier_is_refused(build: Callable[[str], str], wrong: str) -> None:
+    if build is ONE_IDENTIFIER[-1] and len(wrong) > 100:
+        pytest.skip("a long query stands as its digest")
+    with pytest.raises(InvalidInputError):
+        build(wrong)
+
+
+def test_the_longest_identifier_is_accepted() -> None:
+    assert KEYS.session_key("x" * 512) == "seen:session:" + "x" * 512
+
+
+def test_an_error_names_the_field() -> None:
+    with pytest.raises(InvalidInputError, match="^job_id: '' is not valid") as caught:
+        KEYS.download_job_key("")
+    assert caught.value.field == "job_id"
+
+
+def test_a_long_query_stands_as_its_digest() -> None:
+    query = "ü" * 101
+    digest = hashlib.sha256(query.encode()).hexdigest()
+    assert KEYS.catalog_search_key(query, "", "") == f"seen:catalog:search:sha256={digest}::"
+    # A short query that is spelt like one is still another key.
+    assert KEYS.catalog_search_key(f"sha256={digest}"[:100], "", "") != f"sha256={digest}"
+
+
+def test_a_long_query_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="query"):
+        KEYS.catalog_search_key("x" * 200 + "\ud800", "", "")
+
+
+@pytest.mark.parametrize("page", [0, -1])
+def test_pages_count_from_one(page: int) -> None:
+    with pytest.raises(InvalidInputError, match="page"):
+        KEYS.catalog_discover_key("", "", page)
+
+
+@pytest.mark.parametrize("resource", ["a::b", ":a", "a:", ":"])
+def test_a_lock_name_has_no_empty_part(resource: str) -> None:
+    with pytest.raises(InvalidInputError, match="resource"):
+        KEYS.lock_key(resource)
+
+
+def test_a_lock_name_is_bounded_as_a_whole() -> None:
+    with pytest.raises(InvalidInputError, match="resource"):
+        KEYS.lock_key(":".join(["part"] * 200))
+
+
+@pytest.mark.parametrize("namespace", ["", "a:b", "a*", "a b", "ü", "x" * 41, "seen\n"])
+def test_an_unusable_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(InvalidInputError, match="namespace"):
+        KeyBuilder(namespace)
+
+
+@pytest.mark.parametrize("pattern", ["*", "other:*", "see*", "seen*", "[s]een:*", "seen", ""])
+def test_a_pattern_cannot_leave_the_namespace(pattern: str) -> None:
+    with pytest.raises(InvalidInputError, match="seen:"):
+        KEYS.pattern(pattern)
+
+
+def test_a_pattern_inside_the_namespace_is_passed_on() -> None:
+    assert KEYS.pattern("seen:catalog:*") == "seen:catalog:*"
+
+
+def test_lives_are_the_documented_ones() -> None:
+    hour, minute = 3600, 60
+    assert {name: value for name, value in vars(ttl).items() if name.isupper()} == {
+        "SESSION": 24 * hour,
+        "USER": 15 * minute,
+        "CATALOG": 5 * minute,
+        "DOWNLOAD": 30,
+        "RATE_LIMIT": 1 * minute,
+        "LOCK": 30,
+        "SEARCH": 10 * minute,
+        "RECOMMENDATION": 1 * hour,
+        "UNPERSISTED": 24 * hour,
+    }

@@ -1,0 +1,144 @@
+"""Publishing: one atomic step that never replaces a stranger's file unasked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from domain.ids import new_job_id
+from domain.job import MAX_NAME_BYTES
+from worker.part_file import PartFile
+
+JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+def publish(folder: Path, name: str, body: bytes, *, overwrite: bool = False) -> Path:
+    with PartFile(folder, new_job_id()) as part:
+        part.write(body)
+        path = part.publish(name, overwrite=overwrite)
+        part.forget()
+    return path
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_file_gets_its_name(tmp_path: Path) -> None:
+    assert publish(tmp_path, "film.mkv", b"body") == tmp_path / "film.mkv"
+    assert visible(tmp_path) == {"film.mkv": b"body"}
+
+
+def test_a_published_file_has_the_mode_the_umask_asks_for(tmp_path: Path) -> None:
+    path = publish(tmp_path, "film.mkv", b"body")
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
+    names = [publish(tmp_path, "film.mkv", b"%d" % number).name for number in range(3)]
+    assert names == ["film.mkv", "film (1).mkv", "film (2).mkv"]
+    assert visible(tmp_path) == {"film.mkv": b"0", "film (1).mkv": b"1", "film (2).mkv": b"2"}
+
+
+@pytest.mark.parametrize("taken", ["folder", "link", "dangling"])
+def test_whatever_has_the_name_stays(tmp_path: Path, taken: str) -> None:
+    target = tmp_path / "elsewhere"
+    if taken == "folder":
+        (tmp_path / "film.mkv").mkdir()
+    else:
+        if taken == "link":
+            target.write_bytes(b"precious")
+        (tmp_path / "film.mkv").symlink_to(target)
+    assert publish(tmp_path, "film.mkv", b"body").name == "film (1).mkv"
+    assert target.exists() == (taken == "link")
+    if taken == "link":
+        assert target.read_bytes() == b"precious"
+
+
+def test_overwriting_replaces_the_file(tmp_path: Path) -> None:
+    publish(tmp_path, "film.mkv", b"old")
+    path = publish(tmp_path, "film.mkv", b"new", overwrite=True)
+    assert path == tmp_path / "film.mkv"
+    assert visible(tmp_path) == {"film.mkv": b"new"}
+
+
+def test_overwriting_a_link_leaves_what_it_points_at(tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.write_bytes(b"precious")
+    (tmp_path / "film.mkv").symlink_to(target)
+    publish(tmp_path, "film.mkv", b"new", overwrite=True)
+    assert target.read_bytes() == b"precious"
+    assert not (tmp_path / "film.mkv").is_symlink()
+
+
+def test_the_longest_name_can_be_numbered(tmp_path: Path) -> None:
+    name = "x" * (MAX_NAME_BYTES - 4) + ".mkv"
+    assert publish(tmp_path, name, b"1").name == name
+    assert publish(tmp_path, name, b"2").name == "x" * (MAX_NAME_BYTES - 4) + " (1).mkv"
+
+
+# ── a crash between publishing and forgetting ───────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        assert part.published_path() is None
+        part.write(b"body")
+        assert part.published_path() is None
+        path = part.publish("film.mkv", overwrite=overwrite)
+    with PartFile(tmp_path, JOB) as successor:
+        assert successor.published_path() == path
+        successor.forget()
+    assert visible(tmp_path) == {"film.mkv": b"body"}
+
+
+def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        part.write(b"body")
+        part.publish("film.mkv", overwrite=False).rename(tmp_path / "other.mkv")
+        assert part.published_path() == tmp_path / "other.mkv"
+
+
+def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    (tmp_path / "film.mkv").write_bytes(b"old")
+    with PartFile(tmp_path, JOB) as part:
+        part.write(b"new")
+        # What `publish` leaves when it falls between its two steps.
+        os.link(part.path, part.path.with_suffix(".new"))
+        assert part.published_path() is None
+        assert part.publish("film.mkv", overwrite=True) == tmp_path / "film.mkv"
+        part.forget()
+    assert visible(tmp_path) == {"film.mkv": b"new"}
+
+
+# ── many at once ────────────────────────────────────────────────────────────────────────────────
+
+
+def _publish_some(folder: str, who: int, count: int, results: "multiprocessing.Queue[str]") -> None:
+    for number in range(count):
+        body = f"{who}-{number}".encode()
+        results.put(f"{publish(Path(folder), 'film.mkv', body).name}={body.decode()}")
+
+
+def test_processes_that_want_one_name_each_get_their_own(tmp_path: Path) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = spawning.Queue()
+    processes = [
+        spawning.Process(target=_publish_some, args=(str(tmp_path), who, 25, results))
+        for who in range(3)
+    ]
+    for process in processes:
+        process.start()
+    told = dict(results.get(timeout=60).split("=") for _ in range(75))
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    results.close()
+    assert len(told) == 75
+    assert {name: body.decode() for name, body in visible(tmp_path).items()} == told

@@ -1,0 +1,185 @@
+"""Settings: defaults that run on one machine, and every wrong variable named with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import settings
+from domain.errors import SettingsError
+from settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _read_afresh() -> Iterator[None]:
+    """`load` reads once a process; each test here is such a process."""
+    load.cache_clear()
+    yield
+    load.cache_clear()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    return str(caught.value)
+
+
+def test_the_defaults_describe_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_DATA_DIR", "/data")
+    found = load()
+    assert found.cache_addr == "127.0.0.1:6379"
+    assert found.cache_namespace == "seen"
+    assert found.cache_db == 0
+    assert (found.lock_ttl, found.progress_ttl, found.unpersisted_ttl) == (30, 30, 86_400)
+    assert found.files_dir == Path("/data/downloads")
+    assert found.sqlalchemy_url() == "sqlite:////data/seen.db"
+    assert found.celery_broker_url() == "redis://127.0.0.1:6379/1"
+    assert found.celery_result_url() == "redis://127.0.0.1:6379/2"
+    assert found.allowed_networks == ()
+
+
+def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load()
+    monkeypatch.setenv("SEEN_CACHE_DB", "7")
+    assert load() is first
+
+
+def test_the_documented_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_CACHE_ADDR", "dragonfly:6379")
+    monkeypatch.setenv("SEEN_CACHE_PASSWORD", "pw")
+    monkeypatch.setenv("SEEN_CACHE_DB", "3")
+    found = load()
+    assert (found.cache_addr, found.cache_db) == ("dragonfly:6379", 3)
+    assert found.cache_password.get_secret_value() == "pw"
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SEEN_{name.upper()}", "")
+    assert load() == Settings()
+    assert load().files_dir == load().data_dir / "downloads"
+
+
+WRONG = [
+    ("SEEN_CACHE_ADDR", "6379", "host:port"),
+    ("SEEN_CACHE_ADDR", "dragonfly:0", "host:port"),
+    ("SEEN_CACHE_ADDR", "dragonfly:65536", "host:port"),
+    ("SEEN_CACHE_ADDR", "dragonfly:６３７９", "host:port"),
+    ("SEEN_CACHE_ADDR", "redis://dragonfly:6379", "host:port"),
+    ("SEEN_CACHE_ADDR", "::1", "host:port"),
+    ("SEEN_CACHE_ADDR", "::1:6379", r"\[::1\]:6379"),
+    ("SEEN_CACHE_ADDR", "[zz]:6379", "host:port"),
+    ("SEEN_CACHE_ADDR", "[1:2]:6379", "parts expected"),
+    ("SEEN_CACHE_ADDR", "unix://relative", "absolute"),
+    ("SEEN_CACHE_DB", "-1", "greater than or equal to 0"),
+    ("SEEN_CACHE_DB", "one", "integer"),
+    ("SEEN_CACHE_TLS", "maybe", "boolean"),
+    ("SEEN_CACHE_NAMESPACE", "a:b", "pattern"),
+    ("SEEN_CACHE_TIMEOUT", "0", "greater than 0"),
+    ("SEEN_CACHE_TIMEOUT", "nan", "less than or equal"),
+    ("SEEN_CACHE_TIMEOUT", "inf", "less than or equal"),
+    ("SEEN_BROKER_URL", "amqp://broker", "redis://"),
+    ("SEEN_RESULT_URL", "db+sqlite://x", "redis://"),
+    ("SEEN_DATABASE_URL", "mysql://host/x", "postgresql://"),
+    ("SEEN_DOWNLOAD_CONCURRENCY", "0", "greater than or equal to 1"),
+    ("SEEN_MAX_ATTEMPTS", "1001", "less than or equal to 1000"),
+    ("SEEN_ALLOWED_NETWORKS", "10.0.0.1/8", "host bits"),
+    ("SEEN_ALLOWED_NETWORKS", "everything", "IPv4 or IPv6"),
+    ("SEEN_USER_AGENT", "a\nb", "pattern"),
+    ("SEEN_FLOWER_PORT", "99999", "65535"),
+    ("SEEN_FLOWER_USER", "a:b", "pattern"),
+    ("SEEN_LOG_LEVEL", "LOUD", "DEBUG"),
+    ("SEEN_MIN_FREE_BYTES", "-1", "greater than or equal to 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), WRONG)
+def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        monkeypatch.setenv(name, value)
+        load()
+    text = str(caught.value)
+    assert text.startswith(f"{name}=")
+    assert "Expected: " in text
+    if name not in {"SEEN_BROKER_URL", "SEEN_RESULT_URL", "SEEN_DATABASE_URL"}:
+        assert repr(value) in text
+
+
+def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = refusal(monkeypatch, SEEN_CACHE_DB="x", SEEN_FLOWER_PORT="0").splitlines()
+    assert [line.partition("=")[0] for line in lines] == ["SEEN_CACHE_DB", "SEEN_FLOWER_PORT"]
+
+
+def test_a_variable_in_lower_case_is_shown_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "SEEN_CACHE_DB='x'" in refusal(monkeypatch, seen_cache_db="x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEEN_DATABASE_URL", "mysql://user:hunter2@host/db"),
+        ("SEEN_BROKER_URL", "amqp://user:hunter2@host/db"),
+        ("SEEN_RESULT_URL", "amqp://user:hunter2@host/db"),
+        ("SEEN_CACHE_ADDR", "redis://user:hunter2@host:port"),
+    ],
+)
+def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    text = refusal(monkeypatch, **{name: value})
+    assert "hunter2" not in text
+    assert "***" in text
+
+
+def test_secrets_do_not_show_in_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_CACHE_PASSWORD", "hunter2")
+    monkeypatch.setenv("SEEN_DATABASE_URL", "postgresql://me:hunter2@host/db")
+    monkeypatch.setenv("SEEN_BROKER_URL", "redis://:hunter2@host/0")
+    monkeypatch.setenv("SEEN_FLOWER_PASSWORD", "hunter2")
+    found = load()
+    assert "hunter2" not in repr(found)
+    assert "hunter2" not in found.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        ("HEARTBEAT_INTERVAL", "PROGRESS_TTL"),
+        ("FLUSH_INTERVAL", "PROGRESS_TTL"),
+        ("RETRY_BACKOFF", "RETRY_BACKOFF_MAX"),
+        ("LOCK_TTL", "ORPHAN_AFTER"),
+    ],
+)
+def test_two_variables_that_contradict_each_other_are_both_named(
+    monkeypatch: pytest.MonkeyPatch, shorter: str, longer: str
+) -> None:
+    text = refusal(monkeypatch, **{f"SEEN_{shorter}": "901", f"SEEN_{longer}": "900.5"})
+    assert f"SEEN_{shorter} (901) must not be more than SEEN_{longer} (900.5)." in text
+
+
+def test_networks_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_ALLOWED_NETWORKS", " 127.0.0.0/8, ::1/128 ,")
+    assert load().allowed_networks == ("127.0.0.0/8", "::1/128")
+
+
+def test_folders_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SEEN_DATA_DIR", "data")
+    monkeypatch.setenv("SEEN_DOWNLOAD_DIR", "~/files")
+    assert load().data_dir == tmp_path / "data"
+    assert load().files_dir == tmp_path / "home/files"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    fields = Settings.model_fields.items()
+    assert [name for name, field in fields if not field.description] == []
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings.Settings().cache_db = 5  # type: ignore[misc]

@@ -1,0 +1,100 @@
+"""URLs: which are accepted, and how one is shown without its secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.errors import InvalidInputError
+from domain.urls import check_url, display_url, host_of
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com",
+        "https://example.com/film.mkv",
+        "HTTPS://EXAMPLE.COM:8443/a%20b?x=1#y",
+        "http://[2606:2800:220:1::]:8080/x",
+        "http://192.0.2.1/",
+        "http://bücher.example/ü",
+        "http://example.com/@user/x@y",
+        "http://example.com/" + "x" * 7981,
+    ],
+)
+def test_a_usable_url_is_returned_unchanged(url: str) -> None:
+    assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "begin with http"),
+        ("example.com/film.mkv", "begin with http"),
+        ("ftp://example.com/x", "begin with http"),
+        ("file:///etc/passwd", "begin with http"),
+        ("javascript:alert(1)", "begin with http"),
+        ("http:///x", "no host"),
+        ("http://", "no host"),
+        ("http://:80/", "no host"),
+        ("http://user@example.com/", "passwords"),
+        ("http://user:pw@example.com/", "passwords"),
+        ("http://:@example.com/", "passwords"),
+        ("http://example.com:99999/", "parsed"),
+        ("http://example.com:port/", "parsed"),
+        ("http://[::1/", "parsed"),
+        ("http://example.com/a b", "percent-encoded"),
+        ("http://example.com/a\nb", "percent-encoded"),
+        ("http://example.com/\x7f", "percent-encoded"),
+        (" http://example.com/", "percent-encoded"),
+        ("http://example.com/" + "x" * 7982, "8000"),
+        ("http://example.com/" + "ü" * 4000, "8000"),
+        ("http://example.com/\ud800", "Unicode"),
+    ],
+)
+def test_an_unusable_url_is_refused_with_a_remedy(url: str, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says) as caught:
+        check_url(url)
+    assert caught.value.field == "url"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@example.com/",
+        "http://user:hunter2@example.com:99999/",
+        "http://user:hunter2@example.com/a b",
+        "http://user:hunter2@[::1/",
+        "ftp://user:hunter2@example.com/",
+        "user:hunter2@example.com/film",
+        "http://example.com:99999/?token=hunter2",
+        "http://example.com/a b?token=hunter2",
+        "ftp://example.com/?token=hunter2",
+        "ftp://example.com/#hunter2",
+        "http://user:hunter2@example.com/" + "x" * 9000,
+    ],
+)
+def test_no_refusal_shows_a_secret(url: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.com/film.mkv", "https://example.com/film.mkv"),
+        ("https://user:pw@example.com:8443/a?token=1#part", "https://example.com:8443/a?…"),
+        ("https://a@b@example.com/", "https://example.com/"),
+        ("https://example.com?x=1", "https://example.com?…"),
+        ("//user:pw@example.com/a", "example.com/a"),
+        ("http://[::1", "(unreadable URL)"),
+        ("http://example.com/@user", "http://example.com/@user"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert display_url(url) == shown
+
+
+def test_the_host_is_told_in_lower_case() -> None:
+    assert host_of("http://Example.COM:80/x") == "example.com"
+    assert host_of("http://[2001:DB8::1]/x") == "2001:db8::1"

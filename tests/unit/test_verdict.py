@@ -1,0 +1,100 @@
+"""What follows from an HTTP status, from a libcurl code, and from Retry-After."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pycurl
+import pytest
+
+from domain.errors import PermanentError, TransientError
+from worker.verdict import of_curl, of_status, parse_retry_after
+
+TRANSIENT = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 524, 599]
+PERMANENT = [301, 304, 400, 401, 403, 404, 405, 406, 410, 413, 414, 416, 418, 451, 499, 501, 505]
+
+
+@pytest.mark.parametrize("status", TRANSIENT)
+def test_a_status_that_may_pass(status: int) -> None:
+    verdict = of_status(status)
+    assert isinstance(verdict, TransientError)
+    assert verdict.code == f"http_{status}"
+    assert str(status) in str(verdict)
+
+
+@pytest.mark.parametrize("status", PERMANENT)
+def test_a_status_that_will_not_pass(status: int) -> None:
+    verdict = of_status(status)
+    assert isinstance(verdict, PermanentError)
+    assert verdict.code == f"http_{status}"
+
+
+def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
+    assert str(of_status(404)) == "The origin answered 404 Not Found."
+    assert str(of_status(599)) == "The origin answered 599."
+
+
+def test_only_a_transient_verdict_carries_retry_after() -> None:
+    assert getattr(of_status(503, "7"), "retry_after", None) == 7
+    assert of_status(503).__dict__["retry_after"] is None
+    assert not hasattr(of_status(404, "7"), "retry_after")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "word"),
+    [
+        (pycurl.E_UNSUPPORTED_PROTOCOL, PermanentError, "unsupported_protocol"),
+        (pycurl.E_URL_MALFORMAT, PermanentError, "bad_url"),
+        (pycurl.E_TOO_MANY_REDIRECTS, PermanentError, "too_many_redirects"),
+        (pycurl.E_PEER_FAILED_VERIFICATION, PermanentError, "bad_certificate"),
+        (pycurl.E_SSL_CACERT_BADFILE, PermanentError, "bad_ca_file"),
+        (pycurl.E_COULDNT_RESOLVE_HOST, TransientError, "dns"),
+        (pycurl.E_COULDNT_CONNECT, TransientError, "connect"),
+        (pycurl.E_OPERATION_TIMEDOUT, TransientError, "timeout"),
+        (pycurl.E_PARTIAL_FILE, TransientError, "truncated"),
+        (pycurl.E_SSL_CONNECT_ERROR, TransientError, "tls"),
+        (pycurl.E_GOT_NOTHING, TransientError, "empty_reply"),
+        (pycurl.E_RECV_ERROR, TransientError, "reset"),
+        (pycurl.E_SEND_ERROR, TransientError, "reset"),
+        (pycurl.E_HTTP2, TransientError, f"curl_{pycurl.E_HTTP2}"),
+        (9999, TransientError, "curl_9999"),
+    ],
+)
+def test_a_libcurl_code(code: int, kind: type[Exception], word: str) -> None:
+    verdict = of_curl(code, "libcurl's own words")
+    assert type(verdict) is kind
+    assert verdict.code == word
+    assert "libcurl's own words" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        (" 120 ", 120),
+        ("9" * 400, float("inf")),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Mon, 99 Foo 2026 99:99:99 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", None),
+    ],
+)
+def test_retry_after_in_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header) == seconds
+
+
+@pytest.mark.parametrize("zone", [UTC, None])
+def test_a_date_to_come_is_so_many_seconds_away(zone: object) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=90)
+    header = format_datetime(moment if zone else moment.replace(tzinfo=None), usegmt=bool(zone))
+    seconds = parse_retry_after(header)
+    assert seconds is not None
+    assert 80 < seconds <= 90
