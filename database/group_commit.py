@@ -27,7 +27,7 @@ class _Item:
         self.work = work
         self.done = False
         self.result: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
 
 class GroupCommit:
@@ -49,8 +49,12 @@ class GroupCommit:
         with self._mutex:
             self._waiting.append(item)
         with self._place:
-            if not item.done:
-                self._commit_all()
+            try:
+                while not item.done:
+                    self._commit_all()
+            except BaseException:
+                self._withdraw(item)
+                raise
         if item.error is not None:
             raise item.error
         result: T = item.result
@@ -59,9 +63,20 @@ class GroupCommit:
     def _commit_all(self) -> None:
         with self._mutex:
             items, self._waiting = self._waiting, []
-        if len(items) == 1 or not self._commit_together(items):
-            for item in items:
-                self._commit_alone(item)
+        try:
+            if len(items) == 1 or not self._commit_together(items):
+                for item in items:
+                    self._commit_alone(item)
+        except BaseException:
+            # This thread is interrupted; what the others wait for is still to be done.
+            with self._mutex:
+                self._waiting[:0] = [item for item in items if not item.done]
+            raise
+
+    def _withdraw(self, item: _Item) -> None:
+        with self._mutex:
+            if item in self._waiting:
+                self._waiting.remove(item)
 
     def _commit_together(self, items: list[_Item]) -> bool:
         """Commit all in one transaction; False, with nothing done, when any of them fails."""
@@ -78,6 +93,6 @@ class GroupCommit:
         try:
             with self._engine.begin() as connection:
                 item.result = item.work(connection)
-        except BaseException as error:  # handed to the thread it belongs to
+        except Exception as error:  # handed to the thread it belongs to
             item.error = error
         item.done = True

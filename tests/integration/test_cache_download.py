@@ -1,4 +1,4 @@
-"""Live progress: whole writes, counts, indexes, control words."""
+"""Live progress: whole writes, counts, lives."""
 
 from __future__ import annotations
 
@@ -149,20 +149,20 @@ def test_a_hash_expires_with_its_life(store: StoreServer) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        {"status": "dancing"},
-        {"bytes_downloaded": "many"},
-        {"bytes_downloaded": "-1"},
-        {"updated_at": "soon"},
-        {"updated_at": "9" * 30},
-        {"download_speed_mbps": "fast"},
-        {"path": b"\xff"},
+        ("status", "dancing"),
+        ("bytes_downloaded", "many"),
+        ("bytes_downloaded", "-1"),
+        ("updated_at", "soon"),
+        ("updated_at", "9" * 30),
+        ("download_speed_mbps", "fast"),
+        ("path", b"\xff"),
     ],
 )
 def test_one_damaged_hash_does_not_hide_the_others(
-    cache: DownloadCache, manager: CacheManager, damage: dict[str, Any]
+    cache: DownloadCache, manager: CacheManager, damage: tuple[str, str | bytes]
 ) -> None:
     cache.bulk_set_progress([progress("job-1"), progress("job-2")])
-    manager.client.hset(manager.keys.download_job_key("job-1"), mapping=damage)
+    manager.client.hset(manager.keys.download_job_key("job-1"), *damage)
     assert set(cache.get_many(["job-1", "job-2"])) == {"job-2"}
     assert [one.job_id for one in cache.get_active_downloads()] == ["job-2"]
 
@@ -248,106 +248,3 @@ def test_a_touch_renews_but_never_shortens_a_life(
     cache.set_progress(progress(status=S.COMPLETED))
     cache.set_download_speed("job-1", 0.0, fence=1)
     assert manager.client.pttl(key) > 86_000_000
-
-
-# ── who is active ───────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_active_downloads_are_those_that_run(cache: DownloadCache) -> None:
-    for number, status in enumerate(S):
-        cache.set_progress(progress(f"job-{number}", status=status))
-    assert {one.status for one in cache.get_active_downloads()} == {S.DOWNLOADING, S.VERIFYING}
-
-
-def test_the_most_recently_updated_comes_first(cache: DownloadCache, manager: CacheManager) -> None:
-    active = manager.keys.active_downloads_key()
-    cache.bulk_set_progress([progress(f"job-{number}", fence=0) for number in range(3)])
-    # As if the other two had been told of a while ago.
-    manager.client.zadd(active, {"job-0": 1, "job-1": 2, "job-2": 3})
-    assert [one.job_id for one in cache.get_active_downloads()] == ["job-2", "job-1", "job-0"]
-    assert [one.job_id for one in cache.get_active_downloads(limit=1)] == ["job-2"]
-    cache.increment_downloaded_bytes("job-0", 1)
-    assert [one.job_id for one in cache.get_active_downloads(limit=1)] == ["job-0"]
-
-
-def test_one_that_ends_is_active_no_more(cache: DownloadCache, manager: CacheManager) -> None:
-    cache.set_progress(progress("job-1"))
-    cache.apply([update("job-2")])
-    cache.set_progress(progress("job-1", status=S.PAUSED))
-    cache.apply([update("job-2", sequence=2, status=S.QUEUED)])
-    assert cache.get_active_downloads() == []
-    assert manager.client.zcard(manager.keys.active_downloads_key()) == 0
-
-
-def test_a_removed_download_leaves_nothing(cache: DownloadCache, manager: CacheManager) -> None:
-    cache.bulk_set_progress([progress("job-1"), progress("job-2")])
-    assert cache.remove("job-1", "none") == 1
-    assert cache.get_progress("job-1") is None
-    assert [one.job_id for one in cache.get_active_downloads()] == ["job-2"]
-    assert [job_id for job_id, _ in cache.dirty()] == ["job-2"]
-
-
-def test_all_of_a_users_downloads_are_forgotten(
-    cache: DownloadCache, manager: CacheManager
-) -> None:
-    mine = [progress(f"job-{number}", user_id="me") for number in range(3)]
-    cache.bulk_set_progress([*mine, progress("job-9", user_id="you"), progress("job-8")])
-    assert cache.invalidate_user_downloads("me") == 3
-    assert cache.invalidate_user_downloads("me") == 0
-    assert {one.job_id for one in cache.get_active_downloads()} == {"job-9", "job-8"}
-    assert not manager.client.exists(manager.keys.user_downloads_key("me"))
-
-
-def test_every_index_of_a_user_has_a_life(cache: DownloadCache, manager: CacheManager) -> None:
-    cache.apply([update(user_id="me")])
-    assert manager.client.pttl(manager.keys.user_downloads_key("me")) > 0
-
-
-# ── control words ───────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("word", ["pause", "cancel"])
-def test_a_word_reaches_the_claim_it_is_addressed_to(cache: DownloadCache, word: str) -> None:
-    cache.apply([update(fence=3)])
-    cache.request_control("job-1", word, 3)
-    assert cache.apply([update(fence=3, sequence=2)])[0].control == word
-    # It stays until the claim ends, so that a lost answer does not lose it.
-    assert cache.apply([update(fence=3, sequence=2)])[0].control == word
-
-
-def test_a_word_does_not_reach_another_claim(cache: DownloadCache) -> None:
-    cache.apply([update(fence=3)])
-    cache.request_control("job-1", "cancel", 3)
-    assert cache.apply([update(fence=4)])[0].control is None
-    cache.request_control("job-1", "pause", 5)
-    assert cache.apply([update(fence=4, sequence=2)])[0].control is None
-    assert cache.apply([update(fence=5)])[0].control == "pause"
-
-
-def test_a_word_survives_a_whole_write(cache: DownloadCache) -> None:
-    cache.set_progress(progress(fence=3))
-    cache.request_control("job-1", "cancel", 3)
-    cache.set_progress(progress(fence=3, bytes_downloaded=5))
-    assert cache.apply([update(fence=3, sequence=9)])[0].control == "cancel"
-
-
-def test_a_word_may_come_before_the_first_progress(
-    cache: DownloadCache, manager: CacheManager
-) -> None:
-    cache.request_control("job-1", "cancel", 1)
-    assert cache.get_progress("job-1") is None
-    assert manager.client.pttl(manager.keys.download_job_key("job-1")) > 0
-    assert cache.apply([update(increment=5, bytes_downloaded=5)])[0].control == "cancel"
-    found = cache.get_progress("job-1")
-    assert found is not None
-    assert found.bytes_downloaded == 5
-
-
-def test_a_word_does_not_prolong_or_shorten_a_life(
-    cache: DownloadCache, manager: CacheManager
-) -> None:
-    key = manager.keys.download_job_key("job-1")
-    cache.set_progress(progress())
-    manager.client.pexpire(key, 5_000)
-    cache.request_control("job-1", "cancel", 1)
-    assert 0 < manager.client.pttl(key) <= 5_000

@@ -56,11 +56,20 @@ def test_a_store_that_refuses_is_reported(store: StoreServer) -> None:
         pytest.skip("the rights are spelt for Redis")
     with store.client() as admin:
         admin.execute_command(
-            *"ACL SETUSER reader on >pw ~* +get +auth +client +select +ping".split()
+            "ACL",
+            "SETUSER",
+            "reader",
+            "on",
+            ">pw",
+            "~*",
+            "+get",
+            "+auth",
+            "+client",
+            "+select",
+            "+ping",
         )
         try:
-            settings = {"cache_username": "reader", "cache_password": "pw"}
-            with cache_manager(store, **settings) as manager:
+            with cache_manager(store, cache_username="reader", cache_password="pw") as manager:
                 manager.ping()
                 report = manager.health_check()
         finally:

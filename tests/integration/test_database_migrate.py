@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from database import Database, JobRepository, migrate
 from database.models import metadata
 from tests.support.build import new_job
+from tests.support.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +100,20 @@ def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
     assert [process.returncode for process in processes] == [0] * 5, "\n".join(told)
     database = Database(database_url)
     JobRepository(database).add([new_job()])
+    database.close()
+
+
+def test_an_upgrade_waits_for_the_one_that_runs(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as running:
+            key = {"key": migrate._ADVISORY_LOCK}
+            running.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+            upgraded = pool.submit(migrate.upgrade, database)
+            wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
+            assert not upgraded.done()
+        assert upgraded.result(30) is True
     database.close()
 
 

@@ -93,10 +93,10 @@ def test_nothing_is_told_while_nothing_changes(manager: CacheManager) -> None:
 
 
 def test_a_silent_download_is_kept_alive_by_its_heartbeat(store: StoreServer) -> None:
-    settings = {"progress_ttl": 0.4, "heartbeat_interval": 0.05, "flush_interval": 0.02}
+    settings: dict[str, Any] = {"heartbeat_interval": 0.05, "flush_interval": 0.02}
     job = claimed()
     with (
-        cache_manager(store, **settings) as manager,
+        cache_manager(store, progress_ttl=0.8, **settings) as manager,
         reporting(manager, flush=0.02, heartbeat=0.05) as reporter,
     ):
         tracked(reporter, job)
@@ -128,9 +128,12 @@ def test_a_restart_sets_the_counts_openly(manager: CacheManager) -> None:
             tracker.restart(size)
             reporter.flush()
             assert told(manager, job).bytes_downloaded == shown
+        # Bytes that lay on disk already have not just arrived.
+        assert told(manager, job).last_byte_at is None
         tracker.bytes_downloaded = 350
         reporter.flush()
         assert told(manager, job).bytes_downloaded == 350
+        assert told(manager, job).last_byte_at is not None
         assert told(manager, job).bytes_durable == 300
 
 
@@ -277,88 +280,3 @@ def test_closing_tells_the_last_bytes(manager: CacheManager) -> None:
     with reporting(manager) as reporter:
         tracked(reporter, job).bytes_downloaded = 77
     assert told(manager, job).bytes_downloaded == 77
-
-
-# ── a store that goes and comes back ────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("lose_data", [True, False])
-def test_counts_are_exact_after_the_store_was_away(
-    private_store: StoreServer, lose_data: bool
-) -> None:
-    job = claimed()
-    with (
-        cache_manager(private_store, cache_timeout=0.3) as manager,
-        reporting(manager) as reporter,
-    ):
-        tracker = tracked(reporter, job)
-        tracker.bytes_downloaded = 100
-        reporter.flush()
-        if lose_data:
-            private_store.kill()
-        else:
-            private_store.pause()
-        for size in (150, 225, 300):
-            tracker.bytes_downloaded = size
-            assert reporter.flush() == 0
-        if lose_data:
-            private_store.start()
-        else:
-            private_store.resume()
-        wait_until(reporter.flush, what="an answer to what was left without one")
-        assert reporter.flush() == 1  # what came since
-        found = told(manager, job)
-        assert (found.bytes_downloaded, found.sequence) == (300, 3)
-
-
-def test_an_increment_whose_reply_was_cut_is_counted_once(store: StoreServer) -> None:
-    job = claimed()
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
-        with reporting(manager) as reporter:
-            tracker = tracked(reporter, job)
-            reporter.flush()
-            tracker.bytes_downloaded = 1000
-            proxy.cut_after_request(b"EVALSHA")
-            assert reporter.flush() == 0
-            # The server has run it; the reporter does not know that.
-            with cache_manager(store) as direct:
-                assert told(direct, job).bytes_downloaded == 1000
-            tracker.bytes_downloaded = 1500
-            assert reporter.flush() == 1
-            assert told(manager, job).bytes_downloaded == 1000
-            assert reporter.flush() == 1
-        assert proxy.idle
-        assert told(manager, job).bytes_downloaded == 1500
-
-
-def test_a_reply_that_never_comes_is_waited_for_no_longer_than_the_timeout(
-    store: StoreServer,
-) -> None:
-    job = claimed()
-    with (
-        Proxy(store.port) as proxy,
-        cache_manager(store, cache_addr=proxy.addr, cache_timeout=0.1) as manager,
-        reporting(manager) as reporter,
-    ):
-        tracker = tracked(reporter, job)
-        reporter.flush()
-        tracker.bytes_downloaded = 5
-        proxy.drop_next_reply(b"EVALSHA")
-        assert reporter.flush() == 0
-        assert reporter.flush() == 1
-        assert told(manager, job).bytes_downloaded == 5
-
-
-def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) -> None:
-    job = claimed()
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
-        with reporting(manager) as reporter:
-            tracker = tracked(reporter, job)
-            reporter.flush()
-            tracker.bytes_downloaded = 1000
-            proxy.cut_after_request(b"EVALSHA")
-            assert reporter.flush() == 0
-            tracker.bytes_downloaded = 1234
-            assert reporter.finish(tracker, Ending(status=S.PAUSED), persisted=False) is not None
-        found = told(manager, job)
-        assert (found.bytes_downloaded, found.status) == (1234, S.PAUSED)

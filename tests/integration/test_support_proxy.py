@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -80,12 +81,12 @@ def test_a_pause_holds_everything_until_it_is_over(client: redis.Redis, proxy: P
 
 
 def test_all_connections_can_be_closed(client: redis.Redis, proxy: Proxy) -> None:
-    with client.pubsub() as pubsub:
-        pubsub.subscribe("x")
-        pubsub.parse_response()
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as line:
+        line.sendall(b"PING\r\n")
+        assert line.recv(100).startswith(b"-NOAUTH")
         proxy.close_all()
-        with pytest.raises(redis.ConnectionError):
-            pubsub.parse_response()
+        assert line.recv(100) == b""
+    client.connection_pool.disconnect()
     assert client.ping()
 
 

@@ -1,9 +1,10 @@
-"""Several workers and people pull at a few jobs in SQL: only legal steps, one owner, fences only rise."""
+"""Workers and people pull at a few jobs in SQL: only legal steps, one owner, fences only rise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class Lifecycle(RuleBasedStateMachine):
         for job_id in self.ids:
             job, trail = self.repo.get(job_id), self.repo.events(job_id)
             assert (trail[0].from_status, trail[0].to_status) == (None, S.QUEUED)
-            for before, after in zip(trail, trail[1:], strict=False):
+            for before, after in pairwise(trail):
                 assert after.from_status is before.to_status
                 assert after.to_status in TRANSITIONS[before.to_status]
                 claimed = after.to_status is S.DOWNLOADING

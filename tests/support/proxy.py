@@ -24,7 +24,7 @@ class _Rule:
 
     containing: bytes
     fault: Fault | None = None
-    action: Callable[[], None] | None = None
+    action: Callable[[], object] | None = None
 
 
 @dataclass
@@ -83,14 +83,14 @@ class Proxy:
             return self._requests
 
     def cut_after_request(self, containing: bytes = b"") -> None:
-        """Let the server run the next request with these bytes, then cut the line instead of its reply."""
+        """Let the server run the next request with these bytes, and cut the line before its reply."""
         self._add(_Rule(containing, fault="cut"))
 
     def drop_next_reply(self, containing: bytes = b"") -> None:
         """Let the server run the next request with these bytes, and swallow the reply: silence."""
         self._add(_Rule(containing, fault="drop"))
 
-    def before(self, containing: bytes, action: Callable[[], None]) -> None:
+    def before(self, containing: bytes, action: Callable[[], object]) -> None:
         """Call `action` once, before the next request with these bytes reaches the server."""
         self._add(_Rule(containing, action=action))
 

@@ -1,4 +1,4 @@
-"""The key builder: the seed's names, and identifiers that can neither break a key nor widen a pattern."""
+"""The key builder: documented names, and identifiers that neither break a key nor widen a pattern."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ ONE_IDENTIFIER: list[Callable[[str], str]] = [
     KEYS.health_key,
     lambda text: KEYS.rate_limit_key(text, "action"),
     lambda text: KEYS.rate_limit_key("user", text),
-    lambda text: KEYS.catalog_search_key(text, "", ""),
 ]
 
 
@@ -82,8 +81,6 @@ def test_an_identifier_is_escaped(identifier: str, shown: str) -> None:
 @pytest.mark.parametrize("build", ONE_IDENTIFIER)
 @pytest.mark.parametrize("wrong", ["", "x" * 513, "ü" * 257, "bad\ud800"])
 def test_an_unusable_identifier_is_refused(build: Callable[[str], str], wrong: str) -> None:
-    if build is ONE_IDENTIFIER[-1] and len(wrong) > 100:
-        pytest.skip("a long query stands as its digest")
     with pytest.raises(InvalidInputError):
         build(wrong)
 
@@ -93,7 +90,7 @@ def test_the_longest_identifier_is_accepted() -> None:
 
 
 def test_an_error_names_the_field() -> None:
-    with pytest.raises(InvalidInputError, match="^job_id: '' is not valid") as caught:
+    with pytest.raises(InvalidInputError, match=r"^job_id: '' is not valid") as caught:
         KEYS.download_job_key("")
     assert caught.value.field == "job_id"
 
@@ -106,9 +103,10 @@ def test_a_long_query_stands_as_its_digest() -> None:
     assert KEYS.catalog_search_key(f"sha256={digest}"[:100], "", "") != f"sha256={digest}"
 
 
-def test_a_long_query_that_is_no_text_is_refused() -> None:
+@pytest.mark.parametrize("query", ["", "\ud800", "x" * 200 + "\ud800"])
+def test_an_unusable_query_is_refused(query: str) -> None:
     with pytest.raises(InvalidInputError, match="query"):
-        KEYS.catalog_search_key("x" * 200 + "\ud800", "", "")
+        KEYS.catalog_search_key(query, "", "")
 
 
 @pytest.mark.parametrize("page", [0, -1])

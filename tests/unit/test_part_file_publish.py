@@ -120,7 +120,7 @@ def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path:
 # ── many at once ────────────────────────────────────────────────────────────────────────────────
 
 
-def _publish_some(folder: str, who: int, count: int, results: "multiprocessing.Queue[str]") -> None:
+def _publish_some(folder: str, who: int, count: int, results: multiprocessing.Queue[str]) -> None:
     for number in range(count):
         body = f"{who}-{number}".encode()
         results.put(f"{publish(Path(folder), 'film.mkv', body).name}={body.decode()}")

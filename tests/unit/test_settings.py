@@ -101,8 +101,8 @@ WRONG = [
 def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
+    monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=says) as caught:
-        monkeypatch.setenv(name, value)
         load()
     text = str(caught.value)
     assert text.startswith(f"{name}=")
