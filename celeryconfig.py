@@ -38,13 +38,18 @@ redis_socket_keepalive = not result_backend.startswith("redis+socket")
 redis_backend_health_check_interval = 25
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for its broker, however long it is away
-if _s.cache_tls and _s.broker_url is None:
+if _s.cache_tls:
     import ssl as _ssl
 
-    broker_use_ssl = redis_backend_use_ssl = {
+    # For the addresses that are made from the store's; one given by itself brings its own parameters.
+    _tls = {
         "ssl_cert_reqs": _ssl.CERT_REQUIRED if _s.cache_tls_verify else _ssl.CERT_NONE,
         "ssl_ca_certs": str(_s.cache_tls_ca) if _s.cache_tls_ca else None,
     }
+    if _s.broker_url is None:
+        broker_use_ssl = _tls
+    if _s.result_url is None:
+        redis_backend_use_ssl = _tls
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 task_serializer = result_serializer = event_serializer = "json"

@@ -6,13 +6,10 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -21,68 +18,19 @@ from cache import scripts, ttl
 from cache.connection import store_errors, without_retries
 from cache.keys import KeyBuilder
 from cache.models import DownloadProgress, version
+from cache.progress_cleanup import CleanupReport, ProgressCleanup
+from cache.progress_hash import (
+    ProgressUpdate,
+    UpdateReply,
+    read_hash,
+    read_reply,
+    set_arguments,
+    update_arguments,
+)
 from domain.job import FINISHED, RUNNING, JobStatus
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Jobs that one round trip reads or writes at most.
 BATCH = 500
-
-_OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressUpdate:
-    """One step of one download, safe to send again.
-
-    `increment` is what came since the step before; `bytes_downloaded` is the count after it, used
-    when the hash is gone, belongs to an older claim, or when `reset` says the transfer began anew.
-    """
-
-    job_id: str
-    fence: int
-    sequence: int
-    status: JobStatus
-    increment: int
-    bytes_downloaded: int
-    bytes_durable: int
-    bytes_total: int | None
-    speed_mbps: float
-    user_id: str | None = None
-    reason: str | None = None
-    error_code: str | None = None
-    path: str | None = None
-    sha256: str | None = None
-    reset: bool = False
-    persisted: bool = False
-    """The database has this already: the hash gets the short life, and is not marked unsaved."""
-
-    @property
-    def version(self) -> int:
-        """Fence and sequence as one rising number."""
-        return version(self.fence, self.sequence)
-
-
-class UpdateReply(NamedTuple):
-    """What the store said to one update."""
-
-    applied: bool
-    """False for a repeated or fenced one."""
-    fenced: bool
-    """A newer claim owns the job: stop."""
-    control: str | None
-    """"cancel" or "pause" when that was asked of this very claim."""
-
-
-class CleanupReport(NamedTuple):
-    """What a clean-up removed."""
-
-    stale: int
-    """Hashes, with their index entries, that nobody had touched."""
-    gone: int
-    """Index entries whose hash was gone."""
 
 
 class DownloadCache:
@@ -129,7 +77,7 @@ class DownloadCache:
 
         def fill(pipe: Pipeline) -> None:
             for one in progresses:
-                args = [one.fence, self._life(one.status), *_fields_of(one)]
+                args = set_arguments(one, self._life(one.status))
                 scripts.add(pipe, "progress_set", [self._keys.download_job_key(one.job_id)], args)
 
         with store_errors():
@@ -156,7 +104,9 @@ class DownloadCache:
 
         def fill(pipe: Pipeline) -> None:
             for update in updates:
-                self._add_update(pipe, update)
+                life = self._progress_ms if update.persisted else self._life(update.status)
+                key = self._keys.download_job_key(update.job_id)
+                scripts.add(pipe, "progress_update", [key], update_arguments(update, life))
             self._index(pipe, [(u.job_id, u.user_id, u.status) for u in updates])
             # The newest of a job comes last, and is the one that counts.
             rising = sorted(updates, key=lambda u: u.version)
@@ -164,7 +114,7 @@ class DownloadCache:
 
         with store_errors():
             raw = scripts.pipelined(self._client, ["progress_update"], fill)[: len(updates)]
-            replies = [_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
+            replies = [read_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
             ended = [
                 update.job_id
                 for update, reply in zip(updates, replies, strict=True)
@@ -244,7 +194,7 @@ class DownloadCache:
                         pipe.hgetall(self._keys.download_job_key(job_id))
                     hashes = pipe.execute()
                 for job_id, raw in zip(batch, hashes, strict=True):
-                    progress = _parse(job_id, raw)
+                    progress = read_hash(job_id, raw)
                     if progress is not None:
                         found[job_id] = progress
         return found
@@ -260,6 +210,11 @@ class DownloadCache:
         return [progress for progress in running if progress.status in RUNNING]
 
     # ── what the database still lacks ───────────────────────────────────────────────────────────
+
+    def count_dirty(self) -> int:
+        """Return how many jobs have unsaved progress."""
+        with store_errors():
+            return self._client.zcard(self._keys.dirty_downloads_key())
 
     def dirty(self, limit: int = BATCH, *, after: int = 0) -> list[tuple[str, int]]:
         """Return jobs with unsaved progress as (job id, version), skipping the first `after`."""
@@ -290,90 +245,14 @@ class DownloadCache:
         with store_errors():
             scripts.pipelined(self._client, ["index_remove"], fill)
 
-    # ── cleaning up ─────────────────────────────────────────────────────────────────────────────
-
     def cleanup_stale_progress(self, older_than: float) -> CleanupReport:
         """Remove progress untouched for `older_than` seconds, and index entries without a hash.
 
         A finished hash that the database does not have yet is kept: it may be the only witness.
         """
-        horizon = round((self._server_time() - older_than) * 1000)
-        stale = self._remove_stale(horizon)
-        gone = self._remove_without_hash(self._keys.active_downloads_key())
-        gone += self._remove_without_hash(self._keys.dirty_downloads_key())
-        return CleanupReport(stale, gone)
-
-    def _remove_stale(self, horizon: int) -> int:
-        removed = 0
-        active = self._keys.active_downloads_key()
-        with store_errors():
-            entries = cast(
-                "list[tuple[bytes, float]]",
-                self._client.zrangebyscore(active, "-inf", horizon, withscores=True),
-            )
-            for batch in _batches(entries):
-                removed += self._remove_untouched(batch, horizon)
-        return removed
-
-    def _remove_untouched(self, entries: Sequence[tuple[bytes, float]], horizon: int) -> int:
-        """Remove those hashes nobody has touched since; their index entries go as those without hash."""
-
-        def fill(pipe: Pipeline) -> None:
-            for member, _score in entries:
-                key = self._keys.download_job_key(member.decode())
-                scripts.add(pipe, "progress_remove", [key], [horizon, *sorted(FINISHED)])
-
-        return sum(scripts.pipelined(self._client, ["progress_remove"], fill))
-
-    def _remove_without_hash(self, index: str) -> int:
-        removed = 0
-        cursor = 0
-        with store_errors():
-            while True:
-                cursor, entries = self._client.zscan(index, cursor, count=BATCH)
-                removed += self._remove_missing(index, cast("list[tuple[bytes, float]]", entries))
-                if cursor == 0:
-                    return removed
-
-    def _remove_missing(self, index: str, entries: Sequence[tuple[bytes, float]]) -> int:
-        if not entries:
-            return 0
-        with self._client.pipeline(transaction=False) as pipe:
-            for member, _score in entries:
-                pipe.exists(self._keys.download_job_key(member.decode()))
-            there = pipe.execute()
-        missing = [pair for pair, exists in zip(entries, there, strict=True) if not exists]
-        args: list[str | int] = []
-        for member, score in missing:
-            args += [member.decode(), int(score)]
-        return int(scripts.run(self._client, "index_remove", [index], args)) if args else 0
-
-    def _server_time(self) -> float:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return seconds + microseconds / 1e6
+        return ProgressCleanup(self._client, self._keys).run(older_than)
 
     # ── how it is written ───────────────────────────────────────────────────────────────────────
-
-    def _add_update(self, pipe: Pipeline, update: ProgressUpdate) -> None:
-        args: list[str | int | float] = [
-            update.fence,
-            update.sequence,
-            update.increment,
-            update.bytes_downloaded,
-            "1" if update.reset else "",
-            self._progress_ms if update.persisted else self._life(update.status),
-            "status",
-            update.status.value,
-            "bytes_durable",
-            update.bytes_durable,
-            "bytes_total",
-            "" if update.bytes_total is None else update.bytes_total,
-            "download_speed_mbps",
-            f"{update.speed_mbps:.3f}",
-        ]
-        args += _optional_fields(update)
-        scripts.add(pipe, "progress_update", [self._keys.download_job_key(update.job_id)], args)
 
     def _touch(
         self, job_id: str, fence: int, sequence: int | str, increment: int, fields: list[str]
@@ -418,57 +297,6 @@ class DownloadCache:
         return self._unpersisted_ms if status in FINISHED else self._progress_ms
 
 
-def _fields_of(progress: DownloadProgress) -> list[str | int]:
-    """Return the sequence, then name, value, name, value …"""
-    fields: list[str | int] = [
-        progress.sequence,
-        "status",
-        progress.status.value,
-        "bytes_downloaded",
-        progress.bytes_downloaded,
-        "bytes_durable",
-        progress.bytes_durable,
-        "bytes_total",
-        "" if progress.bytes_total is None else progress.bytes_total,
-        "download_speed_mbps",
-        f"{progress.download_speed_mbps:.3f}",
-    ]
-    return fields + _optional_fields(progress)
-
-
-def _optional_fields(source: ProgressUpdate | DownloadProgress) -> list[str]:
-    """Return the fields that most jobs lack, as name, value, name, value …; only those there are."""
-    fields: list[str] = []
-    for name in _OPTIONAL:
-        value = getattr(source, name)
-        if value is not None:
-            fields += [name, value]
-    return fields
-
-
-def _reply(fence: int, raw: list[Any]) -> UpdateReply:
-    word, _, addressed_to = raw[1].decode().partition(":")
-    control = word if word and addressed_to == str(fence) else None
-    return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
-
-
-def _parse(job_id: str, raw: dict[bytes, bytes]) -> DownloadProgress | None:
-    """Read a hash; one without a status (only a control word) is no progress, nor is a damaged one."""
-    if b"status" not in raw:
-        return None
-    try:
-        fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
-        fields["bytes_total"] = fields.get("bytes_total") or None
-        for name in ("updated_at", "last_byte_at"):
-            if name in fields:
-                fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
-        return DownloadProgress.model_validate({**fields, "job_id": job_id})
-    except (ValueError, OverflowError, OSError) as error:
-        # One that cannot be read must not hide all the others.
-        logger.warning("The progress of job %s in the store cannot be read: %s", job_id, error)
-        return None
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -477,6 +305,6 @@ def _texts(raw: Any) -> list[str]:
     return [member.decode() for member in raw]
 
 
-def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

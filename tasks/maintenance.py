@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cache import CacheStats, DownloadProgress
-from cache.download_cache import CleanupReport
+from cache.progress_cleanup import CleanupReport
 from domain.job import Job, JobStatus
 from tasks.enqueue import publish_jobs
 from tasks.periodic import one_at_a_time

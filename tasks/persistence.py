@@ -24,18 +24,15 @@ def persist_progress(runtime: Runtime) -> int:
     away nothing is unmarked, so nothing is lost.
     """
     saved = skipped = 0
-    while True:
+    # As many steps as there was work at the start: what changes again meanwhile has the next run.
+    for _ in range(-(-runtime.cache.download.count_dirty() // BATCH)):
         entries = runtime.cache.download.dirty(BATCH, after=skipped)
-        if not entries:
-            return saved
         progresses = runtime.cache.download.get_many([job_id for job_id, _ in entries])
         _save(runtime, list(progresses.values()))
         saved += len(progresses)
-        # Entries without a hash stay (cleanup removes them), and so do those that changed again; the
-        # next step looks behind as many as there are entries, so the loop ends.
+        # Entries without a hash stay at the front until the cleanup: they are looked past.
         skipped += len(entries) - len(progresses)
-        if len(entries) < BATCH:
-            return saved
+    return saved
 
 
 def _save(runtime: Runtime, progresses: list[DownloadProgress]) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from cache.download_cache import BATCH, DownloadCache, ProgressUpdate, UpdateReply
+from cache.download_cache import BATCH, DownloadCache
+from cache.progress_hash import ProgressUpdate, UpdateReply
 from domain.errors import (
     CancelledError,
     FencedError,

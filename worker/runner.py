@@ -134,7 +134,15 @@ def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
 def _discard_part(runtime: Runtime, job: Job) -> None:
     try:
         with _open_part(runtime, job) as part:
-            part.forget()
+            _forget(part, job)
+    except SeenError as error:
+        logger.warning("The part file of job %s could not be opened: %s", job.id, error)
+
+
+def _forget(part: PartFile, job: Job) -> None:
+    """Remove what was needed on the way; the job has ended, whatever the disk says to this."""
+    try:
+        part.forget()
     except SeenError as error:
         logger.warning("The part file of job %s could not be removed: %s", job.id, error)
 
@@ -254,7 +262,7 @@ class _Attempt:
         outcome = self._settle(Ending(status=JobStatus.COMPLETED, path=path, sha256=digest))
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
-            part.forget()
+            _forget(part, self._job)
         return outcome
 
     # ── the other ways it can end ───────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cache import CacheManager, DownloadCache, DownloadProgress
-from cache.download_cache import ProgressUpdate
+from cache.progress_hash import ProgressUpdate
 from domain.job import JobStatus
 from tests.support.build import cache_manager
 from tests.support.store import StoreServer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from cache import CacheManager, DownloadProgress
-from cache.download_cache import ProgressUpdate
+from cache.progress_hash import ProgressUpdate
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from settings import Settings
@@ -59,6 +59,7 @@ OTHERS: dict[str, Use] = {
     "get_progress": lambda m: m.download.get_progress("job-1"),
     "get_many": lambda m: m.download.get_many(["job-1"]),
     "get_active": lambda m: m.download.get_active_downloads(),
+    "count_dirty": lambda m: m.download.count_dirty(),
     "dirty": lambda m: m.download.dirty(),
     "mark_persisted": lambda m: m.download.mark_persisted([("job-1", 1)], ["job-1"]),
     "cleanup": lambda m: m.download.cleanup_stale_progress(1),

@@ -9,7 +9,7 @@ import pytest
 
 import tasks
 from cache import CacheManager
-from cache.download_cache import ProgressUpdate
+from cache.progress_hash import ProgressUpdate
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
 from tasks import maintenance, persistence

@@ -1,0 +1,131 @@
+"""The progress hash: what one update of it is, and how it is written and read.
+
+The scripts `lua/progress_update.lua` and `lua/progress_set.lua` take what this module makes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from cache.models import DownloadProgress, version
+from domain.job import JobStatus
+
+logger = logging.getLogger(__name__)
+
+#: Fields that most jobs lack.
+_OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressUpdate:
+    """One step of one download, safe to send again.
+
+    `increment` is what came since the step before; `bytes_downloaded` is the count after it, used
+    when the hash is gone, belongs to an older claim, or when `reset` says the transfer began anew.
+    """
+
+    job_id: str
+    fence: int
+    sequence: int
+    status: JobStatus
+    increment: int
+    bytes_downloaded: int
+    bytes_durable: int
+    bytes_total: int | None
+    speed_mbps: float
+    user_id: str | None = None
+    reason: str | None = None
+    error_code: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    reset: bool = False
+    persisted: bool = False
+    """The database has this already: the hash gets the short life, and is not marked unsaved."""
+
+    @property
+    def version(self) -> int:
+        """Fence and sequence as one rising number."""
+        return version(self.fence, self.sequence)
+
+
+class UpdateReply(NamedTuple):
+    """What the store said to one update."""
+
+    applied: bool
+    """False for a repeated or fenced one."""
+    fenced: bool
+    """A newer claim owns the job: stop."""
+    control: str | None
+    """"cancel" or "pause" when that was asked of this very claim."""
+
+
+def update_arguments(update: ProgressUpdate, life_ms: int) -> list[str | int]:
+    """Return the arguments of `progress_update` for one update; the hash lives `life_ms` from now."""
+    return [
+        update.fence,
+        update.sequence,
+        update.increment,
+        update.bytes_downloaded,
+        "1" if update.reset else "",
+        life_ms,
+        *_fields(update, update.speed_mbps),
+    ]
+
+
+def set_arguments(progress: DownloadProgress, life_ms: int) -> list[str | int]:
+    """Return the arguments of `progress_set` for one progress."""
+    return [
+        progress.fence,
+        life_ms,
+        progress.sequence,
+        "bytes_downloaded",
+        progress.bytes_downloaded,
+        *_fields(progress, progress.download_speed_mbps),
+    ]
+
+
+def _fields(source: ProgressUpdate | DownloadProgress, speed_mbps: float) -> list[str | int]:
+    """Return name, value, name, value …"""
+    fields: list[str | int] = [
+        "status",
+        source.status.value,
+        "bytes_durable",
+        source.bytes_durable,
+        "bytes_total",
+        "" if source.bytes_total is None else source.bytes_total,
+        "download_speed_mbps",
+        f"{speed_mbps:.3f}",
+    ]
+    for name in _OPTIONAL:
+        value = getattr(source, name)
+        if value is not None:
+            fields += [name, value]
+    return fields
+
+
+def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
+    """Read what `progress_update` answered to the claim `fence`."""
+    word, _, addressed_to = raw[1].decode().partition(":")
+    control = word if word and addressed_to == str(fence) else None
+    return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
+
+
+def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | None:
+    """Read a hash; one without a status (only a control word) is no progress, nor is a damaged one."""
+    if b"status" not in raw:
+        return None
+    try:
+        fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
+        fields["bytes_total"] = fields.get("bytes_total") or None
+        for name in ("updated_at", "last_byte_at"):
+            if name in fields:
+                fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        return DownloadProgress.model_validate({**fields, "job_id": job_id})
+    except (ValueError, OverflowError, OSError) as error:
+        # One that cannot be read must not hide all the others.
+        logger.warning("The progress of job %s in the store cannot be read: %s", job_id, error)
+        return None
