@@ -12,7 +12,8 @@ from cli.errors import FAILED
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check settings, store, workers, database and disk; exit status 1 when there is a problem."""
-    from cli.findings import Level, examine
+    from cli.examination import examine
+    from cli.findings import Level
 
     findings = examine()
     if as_json:

@@ -1,15 +1,9 @@
-"""What `seen doctor` looks at, in the order in which one thing needs the other."""
+"""What `seen doctor` finds: one thing looked at, how bad it is, and what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-
-import settings as settings_module
-from cli import environment, local_stack, stack_state
-from domain.errors import SettingsError
-from settings import Settings
 
 
 class Level(StrEnum):
@@ -54,44 +48,3 @@ def warning(what: str, message: str, remedy: str) -> Finding:
 def problem(what: str, message: str, remedy: str) -> Finding:
     """Return that something does not work."""
     return Finding(what, Level.PROBLEM, message, remedy)
-
-
-def examine() -> list[Finding]:
-    """Look at everything; what is broken never keeps the rest from being looked at."""
-    try:
-        settings = settings_module.load()
-    except SettingsError as error:
-        return [problem("settings", " ".join(str(error).split()), "Set these variables right.")]
-    return list(_examine(settings))
-
-
-def _examine(settings: Settings) -> Iterator[Finding]:
-    from cli import check_disk, check_store
-
-    yield ok("settings", "readable and consistent")
-    yield _local_stack(settings)
-    local_stack.use_running()
-    settings = settings_module.load()
-    store = list(check_store.examine(settings))
-    yield from store
-    if store[0].level is Level.OK:
-        from cli import check_workers  # configures Celery: not before the store is known
-
-        yield from check_workers.examine()
-    yield from check_disk.examine(settings)
-
-
-def _local_stack(settings: Settings) -> Finding:
-    if environment.has_store(settings):
-        return ok("local stack", "none: a store is configured")
-    state = stack_state.running(settings.data_dir)
-    if state is None:
-        return ok("local stack", "not running (`seen up` runs it; `seen get` when it needs one)")
-    missing = {"downloads", "maintenance", "beat", "store"} - state.pids.keys()
-    if missing and not state.on_demand:
-        return problem(
-            "local stack",
-            f"process {state.pid}, without {', '.join(sorted(missing))}",
-            f"The logs in {settings.data_dir / 'logs'} tell why.",
-        )
-    return ok("local stack", f"running, process {state.pid}, since {state.started_at}")

@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Update,
-    bindparam,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from database.engine import Database
+from database.job_rows import (
+    CLAIM,
+    COLUMNS,
+    INSERT_EVENT,
+    RUNNING_NAMES,
+    SAVE_PROGRESS,
+    ProgressRow,
+    change_statement,
+    event_row,
+    to_job,
+    to_job_event,
+)
 from database.models import job_events, jobs
 from domain.errors import UnknownJobError
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
 
-_COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
-_RUNNING = tuple(status.value for status in RUNNING)
-
 #: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
 BATCH = 5_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressRow:
-    """Progress to be saved; `version` is fence * 2^32 + sequence."""
-
-    job_id: str
-    version: int
-    bytes_downloaded: int
-    bytes_durable: int
-    bytes_total: int | None
-    speed_mbps: float
 
 
 class JobRepository:
@@ -61,7 +53,7 @@ class JobRepository:
         if not new:
             return
         rows = [{**asdict(job), "status": job.status.value} for job in new]
-        events = [_event(job, None, job.status, job.created_at, None) for job in new]
+        events = [event_row(job, None, job.status, job.created_at, None) for job in new]
         with self._database.write() as connection:
             connection.execute(insert(jobs), rows)
             connection.execute(insert(job_events), events)
@@ -71,10 +63,10 @@ class JobRepository:
         if not _can_exist(job_id):
             raise UnknownJobError(job_id)
         with self._database.read() as connection:
-            row = connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).first()
+            row = connection.execute(select(*COLUMNS).where(jobs.c.id == job_id)).first()
         if row is None:
             raise UnknownJobError(job_id)
-        return _job(row)
+        return to_job(row)
 
     def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Return the jobs there are of `job_ids`."""
@@ -84,8 +76,8 @@ class JobRepository:
         found: dict[str, Job] = {}
         with self._database.read() as connection:
             for some in _batches(known):
-                rows = connection.execute(select(*_COLUMNS).where(jobs.c.id.in_(some)))
-                found |= {row.id: _job(row) for row in rows}
+                rows = connection.execute(select(*COLUMNS).where(jobs.c.id.in_(some)))
+                found |= {row.id: to_job(row) for row in rows}
         return found
 
     def find(
@@ -97,7 +89,7 @@ class JobRepository:
         limit: int = 50,
     ) -> list[Job]:
         """Return jobs, the newest first; `before_id` continues after the last one of a page."""
-        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
+        query = select(*COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
         if user_id is not None:
@@ -105,7 +97,7 @@ class JobRepository:
         if before_id is not None:
             query = query.where(jobs.c.id < before_id)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [to_job(row) for row in connection.execute(query)]
 
     def count_by_status(self) -> dict[JobStatus, int]:
         """Return how many jobs stand in each state."""
@@ -120,7 +112,7 @@ class JobRepository:
         columns = [job_events.c[field.name] for field in fields(JobEvent)]
         query = select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
         with self._database.read() as connection:
-            return [_job_event(row) for row in connection.execute(query)]
+            return [to_job_event(row) for row in connection.execute(query)]
 
     # ── changes of state ────────────────────────────────────────────────────────────────────────
 
@@ -131,12 +123,12 @@ class JobRepository:
         parameters = {"b_id": job_id, "b_worker": worker, "b_now": now}
 
         def work(connection: Connection) -> Job | None:
-            row = connection.execute(_CLAIM, parameters).first()
+            row = connection.execute(CLAIM, parameters).first()
             if row is None:
                 return None
-            job = _job(row)
-            event = _event(job, JobStatus.QUEUED, JobStatus.DOWNLOADING, now, None)
-            connection.execute(_INSERT_EVENT, event)
+            job = to_job(row)
+            event = event_row(job, JobStatus.QUEUED, JobStatus.DOWNLOADING, now, None)
+            connection.execute(INSERT_EVENT, event)
             return job
 
         return self._database.transact(work)
@@ -182,7 +174,7 @@ class JobRepository:
         reason: str | None = None,
     ) -> Job | None:
         """Compare-and-set on state and fence, with its event."""
-        statement = _change_statement(tuple(values))
+        statement = change_statement(tuple(values))
         parameters = {
             **values,
             "status": to.value,
@@ -195,9 +187,9 @@ class JobRepository:
             row = connection.execute(statement, parameters).first()
             if row is None:
                 return None
-            job = _job(row)
-            event = _event(job, source, to, values["updated_at"], reason)
-            connection.execute(_INSERT_EVENT, event)
+            job = to_job(row)
+            event = event_row(job, source, to, values["updated_at"], reason)
+            connection.execute(INSERT_EVENT, event)
             return job
 
         return self._database.transact(work)
@@ -206,7 +198,7 @@ class JobRepository:
         """Note on a running job that a person wants it to "pause" or "cancel"; False if it moved on."""
         statement = (
             update(jobs)
-            .where(jobs.c.id == job.id, jobs.c.fence == job.fence, jobs.c.status.in_(_RUNNING))
+            .where(jobs.c.id == job.id, jobs.c.fence == job.fence, jobs.c.status.in_(RUNNING_NAMES))
             .values(control=word)
         )
         with self._database.write() as connection:
@@ -259,13 +251,13 @@ class JobRepository:
     def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
         """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""
         query = (
-            select(*_COLUMNS)
-            .where(jobs.c.status.in_(_RUNNING), jobs.c.updated_at <= quiet_since)
+            select(*COLUMNS)
+            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.updated_at <= quiet_since)
             .order_by(jobs.c.updated_at)
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [to_job(row) for row in connection.execute(query)]
 
     def unpublished(self, before: datetime, limit: int = 1000) -> list[str]:
         """Return queued jobs that nobody published by `before`, the oldest first."""
@@ -278,12 +270,12 @@ class JobRepository:
     def with_control(self, limit: int = 1000) -> list[Job]:
         """Return running jobs that were asked to pause or cancel and have not yet."""
         query = (
-            select(*_COLUMNS)
-            .where(jobs.c.status.in_(_RUNNING), jobs.c.control.is_not(None))
+            select(*COLUMNS)
+            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.control.is_not(None))
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [to_job(row) for row in connection.execute(query)]
 
     def _queued(self, condition: ColumnElement[bool], limit: int) -> list[str]:
         query = (
@@ -307,11 +299,11 @@ class JobRepository:
                 published_at=None,
                 next_attempt_at=None,
             )
-            .returning(*_COLUMNS)
+            .returning(*COLUMNS)
         ).all()
-        woken = [_job(row) for row in rows]
+        woken = [to_job(row) for row in rows]
         if woken:
-            events = [_event(job, source, JobStatus.QUEUED, now, reason) for job in woken]
+            events = [event_row(job, source, JobStatus.QUEUED, now, reason) for job in woken]
             connection.execute(insert(job_events), events)
         return [job.id for job in woken]
 
@@ -337,72 +329,7 @@ class JobRepository:
             for row in sorted(rows, key=lambda row: row.job_id)
         ]
         with self._database.write() as connection:
-            connection.execute(_SAVE_PROGRESS, parameters)
-
-
-# Statements are built once: building and naming one anew costs more than running it.
-
-_INSERT_EVENT = insert(job_events)
-
-_CLAIM = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.QUEUED.value)
-    .values(
-        status=JobStatus.DOWNLOADING.value,
-        fence=jobs.c.fence + 1,
-        attempts=jobs.c.attempts + 1,
-        worker=bindparam("b_worker"),
-        control=None,
-        reason=None,
-        error_code=None,
-        next_attempt_at=None,
-        updated_at=bindparam("b_now"),
-        started_at=func.coalesce(
-            jobs.c.started_at, bindparam("b_now", type_=jobs.c.started_at.type)
-        ),
-    )
-    .returning(*_COLUMNS)
-)
-
-
-@cache
-def _change_statement(names: tuple[str, ...]) -> Update:
-    """Return the compare-and-set that sets the columns `names` and the status."""
-    return (
-        update(jobs)
-        .where(
-            jobs.c.id == bindparam("b_id"),
-            jobs.c.status == bindparam("b_source"),
-            jobs.c.fence == bindparam("b_fence"),
-        )
-        .values({name: bindparam(name) for name in ("status", *names)})
-        .returning(*_COLUMNS)
-    )
-
-
-_SAVE_PROGRESS = (
-    update(jobs)
-    .where(
-        jobs.c.id == bindparam("b_id"),
-        jobs.c.progress_version < bindparam("b_version"),
-        jobs.c.fence == bindparam("b_claim"),
-        # Spelt out: IN expands its list at run time, which a statement for many rows cannot do.
-        or_(*(jobs.c.status == status for status in _RUNNING)),
-    )
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "bytes_downloaded",
-                "bytes_durable",
-                "bytes_total",
-                "speed_mbps",
-                "progress_version",
-                "updated_at",
-            )
-        }
-    )
-)
+            connection.execute(SAVE_PROGRESS, parameters)
 
 
 def _can_exist(job_id: str) -> bool:
@@ -413,32 +340,3 @@ def _can_exist(job_id: str) -> bool:
 def _batches(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(job_ids), BATCH):
         yield job_ids[start : start + BATCH]
-
-
-def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
-    values["status"] = JobStatus(values["status"])
-    return Job(**values)
-
-
-def _job_event(row: Row[Any]) -> JobEvent:
-    values = dict(row._mapping)
-    if values["from_status"] is not None:
-        values["from_status"] = JobStatus(values["from_status"])
-    values["to_status"] = JobStatus(values["to_status"])
-    return JobEvent(**values)
-
-
-def _event(
-    job: Job, source: JobStatus | None, to: JobStatus, at: datetime, reason: str | None
-) -> dict[str, Any]:
-    return {
-        "job_id": job.id,
-        "at": at,
-        "from_status": None if source is None else source.value,
-        "to_status": to.value,
-        "worker": job.worker,
-        "fence": job.fence,
-        "attempt": job.attempts,
-        "reason": reason,
-    }

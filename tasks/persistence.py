@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from cache import DownloadProgress
-from database.jobs import ProgressRow
+from database.job_rows import ProgressRow
 from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
 from tasks.periodic import one_at_a_time
 from worker.app import app

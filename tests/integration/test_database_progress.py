@@ -10,7 +10,7 @@ import pytest
 
 from cache.models import version
 from database import Database, JobRepository
-from database.jobs import ProgressRow
+from database.job_rows import ProgressRow
 from domain.job import RUNNING, Job, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import KINDS, emptied, shared_database

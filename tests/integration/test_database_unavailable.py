@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from sqlalchemy import insert, select
 
 from database import Database, JobRepository, UserRepository, migrate
-from database.jobs import ProgressRow
+from database.job_rows import ProgressRow
 from database.models import users
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus

@@ -23,7 +23,7 @@ from sqlalchemy import event
 
 from cache.models import version
 from database import Database, JobRepository, migrate
-from database.jobs import ProgressRow
+from database.job_rows import ProgressRow
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import emptied

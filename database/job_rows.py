@@ -1,0 +1,126 @@
+"""Rows of the job tables: the statements that are run all the time, and how rows become values.
+
+Statements are built once: building and naming one anew costs more than running it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Row, Update, bindparam, func, insert, or_, update
+
+from database.models import job_events, jobs
+from domain.job import RUNNING, Job, JobEvent, JobStatus
+
+COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
+RUNNING_NAMES = tuple(status.value for status in RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressRow:
+    """Progress to be saved; `version` is fence * 2^32 + sequence."""
+
+    job_id: str
+    version: int
+    bytes_downloaded: int
+    bytes_durable: int
+    bytes_total: int | None
+    speed_mbps: float
+
+
+INSERT_EVENT = insert(job_events)
+
+CLAIM = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.QUEUED.value)
+    .values(
+        status=JobStatus.DOWNLOADING.value,
+        fence=jobs.c.fence + 1,
+        attempts=jobs.c.attempts + 1,
+        worker=bindparam("b_worker"),
+        control=None,
+        reason=None,
+        error_code=None,
+        next_attempt_at=None,
+        updated_at=bindparam("b_now"),
+        started_at=func.coalesce(
+            jobs.c.started_at, bindparam("b_now", type_=jobs.c.started_at.type)
+        ),
+    )
+    .returning(*COLUMNS)
+)
+
+
+@cache
+def change_statement(names: tuple[str, ...]) -> Update:
+    """Return the compare-and-set that sets the columns `names` and the status."""
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("b_id"),
+            jobs.c.status == bindparam("b_source"),
+            jobs.c.fence == bindparam("b_fence"),
+        )
+        .values({name: bindparam(name) for name in ("status", *names)})
+        .returning(*COLUMNS)
+    )
+
+
+SAVE_PROGRESS = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"),
+        jobs.c.progress_version < bindparam("b_version"),
+        jobs.c.fence == bindparam("b_claim"),
+        # Spelt out: IN expands its list at run time, which a statement for many rows cannot do.
+        or_(*(jobs.c.status == status for status in RUNNING_NAMES)),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "bytes_downloaded",
+                "bytes_durable",
+                "bytes_total",
+                "speed_mbps",
+                "progress_version",
+                "updated_at",
+            )
+        }
+    )
+)
+
+
+def to_job(row: Row[Any]) -> Job:
+    """Read one row of `jobs`."""
+    values = dict(row._mapping)
+    values["status"] = JobStatus(values["status"])
+    return Job(**values)
+
+
+def to_job_event(row: Row[Any]) -> JobEvent:
+    """Read one row of `job_events`."""
+    values = dict(row._mapping)
+    if values["from_status"] is not None:
+        values["from_status"] = JobStatus(values["from_status"])
+    values["to_status"] = JobStatus(values["to_status"])
+    return JobEvent(**values)
+
+
+def event_row(
+    job: Job, source: JobStatus | None, to: JobStatus, at: datetime, reason: str | None
+) -> dict[str, Any]:
+    """Return the row that tells of one change of `job`, as it is after it."""
+    return {
+        "job_id": job.id,
+        "at": at,
+        "from_status": None if source is None else source.value,
+        "to_status": to.value,
+        "worker": job.worker,
+        "fence": job.fence,
+        "attempt": job.attempts,
+        "reason": reason,
+    }
