@@ -23,7 +23,8 @@ broker_transport_options = {
     # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
     # not yet acknowledged would cost two round trips a job, to give one back after an hour.
     "ack_emulation": False,
-    # Who publishes hears within a second that the broker is away; SQL has the job, beat publishes it.
+    # Who publishes hears within a second that the broker refuses (that it is silent: after the socket's
+    # timeout); SQL has the job, and beat publishes it.
     # (A worker waits for its broker by other settings, below.)
     "max_retries": 2,
     "interval_start": 0.1,
@@ -97,8 +98,9 @@ beat_schedule_filename = str(_s.data_dir / "celerybeat-schedule")
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
-    # A tick that nobody took before the next one is dropped: the next one does its work.
-    return {"task": task, "schedule": seconds, "options": {"expires": max(1.0, seconds)}}
+    # Ticks that nobody took for long are dropped: the next one does their work. Not sooner than after a
+    # minute, since beat's clock and the worker's may differ.
+    return {"task": task, "schedule": seconds, "options": {"expires": max(60.0, seconds)}}
 
 
 beat_schedule = {

@@ -1,4 +1,4 @@
-"""How fast jobs go through: enqueue to first byte on an idle system, and small files a second.
+"""How fast jobs go through: from submit to the origin on an idle system, and small files a second.
 
 Everything is real: submit, SQL, broker, a worker process, libcurl, fsync, a file under its name. aria2c
 gets the same list of files from the same nginx.
@@ -71,8 +71,8 @@ def _latency(system: System, rounds: int) -> list[Figure]:
             system.wait_for(job, JobStatus.COMPLETED)
     milliseconds = [seconds * 1000 for seconds in taken[5:]]
     return [
-        Figure("enqueue to first byte, median", percentile(milliseconds, 0.5), "ms", "30"),
-        Figure("enqueue to first byte, p99", percentile(milliseconds, 0.99), "ms", "100"),
+        Figure("enqueue to the request at the origin, median", percentile(milliseconds, 0.5), "ms", "30"),
+        Figure("enqueue to the request at the origin, p99", percentile(milliseconds, 0.99), "ms", "100"),
     ]
 
 

@@ -211,19 +211,12 @@ class DownloadCache:
 
     # ── what the database still lacks ───────────────────────────────────────────────────────────
 
-    def count_dirty(self) -> int:
-        """Return how many jobs have unsaved progress."""
-        with store_errors():
-            return self._client.zcard(self._keys.dirty_downloads_key())
-
-    def dirty(self, limit: int = BATCH, *, after: int = 0) -> list[tuple[str, int]]:
-        """Return jobs with unsaved progress as (job id, version), skipping the first `after`."""
+    def dirty(self) -> list[tuple[str, int]]:
+        """Return the jobs with unsaved progress as (job id, version)."""
         with store_errors():
             rows = cast(
                 "list[tuple[bytes, float]]",
-                self._client.zrange(
-                    self._keys.dirty_downloads_key(), after, after + limit - 1, withscores=True
-                ),
+                self._client.zrange(self._keys.dirty_downloads_key(), 0, -1, withscores=True),
             )
         return [(member.decode(), int(score)) for member, score in rows]
 
@@ -283,6 +276,8 @@ class DownloadCache:
         for user_id, job_ids in by_user.items():
             index = self._keys.user_downloads_key(user_id)
             pipe.zadd(index, dict.fromkeys(job_ids, now))
+            # Members shed here, or the index of a busy user would only ever grow.
+            pipe.zremrangebyscore(index, "-inf", now - self._unpersisted_ms)
             pipe.pexpire(index, self._unpersisted_ms)
 
     def _unindex(self, client: Redis, job_ids: Sequence[str]) -> None:

@@ -19,7 +19,20 @@ T = TypeVar("T")
 
 #: A writer waits this long for another process's transaction on SQLite.
 SQLITE_BUSY_SECONDS = 30
-POSTGRES_CONNECT_SECONDS = 5
+#: A server that is gone without a word is noticed within half a minute, and no statement of ours takes
+#: that long. Names and units are libpq's: seconds, and milliseconds for tcp_user_timeout.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+}
+
+
+#: deadlock_detected, serialization_failure
+_CONFLICTS = {"40P01", "40001"}
 
 
 class Database:
@@ -59,6 +72,13 @@ class Database:
         with _database_errors():
             if self._group is not None:
                 return self._group.run(work)
+            try:
+                with self.engine.begin() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
+                    raise
+            # Two transactions took the same rows, and this one was undone to let the other pass.
             with self.engine.begin() as connection:
                 return work(connection)
 
@@ -80,7 +100,7 @@ def _create(url: str) -> Engine:
         return engine
     return create_engine(
         parsed,
-        connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS},
+        connect_args=POSTGRES_OPTIONS,
         # Parameters hold URLs, and URLs may hold secrets: they stay out of every error message.
         hide_parameters=True,
         pool_pre_ping=True,

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Update, bindparam, func, insert, or_, update
+from sqlalchemy import Row, Update, bindparam, case, func, insert, or_, update
 
 from database.models import job_events, jobs
 from domain.job import RUNNING, Job, JobEvent, JobStatus
@@ -29,6 +29,8 @@ class ProgressRow:
     bytes_durable: int
     bytes_total: int | None
     speed_mbps: float
+    heard_at: datetime
+    """The worker's last sign of life: a job must not look alive because it is being saved."""
 
 
 INSERT_EVENT = insert(job_events)
@@ -54,9 +56,24 @@ CLAIM = (
 )
 
 
+#: What a person asked of a running job, and the state that comes of it.
+WISHES = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
+
+
 @cache
-def change_statement(names: tuple[str, ...]) -> Update:
-    """Return the compare-and-set that sets the columns `names` and the status."""
+def change_statement(names: tuple[str, ...], *, obey: bool) -> Update:
+    """Return the compare-and-set that sets the columns `names` and the status.
+
+    With `obey`, a wish in `control` goes before the given status.
+    """
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    values["status"] = to = bindparam("b_to", type_=jobs.c.status.type)
+    if obey:
+        wishes = {word: status.value for word, status in WISHES.items()}
+        values["status"] = case(wishes, value=jobs.c.control, else_=to)
+        # Of these only a cancelled job has ended.
+        now = bindparam("b_now", type_=jobs.c.finished_at.type)
+        values["finished_at"] = case((jobs.c.control == "cancel", now))
     return (
         update(jobs)
         .where(
@@ -64,10 +81,16 @@ def change_statement(names: tuple[str, ...]) -> Update:
             jobs.c.status == bindparam("b_source"),
             jobs.c.fence == bindparam("b_fence"),
         )
-        .values({name: bindparam(name) for name in ("status", *names)})
+        .values(values)
         .returning(*COLUMNS)
     )
 
+
+MARK_PUBLISHED = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("b_id"))
+    .values(published_at=bindparam("published_at"))
+)
 
 SAVE_PROGRESS = (
     update(jobs)

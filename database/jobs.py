@@ -21,6 +21,7 @@ from database.job_rows import (
     CLAIM,
     COLUMNS,
     INSERT_EVENT,
+    MARK_PUBLISHED,
     RUNNING_NAMES,
     SAVE_PROGRESS,
     ProgressRow,
@@ -144,6 +145,9 @@ class JobRepository:
     ) -> Job | None:
         """Change the state of `job` if it still is as given, in state and fence; None if it is not.
 
+        A running job that is to go on later, and that a person has asked to stop meanwhile, is stopped
+        instead: the word may not have reached its worker. The job that is returned says what it is now.
+
         Args:
             job: as read; its status and fence are compared.
             to: the new state; a change that `domain.job.TRANSITIONS` lacks is a programming error.
@@ -161,26 +165,22 @@ class JobRepository:
             values["finished_at"] = now
         if to is JobStatus.QUEUED:
             values |= {"published_at": None, "finished_at": None, "next_attempt_at": None}
-        return self._change(job.id, job.fence, job.status, to, values, reason=reason)
+        return self._change(job, to, values, reason)
 
     def _change(
-        self,
-        job_id: str,
-        fence: int,
-        source: JobStatus,
-        to: JobStatus,
-        values: Mapping[str, Any],
-        *,
-        reason: str | None = None,
+        self, before: Job, to: JobStatus, values: Mapping[str, Any], reason: str | None
     ) -> Job | None:
         """Compare-and-set on state and fence, with its event."""
-        statement = change_statement(tuple(values))
+        goes_on = to in {JobStatus.QUEUED, JobStatus.WAITING, JobStatus.PAUSED}
+        obey = goes_on and before.status in RUNNING
+        statement = change_statement(tuple(values), obey=obey)
         parameters = {
             **values,
-            "status": to.value,
-            "b_id": job_id,
-            "b_source": source.value,
-            "b_fence": fence,
+            "b_to": to.value,
+            "b_now": values["updated_at"],
+            "b_id": before.id,
+            "b_source": before.status.value,
+            "b_fence": before.fence,
         }
 
         def work(connection: Connection) -> Job | None:
@@ -188,7 +188,7 @@ class JobRepository:
             if row is None:
                 return None
             job = to_job(row)
-            event = event_row(job, source, to, values["updated_at"], reason)
+            event = event_row(job, before.status, job.status, values["updated_at"], reason)
             connection.execute(INSERT_EVENT, event)
             return job
 
@@ -210,9 +210,10 @@ class JobRepository:
         """Note that the broker has a message for these jobs."""
         if not job_ids:
             return
-        with self._database.write() as connection:
-            for some in _batches(job_ids):
-                connection.execute(update(jobs).where(jobs.c.id.in_(some)).values(published_at=now))
+        # Row by row and in order of id, as every statement on many rows: two that take the same rows in
+        # different orders would wait for each other.
+        rows = [{"b_id": job_id, "published_at": now} for job_id in sorted(job_ids)]
+        self._database.transact(lambda connection: connection.execute(MARK_PUBLISHED, rows))
 
     def mark_unpublished(self, job_id: str) -> None:
         """Note that a queued job's message was spent without effect, so that it gets another."""
@@ -233,20 +234,6 @@ class JobRepository:
         )
         with self._database.write() as connection:
             return self._requeue(connection, due, JobStatus.WAITING, now, "its waiting is over")
-
-    def requeue_orphans(self, orphans: Sequence[Job], now: datetime) -> list[str]:
-        """Queue running jobs whose worker is gone, if they still are as given; return their ids."""
-        queued = []
-        for job in orphans:
-            if self.transition(
-                job,
-                JobStatus.QUEUED,
-                now=now,
-                reason="its worker is gone",
-                changes={"worker": None},
-            ):
-                queued.append(job.id)
-        return queued
 
     def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
         """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""
@@ -324,12 +311,11 @@ class JobRepository:
                 "bytes_total": row.bytes_total,
                 "speed_mbps": row.speed_mbps,
                 "progress_version": row.version,
-                "updated_at": now,
+                "updated_at": min(now, row.heard_at),
             }
             for row in sorted(rows, key=lambda row: row.job_id)
         ]
-        with self._database.write() as connection:
-            connection.execute(SAVE_PROGRESS, parameters)
+        self._database.transact(lambda connection: connection.execute(SAVE_PROGRESS, parameters))
 
 
 def _can_exist(job_id: str) -> bool:

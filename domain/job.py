@@ -71,11 +71,6 @@ RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
 FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
 
 
-def sources_of(target: JobStatus) -> frozenset[JobStatus]:
-    """Return the states from which `target` may be reached in one step."""
-    return frozenset(source for source, targets in TRANSITIONS.items() if target in targets)
-
-
 @dataclass(frozen=True, slots=True)
 class Checksum:
     """An expected digest: `algorithm` as hashlib names it, `digest` in lower-case hexadecimal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from domain.errors import InvalidInputError
 
@@ -13,7 +13,10 @@ SCHEMES = ("http", "https")
 
 
 def check_url(text: str) -> str:
-    """Return `text` if it is a URL we can download from, else raise InvalidInputError("url", …)."""
+    """Return the URL if it is one we can download from, else raise InvalidInputError("url", …).
+
+    What is not ASCII is encoded as the standards say (IDNA, percent-encoded UTF-8).
+    """
     if _octets(text) > MAX_URL_OCTETS:
         raise InvalidInputError(
             "url", display_url(text), f"URLs may have at most {MAX_URL_OCTETS} octets."
@@ -31,7 +34,24 @@ def check_url(text: str) -> str:
         raise InvalidInputError(
             "url", display_url(text), "User names and passwords in URLs are not accepted."
         )
-    return text
+    return text if text.isascii() else _in_ascii(text, parts)
+
+
+def _in_ascii(text: str, parts: SplitResult) -> str:
+    """Return a URL as people write it in the form that travels: IDNA host, percent-encoded rest."""
+    try:
+        host = (parts.hostname or "").encode("idna").decode()
+    except UnicodeError as error:
+        raise InvalidInputError(
+            "url", display_url(text), f"Its host name cannot be written in IDNA: {error}."
+        ) from error
+    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    path, query, fragment = map(_percent_encode, (parts.path, parts.query, parts.fragment))
+    return urlunsplit((parts.scheme, netloc, path, query, fragment))
+
+
+def _percent_encode(part: str) -> str:
+    return "".join(char if char.isascii() else quote(char) for char in part)
 
 
 def _octets(text: str) -> int:
@@ -70,8 +90,3 @@ def display_url(text: str) -> str:
     # Without "//" the user info of a URL that is not one lies in the path.
     path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
     return f"{scheme}{host}{path}{query}"
-
-
-def host_of(text: str) -> str:
-    """Return the host name of a URL that check_url accepted, in lower case."""
-    return urlsplit(text).hostname or ""

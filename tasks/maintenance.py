@@ -44,7 +44,7 @@ def wake(runtime: Runtime) -> int:
 
 def reconcile(runtime: Runtime) -> Reconciled:
     """Compare SQL with what is going on, and put right what does not fit."""
-    orphaned = sum(_requeue_or_end(runtime, job) for job in _orphans(runtime))
+    orphaned = sum(_hand_on(runtime, job) for job in _orphans(runtime))
     published = _publish_unpublished(runtime) + _publish_lost(runtime)
     report = Reconciled(orphaned, published, _remind(runtime))
     if any(report):
@@ -70,13 +70,17 @@ def _is_told(job: Job, progress: DownloadProgress | None) -> bool:
     return progress is not None and progress.fence == job.fence
 
 
-def _requeue_or_end(runtime: Runtime, job: Job) -> bool:
-    """Do what the job's worker can do no more: what a person asked of it, or hand it back."""
-    asked = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}.get(job.control or "")
-    reason = f"{job.control} requested; its worker is gone" if asked else "its worker is gone"
+def _hand_on(runtime: Runtime, job: Job) -> bool:
+    """Do what the job's worker can do no more: hand it back, or stop it where a person wanted that."""
     moved = runtime.jobs.transition(
-        job, asked or JobStatus.QUEUED, now=runtime.now(), reason=reason, changes={"worker": None}
+        job,
+        JobStatus.QUEUED,
+        now=runtime.now(),
+        reason="its worker is gone",
+        changes={"worker": None},
     )
+    if moved is not None and moved.status is JobStatus.CANCELLED:
+        runtime.broker.publish([moved.id])  # whoever gets it removes the part file
     return moved is not None
 
 
@@ -87,11 +91,18 @@ def _publish_unpublished(runtime: Runtime) -> int:
 
 
 def _publish_lost(runtime: Runtime) -> int:
-    """Publish again what was published long ago and is still queued while the queue is empty."""
-    before = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
-    job_ids = runtime.jobs.published_before(before)
-    if not job_ids or runtime.broker.backlog() > 0:
-        return 0
+    """Publish again what must have been taken from the queue long ago, and is still queued.
+
+    The queue is first in, first out: a job published well before the one at its head is not in it.
+    """
+    lost_before = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
+    head = runtime.broker.head()
+    if head is not None:
+        first = runtime.jobs.get_many([head]).get(head)
+        if first is None or first.published_at is None:
+            return 0  # it tells nothing; once it is taken, the next one does
+        lost_before = min(lost_before, first.published_at - timedelta(seconds=DELIVERY_GRACE))
+    job_ids = runtime.jobs.published_before(lost_before)
     return len(job_ids) if publish_jobs(runtime, job_ids) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from cache import DownloadProgress
 from database.job_rows import ProgressRow
@@ -23,22 +24,20 @@ def persist_progress(runtime: Runtime) -> int:
     A hash that changes meanwhile stays marked, so the next run saves it again. When the database is
     away nothing is unmarked, so nothing is lost.
     """
-    saved = skipped = 0
-    # As many steps as there was work at the start: what changes again meanwhile has the next run.
-    for _ in range(-(-runtime.cache.download.count_dirty() // BATCH)):
-        entries = runtime.cache.download.dirty(BATCH, after=skipped)
-        progresses = runtime.cache.download.get_many([job_id for job_id, _ in entries])
+    saved = 0
+    # What is unsaved now, each once: a job that changes all the time must not keep the others waiting.
+    unsaved = [job_id for job_id, _ in runtime.cache.download.dirty()]
+    for start in range(0, len(unsaved), BATCH):
+        progresses = runtime.cache.download.get_many(unsaved[start : start + BATCH])
         _save(runtime, list(progresses.values()))
         saved += len(progresses)
-        # Entries without a hash stay at the front until the cleanup: they are looked past.
-        skipped += len(entries) - len(progresses)
     return saved
 
 
 def _save(runtime: Runtime, progresses: list[DownloadProgress]) -> None:
     now = runtime.now()
     running = [p for p in progresses if p.status in RUNNING]
-    runtime.jobs.save_progress([_row(progress) for progress in running], now)
+    runtime.jobs.save_progress([_row(progress, now) for progress in running], now)
     finished = [p for p in progresses if p.status in FINISHED and _save_end(runtime, p)]
     runtime.cache.download.mark_persisted(
         [(progress.job_id, progress.version) for progress in progresses],
@@ -69,10 +68,14 @@ def _save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
     ended = runtime.jobs.transition(
         job, progress.status, now=runtime.now(), reason=progress.reason, changes=changes
     )
-    return ended is not None
+    if ended is None:
+        return False
+    # Its worker could not tidy up; whoever gets the message does.
+    runtime.broker.publish([job.id])
+    return True
 
 
-def _row(progress: DownloadProgress) -> ProgressRow:
+def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:
     return ProgressRow(
         job_id=progress.job_id,
         version=progress.version,
@@ -80,6 +83,7 @@ def _row(progress: DownloadProgress) -> ProgressRow:
         bytes_durable=progress.bytes_durable,
         bytes_total=progress.bytes_total,
         speed_mbps=progress.download_speed_mbps,
+        heard_at=progress.updated_at or now,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +41,14 @@ class Broker:
                     TASK, args=(job_id,), producer=producer, retry=False, ignore_result=True
                 )
 
+    def head(self) -> str | None:
+        """Return the id of the job whose message is next, or None when none waits."""
+        with _broker_errors(), self._app.connection_or_acquire() as connection:
+            client: Any = connection.default_channel.client
+            # kombu pushes on the left and pops on the right.
+            raw = client.lindex(QUEUE, -1)
+        return None if raw is None else _job_id(raw)
+
     def backlog(self) -> int:
         """Return how many messages wait for a worker."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
@@ -51,13 +61,23 @@ class Broker:
             return int(queue.message_count)
 
 
+def _job_id(raw: bytes) -> str | None:
+    """Return the job id that a message of ours names, or None when it is somebody else's."""
+    try:
+        body = base64.b64decode(json.loads(raw)["body"])
+        (job_id,) = json.loads(body)[0]
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
+    return str(job_id)
+
+
 def allow_binding_sweep(connection: Connection) -> None:
     """Let kombu's binding sweep run on Dragonfly, which refuses scripts that name keys at run time.
 
     The flag belongs to the script on that server, so one client sets it for all; a server that has
     restarted must be told again. Redis and Valkey need nothing.
     """
-    with _broker_errors(), store_errors():
+    with _broker_errors():
         client: Any = connection.default_channel.client  # type: ignore[attr-defined]
         if "dragonfly_version" in client.info("server"):
             digest = sha1(kombu_redis.SWEEP_BINDINGS)  # type: ignore[attr-defined]
@@ -67,6 +87,7 @@ def allow_binding_sweep(connection: Connection) -> None:
 @contextmanager
 def _broker_errors() -> Iterator[None]:
     try:
-        yield
+        with store_errors():
+            yield
     except (OperationalError, OSError) as error:
         raise StoreUnavailableError(f"The broker does not answer: {error}") from error

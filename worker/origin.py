@@ -6,9 +6,13 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 # 18 digits are more bytes than any file system holds, and fit into 64 bits.
 _LENGTH = re.compile(r"[0-9]{1,18}")
+#: A date this much older than the answer is taken for strong. Seconds.
+STRONG_DATE_AGE = 60
+
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 #: Reached through NAT64, an IPv4 address hides in the last 32 bits (RFC 6052).
@@ -88,6 +92,26 @@ class Answer:
         if last < first or (total is not None and last >= total):
             return None
         return first, last, total
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range may ask with, or None when nothing vouches for single bytes.
+
+        A strong entity tag; or, where there is no tag at all, a Last-Modified date that is old enough to
+        be strong (RFC 9110, 8.8.2.2): a file changed twice within its resolution has one date.
+        """
+        if "etag" in self.headers:
+            tag = self.etag
+            return tag if tag is not None and tag.isascii() else None
+        return self.last_modified if self._date_is_strong() else None
+
+    def _date_is_strong(self) -> bool:
+        try:
+            changed = parsedate_to_datetime(self.headers["last-modified"])
+            sent = parsedate_to_datetime(self.headers["date"])
+            return (sent - changed).total_seconds() >= STRONG_DATE_AGE
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return False
 
     @property
     def etag(self) -> str | None:

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,18 @@ from typing import Self
 
 from pydantic import ConfigDict, TypeAdapter
 
-from domain.errors import DiskFullError, TransientError
+from domain.errors import DiskFullError, PermanentError, TransientError
 from domain.job import WORKING_PREFIX
 from worker.files import numbered
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: How file systems say that they have no hard links, or not here.
+_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+#: What a name or a folder is wrong for, however often we try.
+_HOPELESS = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EROFS}
 _READ_SIZE = 1 << 20
+#: The code of a job whose part file another process on this machine still has open.
+PART_FILE_BUSY = "part_file_busy"
 #: So many files of one name are numbered before we give up.
 MAX_CLASHES = 10_000
 
@@ -42,7 +48,10 @@ class Checkpoint:
 
     durable: int = 0
     total: int | None = None
+    validator: str | None = None
+    """What If-Range asks with; None when these bytes cannot be continued."""
     etag: str | None = None
+    """As sent, weak or strong; a continuation that says another one is of another file."""
     last_modified: str | None = None
     name: str | None = None
 
@@ -65,13 +74,19 @@ class PartFile:
             TransientError: another process on this machine is still writing it.
             DiskFullError: no room even for that.
         """
-        self.path = directory / f"{WORKING_PREFIX}{job_id}.part"
+        self.path = _part_path(directory, job_id)
         self._checkpoint_path = self.path.with_suffix(".json")
         with disk_errors():
             directory.mkdir(parents=True, exist_ok=True)
             self._fd = _open_locked(self.path)
             self.size = os.fstat(self._fd).st_size
         self.checkpoint = self._read_checkpoint()
+
+    @staticmethod
+    def exists(directory: Path, job_id: str) -> bool:
+        """Say whether there is a part file of this job, without making one."""
+        with disk_errors():
+            return _part_path(directory, job_id).exists()
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
@@ -106,22 +121,16 @@ class PartFile:
                 f"but {self.path.parent} has only {free:,}."
             )
 
-    def sync(
-        self,
-        *,
-        total: int | None,
-        etag: str | None,
-        last_modified: str | None,
-        name: str | None,
-    ) -> int:
+    def sync(self, described: Checkpoint) -> int:
         """Make what is there durable and write the checkpoint; return the durable bytes.
 
+        `described` says where the bytes are from; how many are durable is known here.
         Safe to call from another thread while bytes are appended: it vouches for what was there first.
         """
         size = self.size
         with disk_errors():
             os.fdatasync(self._fd)
-            checkpoint = Checkpoint(size, total, etag, last_modified, name)
+            checkpoint = replace(described, durable=size)
             self._write_checkpoint(checkpoint)
         self.checkpoint = checkpoint
         return size
@@ -201,7 +210,7 @@ class PartFile:
             except FileExistsError:
                 continue
             except OSError as error:
-                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
+                if error.errno not in _NO_HARD_LINKS:
                     raise
                 return self._rename(path)
             return path
@@ -222,7 +231,7 @@ class PartFile:
         try:
             os.link(self.path, temporary)
         except OSError as error:
-            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
+            if error.errno not in _NO_HARD_LINKS:
                 raise
             self.path.replace(path)
             return path
@@ -246,6 +255,10 @@ class PartFile:
         temporary.replace(self._checkpoint_path)
 
 
+def _part_path(directory: Path, job_id: str) -> Path:
+    return directory / f"{WORKING_PREFIX}{job_id}.part"
+
+
 def _open_locked(path: Path) -> int:
     while True:
         fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -256,7 +269,7 @@ def _open_locked(path: Path) -> int:
         except BlockingIOError:
             os.close(fd)
             raise TransientError(
-                f"Another process still writes {path}.", code="part_file_busy"
+                f"Another process still writes {path}.", code=PART_FILE_BUSY
             ) from None
         except BaseException:
             os.close(fd)
@@ -306,4 +319,6 @@ class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors():`
             return
         if error.errno in _DISK_FULL:
             raise DiskFullError(f"The disk is full: {error}.") from error
+        if error.errno in _HOPELESS:
+            raise PermanentError(f"The file cannot be there: {error}.", code="bad_path") from error
         raise TransientError(f"The disk refuses: {error}.", code="disk_error") from error

@@ -69,18 +69,18 @@ class DownloadTracker:
         self.job_id, self.user_id, self.fence = job.id, job.user_id, job.fence
         self.stop = stop
         self.status = JobStatus.DOWNLOADING
-        self.bytes_downloaded = 0
-        self.bytes_durable = 0
-        self.bytes_total: int | None = None
+        # What the attempt before left durable is there until this one says otherwise.
+        self.bytes_downloaded = self.bytes_durable = job.bytes_durable
+        self.bytes_total = job.bytes_total
         self.mutex = threading.Lock()
         self._reset = False
         self._sequence = 0
-        self._reported = 0
+        self._reported = self.bytes_downloaded
         self._told: tuple[object, ...] | None = None
         self._told_at = now
         self._unanswered: ProgressUpdate | None = None
         self._ended = False
-        self._speed = SpeedMeter(now, 0)
+        self._speed = SpeedMeter(now, self.bytes_downloaded)
 
     def restart(self, size: int) -> None:
         """Set the counts openly: the transfer goes on from `size` bytes that are on disk already."""

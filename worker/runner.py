@@ -16,6 +16,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from domain.errors import (
@@ -37,7 +38,7 @@ from domain.errors import (
 from domain.job import Checksum, Job, JobStatus
 from worker.files import name_from_url, resolve_directory
 from worker.lease import Lease
-from worker.part_file import PartFile
+from worker.part_file import PART_FILE_BUSY, PartFile
 from worker.progress import Ending
 from worker.runtime import Runtime
 from worker.settlement import Settlement
@@ -80,6 +81,7 @@ def run_download(runtime: Runtime, job_id: str) -> Outcome:
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
     except StoreUnavailableError as error:
         logger.warning("Job %s was not started: %s", job_id, error)
+        _mark_unpublished(runtime, job_id)
         return Outcome.NOT_STARTED
     if lease is None:
         return _leave_to_holder(runtime, job_id)
@@ -114,25 +116,32 @@ def _leave_to_holder(runtime: Runtime, job_id: str) -> Outcome:
     Between the state QUEUED and a free lock lie a few milliseconds: a message that comes in that moment
     must not be the last one.
     """
-    with suppress(DatabaseUnavailableError):
-        runtime.jobs.mark_unpublished(job_id)
+    _mark_unpublished(runtime, job_id)
     return Outcome.ALREADY_RUNNING
 
 
+def _mark_unpublished(runtime: Runtime, job_id: str) -> None:
+    """Note, if the job is still queued, that its message was spent; without database, time tells."""
+    with suppress(DatabaseUnavailableError):
+        runtime.jobs.mark_unpublished(job_id)
+
+
 def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
-    """There is nothing to download; a cancelled job's part file is removed."""
+    """There is nothing to download; what a job that has ended left on the way is removed."""
     try:
         job = runtime.jobs.get(job_id)
     except UnknownJobError:
         logger.warning("A message names job %s, which the database does not know", job_id)
         return Outcome.NOT_QUEUED
-    if job.status is JobStatus.CANCELLED:
+    if job.status in {JobStatus.CANCELLED, JobStatus.COMPLETED}:
         _discard_part(runtime, job)
     return Outcome.NOT_QUEUED
 
 
 def _discard_part(runtime: Runtime, job: Job) -> None:
     try:
+        if not PartFile.exists(_directory(runtime, job), job.id):
+            return
         with _open_part(runtime, job) as part:
             _forget(part, job)
     except SeenError as error:
@@ -148,9 +157,12 @@ def _forget(part: PartFile, job: Job) -> None:
 
 
 def _open_part(runtime: Runtime, job: Job) -> PartFile:
+    return PartFile(_directory(runtime, job), job.id)
+
+
+def _directory(runtime: Runtime, job: Job) -> Path:
     allow_any = runtime.settings.allow_any_directory
-    directory = resolve_directory(runtime.files_dir, job.directory, allow_any=allow_any)
-    return PartFile(directory, job.id)
+    return resolve_directory(runtime.files_dir, job.directory, allow_any=allow_any)
 
 
 def _publish(runtime: Runtime, job_id: str) -> None:
@@ -189,11 +201,15 @@ class _Attempt:
         except PausedError as error:
             return self._settle(_ending(JobStatus.PAUSED, error))
         except CancelledError as error:
-            return self._cancel(error)
+            return self._settle(_ending(JobStatus.CANCELLED, error))
         except TransientError as error:
             return self._try_later(error)
         except (PermanentError, InvalidInputError) as error:
             return self._fail(error)
+        except DatabaseUnavailableError:
+            # Not this attempt's fault, and not its end: what is on disk and in the store tells it.
+            self._runtime.reporter.untrack(self._tracker)
+            raise
         except Exception:
             logger.exception("Job %s met an error nobody foresaw", self._job.id)
             return self._try_later(
@@ -206,17 +222,26 @@ class _Attempt:
         with _open_part(self._runtime, self._job) as part:
             path = part.published_path()
             if path is None:
-                fetched = self._transfer(part)
-                self._begin_to_verify()
-                digest = self._verify(part)
-                self._lease.check()
-                path = part.publish(self._file_name(fetched), overwrite=self._job.overwrite)
+                path, digest = self._fetch_and_publish(part)
             else:
                 # The worker before us fell between publishing and saying so.
                 digest = self._recognise(part)
             return self._complete(part, str(path), digest)
 
-    def _transfer(self, part: PartFile) -> Fetched:
+    def _fetch_and_publish(self, part: PartFile) -> tuple[Path, str]:
+        transfer = self._transfer(part)
+        fetched = transfer.run()
+        try:
+            self._begin_to_verify()
+            digest = self._verify(part)
+            self._lease.check()
+            return part.publish(self._file_name(fetched), overwrite=self._job.overwrite), digest
+        except SeenError:
+            # Whole, and not published: the next attempt need not fetch it again.
+            transfer.keep()
+            raise
+
+    def _transfer(self, part: PartFile) -> Transfer:
         runtime = self._runtime
         return Transfer(
             self._job.url,
@@ -226,7 +251,7 @@ class _Attempt:
             guard=runtime.guard,
             may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
-        ).run()
+        )
 
     def _begin_to_verify(self) -> None:
         """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
@@ -277,12 +302,6 @@ class _Attempt:
         ending = _ending(JobStatus.QUEUED, error)
         return self._settle(ending, attempts=self._job.attempts - 1, worker=None)
 
-    def _cancel(self, error: CancelledError) -> Outcome:
-        outcome = self._settle(_ending(JobStatus.CANCELLED, error))
-        if outcome is Outcome.CANCELLED:
-            _discard_part(self._runtime, self._job)
-        return outcome
-
     def _fail(self, error: SeenError) -> Outcome:
         """Fail for good; what was fetched is of no use, and a retry is not to go on from it."""
         outcome = self._settle(_ending(JobStatus.FAILED, error))
@@ -292,19 +311,28 @@ class _Attempt:
 
     def _try_later(self, error: TransientError) -> Outcome:
         job = self._job
+        if error.code == PART_FILE_BUSY:
+            # A predecessor on this machine stands still with its hand on the file: not our attempt.
+            return self._wait(error, attempts=job.attempts - 1)
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))
-        pause = self._runtime.retries.pause(job.attempts, error.retry_after)
+        return self._wait(error, attempts=job.attempts)
+
+    def _wait(self, error: TransientError, *, attempts: int) -> Outcome:
+        pause = self._runtime.retries.pause(self._job.attempts, error.retry_after)
         next_attempt_at = self._runtime.now() + timedelta(seconds=pause)
-        return self._settle(_ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at)
+        return self._settle(
+            _ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at, attempts=attempts
+        )
 
     def _settle(self, ending: Ending, **columns: Any) -> Outcome:
-        if not self._settlement.write(ending, columns):
+        status = self._settlement.write(ending, columns)
+        if status is None:
             return self._leave()
-        if ending.status is JobStatus.QUEUED:
-            return Outcome.HANDED_BACK
-        return Outcome(ending.status.value)
+        if status is JobStatus.CANCELLED:
+            _discard_part(self._runtime, self._job)
+        return Outcome.HANDED_BACK if status is JobStatus.QUEUED else Outcome(status.value)
 
     def _may_go_on(self) -> None:
         self._stop.raise_if_set()

@@ -37,6 +37,7 @@ class Runtime:
     settings: Settings
     broker: Broker
     cache: CacheManager
+    flusher_cache: CacheManager
     database: Database
     jobs: JobRepository
     reporter: ProgressReporter
@@ -56,6 +57,7 @@ class Runtime:
         self.leases.close()  # nobody works any more
         self.checkpoints.shutdown()
         self.cache.close()
+        self.flusher_cache.close()
         self.database.close()
 
 
@@ -68,6 +70,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         settings=settings,
         broker=broker,
         cache=CacheManager.connect(settings),
+        flusher_cache=flusher_cache,
         database=database,
         jobs=JobRepository(database),
         reporter=ProgressReporter(

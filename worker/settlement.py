@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from domain.errors import DatabaseUnavailableError, FencedError, StoreUnavailableError
 from domain.job import Job, JobStatus
@@ -14,8 +15,6 @@ from worker.progress import DownloadTracker, Ending
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: A database that does not answer in the middle of a download is asked again this often. Seconds.
 DATABASE_PATIENCE = 1.0
@@ -40,14 +39,19 @@ class Settlement:
         verifying = self._persistently(
             lambda: self._runtime.jobs.transition(
                 self._job, JobStatus.VERIFYING, now=self._runtime.now()
-            )
+            ),
+            leads_to={JobStatus.VERIFYING},
         )
         if verifying is None:
             raise FencedError(f"Job {self._job.id} belongs to a newer claim.")
         self._job = verifying
 
-    def write(self, ending: Ending, columns: Mapping[str, Any]) -> bool:
-        """Write how the attempt ends, with further `columns`; False when a newer claim owns the job."""
+    def write(self, ending: Ending, columns: Mapping[str, Any]) -> JobStatus | None:
+        """Write how the attempt ends, with further `columns`.
+
+        Returns the state the job is in now: a job that was to go on, and that a person wanted stopped
+        meanwhile, is stopped instead. None when a newer claim owns the job.
+        """
         reporter = self._runtime.reporter
         told_early: list[int | None] = []
 
@@ -56,18 +60,20 @@ class Settlement:
             told_early.append(reporter.finish(self._tracker, ending, persisted=False))
 
         changed = self._persistently(
-            lambda: self._transition(ending, columns), while_away=tell_early
+            lambda: self._transition(ending, columns),
+            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED},
+            while_away=tell_early,
         )
         if changed is None:
-            return False
+            return None
         if told_early:
             self._note_persisted(told_early[0])
         else:
-            reporter.finish(self._tracker, ending, persisted=True)
-        log = logger.warning if ending.status is JobStatus.FAILED else logger.info
+            reporter.finish(self._tracker, replace(ending, status=changed.status), persisted=True)
+        log = logger.warning if changed.status is JobStatus.FAILED else logger.info
         why = f": {ending.reason}" if ending.reason else ""
-        log("Job %s is %s%s", changed.id, ending.status, why)
-        return True
+        log("Job %s is %s%s", changed.id, changed.status, why)
+        return changed.status
 
     def _transition(self, ending: Ending, columns: Mapping[str, Any]) -> Job | None:
         tracker = self._tracker
@@ -96,19 +102,30 @@ class Settlement:
             logger.debug("The store will notice later that job %s is saved: %s", job_id, error)
 
     def _persistently(
-        self, write: Callable[[], T], *, while_away: Callable[[], None] | None = None
-    ) -> T:
-        """Do a write to SQL; `while_away` is called once, when the waiting for it begins."""
-        warned = False
+        self,
+        write: Callable[[], Job | None],
+        *,
+        leads_to: set[JobStatus],
+        while_away: Callable[[], None] | None = None,
+    ) -> Job | None:
+        """Do a change of state; `while_away` is called once, when a wait for the database begins."""
+        waited = False
         while True:
             try:
-                return write()
+                changed = write()
+                # An answer that was lost may have been a yes: then the row has moved by our own hand.
+                return self._own_change(leads_to) if changed is None and waited else changed
             except DatabaseUnavailableError as error:
-                if not warned:
+                if not waited:
                     logger.warning("Job %s waits for the database: %s", self._job.id, error)
-                    warned = True
+                    waited = True
                     if while_away is not None:
                         while_away()
                 if not self._lease.is_alive() or self._runtime.drain.has_begun:
                     raise
                 time.sleep(DATABASE_PATIENCE)
+
+    def _own_change(self, leads_to: set[JobStatus]) -> Job | None:
+        """Return the row if it is what our write makes of it, under our own claim."""
+        row = self._runtime.jobs.get(self._job.id)
+        return row if row.fence == self._job.fence and row.status in leads_to else None

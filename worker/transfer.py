@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pycurl
@@ -21,7 +21,7 @@ from worker import verdict
 from worker.curl import TransferOptions, prepare, thread_handle
 from worker.files import name_from_disposition
 from worker.origin import AddressGuard, Answer
-from worker.part_file import PartFile
+from worker.part_file import Checkpoint, PartFile
 from worker.progress import DownloadTracker
 
 logger = logging.getLogger(__name__)
@@ -90,17 +90,18 @@ class Transfer:
         try:
             if not self._resume():
                 self._fetch()
+            self._wait_for_checkpoint()
             return self._complete()
-        finally:
-            self._keep_what_is_there()
+        except SeenError:
+            self.keep()
+            raise
 
     # ── resuming ────────────────────────────────────────────────────────────────────────────────
 
     def _resume(self) -> bool:
         """Go back to the last byte that can be trusted; True when nothing is missing."""
         found = self._part.checkpoint
-        can_continue = found.etag or found.last_modified
-        self._offset = found.durable if can_continue else 0
+        self._offset = found.durable if found.validator or found.durable == found.total else 0
         self._part.resume_at(self._offset)
         self._tracker.bytes_total = found.total if self._offset else None
         self._tracker.restart(self._offset)
@@ -153,8 +154,7 @@ class Transfer:
     def _headers(self) -> list[str]:
         headers = ["Accept: */*", "Accept-Encoding: identity"]
         if self._offset:
-            found = self._part.checkpoint
-            headers.append(f"If-Range: {found.etag or found.last_modified}")
+            headers.append(f"If-Range: {self._part.checkpoint.validator}")
         return headers
 
     # ── libcurl's callbacks: they keep errors, they never raise ─────────────────────────────────
@@ -213,14 +213,22 @@ class Transfer:
     def _accept_continuation(self) -> None:
         found = self._part.checkpoint
         span = self._answer.content_range
-        same_tag = self._answer.etag in {None, found.etag}
-        if not same_tag or not _continues(span, self._offset, found.total):
+        if not self._is_same_file(found) or not _continues(span, self._offset, found.total):
             self._start_over()
             raise _CannotContinueError(
                 "The origin continued another file or another place.", code="bad_range"
             )
         if span is not None and span[2] is not None:
             self._tracker.bytes_total = span[2]
+
+    def _is_same_file(self, begun: Checkpoint) -> bool:
+        """Say whether nothing in the answer contradicts what the file was begun with.
+
+        If-Range should have seen to that; an origin that ignores it must not join two files for us.
+        """
+        headers = self._answer.headers
+        same_tag = headers.get("etag", begun.etag) == begun.etag
+        return same_tag and headers.get("last-modified", begun.last_modified) == begun.last_modified
 
     def _complete(self) -> Fetched:
         """Check that every promised byte came, and say what we have."""
@@ -266,17 +274,24 @@ class Transfer:
             self._checkpoint = self._checkpoints.submit(self._sync)
 
     def _sync(self) -> int:
-        # A continuation is vouched for by what the file was begun with, not by what it says itself.
-        begun = self._answer.status == 200
-        found = self._part.checkpoint
-        durable = self._part.sync(
-            total=self._tracker.bytes_total,
-            etag=self._answer.etag if begun else found.etag,
-            last_modified=self._answer.last_modified if begun else found.last_modified,
-            name=self._name(),
-        )
+        durable = self._part.sync(self._description())
         self._tracker.bytes_durable = durable
         return durable
+
+    def _description(self) -> Checkpoint:
+        """Say where the bytes in the part file are from."""
+        total, name = self._tracker.bytes_total, self._name()
+        if self._answer.status != 200:
+            # A continuation is vouched for by what the file was begun with, not by what it says itself.
+            return replace(self._part.checkpoint, total=total, name=name)
+        headers = self._answer.headers
+        return Checkpoint(
+            total=total,
+            validator=self._answer.validator,
+            etag=headers.get("etag"),
+            last_modified=headers.get("last-modified"),
+            name=name,
+        )
 
     def _wait_for_checkpoint(self) -> None:
         """Wait for the one under way, and raise what it met (a full disk, say)."""
@@ -284,12 +299,11 @@ class Transfer:
             self._checkpoint.result()
             self._checkpoint = None
 
-    def _keep_what_is_there(self) -> None:
-        """Leave a checkpoint of an unfinished file, so that the next attempt goes on from here."""
+    def keep(self) -> None:
+        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
         try:
             self._wait_for_checkpoint()
-            unfinished = self._part.size != self._tracker.bytes_total
-            if unfinished and self._part.size > self._part.checkpoint.durable:
+            if self._part.size > self._part.checkpoint.durable:
                 self._may_write()
                 self._sync()
         except SeenError as error:

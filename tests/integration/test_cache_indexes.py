@@ -154,3 +154,12 @@ def test_a_word_does_not_prolong_or_shorten_a_life(
     manager.client.pexpire(key, 5_000)
     cache.request_control("job-1", "cancel", 1)
     assert 0 < manager.client.pttl(key) <= 5_000
+
+
+def test_the_index_of_a_busy_user_sheds_what_is_old(
+    manager: CacheManager, cache: DownloadCache
+) -> None:
+    index = manager.keys.user_downloads_key("ada")
+    manager.client.zadd(index, {"long-ago": 1.0})
+    cache.set_progress(progress("job-1", user_id="ada"))
+    assert manager.client.zrange(index, 0, -1) == [b"job-1"]

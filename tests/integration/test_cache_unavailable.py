@@ -59,7 +59,6 @@ OTHERS: dict[str, Use] = {
     "get_progress": lambda m: m.download.get_progress("job-1"),
     "get_many": lambda m: m.download.get_many(["job-1"]),
     "get_active": lambda m: m.download.get_active_downloads(),
-    "count_dirty": lambda m: m.download.count_dirty(),
     "dirty": lambda m: m.download.dirty(),
     "mark_persisted": lambda m: m.download.mark_persisted([("job-1", 1)], ["job-1"]),
     "cleanup": lambda m: m.download.cleanup_stale_progress(1),

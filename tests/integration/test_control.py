@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +14,7 @@ from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
 
 S = JobStatus
@@ -153,3 +154,67 @@ def test_a_fenced_worker_changes_nothing(system: System, silent: Job) -> None:
     assert outcomes == [Outcome.FENCED]
     row = system.job(silent)
     assert (row.status, row.worker, row.fence) == (S.DOWNLOADING, "the new one", 2)
+
+
+# ── a person's word that did not reach the worker in time ───────────────────────────────────────
+
+
+@pytest.mark.parametrize(("word", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
+def test_a_wish_that_only_sql_knows_goes_before_handing_back(
+    system: System, silent: Job, word: str, end: JobStatus
+) -> None:
+    with running(system, silent) as outcomes:
+        assert system.runtime.jobs.request_control(system.job(silent), word)
+        system.runtime.drain.begin()
+        system.wait_for(silent, end, deadline=5)
+    assert outcomes == [Outcome(end.value)]
+    left = [path.name for path in system.downloads.iterdir()]
+    assert (left == []) == (end is S.CANCELLED)
+
+
+def test_a_wish_that_only_sql_knows_goes_before_waiting(system: System, origin: Origin) -> None:
+    file = origin.serve("/a.bin", size=400_000, bytes_per_second=400_000, reset_after=200_000)
+    job = system.submit(file.url)
+    with running(system, job) as outcomes:
+        assert system.runtime.jobs.request_control(system.job(job), "pause")
+    assert outcomes == [Outcome.PAUSED]
+    assert system.job(job).control is None
+
+
+def test_a_file_that_is_whole_survives_a_drain_during_verification(
+    system: System, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a drain that begins when every byte has come and none is published."""
+    digest = PartFile.digest
+
+    def drained(part: PartFile, algorithm: str, check: Callable[[], None]) -> str:
+        system.runtime.drain.begin()
+        return digest(part, algorithm, check)
+
+    monkeypatch.setattr(PartFile, "digest", drained)
+    file = origin.serve("/a.bin", size=300_000)
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.HANDED_BACK
+    row = system.job(job)
+    assert (row.bytes_durable, row.bytes_total, row.attempts) == (300_000, 300_000, 0)
+    monkeypatch.undo()
+    system.runtime.drain._flag[0] = 0
+
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+    assert len(origin.requests_for("/a.bin")) == 1
+    assert system.job(job).sha256 == file.sha256
+
+
+def test_a_new_attempt_never_shows_less_than_is_durable(system: System, origin: Origin) -> None:
+    file = origin.serve("/a.bin", size=400_000, reset_after=200_000, faults=1)
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    kept = system.job(job).bytes_durable
+    assert kept > 0
+    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+    # Its part file is still in somebody's hand, so the attempt ends before it begins.
+    with PartFile(system.downloads, job.id):
+        assert run_download(system.runtime, job.id) is Outcome.WAITING
+    row = system.job(job)
+    assert (row.bytes_downloaded, row.bytes_durable, row.bytes_total) == (kept, kept, 400_000)
+    assert (row.error_code, row.attempts) == ("part_file_busy", 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -216,11 +215,19 @@ def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
     assert [job.id for job in repo.running_since(NOW, limit=1)] == [quieter.id]
 
 
-def test_orphans_are_queued_if_they_still_are_as_given(repo: JobRepository) -> None:
-    jobs = [new_job(status=S.DOWNLOADING, fence=1, worker="w") for _ in range(2)]
-    repo.add(jobs)
-    moved_on = replace(jobs[1], fence=0)
-    assert repo.requeue_orphans([jobs[0], moved_on], LATER) == [jobs[0].id]
-    found = repo.get(jobs[0].id)
-    assert (found.status, found.worker, found.published_at) == (S.QUEUED, None, None)
-    assert repo.get(jobs[1].id) == jobs[1]
+@pytest.mark.parametrize("source", [S.DOWNLOADING, S.VERIFYING])
+@pytest.mark.parametrize("to", [S.QUEUED, S.WAITING, S.PAUSED])
+@pytest.mark.parametrize(
+    ("control", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED), (None, None)]
+)
+def test_a_wish_goes_before_going_on(
+    repo: JobRepository, source: S, to: S, control: str | None, end: S | None
+) -> None:
+    """Given a person's word that never reached the worker."""
+    job = new_job(status=source, fence=1, worker="w", control=control)
+    repo.add([job])
+    moved = repo.transition(job, to, now=LATER, reason="why")
+    assert moved is not None
+    assert (moved.status, moved.control) == (end or to, None)
+    assert moved.finished_at == (LATER if end is S.CANCELLED else None)
+    assert repo.events(job.id)[-1].to_status is (end or to)

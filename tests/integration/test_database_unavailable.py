@@ -30,6 +30,7 @@ ROW = ProgressRow(
     bytes_durable=0,
     bytes_total=None,
     speed_mbps=0.0,
+    heard_at=NOW,
 )
 
 EVERY: dict[str, Use] = {
@@ -45,7 +46,6 @@ EVERY: dict[str, Use] = {
     "mark_published": lambda repo, job: repo.mark_published([job.id], NOW),
     "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
     "wake_due": lambda repo, job: repo.wake_due(NOW),
-    "requeue_orphans": lambda repo, job: repo.requeue_orphans([job], NOW),
     "running_since": lambda repo, job: repo.running_since(NOW),
     "unpublished": lambda repo, job: repo.unpublished(NOW),
     "published_before": lambda repo, job: repo.published_before(NOW),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,64 @@ def test_a_job_whose_message_is_lost_is_published_again(system: System, store: S
     assert maintenance.reconcile(system.runtime).published == 1
     assert system.runtime.broker.backlog() == 1
     assert system.job(job).status is S.QUEUED
+
+
+def test_a_lost_message_is_found_behind_a_queue_that_is_never_empty(
+    system: System, store: StoreServer
+) -> None:
+    lost = system.submit(URL)
+    store.flush()
+    age_jobs(system)
+    system.submit(URL)  # whose message waits
+    assert maintenance.reconcile(system.runtime).published == 1
+    assert system.runtime.broker.backlog() == 2
+    published_at = system.job(lost).published_at
+    assert published_at is not None
+    assert published_at > system.job(lost).updated_at
+
+
+def test_what_still_waits_in_the_queue_is_not_published_twice(system: System) -> None:
+    for _ in range(3):
+        system.submit(URL)
+    age_jobs(system)
+    assert maintenance.reconcile(system.runtime).published == 0
+    assert system.runtime.broker.backlog() == 3
+
+
+def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) -> None:
+    job = system.submit(origin.serve("/a.bin", size=400_000, reset_after=200_000).url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    age_jobs(system)
+    assert system.runtime.jobs.wake_due(system.runtime.now()) == [job.id]
+    claimed_again = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert claimed_again is not None
+    assert system.runtime.jobs.request_control(claimed_again, "cancel")
+    system.runtime.cache.download.remove(job.id)
+    age_jobs(system)
+    waiting = system.runtime.broker.backlog()
+    maintenance.reconcile(system.runtime)
+    assert system.job(job).status is S.CANCELLED
+    assert system.runtime.broker.backlog() == waiting + 1  # for whoever has the disk
+    assert run_download(system.runtime, job.id) is Outcome.NOT_QUEUED
+    assert list(system.downloads.iterdir()) == []
+
+
+def test_an_unpublished_job_is_published_by_reconcile(system: System, store: StoreServer) -> None:
+    job = system.submit(URL)
+    store.flush()
+    system.runtime.jobs.mark_unpublished(job.id)
+    age_jobs(system)
+    assert maintenance.reconcile(system.runtime).published == 1
+
+
+def test_being_saved_does_not_make_a_job_look_alive(system: System, store: StoreServer) -> None:
+    job = claimed(system)
+    tell(system, job, 1, 100)
+    key = system.runtime.cache.keys.download_job_key(job.id)
+    hour_ago = round((time.time() - 3600) * 1000)
+    store.client().hset(key, "updated_at", hour_ago)
+    persistence.persist_progress(system.runtime)
+    assert system.job(job).updated_at.timestamp() * 1000 == hour_ago
 
 
 def test_a_spent_message_gets_a_successor(system: System) -> None:

@@ -288,6 +288,24 @@ def test_a_redirect_is_followed(system: System, origin: Origin) -> None:
     assert system.job(job).sha256 == file.sha256
 
 
+def test_a_name_beyond_ascii_is_fetched(system: System, origin: Origin) -> None:
+    file = origin.serve("/caf%C3%A9.bin", size=1000)
+    job = system.submit(origin.url("/café.bin"))
+    assert run(system, job) is Outcome.COMPLETED
+    assert system.job(job).path == str(system.downloads / "café.bin")
+    assert system.job(job).sha256 == file.sha256
+
+
+def test_an_entity_tag_beyond_ascii_is_no_reason_to_fail(system: System, origin: Origin) -> None:
+    file = origin.serve("/a.bin", size=400_000, etag='"é"', reset_after=250_000, faults=1)
+    job = system.submit(file.url)
+    assert run(system, job) is Outcome.WAITING
+    _make_due(system)
+    assert run(system, job) is Outcome.COMPLETED
+    assert origin.requests_for("/a.bin")[1].range is None
+    assert system.job(job).sha256 == file.sha256
+
+
 def test_a_redirect_loop_fails(system: System, origin: Origin) -> None:
     job = system.submit(origin.serve("/loop", body=b"", redirect="/loop").url)
     assert run(system, job) is Outcome.FAILED

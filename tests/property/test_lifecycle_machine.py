@@ -93,6 +93,7 @@ class Lifecycle(RuleBasedStateMachine):
             bytes_durable=0,
             bytes_total=None,
             speed_mbps=0.0,
+            heard_at=self.now,
         )
         self.repo.save_progress([row], self.tick())
         counts = (
@@ -125,7 +126,11 @@ class Lifecycle(RuleBasedStateMachine):
     def reconcile(self, data: st.DataObject) -> None:
         quiet = self.repo.running_since(self.now)
         orphans = [job for job in quiet if data.draw(st.booleans(), "orphan")]
-        assert self.repo.requeue_orphans(orphans, self.tick()) == [job.id for job in orphans]
+        for job in orphans:
+            moved = self.repo.transition(job, S.QUEUED, now=self.tick())
+            assert moved is not None
+            wish = {"cancel": S.CANCELLED, "pause": S.PAUSED}.get(job.control or "", S.QUEUED)
+            assert (moved.status, moved.control) == (wish, None)
 
     # ── what always holds ───────────────────────────────────────────────────────────────────────
 

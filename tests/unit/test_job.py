@@ -14,7 +14,6 @@ from domain.job import (
     Checksum,
     DownloadRequest,
     JobStatus,
-    sources_of,
 )
 from tests.support.build import new_job
 
@@ -57,6 +56,10 @@ def test_every_state_can_be_reached_from_queued() -> None:
     while more := {to for source in reached for to in TRANSITIONS[source]} - reached:
         reached |= more
     assert reached == set(S)
+
+
+def sources_of(target: S) -> set[S]:
+    return {source for source, targets in TRANSITIONS.items() if target in targets}
 
 
 def test_nothing_leaves_completed_and_only_verifying_leads_there() -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def synced(part: PartFile, total: int | None = 10) -> int:
-    return part.sync(total=total, etag='"a"', last_modified="Wed", name="film.mkv")
+    return part.sync(described(total))
+
+
+def described(total: int | None = 10) -> Checkpoint:
+    return Checkpoint(
+        total=total, validator='"a"', etag='"a"', last_modified="Wed", name="film.mkv"
+    )
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -71,7 +78,7 @@ def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
         part.write(b"0123456")
         assert synced(part) == 7
         part.write(b"789")
-        expected = Checkpoint(7, 10, '"a"', "Wed", "film.mkv")
+        expected = replace(described(), durable=7)
         assert part.checkpoint == expected
     assert reopened(tmp_path) == (10, expected)
 

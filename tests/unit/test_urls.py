@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import InvalidInputError
-from domain.urls import check_url, display_url, host_of
+from domain.urls import check_url, display_url
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,6 @@ from domain.urls import check_url, display_url, host_of
         "HTTPS://EXAMPLE.COM:8443/a%20b?x=1#y",
         "http://[2606:2800:220:1::]:8080/x",
         "http://192.0.2.1/",
-        "http://bücher.example/ü",
         "http://example.com/@user/x@y",
         "http://example.com/" + "x" * 7981,
     ],
@@ -95,6 +94,18 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert display_url(url) == shown
 
 
-def test_the_host_is_told_in_lower_case() -> None:
-    assert host_of("http://Example.COM:80/x") == "example.com"
-    assert host_of("http://[2001:DB8::1]/x") == "2001:db8::1"
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://host/café.bin", "http://host/caf%C3%A9.bin"),
+        ("http://bücher.example:81/a?q=ü#ß", "http://xn--bcher-kva.example:81/a?q=%C3%BC#%C3%9F"),
+        ("https://host/a%20b/é%2Fc", "https://host/a%20b/%C3%A9%2Fc"),
+    ],
+)
+def test_what_is_not_ascii_is_encoded(url: str, sent: str) -> None:
+    assert check_url(url) == sent
+
+
+def test_a_host_that_has_no_idna_form_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="IDNA"):
+        check_url("http://" + "ü" * 70 + ".example/")

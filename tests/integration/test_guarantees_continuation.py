@@ -1,0 +1,103 @@
+"""A file that was replaced while its first bytes lay here: never one file out of two.
+
+The origin of these tests ignores If-Range, as some servers and caches do: it sends the rest of whatever
+it has now, in place of the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.origin import Origin
+from tests.support.system import System
+from tests.support.wait import wait_until
+from worker.runner import Outcome, run_download
+
+SIZE = 400_000
+OLD = "Wed, 21 Oct 2015 07:28:00 GMT"
+NEW = "Thu, 22 Oct 2015 07:28:00 GMT"
+
+
+@dataclass(frozen=True)
+class Said:
+    """By what an origin says which file it sends."""
+
+    etag: str | None
+    date: str | None = None
+
+
+CHANGES = {
+    "another strong tag": (Said('"1"'), Said('"2"')),
+    "another strong tag, the same date": (Said('"1"', OLD), Said('"2"', OLD)),
+    "the same strong tag, another date": (Said('"1"', OLD), Said('"1"', NEW)),
+    "another date, no tag": (Said(None, OLD), Said(None, NEW)),
+    "the tag is gone, another date": (Said('"1"', OLD), Said(None, NEW)),
+    "strong, then another weak one": (Said('"1"'), Said('W/"2"')),
+    "strong, then the same as a weak one": (Said('"1"'), Said('W/"1"')),
+    "weak, then a strong one": (Said('W/"1"'), Said('"1"')),
+    "weak, then a strong one, the same date": (Said('W/"1"', OLD), Said('"1"', OLD)),
+    "weak and different": (Said('W/"1"'), Said('W/"2"')),
+    "weak and different, the same date": (Said('W/"1"', OLD), Said('W/"2"', OLD)),
+    "weak and different, another date": (Said('W/"1"', OLD), Said('W/"2"', NEW)),
+    "weak and the same": (Said('W/"1"'), Said('W/"1"')),
+    "weak and the same, another date": (Said('W/"1"', OLD), Said('W/"1"', NEW)),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
+def test_a_file_replaced_by_one_of_the_same_size_is_not_joined(
+    system: System, origin: Origin, before: Said, after: Said
+) -> None:
+    first = origin.serve(
+        "/a.bin",
+        size=SIZE,
+        etag=before.etag,
+        last_modified=before.date,
+        reset_after=250_000,
+        faults=1,
+    )
+    job = system.submit(first.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    assert system.job(job).bytes_durable == 250_000
+    second = origin.serve(
+        "/a.bin",
+        size=SIZE,
+        seed="another",
+        etag=after.etag,
+        last_modified=after.date,
+        honour_if_range=False,
+    )
+    assert second.sha256 != first.sha256
+    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+
+    published = (system.downloads / "a.bin").read_bytes()
+    assert hashlib.sha256(published).hexdigest() == second.sha256
+    assert system.job(job).sha256 == second.sha256
+
+
+@pytest.mark.parametrize("said", [Said('"1"'), Said('"1"', OLD), Said(None, OLD)], ids=str)
+def test_a_file_that_stayed_is_joined(system: System, origin: Origin, said: Said) -> None:
+    """Without this one, the tests above would also hold where nothing is ever joined."""
+    file = origin.serve(
+        "/a.bin",
+        size=SIZE,
+        etag=said.etag,
+        last_modified=said.date,
+        honour_if_range=False,
+        reset_after=250_000,
+        faults=1,
+    )
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+
+    assert system.job(job).sha256 == file.sha256
+    assert [request.status for request in origin.requests_for("/a.bin")] == [200, 206]
+    assert origin.requests_for("/a.bin")[1].headers["if-range"] == (said.etag or said.date)

@@ -1,0 +1,150 @@
+"""In which order things become durable: bytes, then who vouches for them; the file, then its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.job import Job
+from tests.support.origin import Origin
+from tests.support.store import StoreServer
+from tests.support.system import System
+from tests.support.wait import wait_until
+from worker.runner import Outcome, run_download
+
+SIZE = 400_000
+
+
+@dataclass
+class Disk:
+    """What was asked of the operating system, in the order in which it had answered.
+
+    `entries` are ("synced", size) of the part file as it was before, ("vouched", durable bytes) of a
+    checkpoint that gets its name, ("named", path) and ("synced directory", path).
+    """
+
+    folder: Path
+    entries: list[tuple[str, Any]] = field(default_factory=list)
+    after_first_sync: Callable[[int], None] | None = None
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._syncing(getattr(os, name)))
+        for name in ("link", "rename", "replace"):
+            monkeypatch.setattr(os, name, self._naming(getattr(os, name)))
+
+    def _syncing(self, really: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(fd: int) -> None:
+            path, status = Path(f"/proc/self/fd/{fd}").readlink(), os.fstat(fd)
+            really(fd)
+            if stat.S_ISDIR(status.st_mode):
+                self.entries.append(("synced directory", path))
+            elif path.suffix == ".part":
+                self.entries.append(("synced", status.st_size))
+                then, self.after_first_sync = self.after_first_sync, None
+                if then is not None:
+                    then(status.st_size)
+
+        return sync
+
+    def _naming(self, really: Callable[..., None]) -> Callable[..., None]:
+        def name(source: Any, target: Any, **options: Any) -> None:
+            path = Path(target)
+            if path.parent == self.folder and path.suffix == ".json":
+                durable = json.loads(Path(source).read_text())["durable"]
+                self.entries.append(("vouched", durable))
+            really(source, target, **options)
+            if path.parent == self.folder and not path.name.startswith("."):
+                self.entries.append(("named", path))
+
+        return name
+
+    def of(self, *kinds: str) -> list[tuple[str, Any]]:
+        return [entry for entry in self.entries if entry[0] in kinds]
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    """One whose downloads write a checkpoint whenever bytes come."""
+    with System(tmp_path, store, settings={"SEEN_CHECKPOINT_INTERVAL": "0.001"}) as system:
+        yield system
+
+
+@pytest.fixture
+def disk(system: System, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk(system.downloads)
+    disk.install(monkeypatch)
+    return disk
+
+
+def part_of(system: System, job: Job) -> Path:
+    return system.downloads / f".seen-{job.id}.part"
+
+
+def test_a_checkpoint_vouches_only_for_bytes_that_were_made_durable_before(
+    system: System, origin: Origin, disk: Disk
+) -> None:
+    """Given a first sync during which more bytes come: those are not in it."""
+    gate = threading.Event()
+    # The delay is longer than the interval of checkpoints: the first bytes are followed by one.
+    file = origin.serve(
+        "/a.bin", size=SIZE, delay=0.05, gate=gate, gate_after=100_000, truncate_after=300_000
+    )
+    job = system.submit(file.url)
+
+    def let_more_come(before: int) -> None:
+        gate.set()
+        wait_until(lambda: part_of(system, job).stat().st_size > before, what="more bytes")
+
+    disk.after_first_sync = let_more_come
+
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+
+    vouched = [size for _, size in disk.of("vouched")]
+    assert len(vouched) >= 2
+    assert 0 < vouched[0] <= 100_000
+    assert vouched[-1] == 300_000
+    durable = 0
+    for kind, size in disk.of("synced", "vouched"):
+        if kind == "synced":
+            durable = max(durable, size)
+        else:
+            assert size <= durable, disk.entries
+
+
+def publish(system: System, origin: Origin, disk: Disk, *, overwrite: bool = False) -> None:
+    job = system.submit(origin.serve("/a.bin", size=SIZE).url, overwrite=overwrite)
+
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+
+    path = system.downloads / "a.bin"
+    assert disk.of("named") == [("named", path)]
+    named = disk.entries.index(("named", path))
+    assert ("synced", SIZE) in disk.entries[:named], disk.entries
+    assert ("synced directory", system.downloads) in disk.entries[named:], disk.entries
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_durable_before_it_gets_its_name_and_the_name_after(
+    system: System, origin: Origin, disk: Disk, overwrite: bool
+) -> None:
+    publish(system, origin, disk, overwrite=overwrite)
+
+
+def test_so_it_is_on_a_disk_without_hard_links(
+    system: System, origin: Origin, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Any, target: Any, **options: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    publish(system, origin, disk)

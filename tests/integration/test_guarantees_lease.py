@@ -1,0 +1,221 @@
+"""Who has lost the lease touches nothing: no byte, no checkpoint, no final name.
+
+The end of a lease is made by the clock alone, and for the downloading thread alone, as for a process
+that was stopped and goes on: neither the keeper nor the watch has had a chance to say a word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cache import CacheManager
+from domain.job import Job
+from tests.support.build import cache_manager
+from tests.support.origin import Origin
+from tests.support.proxy import Proxy
+from tests.support.running import running
+from tests.support.store import StoreServer
+from tests.support.system import System
+from tests.support.wait import wait_until
+from worker.clock import lease_clock
+from worker.drain import Drain
+from worker.lease import Lease, LeaseKeeper
+from worker.runner import Outcome, run_download
+from worker.stop import StopSignal
+
+MIB = 1 << 20
+#: The download writes a checkpoint at its end, and none before.
+NO_CHECKPOINTS_BETWEEN = {"SEEN_CHECKPOINT_INTERVAL": "3600"}
+
+
+class JumpingClock:
+    """The lease's clock; after `jump`, an hour later for every thread that downloads."""
+
+    def __init__(self) -> None:
+        self._jumped = threading.Event()
+
+    def __call__(self) -> float:
+        ours = threading.current_thread().name.startswith("lease-")
+        return lease_clock() + (3600 if self._jumped.is_set() and not ours else 0)
+
+    def jump(self) -> None:
+        self._jumped.set()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
+    clock = JumpingClock()
+    monkeypatch.setattr("worker.lease.lease_clock", clock)
+    return clock
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    with System(tmp_path, store, settings=NO_CHECKPOINTS_BETWEEN) as system:
+        yield system
+
+
+def part_of(system: System, job: Job) -> Path:
+    return system.downloads / f".seen-{job.id}.part"
+
+
+def wait_for_bytes(system: System, job: Job, size: int) -> None:
+    part = part_of(system, job)
+    wait_until(lambda: part.exists() and part.stat().st_size == size, what=f"{size} bytes on disk")
+
+
+# ── writing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_not_a_byte_is_written_after_the_lease_has_ended(
+    system: System, origin: Origin, clock: JumpingClock
+) -> None:
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=400_000, gate=gate, gate_after=100_000)
+    job = system.submit(file.url)
+    with running(system, job) as outcomes:
+        wait_for_bytes(system, job, 100_000)
+        clock.jump()
+        gate.set()
+    assert outcomes == [Outcome.HANDED_BACK]
+    assert part_of(system, job).read_bytes() == file.body_slice(0, 100_000)
+    assert system.job(job).bytes_durable == 0
+    assert [path.name for path in system.downloads.iterdir()] == [part_of(system, job).name]
+
+
+@pytest.mark.parametrize("lease_ends", [False, True])
+def test_the_last_checkpoint_is_not_written_after_the_lease_has_ended(
+    system: System, origin: Origin, clock: JumpingClock, lease_ends: bool
+) -> None:
+    """Given a line that breaks: no further byte asks the lease, only the checkpoint does."""
+    gate = threading.Event()
+    file = origin.serve(
+        "/a.bin", size=400_000, gate=gate, gate_after=100_000, truncate_after=100_000
+    )
+    job = system.submit(file.url)
+    checkpoint = part_of(system, job).with_suffix(".json")
+    with running(system, job):
+        wait_for_bytes(system, job, 100_000)
+        if lease_ends:
+            clock.jump()
+        gate.set()
+    assert part_of(system, job).stat().st_size == 100_000
+    if lease_ends:
+        assert not checkpoint.exists()
+    else:
+        assert json.loads(checkpoint.read_text())["durable"] == 100_000
+
+
+# ── publishing ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("at", [0, MIB, 2 * MIB])
+def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
+    system: System,
+    origin: Origin,
+    clock: JumpingClock,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    overwrite: bool,
+) -> None:
+    """The last of these moments is the read that finds the end: only the name is left to ask for."""
+    job = system.submit(origin.serve("/a.bin", size=2 * MIB).url, overwrite=overwrite)
+    really_read = os.pread
+    read_afterwards: list[int] = []
+    jumped = False
+
+    def pread(fd: int, length: int, offset: int) -> bytes:
+        nonlocal jumped
+        if jumped:
+            read_afterwards.append(offset)
+        block = really_read(fd, length, offset)
+        if offset == at:
+            jumped = True
+            clock.jump()
+        return block
+
+    monkeypatch.setattr(os, "pread", pread)
+
+    assert run_download(system.runtime, job.id) is Outcome.HANDED_BACK
+
+    assert jumped
+    assert read_afterwards == []
+    assert [path.name for path in system.downloads.iterdir()] == [part_of(system, job).name]
+    assert part_of(system, job).stat().st_nlink == 1
+
+
+# ── the end of a lease ──────────────────────────────────────────────────────────────────────────
+
+
+class HandSetClock:
+    """A clock that stands still until a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def hand_set(monkeypatch: pytest.MonkeyPatch) -> HandSetClock:
+    clock = HandSetClock()
+    monkeypatch.setattr("worker.lease.lease_clock", clock)
+    return clock
+
+
+@pytest.fixture
+def proxy(store: StoreServer) -> Iterator[Proxy]:
+    with Proxy(store.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def manager(store: StoreServer, proxy: Proxy) -> Iterator[CacheManager]:
+    with cache_manager(store, cache_addr=proxy.addr, lock_ttl=30) as manager:
+        yield manager
+
+
+def held(keeper: LeaseKeeper, manager: CacheManager) -> Lease:
+    lease = keeper.hold(manager.download_lock("job-1"), StopSignal(Drain()))
+    assert lease is not None
+    return lease
+
+
+# A lease of a lock that lives 30 s ends after 25.
+@pytest.mark.parametrize(("late", "alive"), [(24, True), (26, False)])
+def test_a_lock_counts_from_when_it_was_asked_for(
+    proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
+) -> None:
+    proxy.before(b"\r\nNX\r\n", lambda: hand_set.advance(late))
+    with LeaseKeeper(ttl=30) as keeper:
+        lease = held(keeper, manager)
+        assert proxy.idle
+        assert lease.is_alive() is alive
+        keeper.release(lease)
+
+
+@pytest.mark.parametrize(("late", "alive"), [(24, True), (26, False)])
+def test_a_renewal_counts_from_when_it_was_sent(
+    proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
+) -> None:
+    """The store may have renewed the lock at once, and only its answer took so long."""
+    with LeaseKeeper(ttl=30) as keeper:
+        lease = held(keeper, manager)
+        assert keeper.renew_all()  # the store knows the script from here on
+        hand_set.advance(20)
+        proxy.before(b"EVALSHA", lambda: hand_set.advance(late))
+        assert keeper.renew_all()
+        assert proxy.idle
+        assert lease.is_alive() is alive
+        keeper.release(lease)
