@@ -70,9 +70,10 @@ def _latency(system: System, rounds: int) -> list[Figure]:
             taken.append(_first_request(origin, f"/latency/{number}") - started)
             system.wait_for(job, JobStatus.COMPLETED)
     milliseconds = [seconds * 1000 for seconds in taken[5:]]
+    what = "enqueue to the request at the origin"
     return [
-        Figure("enqueue to the request at the origin, median", percentile(milliseconds, 0.5), "ms", "30"),
-        Figure("enqueue to the request at the origin, p99", percentile(milliseconds, 0.99), "ms", "100"),
+        Figure(f"{what}, median", percentile(milliseconds, 0.5), "ms", "30"),
+        Figure(f"{what}, p99", percentile(milliseconds, 0.99), "ms", "100"),
     ]
 
 

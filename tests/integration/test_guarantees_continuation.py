@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.aging import age_jobs
 from tests.support.origin import Origin
 from tests.support.system import System
-from tests.support.wait import wait_until
 from worker.runner import Outcome, run_download
 
 SIZE = 400_000
@@ -47,6 +47,11 @@ CHANGES = {
 }
 
 
+def make_due(system: System) -> None:
+    age_jobs(system)
+    assert system.runtime.jobs.wake_due(system.runtime.now())
+
+
 @pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
 def test_a_file_replaced_by_one_of_the_same_size_is_not_joined(
     system: System, origin: Origin, before: Said, after: Said
@@ -71,7 +76,7 @@ def test_a_file_replaced_by_one_of_the_same_size_is_not_joined(
         honour_if_range=False,
     )
     assert second.sha256 != first.sha256
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+    make_due(system)
 
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
@@ -94,7 +99,7 @@ def test_a_file_that_stayed_is_joined(system: System, origin: Origin, said: Said
     )
     job = system.submit(file.url)
     assert run_download(system.runtime, job.id) is Outcome.WAITING
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+    make_due(system)
 
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
