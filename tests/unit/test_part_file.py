@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import CancelledError, DiskFullError, TransientError
+from domain.errors import CancelledError, DiskFullError, PermanentError, TransientError
 from worker.part_file import Checkpoint, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -261,95 +261,13 @@ def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path) -> None:
         lambda folder: PartFile(folder / ("x" * 300), JOB),
     ],
 )
-def test_a_closed_file_can_be_closed_again(tmp_path: Path) -> None:
-    part = PartFile(tmp_path, JOB)
-    part.close()
-    part.close()
-
-
-# ── two at once ─────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        with pytest.raises(TransientError, match="still writes") as caught:
-            PartFile(tmp_path, JOB)
-        assert caught.value.code == "part_file_busy"
-        part.write(b"mine")
-    assert reopened(tmp_path)[0] == 4
-
-
-HOLDER = """
-import sys
-from pathlib import Path
-from worker.part_file import PartFile
-part = PartFile(Path(sys.argv[1]), sys.argv[2])
-part.write(b"half")
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_file_of_another_process_is_free_once_that_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), JOB]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(TransientError, match="still writes"):
-            PartFile(tmp_path, JOB)
-        holder.kill()
-        holder.wait()
-    assert reopened(tmp_path)[0] == 4
-
-
-# ── a disk that refuses ─────────────────────────────────────────────────────────────────────────
-
-FULL = """
-import json, resource, sys
-from pathlib import Path
-from domain.errors import DiskFullError
-from worker.part_file import PartFile
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-part = PartFile(Path(sys.argv[1]), sys.argv[2])
-try:
-    for _ in range(9):
-        part.write(b"x" * 300)
-except DiskFullError as error:
-    print(json.dumps([part.size, error.code, part.path.stat().st_size]))
-"""
-
-
-def test_a_disk_that_is_full_keeps_what_fitted(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FULL, str(tmp_path), JOB]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [1000, "disk_full", 1000]
-
-
-def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        part.check_room(1000, 0)
-        with pytest.raises(DiskFullError, match="bytes are missing"):
-            part.check_room(10**18, 0)
-        with pytest.raises(DiskFullError, match="stay free"):
-            part.check_room(0, 10**18)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda folder: PartFile(folder / "file" / "x", JOB),
-        lambda folder: PartFile(folder / ("x" * 300), JOB),
-    ],
-)
-def test_a_disk_that_refuses_is_told_in_our_words(
+def test_a_path_that_cannot_be_is_no_reason_to_try_again(
     tmp_path: Path, use: Callable[[Path], PartFile]
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(PermanentError) as caught:
         use(tmp_path)
-    assert caught.value.code == "disk_error"
+    assert caught.value.code == "bad_path"
 
 
 def test_a_closed_file_refuses_in_our_words(tmp_path: Path) -> None:
