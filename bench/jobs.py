@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=100)
     # Python runs on one core a process, so a machine is used well by a worker a core.
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--pool", default="")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)

@@ -118,7 +118,8 @@ class DownloadCache:
             ended = [
                 update.job_id
                 for update, reply in zip(updates, replies, strict=True)
-                if update.status not in RUNNING and not reply.fenced
+                # The first word of a claim cannot have listed the job as running.
+                if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
             ]
             if ended:
                 self._unindex(self._client, ended)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from email.utils import formatdate
 
 import pytest
 
@@ -43,6 +44,7 @@ CHANGES = {
     "weak and different, the same date": (Said('W/"1"', OLD), Said('W/"2"', OLD)),
     "weak and different, another date": (Said('W/"1"', OLD), Said('W/"2"', NEW)),
     "weak and the same": (Said('W/"1"'), Said('W/"1"')),
+    "weak and the same, the same date": (Said('W/"1"', OLD), Said('W/"1"', OLD)),
     "weak and the same, another date": (Said('W/"1"', OLD), Said('W/"1"', NEW)),
 }
 
@@ -56,6 +58,19 @@ def make_due(system: System) -> None:
 def test_a_file_replaced_by_one_of_the_same_size_is_not_joined(
     system: System, origin: Origin, before: Said, after: Said
 ) -> None:
+    download_while_replaced(system, origin, before, after)
+
+
+def test_a_file_replaced_within_the_second_of_its_date_is_not_joined(
+    system: System, origin: Origin
+) -> None:
+    """A date that has only just passed does not tell two files apart (RFC 9110, 8.8.2.2)."""
+    said = Said(None, formatdate(usegmt=True))
+    download_while_replaced(system, origin, said, said)
+
+
+def download_while_replaced(system: System, origin: Origin, before: Said, after: Said) -> None:
+    """Break a download, replace its file, go on; fail unless the new file is what comes of it."""
     first = origin.serve(
         "/a.bin",
         size=SIZE,

@@ -74,14 +74,21 @@ class Disk:
 
 @pytest.fixture
 def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    """One whose downloads write no checkpoint on their way: only publishing makes them durable."""
+    with System(tmp_path, store, settings={"SEEN_CHECKPOINT_INTERVAL": "3600"}) as system:
+        yield system
+
+
+@pytest.fixture
+def careful(tmp_path: Path, store: StoreServer) -> Iterator[System]:
     """One whose downloads write a checkpoint whenever bytes come."""
     with System(tmp_path, store, settings={"SEEN_CHECKPOINT_INTERVAL": "0.001"}) as system:
         yield system
 
 
 @pytest.fixture
-def disk(system: System, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk = Disk(system.downloads)
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk(tmp_path / "downloads")
     disk.install(monkeypatch)
     return disk
 
@@ -91,7 +98,7 @@ def part_of(system: System, job: Job) -> Path:
 
 
 def test_a_checkpoint_vouches_only_for_bytes_that_were_made_durable_before(
-    system: System, origin: Origin, disk: Disk
+    careful: System, origin: Origin, disk: Disk
 ) -> None:
     """Given a first sync during which more bytes come: those are not in it."""
     gate = threading.Event()
@@ -99,15 +106,15 @@ def test_a_checkpoint_vouches_only_for_bytes_that_were_made_durable_before(
     file = origin.serve(
         "/a.bin", size=SIZE, delay=0.05, gate=gate, gate_after=100_000, truncate_after=300_000
     )
-    job = system.submit(file.url)
+    job = careful.submit(file.url)
 
     def let_more_come(before: int) -> None:
         gate.set()
-        wait_until(lambda: part_of(system, job).stat().st_size > before, what="more bytes")
+        wait_until(lambda: part_of(careful, job).stat().st_size > before, what="more bytes")
 
     disk.after_first_sync = let_more_come
 
-    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    assert run_download(careful.runtime, job.id) is Outcome.WAITING
 
     vouched = [size for _, size in disk.of("vouched")]
     assert len(vouched) >= 2
