@@ -66,10 +66,11 @@ class Settlement:
         )
         if changed is None:
             return None
-        if told_early:
+        if told_early and changed.status is ending.status:
             self._note_persisted(told_early[0])
         else:
-            reporter.finish(self._tracker, replace(ending, status=changed.status), persisted=True)
+            told = replace(ending, status=changed.status)
+            reporter.finish(self._tracker, told, persisted=True)
         log = logger.warning if changed.status is JobStatus.FAILED else logger.info
         why = f": {ending.reason}" if ending.reason else ""
         log("Job %s is %s%s", changed.id, changed.status, why)

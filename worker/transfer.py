@@ -174,7 +174,10 @@ class Transfer:
         return None
 
     def _on_tick(self, *_counts: float) -> int:
-        """Called with every step and about once a second without any: the way to stop a silent one."""
+        """Called with every step, and about once a second while a connected origin is silent.
+
+        Not while a connection is being made: then a stop is heard when that has succeeded or timed out.
+        """
         stop = self._tracker.stop.error
         if stop is not None:
             self._error = self._error or stop
