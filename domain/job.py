@@ -244,8 +244,10 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     bytes_downloaded: int = 0
+    """How far it got."""
     bytes_total: int | None = None
     bytes_durable: int = 0
+    """What is fsynced, so that another attempt can go on from it."""
     speed_mbps: float = 0.0
     path: str | None = None
     """The published file, once completed."""

@@ -201,7 +201,7 @@ class _Attempt:
         except PausedError as error:
             return self._settle(_ending(JobStatus.PAUSED, error))
         except CancelledError as error:
-            return self._settle(_ending(JobStatus.CANCELLED, error))
+            return self._settle(_ending(JobStatus.CANCELLED, error), bytes_durable=0)
         except TransientError as error:
             return self._try_later(error)
         except (PermanentError, InvalidInputError) as error:
@@ -304,7 +304,7 @@ class _Attempt:
 
     def _fail(self, error: SeenError) -> Outcome:
         """Fail for good; what was fetched is of no use, and a retry is not to go on from it."""
-        outcome = self._settle(_ending(JobStatus.FAILED, error))
+        outcome = self._settle(_ending(JobStatus.FAILED, error), bytes_durable=0)
         if outcome is Outcome.FAILED:
             _discard_part(self._runtime, self._job)
         return outcome

@@ -48,6 +48,7 @@ def test_cancel_stops_a_silent_transfer_and_removes_its_part_file(
         system.wait_for(silent, S.CANCELLED, deadline=3)
     assert outcomes == [Outcome.CANCELLED]
     assert list(system.downloads.iterdir()) == []
+    assert system.job(silent).bytes_durable == 0
     assert tasks.cancel(silent.id, runtime=system.runtime).status is S.CANCELLED
 
 
