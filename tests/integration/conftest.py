@@ -1,4 +1,4 @@
-"""A system without processes: store, database and a runtime in this very process."""
+"""What tests in this process share: a system without processes, a cache, a database of each kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cache import CacheManager, DownloadCache
+from database import Database, JobRepository
+from tests.support.build import cache_manager
+from tests.support.databases import KINDS, emptied, shared_database
 from tests.support.store import StoreServer
 from tests.support.system import System
 
@@ -23,3 +27,37 @@ def any_system(tmp_path: Path, store: StoreServer, database_url: str) -> Iterato
     """One on each kind of database."""
     with System(tmp_path, store, database_url=database_url) as system:
         yield system
+
+
+@pytest.fixture
+def manager(store: StoreServer) -> Iterator[CacheManager]:
+    """A cache on an empty store; no progress hash without a life may be left in it."""
+    with cache_manager(store) as manager:
+        yield manager
+        lifeless = [
+            key
+            for key in manager.client.scan_iter(match="seen:download:job:*", count=1000)
+            if manager.client.pttl(key) == -1
+        ]
+        assert lifeless == []
+
+
+@pytest.fixture
+def cache(manager: CacheManager) -> DownloadCache:
+    """Its download cache."""
+    return manager.download
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
+    """A migrated database, once for each kind and module."""
+    with shared_database(request, tmp_path_factory) as database:
+        yield database
+
+
+@pytest.fixture
+def repo(database: Database) -> JobRepository:
+    """The jobs of an empty database."""
+    return JobRepository(emptied(database))

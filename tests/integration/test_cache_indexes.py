@@ -2,55 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
-from cache import CacheManager, DownloadCache, DownloadProgress
-from cache.progress_hash import ProgressUpdate
+from cache import CacheManager, DownloadCache
 from domain.job import JobStatus
-from tests.support.build import cache_manager
-from tests.support.store import StoreServer
+from tests.support.build import progress, update
 
 S = JobStatus
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
-        # Whatever a test did: no progress hash without a life.
-        lifeless = [
-            key
-            for key in manager.client.scan_iter(match="seen:download:job:*", count=1000)
-            if manager.client.pttl(key) == -1
-        ]
-        assert lifeless == []
-
-
-@pytest.fixture
-def cache(manager: CacheManager) -> DownloadCache:
-    return manager.download
-
-
-def progress(job_id: str = "job-1", **values: Any) -> DownloadProgress:
-    return DownloadProgress(**{"job_id": job_id, "status": S.DOWNLOADING, "fence": 1, **values})
-
-
-def update(job_id: str = "job-1", **values: Any) -> ProgressUpdate:
-    defaults: dict[str, Any] = {
-        "job_id": job_id,
-        "fence": 1,
-        "sequence": 1,
-        "status": S.DOWNLOADING,
-        "increment": 0,
-        "bytes_downloaded": 0,
-        "bytes_durable": 0,
-        "bytes_total": None,
-        "speed_mbps": 0.0,
-    }
-    return ProgressUpdate(**(defaults | values))
 
 
 # ── who is active ───────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,23 +12,9 @@ import pytest
 from database import Database, JobRepository
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tests.support.build import NOW, new_job
-from tests.support.databases import KINDS, emptied, shared_database
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Database]:
-    with shared_database(request, tmp_path_factory) as database:
-        yield database
-
-
-@pytest.fixture
-def repo(database: Database) -> JobRepository:
-    return JobRepository(emptied(database))
 
 
 def claimed(repo: JobRepository, **values: object) -> Job:

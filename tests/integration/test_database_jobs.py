@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy.exc
 
-from database import Database, JobRepository
+from database import JobRepository
 from domain.errors import UnknownJobError
 from domain.ids import new_job_id
 from domain.job import JobStatus
 from tests.support.build import NOW, new_job
-from tests.support.databases import KINDS, emptied, shared_database
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Database]:
-    with shared_database(request, tmp_path_factory) as database:
-        yield database
-
-
-@pytest.fixture
-def repo(database: Database) -> JobRepository:
-    return JobRepository(emptied(database))
 
 
 def test_a_job_comes_back_as_it_was(repo: JobRepository) -> None:

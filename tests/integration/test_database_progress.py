@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cache.models import version
-from database import Database, JobRepository
+from database import JobRepository
 from database.job_rows import ProgressRow
 from domain.job import RUNNING, Job, JobStatus
 from tests.support.build import NOW, new_job
-from tests.support.databases import KINDS, emptied, shared_database
 
 LATER = NOW + timedelta(seconds=5)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Database]:
-    with shared_database(request, tmp_path_factory) as database:
-        yield database
-
-
-@pytest.fixture
-def repo(database: Database) -> JobRepository:
-    return JobRepository(emptied(database))
 
 
 def row(job: Job, fence: int, sequence: int, **values: Any) -> ProgressRow:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from database import Database, User, UserRepository
-from tests.support.databases import KINDS, emptied, shared_database
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Database]:
-    with shared_database(request, tmp_path_factory) as database:
-        yield database
+from tests.support.databases import emptied
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cache import CacheManager
+from cache import CacheManager, DownloadProgress
+from cache.progress_hash import ProgressUpdate
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from settings import Settings
@@ -43,3 +44,26 @@ def new_job(**changes: Any) -> Job:
         "updated_at": NOW,
     }
     return Job(**(values | changes))
+
+
+def progress(job_id: str = "job-1", **values: Any) -> DownloadProgress:
+    """Build a progress; what is not given is that of a download that has just begun."""
+    return DownloadProgress(
+        **{"job_id": job_id, "status": JobStatus.DOWNLOADING, "fence": 1, **values}
+    )
+
+
+def update(job_id: str = "job-1", **values: Any) -> ProgressUpdate:
+    """Build one step of a download."""
+    defaults: dict[str, Any] = {
+        "job_id": job_id,
+        "fence": 1,
+        "sequence": 1,
+        "status": JobStatus.DOWNLOADING,
+        "increment": 0,
+        "bytes_downloaded": 0,
+        "bytes_durable": 0,
+        "bytes_total": None,
+        "speed_mbps": 0.0,
+    }
+    return ProgressUpdate(**(defaults | values))
