@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 
-from cache import CacheManager, DownloadProgress
-from domain.job import Job, JobStatus
-from tests.support.build import cache_manager, new_job
+from domain.job import JobStatus
+from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
+from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.drain import Drain
-from worker.progress import DownloadTracker, Ending, ProgressReporter
-from worker.stop import StopSignal
+from worker.progress import Ending
 
 S = JobStatus
-#: Longer than any test: only what a test flushes by hand is told.
-NEVER = 3600.0
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
-
-
-@contextmanager
-def reporting(
-    manager: CacheManager, *, flush: float = NEVER, heartbeat: float = NEVER
-) -> Iterator[ProgressReporter]:
-    with ProgressReporter(
-        manager.download, flush_interval=flush, heartbeat_interval=heartbeat
-    ) as reporter:
-        yield reporter
-
-
-def claimed(**values: Any) -> Job:
-    return new_job(**{"status": S.DOWNLOADING, "fence": 1, **values})
-
-
-def tracked(reporter: ProgressReporter, job: Job) -> DownloadTracker:
-    return reporter.track(job, StopSignal(Drain()))
-
-
-def told(manager: CacheManager, job: Job) -> DownloadProgress:
-    found = manager.download.get_progress(job.id)
-    assert found is not None
-    return found
 
 
 # ── a store that goes and comes back ────────────────────────────────────────────────────────────

@@ -1,0 +1,45 @@
+"""Reporters for tests that flush by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cache import CacheManager, DownloadProgress
+from domain.job import Job, JobStatus
+from tests.support.build import new_job
+from worker.drain import Drain
+from worker.progress import DownloadTracker, ProgressReporter
+from worker.stop import StopSignal
+
+#: Longer than any test: only what a test flushes by hand is told.
+NEVER = 3600.0
+
+
+@contextmanager
+def reporting(
+    manager: CacheManager, *, flush: float = NEVER, heartbeat: float = NEVER
+) -> Iterator[ProgressReporter]:
+    """A reporter that flushes only when it is told to, unless an interval is given (seconds)."""
+    with ProgressReporter(
+        manager.download, flush_interval=flush, heartbeat_interval=heartbeat
+    ) as reporter:
+        yield reporter
+
+
+def claimed(**values: Any) -> Job:
+    """A job as its first claim returns it."""
+    return new_job(**{"status": JobStatus.DOWNLOADING, "fence": 1, **values})
+
+
+def tracked(reporter: ProgressReporter, job: Job) -> DownloadTracker:
+    """Begin to report a job that nobody stops."""
+    return reporter.track(job, StopSignal(Drain()))
+
+
+def told(manager: CacheManager, job: Job) -> DownloadProgress:
+    """What the store has of a job."""
+    found = manager.download.get_progress(job.id)
+    assert found is not None
+    return found
