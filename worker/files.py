@@ -33,10 +33,14 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     """
     try:
         target = (root / directory).resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError is how pathlib tells links in a circle
+        # What is still a link leads in a circle: pathlib resolves that far, or raises, by its version.
+        in_a_circle = any(path.is_symlink() for path in (target, *target.parents))
+    except (OSError, RuntimeError) as error:
         raise InvalidInputError(
             "directory", directory, f"It cannot be resolved: {error}."
         ) from error
+    if in_a_circle:
+        raise InvalidInputError("directory", directory, "Its links lead in a circle.")
     if not allow_any and not target.is_relative_to(root):
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."
