@@ -11,7 +11,7 @@ from cli.live import JobView, LiveReader
 from cli.session import open_runtime
 from domain.errors import IllegalTransitionError
 from domain.job import FINISHED, DownloadRequest, Job, JobStatus
-from tasks.enqueue import publish_jobs
+from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 _UNFINISHED = tuple(status for status in JobStatus if status not in FINISHED)

@@ -11,15 +11,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from domain.errors import (
-    DatabaseUnavailableError,
-    IllegalTransitionError,
-    StoreUnavailableError,
-)
+from domain.errors import IllegalTransitionError, StoreUnavailableError
 from domain.ids import new_job_id
 from domain.job import RUNNING, TRANSITIONS, DownloadRequest, Job, JobStatus
 from worker.app import current_runtime
-from worker.files import resolve_directory
+from worker.publishing import publish_jobs, publish_tidying
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -53,23 +49,6 @@ def submit_many(
     return accepted
 
 
-def publish_jobs(runtime: Runtime, job_ids: Sequence[str]) -> bool:
-    """Publish queued jobs and note it; False when the broker did not take them (beat tries again)."""
-    if not job_ids:
-        return True
-    try:
-        runtime.broker.publish(job_ids)
-    except StoreUnavailableError as error:
-        logger.warning("%d jobs wait for the broker: %s", len(job_ids), error)
-        return False
-    try:
-        runtime.jobs.mark_published(job_ids, runtime.now())
-    except DatabaseUnavailableError as error:
-        # They will be published once more, which does nothing.
-        logger.warning("%d published jobs are not noted as such: %s", len(job_ids), error)
-    return True
-
-
 def cancel(job_id: str, *, runtime: Runtime | None = None) -> Job:
     """Stop a job for good and return it; its part file is removed.
 
@@ -99,11 +78,7 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
 
 
 def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
-    resolve_directory(
-        runtime.files_dir,
-        request.directory,
-        allow_any=runtime.settings.allow_any_directory,
-    )
+    runtime.resolve(request.directory)
     now = runtime.now()
     return Job(
         id=new_job_id(),
@@ -132,7 +107,8 @@ def _stop(runtime: Runtime, job_id: str, to: JobStatus, word: str) -> Job:
                 job, to, now=runtime.now(), reason=f"{word} requested"
             )
             if stopped is not None:
-                _remove_part(runtime, stopped)
+                if to is JobStatus.CANCELLED and stopped.fence > 0:
+                    publish_tidying(runtime, stopped)
                 return stopped
     raise IllegalTransitionError(job_id, job.status, to)
 
@@ -142,16 +118,6 @@ def _tell_worker(runtime: Runtime, job: Job, word: str) -> None:
         runtime.cache.download.request_control(job.id, word, job.fence)
     except StoreUnavailableError as error:
         logger.warning("Job %s hears of it when the store is back: %s", job.id, error)
-
-
-def _remove_part(runtime: Runtime, job: Job) -> None:
-    """Have a worker, which has the disk, remove what a cancelled job left there."""
-    if job.status is not JobStatus.CANCELLED or job.fence == 0:
-        return
-    try:
-        runtime.broker.publish([job.id])
-    except StoreUnavailableError as error:
-        logger.warning("The part file of job %s stays for now: %s", job.id, error)
 
 
 def _queue_again(

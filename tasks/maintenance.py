@@ -9,16 +9,17 @@ from typing import NamedTuple
 from cache import CacheStats, DownloadProgress
 from cache.progress_cleanup import CleanupReport
 from domain.job import Job, JobStatus
-from tasks.enqueue import publish_jobs
 from tasks.periodic import one_at_a_time
 from worker.app import app
+from worker.publishing import publish_jobs, publish_tidying
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 #: A caller that stored a job is given this long to publish it itself. Seconds.
 PUBLISHING_GRACE = 2.0
-#: A message counts as lost when its job is still queued this long after and the queue is empty. Seconds.
+#: A message counts as lost when its job is still queued this long after it, or after that of the job at
+#: the queue's head where there is one. Seconds.
 DELIVERY_GRACE = 30.0
 
 
@@ -80,7 +81,7 @@ def _hand_on(runtime: Runtime, job: Job) -> bool:
         changes={"worker": None},
     )
     if moved is not None and moved.status is JobStatus.CANCELLED:
-        runtime.broker.publish([moved.id])  # whoever gets it removes the part file
+        publish_tidying(runtime, moved)
     return moved is not None
 
 

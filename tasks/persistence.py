@@ -10,6 +10,7 @@ from database.job_rows import ProgressRow
 from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
 from tasks.periodic import one_at_a_time
 from worker.app import app
+from worker.publishing import publish_tidying
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,7 @@ def _save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
     )
     if ended is None:
         return False
-    # Its worker could not tidy up; whoever gets the message does.
-    runtime.broker.publish([job.id])
+    publish_tidying(runtime, ended)  # its worker could not
     return True
 
 

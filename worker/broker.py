@@ -23,7 +23,7 @@ NOT_FOUND = "404"
 
 
 class Broker:
-    """Publishes through one Celery app. Both methods raise StoreUnavailableError without broker."""
+    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

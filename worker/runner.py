@@ -36,10 +36,11 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.job import Checksum, Job, JobStatus
-from worker.files import name_from_url, resolve_directory
+from worker.files import name_from_url
 from worker.lease import Lease
 from worker.part_file import PART_FILE_BUSY, PartFile
 from worker.progress import Ending
+from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
@@ -74,7 +75,7 @@ def run_download(runtime: Runtime, job_id: str) -> Outcome:
     """Run the job of one message to the end of this attempt."""
     if runtime.drain.has_begun:
         # The broker handed this out while we were already leaving: somebody else is to have it.
-        _publish(runtime, job_id)
+        publish_jobs(runtime, [job_id])
         return Outcome.HANDED_BACK
     stop = StopSignal(runtime.drain)
     try:
@@ -91,7 +92,7 @@ def run_download(runtime: Runtime, job_id: str) -> Outcome:
         runtime.leases.release(lease)
     if outcome is Outcome.HANDED_BACK:
         # Not before the lock is free: whoever gets the message must be able to take it.
-        _publish(runtime, job_id)
+        publish_jobs(runtime, [job_id])
     return outcome
 
 
@@ -140,7 +141,7 @@ def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
 
 def _discard_part(runtime: Runtime, job: Job) -> None:
     try:
-        if not PartFile.exists(_directory(runtime, job), job.id):
+        if not PartFile.exists(runtime.resolve(job.directory), job.id):
             return
         with _open_part(runtime, job) as part:
             _forget(part, job)
@@ -157,20 +158,7 @@ def _forget(part: PartFile, job: Job) -> None:
 
 
 def _open_part(runtime: Runtime, job: Job) -> PartFile:
-    return PartFile(_directory(runtime, job), job.id)
-
-
-def _directory(runtime: Runtime, job: Job) -> Path:
-    allow_any = runtime.settings.allow_any_directory
-    return resolve_directory(runtime.files_dir, job.directory, allow_any=allow_any)
-
-
-def _publish(runtime: Runtime, job_id: str) -> None:
-    try:
-        runtime.broker.publish([job_id])
-        runtime.jobs.mark_published([job_id], runtime.now())
-    except (StoreUnavailableError, DatabaseUnavailableError) as error:
-        logger.warning("Job %s is queued; reconcile publishes it: %s", job_id, error)
+    return PartFile(runtime.resolve(job.directory), job.id)
 
 
 def _ending(status: JobStatus, error: SeenError) -> Ending:

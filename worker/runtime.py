@@ -16,6 +16,7 @@ from settings import Settings
 from worker.broker import Broker
 from worker.curl import TransferOptions
 from worker.drain import Drain
+from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
 from worker.origin import AddressGuard
 from worker.progress import ProgressReporter
@@ -50,6 +51,11 @@ class Runtime:
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def resolve(self, directory: str) -> Path:
+        """Return the folder a job's file goes to; raise InvalidInputError when it may not go there."""
+        allow_any = self.settings.allow_any_directory
+        return resolve_directory(self.files_dir, directory, allow_any=allow_any)
 
     def close(self) -> None:
         """Let go of everything, in the order in which it is safe to."""
