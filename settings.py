@@ -55,6 +55,16 @@ class Settings(BaseSettings):
     )
     cache_timeout: Seconds = Field(5.0, description="A store that is silent this long is down.")
     cache_connect_timeout: Seconds = Field(5.0, description="Time to connect to the store.")
+    cache_budget: Seconds = Field(
+        0.25,
+        description="What a read or write of sessions, users, catalogs and other cached values may wait "
+        "for the store: then a read is a miss, and a write is dropped. At most `SEEN_CACHE_TIMEOUT`.",
+    )
+    cache_near_entries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        0,
+        description="Catalog values that each process also keeps in its own memory, invalidated by the "
+        "store (RESP3 client tracking); 0 for none.",
+    )
     broker_url: SecretStr | None = Field(
         None, description="Celery's broker; by default the store, database `SEEN_CACHE_DB` + 1."
     )

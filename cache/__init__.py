@@ -1,19 +1,56 @@
 """The cache layer: everything that knows Dragonfly. It also runs on Redis 6.2+ and Valkey."""
 
+from cache.catalog_cache import CatalogCache, CatalogEntry
+from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
+from cache.hold import LockHold
 from cache.keys import KeyBuilder
 from cache.lock import Lock
 from cache.manager import CacheManager
-from cache.models import CacheStats, DownloadProgress, HealthReport
+from cache.models import (
+    CacheStats,
+    DownloadPage,
+    DownloadProgress,
+    DownloadTotals,
+    HealthReport,
+    LockGrant,
+    MaintenanceReport,
+    RateDecision,
+    RateLimit,
+    RateState,
+    SessionData,
+    UserData,
+    UserInvalidation,
+)
 from cache.service import CacheService
+from cache.session_cache import SessionCache
+from cache.store.aio import AsyncStore
+from cache.store.sync import SyncStore
 
 __all__ = [
+    "AsyncStore",
+    "CacheCounts",
     "CacheManager",
     "CacheService",
     "CacheStats",
+    "CatalogCache",
+    "CatalogEntry",
     "DownloadCache",
+    "DownloadPage",
     "DownloadProgress",
+    "DownloadTotals",
     "HealthReport",
     "KeyBuilder",
     "Lock",
+    "LockGrant",
+    "LockHold",
+    "MaintenanceReport",
+    "RateDecision",
+    "RateLimit",
+    "RateState",
+    "SessionCache",
+    "SessionData",
+    "SyncStore",
+    "UserData",
+    "UserInvalidation",
 ]

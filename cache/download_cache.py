@@ -7,18 +7,15 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from redis import Redis
-from redis.client import Pipeline
-
-from cache import scripts, ttl
-from cache.connection import store_errors, without_retries
+from cache import ttl
+from cache.download_index import DownloadIndex
 from cache.keys import KeyBuilder
-from cache.models import DownloadProgress, version
-from cache.progress_cleanup import CleanupReport, ProgressCleanup
+from cache.models import DownloadPage, DownloadProgress, DownloadTotals, version
+from cache.progress_cleanup import CleanupReport, clean_up
 from cache.progress_hash import (
     ProgressUpdate,
     UpdateReply,
@@ -27,107 +24,108 @@ from cache.progress_hash import (
     set_arguments,
     update_arguments,
 )
+from cache.store import scripts
+from cache.store.plan import Batch, Command, Operations, Plan, S, operation
+from domain.errors import InvalidInputError
 from domain.job import FINISHED, RUNNING, JobStatus
 
 #: Jobs that one round trip reads or writes at most.
 BATCH = 500
+#: Seconds over which the bytes of all downloads are averaged.
+RATE_SECONDS = 5
 
 
-class DownloadCache:
-    """Progress of downloads in the store.
+class DownloadCache(Operations[S]):
+    """Progress of downloads in the store. On an `AsyncStore` every method is a coroutine.
 
     Args:
-        client: connection to the store.
+        store: where it is kept.
         keys: the key builder.
         progress_ttl: life of a hash in seconds; every update renews it.
         unpersisted_ttl: life of a finished hash that the database does not have yet.
 
-    Every method raises StoreUnavailableError when the store does not answer.
+    Every method raises StoreUnavailableError when the store does not answer, reads too: this is no
+    copy of something, so "there is none" would be untrue.
     """
 
     def __init__(
         self,
-        client: Redis,
+        store: S,
         keys: KeyBuilder,
         *,
         progress_ttl: float = ttl.DOWNLOAD,
         unpersisted_ttl: float = ttl.UNPERSISTED,
     ) -> None:
-        self._client = client
-        # redis-py must not repeat what counts.
-        self._once = without_retries(client)
+        super().__init__(store)
         self._keys = keys
         self._progress_ms = round(progress_ttl * 1000)
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
-
-    def close(self) -> None:
-        """Close the connections of its own; the given client's owner closes that."""
-        self._once.close()
+        self._indexes = DownloadIndex(keys, user_ms=self._unpersisted_ms)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
-    def set_progress(self, progress: DownloadProgress) -> bool:
+    @operation
+    def set_progress(self, progress: DownloadProgress) -> Plan[bool]:
         """Store one progress as a whole; False when a newer claim owns the job."""
-        return self.bulk_set_progress([progress]) == 1
+        return (yield from self._set([progress])) == 1
 
-    def bulk_set_progress(self, progresses: Sequence[DownloadProgress]) -> int:
+    @operation
+    def bulk_set_progress(self, progresses: Sequence[DownloadProgress]) -> Plan[int]:
         """Store several in two round trips; return how many were not refused as fenced."""
-        if not progresses:
-            return 0
+        return self._set(progresses)
 
-        def fill(pipe: Pipeline) -> None:
-            for one in progresses:
-                args = set_arguments(one, self._life(one.status))
-                scripts.add(pipe, "progress_set", [self._keys.download_job_key(one.job_id)], args)
-
-        with store_errors():
-            replies = scripts.pipelined(self._client, ["progress_set"], fill)
-            pairs = zip(progresses, replies, strict=True)
-            done = [(one, int(reply[1])) for one, reply in pairs if reply[0] == 1]
-            with self._client.pipeline(transaction=False) as pipe:
-                self._index(pipe, [(one.job_id, one.user_id, one.status) for one, _ in done])
-                self._mark_unsaved(
-                    pipe, {one.job_id: version(one.fence, sequence) for one, sequence in done}
-                )
-                self._unindex(pipe, [one.job_id for one, _ in done if one.status not in RUNNING])
-                pipe.execute()
+    def _set(self, progresses: Sequence[DownloadProgress]) -> Plan[int]:
+        commands = [
+            scripts.call(
+                "progress_set", self._key(one.job_id), *set_arguments(one, self._life(one.status))
+            )
+            for one in progresses
+        ]
+        replies = yield from scripts.pipelined(["progress_set"], commands)
+        pairs = zip(progresses, replies, strict=True)
+        done = [(one, int(reply[1])) for one, reply in pairs if reply[0] == 1]
+        yield from _send(
+            self._indexes.listing([(one.job_id, one.user_id, one.status) for one, _ in done]),
+            self._indexes.unsaved(
+                {one.job_id: version(one.fence, sequence) for one, sequence in done}
+            ),
+            self._indexes.ending([one.job_id for one, _ in done if one.status not in RUNNING]),
+        )
         return len(done)
 
-    def apply(self, updates: Sequence[ProgressUpdate]) -> list[UpdateReply]:
+    @operation
+    def apply(self, updates: Sequence[ProgressUpdate]) -> Plan[list[UpdateReply]]:
         """Send updates of many downloads in one round trip; replies come in the same order.
 
-        Those that end a download cost a second one: only the store knows whether they were fenced.
-        Safe to call again with the same updates when the answer did not come.
+        What they add to the totals, and downloads that end, cost a second one: only the store knows
+        which updates were new and which were fenced. Safe to call again with the same updates when
+        the answer did not come.
         """
-        if not updates:
-            return []
-
-        def fill(pipe: Pipeline) -> None:
-            for update in updates:
-                life = self._progress_ms if update.persisted else self._life(update.status)
-                key = self._keys.download_job_key(update.job_id)
-                scripts.add(pipe, "progress_update", [key], update_arguments(update, life))
-            self._index(pipe, [(u.job_id, u.user_id, u.status) for u in updates])
-            # The newest of a job comes last, and is the one that counts.
-            rising = sorted(updates, key=lambda u: u.version)
-            self._mark_unsaved(pipe, {u.job_id: u.version for u in rising if not u.persisted})
-
-        with store_errors():
-            raw = scripts.pipelined(self._client, ["progress_update"], fill)[: len(updates)]
-            replies = [read_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
-            ended = [
-                update.job_id
-                for update, reply in zip(updates, replies, strict=True)
-                # The first word of a claim cannot have listed the job as running.
-                if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
-            ]
-            if ended:
-                self._unindex(self._client, ended)
+        commands = [self._update(one) for one in updates]
+        commands += self._indexes.listing([(u.job_id, u.user_id, u.status) for u in updates])
+        # The newest of a job comes last, and is the one that counts.
+        rising = sorted(updates, key=lambda u: u.version)
+        commands += self._indexes.unsaved({u.job_id: u.version for u in rising if not u.persisted})
+        raw = (yield from scripts.pipelined(["progress_update"], commands))[: len(updates)]
+        replies = [read_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
+        answered = list(zip(updates, replies, strict=True))
+        yield from self._count(sum(u.increment for u, reply in answered if reply.applied))
+        yield from _send(
+            self._indexes.ending(
+                [
+                    update.job_id
+                    for update, reply in answered
+                    # The first word of a claim cannot have listed the job as running.
+                    if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
+                ]
+            )
+        )
         return replies
 
+    @operation
     def increment_downloaded_bytes(
         self, job_id: str, increment: int, *, fence: int = 0, sequence: int | None = None
-    ) -> int | None:
+    ) -> Plan[int | None]:
         """Add bytes to a job whose hash exists; return the count, or None when nothing was added.
 
         Nothing is added when the hash has expired (no half-empty one is made), when a newer claim
@@ -137,164 +135,211 @@ class DownloadCache:
         """
         if increment < 0:
             raise ValueError(f"increment is a number of bytes, 0 or more, not {increment}")
-        reply = self._touch(job_id, fence, "" if sequence is None else sequence, increment, [])
-        return int(reply[2]) if reply[0] == 1 else None
+        step = "" if sequence is None else sequence
+        reply = yield from self._touch(job_id, fence, step, increment)
+        if reply[0] != 1:
+            return None
+        yield from self._count(increment)
+        return int(reply[2])
 
-    def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> bool:
+    @operation
+    def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> Plan[bool]:
         """Set the speed (megabits a second) of a job whose hash exists; False when it does not."""
         if not 0 <= mbps < math.inf:
             raise ValueError(f"a speed is 0 or more megabits a second, not {mbps}")
-        reply = self._touch(job_id, fence, "", 0, ["download_speed_mbps", f"{mbps:.3f}"])
+        reply = yield from self._touch(job_id, fence, "", 0, "download_speed_mbps", f"{mbps:.3f}")
         return bool(reply[0] == 1)
 
-    def request_control(self, job_id: str, word: str, fence: int) -> None:
+    @operation
+    def request_control(self, job_id: str, word: str, fence: int) -> Plan[None]:
         """Ask the claim `fence` of a running job to "pause" or "cancel"; its next flush sees it."""
-        with store_errors():
-            scripts.run(
-                self._client,
-                "progress_control",
-                [self._keys.download_job_key(job_id)],
-                [f"{word}:{fence}", self._progress_ms],
-            )
+        yield from scripts.run(
+            "progress_control", self._key(job_id), f"{word}:{fence}", self._progress_ms
+        )
 
-    def remove(self, *job_ids: str) -> int:
+    @operation
+    def remove(self, *job_ids: str) -> Plan[int]:
         """Forget the progress of jobs; return how many hashes there were."""
-        if not job_ids:
-            return 0
-        with store_errors(), self._client.pipeline(transaction=False) as pipe:
-            pipe.unlink(*(self._keys.download_job_key(job_id) for job_id in job_ids))
-            pipe.zrem(self._keys.active_downloads_key(), *job_ids)
-            pipe.zrem(self._keys.dirty_downloads_key(), *job_ids)
-            return cast(int, pipe.execute()[0])
+        return self._remove(job_ids)
 
-    def invalidate_user_downloads(self, user_id: str) -> int:
+    def _remove(self, job_ids: Sequence[str]) -> Plan[int]:
+        removed = 0
+        for batch in _batches(job_ids):
+            hashes = ("UNLINK", *(self._key(job_id) for job_id in batch))
+            replies = yield Batch(hashes, *self._indexes.removing(batch))
+            removed += replies[0]
+        return removed
+
+    @operation
+    def invalidate_user_downloads(self, user_id: str) -> Plan[int]:
         """Forget the progress of all of a user's downloads; return how many hashes there were.
 
         A download that runs writes its progress anew at its next flush.
         """
         index = self._keys.user_downloads_key(user_id)
-        with store_errors():
-            job_ids = _texts(self._client.zrange(index, 0, -1))
-            removed = sum(self.remove(*batch) for batch in _batches(job_ids))
-            self._client.unlink(index)
+        (members,) = yield Batch(("ZRANGE", index, 0, -1))
+        removed = yield from self._remove(_texts(members))
+        yield Batch(("UNLINK", index))
         return removed
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
-    def get_progress(self, job_id: str) -> DownloadProgress | None:
+    @operation
+    def get_progress(self, job_id: str) -> Plan[DownloadProgress | None]:
         """Return the live progress of one job, or None when the store has none."""
-        return self.get_many([job_id]).get(job_id)
+        return (yield from self._read([job_id])).get(job_id)
 
-    def get_many(self, job_ids: Sequence[str]) -> dict[str, DownloadProgress]:
+    @operation
+    def get_many(self, job_ids: Sequence[str]) -> Plan[dict[str, DownloadProgress]]:
         """Return the live progress of several jobs; those without are left out."""
+        return self._read(job_ids)
+
+    def _read(self, job_ids: Sequence[str]) -> Plan[dict[str, DownloadProgress]]:
         found: dict[str, DownloadProgress] = {}
-        with store_errors():
-            for batch in _batches(job_ids):
-                with self._client.pipeline(transaction=False) as pipe:
-                    for job_id in batch:
-                        pipe.hgetall(self._keys.download_job_key(job_id))
-                    hashes = pipe.execute()
-                for job_id, raw in zip(batch, hashes, strict=True):
-                    progress = read_hash(job_id, raw)
-                    if progress is not None:
-                        found[job_id] = progress
+        for batch in _batches(job_ids):
+            hashes = yield Batch(*(("HGETALL", self._key(job_id)) for job_id in batch))
+            for job_id, raw in zip(batch, hashes, strict=True):
+                progress = read_hash(job_id, dict(zip(raw[::2], raw[1::2], strict=True)))
+                if progress is not None:
+                    found[job_id] = progress
         return found
 
-    def get_active_downloads(self, limit: int = 1000) -> list[DownloadProgress]:
+    @operation
+    def get_active_downloads(self, limit: int = 1000) -> Plan[list[DownloadProgress]]:
         """Return the running downloads, the most recently updated first."""
-        with store_errors():
-            job_ids = _texts(
-                self._client.zrevrange(self._keys.active_downloads_key(), 0, limit - 1)
-            )
-        found = self.get_many(job_ids)
+        index = self._keys.active_downloads_key()
+        (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
+        return (yield from self._running(_texts(members)))
+
+    @operation
+    def page_active_downloads(
+        self, *, after: str | None = None, limit: int = 100
+    ) -> Plan[DownloadPage]:
+        """Return one page of the running downloads, in the order in which their jobs were made.
+
+        A download that runs the whole time is on exactly one page, whatever begins and ends meanwhile.
+
+        Args:
+            after: the `next_after` of the page before; None for the first.
+            limit: how many at most.
+        """
+        _positive("limit", limit)
+        (members,) = yield Batch(("ZRANGE", self._keys.active_downloads_key(), 0, -1))
+        job_ids = sorted(_texts(members))
+        start = 0 if after is None else bisect_right(job_ids, after)
+        page = job_ids[start : start + limit]
+        more = start + limit < len(job_ids)
+        items = yield from self._running(page)
+        return DownloadPage(items=tuple(items), next_after=page[-1] if more else None)
+
+    @operation
+    def get_user_downloads(self, user_id: str, limit: int = 100) -> Plan[list[DownloadProgress]]:
+        """Return the live progress of a user's downloads, the most recently updated first."""
+        index = self._keys.user_downloads_key(user_id)
+        (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
+        job_ids = _texts(members)
+        found = yield from self._read(job_ids)
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    @operation
+    def totals(self) -> Plan[DownloadTotals]:
+        """Return how many downloads run, and how fast they are together, in one round trip that does
+        not look
+        at each of them."""
+        active, written = yield from scripts.pipelined(
+            ["index_count", "rate_read"],
+            [
+                scripts.call("index_count", self._keys.active_downloads_key(), self._progress_ms),
+                scripts.call("rate_read", self._keys.download_rate_key(), RATE_SECONDS),
+            ],
+        )
+        return DownloadTotals(
+            active=active, bytes_per_second=int(written) / RATE_SECONDS, seconds=RATE_SECONDS
+        )
+
+    def _running(self, job_ids: Sequence[str]) -> Plan[list[DownloadProgress]]:
+        found = yield from self._read(job_ids)
         running = (found[job_id] for job_id in job_ids if job_id in found)
         return [progress for progress in running if progress.status in RUNNING]
 
     # ── what the database still lacks ───────────────────────────────────────────────────────────
 
-    def dirty(self) -> list[tuple[str, int]]:
+    @operation
+    def dirty(self) -> Plan[list[tuple[str, int]]]:
         """Return the jobs with unsaved progress as (job id, version)."""
-        with store_errors():
-            rows = cast(
-                "list[tuple[bytes, float]]",
-                self._client.zrange(self._keys.dirty_downloads_key(), 0, -1, withscores=True),
-            )
-        return [(member.decode(), int(score)) for member, score in rows]
+        (rows,) = yield Batch(("ZRANGE", self._keys.dirty_downloads_key(), 0, -1, "WITHSCORES"))
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        return [(member.decode(), int(float(score))) for member, score in pairs]
 
+    @operation
     def mark_persisted(
         self, saved: Iterable[tuple[str, int]], finished: Sequence[str] = ()
-    ) -> None:
+    ) -> Plan[None]:
         """Note what the database has now, as (job id, version); a newer progress stays unsaved.
 
         `finished` are jobs whose final state is saved: their hashes go back to the short life.
         """
         pairs: list[str | int] = [part for pair in saved for part in pair]
+        commands: list[Command] = []
+        if pairs:
+            commands.append(scripts.call("index_remove", self._keys.dirty_downloads_key(), *pairs))
+        commands += [("PEXPIRE", self._key(job_id), self._progress_ms) for job_id in finished]
+        yield from scripts.pipelined(["index_remove"], commands)
 
-        def fill(pipe: Pipeline) -> None:
-            if pairs:
-                scripts.add(pipe, "index_remove", [self._keys.dirty_downloads_key()], pairs)
-            for job_id in finished:
-                pipe.pexpire(self._keys.download_job_key(job_id), self._progress_ms)
-
-        with store_errors():
-            scripts.pipelined(self._client, ["index_remove"], fill)
-
-    def cleanup_stale_progress(self, older_than: float) -> CleanupReport:
+    @operation
+    def cleanup_stale_progress(self, older_than: float) -> Plan[CleanupReport]:
         """Remove progress untouched for `older_than` seconds, and index entries without a hash.
 
         A finished hash that the database does not have yet is kept: it may be the only witness.
         """
-        return ProgressCleanup(self._client, self._keys).run(older_than)
+        return clean_up(self._keys, older_than)
 
     # ── how it is written ───────────────────────────────────────────────────────────────────────
 
+    def _update(self, update: ProgressUpdate) -> Command:
+        life_ms = self._progress_ms if update.persisted else self._life(update.status)
+        arguments = update_arguments(update, life_ms)
+        return scripts.call("progress_update", self._key(update.job_id), *arguments)
+
     def _touch(
-        self, job_id: str, fence: int, sequence: int | str, increment: int, fields: list[str]
-    ) -> list[Any]:
+        self, job_id: str, fence: int, sequence: int | str, increment: int, *fields: str
+    ) -> Plan[list[Any]]:
         """Update a hash only if it exists, and mark it unsaved."""
-        key = self._keys.download_job_key(job_id)
-        args = [fence, sequence, increment, "", "", self._progress_ms, *fields]
-        with store_errors():
-            reply = cast("list[Any]", scripts.run(self._once, "progress_update", [key], args))
-            if reply[0] >= 0:
-                with self._client.pipeline(transaction=False) as pipe:
-                    self._mark_unsaved(pipe, {job_id: version(fence, int(reply[3]))})
-                    # Only where it is listed: the status is not ours to know here.
-                    pipe.zadd(self._keys.active_downloads_key(), {job_id: _now_ms()}, xx=True)
-                    pipe.execute()
+        arguments = (fence, sequence, increment, "", "", self._progress_ms, *fields)
+        reply: list[Any] = yield from scripts.run(
+            "progress_update", self._key(job_id), *arguments, once=True
+        )
+        if reply[0] >= 0:
+            yield from _send(
+                self._indexes.unsaved({job_id: version(fence, int(reply[3]))}),
+                self._indexes.renewing(job_id),
+            )
         return reply
 
-    def _index(self, pipe: Pipeline, entries: Sequence[tuple[str, str | None, JobStatus]]) -> None:
-        """Put jobs into the active and per-user indexes, one command an index."""
-        now = _now_ms()
-        running = {job_id: now for job_id, _, status in entries if status in RUNNING}
-        if running:
-            pipe.zadd(self._keys.active_downloads_key(), running)
-        by_user: dict[str, list[str]] = {}
-        for job_id, user_id, _ in entries:
-            if user_id is not None:
-                by_user.setdefault(user_id, []).append(job_id)
-        for user_id, job_ids in by_user.items():
-            index = self._keys.user_downloads_key(user_id)
-            pipe.zadd(index, dict.fromkeys(job_ids, now))
-            # Members shed here, or the index of a busy user would only ever grow.
-            pipe.zremrangebyscore(index, "-inf", now - self._unpersisted_ms)
-            pipe.pexpire(index, self._unpersisted_ms)
+    def _count(self, written: int) -> Plan[None]:
+        """Add bytes to what all downloads wrote in this second."""
+        if written:
+            key = self._keys.download_rate_key()
+            yield from scripts.run("rate_add", key, written, RATE_SECONDS + 1, once=True)
 
-    def _unindex(self, client: Redis, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            client.zrem(self._keys.active_downloads_key(), *job_ids)
-
-    def _mark_unsaved(self, pipe: Pipeline, versions: Mapping[str, int]) -> None:
-        if versions:
-            pipe.zadd(self._keys.dirty_downloads_key(), dict(versions), gt=True)
+    def _key(self, job_id: str) -> str:
+        return self._keys.download_job_key(job_id)
 
     def _life(self, status: JobStatus) -> int:
         return self._unpersisted_ms if status in FINISHED else self._progress_ms
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _send(*groups: Iterable[Command]) -> Plan[None]:
+    """Send commands whose replies nobody needs, in one round trip; nothing when there are none."""
+    commands = [command for group in groups for command in group]
+    if commands:
+        yield Batch(*commands)
+
+
+def _positive(name: str, number: int) -> int:
+    if number < 1:
+        raise InvalidInputError(name, number, "It is 1 or more.")
+    return number
 
 
 def _texts(raw: Any) -> list[str]:

@@ -13,6 +13,11 @@ MAX_IDENTIFIER_BYTES = 512
 MAX_QUERY_CHARS = 100
 
 _UNESCAPED = "-._~@"
+#: Keys whose identifier is a session's or a user's.
+_PRIVATE = re.compile(
+    r"(?P<head>(session|user|ratelimit|recommendation|catalog:(dashboard|watchlater|continue)):)"
+    r"(?P<id>[^:]+)(?P<tail>:.*)?"
+)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
@@ -83,6 +88,10 @@ class KeyBuilder:
         """One user's recommendations."""
         return f"{self._prefix}recommendation:{_escape('user_id', user_id)}"
 
+    def catalog_title_key(self, title_id: str) -> str:
+        """The index of the catalog entries in which one title appears."""
+        return self._catalog("title", _escape("title_id", title_id))
+
     def _catalog(self, *parts: str) -> str:
         return f"{self._prefix}catalog:{':'.join(parts)}"
 
@@ -99,6 +108,10 @@ class KeyBuilder:
     def dirty_downloads_key(self) -> str:
         """Sorted set of jobs whose progress the database does not have yet, by progress version."""
         return f"{self._prefix}download:dirty"
+
+    def download_rate_key(self) -> str:
+        """Hash of the bytes that all workers wrote in each of the last seconds."""
+        return f"{self._prefix}download:rate"
 
     # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
 
@@ -120,6 +133,21 @@ class KeyBuilder:
     def health_key(self, probe: str) -> str:
         """A key of its own for one health check."""
         return f"{self._prefix}health:{_escape('probe', probe)}"
+
+    # ── logs ────────────────────────────────────────────────────────────────────────────────────
+
+    def shown(self, key: str) -> str:
+        """Return a key as logs may have it: ids of sessions and users stand as eight digits of a digest.
+
+        The same id has the same digits, so that lines about it can be found together.
+        """
+        if not key.startswith(self._prefix):
+            return key
+        private = _PRIVATE.fullmatch(key, len(self._prefix))
+        if private is None:
+            return key
+        digits = hashlib.sha256(private["id"].encode()).hexdigest()[:8]
+        return f"{self._prefix}{private['head']}#{digits}{private['tail'] or ''}"
 
     # ── patterns ────────────────────────────────────────────────────────────────────────────────
 

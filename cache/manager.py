@@ -1,161 +1,287 @@
-"""The cache manager: one connection, the caches above it, its health and its figures."""
+"""The cache manager: the connections to the store, the caches above them, its health and its figures."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cache.connection import connect, store_errors
+from cache import codec
+from cache.catalog_cache import CatalogCache
+from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
 from cache.keys import KeyBuilder
 from cache.lock import Lock
-from cache.models import CacheStats, HealthReport
+from cache.models import CacheStats, HealthReport, MaintenanceReport, UserInvalidation
+from cache.near import NearCache
 from cache.service import CacheService
+from cache.session_cache import SessionCache
+from cache.stats import SCAN_LIMIT, read_stats
+from cache.store.aio import AsyncStore
+from cache.store.breaker import Breaker
+from cache.store.connection import async_client, hasty, patient, sync_client
+from cache.store.plan import Batch, Operations, Plan, S, operation
+from cache.store.sync import SyncStore
+from cache.values import Values
 from domain.errors import StoreUnavailableError
 from settings import Settings
 
-_PROBE_TTL = 10.0
+logger = logging.getLogger(__name__)
+
+_PROBE_TTL_MS = 10_000
+#: Progress that nobody has touched this many seconds is stale, unless a caller says otherwise.
+STALE_AFTER = 3600.0
+#: Key families that the near cache keeps. Not sessions: one that was deleted must be gone everywhere
+#: at once.
+NEAR_FAMILIES = ("catalog", "recommendation")
 
 
-class CacheManager:
-    """Owns the connection to the store; also a context manager that closes it.
+class CacheManager(Operations[S]):
+    """Owns the connections to the store; ``with`` (``async with`` on asyncio) closes them.
+
+    Two sets of connections: a patient one for what must get through (progress, locks of downloads,
+    maintenance), and a hasty one for caches in front of something else, which waits no longer than
+    `cache_budget` and, after some calls without answer, not at all (`cache.store.breaker`).
 
     Attributes:
-        service: typed low-level access.
-        download: progress of downloads.
+        service: typed low-level access (hasty).
+        session: sessions, users, rate limits, locks by name (hasty).
+        catalog: catalog entries (hasty).
+        download: progress of downloads (patient).
         keys: the key builder.
     """
 
-    def __init__(
-        self, client: Redis, keys: KeyBuilder, download: DownloadCache, *, lock_ttl: float
-    ) -> None:
-        self.client = client
-        self.keys = keys
-        self.service = CacheService(client, keys)
-        self.download = download
-        self._lock_ttl = lock_ttl
-
-    @classmethod
-    def connect(cls, settings: Settings, *, retries: int = 2) -> CacheManager:
-        """Build the manager from settings; the first command connects."""
-        client = connect(settings, retries=retries)
-        keys = KeyBuilder(settings.cache_namespace)
-        download = DownloadCache(
-            client,
-            keys,
+    def __init__(self, patient: S, hasty: S, settings: Settings, near: NearCache | None) -> None:
+        super().__init__(patient)
+        self.keys = KeyBuilder(settings.cache_namespace)
+        self._hasty = hasty
+        self._near = near
+        values = Values(self.keys, near)
+        self.service = CacheService(hasty, values)
+        self.session = SessionCache(hasty, values)
+        self.catalog = CatalogCache(hasty, values)
+        self.download = DownloadCache(
+            patient,
+            self.keys,
             progress_ttl=settings.progress_ttl,
             unpersisted_ttl=settings.unpersisted_ttl,
         )
-        return cls(client, keys, download, lock_ttl=settings.lock_ttl)
+        self._lock_ttl = settings.lock_ttl
 
-    def close(self) -> None:
+    # ── connecting ──────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def connect(
+        cls,
+        settings: Settings,
+        *,
+        retries: int = 2,
+        near_families: Iterable[str] = NEAR_FAMILIES,
+    ) -> CacheManager[SyncStore]:
+        """Build the manager from settings; the first command connects.
+
+        Args:
+            retries: how often the patient connections repeat a round trip whose answer did not come.
+                0 for callers that repeat by themselves, such as the progress flusher.
+            near_families: what the near cache keeps, where `settings.cache_near_entries` asks for one.
+        """
+        breaker = Breaker()
+        slow, fast = patient(settings, retries), hasty(settings)
+        return CacheManager(
+            SyncStore(sync_client(settings, slow), slow),
+            SyncStore(sync_client(settings, fast), fast, breaker),
+            settings,
+            _near_cache(settings, near_families, breaker),
+        )
+
+    @classmethod
+    def connect_async(
+        cls,
+        settings: Settings,
+        *,
+        retries: int = 2,
+        near_families: Iterable[str] = NEAR_FAMILIES,
+    ) -> CacheManager[AsyncStore]:
+        """Build the manager for asyncio: the same objects, whose methods are coroutines."""
+        breaker = Breaker()
+        slow, fast = patient(settings, retries), hasty(settings)
+        return CacheManager(
+            AsyncStore(async_client(settings, slow), slow),
+            AsyncStore(async_client(settings, fast), fast, breaker),
+            settings,
+            _near_cache(settings, near_families, breaker),
+        )
+
+    @property
+    def client(self: CacheManager[SyncStore]) -> Redis:
+        """A plain client of the same server, for what the caches have no method for."""
+        return self.store.client
+
+    def close(self: CacheManager[SyncStore]) -> None:
         """Close every connection; the manager may still be used and connects again."""
-        self.client.close()
-        self.service.close()
-        self.download.close()
+        self._close_near()
+        self._hasty.close()
+        self.store.close()
 
-    def __enter__(self) -> Self:
+    async def aclose(self: CacheManager[AsyncStore]) -> None:
+        """Close every connection; the manager may still be used and connects again."""
+        self._close_near()
+        await self._hasty.close()
+        await self.store.close()
+
+    def _close_near(self) -> None:
+        if self._near is not None:
+            self._near.close()
+
+    def __enter__(self: CacheManager[SyncStore]) -> CacheManager[SyncStore]:
         return self
 
     def __exit__(
-        self,
+        self: CacheManager[SyncStore],
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()
 
-    def download_lock(self, job_id: str) -> Lock:
+    async def __aenter__(self: CacheManager[AsyncStore]) -> CacheManager[AsyncStore]:
+        return self
+
+    async def __aexit__(
+        self: CacheManager[AsyncStore],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # ── locks of downloads ──────────────────────────────────────────────────────────────────────
+
+    def download_lock(self, job_id: str) -> Lock[S]:
         """Return the (not yet acquired) lock of one job."""
-        return Lock(self.client, self.keys.download_lock_key(job_id), ttl=self._lock_ttl)
+        return Lock(self.store, self.keys.download_lock_key(job_id), ttl=self._lock_ttl)
 
-    def lock(self, resource: str, *, ttl: float | None = None) -> Lock:
+    def lock(self, resource: str, *, ttl: float | None = None) -> Lock[S]:
         """Return the (not yet acquired) lock of any resource; `ttl` in seconds."""
-        return Lock(self.client, self.keys.lock_key(resource), ttl=ttl or self._lock_ttl)
+        return Lock(self.store, self.keys.lock_key(resource), ttl=ttl or self._lock_ttl)
 
-    def which_locks_live(self, job_ids: list[str]) -> set[str]:
+    @operation
+    def which_locks_live(self, job_ids: list[str]) -> Plan[set[str]]:
         """Return those of `job_ids` whose download lock is held, in one round trip."""
         if not job_ids:
             return set()
-        with store_errors(), self.client.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.exists(self.keys.download_lock_key(job_id))
-            held = pipe.execute()
+        keys = (self.keys.download_lock_key(job_id) for job_id in job_ids)
+        held = yield Batch(*(("EXISTS", key) for key in keys))
         return {job_id for job_id, exists in zip(job_ids, held, strict=True) if exists}
 
-    def ping(self) -> float:
+    # ── health and figures ──────────────────────────────────────────────────────────────────────
+
+    @operation
+    def ping(self) -> Plan[float]:
         """Return the round-trip time in milliseconds; raise StoreUnavailableError without answer."""
         started = time.perf_counter()
-        with store_errors():
-            self.client.ping()
+        yield Batch(("PING",))
         return _elapsed_ms(started)
 
-    def health_check(self) -> HealthReport:
+    @operation
+    def health_check(self) -> Plan[HealthReport]:
         """Write a key of its own, read it back, delete it. Never raises, never leaves a key."""
         key = self.keys.health_key(secrets.token_hex(8))
-        written = secrets.token_hex(16)
-        times: dict[str, float] = {"write_ms": 0.0, "read_ms": 0.0, "delete_ms": 0.0}
+        written = codec.encode(secrets.token_hex(16))
+        times = {"write_ms": 0.0, "read_ms": 0.0, "delete_ms": 0.0}
         problem = None
+        steps = {
+            "write_ms": ("SET", key, written, "PX", _PROBE_TTL_MS),
+            "read_ms": ("GET", key),
+            # Its short life removes the key should this step not come to it.
+            "delete_ms": ("DEL", key),
+        }
+        replies: list[Any] = []
         try:
-            started = time.perf_counter()
-            self.service.set(key, written, _PROBE_TTL)
-            times["write_ms"] = _elapsed_ms(started)
-            started = time.perf_counter()
-            read = self.service.get(key, str)
-            times["read_ms"] = _elapsed_ms(started)
-            started = time.perf_counter()
-            self.service.delete(key)
-            times["delete_ms"] = _elapsed_ms(started)
-            if read != written:
+            for name, command in steps.items():
+                started = time.perf_counter()
+                replies += yield Batch(command)
+                times[name] = _elapsed_ms(started)
+            if replies[1] != written:
                 problem = "what was written did not come back"
         except (StoreUnavailableError, RedisError) as error:
             # RedisError: it answers, but with a refusal, such as missing rights.
             problem = str(error)
         return HealthReport(ok=problem is None, error=problem, **times)
 
-    def stats(self) -> CacheStats:
-        """Return the store's figures; raise StoreUnavailableError without answer."""
-        with store_errors():
-            info: dict[str, Any] = {}
-            for section in ("server", "clients", "memory", "stats", "keyspace"):
-                info |= self.client.info(section)
-            db_size = self.client.dbsize()
-        hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
-        return CacheStats(
-            server=_server(info),
-            version=_version(info),
-            db_size=db_size,
-            used_memory=int(info.get("used_memory", 0)),
-            max_memory=int(info.get("maxmemory", 0)),
-            hits=hits,
-            misses=misses,
-            hit_ratio=hits / (hits + misses) if hits + misses else None,
-            evicted_keys=int(info.get("evicted_keys", 0)),
-            expired_keys=int(info.get("expired_keys", 0)),
-            connected_clients=int(info.get("connected_clients", 0)),
-            uptime_seconds=int(info.get("uptime_in_seconds", 0)),
-            keyspace={
-                name: int(value["keys"])
-                for name, value in info.items()
-                if name.startswith("db") and isinstance(value, dict)
-            },
+    @operation
+    def stats(self, *, scan_limit: int = SCAN_LIMIT) -> Plan[CacheStats]:
+        """Return the store's figures; raise StoreUnavailableError without answer.
+
+        Args:
+            scan_limit: about how many keys are looked at to count families; 0 looks at none.
+        """
+        return read_stats(self.keys, scan_limit)
+
+    def counts(self) -> CacheCounts:
+        """Return what the caches of this process have read and written so far."""
+        return self.service.counts()
+
+    # ── invalidation and maintenance ────────────────────────────────────────────────────────────
+
+    @operation
+    def invalidate_user(self, user_id: str) -> Plan[UserInvalidation]:
+        """Forget everything of one user: sessions, profile, catalogs, progress; say how much it was.
+
+        Raises StoreUnavailableError without a store; what was removed before stays removed.
+        """
+        # Sessions first: of all this they are what somebody else could still use.
+        sessions = yield from SessionCache.invalidate_user_sessions.plan(self.session, user_id)
+        profile = yield from SessionCache.invalidate_user.plan(self.session, user_id)
+        catalogs = yield from CatalogCache.invalidate_user_catalog.plan(self.catalog, user_id)
+        downloads = yield from DownloadCache.invalidate_user_downloads.plan(self.download, user_id)
+        return UserInvalidation(
+            sessions=sessions, profile=int(profile), catalogs=catalogs, downloads=downloads
         )
 
+    @operation
+    def delete_keys_by_pattern(self, pattern: str) -> Plan[int]:
+        """Delete the keys of our namespace that match a glob, in small steps; return how many."""
+        return CacheService.delete_by_pattern.plan(self.service, pattern)
 
-def _server(info: dict[str, Any]) -> str:
-    if "dragonfly_version" in info:
-        return "dragonfly"
-    return "valkey" if info.get("server_name") == "valkey" or "valkey_version" in info else "redis"
+    @operation
+    def run_maintenance(self, *, stale_after: float = STALE_AFTER) -> Plan[MaintenanceReport]:
+        """Remove progress untouched for `stale_after` seconds, and log the store's figures.
+
+        Beat does the same by `download.cleanup_stale` and `cache.log_stats`; this is for callers without
+        Celery, every five minutes or so.
+        """
+        removed = yield from DownloadCache.cleanup_stale_progress.plan(self.download, stale_after)
+        stats = yield from read_stats(self.keys, SCAN_LIMIT)
+        logger.info("Cache: %s", describe(stats))
+        return MaintenanceReport(stale=removed.stale, gone=removed.gone, stats=stats)
 
 
-def _version(info: dict[str, Any]) -> str:
-    raw = info.get("dragonfly_version") or info.get("valkey_version") or info.get("redis_version")
-    return str(raw or "unknown").removeprefix("df-").removeprefix("v")
+def describe(stats: CacheStats) -> str:
+    """Return the figures that matter as one line for a log."""
+    limit = f" of {stats.max_memory / 2**20:,.0f}" if stats.max_memory else ""
+    ratio = "-" if stats.hit_ratio is None else f"{stats.hit_ratio:.1%}"
+    families = ", ".join(f"{name} {count:,}" for name, count in stats.families.items())
+    return (
+        f"{stats.server} {stats.version}, {stats.db_size:,} keys ({families}"
+        f"{'' if stats.scanned_all else f'; of {stats.scanned:,} looked at'}), "
+        f"{stats.used_memory / 2**20:,.0f}{limit} MiB, hit ratio {ratio}, "
+        f"{stats.evicted_keys:,} evicted, {stats.connected_clients:,} clients"
+    )
+
+
+def _near_cache(settings: Settings, families: Iterable[str], breaker: Breaker) -> NearCache | None:
+    if not settings.cache_near_entries:
+        return None
+    connect = sync_client(settings, hasty(settings), protocol=3).connection_pool.make_connection
+    prefixes = [f"{settings.cache_namespace}:{family}:" for family in families]
+    return NearCache(connect, prefixes, entries=settings.cache_near_entries, breaker=breaker)
 
 
 def _elapsed_ms(started: float) -> float:

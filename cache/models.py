@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, computed_field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, computed_field
 
+from domain.errors import InvalidInputError
 from domain.job import JobStatus
 
 
@@ -71,6 +74,163 @@ def version(fence: int, sequence: int) -> int:
     return fence * 2**32 + sequence
 
 
+class SessionData(_Value):
+    """One login. The refresh token is kept as its SHA-256 only; `issue` makes that from the token.
+
+    A token has enough randomness of its own (128 bits or more) that a fast hash protects it: there is no
+    dictionary of them to try, unlike passwords.
+    """
+
+    session_id: str = Field(repr=False)
+    user_id: str = Field(repr=False)
+    expires_at: AwareDatetime
+    created_at: AwareDatetime | None = None
+    refresh_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", repr=False)
+    client: str = ""
+    """What the user sees in a list of sessions, such as the browser's name."""
+
+    @classmethod
+    def issue(
+        cls,
+        *,
+        session_id: str,
+        user_id: str,
+        expires_at: datetime,
+        refresh_token: str | None = None,
+        created_at: datetime | None = None,
+        client: str = "",
+    ) -> Self:
+        """Return the session of one login, its refresh token hashed.
+
+        Raises:
+            InvalidInputError: the refresh token is empty or shorter than 16 characters.
+        """
+        return cls(
+            session_id=session_id,
+            user_id=user_id,
+            expires_at=expires_at,
+            created_at=created_at,
+            refresh_token_sha256=None if refresh_token is None else hash_token(refresh_token),
+            client=client,
+        )
+
+    def accepts(self, refresh_token: str) -> bool:
+        """Say whether `refresh_token` is this session's; compared in constant time."""
+        held = self.refresh_token_sha256 or ""
+        given = hashlib.sha256(refresh_token.encode(errors="surrogatepass")).hexdigest()
+        return hmac.compare_digest(held, given)
+
+
+MIN_TOKEN_CHARS = 16
+
+
+def hash_token(token: str) -> str:
+    """Return the SHA-256 of a token in hex; refuse one so short that it could be guessed."""
+    if len(token) < MIN_TOKEN_CHARS:
+        raise InvalidInputError(
+            "refresh_token",
+            f"{len(token)} characters",
+            f"A token has {MIN_TOKEN_CHARS} random characters or more.",
+        )
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+class UserData(_Value):
+    """What the platform wants to know of a user at every request."""
+
+    id: str = Field(repr=False)
+    email: str = Field(repr=False)
+    display_name: str = Field(default="", repr=False)
+    role: str = "user"
+
+
+class LockGrant(NamedTuple):
+    """The answer of `acquire_lock`."""
+
+    lock_id: str
+    """The owner's token: extend and release with it."""
+    acquired: bool
+
+
+class RateLimit(_Value):
+    """At most `limit` in any `window` seconds."""
+
+    limit: int = Field(ge=1, le=100_000)
+    window: float = Field(ge=0.001, le=366 * 86_400)
+
+
+class RateState(_Value):
+    """Where one limit stands after a check. Times in seconds."""
+
+    limit: int
+    window: float
+    remaining: NonNegativeInt
+    reset: float
+    """Until the whole limit is free again, if nothing more is asked."""
+
+
+class RateDecision(_Value):
+    """Whether something may be done now, as the tightest of its limits sees it."""
+
+    allowed: bool
+    retry_after: float
+    """Seconds until it would be allowed; 0 when it is."""
+    states: tuple[RateState, ...]
+    """One for each limit, in the order given; empty when the store did not answer."""
+
+    @property
+    def tightest(self) -> RateState | None:
+        """The limit with the smallest share left."""
+        return min(self.states, key=lambda state: state.remaining / state.limit, default=None)
+
+    @property
+    def remaining(self) -> int | None:
+        """What is left of the tightest limit; None when the store did not answer."""
+        return None if self.tightest is None else self.tightest.remaining
+
+    @property
+    def reset(self) -> float | None:
+        """Seconds until the tightest limit is wholly free; None when the store did not answer."""
+        return None if self.tightest is None else self.tightest.reset
+
+
+class DownloadTotals(_Value):
+    """All downloads of all workers together."""
+
+    active: NonNegativeInt
+    """Downloads with a sign of life within the life of a progress hash."""
+    bytes_per_second: float
+    """Bytes written to disk a second, over the last `seconds`."""
+    seconds: float
+
+
+class DownloadPage(_Value):
+    """One page of the running downloads, in the order in which their jobs were made."""
+
+    items: tuple[DownloadProgress, ...]
+    next_after: str | None
+    """Give this as `after` for the next page; None on the last."""
+
+
+class UserInvalidation(_Value):
+    """What an invalidation of one user removed."""
+
+    sessions: NonNegativeInt
+    profile: NonNegativeInt
+    catalogs: NonNegativeInt
+    downloads: NonNegativeInt
+
+
+class MaintenanceReport(_Value):
+    """What one round of maintenance did and saw."""
+
+    stale: NonNegativeInt
+    """Progress hashes that nobody had touched, removed with their index entries."""
+    gone: NonNegativeInt
+    """Index entries whose hash was gone."""
+    stats: CacheStats
+
+
 class HealthReport(_Value):
     """One real round through the store: written, read back, deleted. Times are milliseconds."""
 
@@ -100,3 +260,8 @@ class CacheStats(_Value):
     uptime_seconds: int
     keyspace: dict[str, int]
     """Keys by database, ``{"db0": 12}``."""
+    families: dict[str, int]
+    """Our keys by family (the word after the namespace), among `scanned` keys."""
+    scanned: int
+    scanned_all: bool
+    """Whether that was every key, so that `families` is the whole truth."""

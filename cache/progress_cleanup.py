@@ -1,22 +1,22 @@
-"""Clears away live progress that nobody keeps alive any more."""
+"""Clears away live progress that nobody keeps alive any more, in small steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar
 
-from redis import Redis
-from redis.client import Pipeline
-
-from cache import scripts
-from cache.connection import store_errors
 from cache.keys import KeyBuilder
+from cache.store import scripts
+from cache.store.plan import Argument, Batch, Plan
 from domain.job import FINISHED
+
+T = TypeVar("T")
 
 #: Jobs that one round trip looks at.
 BATCH = 500
 
-_Entry = tuple[bytes, float]
+#: Job id, and its score in the index.
+_Entry = tuple[str, int]
 
 
 class CleanupReport(NamedTuple):
@@ -28,65 +28,56 @@ class CleanupReport(NamedTuple):
     """Index entries whose hash was gone."""
 
 
-class ProgressCleanup:
-    """One pass over the indexes of `DownloadCache`, in small steps."""
-
-    def __init__(self, client: Redis, keys: KeyBuilder) -> None:
-        self._client = client
-        self._keys = keys
-
-    def run(self, older_than: float) -> CleanupReport:
-        """Remove progress untouched for `older_than` seconds, and index entries without a hash."""
-        with store_errors():
-            horizon = round((self._server_time() - older_than) * 1000)
-            stale = self._remove_stale(horizon)
-            gone = self._remove_without_hash(self._keys.active_downloads_key())
-            gone += self._remove_without_hash(self._keys.dirty_downloads_key())
-        return CleanupReport(stale, gone)
-
-    def _remove_stale(self, horizon: int) -> int:
-        active = self._keys.active_downloads_key()
-        entries = cast(
-            "list[_Entry]", self._client.zrangebyscore(active, "-inf", horizon, withscores=True)
-        )
-        return sum(self._remove_untouched(batch, horizon) for batch in _batches(entries))
-
-    def _remove_untouched(self, entries: Sequence[_Entry], horizon: int) -> int:
-        """Remove those hashes nobody has touched since; their index entries go as those without hash."""
-
-        def fill(pipe: Pipeline) -> None:
-            for member, _score in entries:
-                key = self._keys.download_job_key(member.decode())
-                scripts.add(pipe, "progress_remove", [key], [horizon, *sorted(FINISHED)])
-
-        return sum(scripts.pipelined(self._client, ["progress_remove"], fill))
-
-    def _remove_without_hash(self, index: str) -> int:
-        removed = cursor = 0
-        while True:
-            cursor, entries = self._client.zscan(index, cursor, count=BATCH)
-            removed += self._remove_missing(index, cast("list[_Entry]", entries))
-            if cursor == 0:
-                return removed
-
-    def _remove_missing(self, index: str, entries: Sequence[_Entry]) -> int:
-        if not entries:
-            return 0
-        with self._client.pipeline(transaction=False) as pipe:
-            for member, _score in entries:
-                pipe.exists(self._keys.download_job_key(member.decode()))
-            there = pipe.execute()
-        missing = [pair for pair, exists in zip(entries, there, strict=True) if not exists]
-        args: list[str | int] = []
-        for member, score in missing:
-            args += [member.decode(), int(score)]
-        return int(scripts.run(self._client, "index_remove", [index], args)) if args else 0
-
-    def _server_time(self) -> float:
-        seconds, microseconds = self._client.time()
-        return seconds + microseconds / 1e6
+def clean_up(keys: KeyBuilder, older_than: float) -> Plan[CleanupReport]:
+    """Remove progress untouched for `older_than` seconds, and index entries without a hash."""
+    (clock,) = yield Batch(("TIME",))
+    now = int(clock[0]) + int(clock[1]) / 1e6
+    stale = yield from _remove_stale(keys, round((now - older_than) * 1000))
+    gone = yield from _remove_without_hash(keys, keys.active_downloads_key())
+    gone += yield from _remove_without_hash(keys, keys.dirty_downloads_key())
+    return CleanupReport(stale, gone)
 
 
-def _batches(entries: Sequence[_Entry]) -> Iterable[Sequence[_Entry]]:
+def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
+    """Remove the hashes nobody has touched since; their index entries go as those without hash."""
+    (members,) = yield Batch(("ZRANGEBYSCORE", keys.active_downloads_key(), "-inf", horizon_ms))
+    removed = 0
+    for batch in _batches([member.decode() for member in members]):
+        commands = [
+            scripts.call(
+                "progress_remove", keys.download_job_key(job_id), horizon_ms, *sorted(FINISHED)
+            )
+            for job_id in batch
+        ]
+        removed += sum((yield from scripts.pipelined(["progress_remove"], commands)))
+    return removed
+
+
+def _remove_without_hash(keys: KeyBuilder, index: str) -> Plan[int]:
+    removed, cursor = 0, b"0"
+    while True:
+        (step,) = yield Batch(("ZSCAN", index, cursor, "COUNT", BATCH))
+        cursor, flat = step
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        entries = [(member.decode(), int(float(score))) for member, score in pairs]
+        # One step may bring more than asked for.
+        for batch in _batches(entries):
+            removed += yield from _remove_missing(keys, index, batch)
+        if cursor == b"0":
+            return removed
+
+
+def _remove_missing(keys: KeyBuilder, index: str, entries: Sequence[_Entry]) -> Plan[int]:
+    there = yield Batch(*(("EXISTS", keys.download_job_key(job_id)) for job_id, _ in entries))
+    arguments: list[Argument] = []
+    for entry, exists in zip(entries, there, strict=True):
+        if not exists:
+            arguments += entry
+    if not arguments:
+        return 0
+    return int((yield from scripts.run("index_remove", index, *arguments)))
+
+
+def _batches(entries: Sequence[T]) -> Iterable[Sequence[T]]:
     for start in range(0, len(entries), BATCH):
         yield entries[start : start + BATCH]

@@ -1,168 +1,231 @@
-"""The low level of the cache: typed values with a TTL, counters, and patterns without KEYS."""
+"""The low level of the cache: typed values with a TTL, loaded once, counters, patterns without KEYS."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
-from pydantic import TypeAdapter, ValidationError
-from redis import Redis
-
-from cache.connection import store_errors, without_retries
-from cache.keys import KeyBuilder
-from domain.errors import InvalidInputError
-
-logger = logging.getLogger(__name__)
+from cache.counts import CacheCounts
+from cache.loading import Loader, LoadOptions
+from cache.store.aio import AsyncStore
+from cache.store.plan import Batch, Command, Operations, Plan, S, operation
+from cache.store.sync import SyncStore
+from cache.values import Values, milliseconds
+from domain.errors import StoreUnavailableError
 
 T = TypeVar("T")
 
-#: Keys that one SCAN step looks at, and one UNLINK removes: small enough never to hold up the server.
-BATCH = 500
+#: How long it is remembered that there is nothing, unless a caller says otherwise.
+MISS_TTL = 30.0
 
 
-class CacheService:
+class CacheService(Operations[S]):
     """Typed access to the store. Values travel as JSON, checked by pydantic in both directions.
 
-    Keys are given whole (`KeyBuilder` makes them), TTLs in seconds. Every method raises
-    StoreUnavailableError when the store does not answer.
+    Keys are given whole (`KeyBuilder` makes them), TTLs in seconds. On an `AsyncStore` every method is a
+    coroutine.
+
+    When the store does not answer, reads are misses and `set`, `mset`, `expire` drop what they were
+    given (`counts` tells how often); deletions, counters and `set_nx` raise StoreUnavailableError,
+    since their callers act on what they say.
     """
 
-    def __init__(self, client: Redis, keys: KeyBuilder) -> None:
-        self._client = client
-        # redis-py must not repeat what counts.
-        self._once = without_retries(client)
-        self.keys = keys
+    def __init__(self, store: S, values: Values) -> None:
+        super().__init__(store)
+        self.keys = values.keys
+        self._values = values
+        self._loader = Loader(values)
 
-    def close(self) -> None:
-        """Close the connections of its own; the given client's owner closes that."""
-        self._once.close()
+    def counts(self) -> CacheCounts:
+        """Return what this process has read and written so far."""
+        return self._values.counter.read()
 
-    def get(self, key: str, model: type[T]) -> T | None:
+    # ── values ──────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    def get(self: CacheService[SyncStore], key: str, model: type[T]) -> T | None: ...
+    @overload
+    def get(
+        self: CacheService[AsyncStore], key: str, model: type[T]
+    ) -> Coroutine[Any, Any, T | None]: ...
+    def get(self, key: str, model: Any) -> Any:
         """Return the value of `key` as `model`, or None when there is none.
 
-        A stored value that does not fit `model` is logged, deleted and counts as a miss.
+        A stored value that does not fit `model` is logged with its key, deleted and counts as a miss;
+        one of another schema version (`cache.codec.schema_version`) is a miss and stays.
         """
-        with store_errors():
-            raw = cast("bytes | None", self._client.get(key))
-        return None if raw is None else self._decode(key, raw, model)
+        return self.store.run(self._values.get(key, model))
 
-    def set(self, key: str, value: Any, ttl: float) -> None:
-        """Store `value` (anything pydantic can serialise) for `ttl` seconds."""
-        with store_errors():
-            self._client.set(key, _encode(value), px=_milliseconds(ttl))
-
-    def set_nx(self, key: str, value: Any, ttl: float) -> bool:
-        """Store `value` only if `key` does not exist; True when it was stored."""
-        with store_errors():
-            return bool(self._client.set(key, _encode(value), nx=True, px=_milliseconds(ttl)))
-
-    def mget(self, keys: Sequence[str], model: type[T]) -> dict[str, T]:
+    @overload
+    def mget(
+        self: CacheService[SyncStore], keys: Sequence[str], model: type[T]
+    ) -> dict[str, T]: ...
+    @overload
+    def mget(
+        self: CacheService[AsyncStore], keys: Sequence[str], model: type[T]
+    ) -> Coroutine[Any, Any, dict[str, T]]: ...
+    def mget(self, keys: Sequence[str], model: Any) -> Any:
         """Return what is there of `keys`, in one round trip; missing keys are left out."""
-        if not keys:
-            return {}
-        with store_errors():
-            raws = cast("list[bytes | None]", self._client.mget(keys))
-        found = {}
-        for key, raw in zip(keys, raws, strict=True):
-            value = None if raw is None else self._decode(key, raw, model)
-            if value is not None:
-                found[key] = value
-        return found
+        return self.store.run(self._values.mget(keys, model))
 
-    def mset(self, values: Mapping[str, Any], ttl: float) -> None:
-        """Store several values with one TTL, in one round trip."""
-        if not values:
-            return
-        encoded = {key: _encode(value) for key, value in values.items()}
-        with store_errors(), self._client.pipeline(transaction=False) as pipe:
-            for key, raw in encoded.items():
-                pipe.set(key, raw, px=_milliseconds(ttl))
-            pipe.execute()
+    @overload
+    def get_or_load(
+        self: CacheService[SyncStore],
+        key: str,
+        model: type[T],
+        loader: Callable[[], T | None],
+        ttl: float,
+        *,
+        miss_ttl: float = MISS_TTL,
+        stale_for: float = 0.0,
+        early: float = 1.0,
+        wait: float = 5.0,
+        load_timeout: float = 30.0,
+        jitter: float = 0.0,
+    ) -> T | None: ...
+    @overload
+    def get_or_load(
+        self: CacheService[AsyncStore],
+        key: str,
+        model: type[T],
+        loader: Callable[[], T | Awaitable[T | None] | None],
+        ttl: float,
+        *,
+        miss_ttl: float = MISS_TTL,
+        stale_for: float = 0.0,
+        early: float = 1.0,
+        wait: float = 5.0,
+        load_timeout: float = 30.0,
+        jitter: float = 0.0,
+    ) -> Coroutine[Any, Any, T | None]: ...
+    def get_or_load(
+        self,
+        key: str,
+        model: Any,
+        loader: Callable[[], Any],
+        ttl: float,
+        *,
+        miss_ttl: float = MISS_TTL,
+        stale_for: float = 0.0,
+        early: float = 1.0,
+        wait: float = 5.0,
+        load_timeout: float = 30.0,
+        jitter: float = 0.0,
+    ) -> Any:
+        """Return the value of `key`; where it is missing, `loader` runs once for all who want it.
 
-    def delete(self, *keys: str) -> int:
-        """Delete keys; return how many there were."""
-        if not keys:
-            return 0
-        with store_errors():
-            return self._client.unlink(*keys)
+        Across all threads, tasks and processes one loader runs at a time. What it brings is stored
+        unless the key was deleted or set while it ran. Without a store it still runs once a process
+        at a time.
 
-    def exists(self, key: str) -> bool:
-        """Say whether `key` exists."""
-        with store_errors():
-            return bool(self._client.exists(key))
-
-    def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int:
-        """Add to a counter and return it. `ttl` is given to a counter that this call creates.
-
-        Not safe to repeat: after a StoreUnavailableError the amount may or may not have been added.
+        Args:
+            loader: returns the value, or None for "there is none". What it raises reaches everybody who
+                waited in this process, and nothing is stored.
+            ttl: how long the value is fresh.
+            miss_ttl: how long a None is remembered.
+            stale_for: how long after `ttl` the old value may still be served while one caller loads it
+                anew, or cannot; 0 makes everybody wait.
+            early: eagerness to load before the end, so that nobody waits at it; 0 never does.
+            wait: how long to wait for somebody else's loader before running one's own, unstored.
+            load_timeout: how long others wait for a loader whose process has died.
+            jitter: share of the TTL, 0 to 1, by which it is shortened at random.
         """
-        with store_errors(), self._once.pipeline(transaction=True) as pipe:
-            if ttl is not None:
-                # Created with its life, so that no counter is ever left without one.
-                pipe.set(key, 0, nx=True, px=_milliseconds(ttl))
-            pipe.incrby(key, amount)
-            return cast(int, pipe.execute()[-1])
+        options = LoadOptions(
+            ttl=ttl,
+            miss_ttl=miss_ttl,
+            stale_for=stale_for,
+            early=early,
+            wait=wait,
+            load_timeout=load_timeout,
+            jitter=jitter,
+        )
+        return self.store.run(self._loader.get_or_load(key, model, loader, options))
 
-    def expire(self, key: str, ttl: float) -> bool:
-        """Give `key` a new TTL; False when it does not exist."""
-        with store_errors():
-            return bool(self._client.pexpire(key, _milliseconds(ttl)))
+    @operation
+    def set(
+        self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
+    ) -> Plan[bool]:
+        """Store `value` (anything pydantic can serialise) for `ttl` seconds; False when it was dropped.
 
-    def ttl(self, key: str) -> float | None:
-        """Return the seconds `key` has left, or None when it does not exist or never expires."""
-        with store_errors():
-            left = self._client.pttl(key)
-        return left / 1000 if left >= 0 else None
+        Args:
+            model: what it will be read as, where its class does not tell: ``model=list[Film]``.
+            jitter: share of the TTL, 0 to 1, by which it is shortened at random, so that what was stored
+                together does not expire together.
 
-    def delete_by_pattern(self, pattern: str) -> int:
+        Raises:
+            InvalidInputError: it is too large, does not fit `model`, or the TTL is not above 0.
+        """
+        return self._values.set(key, value, ttl, model=model, jitter=jitter)
+
+    @operation
+    def mset(
+        self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
+    ) -> Plan[bool]:
+        """Store several values with one TTL in one round trip; False when they were dropped."""
+        return self._values.mset(values, ttl, model=model, jitter=jitter)
+
+    @operation
+    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Plan[bool]:
+        """Store `value` only if `key` does not exist; True when it was stored. Raises without a store.
+
+        Tried once: after a StoreUnavailableError it may or may not be there.
+        """
+        return self._values.set_nx(key, value, ttl, model=model)
+
+    @operation
+    def delete(self, *keys: str) -> Plan[int]:
+        """Delete keys; return how many there were. Raises without a store."""
+        return self._values.delete(*keys)
+
+    @operation
+    def delete_by_pattern(self, pattern: str) -> Plan[int]:
         """Delete the keys that match a glob inside our namespace; return how many.
 
-        Runs in small steps (SCAN, UNLINK), so that a large store stays responsive; keys that appear
-        meanwhile may be missed.
+        Raises without a store. Runs in small steps (SCAN, UNLINK), so that a large store stays
+        responsive; keys that appear meanwhile may be missed.
         """
-        self.keys.pattern(pattern)
-        deleted = 0
-        with store_errors():
-            batch: list[bytes] = []
-            for key in self._client.scan_iter(match=pattern, count=BATCH):
-                batch.append(key)
-                if len(batch) >= BATCH:
-                    deleted += self._client.unlink(*batch)
-                    batch.clear()
-            if batch:
-                deleted += self._client.unlink(*batch)
-        return deleted
+        return self._values.delete_by_pattern(pattern)
 
-    def _decode(self, key: str, raw: bytes, model: type[T]) -> T | None:
+    # ── keys and counters ───────────────────────────────────────────────────────────────────────
+
+    @operation
+    def exists(self, key: str) -> Plan[bool]:
+        """Say whether `key` exists."""
         try:
-            return cast("T", _adapter(model).validate_json(raw))
-        except ValidationError as error:
-            logger.warning(
-                "The value of %s does not fit %s and was deleted: %s",
-                key,
-                getattr(model, "__name__", model),
-                error.errors(include_input=False, include_url=False)[0]["msg"],
-            )
-            self.delete(key)
+            (found,) = yield Batch(("EXISTS", key))
+        except StoreUnavailableError:
+            return False
+        return bool(found)
+
+    @operation
+    def expire(self, key: str, ttl: float) -> Plan[bool]:
+        """Give `key` a new TTL; False when it does not exist, or without a store."""
+        try:
+            (done,) = yield Batch(("PEXPIRE", key, milliseconds(ttl)))
+        except StoreUnavailableError:
+            self._values.counter.add("dropped_writes")
+            return False
+        return bool(done)
+
+    @operation
+    def ttl(self, key: str) -> Plan[float | None]:
+        """Return the seconds `key` has left, or None when it does not exist or never expires."""
+        try:
+            (left,) = yield Batch(("PTTL", key))
+        except StoreUnavailableError:
             return None
+        return left / 1000 if left >= 0 else None
 
+    @operation
+    def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> Plan[int]:
+        """Add to a counter and return it. `ttl` is given to a counter that this call creates.
 
-def _encode(value: Any) -> bytes:
-    return _adapter(type(value)).dump_json(value)
-
-
-_adapters: dict[Any, TypeAdapter[Any]] = {}
-
-
-def _adapter(model: Any) -> TypeAdapter[Any]:
-    adapter = _adapters.get(model)
-    if adapter is None:
-        adapter = _adapters[model] = TypeAdapter(model)
-    return adapter
-
-
-def _milliseconds(ttl: float) -> int:
-    if ttl <= 0:
-        raise InvalidInputError("ttl", ttl, "A life is more than 0 seconds.")
-    return max(1, round(ttl * 1000))
+        Raises without a store, and is tried once: the amount may or may not have been added then.
+        """
+        commands: list[Command] = []
+        if ttl is not None:
+            # Created with its life, so that no counter is ever left without one.
+            commands.append(("SET", key, 0, "NX", "PX", milliseconds(ttl)))
+        commands.append(("INCRBY", key, amount))
+        replies = yield Batch(*commands, atomic=True, once=True)
+        return int(replies[-1])

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from cache import CacheManager
-from cache.connection import store_errors
+from cache.store.connection import store_errors
 from cli import environment, formats
 from cli.findings import Finding, ok, problem, warning
 from domain.errors import StoreUnavailableError

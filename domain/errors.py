@@ -72,6 +72,16 @@ class StoreUnavailableError(SeenError):
     code = "store_unavailable"
 
 
+class LockTakenError(SeenError):
+    """Somebody else holds the lock."""
+
+    code = "lock_taken"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"Somebody else holds the lock {key}. Try again later, or wait for it.")
+
+
 class DatabaseUnavailableError(SeenError):
     """The SQL database did not answer."""
 

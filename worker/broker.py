@@ -13,8 +13,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from kombu.transport import redis as kombu_redis
 
-from cache.connection import store_errors
-from cache.scripts import sha1
+from cache.store.connection import store_errors
+from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
 
 QUEUE = "downloads"

@@ -7,9 +7,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from cache.clock import lease_clock
 from cache.lock import Lock, extend_all
 from domain.errors import LeaseLostError, StoreUnavailableError
-from worker.clock import lease_clock
 from worker.stop import StopSignal
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheManager
+from cache.clock import lease_clock
 from domain.job import Job
 from tests.support.build import cache_manager
 from tests.support.origin import Origin
@@ -23,7 +24,6 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.clock import lease_clock
 from worker.drain import Drain
 from worker.lease import Lease, LeaseKeeper
 from worker.runner import Outcome, run_download

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cache import scripts
+from cache.store import scripts
 from domain.job import Job, JobStatus
 from tests.support.build import new_job
 from tests.support.proxy import Proxy

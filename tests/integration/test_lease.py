@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from cache import CacheManager, Lock
+from cache.clock import lease_clock
 from domain.errors import LeaseLostError, StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.clock import lease_clock
 from worker.drain import Drain
 from worker.lease import Lease, LeaseKeeper
 from worker.stop import StopSignal

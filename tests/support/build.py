@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from cache import CacheManager, DownloadProgress
+from cache.manager import NEAR_FAMILIES
 from cache.progress_hash import ProgressUpdate
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
@@ -14,6 +16,9 @@ from tests.support.store import StoreServer
 
 #: A moment with microseconds, so that a store that drops them is noticed.
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+
+#: Makes a manager on a store, as `cache_manager` does, of the side that a test runs on.
+Connect = Callable[..., CacheManager]
 
 
 def cache_settings(store: StoreServer, **changes: Any) -> Settings:
@@ -27,9 +32,16 @@ def cache_settings(store: StoreServer, **changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def cache_manager(store: StoreServer, *, retries: int = 0, **changes: Any) -> CacheManager:
+def cache_manager(
+    store: StoreServer,
+    *,
+    retries: int = 0,
+    near_families: Sequence[str] = NEAR_FAMILIES,
+    **changes: Any,
+) -> CacheManager:
     """A manager on `store`; close it."""
-    return CacheManager.connect(cache_settings(store, **changes), retries=retries)
+    settings = cache_settings(store, **changes)
+    return CacheManager.connect(settings, retries=retries, near_families=near_families)
 
 
 def new_job(**changes: Any) -> Job:

@@ -5,26 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from cache import CacheManager, Lock
+from cache import CacheManager
 from cache.lock import extend_all
 from domain.errors import StoreUnavailableError
 from settings import Settings
-from tests.support.build import cache_manager
+from tests.support.build import Connect, cache_manager
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
 
 SET = b"\r\nSET\r\n"
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
 
 
 def test_one_holder_at_a_time(manager: CacheManager) -> None:
@@ -83,7 +76,7 @@ def test_extending_gives_a_new_life(manager: CacheManager) -> None:
 
 
 def test_a_lock_always_has_a_life(manager: CacheManager) -> None:
-    lock = Lock(manager.client, "seen:lock:tiny", ttl=0.0001)
+    lock = manager.lock("tiny", ttl=0.0001)
     assert lock.acquire()
     wait_until(lambda: not manager.client.exists(lock.key))
 
@@ -107,18 +100,16 @@ def test_a_server_that_forgot_the_scripts_is_told_again(manager: CacheManager) -
     manager.client.script_flush()
     assert lock.extend()
     manager.client.script_flush()
-    assert extend_all([lock]) == [True]
-    manager.client.script_flush()
     assert lock.release()
 
 
 # ── lost replies ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_repeated_acquire_finds_its_own_token(store: StoreServer) -> None:
+def test_a_repeated_acquire_finds_its_own_token(store: StoreServer, connect: Connect) -> None:
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, retries=2, cache_addr=proxy.addr) as manager,
+        connect(store, retries=2, cache_addr=proxy.addr) as manager,
     ):
         manager.ping()
         lock = manager.lock("x")
@@ -129,11 +120,13 @@ def test_a_repeated_acquire_finds_its_own_token(store: StoreServer) -> None:
         assert not manager.lock("x").acquire()
 
 
-def test_a_repeated_acquire_does_not_take_a_strangers_lock(store: StoreServer) -> None:
+def test_a_repeated_acquire_does_not_take_a_strangers_lock(
+    store: StoreServer, connect: Connect
+) -> None:
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, retries=2, cache_addr=proxy.addr) as manager,
-        cache_manager(store) as other,
+        connect(store, retries=2, cache_addr=proxy.addr) as manager,
+        connect(store) as other,
     ):
         manager.ping()
         assert other.lock("x").acquire()
@@ -141,8 +134,8 @@ def test_a_repeated_acquire_does_not_take_a_strangers_lock(store: StoreServer) -
         assert not manager.lock("x").acquire()
 
 
-def test_without_a_reply_the_lock_is_not_granted(store: StoreServer) -> None:
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+def test_without_a_reply_the_lock_is_not_granted(store: StoreServer, connect: Connect) -> None:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as manager:
         manager.ping()
         lock = manager.lock("x")
         proxy.cut_after_request(SET)
@@ -152,12 +145,12 @@ def test_without_a_reply_the_lock_is_not_granted(store: StoreServer) -> None:
         assert lock.acquire()
 
 
-@pytest.mark.parametrize("use", [Lock.acquire, Lock.extend, Lock.release])
+@pytest.mark.parametrize("use", ["acquire", "extend", "release"])
 @pytest.mark.parametrize("how", ["dead", "silent"])
 def test_a_store_that_does_not_answer_grants_nothing(
-    private_store: StoreServer, use: Callable[[Lock], bool], how: str
+    private_store: StoreServer, use: str, how: str, connect: Connect
 ) -> None:
-    with cache_manager(private_store, cache_timeout=0.1) as manager:
+    with connect(private_store, cache_timeout=0.1) as manager:
         lock = manager.lock("x")
         lock.acquire()
         if how == "dead":
@@ -165,9 +158,7 @@ def test_a_store_that_does_not_answer_grants_nothing(
         else:
             private_store.pause()
         with pytest.raises(StoreUnavailableError):
-            use(lock)
-        with pytest.raises(StoreUnavailableError):
-            extend_all([lock])
+            getattr(lock, use)()
 
 
 # ── fights ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,17 +9,11 @@ import pytest
 from cache import CacheManager, DownloadCache, DownloadProgress
 from cache.models import version
 from domain.job import JobStatus
-from tests.support.build import cache_manager
+from tests.support.build import Connect
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 
 S = JobStatus
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
 
 
 @pytest.fixture
@@ -109,12 +102,12 @@ def test_a_hash_that_was_touched_stays_though_the_index_is_behind(
 
 @pytest.mark.parametrize("command", [b"ZRANGEBYSCORE", b"EVALSHA", b"ZSCAN", b"EXISTS"])
 def test_a_hash_that_is_touched_meanwhile_stays(
-    store: StoreServer, manager: CacheManager, command: bytes
+    store: StoreServer, manager: CacheManager, command: bytes, connect: Connect
 ) -> None:
     manager.download.set_progress(progress("job-1", fence=0))
     age(manager, "job-1")
     manager.download.cleanup_stale_progress(10**9)  # the scripts are known from here on
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as cleaner:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as cleaner:
         # Whatever the cleaner does next, the worker's word comes right before it.
         proxy.before(
             command, lambda: manager.download.set_progress(progress("job-1", bytes_downloaded=5))

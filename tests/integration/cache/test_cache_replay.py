@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +11,12 @@ from cache.models import version
 from cache.progress_hash import ProgressUpdate
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
-from tests.support.build import cache_manager
+from tests.support.build import Connect
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 
 S = JobStatus
 KEY = "seen:download:job:job-1"
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
 
 
 @pytest.fixture
@@ -162,8 +155,8 @@ def test_a_whole_write_is_unsaved_even_after_what_it_replaces_was_saved(
 # ── many at once, scripts forgotten, replies lost ───────────────────────────────────────────────
 
 
-def test_a_thousand_updates_take_few_round_trips(store: StoreServer) -> None:
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+def test_a_thousand_updates_take_few_round_trips(store: StoreServer, connect: Connect) -> None:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as manager:
         manager.download.apply([update(1, 0)])
         updates = [update(1, 7, job_id=f"job-{number}") for number in range(2, 1002)]
         before = proxy.round_trips
@@ -193,8 +186,10 @@ def test_the_scripts_are_loaded_again_in_the_middle(
     assert cache.cleanup_stale_progress(0).stale == 1
 
 
-def test_a_script_forgotten_within_one_pipeline_counts_once(store: StoreServer) -> None:
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+def test_a_script_forgotten_within_one_pipeline_counts_once(
+    store: StoreServer, connect: Connect
+) -> None:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as manager:
         manager.download.apply([update(1, 10)])
         with store.client() as admin:
             proxy.before(b"EVALSHA", admin.script_flush)
@@ -204,10 +199,12 @@ def test_a_script_forgotten_within_one_pipeline_counts_once(store: StoreServer) 
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_an_increment_whose_reply_was_cut_is_counted_once(store: StoreServer, retries: int) -> None:
+def test_an_increment_whose_reply_was_cut_is_counted_once(
+    store: StoreServer, retries: int, connect: Connect
+) -> None:
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, retries=retries, cache_addr=proxy.addr) as manager,
+        connect(store, retries=retries, cache_addr=proxy.addr) as manager,
     ):
         cache = manager.download
         cache.apply([update(1, 100)])
@@ -225,11 +222,11 @@ def test_an_increment_whose_reply_was_cut_is_counted_once(store: StoreServer, re
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_an_increment_without_sequence_is_never_repeated_unasked(
-    store: StoreServer, retries: int
+    store: StoreServer, retries: int, connect: Connect
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, retries=retries, cache_addr=proxy.addr) as manager,
+        connect(store, retries=retries, cache_addr=proxy.addr) as manager,
     ):
         cache = manager.download
         cache.apply([update(1, 100)])
@@ -240,8 +237,10 @@ def test_an_increment_without_sequence_is_never_repeated_unasked(
         assert current(cache).bytes_downloaded == 151
 
 
-def test_a_repeated_increment_with_sequence_is_still_marked_unsaved(store: StoreServer) -> None:
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+def test_a_repeated_increment_with_sequence_is_still_marked_unsaved(
+    store: StoreServer, connect: Connect
+) -> None:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as manager:
         cache = manager.download
         cache.apply([update(1, 100)])
         cache.mark_persisted(cache.dirty())

@@ -9,7 +9,7 @@ import pytest
 
 from cache import CacheManager, DownloadCache
 from domain.job import JobStatus
-from tests.support.build import cache_manager, progress, update
+from tests.support.build import Connect, progress, update
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
@@ -57,8 +57,8 @@ def test_a_whole_write_leaves_nothing_of_the_one_before(cache: DownloadCache) ->
     assert (found.reason, found.path, found.bytes_total) == (None, None, None)
 
 
-def test_many_are_written_and_read_in_few_round_trips(store: StoreServer) -> None:
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+def test_many_are_written_and_read_in_few_round_trips(store: StoreServer, connect: Connect) -> None:
+    with Proxy(store.port) as proxy, connect(store, cache_addr=proxy.addr) as manager:
         many = [progress(f"job-{number}", bytes_downloaded=number) for number in range(1000)]
         manager.download.bulk_set_progress(many[:1])
         before = proxy.round_trips
@@ -100,8 +100,8 @@ def test_a_running_hash_lives_short_and_an_unsaved_end_long(
     assert 25_000 < manager.client.pttl(key) <= 30_000
 
 
-def test_a_hash_expires_with_its_life(store: StoreServer) -> None:
-    with cache_manager(store, progress_ttl=0.05, heartbeat_interval=0.01, flush_interval=0.01) as m:
+def test_a_hash_expires_with_its_life(store: StoreServer, connect: Connect) -> None:
+    with connect(store, progress_ttl=0.05, heartbeat_interval=0.01, flush_interval=0.01) as m:
         m.download.set_progress(progress())
         wait_until(lambda: m.download.get_progress("job-1") is None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from cache import CacheManager, CacheService, DownloadProgress
 from domain.errors import InvalidInputError, StoreUnavailableError
 from domain.job import JobStatus
-from tests.support.build import cache_manager
+from tests.support.build import Connect
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
@@ -31,12 +31,6 @@ class Film(BaseModel):
 class Point:
     x: int
     y: int
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
 
 
 @pytest.fixture
@@ -107,13 +101,14 @@ def test_a_new_value_brings_its_own_life(service: CacheService) -> None:
 
 @pytest.mark.parametrize("ttl", [0, -1])
 def test_a_life_is_more_than_nothing(service: CacheService, ttl: float) -> None:
-    for use in (
+    uses: list[Callable[[], object]] = [
         lambda: service.set("seen:x", 1, ttl),
         lambda: service.set_nx("seen:x", 1, ttl),
         lambda: service.mset({"seen:x": 1}, ttl),
         lambda: service.increment("seen:x", ttl=ttl),
         lambda: service.expire("seen:x", ttl),
-    ):
+    ]
+    for use in uses:
         with pytest.raises(InvalidInputError, match="ttl"):
             use()
     assert not service.exists("seen:x")
@@ -223,10 +218,12 @@ def test_threads_that_count_lose_nothing(service: CacheService) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_lost_reply_never_counts_twice(store: StoreServer, retries: int) -> None:
+def test_a_lost_reply_never_counts_twice(
+    store: StoreServer, retries: int, connect: Connect
+) -> None:
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, retries=retries, cache_addr=proxy.addr) as manager,
+        connect(store, retries=retries, cache_addr=proxy.addr) as manager,
     ):
         manager.service.increment("seen:n")
         proxy.cut_after_request(b"INCRBY")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from cache import CacheManager, CacheStats
 from domain.errors import StoreUnavailableError
-from tests.support.build import cache_manager
+from tests.support.build import Connect
 from tests.support.store import StoreServer
-
-
-@pytest.fixture
-def manager(store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(store) as manager:
-        yield manager
 
 
 def test_a_ping_takes_time(manager: CacheManager) -> None:
@@ -30,8 +22,10 @@ def test_a_health_check_goes_all_the_way_and_leaves_nothing(manager: CacheManage
 
 
 @pytest.mark.parametrize("how", ["dead", "silent"])
-def test_a_store_that_does_not_answer_is_reported(private_store: StoreServer, how: str) -> None:
-    with cache_manager(private_store, cache_timeout=0.1) as manager:
+def test_a_store_that_does_not_answer_is_reported(
+    private_store: StoreServer, how: str, connect: Connect
+) -> None:
+    with connect(private_store, cache_timeout=0.1) as manager:
         manager.ping()
         if how == "dead":
             private_store.kill()
@@ -44,14 +38,14 @@ def test_a_store_that_does_not_answer_is_reported(private_store: StoreServer, ho
             manager.ping()
 
 
-def test_a_wrong_password_is_reported(store: StoreServer) -> None:
-    with cache_manager(store, cache_password="wrong") as manager:
+def test_a_wrong_password_is_reported(store: StoreServer, connect: Connect) -> None:
+    with connect(store, cache_password="wrong") as manager:
         report = manager.health_check()
     assert report.ok is False
     assert "wrong" not in (report.error or "").replace("wrong password", "")
 
 
-def test_a_store_that_refuses_is_reported(store: StoreServer) -> None:
+def test_a_store_that_refuses_is_reported(store: StoreServer, connect: Connect) -> None:
     if store.kind != "redis":
         pytest.skip("the rights are spelt for Redis")
     with store.client() as admin:
@@ -69,7 +63,7 @@ def test_a_store_that_refuses_is_reported(store: StoreServer) -> None:
             "+ping",
         )
         try:
-            with cache_manager(store, cache_username="reader", cache_password="pw") as manager:
+            with connect(store, cache_username="reader", cache_password="pw") as manager:
                 manager.ping()
                 report = manager.health_check()
         finally:
@@ -78,8 +72,8 @@ def test_a_store_that_refuses_is_reported(store: StoreServer) -> None:
     assert "permission" in (report.error or "")
 
 
-def test_a_closed_manager_connects_again(store: StoreServer) -> None:
-    manager = cache_manager(store)
+def test_a_closed_manager_connects_again(store: StoreServer, connect: Connect) -> None:
+    manager = connect(store)
     manager.service.increment("seen:n")
     manager.close()
     assert manager.service.increment("seen:n") == 2
@@ -108,8 +102,10 @@ def test_the_figures_have_their_types(manager: CacheManager, store: StoreServer)
     assert CacheStats.model_validate_json(stats.model_dump_json()) == stats
 
 
-def test_a_store_nobody_has_read_from_has_no_hit_ratio(private_store: StoreServer) -> None:
-    with cache_manager(private_store) as manager:
+def test_a_store_nobody_has_read_from_has_no_hit_ratio(
+    private_store: StoreServer, connect: Connect
+) -> None:
+    with connect(private_store) as manager:
         stats = manager.stats()
     assert (stats.hits + stats.misses, stats.hit_ratio) == (0, None)
 
@@ -123,10 +119,10 @@ def test_the_locks_that_live(manager: CacheManager) -> None:
     assert manager.which_locks_live([]) == set()
 
 
-def test_namespaces_do_not_see_each_other(store: StoreServer) -> None:
+def test_namespaces_do_not_see_each_other(store: StoreServer, connect: Connect) -> None:
     with (
-        cache_manager(store, cache_namespace="one") as one,
-        cache_manager(store, cache_namespace="two") as two,
+        connect(store, cache_namespace="one") as one,
+        connect(store, cache_namespace="two") as two,
     ):
         assert one.download_lock("x").acquire()
         assert two.download_lock("x").acquire()

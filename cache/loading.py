@@ -1,0 +1,426 @@
+"""Loading on a miss: however many callers want a value, in however many processes, one loads it.
+
+Within a process the first caller leads a *flight* and the others wait for its landing. Between processes
+the leaders compete for a *claim*, which stands in the value's own key (`lua/load_claim.lua`). A key
+that is deleted or set while its value is loaded loses its claim, and what the loader brings is not
+stored: it may have been read before the change that the deletion is about.
+
+Before a value expires, a reader may load it anew, the more likely the closer the end and the slower the
+loader (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from cache import codec
+from cache.counts import Count
+from cache.near import Fetched
+from cache.store import scripts
+from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan
+from cache.values import Values, milliseconds
+from domain.errors import InvalidInputError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds between two looks at a key that another process loads: first and longest.
+FIRST_LOOK = 0.005
+LONGEST_LOOK = 0.1
+
+#: What `load_claim` answers.
+_TAKEN, _CLAIMED = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How one key is loaded. Times in seconds."""
+
+    ttl: float
+    """How long a value is fresh."""
+    miss_ttl: float
+    """How long it is remembered that the loader found nothing."""
+    stale_for: float
+    """How long after that an old value may be served while somebody loads it; 0: all wait."""
+    early: float
+    """Eagerness to load before expiry: 1 is the optimum of the paper, 0 never."""
+    wait: float
+    """How long to wait for another caller's loader before running one's own."""
+    load_timeout: float
+    """How long a claim lasts: a loader whose process died is waited for no longer."""
+    jitter: float
+    """Share by which the TTL is shortened at random."""
+    before_storing: Callable[[Any, int, int], Plan[bool]] | None = None
+    """Asked with the value, the start of its loading (the server's clock, milliseconds since the
+    epoch) and
+    its life in milliseconds; False keeps it from being stored."""
+
+    def check(self) -> None:
+        """Raise InvalidInputError for an option that makes no sense."""
+        milliseconds(self.ttl, self.jitter)
+        for name in ("miss_ttl", "load_timeout"):
+            if not getattr(self, name) > 0:
+                raise InvalidInputError(name, getattr(self, name), "It is more than 0 seconds.")
+        for name in ("stale_for", "early", "wait"):
+            if not getattr(self, name) >= 0:
+                raise InvalidInputError(name, getattr(self, name), "It is not negative.")
+
+
+class _Landing(Generic[T]):
+    """How a flight ended, for those who waited: a value, nothing, or an error."""
+
+    __slots__ = ("error", "raw", "value")
+
+    def __init__(
+        self, raw: bytes | None = None, value: T | None = None, error: Exception | None = None
+    ) -> None:
+        self.raw = raw
+        self.value = value
+        self.error = error
+
+
+_AGAIN: _Landing[Any] = _Landing()
+
+
+class _Flights:
+    """The loads that run in this process, by key and model."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._running: dict[Any, Future[_Landing[Any]]] = {}
+
+    def join(self, name: Any) -> tuple[Future[_Landing[Any]], bool]:
+        """Return the flight of that name, and whether the caller leads it."""
+        with self._mutex:
+            running = self._running.get(name)
+            if running is not None:
+                return running, False
+            flight: Future[_Landing[Any]] = Future()
+            self._running[name] = flight
+            return flight, True
+
+    def land(self, name: Any, landing: _Landing[Any]) -> None:
+        """End a flight that the caller leads."""
+        with self._mutex:
+            flight = self._running.pop(name)
+        flight.set_result(landing)
+
+
+@dataclass(slots=True)
+class _Found(Generic[T]):
+    """What stands at a key."""
+
+    head: bytes
+    """Its first bytes, by which it is recognised later."""
+    value: T | None = None
+    is_miss: bool = False
+    """It says that there is nothing."""
+    fresh_until_ms: int | None = None
+    """None: as long as it is there."""
+    took_ms: int = 0
+
+    fetched: Fetched | None = None
+    """The near cache's place for it."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is an answer at all, however old."""
+        return self.value is not None or self.is_miss
+
+
+@dataclass(frozen=True, slots=True)
+class _Want(Generic[T]):
+    """What one caller asks for."""
+
+    key: str
+    model: type[T]
+    loader: Callable[[], Any]
+    options: LoadOptions
+
+    @property
+    def name(self) -> Any:
+        """What callers must have in common to share a load."""
+        return self.key, self.model
+
+
+class Loader:
+    """`get_or_load`, as a plan."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._flights = _Flights()
+        self._clock = _ServerClock()
+
+    def get_or_load(
+        self, key: str, model: type[T], loader: Callable[[], Any], options: LoadOptions
+    ) -> Plan[T | None]:
+        """The value of `key`, loaded by one caller where it is missing."""
+        options.check()
+        want = _Want(key, model, loader, options)
+        near = self._values.near
+        if near is not None and near.covers(key):
+            if near.doubtful():
+                yield Blocking(near.check)
+            value = near.lookup(key, model)
+            if value is not None:
+                self._values.counter.add("hits", "near_hits")
+                return value
+        return (yield from self._from_store(want, time.monotonic() + options.wait))
+
+    def _from_store(self, want: _Want[T], patience_ends: float) -> Plan[T | None]:
+        while True:
+            try:
+                found = yield from self._look(want)
+            except StoreUnavailableError:
+                self._values.counter.add("unavailable_reads")
+                found = None
+            if found is not None and found.answers:
+                fresh_for = self._fresh_for(found)
+                if fresh_for > 0:
+                    return (yield from self._fresh(want, found, fresh_for))
+                if fresh_for > -want.options.stale_for:
+                    return (yield from self._stale(want, found))
+            flight, leads = self._flights.join(want.name)
+            if leads:
+                landing = yield from self._fly(want, self._lead(want, found, patience_ends))
+            else:
+                landing = yield from self._await(want, flight, patience_ends)
+            if landing is not _AGAIN:
+                self._values.counter.add("misses")
+                return self._landed(want, landing)
+
+    # ── what is there ───────────────────────────────────────────────────────────────────────────
+
+    def _look(self, want: _Want[T]) -> Plan[_Found[T]]:
+        """Read the key. Raises StoreUnavailableError."""
+        if not self._clock.is_set:
+            (time_reply,) = yield Batch(("TIME",))
+            self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000)
+        raw, fetched = yield from self._values.fetch(want.key)
+        if raw is None:
+            return _Found(b"")
+        head = raw[: codec.LOADED_HEAD_BYTES]
+        try:
+            envelope = codec.read_envelope(raw)
+            if envelope.kind == codec.CLAIM:
+                return _Found(head)
+            if not codec.fits(envelope, want.model):
+                self._values.counter.add("old_versions")
+                return _Found(head)
+            if envelope.kind == codec.MISSING:
+                return _Found(head, None, True, envelope.fresh_until_ms)
+            value = codec.decode_body(envelope, want.model)
+        except codec.UnreadableValueError as error:
+            yield from self._values.discard(want.key, want.model, error)
+            return _Found(b"")
+        if envelope.kind == codec.VALUE:
+            return _Found(head, value, fetched=fetched)
+        return _Found(
+            head, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched=fetched
+        )
+
+    def _fresh_for(self, found: _Found[T]) -> float:
+        """Return the seconds for which it stays fresh; below 0 since when it is not."""
+        if found.fresh_until_ms is None:
+            return math.inf
+        return (found.fresh_until_ms - self._clock.now_ms()) / 1000
+
+    def _fresh(self, want: _Want[T], found: _Found[T], fresh_for: float) -> Plan[T | None]:
+        self._values.counter.add("misses" if found.is_miss else "hits")
+        near = self._values.near
+        if near is not None and found.fetched is not None and found.value is not None:
+            near.keep(want.key, want.model, found.value, found.fetched, fresh_for)
+        # How much sooner than at its end this reader would load it: with -log of 0 to 1, mostly little.
+        sooner = found.took_ms / 1000 * want.options.early * -math.log(1 - random.random())  # noqa: S311
+        if sooner < fresh_for:
+            return found.value
+        renewed = yield from self._renew(want, found, "early_loads")
+        return found.value if renewed is None else self._landed(want, renewed)
+
+    def _stale(self, want: _Want[T], found: _Found[T]) -> Plan[T | None]:
+        renewed = yield from self._renew(want, found)
+        if renewed is None:
+            self._values.counter.add("hits", "stale_hits")
+            return found.value
+        self._values.counter.add("misses")
+        return self._landed(want, renewed)
+
+    # ── flights within this process ─────────────────────────────────────────────────────────────
+
+    def _fly(self, want: _Want[T], plan: Plan[_Landing[T]]) -> Plan[_Landing[T]]:
+        """Run what the leader does; whatever becomes of it, those who wait are told."""
+        landing: _Landing[T] = _AGAIN
+        try:
+            landing = yield from plan
+            return landing
+        finally:
+            self._flights.land(want.name, landing)
+
+    def _await(
+        self, want: _Want[T], flight: Future[_Landing[T]], patience_ends: float
+    ) -> Plan[_Landing[T]]:
+        landed = yield Await(flight, max(0.0, patience_ends - time.monotonic()))
+        if landed:
+            return flight.result()
+        # The loader may hang in somebody else's call; this caller's may not.
+        return (yield from self._load(want))
+
+    def _landed(self, want: _Want[T], landing: _Landing[T]) -> T | None:
+        """Return the value that a flight brought, each caller its own copy where it can be had."""
+        if landing.error is not None:
+            raise landing.error
+        if landing.raw is not None:
+            return codec.decode(landing.raw, want.model)
+        return landing.value
+
+    def _lead(
+        self, want: _Want[T], found: _Found[T] | None, patience_ends: float
+    ) -> Plan[_Landing[T]]:
+        """Bring the value, by our loader or by that of another process; None found: without a store."""
+        token, pause = _new_token(), FIRST_LOOK
+        try:
+            while found is not None and time.monotonic() < patience_ends:
+                verdict, now_ms = yield from self._claim(want, token, found, beside=False)
+                if verdict == _CLAIMED:
+                    return (yield from self._load_and_store(want, token, now_ms))
+                if verdict == _TAKEN:
+                    yield Pause(pause * (0.5 + random.random()))  # noqa: S311
+                    pause = min(LONGEST_LOOK, pause * 2)
+                found = yield from self._look(want)
+                if found.answers and self._fresh_for(found) > 0:
+                    return _Landing(value=found.value)
+        except StoreUnavailableError:
+            found = None
+        if found is None:
+            self._values.counter.add("dropped_writes")
+        return (yield from self._load(want))
+
+    def _renew(self, want: _Want[T], found: _Found[T], *counts: Count) -> Plan[_Landing[T] | None]:
+        """Load anew what is still served, if nobody else does; None when the old value stays good.
+
+        That is also so when the loader fails: it costs nobody anything yet.
+        """
+        _flight, leads = self._flights.join(want.name)
+        if not leads:
+            return None
+        landing = yield from self._fly(want, self._lead_renewal(want, found, counts))
+        if landing.error is not None:
+            logger.warning(
+                "%s could not be loaded anew, its old value is served: %s",
+                self._values.keys.shown(want.key),
+                landing.error,
+            )
+        return None if landing is _AGAIN or landing.error is not None else landing
+
+    def _lead_renewal(
+        self, want: _Want[T], found: _Found[T], counts: tuple[Count, ...]
+    ) -> Plan[_Landing[T]]:
+        token = _new_token()
+        try:
+            verdict, now_ms = yield from self._claim(want, token, found, beside=True)
+        except StoreUnavailableError:
+            return _AGAIN
+        if verdict != _CLAIMED:
+            return _AGAIN
+        self._values.counter.add(*counts)
+        return (yield from self._load_and_store(want, token, now_ms))
+
+    # ── claims between processes, and the loader ────────────────────────────────────────────────
+
+    def _claim(
+        self, want: _Want[T], token: bytes, found: _Found[T], *, beside: bool
+    ) -> Plan[tuple[int, int]]:
+        verdict, now = yield from scripts.run(
+            "load_claim",
+            want.key,
+            token,
+            milliseconds(want.options.load_timeout),
+            found.head,
+            "beside" if beside else "instead",
+            codec.CLAIM_HEAD,
+            codec.CLAIM_TAIL,
+        )
+        self._clock.set(int(now))
+        return verdict, int(now)
+
+    def _load(self, want: _Want[T]) -> Plan[_Landing[T]]:
+        """Run the loader, and store nothing."""
+        self._values.counter.add("loads")
+        try:
+            return _Landing(value=(yield Call(want.loader)))
+        except Exception as error:
+            return _Landing(error=error)
+
+    def _load_and_store(self, want: _Want[T], token: bytes, now_ms: int) -> Plan[_Landing[T]]:
+        """Run the loader under our claim, store what it brings, and give the claim up."""
+        began = time.monotonic()
+        landing = yield from self._load(want)
+        took_ms = round((time.monotonic() - began) * 1000)
+        raw, life_ms = b"", 0
+        if landing.error is None:
+            try:
+                raw, life_ms = _encoded(want.options, want.model, landing.value, now_ms, took_ms)
+            except InvalidInputError as error:
+                self._values.counter.add("dropped_writes")
+                shown = self._values.keys.shown(want.key)
+                logger.error("What was loaded for %s cannot be cached: %s", shown, error)  # noqa: TRY400
+        try:
+            wanted = yield from self._may_store(want, landing.value, now_ms, life_ms)
+            stored = raw if wanted else b""
+            done = yield from scripts.run("load_finish", want.key, token, stored, life_ms)
+        except StoreUnavailableError:
+            done, stored = 0, raw
+        if stored and not done:
+            self._values.counter.add("dropped_writes")
+        self._values.forget(want.key)
+        return _Landing(raw, landing.value) if raw else landing
+
+    def _may_store(self, want: _Want[T], value: T | None, now_ms: int, life_ms: int) -> Plan[bool]:
+        if value is None or want.options.before_storing is None:
+            return True
+        return (yield from want.options.before_storing(value, now_ms, life_ms))
+
+
+def _encoded(
+    options: LoadOptions, model: Any, value: Any, now_ms: int, took_ms: int
+) -> tuple[bytes, int]:
+    """Return the bytes to store for what was loaded, and their life in milliseconds."""
+    fresh_ms = milliseconds(options.miss_ttl if value is None else options.ttl, options.jitter)
+    life_ms = fresh_ms + round(options.stale_for * 1000)
+    fresh_until_ms = now_ms + took_ms + fresh_ms
+    if value is None:
+        raw = codec.encode_missing(model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
+    else:
+        raw = codec.encode_loaded(value, model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
+    return raw, life_ms
+
+
+def _new_token() -> bytes:
+    return secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
+
+
+class _ServerClock:
+    """The server's clock as last heard, carried on by ours: freshness is judged alike by everybody."""
+
+    def __init__(self) -> None:
+        self._ahead_ms: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self._ahead_ms is not None
+
+    def set(self, now_ms: int) -> None:
+        self._ahead_ms = now_ms - time.monotonic() * 1000
+
+    def now_ms(self) -> float:
+        return time.monotonic() * 1000 + (self._ahead_ms or 0.0)

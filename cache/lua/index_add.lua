@@ -1,0 +1,27 @@
+-- Adds a member to an index whose members have ends of their own, and sheds those whose end has come.
+--
+-- KEYS[1]  the index, a sorted set by end (milliseconds since the epoch); it lives as long as its longest member
+-- ARGV[1]  the member
+-- ARGV[2]  its life in milliseconds from now
+-- ARGV[3]  optional: milliseconds since the epoch; when the index has been marked since (index_mark), the
+--          member is refused
+--
+-- Returns 1, or 0 when refused. The mark is the member '' with the negative of its time as score.
+
+local key = KEYS[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if ARGV[3] then
+    local mark = redis.call('ZSCORE', key, '')
+    if mark and -tonumber(mark) >= tonumber(ARGV[3]) then
+        return 0
+    end
+end
+redis.call('ZADD', key, string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', key, 0, string.format('%.0f', now))
+local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+local life = string.format('%.0f', tonumber(last[2]) - now)
+if redis.call('PTTL', key) < tonumber(life) then
+    redis.call('PEXPIRE', key, life)
+end
+return 1

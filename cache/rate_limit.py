@@ -1,0 +1,58 @@
+"""Rate limits: a sliding log, exact in every interval, one round trip and one key a check.
+
+Why not GCRA or a counter a window: a counter lets twice the limit through around a window's edge, and
+GCRA with a burst of the limit lets nearly twice through in some window's length. The log never lets
+one too many through; it costs about 11 bytes a unit of the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from cache.models import RateDecision, RateLimit, RateState
+from cache.store import scripts
+from cache.store.breaker import PAUSE
+from cache.store.plan import Plan
+from domain.errors import InvalidInputError, StoreUnavailableError
+
+#: Which way a limit fails when the store does not answer: everything is allowed, or nothing.
+Failing = Literal["open", "closed"]
+
+
+def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Plan[RateDecision]:
+    """Take `cost` from all of `limits` at once, or from none; see `lua/rate_limit.lua`."""
+    if not limits:
+        raise InvalidInputError("limits", limits, "There is at least one.")
+    smallest = min(limit.limit for limit in limits)
+    if not 0 <= cost <= smallest:
+        raise InvalidInputError("cost", cost, f"It is 0 to the smallest limit, {smallest}.")
+    if fail not in ("open", "closed"):
+        raise InvalidInputError("fail", fail, 'It is "open" or "closed".')
+    pairs = [
+        number for limit in limits for number in (limit.limit, round(limit.window * 1_000_000))
+    ]
+    try:
+        # Once: taken twice for one request is wrong, too.
+        reply = yield from scripts.run("rate_limit", key, cost, *pairs, once=True)
+    except StoreUnavailableError:
+        allowed = fail == "open"
+        return RateDecision(allowed=allowed, retry_after=0.0 if allowed else PAUSE, states=())
+    return _decision(limits, reply)
+
+
+def _decision(limits: Sequence[RateLimit], reply: Sequence[int]) -> RateDecision:
+    rows = [reply[start : start + 3] for start in range(1, len(reply), 3)]
+    return RateDecision(
+        allowed=reply[0] == 1,
+        retry_after=max(row[1] for row in rows) / 1e6,
+        states=tuple(
+            RateState(
+                limit=limit.limit,
+                window=limit.window,
+                remaining=limit.limit - used,
+                reset=reset / 1e6,
+            )
+            for limit, (used, _wait, reset) in zip(limits, rows, strict=True)
+        ),
+    )

@@ -1,0 +1,90 @@
+"""The store's figures, read alike from Dragonfly, Redis and Valkey."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cache.keys import KeyBuilder
+from cache.models import CacheStats
+from cache.store.plan import Batch, Plan
+
+SECTIONS = ("server", "clients", "memory", "stats", "keyspace")
+#: Keys that are looked at to tell families apart, unless a caller says otherwise.
+SCAN_LIMIT = 10_000
+_STEP = 1000
+
+
+def read_stats(keys: KeyBuilder, scan_limit: int) -> Plan[CacheStats]:
+    """Ask the server for its figures, and look at up to about `scan_limit` keys."""
+    replies = yield Batch(*(("INFO", section) for section in SECTIONS), ("DBSIZE",))
+    info = _parse(b"\n".join(replies[:-1]).decode(errors="replace"))
+    families, scanned, scanned_all = yield from _families(keys, scan_limit)
+    hits, misses = _number(info, "keyspace_hits"), _number(info, "keyspace_misses")
+    return CacheStats(
+        server=_server(info),
+        version=_version(info),
+        db_size=replies[-1],
+        used_memory=_number(info, "used_memory"),
+        max_memory=_number(info, "maxmemory"),
+        hits=hits,
+        misses=misses,
+        hit_ratio=hits / (hits + misses) if hits + misses else None,
+        evicted_keys=_number(info, "evicted_keys"),
+        expired_keys=_number(info, "expired_keys"),
+        connected_clients=_number(info, "connected_clients"),
+        uptime_seconds=_number(info, "uptime_in_seconds"),
+        keyspace=_keyspace(info),
+        families=families,
+        scanned=scanned,
+        scanned_all=scanned_all,
+    )
+
+
+def _families(keys: KeyBuilder, limit: int) -> Plan[tuple[dict[str, int], int, bool]]:
+    """Count our keys by family among the first ones of the database."""
+    prefix = f"{keys.namespace}:".encode()
+    families: dict[str, int] = {}
+    cursor, seen = b"0", set[bytes]()
+    while len(seen) < limit:
+        (step,) = yield Batch(("SCAN", cursor, "COUNT", min(_STEP, limit)))
+        cursor, found = step
+        seen.update(found)  # a scan may show a key twice
+        if cursor == b"0":
+            break
+    for key in seen:
+        if key.startswith(prefix):
+            family = key[len(prefix) :].partition(b":")[0].decode()
+            families[family] = families.get(family, 0) + 1
+    return dict(sorted(families.items())), len(seen), cursor == b"0"
+
+
+def _parse(text: str) -> dict[str, str]:
+    lines = (line.strip().partition(":") for line in text.splitlines())
+    return {name: value for name, colon, value in lines if colon and not name.startswith("#")}
+
+
+def _number(info: dict[str, str], name: str) -> int:
+    """Return a figure; 0 where this server does not tell it."""
+    text = info.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _keyspace(info: dict[str, str]) -> dict[str, int]:
+    """Return keys by database from lines such as ``db0:keys=3,expires=1``."""
+    found = {}
+    for name, value in info.items():
+        first = value.partition(",")[0]
+        if name.startswith("db") and name[2:].isdecimal() and first.startswith("keys="):
+            found[name] = int(first.removeprefix("keys="))
+    return found
+
+
+def _server(info: dict[str, str]) -> Literal["dragonfly", "redis", "valkey"]:
+    if "dragonfly_version" in info:
+        return "dragonfly"
+    return "valkey" if info.get("server_name") == "valkey" or "valkey_version" in info else "redis"
+
+
+def _version(info: dict[str, str]) -> str:
+    raw = info.get("dragonfly_version") or info.get("valkey_version") or info.get("redis_version")
+    return str(raw or "unknown").removeprefix("df-").removeprefix("v")

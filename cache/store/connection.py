@@ -1,0 +1,144 @@
+"""How we connect to the store, and its errors told in our own words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+)
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from domain.errors import StoreUnavailableError
+from settings import Settings, parse_addr
+
+#: Kept well below common load balancers' idle limits, so that a dead peer is noticed in time.
+HEALTH_CHECK_SECONDS = 25
+#: Connections that one pool may open: one for each thread or task that waits for an answer.
+MAX_CONNECTIONS = 2048
+
+_UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError)
+
+#: How a server says that it is there but cannot serve. A pipeline and a script put words before it.
+_REFUSAL = re.compile(
+    r"(^|: -?)(MISCONF|OOM|LOADING|READONLY|MASTERDOWN|BUSY|Out of memory)\b|EXECABORT.*because of: OOM"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long, and how often, one round trip is tried.
+
+    Attributes:
+        timeout: seconds without a byte of the answer after which there is none.
+        connect_timeout: seconds to connect.
+        retries: how often a round trip is tried again that may be repeated.
+        retry_timeouts: try again after a timeout, too, not only after a broken connection.
+    """
+
+    timeout: float
+    connect_timeout: float
+    retries: int
+    retry_timeouts: bool
+
+
+def patient(settings: Settings, retries: int = 2) -> Patience:
+    """For what must get through: locks, progress, maintenance."""
+    return Patience(
+        timeout=settings.cache_timeout,
+        connect_timeout=settings.cache_connect_timeout,
+        retries=retries,
+        retry_timeouts=True,
+    )
+
+
+def hasty(settings: Settings) -> Patience:
+    """For a cache in front of something else: one try within the budget.
+
+    A connection that turns out to be closed (the server restarted) is replaced once; that costs no wait.
+    """
+    budget = min(settings.cache_budget, settings.cache_timeout)
+    return Patience(
+        timeout=budget,
+        connect_timeout=budget,
+        retries=1,
+        retry_timeouts=False,
+    )
+
+
+def sync_client(settings: Settings, patience: Patience, *, protocol: int = 2) -> redis.Redis:
+    """Return a blocking client; it connects at its first command, and tries each of them once."""
+    return redis.Redis(**_options(settings, patience, protocol), retry=Retry(NoBackoff(), 0))
+
+
+def async_client(settings: Settings, patience: Patience) -> redis.asyncio.Redis:
+    """Return a client for asyncio; it connects at its first command, and tries each of them once."""
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    return redis.asyncio.Redis(**_options(settings, patience, 2), retry=retry)
+
+
+def _options(settings: Settings, patience: Patience, protocol: int) -> dict[str, Any]:
+    host, port, path = parse_addr(settings.cache_addr)
+    where: dict[str, Any] = {"unix_socket_path": path} if path else {"host": host, "port": port}
+    if settings.cache_tls:
+        where |= {
+            "ssl": True,
+            "ssl_ca_certs": str(settings.cache_tls_ca) if settings.cache_tls_ca else None,
+            "ssl_cert_reqs": "required" if settings.cache_tls_verify else "none",
+            "ssl_check_hostname": settings.cache_tls_verify,
+        }
+    return {
+        **where,
+        "db": settings.cache_db,
+        "username": settings.cache_username or None,
+        "password": settings.cache_password.get_secret_value() or None,
+        "socket_timeout": patience.timeout,
+        "socket_connect_timeout": patience.connect_timeout,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "max_connections": MAX_CONNECTIONS,
+        # RESP2 is spoken alike by Dragonfly, Redis 6.2 and Valkey; only invalidation messages need
+        # RESP3.
+        "protocol": protocol,
+        # A handshake of some hosted servers, which ours answer with an error at every connection.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
+    """Turns redis-py's "no answer" errors into StoreUnavailableError; a wrong command stays an error."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and is_unavailable(error):
+            raise unavailable(error) from error
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Say whether the server does not answer or, like one without memory (OOM), cannot serve."""
+    return isinstance(error, _UNAVAILABLE) or (
+        isinstance(error, RedisError) and _REFUSAL.search(str(error)) is not None
+    )
+
+
+def unavailable(error: BaseException) -> StoreUnavailableError:
+    """Return the error in our own words."""
+    return StoreUnavailableError(f"The store does not answer: {error}")

@@ -1,0 +1,73 @@
+"""The Lua scripts, one a file in `cache/lua`, run by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from cache.store.connection import is_unavailable, unavailable
+from cache.store.plan import Argument, Batch, Command, Plan
+
+
+@cache
+def source(name: str) -> str:
+    """Return the text of `cache/lua/<name>.lua`."""
+    return resources.files("cache.lua").joinpath(f"{name}.lua").read_text()
+
+
+@cache
+def digest(name: str) -> str:
+    """Return the digest of one of our scripts."""
+    return sha1(source(name))
+
+
+def sha1(text: str) -> str:
+    """Return the SHA-1 by which the server knows a script."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def call(name: str, key: str, *args: Argument) -> Command:
+    """Return the command that runs one script on its one key."""
+    return ("EVALSHA", digest(name), 1, key, *args)
+
+
+def run(name: str, key: str, *args: Argument, once: bool = False) -> Plan[Any]:
+    """Run one script and return its reply; a server that has forgotten it is told again.
+
+    Args:
+        once: it counts something, and must not be sent again when the answer gets lost.
+    """
+    (reply,) = yield Batch(call(name, key, *args), once=once, errors_as_replies=True)
+    if isinstance(reply, NoScriptError):
+        (reply,) = yield Batch(("EVAL", source(name), 1, key, *args), once=once)
+    return _checked([reply])[0]
+
+
+def pipelined(
+    names: Sequence[str], commands: Sequence[Command], *, once: bool = False
+) -> Plan[list[Any]]:
+    """Send commands in one round trip and return the replies in order.
+
+    When the server has forgotten a script (it restarted), the named ones are loaded and the whole
+    pipeline is sent again: what goes through here must be safe to repeat in that case. With `once` it is
+    never repeated because an answer got lost.
+    """
+    if not commands:
+        return []
+    replies = yield Batch(*commands, once=once, errors_as_replies=True)
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        yield Batch(*(("SCRIPT", "LOAD", source(name)) for name in names))
+        replies = yield Batch(*commands, once=once, errors_as_replies=True)
+    return _checked(replies)
+
+
+def _checked(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise unavailable(reply) if is_unavailable(reply) else reply
+    return replies

@@ -1,0 +1,119 @@
+"""Runs plans with blocking I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, wait
+from threading import Thread
+from typing import Any, TypeVar
+
+from redis import Redis
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+
+from cache.store.breaker import Breaker
+from cache.store.connection import Patience, is_unavailable, unavailable
+from cache.store.exchange import commands_of, pause_before_repeating, replies_of
+from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan, Request
+
+R = TypeVar("R")
+
+
+class SyncStore:
+    """The store for callers that may block; safe for threads.
+
+    Args:
+        client: connects to the server; it tries everything once. Its pool is what is used here.
+        patience: how long and how often a round trip is tried.
+        breaker: counts missing answers; None tries every time.
+    """
+
+    def __init__(self, client: Redis, patience: Patience, breaker: Breaker | None = None) -> None:
+        self.client = client
+        self._pool = client.connection_pool
+        self._patience = patience
+        self.breaker = breaker
+
+    def run(self, plan: Plan[R]) -> R:
+        """Run a plan to its end and return its result."""
+        try:
+            request = next(plan)
+            while True:
+                try:
+                    answer = self._answer(request)
+                except BaseException as error:
+                    request = plan.throw(error)
+                else:
+                    request = plan.send(answer)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    def spawn(self, plan: Plan[None], name: str) -> Callable[[], None]:
+        """Run a plan in the background; the returned function waits for its end."""
+        thread = Thread(target=self.run, args=(plan,), name=name, daemon=True)
+        thread.start()
+        return thread.join
+
+    def close(self) -> None:
+        """Close every connection; the next command connects again."""
+        self._pool.disconnect()
+
+    def _answer(self, request: Request) -> Any:
+        match request:
+            case Batch():
+                return self._guarded(request)
+            case Call() | Blocking():
+                return request.function()
+            case Pause():
+                return time.sleep(request.seconds)
+            case Await():
+                done, _ = wait((request.future,), request.timeout, FIRST_COMPLETED)
+                return bool(done)
+
+    def _guarded(self, batch: Batch) -> list[Any]:
+        breaker = self.breaker
+        ticket = breaker.enter() if breaker else 0
+        try:
+            received = self._patiently(batch)
+        except RedisError as error:
+            if not is_unavailable(error):
+                raise
+            if breaker:
+                breaker.unanswered(ticket)
+            raise unavailable(error) from error
+        if breaker:
+            breaker.answered()
+        return replies_of(batch, received)
+
+    def _patiently(self, batch: Batch) -> list[Any]:
+        tried = 0
+        while True:
+            try:
+                return self._exchange(batch)
+            except (ConnectionError, TimeoutError) as error:
+                tried += 1
+                pause = pause_before_repeating(batch, error, tried, self._patience)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    def _exchange(self, batch: Batch) -> list[Any]:
+        commands = commands_of(batch)
+        connection: Any = self._pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [_read(connection) for _ in commands]
+        except BaseException:
+            # Answers may be on their way that nobody would read.
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

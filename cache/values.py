@@ -1,0 +1,197 @@
+"""Typed values in the store, as plans: what is put in and read out, and what that means without a store.
+
+A store that does not answer makes a read a miss and drops what was to be put in; both are counted. What
+takes something out (a delete) or decides something (a counter, set_nx) raises: its caller acts on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from cache import codec
+from cache.counts import Counter
+from cache.keys import KeyBuilder
+from cache.near import Fetched, NearCache
+from cache.store.plan import Batch, Blocking, Command, Plan
+from domain.errors import InvalidInputError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Keys that one SCAN step looks at, and one UNLINK removes: small enough never to hold up the server.
+BATCH = 500
+
+
+class Values:
+    """Plans on typed values. Keys are given whole, TTLs in seconds.
+
+    Args:
+        keys: the key builder of the namespace.
+        near: the cache in this process, if there is one.
+
+    Attributes:
+        counter: what has been read and written so far.
+    """
+
+    def __init__(self, keys: KeyBuilder, near: NearCache | None = None) -> None:
+        self.keys = keys
+        self.near = near
+        self.counter = Counter()
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, key: str, model: type[T]) -> Plan[T | None]:
+        """The value of `key`, or None."""
+        near = self.near
+        if near is not None and near.covers(key):
+            if near.doubtful():
+                yield Blocking(near.check)
+            found = near.lookup(key, model)
+            if found is not None:
+                self.counter.add("hits", "near_hits")
+                return found
+        try:
+            raw, fetched = yield from self.fetch(key)
+        except StoreUnavailableError:
+            self.counter.add("misses", "unavailable_reads")
+            return None
+        value = yield from self.read(key, raw, model)
+        if near is not None and fetched is not None and value is not None:
+            near.keep(key, model, value, fetched)
+        return value
+
+    def fetch(self, key: str) -> Plan[tuple[bytes | None, Fetched | None]]:
+        """The bytes at `key`, and the near cache's place for them. Raises without a store."""
+        near = self.near
+        if near is not None and near.covers(key):
+            fetched = yield Blocking(lambda: near.fetch(key))
+            if fetched is not None:
+                return fetched.raw, fetched
+        (raw,) = yield Batch(("GET", key))
+        return raw, None
+
+    def read(self, key: str, raw: bytes | None, model: type[T]) -> Plan[T | None]:
+        """Take a stored value apart and count it; one that does not fit its model is deleted."""
+        value = None
+        if raw is not None:
+            try:
+                value = codec.decode(raw, model)
+            except codec.UnreadableValueError as error:
+                yield from self.discard(key, model, error)
+                return None
+            if value is None and codec.holds_value(raw):
+                self.counter.add("old_versions")
+        self.counter.add("misses" if value is None else "hits")
+        return value
+
+    def discard(self, key: str, model: Any, error: Exception) -> Plan[None]:
+        """Delete a value that cannot be read, so that nobody stumbles over it again."""
+        name = getattr(model, "__name__", str(model))
+        shown = self.keys.shown(key)
+        logger.warning("The value of %s does not fit %s and was deleted: %s", shown, name, error)
+        self.counter.add("misses", "unreadable")
+        try:
+            yield from self.delete(key)
+        except StoreUnavailableError:
+            logger.warning("%s could not be deleted: the store does not answer", shown)
+
+    def mget(self, keys: Sequence[str], model: type[T]) -> Plan[dict[str, T]]:
+        """What is there of `keys`, in one round trip."""
+        if not keys:
+            return {}
+        try:
+            (raws,) = yield Batch(("MGET", *keys))
+        except StoreUnavailableError:
+            self.counter.add("misses", "unavailable_reads", amount=len(keys))
+            return {}
+        found = {}
+        for key, raw in zip(keys, raws, strict=True):
+            value = yield from self.read(key, raw, model)
+            if value is not None:
+                found[key] = value
+        return found
+
+    # ── putting in ──────────────────────────────────────────────────────────────────────────────
+
+    def set(
+        self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
+    ) -> Plan[bool]:
+        """Store a value; False when it was dropped."""
+        raw = codec.encode(value, model)
+        stored = yield from self.put([("SET", key, raw, "PX", milliseconds(ttl, jitter))])
+        self.forget(key)
+        return stored
+
+    def mset(
+        self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
+    ) -> Plan[bool]:
+        """Store several values in one round trip, each with a jitter of its own."""
+        milliseconds(ttl, jitter)
+        commands: list[Command] = [
+            ("SET", key, codec.encode(value, model), "PX", milliseconds(ttl, jitter))
+            for key, value in values.items()
+        ]
+        if not commands:
+            return True
+        stored = yield from self.put(commands)
+        self.forget(*values)
+        return stored
+
+    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Plan[bool]:
+        """Store a value only where there is none; True when it was stored. Raises without a store."""
+        raw = codec.encode(value, model)
+        # Once: repeated after a lost answer, it would find its own first try in its way.
+        (reply,) = yield Batch(("SET", key, raw, "NX", "PX", milliseconds(ttl)), once=True)
+        self.forget(key)
+        return reply is not None
+
+    def put(self, commands: Sequence[Command]) -> Plan[bool]:
+        """Send commands that store values; False when there was no store and they were dropped."""
+        try:
+            yield Batch(*commands)
+        except StoreUnavailableError:
+            self.counter.add("dropped_writes", amount=len(commands))
+            return False
+        return True
+
+    # ── taking out ──────────────────────────────────────────────────────────────────────────────
+
+    def delete(self, *keys: str) -> Plan[int]:
+        """Delete keys; return how many there were. Raises without a store."""
+        deleted = 0
+        for start in range(0, len(keys), BATCH):
+            (count,) = yield Batch(("UNLINK", *keys[start : start + BATCH]))
+            deleted += count
+        self.forget(*keys)
+        return deleted
+
+    def delete_by_pattern(self, pattern: str) -> Plan[int]:
+        """Delete the keys that match a glob inside the namespace. Raises without a store."""
+        self.keys.pattern(pattern)
+        deleted, cursor = 0, b"0"
+        while True:
+            (step,) = yield Batch(("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH))
+            cursor, found = step
+            if found:
+                deleted += yield from self.delete(*(key.decode() for key in found))
+            if cursor == b"0":
+                return deleted
+
+    def forget(self, *keys: str) -> None:
+        """Let go of what this process keeps in its memory of keys that it has changed."""
+        if self.near is not None:
+            self.near.forget(keys)
+
+
+def milliseconds(ttl: float, jitter: float = 0.0) -> int:
+    """Return a TTL as the store takes it, shortened at random by up to the share `jitter` of it."""
+    if not ttl > 0:
+        raise InvalidInputError("ttl", ttl, "A life is more than 0 seconds.")
+    if not 0 <= jitter < 1:
+        raise InvalidInputError("jitter", jitter, "It is a share of the TTL, 0 to less than 1.")
+    # Only ever shorter: nobody is served a value for longer than was said.
+    return max(1, round(ttl * 1000 * (1 - jitter * random.random())))  # noqa: S311 - no secret
