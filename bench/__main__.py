@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("jobs", "progress")
+NAMES = ("jobs", "progress", "cache")
 
 
 def main() -> int:

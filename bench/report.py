@@ -7,6 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from os import cpu_count
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,24 +23,27 @@ class Figure:
     aim: str | None = None
 
 
-def show(title: str, figures: list[Figure], *, as_json: bool) -> None:
-    """Print the figures with the machine they were taken on."""
-    machine = {
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what the figures were taken on, with the versions of these packages."""
+    return {
         "cores": cpu_count(),
         "python": platform.python_version(),
-        "celery": version("celery"),
         "redis-py": version("redis"),
+        **{name: version(name) for name in packages},
     }
+
+
+def show(title: str, figures: list[Figure], *, as_json: bool) -> None:
+    """Print the figures with the machine they were taken on."""
+    taken_on = machine("celery")
     if as_json:
         print(
             json.dumps(
-                {"bench": title, "machine": machine, "figures": [asdict(f) for f in figures]}
+                {"bench": title, "machine": taken_on, "figures": [asdict(f) for f in figures]}
             )
         )
         return
-    table = Table(
-        title=title, caption=", ".join(f"{name} {value}" for name, value in machine.items())
-    )
+    table = Table(title=title, caption=described(taken_on))
     table.add_column("what")
     table.add_column("value", justify="right")
     table.add_column("unit")
@@ -47,6 +51,11 @@ def show(title: str, figures: list[Figure], *, as_json: bool) -> None:
     for figure in figures:
         table.add_row(figure.what, _shown(figure.value), figure.unit, figure.aim or "")
     Console().print(table)
+
+
+def described(taken_on: dict[str, Any]) -> str:
+    """Return a machine as one line."""
+    return ", ".join(f"{name} {value}" for name, value in taken_on.items())
 
 
 def _shown(value: float) -> str:

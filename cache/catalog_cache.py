@@ -8,6 +8,7 @@ Each is reached through a `CatalogEntry`, which knows its key, model and TTL:
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
@@ -19,15 +20,20 @@ from cache.loading import Loader, LoadOptions
 from cache.service import MISS_TTL
 from cache.store import scripts
 from cache.store.aio import AsyncStore
-from cache.store.plan import Operations, Plan, S, operation
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Plan
 from cache.store.sync import SyncStore
 from cache.values import Values, milliseconds
-from domain.errors import StoreUnavailableError
+from domain.errors import InvalidInputError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How long the invalidation of a title is remembered: longer than any loader runs that began before it.
+#: How long the invalidation of a title is remembered: as long as a loader may run that began before it.
 MARK_SECONDS = 600.0
+#: An entry is listed under its titles so much longer than it lives, since it is stored a moment later.
+LISTED_LONGER_MS = 60_000
 
 
 class CatalogCache(Operations[S]):
@@ -130,7 +136,8 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
-        self._values.forget(self.key)
+        finally:
+            self._values.forget(self.key)
         return True
 
     @overload
@@ -174,8 +181,16 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         """Return the value, loaded once for all who miss it; see `CacheService.get_or_load`.
 
         Args:
-            titles: takes the ids of the titles that appear in a loaded value.
+            titles: takes the ids of the titles that appear in a loaded value. Should it raise, that is
+                logged, and the value is served but not stored.
+
+        Raises:
+            InvalidInputError: `load_timeout` is longer than an invalidation is remembered (10 minutes).
         """
+        if titles and load_timeout > MARK_SECONDS:
+            raise InvalidInputError(
+                "load_timeout", load_timeout, f"With titles it is {MARK_SECONDS:g} seconds at most."
+            )
         options = LoadOptions(
             ttl=self.ttl,
             miss_ttl=miss_ttl,
@@ -197,13 +212,21 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         self, titles: Callable[[T], Iterable[str]], value: T, began_ms: int, life_ms: int
     ) -> Plan[bool]:
         """List the entry under its titles; False when one was invalidated while it was loaded."""
-        commands = self._listings(titles(value), life_ms, began_ms)
+        try:
+            commands = self._listings(titles(value), life_ms, began_ms)
+        except Exception as error:
+            self._values.counter.add("dropped_writes")
+            shown = self._values.keys.shown(self.key)
+            logger.error("The titles of %s cannot be told, so it is not cached: %s", shown, error)  # noqa: TRY400
+            return False
         accepted = yield from scripts.pipelined(["index_add"], commands)
         return all(accepted)
 
     def _listings(self, titles: Iterable[str], life_ms: int, *began_ms: int) -> list[Any]:
         return [
-            scripts.call("index_add", self._title_key(title), self.key, life_ms, *began_ms)
+            scripts.call(
+                "index_add", self._title_key(title), self.key, life_ms + LISTED_LONGER_MS, *began_ms
+            )
             for title in dict.fromkeys(titles)
         ]
 
@@ -214,4 +237,6 @@ class CatalogEntry(Operations[S], Generic[T, S]):
 
 def normalised(query: str) -> str:
     """Return a search query without what makes no difference: case, width, extra spaces."""
-    return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
+    folded = unicodedata.normalize("NFKC", query).casefold()
+    # Once more: folding may take a letter apart that another way of writing it leaves whole.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())

@@ -19,10 +19,11 @@ such a control character): counters, and values of the first version. They count
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import threading
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -30,6 +31,7 @@ from typing import Any, Final, TypeVar
 import zstandard
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
+from typing_extensions import is_typeddict
 
 from domain.errors import InvalidInputError
 
@@ -76,6 +78,10 @@ class UnreadableValueError(ValueError):
     """Stored bytes that are no envelope, or whose body does not fit the model."""
 
 
+class TooLargeError(InvalidInputError):
+    """A value has more than `MAX_VALUE_BYTES`."""
+
+
 def read_envelope(raw: bytes) -> Envelope:
     """Take stored bytes apart; raise UnreadableValueError for a damaged one."""
     if not raw or raw[0] > ZSTD:
@@ -116,8 +122,9 @@ def decode_body(envelope: Envelope, model: type[T]) -> T:
     try:
         value: T = _form(model).adapter.validate_json(text)
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]["msg"]
-        raise UnreadableValueError(problem) from None
+        # Not the message: that of an unknown union tag, or a validator's own, can show the value.
+        problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        raise UnreadableValueError(f"its JSON is refused ({problem['type']})") from None
     return value
 
 
@@ -130,13 +137,20 @@ def encode(value: Any, model: Any = None) -> bytes:
     Raises:
         InvalidInputError: it is too large, or a collection of versioned models without `model`.
     """
-    form = _form(_class_of(value) if model is None else model)
-    codec, body = _body(_text(form, value))
+    form = _form(type(value) if model is None else model)
+    text = _text(form, value)
+    if model is None:
+        _refuse_versioned_members(value)
+    codec, body = _body(text)
     return _HEAD.pack(codec, VALUE, form.version) + body
 
 
 def _text(form: _Form, value: Any) -> bytes:
     """Return a value as JSON; raise InvalidInputError when it is not what its model says."""
+    if not isinstance(value, form.instances):
+        # pydantic would write those of its fields that the model has, too.
+        problem = f"It is not what the model says: no {form.instances.__name__}."
+        raise InvalidInputError("value", type(value).__name__, problem)
     try:
         return form.adapter.dump_json(value, warnings="error")
     except PydanticSerializationError as error:
@@ -164,7 +178,7 @@ def _loaded_head(codec: int, kind: int, version: int, fresh_until_ms: int, took_
 
 def _body(text: bytes) -> tuple[int, bytes]:
     if len(text) > MAX_VALUE_BYTES:
-        raise InvalidInputError(
+        raise TooLargeError(
             "value",
             f"{len(text):,} bytes",
             f"A cached value has {MAX_VALUE_BYTES:,} bytes at most. Store it in parts, or its address.",
@@ -186,20 +200,27 @@ def _decompress(body: bytes) -> bytes:
         raise UnreadableValueError(f"its compressed body is damaged ({error})") from None
 
 
-def _class_of(value: Any) -> Any:
-    """Return a value's class, which does not tell what a collection of versioned models is read as."""
-    if isinstance(value, Collection) and not isinstance(value, str | bytes):
-        members = value.values() if isinstance(value, Mapping) else value
-        kinds: set[Any] = {type(member) for member in members}
-        for kind in kinds:
-            if schema_version(kind):
-                raise InvalidInputError(
-                    "model",
-                    None,
-                    f"A collection of {kind.__name__}, which has a cache_version, needs to be told what "
-                    f"it will be read as, such as model=list[{kind.__name__}].",
-                )
-    return type(value)
+def _refuse_versioned_members(value: Any) -> None:
+    """The class of a collection does not tell what it will be read as, so neither its version."""
+    if not _is_collection(type(value)):
+        return
+    members = list(value.values() if isinstance(value, Mapping) else value)
+    kinds: set[Any] = {type(member) for member in members}
+    for kind in kinds:
+        if schema_version(kind):
+            raise InvalidInputError(
+                "model",
+                None,
+                f"A collection of {kind.__name__}, which has a cache_version, needs to be told what "
+                f"it will be read as, such as model=list[{kind.__name__}].",
+            )
+    if any(map(_is_collection, kinds)):
+        for member in members:
+            _refuse_versioned_members(member)
+
+
+def _is_collection(kind: Any) -> bool:
+    return issubclass(kind, Collection) and not issubclass(kind, str | bytes)
 
 
 class _Zstd(threading.local):
@@ -219,6 +240,8 @@ class _Form:
 
     adapter: TypeAdapter[Any]
     version: int
+    instances: type
+    """What its values are instances of, where that can be said."""
 
 
 _forms: dict[Any, _Form] = {}
@@ -227,7 +250,10 @@ _forms: dict[Any, _Form] = {}
 def _form(model: Any) -> _Form:
     form = _forms.get(model)
     if form is None:
-        form = _forms[model] = _Form(TypeAdapter(model), schema_version(model))
+        is_model = isinstance(model, type) and issubclass(model, BaseModel)
+        generic = model.__pydantic_generic_metadata__["origin"] if is_model else object
+        form = _Form(TypeAdapter(model), schema_version(model), generic or model)
+        _forms[model] = form
     return form
 
 
@@ -256,18 +282,32 @@ def _parts(annotation: Any, seen: set[Any]) -> Iterator[Any]:
         if annotation in seen:
             return
         seen.add(annotation)
-    except (
-        TypeError
-    ):  # an annotation's extra, such as Literal[[…]] or Field(…), that nobody can hash
+    except TypeError:  # an annotation's extra, such as Literal[[…]], that nobody can hash
         return
     yield annotation
-    for argument in typing.get_args(annotation):
+    for argument in (*typing.get_args(annotation), *_fields(annotation)):
         yield from _parts(argument, seen)
+
+
+def _fields(annotation: Any) -> Iterable[Any]:
+    """Return what the fields of a class are made of, where it is a model, a dataclass or alike."""
+    if annotation is BaseModel:
+        return ()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for field in annotation.model_fields.values():
-            yield from _parts(field.annotation, seen)
+        # A field may name a class that was written further down than its model.
+        annotation.model_rebuild()
+        return [field.annotation for field in annotation.model_fields.values()]
+    named = is_typeddict(annotation) or hasattr(annotation, "_fields")
+    if isinstance(annotation, type) and (named or dataclasses.is_dataclass(annotation)):
+        return typing.get_type_hints(annotation).values()
+    return ()
 
 
-def holds_value(raw: bytes) -> bool:
-    """Say whether stored bytes hold a value, not only a claim or a remembered miss."""
-    return read_envelope(raw).kind in (VALUE, LOADED)
+def kind_of(raw: bytes) -> int:
+    """Return the kind of stored bytes that can be read: `VALUE`, `LOADED`, `MISSING` or `CLAIM`."""
+    return read_envelope(raw).kind
+
+
+def token_of(head: bytes) -> bytes:
+    """Return the token of the claim in the first bytes of a loaded value, a miss, or a claim."""
+    return head[_HEAD.size : _HEAD.size + TOKEN_BYTES]

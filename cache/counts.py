@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, computed_field
 
+from cache.store.fork import begin_in_each_process
+
 
 class CacheCounts(BaseModel):
     """Since this process began. A get_or_load counts as one read."""
@@ -60,6 +62,9 @@ class Counter:
     """Counts, from any thread."""
 
     def __init__(self) -> None:
+        begin_in_each_process(self, Counter._begin)
+
+    def _begin(self) -> None:
         self._mutex = threading.Lock()
         self._numbers: dict[Count, int] = {}
 

@@ -25,7 +25,8 @@ from cache.progress_hash import (
     update_arguments,
 )
 from cache.store import scripts
-from cache.store.plan import Batch, Command, Operations, Plan, S, operation
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Batch, Command, Plan
 from domain.errors import InvalidInputError
 from domain.job import FINISHED, RUNNING, JobStatus
 
@@ -109,17 +110,14 @@ class DownloadCache(Operations[S]):
         raw = (yield from scripts.pipelined(["progress_update"], commands))[: len(updates)]
         replies = [read_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
         answered = list(zip(updates, replies, strict=True))
-        yield from self._count(sum(u.increment for u, reply in answered if reply.applied))
-        yield from _send(
-            self._indexes.ending(
-                [
-                    update.job_id
-                    for update, reply in answered
-                    # The first word of a claim cannot have listed the job as running.
-                    if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
-                ]
-            )
-        )
+        ended = [
+            update.job_id
+            for update, reply in answered
+            # The first word of a claim cannot have listed the job as running.
+            if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
+        ]
+        written = sum(u.increment for u, reply in answered if reply.applied)
+        yield from self._count(written, *self._indexes.ending(ended))
         return replies
 
     @operation
@@ -243,9 +241,10 @@ class DownloadCache(Operations[S]):
 
     @operation
     def totals(self) -> Plan[DownloadTotals]:
-        """Return how many downloads run, and how fast they are together, in one round trip that does
-        not look
-        at each of them."""
+        """Return how many downloads run, and how fast they are together.
+
+        In one round trip that does not look at each of them.
+        """
         active, written = yield from scripts.pipelined(
             ["index_count", "rate_read"],
             [
@@ -316,11 +315,13 @@ class DownloadCache(Operations[S]):
             )
         return reply
 
-    def _count(self, written: int) -> Plan[None]:
-        """Add bytes to what all downloads wrote in this second."""
+    def _count(self, written: int, *also: Command) -> Plan[None]:
+        """Add bytes to what all downloads wrote in this second; send other commands along."""
+        commands = list(also)
         if written:
             key = self._keys.download_rate_key()
-            yield from scripts.run("rate_add", key, written, RATE_SECONDS + 1, once=True)
+            commands.append(scripts.call("rate_add", key, written, RATE_SECONDS + 1))
+        yield from scripts.pipelined(["rate_add"], commands, once=bool(written))
 
     def _key(self, job_id: str) -> str:
         return self._keys.download_job_key(job_id)

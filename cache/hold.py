@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
@@ -13,7 +14,8 @@ from typing import Any
 from cache.clock import lease_clock
 from cache.lock import Lock
 from cache.store.aio import AsyncStore
-from cache.store.plan import Await, Operations, Pause, Plan, S
+from cache.store.operation import Operations, S
+from cache.store.plan import Await, Pause, Plan
 from cache.store.sync import SyncStore
 from domain.errors import LeaseLostError, LockTakenError, StoreUnavailableError
 
@@ -59,9 +61,12 @@ class LockHold(Operations[S]):
     def check(self) -> None:
         """Raise LeaseLostError if it is not: another holder may be at work."""
         if not self.is_alive():
-            raise LeaseLostError(
-                f"The lock {self.lock.key} could not be kept; somebody else may hold it by now."
-            )
+            raise self._error()
+
+    def _error(self) -> LeaseLostError:
+        return LeaseLostError(
+            f"The lock {self.lock.key} could not be kept; somebody else may hold it by now."
+        )
 
     # ── blocking ────────────────────────────────────────────────────────────────────────────────
 
@@ -78,9 +83,9 @@ class LockHold(Operations[S]):
     ) -> None:
         self._over.set_result(None)
         self._join()
-        self.store.run(self._let_go())
-        if error is None and self._lost:
-            self.check()
+        kept = self.store.run(self._let_go())
+        if error is None and not kept:
+            raise self._error()
 
     # ── asyncio ─────────────────────────────────────────────────────────────────────────────────
 
@@ -97,9 +102,9 @@ class LockHold(Operations[S]):
     ) -> None:
         self._over.set_result(None)
         await self._join()
-        await self.store.run(self._let_go())
-        if error is None and self._lost:
-            self.check()
+        kept = await self.store.run(self._let_go())
+        if error is None and not kept:
+            raise self._error()
 
     # ── plans ───────────────────────────────────────────────────────────────────────────────────
 
@@ -107,12 +112,20 @@ class LockHold(Operations[S]):
         ends, pause = time.monotonic() + self._wait, FIRST_LOOK
         while True:
             asked_at = lease_clock()
-            if (yield from Lock.acquire.plan(self.lock)):
+            try:
+                acquired = yield from Lock.acquire.plan(self.lock)
+            except (CancelledError, KeyboardInterrupt):
+                # The answer was still on its way: it may be ours, and nobody else would let it go.
+                yield from self._let_go()
+                raise
+            if acquired:
+                self._over, self._lost = Future(), False
                 self._renewed(asked_at)
                 return
-            if time.monotonic() + pause > ends:
+            left = ends - time.monotonic()
+            if left <= 0:
                 raise LockTakenError(self.lock.key)
-            yield Pause(pause * (0.5 + random.random()))  # noqa: S311 - no secret
+            yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311 - no secret
             pause = min(LONGEST_LOOK, pause * 2)
 
     def _keep(self) -> Plan[None]:
@@ -131,12 +144,15 @@ class LockHold(Operations[S]):
             self._renewed(asked_at)
             interval = self.lock.ttl / RENEWALS_PER_LIFE
 
-    def _let_go(self) -> Plan[None]:
-        self._lost = not self.is_alive()
+    def _let_go(self) -> Plan[bool]:
+        """Release the lock; say whether it was ours to the end."""
+        kept, self._ends = self.is_alive(), 0.0
         try:
-            yield from Lock.release.plan(self.lock)
+            released = yield from Lock.release.plan(self.lock, once=True)
         except StoreUnavailableError as error:
             logger.warning("%s was not released and expires by itself: %s", self.lock.key, error)
+            return kept
+        return kept and released
 
     def _renewed(self, asked_at: float) -> None:
         """Count the new life from when it was asked for: it cannot have begun earlier."""

@@ -16,7 +16,8 @@ _UNESCAPED = "-._~@"
 #: Keys whose identifier is a session's or a user's.
 _PRIVATE = re.compile(
     r"(?P<head>(session|user|ratelimit|recommendation|catalog:(dashboard|watchlater|continue)):)"
-    r"(?P<id>[^:]+)(?P<tail>:.*)?"
+    r"(?P<id>[^:]+)(?P<tail>:.*)?",
+    re.DOTALL,
 )
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 

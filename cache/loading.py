@@ -3,7 +3,8 @@
 Within a process the first caller leads a *flight* and the others wait for its landing. Between processes
 the leaders compete for a *claim*, which stands in the value's own key (`lua/load_claim.lua`). A key
 that is deleted or set while its value is loaded loses its claim, and what the loader brings is not
-stored: it may have been read before the change that the deletion is about.
+stored: it may have been read before the change that the deletion is about. For the same reason nobody
+who comes after the deletion joins that flight.
 
 Before a value expires, a reader may load it anew, the more likely the closer the end and the slower the
 loader (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -26,8 +28,9 @@ from cache import codec
 from cache.counts import Count
 from cache.near import Fetched
 from cache.store import scripts
+from cache.store.fork import begin_in_each_process
 from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan
-from cache.values import Values, milliseconds
+from cache.values import LONGEST_LIFE, Values, milliseconds
 from domain.errors import InvalidInputError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -61,19 +64,20 @@ class LoadOptions:
     jitter: float
     """Share by which the TTL is shortened at random."""
     before_storing: Callable[[Any, int, int], Plan[bool]] | None = None
-    """Asked with the value, the start of its loading (the server's clock, milliseconds since the
-    epoch) and
-    its life in milliseconds; False keeps it from being stored."""
+    """Asked with the value, the start of its loading (the server's clock, milliseconds since the epoch)
+    and its life in milliseconds; False keeps it from being stored."""
 
     def check(self) -> None:
         """Raise InvalidInputError for an option that makes no sense."""
         milliseconds(self.ttl, self.jitter)
         for name in ("miss_ttl", "load_timeout"):
-            if not getattr(self, name) > 0:
-                raise InvalidInputError(name, getattr(self, name), "It is more than 0 seconds.")
+            if not 0 < getattr(self, name) <= LONGEST_LIFE:
+                problem = "It is more than 0 seconds, a century at most."
+                raise InvalidInputError(name, getattr(self, name), problem)
         for name in ("stale_for", "early", "wait"):
-            if not getattr(self, name) >= 0:
-                raise InvalidInputError(name, getattr(self, name), "It is not negative.")
+            if not 0 <= getattr(self, name) <= LONGEST_LIFE:
+                problem = f"It is 0 or more, {LONGEST_LIFE:.0f} at most."
+                raise InvalidInputError(name, getattr(self, name), problem)
 
 
 class _Landing(Generic[T]):
@@ -92,28 +96,53 @@ class _Landing(Generic[T]):
 _AGAIN: _Landing[Any] = _Landing()
 
 
+class _Flight:
+    """One load that runs in this process."""
+
+    __slots__ = ("claimed", "landing", "token")
+
+    def __init__(self) -> None:
+        self.landing: Future[_Landing[Any]] = Future()
+        self.token = secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
+        """Of the claim under which it loads."""
+        self.claimed = False
+
+
 class _Flights:
     """The loads that run in this process, by key and model."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._running: dict[Any, Future[_Landing[Any]]] = {}
+        begin_in_each_process(self, _Flights._begin)
 
-    def join(self, name: Any) -> tuple[Future[_Landing[Any]], bool]:
-        """Return the flight of that name, and whether the caller leads it."""
+    def _begin(self) -> None:
+        # Reentrant: the garbage collector may close a plan, and so land its flight, anywhere.
+        self._mutex = threading.RLock()
+        self._running: dict[Any, _Flight] = {}
+
+    def claimed(self, name: Any) -> _Flight | None:
+        """Return the flight of that name if it has its claim."""
+        running = self._running.get(name)
+        return running if running is not None and running.claimed else None
+
+    def join(self, name: Any, outdated: _Flight | None = None) -> tuple[_Flight, bool]:
+        """Return the flight of that name, and whether the caller leads it.
+
+        Args:
+            outdated: a flight that is not to be joined: a new one takes its place.
+        """
         with self._mutex:
             running = self._running.get(name)
-            if running is not None:
+            if running is not None and running is not outdated:
                 return running, False
-            flight: Future[_Landing[Any]] = Future()
-            self._running[name] = flight
+            flight = self._running[name] = _Flight()
             return flight, True
 
-    def land(self, name: Any, landing: _Landing[Any]) -> None:
+    def land(self, name: Any, flight: _Flight, landing: _Landing[Any]) -> None:
         """End a flight that the caller leads."""
         with self._mutex:
-            flight = self._running.pop(name)
-        flight.set_result(landing)
+            if self._running.get(name) is flight:
+                del self._running[name]
+        flight.landing.set_result(landing)
 
 
 @dataclass(slots=True)
@@ -131,6 +160,10 @@ class _Found(Generic[T]):
 
     fetched: Fetched | None = None
     """The near cache's place for it."""
+
+    def is_claimed_by(self, flight: _Flight | None) -> bool:
+        """Whether it is this flight that loads it (anew)."""
+        return flight is not None and codec.token_of(self.head) == flight.token
 
     @property
     def answers(self) -> bool:
@@ -179,6 +212,7 @@ class Loader:
 
     def _from_store(self, want: _Want[T], patience_ends: float) -> Plan[T | None]:
         while True:
+            flying = self._flights.claimed(want.name)
             try:
                 found = yield from self._look(want)
             except StoreUnavailableError:
@@ -190,9 +224,11 @@ class Loader:
                     return (yield from self._fresh(want, found, fresh_for))
                 if fresh_for > -want.options.stale_for:
                     return (yield from self._stale(want, found))
-            flight, leads = self._flights.join(want.name)
+            outdated = flying if found is not None and not found.is_claimed_by(flying) else None
+            flight, leads = self._flights.join(want.name, outdated)
             if leads:
-                landing = yield from self._fly(want, self._lead(want, found, patience_ends))
+                plan = self._lead(want, flight, found, patience_ends)
+                landing = yield from self._fly(want, flight, plan)
             else:
                 landing = yield from self._await(want, flight, patience_ends)
             if landing is not _AGAIN:
@@ -204,8 +240,9 @@ class Loader:
     def _look(self, want: _Want[T]) -> Plan[_Found[T]]:
         """Read the key. Raises StoreUnavailableError."""
         if not self._clock.is_set:
+            asked_at = time.monotonic()
             (time_reply,) = yield Batch(("TIME",))
-            self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000)
+            self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000, asked_at)
         raw, fetched = yield from self._values.fetch(want.key)
         if raw is None:
             return _Found(b"")
@@ -257,21 +294,28 @@ class Loader:
 
     # ── flights within this process ─────────────────────────────────────────────────────────────
 
-    def _fly(self, want: _Want[T], plan: Plan[_Landing[T]]) -> Plan[_Landing[T]]:
+    def _fly(self, want: _Want[T], flight: _Flight, plan: Plan[_Landing[T]]) -> Plan[_Landing[T]]:
         """Run what the leader does; whatever becomes of it, those who wait are told."""
         landing: _Landing[T] = _AGAIN
         try:
             landing = yield from plan
-            return landing
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # Above all a task that is cancelled: nobody shall wait for a loader that does not run.
+            with suppress(Exception):
+                yield from self._finish(want, flight)
+            if not isinstance(error, Exception):
+                raise
+            landing = _Landing(error=error)
         finally:
-            self._flights.land(want.name, landing)
+            self._flights.land(want.name, flight, landing)
+        return landing
 
-    def _await(
-        self, want: _Want[T], flight: Future[_Landing[T]], patience_ends: float
-    ) -> Plan[_Landing[T]]:
-        landed = yield Await(flight, max(0.0, patience_ends - time.monotonic()))
+    def _await(self, want: _Want[T], flight: _Flight, patience_ends: float) -> Plan[_Landing[T]]:
+        landed = yield Await(flight.landing, max(0.0, patience_ends - time.monotonic()))
         if landed:
-            return flight.result()
+            return flight.landing.result()
         # The loader may hang in somebody else's call; this caller's may not.
         return (yield from self._load(want))
 
@@ -280,21 +324,26 @@ class Loader:
         if landing.error is not None:
             raise landing.error
         if landing.raw is not None:
-            return codec.decode(landing.raw, want.model)
+            # Some values do not survive their own JSON: a NaN becomes null.
+            with suppress(codec.UnreadableValueError):
+                return codec.decode(landing.raw, want.model)
         return landing.value
 
     def _lead(
-        self, want: _Want[T], found: _Found[T] | None, patience_ends: float
+        self, want: _Want[T], flight: _Flight, found: _Found[T] | None, patience_ends: float
     ) -> Plan[_Landing[T]]:
         """Bring the value, by our loader or by that of another process; None found: without a store."""
-        token, pause = _new_token(), FIRST_LOOK
+        pause = FIRST_LOOK
         try:
-            while found is not None and time.monotonic() < patience_ends:
-                verdict, now_ms = yield from self._claim(want, token, found, beside=False)
+            while found is not None:
+                verdict, now_ms = yield from self._claim(want, flight, found, beside=False)
                 if verdict == _CLAIMED:
-                    return (yield from self._load_and_store(want, token, now_ms))
+                    return (yield from self._load_and_store(want, flight, now_ms))
+                left = patience_ends - time.monotonic()
+                if left <= 0:
+                    break
                 if verdict == _TAKEN:
-                    yield Pause(pause * (0.5 + random.random()))  # noqa: S311
+                    yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311
                     pause = min(LONGEST_LOOK, pause * 2)
                 found = yield from self._look(want)
                 if found.answers and self._fresh_for(found) > 0:
@@ -310,10 +359,11 @@ class Loader:
 
         That is also so when the loader fails: it costs nobody anything yet.
         """
-        _flight, leads = self._flights.join(want.name)
+        flight, leads = self._flights.join(want.name)
         if not leads:
             return None
-        landing = yield from self._fly(want, self._lead_renewal(want, found, counts))
+        plan = self._lead_renewal(want, flight, found, counts)
+        landing = yield from self._fly(want, flight, plan)
         if landing.error is not None:
             logger.warning(
                 "%s could not be loaded anew, its old value is served: %s",
@@ -323,35 +373,43 @@ class Loader:
         return None if landing is _AGAIN or landing.error is not None else landing
 
     def _lead_renewal(
-        self, want: _Want[T], found: _Found[T], counts: tuple[Count, ...]
+        self, want: _Want[T], flight: _Flight, found: _Found[T], counts: tuple[Count, ...]
     ) -> Plan[_Landing[T]]:
-        token = _new_token()
         try:
-            verdict, now_ms = yield from self._claim(want, token, found, beside=True)
+            verdict, now_ms = yield from self._claim(want, flight, found, beside=True)
         except StoreUnavailableError:
             return _AGAIN
         if verdict != _CLAIMED:
             return _AGAIN
         self._values.counter.add(*counts)
-        return (yield from self._load_and_store(want, token, now_ms))
+        return (yield from self._load_and_store(want, flight, now_ms))
 
     # ── claims between processes, and the loader ────────────────────────────────────────────────
 
     def _claim(
-        self, want: _Want[T], token: bytes, found: _Found[T], *, beside: bool
+        self, want: _Want[T], flight: _Flight, found: _Found[T], *, beside: bool
     ) -> Plan[tuple[int, int]]:
+        asked_at = time.monotonic()
         verdict, now = yield from scripts.run(
             "load_claim",
             want.key,
-            token,
+            flight.token,
             milliseconds(want.options.load_timeout),
             found.head,
             "beside" if beside else "instead",
             codec.CLAIM_HEAD,
             codec.CLAIM_TAIL,
         )
-        self._clock.set(int(now))
+        self._clock.set(int(now), asked_at)
+        flight.claimed = verdict == _CLAIMED
         return verdict, int(now)
+
+    def _finish(
+        self, want: _Want[T], flight: _Flight, raw: bytes = b"", life_ms: int = 0
+    ) -> Plan[bool]:
+        """Give the claim up, and store what was loaded; False when the claim was no longer ours."""
+        reply = yield from scripts.run("load_finish", want.key, flight.token, raw, life_ms)
+        return bool(reply)
 
     def _load(self, want: _Want[T]) -> Plan[_Landing[T]]:
         """Run the loader, and store nothing."""
@@ -361,7 +419,7 @@ class Loader:
         except Exception as error:
             return _Landing(error=error)
 
-    def _load_and_store(self, want: _Want[T], token: bytes, now_ms: int) -> Plan[_Landing[T]]:
+    def _load_and_store(self, want: _Want[T], flight: _Flight, now_ms: int) -> Plan[_Landing[T]]:
         """Run the loader under our claim, store what it brings, and give the claim up."""
         began = time.monotonic()
         landing = yield from self._load(want)
@@ -370,16 +428,16 @@ class Loader:
         if landing.error is None:
             try:
                 raw, life_ms = _encoded(want.options, want.model, landing.value, now_ms, took_ms)
-            except InvalidInputError as error:
+            except codec.TooLargeError as error:
                 self._values.counter.add("dropped_writes")
                 shown = self._values.keys.shown(want.key)
                 logger.error("What was loaded for %s cannot be cached: %s", shown, error)  # noqa: TRY400
         try:
-            wanted = yield from self._may_store(want, landing.value, now_ms, life_ms)
+            wanted = raw and (yield from self._may_store(want, landing.value, now_ms, life_ms))
             stored = raw if wanted else b""
-            done = yield from scripts.run("load_finish", want.key, token, stored, life_ms)
+            done = yield from self._finish(want, flight, stored, life_ms)
         except StoreUnavailableError:
-            done, stored = 0, raw
+            done, stored = False, raw
         if stored and not done:
             self._values.counter.add("dropped_writes")
         self._values.forget(want.key)
@@ -405,12 +463,11 @@ def _encoded(
     return raw, life_ms
 
 
-def _new_token() -> bytes:
-    return secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
-
-
 class _ServerClock:
-    """The server's clock as last heard, carried on by ours: freshness is judged alike by everybody."""
+    """The server's clock as last heard, carried on by ours: freshness is judged alike by everybody.
+
+    Rather ahead than behind: what is served as fresh is fresh.
+    """
 
     def __init__(self) -> None:
         self._ahead_ms: float | None = None
@@ -419,8 +476,8 @@ class _ServerClock:
     def is_set(self) -> bool:
         return self._ahead_ms is not None
 
-    def set(self, now_ms: int) -> None:
-        self._ahead_ms = now_ms - time.monotonic() * 1000
+    def set(self, now_ms: int, asked_at: float) -> None:
+        self._ahead_ms = now_ms - asked_at * 1000
 
     def now_ms(self) -> float:
         return time.monotonic() * 1000 + (self._ahead_ms or 0.0)

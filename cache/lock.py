@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Sequence
 
 from cache.store import scripts
-from cache.store.plan import Batch, Operations, Plan, S, operation
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
 from domain.errors import InvalidInputError
 
@@ -58,9 +59,13 @@ class Lock(Operations[S]):
         return bool(reply)
 
     @operation
-    def release(self) -> Plan[bool]:
-        """Let it go; False when it was no longer ours (another holder's lock is never touched)."""
-        reply = yield from scripts.run("lock_release", self.key, self.token)
+    def release(self, *, once: bool = False) -> Plan[bool]:
+        """Let it go; False when it was no longer ours (another holder's lock is never touched).
+
+        Args:
+            once: do not try again when the answer gets lost: a second try would find it gone.
+        """
+        reply = yield from scripts.run("lock_release", self.key, self.token, once=once)
         return bool(reply)
 
 

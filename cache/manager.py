@@ -26,7 +26,8 @@ from cache.stats import SCAN_LIMIT, read_stats
 from cache.store.aio import AsyncStore
 from cache.store.breaker import Breaker
 from cache.store.connection import async_client, hasty, patient, sync_client
-from cache.store.plan import Batch, Operations, Plan, S, operation
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
 from cache.values import Values
 from domain.errors import StoreUnavailableError
@@ -169,7 +170,8 @@ class CacheManager(Operations[S]):
 
     def lock(self, resource: str, *, ttl: float | None = None) -> Lock[S]:
         """Return the (not yet acquired) lock of any resource; `ttl` in seconds."""
-        return Lock(self.store, self.keys.lock_key(resource), ttl=ttl or self._lock_ttl)
+        life = self._lock_ttl if ttl is None else ttl
+        return Lock(self.store, self.keys.lock_key(resource), ttl=life)
 
     @operation
     def which_locks_live(self, job_ids: list[str]) -> Plan[set[str]]:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import datetime
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, computed_field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    NonNegativeInt,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
@@ -15,6 +25,12 @@ from domain.job import JobStatus
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class _Private(_Value):
+    """Neither its fields nor what was meant to become them stand in an error's message."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class DownloadProgress(_Value):
@@ -74,7 +90,7 @@ def version(fence: int, sequence: int) -> int:
     return fence * 2**32 + sequence
 
 
-class SessionData(_Value):
+class SessionData(_Private):
     """One login. The refresh token is kept as its SHA-256 only; `issue` makes that from the token.
 
     A token has enough randomness of its own (128 bits or more) that a fast hash protects it: there is no
@@ -135,7 +151,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
-class UserData(_Value):
+class UserData(_Private):
     """What the platform wants to know of a user at every request."""
 
     id: str = Field(repr=False)
@@ -157,6 +173,16 @@ class RateLimit(_Value):
 
     limit: int = Field(ge=1, le=100_000)
     window: float = Field(ge=0.001, le=366 * 86_400)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in problem["loc"]) or "limits"
+            raise InvalidInputError(field, problem["input"], f"{problem['msg']}.") from None
 
 
 class RateState(_Value):

@@ -21,18 +21,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
-from cache.store.connection import is_unavailable, store_errors
+from cache.store.connection import is_unavailable, unavailable
+from cache.store.fork import begin_in_each_process
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,10 @@ class _Entry:
 
 
 class NearCache:
-    """A bounded map from key to value; safe for threads.
+    """A bounded map from key to value; safe for threads, and for children that are forked.
+
+    Only `fetch` and `check` wait for the server, and nobody waits for another thread that does: whoever
+    finds the connection in use goes without.
 
     Args:
         connect: makes an unconnected RESP3 connection.
@@ -83,14 +86,18 @@ class NearCache:
         self._prefixes = tuple(prefixes)
         self._limit = entries
         self._breaker = breaker
-        # Held by whoever reads the connection or changes the entries on its account.
-        self._mutex = threading.RLock()
-        self._entries: dict[str, _Entry | Fetched] = {}
+        self._supported = True
+        begin_in_each_process(self, NearCache._begin)
+
+    def _begin(self) -> None:
+        # Held by whoever speaks or listens on the connection, however long the server takes.
+        self._turn = threading.Lock()
         self._connection: Any | None = None
         self._poll: select.epoll | None = None
         self._trusted_until = 0.0
-        self._supported = True
-        self._pid = os.getpid()
+        # Held to change the entries, and no longer.
+        self._mutex = threading.RLock()
+        self._entries: dict[str, _Entry | Fetched] = {}
 
     def covers(self, key: str) -> bool:
         """Say whether a key is kept here."""
@@ -103,18 +110,16 @@ class NearCache:
     def lookup(self, key: str, model: type[T]) -> T | None:
         """Return the value, or None; does not block."""
         entry = self._entries.get(key)
-        if type(entry) is not _Entry:
-            return None
         poll = self._poll
-        if poll is None or self._pid != os.getpid():
-            self._lose()
+        if type(entry) is not _Entry or poll is None:
             return None
         try:
             spoken = poll.poll(0)
-        except ValueError:  # another thread has just lost the connection
+        except (ValueError, OSError):  # another thread has just lost the connection
             return None
         if spoken:
-            self._take_in()
+            if not self._take_in():
+                return None
             entry = self._entries.get(key)
             if type(entry) is not _Entry:
                 return None
@@ -125,38 +130,29 @@ class NearCache:
 
     def check(self) -> None:
         """Ask the connection for a sign of life; without one everything here is forgotten. Blocks."""
-        with self._mutex:
-            if not self.doubtful() or self._connection is None:
-                return
-            try:
-                self._ask(self._connection, ("PING",))
-            except (RedisError, OSError):
-                self._lose()
+        with self._my_turn() as mine, contextlib.suppress(RedisError, OSError):
+            if mine and self.doubtful():
+                self._ask(("PING",))
 
     def fetch(self, key: str) -> Fetched | None:
-        """Read a key and have the server track it; None when the server cannot do that. Blocks.
+        """Read a key and have the server track it. Blocks.
+
+        None when it must be read in the ordinary way: the connection is in use, or the server does not
+        track keys, or does not let us read this one.
 
         Raises:
             StoreUnavailableError: no answer.
         """
-        ticket = self._breaker.enter()
-        with self._mutex, store_errors():
+        with self._my_turn() as mine:
+            if not mine:
+                return None
+            ticket = self._breaker.enter()
             try:
-                connection = self._connected()
-                fetched = self._entries[key] = Fetched()
-                asked_at = time.monotonic()
-                fetched.raw, left = self._ask(connection, ("GET", key), ("PTTL", key))
+                fetched = self._read(key) if self._connected() else None
             except (RedisError, OSError) as error:
-                self._lose()
-                if isinstance(error, ResponseError) and not is_unavailable(error):
-                    self._give_up(error)
-                    return None
                 self._breaker.unanswered(ticket)
-                raise
+                raise unavailable(error) from error
             self._breaker.answered()
-            fetched.ends = asked_at + (min(LONGEST, left / 1000) if left >= 0 else LONGEST)
-            if fetched.raw is None:
-                self._forget(key, fetched)
             return fetched
 
     def keep(
@@ -167,13 +163,12 @@ class NearCache:
         Args:
             seconds: no longer than this from now, whatever the key's TTL.
         """
+        ends = min(fetched.ends, time.monotonic() + seconds)
         with self._mutex:
             if self._entries.get(key) is fetched:
-                ends = min(fetched.ends, time.monotonic() + seconds)
                 self._entries[key] = _Entry(ends, {model: value})
-                self._shed()
 
-    def forget(self, keys: Sequence[str]) -> None:
+    def forget(self, keys: Iterable[str]) -> None:
         """Let go of keys that this process has changed itself: it need not wait to be told."""
         with self._mutex:
             for key in keys:
@@ -181,73 +176,124 @@ class NearCache:
 
     def close(self) -> None:
         """Close the connection and forget everything; the next fetch connects again."""
-        self._lose()
+        with self._turn:
+            self._lose()
 
-    # ── the connection ──────────────────────────────────────────────────────────────────────────
+    # ── the connection, for whose turn it is ────────────────────────────────────────────────────
 
-    def _connected(self) -> Any:
-        if self._connection is not None and self._pid == os.getpid():
-            return self._connection
-        # A forked child must not read from its parent's connection, nor close it for both.
-        self._lose()
-        self._pid = os.getpid()
-        connection = self._connect()
-        connection.connect()
-        connection.send_command("CLIENT", "TRACKING", "ON")
-        connection.read_response()
-        connection._parser.set_invalidation_push_handler(self._invalidated)
-        self._poll = select.epoll()
-        self._poll.register(connection._sock.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
-        self._connection = connection
-        return connection
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[bool]:
+        mine = self._turn.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._turn.release()
 
-    def _ask(self, connection: Any, *commands: tuple[str, ...]) -> list[Any]:
+    def _connected(self) -> bool:
+        """Connect if need be; False when the server does not track keys."""
+        if self._connection is None and self._supported:
+            connection = self._connect()
+            try:
+                connection.connect()
+                connection.send_command("CLIENT", "TRACKING", "ON")
+                connection.read_response()
+            except ResponseError as error:
+                connection.disconnect()
+                if is_unavailable(error):
+                    raise
+                self._supported = False
+                logger.warning("This server tracks no keys, so there is no near cache: %s", error)
+                return False
+            connection._parser.set_invalidation_push_handler(self._invalidated)
+            self._poll = select.epoll()
+            self._poll.register(connection._sock.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
+            self._connection = connection
+        return self._supported
+
+    def _read(self, key: str) -> Fetched | None:
+        fetched = Fetched()
+        # Word of a change that came before our question would cost the answer its place.
+        with self._losing():
+            self._listen()
+        with self._mutex:
+            self._entries.pop(key, None)
+            self._entries[key] = fetched
+            if len(self._entries) > self._limit:
+                del self._entries[next(iter(self._entries))]
         asked_at = time.monotonic()
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        replies = [connection.read_response() for _ in commands]
+        raw, left = self._ask(("GET", key), ("PTTL", key))
+        refused = isinstance(raw, ResponseError) or isinstance(left, ResponseError)
+        if refused or raw is None:
+            self.forget([key])
+        if refused:
+            return None
+        fetched.raw = raw
+        fetched.ends = asked_at + (LONGEST if left == -1 else min(LONGEST, left / 1000))
+        return fetched
+
+    def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
+        connection: Any = self._connection
+        asked_at = time.monotonic()
+        with self._losing():
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            replies = [_reply(connection) for _ in commands]
+            # What has come together with them will not make the connection readable again.
+            self._listen()
         self._trusted_until = asked_at + TRUST
         return replies
 
-    def _take_in(self) -> None:
-        """Read what the server has said by itself."""
-        with self._mutex:
-            connection = self._connection
-            try:
-                while connection is not None and connection.can_read():
-                    connection.read_response(push_request=True)
-            except (RedisError, OSError):
-                self._lose()
+    def _take_in(self) -> bool:
+        """Read what the server has said by itself; False when that is not known."""
+        with self._my_turn() as mine, contextlib.suppress(RedisError, OSError):
+            if mine and self._connection is not None:
+                with self._losing():
+                    self._listen()
+                return True
+        return False
+
+    def _listen(self) -> None:
+        connection: Any = self._connection
+        while connection.can_read():
+            connection.read_response(push_request=True)
 
     def _invalidated(self, message: list[Any]) -> None:
-        """Called by the parser, while we hold the mutex: these keys have changed (None: all of them)."""
+        """Called by the parser: these keys have changed (None: all of them)."""
         keys = message[1]
         if keys is None:
-            self._entries.clear()
-            return
-        for key in keys:
-            self._entries.pop(key.decode(), None)
+            with self._mutex:
+                self._entries.clear()
+        else:
+            self.forget(key.decode() for key in keys)
+
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Lose the connection over whatever is raised, be it by a signal, such as a task's time limit.
+
+        An answer that nobody has read would be taken for that to the next question.
+        """
+        try:
+            yield
+        except BaseException:
+            self._lose()
+            raise
 
     def _lose(self) -> None:
         """Forget everything: nobody would tell us what changes from now on."""
+        self._trusted_until = 0.0
         with self._mutex:
             self._entries.clear()
-            self._trusted_until = 0.0
-            connection, self._connection = self._connection, None
-            poll, self._poll = self._poll, None
-            if poll is not None:
-                poll.close()
-            if connection is not None and self._pid == os.getpid():
-                with contextlib.suppress(RedisError, OSError):
-                    connection.disconnect()
+        connection, self._connection = self._connection, None
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            poll.close()
+        if connection is not None:
+            with contextlib.suppress(RedisError, OSError):
+                connection.disconnect()
 
-    def _give_up(self, error: ResponseError) -> None:
-        self._supported = False
-        logger.warning("This server cannot track keys, so there is no near cache: %s", error)
 
-    def _forget(self, key: str, fetched: Fetched) -> None:
-        if self._entries.get(key) is fetched:
-            del self._entries[key]
-
-    def _shed(self) -> None:
-        while len(self._entries) > self._limit:
-            self._entries.pop(next(iter(self._entries)))
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

@@ -25,8 +25,10 @@ def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Pl
     if not limits:
         raise InvalidInputError("limits", limits, "There is at least one.")
     smallest = min(limit.limit for limit in limits)
-    if not 0 <= cost <= smallest:
-        raise InvalidInputError("cost", cost, f"It is 0 to the smallest limit, {smallest}.")
+    if not (0 <= cost <= smallest and cost == int(cost)):
+        raise InvalidInputError(
+            "cost", cost, f"It is a whole number, 0 to the smallest limit, {smallest}."
+        )
     if fail not in ("open", "closed"):
         raise InvalidInputError("fail", fail, 'It is "open" or "closed".')
     pairs = [
@@ -50,7 +52,8 @@ def _decision(limits: Sequence[RateLimit], reply: Sequence[int]) -> RateDecision
             RateState(
                 limit=limit.limit,
                 window=limit.window,
-                remaining=limit.limit - used,
+                # A limit may be smaller than it was when something was taken.
+                remaining=max(0, limit.limit - used),
                 reset=reset / 1e6,
             )
             for limit, (used, _wait, reset) in zip(limits, rows, strict=True)

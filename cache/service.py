@@ -8,7 +8,8 @@ from typing import Any, TypeVar, overload
 from cache.counts import CacheCounts
 from cache.loading import Loader, LoadOptions
 from cache.store.aio import AsyncStore
-from cache.store.plan import Batch, Command, Operations, Plan, S, operation
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Batch, Command, Plan
 from cache.store.sync import SyncStore
 from cache.values import Values, milliseconds
 from domain.errors import StoreUnavailableError
@@ -126,7 +127,8 @@ class CacheService(Operations[S]):
             stale_for: how long after `ttl` the old value may still be served while one caller loads it
                 anew, or cannot; 0 makes everybody wait.
             early: eagerness to load before the end, so that nobody waits at it; 0 never does.
-            wait: how long to wait for somebody else's loader before running one's own, unstored.
+            wait: how long to wait for somebody else's loader before running one's own, unstored; 0 does
+                not wait at all.
             load_timeout: how long others wait for a loader whose process has died.
             jitter: share of the TTL, 0 to 1, by which it is shortened at random.
         """
@@ -205,6 +207,7 @@ class CacheService(Operations[S]):
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
+        self._values.forget(key)
         return bool(done)
 
     @operation
@@ -228,4 +231,5 @@ class CacheService(Operations[S]):
             commands.append(("SET", key, 0, "NX", "PX", milliseconds(ttl)))
         commands.append(("INCRBY", key, amount))
         replies = yield Batch(*commands, atomic=True, once=True)
+        self._values.forget(key)
         return int(replies[-1])

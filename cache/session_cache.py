@@ -12,8 +12,9 @@ from cache.lock import Lock
 from cache.models import LockGrant, RateDecision, RateLimit, SessionData, UserData
 from cache.rate_limit import Failing
 from cache.store import scripts
-from cache.store.plan import Batch, Operations, Plan, S, operation
-from cache.values import Values, milliseconds
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Argument, Batch, Command, Plan
+from cache.values import BATCH, Values, milliseconds
 from domain.errors import InvalidInputError, StoreUnavailableError
 
 T = TypeVar("T")
@@ -46,22 +47,16 @@ class SessionCache(Operations[S]):
         Raises:
             InvalidInputError: it has expired already.
         """
-        life_ms = _life_ms(session)
-        commands = [
-            (
-                "SET",
-                self._keys.session_key(session.session_id),
-                codec.encode(session),
-                "PX",
-                life_ms,
-            ),
-            scripts.call("index_add", *self._index(session), life_ms),
-        ]
+        key, life_ms = self._keys.session_key(session.session_id), _life_ms(session)
+        stored = ("SET", key, codec.encode(session), "PX", life_ms)
         try:
-            yield from scripts.pipelined(["index_add"], commands)
+            # In one: a session that is listed nowhere would outlive every invalidation.
+            yield Batch(stored, self._listed(session, life_ms), atomic=True)
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
+        finally:
+            self._values.forget(key)
         return True
 
     @operation
@@ -87,9 +82,11 @@ class SessionCache(Operations[S]):
             if expires_at is not None:
                 session = session.model_copy(update={"expires_at": expires_at})
             life_ms = _life_ms(session)
-            swapped = yield from scripts.run("value_swap", key, raw, codec.encode(session), life_ms)
+            swap = _spelt_out("value_swap", key, raw, codec.encode(session), life_ms)
+            # Listed even if it has just been deleted: that is harmless, and ends by itself.
+            swapped, _ = yield Batch(swap, self._listed(session, life_ms), atomic=True)
+            self._values.forget(key)
             if swapped:
-                yield from scripts.run("index_add", *self._index(session), life_ms)
                 return True
         return False
 
@@ -98,12 +95,14 @@ class SessionCache(Operations[S]):
         """Forget a session; False when there was none."""
         key = self._keys.session_key(session_id)
         (raw,) = yield Batch(("GET", key))
-        deleted = yield from self._values.delete(key)
         session = yield from self._values.read(key, raw, SessionData)
+        commands: list[Command] = [("UNLINK", key)]
         if session is not None:
-            index, member = self._index(session)
-            yield Batch(("ZREM", index, member))
-        return deleted > 0
+            commands.append(("ZREM", *self._index(session)))
+        # In one: were it set anew in between, it would be there and listed nowhere.
+        deleted, *_ = yield Batch(*commands, atomic=True)
+        self._values.forget(key)
+        return bool(deleted)
 
     @operation
     def list_sessions(self, user_id: str) -> Plan[list[SessionData]]:
@@ -115,11 +114,10 @@ class SessionCache(Operations[S]):
         (raws,) = yield Batch(("MGET", *keys))
         found = []
         for key, raw in zip(keys, raws, strict=True):
-            found.append(_unexpired((yield from self._values.read(key, raw, SessionData))))
-        gone = [one for one, session in zip(ids, found, strict=True) if session is None]
-        if gone:
-            yield Batch(("ZREM", self._keys.user_sessions_key(user_id), *gone))
-        return [session for session in found if session is not None]
+            session = _unexpired((yield from self._values.read(key, raw, SessionData)))
+            if session is not None:
+                found.append(session)
+        return found
 
     @operation
     def count_sessions(self, user_id: str) -> Plan[int]:
@@ -133,14 +131,15 @@ class SessionCache(Operations[S]):
     @operation
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Plan[int]:
         """Forget a user's sessions, or all but `keep`; return how many. Raises without a store."""
-        index = self._keys.user_sessions_key(user_id)
-        (members,) = yield Batch(("ZRANGE", index, 0, -1))
-        ids = [member.decode() for member in members if member.decode() != keep]
-        if not ids:
-            return 0
-        deleted = yield from self._values.delete(*(self._keys.session_key(one) for one in ids))
-        # Not the whole index: a session that began meanwhile must stay in it.
-        yield Batch(("ZREM", index, *ids))
+        index, deleted = self._keys.user_sessions_key(user_id), 0
+        ids = [one for one in (yield from self._session_ids(user_id)) if one != keep]
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            keys = [self._keys.session_key(one) for one in some]
+            # In one, and not the whole index: a session that begins meanwhile must stay listed.
+            count, _ = yield Batch(("UNLINK", *keys), ("ZREM", index, *some), atomic=True)
+            self._values.forget(*keys)
+            deleted += count
         return deleted
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────
@@ -234,9 +233,17 @@ class SessionCache(Operations[S]):
     def _index(self, session: SessionData) -> tuple[str, str]:
         return self._keys.user_sessions_key(session.user_id), session.session_id
 
+    def _listed(self, session: SessionData, life_ms: int) -> Command:
+        return _spelt_out("index_add", *self._index(session), life_ms)
+
     def _session_ids(self, user_id: str) -> Plan[list[str]]:
         (members,) = yield Batch(("ZREVRANGE", self._keys.user_sessions_key(user_id), 0, -1))
         return [member.decode() for member in members]
+
+
+def _spelt_out(name: str, key: str, *args: Argument) -> Command:
+    """Return a script's call with its text: in a transaction it is too late to tell it to the server."""
+    return ("EVAL", scripts.source(name), 1, key, *args)
 
 
 def _unexpired(session: SessionData | None) -> SessionData | None:

@@ -44,18 +44,17 @@ def _families(keys: KeyBuilder, limit: int) -> Plan[tuple[dict[str, int], int, b
     """Count our keys by family among the first ones of the database."""
     prefix = f"{keys.namespace}:".encode()
     families: dict[str, int] = {}
-    cursor, seen = b"0", set[bytes]()
-    while len(seen) < limit:
+    cursor, seen, scanned_all = b"0", set[bytes](), False
+    while len(seen) < limit and not scanned_all:
         (step,) = yield Batch(("SCAN", cursor, "COUNT", min(_STEP, limit)))
         cursor, found = step
         seen.update(found)  # a scan may show a key twice
-        if cursor == b"0":
-            break
+        scanned_all = cursor == b"0"
     for key in seen:
         if key.startswith(prefix):
-            family = key[len(prefix) :].partition(b":")[0].decode()
+            family = key[len(prefix) :].partition(b":")[0].decode(errors="replace")
             families[family] = families.get(family, 0) + 1
-    return dict(sorted(families.items())), len(seen), cursor == b"0"
+    return dict(sorted(families.items())), len(seen), scanned_all
 
 
 def _parse(text: str) -> dict[str, str]:

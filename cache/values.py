@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Longest life of a value in seconds, a century: what is longer is a mistake, or infinite.
+LONGEST_LIFE = 100 * 366 * 86_400.0
 #: Keys that one SCAN step looks at, and one UNLINK removes: small enough never to hold up the server.
 BATCH = 500
 
@@ -60,7 +62,9 @@ class Values:
             self.counter.add("misses", "unavailable_reads")
             return None
         value = yield from self.read(key, raw, model)
-        if near is not None and fetched is not None and value is not None:
+        # What a loader brought is kept by get_or_load, which knows how long it is fresh.
+        is_set = raw is not None and value is not None and codec.kind_of(raw) == codec.VALUE
+        if near is not None and fetched is not None and is_set:
             near.keep(key, model, value, fetched)
         return value
 
@@ -82,9 +86,9 @@ class Values:
                 value = codec.decode(raw, model)
             except codec.UnreadableValueError as error:
                 yield from self.discard(key, model, error)
-                return None
-            if value is None and codec.holds_value(raw):
-                self.counter.add("old_versions")
+            else:
+                if value is None and codec.kind_of(raw) in (codec.VALUE, codec.LOADED):
+                    self.counter.add("old_versions")
         self.counter.add("misses" if value is None else "hits")
         return value
 
@@ -93,7 +97,7 @@ class Values:
         name = getattr(model, "__name__", str(model))
         shown = self.keys.shown(key)
         logger.warning("The value of %s does not fit %s and was deleted: %s", shown, name, error)
-        self.counter.add("misses", "unreadable")
+        self.counter.add("unreadable")
         try:
             yield from self.delete(key)
         except StoreUnavailableError:
@@ -189,8 +193,8 @@ class Values:
 
 def milliseconds(ttl: float, jitter: float = 0.0) -> int:
     """Return a TTL as the store takes it, shortened at random by up to the share `jitter` of it."""
-    if not ttl > 0:
-        raise InvalidInputError("ttl", ttl, "A life is more than 0 seconds.")
+    if not 0 < ttl <= LONGEST_LIFE:
+        raise InvalidInputError("ttl", ttl, "A life is more than 0 seconds, a century at most.")
     if not 0 <= jitter < 1:
         raise InvalidInputError("jitter", jitter, "It is a share of the TTL, 0 to less than 1.")
     # Only ever shorter: nobody is served a value for longer than was said.

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import typer
 
-from cli import db, doctor, get, jobs, services, up, watch
+from cli import cache, db, doctor, get, jobs, services, up, watch
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
 
@@ -37,6 +37,7 @@ app.command(rich_help_panel=_PARTS)(doctor.doctor)
 app.command(rich_help_panel=_PARTS)(services.worker)
 app.command(rich_help_panel=_PARTS)(services.beat)
 app.command(rich_help_panel=_PARTS)(services.flower)
+app.add_typer(cache.app, name="cache", rich_help_panel=_PARTS)
 app.add_typer(db.app, name="db", rich_help_panel=_PARTS)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cache import CacheStats, DownloadProgress
+from cache.manager import describe
 from cache.progress_cleanup import CleanupReport
 from domain.job import Job, JobStatus
 from tasks.periodic import one_at_a_time
@@ -126,7 +127,7 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
 def log_stats(runtime: Runtime) -> CacheStats:
     """Write the store's figures to the log."""
     stats = runtime.cache.stats()
-    logger.info("Cache: %s", stats.model_dump_json())
+    logger.info("Cache: %s", describe(stats))
     return stats
 
 

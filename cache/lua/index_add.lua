@@ -7,6 +7,7 @@
 --          member is refused
 --
 -- Returns 1, or 0 when refused. The mark is the member '' with the negative of its time as score.
+-- An end is never put forward: whoever adds a member twice may store the longer-lived one last.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
@@ -17,7 +18,7 @@ if ARGV[3] then
         return 0
     end
 end
-redis.call('ZADD', key, string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+redis.call('ZADD', key, 'GT', string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', key, 0, string.format('%.0f', now))
 local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
 local life = string.format('%.0f', tonumber(last[2]) - now)

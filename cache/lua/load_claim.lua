@@ -33,7 +33,8 @@ local function without_claim(bytes)
 end
 
 if claimable(head) and (tonumber(string.sub(head, 21, 33)) or 0) > tonumber(now) then
-    return {0, now}
+    -- Ours when the caller asks again, because our first answer got lost.
+    return {string.sub(head, 5, 20) == ARGV[1] and 1 or 0, now}
 end
 if without_claim(head) ~= without_claim(ARGV[3]) then
     return {2, now}

@@ -12,10 +12,12 @@
 --   reset  microseconds until its window is empty, if nothing more is taken
 --
 -- Time is the server's. Should its clock step back, the newest entry's is used: time never runs backwards.
+-- What is told is by the clock, since that is what the caller has to wait for.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = clock
 local newest = tonumber(redis.call('LINDEX', key, 0) or '')
 if newest and newest > now then
     now = newest
@@ -56,7 +58,7 @@ for i = 2, #ARGV, 2 do
     if used + cost > limit then
         taken = 0
         -- The unit that has to leave the window first.
-        wait = tonumber(redis.call('LINDEX', key, limit - cost)) + window - now
+        wait = tonumber(redis.call('LINDEX', key, limit - cost)) + window - clock
     end
     rows[#rows + 1] = {used = used, wait = wait, window = window}
 end
@@ -72,7 +74,8 @@ if taken == 1 and cost > 0 then
         end
     end
     newest = now
-    local life = math.ceil(longest / 1000)
+    -- A millisecond more: this one has begun already, and the last entry must not be forgotten within it.
+    local life = math.ceil((now + longest - clock) / 1000) + 1
     if redis.call('PTTL', key) < life then
         redis.call('PEXPIRE', key, life)
     end
@@ -83,6 +86,6 @@ for _, row in ipairs(rows) do
     local used = row.used + (taken == 1 and cost or 0)
     reply[#reply + 1] = used
     reply[#reply + 1] = row.wait
-    reply[#reply + 1] = used > 0 and newest + row.window - now or 0
+    reply[#reply + 1] = used > 0 and newest + row.window - clock or 0
 end
 return reply

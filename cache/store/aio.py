@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
-from cache.store.connection import Patience, is_unavailable, unavailable
-from cache.store.exchange import commands_of, pause_before_repeating, replies_of
-from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan, Request
+from cache.store.connection import Patience
+from cache.store.exchange import Attempt
+from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
+
+#: Threads for what blocks for a short I/O (`plan.Blocking`); none is started before it is needed.
+THREADS = 4
 
 
 class AsyncStore:
@@ -32,6 +37,9 @@ class AsyncStore:
         self._pool: Any = client.connection_pool
         self._patience = patience
         self.breaker = breaker
+        self._futures: WeakKeyDictionary[Future[Any], asyncio.Future[Any]] = WeakKeyDictionary()
+        # Not asyncio's own threads: loaders may fill those for longer than we may wait.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
 
     async def run(self, plan: Plan[R]) -> R:
         """Run a plan to its end and return its result."""
@@ -64,52 +72,43 @@ class AsyncStore:
     async def _answer(self, request: Request) -> Any:
         match request:
             case Batch():
-                return await self._guarded(request)
+                return await self._send(request)
             case Call():
                 result = request.function()
                 return await result if inspect.isawaitable(result) else result
             case Blocking():
-                return await asyncio.to_thread(request.function)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, request.function)
             case Pause():
                 return await asyncio.sleep(request.seconds)
             case Await():
-                # A waiter that gives up must not cancel what others wait for.
-                waiter = asyncio.shield(asyncio.wrap_future(request.future))
-                done, _ = await asyncio.wait((waiter,), timeout=request.timeout)
+                # `wait` cancels nothing: who gives up leaves the others waiting.
+                done, _ = await asyncio.wait((self._seen(request.future),), timeout=request.timeout)
                 return bool(done)
 
-    async def _guarded(self, batch: Batch) -> list[Any]:
-        breaker = self.breaker
-        ticket = breaker.enter() if breaker else 0
-        try:
-            received = await self._patiently(batch)
-        except RedisError as error:
-            if not is_unavailable(error):
-                raise
-            if breaker:
-                breaker.unanswered(ticket)
-            raise unavailable(error) from error
-        if breaker:
-            breaker.answered()
-        return replies_of(batch, received)
+    def _seen(self, future: Future[Any]) -> asyncio.Future[Any]:
+        """Return a future as asyncio sees it: one for all who wait, since none can be taken back."""
+        seen = self._futures.get(future)
+        if seen is None:
+            seen = self._futures[future] = asyncio.wrap_future(future)
+        return seen
 
-    async def _patiently(self, batch: Batch) -> list[Any]:
-        tried = 0
+    async def _send(self, batch: Batch) -> list[Any]:
+        attempt = Attempt(batch, self._patience, self.breaker)
         while True:
             try:
-                return await self._exchange(batch)
-            except (ConnectionError, TimeoutError) as error:
-                tried += 1
-                pause = pause_before_repeating(batch, error, tried, self._patience)
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
+                received = await self._exchange(attempt.commands)
+            except RedisError as error:
+                await asyncio.sleep(attempt.pause(error))
+            else:
+                return attempt.replies(received)
 
-    async def _exchange(self, batch: Batch) -> list[Any]:
-        commands = commands_of(batch)
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        cancelled = _times_cancelled()
         connection = await self._pool.get_connection()
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
+            _heed_cancellation(cancelled)
             return [await _read(connection) for _ in commands]
         except BaseException:
             # Answers may be on their way that nobody would read.
@@ -117,6 +116,17 @@ class AsyncStore:
             raise
         finally:
             await self._pool.release(connection)
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+def _heed_cancellation(before: int) -> None:
+    """Raise the cancellation that `wait_for`, by which redis-py sends, may swallow before Python 3.12."""
+    if _times_cancelled() > before:
+        raise asyncio.CancelledError
 
 
 async def _read(connection: Any) -> Any:

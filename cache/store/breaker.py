@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from cache.store.fork import begin_in_each_process
 from domain.errors import StoreUnavailableError
 
 #: Calls in a row without answer after which the store counts as down.
@@ -35,10 +36,13 @@ class Breaker:
         self.pause = pause
         self._limit = failures
         self._clock = clock
-        self._mutex = threading.Lock()
         self._failed = 0
         self._probe_at: float | None = None
         self._probe = 0
+        begin_in_each_process(self, Breaker._begin)
+
+    def _begin(self) -> None:
+        self._mutex = threading.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -76,9 +80,12 @@ class Breaker:
     def unanswered(self, ticket: int) -> None:
         """A call got no answer.
 
-        An ordinary call that began before the breaker opened does not put off the probe.
+        Once it is open, only its latest probe counts: an ordinary call that began before does not put
+        off the next one. Nor does a probe that was overtaken by an answer open it again.
         """
         with self._mutex:
             self._failed += 1
-            if ticket or (self._failed >= self._limit and self._probe_at is None):
+            is_latest_probe = self.is_open and 0 < ticket == self._probe
+            is_one_too_many = not self.is_open and self._failed >= self._limit
+            if is_latest_probe or is_one_too_many:
                 self._probe_at = self._clock() + self.pause

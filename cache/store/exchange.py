@@ -1,12 +1,13 @@
-"""What both ways of running a plan share: what is sent for a batch, and what its replies mean."""
+"""What both ways of running a plan share: one batch on its way, and what its answer or silence means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
+from cache.store.breaker import Breaker
 from cache.store.connection import Patience, is_unavailable, unavailable
 from cache.store.plan import Batch, Command
 
@@ -18,20 +19,63 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.2
 
 
-def commands_of(batch: Batch) -> Sequence[Command]:
-    """Return what goes over the wire for a batch."""
-    return (_MULTI, *batch.commands, _EXEC) if batch.atomic else batch.commands
+class Attempt:
+    """One batch, sent once or, where it may be repeated, several times.
 
+    Attributes:
+        commands: what goes over the wire.
 
-def replies_of(batch: Batch, received: list[Any]) -> list[Any]:
-    """Return the replies to the batch's own commands; raise the first error unless they are wanted."""
-    if batch.atomic:
-        received = _executed(received)
-    if not batch.errors_as_replies:
-        for reply in received:
-            if isinstance(reply, Exception):
-                raise unavailable(reply) if is_unavailable(reply) else reply
-    return received
+    Raises, when made:
+        StoreUnavailableError: the breaker lets nobody through.
+    """
+
+    __slots__ = ("_batch", "_breaker", "_patience", "_ticket", "_tried", "commands")
+
+    def __init__(self, batch: Batch, patience: Patience, breaker: Breaker | None) -> None:
+        self._batch = batch
+        self._patience = patience
+        self._breaker = breaker
+        self._ticket = breaker.enter() if breaker else 0
+        self._tried = 0
+        self.commands: Sequence[Command] = (
+            (_MULTI, *batch.commands, _EXEC) if batch.atomic else batch.commands
+        )
+
+    def pause(self, error: RedisError) -> float:
+        """Return the seconds to wait before it is sent again; raise when it is not to be.
+
+        Args:
+            error: why there was no answer.
+        """
+        self._tried += 1
+        if self._may_repeat(error):
+            # A budget leaves no time for pauses; a broken connection is replaced at once.
+            patient = self._patience.retry_timeouts
+            return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._tried - 1)) if patient else 0.0
+        if not is_unavailable(error):
+            raise error
+        if self._breaker:
+            self._breaker.unanswered(self._ticket)
+        raise unavailable(error) from error
+
+    def _may_repeat(self, error: RedisError) -> bool:
+        if self._batch.once or self._tried > self._patience.retries:
+            return False
+        if isinstance(error, TimeoutError):
+            return self._patience.retry_timeouts
+        return isinstance(error, ConnectionError)
+
+    def replies(self, received: list[Any]) -> list[Any]:
+        """Return the replies to the batch's own commands; raise the first error, as the batch says."""
+        if self._breaker:
+            self._breaker.answered()
+        if self._batch.atomic:
+            received = _executed(received)
+        if not self._batch.errors_as_replies:
+            for reply in received:
+                if isinstance(reply, Exception):
+                    raise unavailable(reply) if is_unavailable(reply) else reply
+        return received
 
 
 def _executed(received: list[Any]) -> list[Any]:
@@ -42,24 +86,3 @@ def _executed(received: list[Any]) -> list[Any]:
     refused = (reply for reply in received[1:-1] if isinstance(reply, Exception))
     error = next(refused, result)
     raise unavailable(error) if is_unavailable(error) else error
-
-
-def pause_before_repeating(
-    batch: Batch, error: Exception, tried: int, patience: Patience
-) -> float | None:
-    """Return the seconds to wait before a batch is sent again, or None when it must not be.
-
-    Args:
-        error: what became of the last try.
-        tried: how many there have been.
-    """
-    if batch.once or tried > patience.retries:
-        return None
-    if isinstance(error, TimeoutError):
-        repeat = patience.retry_timeouts
-    else:
-        repeat = isinstance(error, ConnectionError)
-    if not repeat:
-        return None
-    # A budget leaves no time for pauses; a broken connection is replaced at once.
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tried - 1)) if patience.retry_timeouts else 0.0

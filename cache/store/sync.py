@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from threading import Thread
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
-from cache.store.connection import Patience, is_unavailable, unavailable
-from cache.store.exchange import commands_of, pause_before_repeating, replies_of
-from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan, Request
+from cache.store.connection import Patience
+from cache.store.exchange import Attempt
+from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
 
@@ -62,7 +62,7 @@ class SyncStore:
     def _answer(self, request: Request) -> Any:
         match request:
             case Batch():
-                return self._guarded(request)
+                return self._send(request)
             case Call() | Blocking():
                 return request.function()
             case Pause():
@@ -71,35 +71,17 @@ class SyncStore:
                 done, _ = wait((request.future,), request.timeout, FIRST_COMPLETED)
                 return bool(done)
 
-    def _guarded(self, batch: Batch) -> list[Any]:
-        breaker = self.breaker
-        ticket = breaker.enter() if breaker else 0
-        try:
-            received = self._patiently(batch)
-        except RedisError as error:
-            if not is_unavailable(error):
-                raise
-            if breaker:
-                breaker.unanswered(ticket)
-            raise unavailable(error) from error
-        if breaker:
-            breaker.answered()
-        return replies_of(batch, received)
-
-    def _patiently(self, batch: Batch) -> list[Any]:
-        tried = 0
+    def _send(self, batch: Batch) -> list[Any]:
+        attempt = Attempt(batch, self._patience, self.breaker)
         while True:
             try:
-                return self._exchange(batch)
-            except (ConnectionError, TimeoutError) as error:
-                tried += 1
-                pause = pause_before_repeating(batch, error, tried, self._patience)
-                if pause is None:
-                    raise
-                time.sleep(pause)
+                received = self._exchange(attempt.commands)
+            except RedisError as error:
+                time.sleep(attempt.pause(error))
+            else:
+                return attempt.replies(received)
 
-    def _exchange(self, batch: Batch) -> list[Any]:
-        commands = commands_of(batch)
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection: Any = self._pool.get_connection()
         try:
             connection.send_packed_command(connection.pack_commands(commands))

@@ -27,6 +27,7 @@ ONE: list[Callable[[str], str]] = [
     KEYS.catalog_watch_later_key,
     KEYS.catalog_continue_watching_key,
     KEYS.recommendation_key,
+    KEYS.catalog_title_key,
     KEYS.download_job_key,
     KEYS.download_lock_key,
     KEYS.health_key,
@@ -48,14 +49,78 @@ def test_distinct_pairs_make_distinct_keys(first: tuple[str, str], second: tuple
 
 @given(identifiers, identifiers)
 def test_keys_of_different_kinds_never_meet(first: str, second: str) -> None:
-    fixed = [KEYS.active_downloads_key(), KEYS.dirty_downloads_key()]
-    mine = [build(first) for build in ONE]
-    theirs = [build(second) for build in ONE]
-    assert len(set(mine + fixed)) == len(ONE) + 2
+    """Two builders of different kinds never make the same key, of whatever identifiers."""
+    mine, theirs = all_kinds(first, second), all_kinds(second, first)
+    assert len(set(mine)) == len(mine)
     for place, key in enumerate(mine):
         assert key not in theirs[:place] + theirs[place + 1 :]
-    assert KEYS.rate_limit_key(first, second) not in mine + theirs
-    assert KEYS.catalog_search_key(first, second, "") not in mine + theirs
+
+
+def all_kinds(one: str, other: str) -> list[str]:
+    """A key of each kind there is."""
+    return [
+        *(build(one) for build in ONE),
+        KEYS.active_downloads_key(),
+        KEYS.dirty_downloads_key(),
+        KEYS.download_rate_key(),
+        KEYS.rate_limit_key(one, other),
+        KEYS.catalog_search_key(one, other, ""),
+        KEYS.catalog_discover_key(one, other, 1),
+    ]
+
+
+def test_no_kind_is_left_out() -> None:
+    public = {name for name in dir(KeyBuilder) if name.endswith("_key")}
+    tested = {build.__name__ for build in ONE} | {
+        "active_downloads_key",
+        "dirty_downloads_key",
+        "download_rate_key",
+        "rate_limit_key",
+        "catalog_search_key",
+        "catalog_discover_key",
+        "lock_key",  # meets download_lock_key, and is meant to
+    }
+    assert public == tested
+
+
+@given(st.lists(identifiers, min_size=1, max_size=4), st.lists(identifiers, min_size=1, max_size=4))
+def test_resources_that_differ_have_locks_that_differ(first: list[str], second: list[str]) -> None:
+    names = [":".join(part.replace(":", ";") for part in parts) for parts in (first, second)]
+    one, other = (KEYS.lock_key(name) for name in names)
+    assert (one == other) == (names[0] == names[1])
+
+
+@given(
+    st.tuples(identifiers, identifiers, st.integers(1, 99)),
+    st.tuples(identifiers, identifiers, st.integers(1, 99)),
+)
+def test_distinct_pages_make_distinct_keys(
+    first: tuple[str, str, int], second: tuple[str, str, int]
+) -> None:
+    one, other = KEYS.catalog_discover_key(*first), KEYS.catalog_discover_key(*second)
+    assert (one == other) == (first == second)
+
+
+#: Keys that logs show without their identifier.
+PRIVATE: list[Callable[[str], str]] = [
+    KEYS.session_key,
+    KEYS.user_key,
+    KEYS.user_sessions_key,
+    KEYS.user_downloads_key,
+    KEYS.catalog_dashboard_key,
+    KEYS.catalog_watch_later_key,
+    KEYS.catalog_continue_watching_key,
+    KEYS.recommendation_key,
+    lambda user: KEYS.rate_limit_key(user, "call"),
+]
+
+
+@given(identifiers)
+def test_a_log_tells_an_identifier_by_its_digest_only(identifier: str) -> None:
+    empty = {build: build("x").rpartition("x") for build in PRIVATE}
+    for build, (head, _, tail) in empty.items():
+        shown = KEYS.shown(build(identifier))
+        assert re.fullmatch(f"{re.escape(head)}#[0-9a-f]{{8}}{re.escape(tail)}", shown)
 
 
 @given(identifiers, identifiers)

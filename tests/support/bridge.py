@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 from cache import CacheManager
 from cache.store.connection import patient, sync_client
-from cache.store.plan import Operations
+from cache.store.operation import Operations
 from settings import Settings
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cache import CacheManager, DownloadProgress
+from cache import CacheManager, DownloadProgress, SessionData
 from cache.manager import NEAR_FAMILIES
 from cache.progress_hash import ProgressUpdate
 from domain.ids import new_job_id
@@ -79,3 +79,10 @@ def update(job_id: str = "job-1", **values: Any) -> ProgressUpdate:
         "speed_mbps": 0.0,
     }
     return ProgressUpdate(**(defaults | values))
+
+
+def login(session_id: str = "s-1", *, left: float = 3600, **values: Any) -> SessionData:
+    """Build a session of Ada's that expires in `left` seconds."""
+    expires_at = datetime.now(UTC) + timedelta(seconds=left)
+    defaults: dict[str, Any] = {"user_id": "ada", "expires_at": expires_at}
+    return SessionData(session_id=session_id, **(defaults | values))

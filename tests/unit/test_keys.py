@@ -24,7 +24,9 @@ NAMES: list[tuple[str, str]] = [
     (KEYS.catalog_watch_later_key("user-456"), "seen:catalog:watchlater:user-456"),
     (KEYS.catalog_continue_watching_key("user-456"), "seen:catalog:continue:user-456"),
     (KEYS.recommendation_key("user-456"), "seen:recommendation:user-456"),
+    (KEYS.catalog_title_key("title-9"), "seen:catalog:title:title-9"),
     (KEYS.download_job_key("job-123"), "seen:download:job:job-123"),
+    (KEYS.download_rate_key(), "seen:download:rate"),
     (KEYS.active_downloads_key(), "seen:download:active"),
     (KEYS.dirty_downloads_key(), "seen:download:dirty"),
     (KEYS.rate_limit_key("user-456", "api-call"), "seen:ratelimit:user-456:api-call"),
@@ -44,6 +46,7 @@ ONE_IDENTIFIER: list[Callable[[str], str]] = [
     KEYS.catalog_watch_later_key,
     KEYS.catalog_continue_watching_key,
     KEYS.recommendation_key,
+    KEYS.catalog_title_key,
     KEYS.download_job_key,
     KEYS.lock_key,
     KEYS.download_lock_key,
@@ -130,6 +133,57 @@ def test_a_lock_name_is_bounded_as_a_whole() -> None:
 def test_an_unusable_namespace_is_refused(namespace: str) -> None:
     with pytest.raises(InvalidInputError, match="namespace"):
         KeyBuilder(namespace)
+
+
+# ── keys as logs may have them ──────────────────────────────────────────────────────────────────
+
+DIGITS = hashlib.sha256(b"user-456").hexdigest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (KEYS.session_key("user-456"), f"seen:session:#{DIGITS}"),
+        (KEYS.user_key("user-456"), f"seen:user:#{DIGITS}"),
+        (KEYS.user_sessions_key("user-456"), f"seen:user:#{DIGITS}:sessions"),
+        (KEYS.user_downloads_key("user-456"), f"seen:user:#{DIGITS}:downloads"),
+        (KEYS.catalog_dashboard_key("user-456"), f"seen:catalog:dashboard:#{DIGITS}"),
+        (KEYS.catalog_watch_later_key("user-456"), f"seen:catalog:watchlater:#{DIGITS}"),
+        (KEYS.catalog_continue_watching_key("user-456"), f"seen:catalog:continue:#{DIGITS}"),
+        (KEYS.recommendation_key("user-456"), f"seen:recommendation:#{DIGITS}"),
+        (KEYS.rate_limit_key("user-456", "call"), f"seen:ratelimit:#{DIGITS}:call"),
+        # Whole keys that callers make themselves, of any text.
+        ("seen:user:user-456:of\nmy own", f"seen:user:#{DIGITS}:of\nmy own"),
+    ],
+)
+def test_a_key_is_shown_without_the_id_of_a_session_or_user(key: str, shown: str) -> None:
+    assert KEYS.shown(key) == shown
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEYS.download_job_key("job-123"),
+        KEYS.catalog_discover_key("sci-fi", "movie", 1),
+        KEYS.catalog_title_key("user-456"),
+        KEYS.active_downloads_key(),
+        KEYS.lock_key("user-456"),
+        "seen:",
+        "seen:user:",
+        "open:user:user-456",
+        "",
+    ],
+)
+def test_any_other_key_is_shown_as_it_is(key: str) -> None:
+    assert KEYS.shown(key) == key
+
+
+def test_another_namespace_shows_its_own_keys() -> None:
+    keys = KeyBuilder("stage.2")
+    assert keys.shown(keys.user_key("user-456")) == f"stage.2:user:#{DIGITS}"
+
+
+# ── patterns and lives ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("pattern", ["*", "other:*", "see*", "seen*", "[s]een:*", "seen", ""])

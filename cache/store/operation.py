@@ -1,0 +1,75 @@
+"""Operations written once, for callers with and without asyncio: methods that return a plan and run it.
+
+    class Greetings(Operations[S]):
+        @operation
+        def greet(self, name: str) -> Plan[str]:
+            (raw,) = yield Batch(("GET", f"greeting:{name}"))
+            return raw.decode()
+
+    Greetings(sync_store).greet("ada")            # "hello"
+    await Greetings(async_store).greet("ada")     # "hello"
+
+There is one copy of every key, script, reply and rule, and the type checker knows which side an
+object is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
+from typing import Any, Concatenate, Generic, ParamSpec, overload
+
+from typing_extensions import TypeVar
+
+from cache.store.aio import AsyncStore
+from cache.store.plan import Plan
+from cache.store.sync import SyncStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: Which store an object works on; blocking unless told otherwise.
+S = TypeVar("S", bound=SyncStore | AsyncStore, default=SyncStore)
+
+
+class Operations(Generic[S]):
+    """The base of every class with operations: it knows the store that runs them."""
+
+    def __init__(self, store: S) -> None:
+        self.store = store
+
+
+class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
+    """Makes a method that returns a plan into one that runs it: blocking, or a coroutine.
+
+    Within plans, ``yield from type(self).method.plan(self, …)`` calls the plan itself.
+    """
+
+    def __init__(self, plan: Callable[Concatenate[Any, P], Plan[R]]) -> None:
+        self.plan = plan
+        update_wrapper(self, plan)  # type: ignore[arg-type]  # a callable once it is bound
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> operation[P, R]: ...
+    @overload
+    def __get__(
+        self, instance: Operations[SyncStore], owner: type | None = None
+    ) -> Callable[P, R]: ...
+    @overload
+    def __get__(
+        self, instance: Operations[AsyncStore], owner: type | None = None
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        run, plan = instance.store.run, self.plan
+
+        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return run(plan(instance, *args, **kwargs))
+
+        update_wrapper(bound, plan)
+        # Found first from now on: binding anew at every call would cost as much as the call.
+        instance.__dict__[self._name] = bound
+        return bound

@@ -1,0 +1,33 @@
+"""Looking at a near cache from outside: whether a read was a hit in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from redis import Redis
+
+from cache import CacheManager
+from tests.support.commands import commands
+from tests.support.wait import wait_until
+
+
+def near_hits(near: CacheManager, read: Callable[[], object]) -> int:
+    """Read; how many hits in the near cache that was."""
+    before = near.counts().near_hits
+    read()
+    return near.counts().near_hits - before
+
+
+def is_kept(near: CacheManager, key: str) -> bool:
+    """Read a number; say whether that was a hit in the near cache."""
+    return near_hits(near, lambda: near.service.get(key, int)) == 1
+
+
+def keep(near: CacheManager, key: str) -> None:
+    """Read a number until the near cache has it: word of the change before may come a moment later."""
+    wait_until(lambda: is_kept(near, key), interval=0.001, what="a value that is kept")
+
+
+def reads(client: Redis) -> int:
+    """How often any key has been read from the server."""
+    return commands(client).get("get", 0)
