@@ -92,8 +92,11 @@ class CatalogCache(Operations[S]):
         Also what is being loaded at this moment is not stored, since it may show the title as it was.
         """
         index = self._keys.catalog_title_key(title_id)
-        members = yield from scripts.run("index_mark", index, milliseconds(MARK_SECONDS))
-        return (yield from self._values.delete(*(member.decode() for member in members)))
+        mark = scripts.call("index_mark", index, milliseconds(MARK_SECONDS))
+        # Read after the mark: an entry that is listed later was loaded later, or is refused.
+        members = ("ZRANGEBYSCORE", index, 0, "+inf")
+        _, listed = yield from scripts.pipelined(["index_mark"], [mark, members])
+        return (yield from self._values.delete(*listed))
 
     def _entry(self, key: str, model: type[T], ttl: float) -> CatalogEntry[T, S]:
         return CatalogEntry(self.store, self._values, self._loader, key, model, ttl)

@@ -26,6 +26,8 @@ T = TypeVar("T")
 LONGEST_LIFE = 100 * 366 * 86_400.0
 #: Keys that one SCAN step looks at, and one UNLINK removes: small enough never to hold up the server.
 BATCH = 500
+#: Such steps that one round trip takes.
+STEPS = 20
 
 
 class Values:
@@ -164,12 +166,13 @@ class Values:
 
     # ── taking out ──────────────────────────────────────────────────────────────────────────────
 
-    def delete(self, *keys: str) -> Plan[int]:
+    def delete(self, *keys: str | bytes) -> Plan[int]:
         """Delete keys; return how many there were. Raises without a store."""
+        # In one go, and yet in steps between which the server serves others.
+        steps = [("UNLINK", *keys[start : start + BATCH]) for start in range(0, len(keys), BATCH)]
         deleted = 0
-        for start in range(0, len(keys), BATCH):
-            (count,) = yield Batch(("UNLINK", *keys[start : start + BATCH]))
-            deleted += count
+        for first in range(0, len(steps), STEPS):
+            deleted += sum((yield Batch(*steps[first : first + STEPS])))
         self.forget(*keys)
         return deleted
 
@@ -181,14 +184,14 @@ class Values:
             (step,) = yield Batch(("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH))
             cursor, found = step
             if found:
-                deleted += yield from self.delete(*(key.decode() for key in found))
+                deleted += yield from self.delete(*found)
             if cursor == b"0":
                 return deleted
 
-    def forget(self, *keys: str) -> None:
+    def forget(self, *keys: str | bytes) -> None:
         """Let go of what this process keeps in its memory of keys that it has changed."""
         if self.near is not None:
-            self.near.forget(keys)
+            self.near.forget(key if isinstance(key, str) else key.decode() for key in keys)
 
 
 def milliseconds(ttl: float, jitter: float = 0.0) -> int:

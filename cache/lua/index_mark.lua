@@ -1,9 +1,9 @@
--- Marks an index as invalidated now, and returns its members, which stay until their own end.
+-- Marks an index as invalidated now. Its members stay until their own end.
 --
 -- KEYS[1]  the index, see index_add
 -- ARGV[1]  how long the mark must be remembered, in milliseconds: the longest that a loader may take
 --
--- Returns the members whose end has not come.
+-- Returns 1.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
@@ -12,4 +12,4 @@ redis.call('ZADD', key, string.format('%.0f', -now), '')
 if redis.call('PTTL', key) < tonumber(ARGV[1]) then
     redis.call('PEXPIRE', key, ARGV[1])
 end
-return redis.call('ZRANGEBYSCORE', key, string.format('(%.0f', now), '+inf')
+return 1

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience
-from cache.store.exchange import Attempt
+from cache.store.exchange import Attempt, packed
 from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
@@ -107,7 +107,7 @@ class AsyncStore:
         cancelled = _times_cancelled()
         connection = await self._pool.get_connection()
         try:
-            await connection.send_packed_command(connection.pack_commands(commands))
+            await connection.send_packed_command(packed(commands))
             _heed_cancellation(cancelled)
             return [await _read(connection) for _ in commands]
         except BaseException:
@@ -124,7 +124,7 @@ def _times_cancelled() -> int:
 
 
 def _heed_cancellation(before: int) -> None:
-    """Raise the cancellation that `wait_for`, by which redis-py sends, may swallow before Python 3.12."""
+    """Raise the cancellation that `wait_for`, by which redis-py sends, may have swallowed."""
     if _times_cancelled() > before:
         raise asyncio.CancelledError
 

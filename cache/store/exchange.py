@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cache.store.breaker import Breaker
@@ -17,6 +18,11 @@ _EXEC: Command = ("EXEC",)
 #: Seconds before the first repetition; doubles with every further one.
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.2
+
+
+def packed(commands: Sequence[Command]) -> list[bytes]:
+    """Return commands as they go over the wire, in one piece: each piece costs a call of the system."""
+    return [b"".join(pack_command(command) for command in commands)]  # type: ignore[arg-type]
 
 
 class Attempt:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience
-from cache.store.exchange import Attempt
+from cache.store.exchange import Attempt, packed
 from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
@@ -84,7 +84,7 @@ class SyncStore:
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection: Any = self._pool.get_connection()
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(packed(commands))
             return [_read(connection) for _ in commands]
         except BaseException:
             # Answers may be on their way that nobody would read.

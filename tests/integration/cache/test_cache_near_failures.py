@@ -34,12 +34,17 @@ def test_a_connection_that_is_cut_serves_nothing_more(store: StoreServer, connec
         connect(store) as other,
     ):
         for number in range(5):
-            other.service.set(KEY, number, 60)
+            other.service.mset({KEY: number, OTHER: number}, 60)
             keep(near, KEY)
+            keep(near, OTHER)
             proxy.close_all()
-            other.service.set(KEY, number + 1, 60)
-            wait_until(lambda number=number: near.service.get(KEY, int) == number + 1)  # type: ignore[misc]
-            keep(near, KEY)
+            other.service.mset({KEY: number + 1, OTHER: number + 1}, 60)
+
+            def is_connected_again(value: int = number + 1) -> bool:
+                return near.service.get(OTHER, int) == value
+
+            wait_until(is_connected_again)
+            assert near.service.get(KEY, int) == number + 1
 
 
 def test_a_server_that_restarts_takes_everything_with_it(
