@@ -94,7 +94,7 @@ class CatalogCache(Operations[S]):
         index = self._keys.catalog_title_key(title_id)
         mark = scripts.call("index_mark", index, milliseconds(MARK_SECONDS))
         # Read after the mark: an entry that is listed later was loaded later, or is refused.
-        members = ("ZRANGEBYSCORE", index, 0, "+inf")
+        members = ("ZRANGE", index, 1, -1)  # all but the mark itself
         _, listed = yield from scripts.pipelined(["index_mark"], [mark, members])
         return (yield from self._values.delete(*listed))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, computed_field
 
@@ -66,13 +66,13 @@ class Counter:
 
     def _begin(self) -> None:
         self._mutex = threading.Lock()
-        self._numbers: dict[Count, int] = {}
+        self._numbers: dict[Count, int] = dict.fromkeys(get_args(Count), 0)
 
     def add(self, *names: Count, amount: int = 1) -> None:
         """Count something."""
         with self._mutex:
             for name in names:
-                self._numbers[name] = self._numbers.get(name, 0) + amount
+                self._numbers[name] += amount
 
     def read(self) -> CacheCounts:
         """Return all counts of one moment."""

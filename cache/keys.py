@@ -19,6 +19,8 @@ _PRIVATE = re.compile(
     r"(?P<id>[^:]+)(?P<tail>:.*)?",
     re.DOTALL,
 )
+#: What most identifiers are made of: they stand in a key as they are.
+_PLAIN = re.compile(r"[A-Za-z0-9._~@-]{1,512}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
@@ -172,6 +174,8 @@ def _optional(part: str) -> str:
 
 
 def _bounded(field: str, identifier: str) -> str:
+    if _PLAIN.fullmatch(identifier):
+        return identifier
     raw = _encode(field, identifier)
     if len(raw) > MAX_IDENTIFIER_BYTES:
         raise InvalidInputError(

@@ -29,7 +29,7 @@ from cache.counts import Count
 from cache.near import Fetched
 from cache.store import scripts
 from cache.store.fork import begin_in_each_process
-from cache.store.plan import Await, Batch, Blocking, Call, Pause, Plan
+from cache.store.plan import Await, Batch, Call, Pause, Plan
 from cache.values import LONGEST_LIFE, Values, milliseconds
 from domain.errors import InvalidInputError, StoreUnavailableError
 
@@ -200,20 +200,13 @@ class Loader:
         """The value of `key`, loaded by one caller where it is missing."""
         options.check()
         want = _Want(key, model, loader, options)
-        near = self._values.near
-        if near is not None and near.covers(key):
-            if near.doubtful():
-                yield Blocking(near.check)
-            value = near.lookup(key, model)
-            if value is not None:
-                self._values.counter.add("hits", "near_hits")
-                return value
-        return (yield from self._from_store(want, time.monotonic() + options.wait))
-
-    def _from_store(self, want: _Want[T], patience_ends: float) -> Plan[T | None]:
+        patience_ends = time.monotonic() + options.wait
         while True:
             flying = self._flights.claimed(want.name)
             try:
+                nearby = yield from self._values.nearby(key, model)
+                if nearby is not None:
+                    return nearby
                 found = yield from self._look(want)
             except StoreUnavailableError:
                 self._values.counter.add("unavailable_reads")

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, TimeoutError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import is_unavailable, unavailable
@@ -129,31 +129,28 @@ class NearCache:
         return cast("T | None", entry.values.get(model))
 
     def check(self) -> None:
-        """Ask the connection for a sign of life; without one everything here is forgotten. Blocks."""
-        with self._my_turn() as mine, contextlib.suppress(RedisError, OSError):
+        """Ask the connection for a sign of life; without one everything here is forgotten. Blocks.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        with self._my_turn() as mine, self._answering():
             if mine and self.doubtful():
                 self._ask(("PING",))
 
     def fetch(self, key: str) -> Fetched | None:
         """Read a key and have the server track it. Blocks.
 
-        None when it must be read in the ordinary way: the connection is in use, or the server does not
-        track keys, or does not let us read this one.
+        None when it must be read in the ordinary way, which tells what is wrong if anything is: the
+        connection is in use or broken, or the server does not track keys, or refuses to read this one.
 
         Raises:
             StoreUnavailableError: no answer.
         """
-        with self._my_turn() as mine:
-            if not mine:
-                return None
-            ticket = self._breaker.enter()
-            try:
-                fetched = self._read(key) if self._connected() else None
-            except (RedisError, OSError) as error:
-                self._breaker.unanswered(ticket)
-                raise unavailable(error) from error
-            self._breaker.answered()
-            return fetched
+        with self._my_turn() as mine, self._answering():
+            if mine and not self._breaker.is_open and self._connected():
+                return self._read(key)
+        return None
 
     def keep(
         self, key: str, model: Any, value: Any, fetched: Fetched, seconds: float = math.inf
@@ -190,6 +187,17 @@ class NearCache:
             if mine:
                 self._turn.release()
 
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Tell silence, which has cost the time that a caller has, from a line that is broken."""
+        try:
+            yield
+        except TimeoutError as error:
+            self._breaker.unanswered(0)
+            raise unavailable(error) from error
+        except (RedisError, OSError):
+            pass
+
     def _connected(self) -> bool:
         """Connect if need be; False when the server does not track keys."""
         if self._connection is None and self._supported:
@@ -223,6 +231,7 @@ class NearCache:
                 del self._entries[next(iter(self._entries))]
         asked_at = time.monotonic()
         raw, left = self._ask(("GET", key), ("PTTL", key))
+        self._breaker.answered()
         refused = isinstance(raw, ResponseError) or isinstance(left, ResponseError)
         if refused or raw is None:
             self.forget([key])

@@ -44,18 +44,15 @@ def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Pl
 
 
 def _decision(limits: Sequence[RateLimit], reply: Sequence[int]) -> RateDecision:
-    rows = [reply[start : start + 3] for start in range(1, len(reply), 3)]
-    return RateDecision(
-        allowed=reply[0] == 1,
-        retry_after=max(row[1] for row in rows) / 1e6,
-        states=tuple(
+    states, wait = [], 0
+    for limit, at in zip(limits, range(1, len(reply), 3), strict=True):
+        used, its_wait, reset = reply[at : at + 3]
+        wait = max(wait, its_wait)
+        # A limit may be smaller than it was when something was taken.
+        remaining = max(0, limit.limit - used)
+        states.append(
             RateState(
-                limit=limit.limit,
-                window=limit.window,
-                # A limit may be smaller than it was when something was taken.
-                remaining=max(0, limit.limit - used),
-                reset=reset / 1e6,
+                limit=limit.limit, window=limit.window, remaining=remaining, reset=reset / 1e6
             )
-            for limit, (used, _wait, reset) in zip(limits, rows, strict=True)
-        ),
-    )
+        )
+    return RateDecision(allowed=reply[0] == 1, retry_after=wait / 1e6, states=tuple(states))

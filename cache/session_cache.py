@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from cache import codec, rate_limit, ttl
@@ -180,7 +181,7 @@ class SessionCache(Operations[S]):
             cost: units to take; 0 only looks.
             fail: what happens when the store does not answer: "open" allows, "closed" refuses.
         """
-        limits = [RateLimit(limit=limit, window=window)]
+        limits = _one_limit(limit, window)
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
 
     @operation
@@ -244,6 +245,11 @@ class SessionCache(Operations[S]):
 def _spelt_out(name: str, key: str, *args: Argument) -> Command:
     """Return a script's call with its text: in a transaction it is too late to tell it to the server."""
     return ("EVAL", scripts.source(name), 1, key, *args)
+
+
+@lru_cache(maxsize=1024)
+def _one_limit(limit: int, window: float) -> tuple[RateLimit]:
+    return (RateLimit(limit=limit, window=window),)
 
 
 def _unexpired(session: SessionData | None) -> SessionData | None:

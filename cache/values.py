@@ -51,14 +51,10 @@ class Values:
     def get(self, key: str, model: type[T]) -> Plan[T | None]:
         """The value of `key`, or None."""
         near = self.near
-        if near is not None and near.covers(key):
-            if near.doubtful():
-                yield Blocking(near.check)
-            found = near.lookup(key, model)
-            if found is not None:
-                self.counter.add("hits", "near_hits")
-                return found
         try:
+            found = yield from self.nearby(key, model)
+            if found is not None:
+                return found
             raw, fetched = yield from self.fetch(key)
         except StoreUnavailableError:
             self.counter.add("misses", "unavailable_reads")
@@ -69,6 +65,18 @@ class Values:
         if near is not None and fetched is not None and is_set:
             near.keep(key, model, value, fetched)
         return value
+
+    def nearby(self, key: str, model: type[T]) -> Plan[T | None]:
+        """The value of `key` if this process has it in its memory. Raises without a store."""
+        near = self.near
+        if near is None or not near.covers(key):
+            return None
+        if near.doubtful():
+            yield Blocking(near.check)
+        found = near.lookup(key, model)
+        if found is not None:
+            self.counter.add("hits", "near_hits")
+        return found
 
     def fetch(self, key: str) -> Plan[tuple[bytes | None, Fetched | None]]:
         """The bytes at `key`, and the near cache's place for them. Raises without a store."""

@@ -16,29 +16,28 @@
 
 local key = KEYS[1]
 local time = redis.call('TIME')
-local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local now = clock
-local newest = tonumber(redis.call('LINDEX', key, 0) or '')
-if newest and newest > now then
-    now = newest
-end
-
-local cost = tonumber(ARGV[1])
-local longest = 0
+local clock = time[1] * 1000000 + time[2]
+local cost, longest = tonumber(ARGV[1]), 0
 for i = 3, #ARGV, 2 do
     longest = math.max(longest, tonumber(ARGV[i]))
 end
-while true do
-    local oldest = tonumber(redis.call('LINDEX', key, -1) or '')
-    if not oldest or oldest > now - longest then
-        break
-    end
-    redis.call('RPOP', key)
-end
-local length = redis.call('LLEN', key)
 
--- How many entries are younger than a window: the log is sorted, so halve it.
+local now, newest = clock, nil
+local length = redis.call('LLEN', key)
+if length > 0 then
+    newest = tonumber(redis.call('LINDEX', key, 0))
+    now = math.max(now, newest)
+    while length > 0 and tonumber(redis.call('LINDEX', key, -1)) <= now - longest do
+        redis.call('RPOP', key)
+        length = length - 1
+    end
+end
+
+-- How many entries are younger than a window: all within the longest; else the log is sorted, so halve it.
 local function used_within(window)
+    if window == longest then
+        return length
+    end
     local low, high = 0, length
     while low < high do
         local middle = math.floor((low + high) / 2)
@@ -51,7 +50,7 @@ local function used_within(window)
     return low
 end
 
-local taken, rows = 1, {}
+local taken, reply = 1, {1}
 for i = 2, #ARGV, 2 do
     local limit, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
     local used, wait = used_within(window), 0
@@ -60,17 +59,23 @@ for i = 2, #ARGV, 2 do
         -- The unit that has to leave the window first.
         wait = tonumber(redis.call('LINDEX', key, limit - cost)) + window - clock
     end
-    rows[#rows + 1] = {used = used, wait = wait, window = window}
+    reply[#reply + 1] = used
+    reply[#reply + 1] = wait
+    reply[#reply + 1] = window
 end
 
 if taken == 1 and cost > 0 then
     local stamp = string.format('%.0f', now)
-    local stamps = {}
-    for i = 1, cost do
-        stamps[#stamps + 1] = stamp
-        if #stamps == 1000 or i == cost then
-            redis.call('LPUSH', key, (table.unpack or unpack)(stamps))
-            stamps = {}
+    if cost == 1 then
+        redis.call('LPUSH', key, stamp)
+    else
+        local stamps = {}
+        for i = 1, cost do
+            stamps[#stamps + 1] = stamp
+            if #stamps == 1000 or i == cost then
+                redis.call('LPUSH', key, (table.unpack or unpack)(stamps))
+                stamps = {}
+            end
         end
     end
     newest = now
@@ -81,11 +86,9 @@ if taken == 1 and cost > 0 then
     end
 end
 
-local reply = {taken}
-for _, row in ipairs(rows) do
-    local used = row.used + (taken == 1 and cost or 0)
-    reply[#reply + 1] = used
-    reply[#reply + 1] = row.wait
-    reply[#reply + 1] = used > 0 and newest + row.window - clock or 0
+reply[1] = taken
+for i = 2, #reply, 3 do
+    reply[i] = reply[i] + taken * cost
+    reply[i + 2] = reply[i] > 0 and newest + reply[i + 2] - clock or 0
 end
 return reply

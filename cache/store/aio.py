@@ -37,6 +37,8 @@ class AsyncStore:
         self._pool: Any = client.connection_pool
         self._patience = patience
         self.breaker = breaker
+        # Connections that nobody uses now, see `SyncStore`.
+        self._idle: list[Any] = []
         self._futures: WeakKeyDictionary[Future[Any], asyncio.Future[Any]] = WeakKeyDictionary()
         # Not asyncio's own threads: loaders may fill those for longer than we may wait.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
@@ -105,7 +107,7 @@ class AsyncStore:
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         cancelled = _times_cancelled()
-        connection = await self._pool.get_connection()
+        connection = await self._take()
         try:
             await connection.send_packed_command(packed(commands))
             _heed_cancellation(cancelled)
@@ -115,7 +117,18 @@ class AsyncStore:
             await connection.disconnect(nowait=True)
             raise
         finally:
-            await self._pool.release(connection)
+            self._idle.append(connection)
+
+    async def _take(self) -> Any:
+        """Return a connection that is connected, or will be when something is sent."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return await self._pool.get_connection()
+        if connection.is_connected and await connection.can_read():
+            # Closed by the server meanwhile, or answers that nobody has read.
+            await connection.disconnect(nowait=True)
+        return connection
 
 
 def _times_cancelled() -> int:

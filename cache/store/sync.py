@@ -9,11 +9,12 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience
 from cache.store.exchange import Attempt, packed
+from cache.store.fork import begin_in_each_process
 from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
@@ -33,6 +34,12 @@ class SyncStore:
         self._pool = client.connection_pool
         self._patience = patience
         self.breaker = breaker
+        begin_in_each_process(self, SyncStore._begin)
+
+    def _begin(self) -> None:
+        # Connections that nobody uses now. The pool makes and closes them; to have it hand them out and
+        #: take them back would cost a fifth of a round trip.
+        self._idle: list[Any] = []
 
     def run(self, plan: Plan[R]) -> R:
         """Run a plan to its end and return its result."""
@@ -82,7 +89,7 @@ class SyncStore:
                 return attempt.replies(received)
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        connection: Any = self._pool.get_connection()
+        connection = self._take()
         try:
             connection.send_packed_command(packed(commands))
             return [_read(connection) for _ in commands]
@@ -91,7 +98,23 @@ class SyncStore:
             connection.disconnect()
             raise
         finally:
-            self._pool.release(connection)
+            self._idle.append(connection)
+
+    def _take(self) -> Any:
+        """Return a connection that is connected, or will be when something is sent."""
+        try:
+            connection: Any = self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
+        if connection.is_connected:
+            try:
+                # Closed by the server meanwhile, or answers that nobody has read.
+                stale = connection.can_read()
+            except ConnectionError:
+                stale = True
+            if stale:
+                connection.disconnect()
+        return connection
 
 
 def _read(connection: Any) -> Any:

@@ -58,6 +58,19 @@ def test_a_server_that_restarts_takes_everything_with_it(
             assert near.service.get(KEY, int) is None
 
 
+def test_a_restart_between_two_reads_costs_no_read(
+    private_store: StoreServer, connect: Connect
+) -> None:
+    with connect(private_store, cache_near_entries=9) as near:
+        near.service.mset({KEY: 1, OTHER: 2}, 60)
+        for key, value in ((KEY, 1), (OTHER, 2)):
+            keep(near, KEY)
+            private_store.restart(lose_data=False)
+            assert near.service.get(key, int) == value
+            keep(near, key)
+        assert near.counts().unavailable_reads == 0
+
+
 def test_a_dead_server_is_noticed_at_once(private_store: StoreServer, connect: Connect) -> None:
     with connect(private_store, cache_near_entries=9) as near:
         near.service.set(KEY, 1, 60)
@@ -118,6 +131,26 @@ def test_a_silent_server_costs_many_callers_one_wait(
         assert crowd(40, lambda: near.service.get(KEY, int)) == [None] * 40
         # One after the other, they would take twenty seconds.
         assert time.monotonic() - began < 8
+        private_store.resume()
+
+
+@pytest.mark.parametrize("read", ["get", "get_or_load"])
+def test_one_read_waits_for_a_silent_server_once(
+    private_store: StoreServer, connect: Connect, read: str
+) -> None:
+    with connect(private_store, cache_near_entries=9, cache_budget=2) as near:
+        near.service.set(KEY, 1, 60)
+        keep(near, KEY)
+        time.sleep(TRUST)
+        private_store.pause()
+        began = time.monotonic()
+        if read == "get":
+            assert near.service.get(KEY, int) is None
+        else:
+            assert near.service.get_or_load(KEY, int, lambda: 2, 60) == 2
+        # Asked for a sign of life, and then for the value, it would be silent for four seconds.
+        assert time.monotonic() - began < 3.5
+        assert near.counts().unavailable_reads == 1
         private_store.resume()
 
 
