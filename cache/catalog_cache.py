@@ -16,7 +16,8 @@ from typing import Any, Generic, TypeVar, overload
 
 from cache import codec, ttl
 from cache.keys import KeyBuilder
-from cache.loading import Loader, LoadOptions
+from cache.load_options import LoadOptions
+from cache.loading import Loader
 from cache.service import MISS_TTL
 from cache.store import scripts
 from cache.store.aio import AsyncStore

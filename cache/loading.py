@@ -15,23 +15,22 @@ from __future__ import annotations
 import logging
 import math
 import random
-import secrets
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from cache import codec
+from cache.clock import ServerClock
 from cache.counts import Count
+from cache.flights import AGAIN, Flight, Flights, Landing
+from cache.load_options import LoadOptions
 from cache.near import Fetched
 from cache.store import scripts
-from cache.store.fork import begin_in_each_process
 from cache.store.plan import Await, Batch, Call, Pause, Plan
-from cache.values import LONGEST_LIFE, Values, milliseconds
-from domain.errors import InvalidInputError, StoreUnavailableError
+from cache.values import Values, milliseconds
+from domain.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -45,123 +44,26 @@ LONGEST_LOOK = 0.1
 _TAKEN, _CLAIMED = 0, 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """How one key is loaded. Times in seconds."""
-
-    ttl: float
-    """How long a value is fresh."""
-    miss_ttl: float
-    """How long it is remembered that the loader found nothing."""
-    stale_for: float
-    """How long after that an old value may be served while somebody loads it; 0: all wait."""
-    early: float
-    """Eagerness to load before expiry: 1 is the optimum of the paper, 0 never."""
-    wait: float
-    """How long to wait for another caller's loader before running one's own."""
-    load_timeout: float
-    """How long a claim lasts: a loader whose process died is waited for no longer."""
-    jitter: float
-    """Share by which the TTL is shortened at random."""
-    before_storing: Callable[[Any, int, int], Plan[bool]] | None = None
-    """Asked with the value, the start of its loading (the server's clock, milliseconds since the epoch)
-    and its life in milliseconds; False keeps it from being stored."""
-
-    def check(self) -> None:
-        """Raise InvalidInputError for an option that makes no sense."""
-        milliseconds(self.ttl, self.jitter)
-        for name in ("miss_ttl", "load_timeout"):
-            if not 0 < getattr(self, name) <= LONGEST_LIFE:
-                problem = "It is more than 0 seconds, a century at most."
-                raise InvalidInputError(name, getattr(self, name), problem)
-        for name in ("stale_for", "early", "wait"):
-            if not 0 <= getattr(self, name) <= LONGEST_LIFE:
-                problem = f"It is 0 or more, {LONGEST_LIFE:.0f} at most."
-                raise InvalidInputError(name, getattr(self, name), problem)
-
-
-class _Landing(Generic[T]):
-    """How a flight ended, for those who waited: a value, nothing, or an error."""
-
-    __slots__ = ("error", "raw", "value")
-
-    def __init__(
-        self, raw: bytes | None = None, value: T | None = None, error: Exception | None = None
-    ) -> None:
-        self.raw = raw
-        self.value = value
-        self.error = error
-
-
-_AGAIN: _Landing[Any] = _Landing()
-
-
-class _Flight:
-    """One load that runs in this process."""
-
-    __slots__ = ("claimed", "landing", "token")
-
-    def __init__(self) -> None:
-        self.landing: Future[_Landing[Any]] = Future()
-        self.token = secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
-        """Of the claim under which it loads."""
-        self.claimed = False
-
-
-class _Flights:
-    """The loads that run in this process, by key and model."""
-
-    def __init__(self) -> None:
-        begin_in_each_process(self, _Flights._begin)
-
-    def _begin(self) -> None:
-        # Reentrant: the garbage collector may close a plan, and so land its flight, anywhere.
-        self._mutex = threading.RLock()
-        self._running: dict[Any, _Flight] = {}
-
-    def claimed(self, name: Any) -> _Flight | None:
-        """Return the flight of that name if it has its claim."""
-        running = self._running.get(name)
-        return running if running is not None and running.claimed else None
-
-    def join(self, name: Any, outdated: _Flight | None = None) -> tuple[_Flight, bool]:
-        """Return the flight of that name, and whether the caller leads it.
-
-        Args:
-            outdated: a flight that is not to be joined: a new one takes its place.
-        """
-        with self._mutex:
-            running = self._running.get(name)
-            if running is not None and running is not outdated:
-                return running, False
-            flight = self._running[name] = _Flight()
-            return flight, True
-
-    def land(self, name: Any, flight: _Flight, landing: _Landing[Any]) -> None:
-        """End a flight that the caller leads."""
-        with self._mutex:
-            if self._running.get(name) is flight:
-                del self._running[name]
-        flight.landing.set_result(landing)
-
-
 @dataclass(slots=True)
 class _Found(Generic[T]):
     """What stands at a key."""
 
-    head: bytes
-    """Its first bytes, by which it is recognised later."""
+    raw: bytes
     value: T | None = None
     is_miss: bool = False
     """It says that there is nothing."""
     fresh_until_ms: int | None = None
     """None: as long as it is there."""
     took_ms: int = 0
-
     fetched: Fetched | None = None
     """The near cache's place for it."""
 
-    def is_claimed_by(self, flight: _Flight | None) -> bool:
+    @property
+    def head(self) -> bytes:
+        """Its first bytes, by which it is recognised later."""
+        return self.raw[: codec.LOADED_HEAD_BYTES]
+
+    def is_claimed_by(self, flight: Flight | None) -> bool:
         """Whether it is this flight that loads it (anew)."""
         return flight is not None and codec.token_of(self.head) == flight.token
 
@@ -191,8 +93,8 @@ class Loader:
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._flights = _Flights()
-        self._clock = _ServerClock()
+        self._flights = Flights()
+        self._clock = ServerClock()
 
     def get_or_load(
         self, key: str, model: type[T], loader: Callable[[], Any], options: LoadOptions
@@ -224,7 +126,7 @@ class Loader:
                 landing = yield from self._fly(want, flight, plan)
             else:
                 landing = yield from self._await(want, flight, patience_ends)
-            if landing is not _AGAIN:
+            if landing is not AGAIN:
                 self._values.counter.add("misses")
                 return self._landed(want, landing)
 
@@ -239,25 +141,22 @@ class Loader:
         raw, fetched = yield from self._values.fetch(want.key)
         if raw is None:
             return _Found(b"")
-        head = raw[: codec.LOADED_HEAD_BYTES]
         try:
             envelope = codec.read_envelope(raw)
             if envelope.kind == codec.CLAIM:
-                return _Found(head)
+                return _Found(raw)
             if not codec.fits(envelope, want.model):
                 self._values.counter.add("old_versions")
-                return _Found(head)
+                return _Found(raw)
             if envelope.kind == codec.MISSING:
-                return _Found(head, None, True, envelope.fresh_until_ms)
+                return _Found(raw, None, True, envelope.fresh_until_ms)
             value = codec.decode_body(envelope, want.model)
         except codec.UnreadableValueError as error:
             yield from self._values.discard(want.key, want.model, error)
             return _Found(b"")
         if envelope.kind == codec.VALUE:
-            return _Found(head, value, fetched=fetched)
-        return _Found(
-            head, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched=fetched
-        )
+            return _Found(raw, value, fetched=fetched)
+        return _Found(raw, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched)
 
     def _fresh_for(self, found: _Found[T]) -> float:
         """Return the seconds for which it stays fresh; below 0 since when it is not."""
@@ -287,9 +186,9 @@ class Loader:
 
     # ── flights within this process ─────────────────────────────────────────────────────────────
 
-    def _fly(self, want: _Want[T], flight: _Flight, plan: Plan[_Landing[T]]) -> Plan[_Landing[T]]:
+    def _fly(self, want: _Want[T], flight: Flight, plan: Plan[Landing[T]]) -> Plan[Landing[T]]:
         """Run what the leader does; whatever becomes of it, those who wait are told."""
-        landing: _Landing[T] = _AGAIN
+        landing: Landing[T] = AGAIN
         try:
             landing = yield from plan
         except GeneratorExit:
@@ -300,19 +199,19 @@ class Loader:
                 yield from self._finish(want, flight)
             if not isinstance(error, Exception):
                 raise
-            landing = _Landing(error=error)
+            landing = Landing(error=error)
         finally:
             self._flights.land(want.name, flight, landing)
         return landing
 
-    def _await(self, want: _Want[T], flight: _Flight, patience_ends: float) -> Plan[_Landing[T]]:
+    def _await(self, want: _Want[T], flight: Flight, patience_ends: float) -> Plan[Landing[T]]:
         landed = yield Await(flight.landing, max(0.0, patience_ends - time.monotonic()))
         if landed:
             return flight.landing.result()
         # The loader may hang in somebody else's call; this caller's may not.
         return (yield from self._load(want))
 
-    def _landed(self, want: _Want[T], landing: _Landing[T]) -> T | None:
+    def _landed(self, want: _Want[T], landing: Landing[T]) -> T | None:
         """Return the value that a flight brought, each caller its own copy where it can be had."""
         if landing.error is not None:
             raise landing.error
@@ -323,8 +222,8 @@ class Loader:
         return landing.value
 
     def _lead(
-        self, want: _Want[T], flight: _Flight, found: _Found[T] | None, patience_ends: float
-    ) -> Plan[_Landing[T]]:
+        self, want: _Want[T], flight: Flight, found: _Found[T] | None, patience_ends: float
+    ) -> Plan[Landing[T]]:
         """Bring the value, by our loader or by that of another process; None found: without a store."""
         pause = FIRST_LOOK
         try:
@@ -340,14 +239,14 @@ class Loader:
                     pause = min(LONGEST_LOOK, pause * 2)
                 found = yield from self._look(want)
                 if found.answers and self._fresh_for(found) > 0:
-                    return _Landing(value=found.value)
+                    return Landing(None if found.is_miss else found.raw, found.value)
         except StoreUnavailableError:
             found = None
         if found is None:
             self._values.counter.add("dropped_writes")
         return (yield from self._load(want))
 
-    def _renew(self, want: _Want[T], found: _Found[T], *counts: Count) -> Plan[_Landing[T] | None]:
+    def _renew(self, want: _Want[T], found: _Found[T], *counts: Count) -> Plan[Landing[T] | None]:
         """Load anew what is still served, if nobody else does; None when the old value stays good.
 
         That is also so when the loader fails: it costs nobody anything yet.
@@ -363,24 +262,24 @@ class Loader:
                 self._values.keys.shown(want.key),
                 landing.error,
             )
-        return None if landing is _AGAIN or landing.error is not None else landing
+        return None if landing is AGAIN or landing.error is not None else landing
 
     def _lead_renewal(
-        self, want: _Want[T], flight: _Flight, found: _Found[T], counts: tuple[Count, ...]
-    ) -> Plan[_Landing[T]]:
+        self, want: _Want[T], flight: Flight, found: _Found[T], counts: tuple[Count, ...]
+    ) -> Plan[Landing[T]]:
         try:
             verdict, now_ms = yield from self._claim(want, flight, found, beside=True)
         except StoreUnavailableError:
-            return _AGAIN
+            return AGAIN
         if verdict != _CLAIMED:
-            return _AGAIN
+            return AGAIN
         self._values.counter.add(*counts)
         return (yield from self._load_and_store(want, flight, now_ms))
 
     # ── claims between processes, and the loader ────────────────────────────────────────────────
 
     def _claim(
-        self, want: _Want[T], flight: _Flight, found: _Found[T], *, beside: bool
+        self, want: _Want[T], flight: Flight, found: _Found[T], *, beside: bool
     ) -> Plan[tuple[int, int]]:
         asked_at = time.monotonic()
         verdict, now = yield from scripts.run(
@@ -398,21 +297,21 @@ class Loader:
         return verdict, int(now)
 
     def _finish(
-        self, want: _Want[T], flight: _Flight, raw: bytes = b"", life_ms: int = 0
+        self, want: _Want[T], flight: Flight, raw: bytes = b"", life_ms: int = 0
     ) -> Plan[bool]:
         """Give the claim up, and store what was loaded; False when the claim was no longer ours."""
         reply = yield from scripts.run("load_finish", want.key, flight.token, raw, life_ms)
         return bool(reply)
 
-    def _load(self, want: _Want[T]) -> Plan[_Landing[T]]:
+    def _load(self, want: _Want[T]) -> Plan[Landing[T]]:
         """Run the loader, and store nothing."""
         self._values.counter.add("loads")
         try:
-            return _Landing(value=(yield Call(want.loader)))
+            return Landing(value=(yield Call(want.loader)))
         except Exception as error:
-            return _Landing(error=error)
+            return Landing(error=error)
 
-    def _load_and_store(self, want: _Want[T], flight: _Flight, now_ms: int) -> Plan[_Landing[T]]:
+    def _load_and_store(self, want: _Want[T], flight: Flight, now_ms: int) -> Plan[Landing[T]]:
         """Run the loader under our claim, store what it brings, and give the claim up."""
         began = time.monotonic()
         landing = yield from self._load(want)
@@ -434,7 +333,7 @@ class Loader:
         if stored and not done:
             self._values.counter.add("dropped_writes")
         self._values.forget(want.key)
-        return _Landing(raw, landing.value) if raw else landing
+        return Landing(raw, landing.value) if raw else landing
 
     def _may_store(self, want: _Want[T], value: T | None, now_ms: int, life_ms: int) -> Plan[bool]:
         if value is None or want.options.before_storing is None:
@@ -454,23 +353,3 @@ def _encoded(
     else:
         raw = codec.encode_loaded(value, model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
     return raw, life_ms
-
-
-class _ServerClock:
-    """The server's clock as last heard, carried on by ours: freshness is judged alike by everybody.
-
-    Rather ahead than behind: what is served as fresh is fresh.
-    """
-
-    def __init__(self) -> None:
-        self._ahead_ms: float | None = None
-
-    @property
-    def is_set(self) -> bool:
-        return self._ahead_ms is not None
-
-    def set(self, now_ms: int, asked_at: float) -> None:
-        self._ahead_ms = now_ms - asked_at * 1000
-
-    def now_ms(self) -> float:
-        return time.monotonic() * 1000 + (self._ahead_ms or 0.0)

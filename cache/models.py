@@ -167,6 +167,10 @@ class LockGrant(NamedTuple):
     """The owner's token: extend and release with it."""
     acquired: bool
 
+    def __bool__(self) -> bool:
+        """Whether it was acquired: ``if session.acquire_lock(…)`` means what it says."""
+        return self.acquired
+
 
 class RateLimit(_Value):
     """At most `limit` in any `window` seconds."""
@@ -203,6 +207,10 @@ class RateDecision(_Value):
     """Seconds until it would be allowed; 0 when it is."""
     states: tuple[RateState, ...]
     """One for each limit, in the order given; empty when the store did not answer."""
+
+    def __bool__(self) -> bool:
+        """Whether it is allowed: ``if session.rate_limit_check(…)`` means what it says."""
+        return self.allowed
 
     @property
     def tightest(self) -> RateState | None:

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from cache.counts import CacheCounts
-from cache.loading import Loader, LoadOptions
+from cache.load_options import LoadOptions
+from cache.loading import Loader
 from cache.store.aio import AsyncStore
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Command, Plan

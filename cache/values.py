@@ -122,11 +122,13 @@ class Values:
         except StoreUnavailableError:
             self.counter.add("misses", "unavailable_reads", amount=len(keys))
             return {}
-        found = {}
+        found: dict[str, T] = {}
         for key, raw in zip(keys, raws, strict=True):
-            value = yield from self.read(key, raw, model)
-            if value is not None:
-                found[key] = value
+            if raw is not None:
+                value = yield from self.read(key, raw, model)
+                if value is not None:
+                    found[key] = value
+        self.counter.add("misses", amount=raws.count(None))
         return found
 
     # ── putting in ──────────────────────────────────────────────────────────────────────────────

@@ -201,3 +201,8 @@ def test_processes_that_fight_are_never_two_inside(store: StoreServer) -> None:
         assert pool.starmap(fight, arguments, chunksize=1) == [0, 0, 0]
         pool.close()
         pool.join()
+
+
+def test_a_grant_is_true_only_when_the_lock_was_acquired(manager: CacheManager) -> None:
+    assert manager.session.acquire_lock("x")
+    assert not manager.session.acquire_lock("x")

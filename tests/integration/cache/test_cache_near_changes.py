@@ -139,6 +139,18 @@ def test_a_change_between_fetch_and_keeping_is_not_kept(
 
 # ── changes of one's own ────────────────────────────────────────────────────────────────────────
 
+
+def test_a_change_of_ones_own_costs_one_read(
+    store: StoreServer, connect: Connect, client: Redis
+) -> None:
+    near = connect(store, cache_near_entries=9)
+    for number in range(20):
+        near.service.set(KEY, number, 60)
+        client.ping()  # the server has told everybody by now
+        assert near.service.get(KEY, int) == number
+        assert is_kept(near, KEY)
+
+
 WRITES: dict[str, tuple[Callable[[CacheManager], object], int | None]] = {
     "set": (lambda near: near.service.set(KEY, 2, 60), 2),
     "mset": (lambda near: near.service.mset({KEY: 2}, 60), 2),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache.near import TRUST
+from cache.store import breaker
 from tests.support.build import Connect
 from tests.support.loading import crowd
 from tests.support.near import is_kept, keep
@@ -151,6 +152,35 @@ def test_one_read_waits_for_a_silent_server_once(
         # Asked for a sign of life, and then for the value, it would be silent for four seconds.
         assert time.monotonic() - began < 3.5
         assert near.counts().unavailable_reads == 1
+        private_store.resume()
+
+
+def test_silence_and_answers_are_told_to_the_breaker(
+    private_store: StoreServer, connect: Connect
+) -> None:
+    budget = 0.1
+    with connect(private_store, cache_near_entries=9, cache_budget=budget) as near:
+        near.service.set(KEY, 1, 60)
+        for failures in (breaker.FAILURES - 1, 1):
+            assert near.service.get(KEY, int) == 1
+            private_store.pause()
+            wait_until(lambda: near.service.get(KEY, int) is None)
+            for _ in range(failures - 1):
+                assert near.service.get(KEY, int) is None
+            private_store.resume()
+            near.ping()
+        # One in a row has failed, or it would fail at once.
+        assert near.session.acquire_lock("x").acquired
+        private_store.pause()
+        wait_until(lambda: near.service.get(KEY, int) is None)
+        for _ in range(breaker.FAILURES):
+            assert near.service.get(KEY, int) is None
+        before, asked = time.monotonic(), 0
+        while time.monotonic() < before + breaker.PAUSE / 2:
+            assert near.service.get(KEY, int) is None
+            asked += 1
+        # For the length of a pause nobody waits, neither for the near cache's connection.
+        assert asked > 2 * (breaker.PAUSE / 2) / budget
         private_store.resume()
 
 

@@ -313,3 +313,8 @@ def test_there_is_at_least_one_limit_and_the_cost_fits_all(
     with pytest.raises(InvalidInputError, match="smallest limit, 3"):
         sessions.rate_limits_check("ada", "call", limits, cost=4)
     assert manager.client.dbsize() == 0
+
+
+def test_a_decision_is_true_only_when_it_allows(manager: CacheManager) -> None:
+    assert manager.session.rate_limit_check("ada", "call", 1)
+    assert not manager.session.rate_limit_check("ada", "call", 1)

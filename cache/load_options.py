@@ -1,0 +1,46 @@
+"""How one key is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cache.store.plan import Plan
+from cache.values import LONGEST_LIFE, milliseconds
+from domain.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How one key is loaded. Times in seconds."""
+
+    ttl: float
+    """How long a value is fresh."""
+    miss_ttl: float
+    """How long it is remembered that the loader found nothing."""
+    stale_for: float
+    """How long after that an old value may be served while somebody loads it; 0: all wait."""
+    early: float
+    """Eagerness to load before expiry: 1 is the optimum of the paper, 0 never."""
+    wait: float
+    """How long to wait for another caller's loader before running one's own."""
+    load_timeout: float
+    """How long a claim lasts: a loader whose process died is waited for no longer."""
+    jitter: float
+    """Share by which the TTL is shortened at random."""
+    before_storing: Callable[[Any, int, int], Plan[bool]] | None = None
+    """Asked with the value, the start of its loading (the server's clock, milliseconds since the epoch)
+    and its life in milliseconds; False keeps it from being stored."""
+
+    def check(self) -> None:
+        """Raise InvalidInputError for an option that makes no sense."""
+        milliseconds(self.ttl, self.jitter)
+        for name in ("miss_ttl", "load_timeout"):
+            if not 0 < getattr(self, name) <= LONGEST_LIFE:
+                problem = "It is more than 0 seconds, a century at most."
+                raise InvalidInputError(name, getattr(self, name), problem)
+        for name in ("stale_for", "early", "wait"):
+            if not 0 <= getattr(self, name) <= LONGEST_LIFE:
+                problem = f"It is 0 or more, {LONGEST_LIFE:.0f} at most."
+                raise InvalidInputError(name, getattr(self, name), problem)
