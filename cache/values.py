@@ -69,11 +69,12 @@ class Values:
     def nearby(self, key: str, model: type[T]) -> Plan[T | None]:
         """The value of `key` if this process has it in its memory. Raises without a store."""
         near = self.near
-        if near is None or not near.covers(key):
+        if near is None:
             return None
-        if near.doubtful():
-            yield Blocking(near.check)
         found = near.lookup(key, model)
+        if found is None and near.covers(key) and near.doubtful():
+            yield Blocking(near.check)
+            found = near.lookup(key, model)
         if found is not None:
             self.counter.add("hits", "near_hits")
         return found
