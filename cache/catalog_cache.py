@@ -12,13 +12,12 @@ import logging
 import unicodedata
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from cache import codec, ttl
 from cache.keys import KeyBuilder
-from cache.load_options import LoadOptions
+from cache.load_options import LoadChoices, LoadOptions
 from cache.loading import Loader
-from cache.service import MISS_TTL
 from cache.store import scripts
 from cache.store.aio import AsyncStore
 from cache.store.operation import Operations, S, operation
@@ -150,12 +149,7 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         loader: Callable[[], T | None],
         *,
         titles: Callable[[T], Iterable[str]] | None = None,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> T | None: ...
     @overload
     def get_or_load(
@@ -163,24 +157,14 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         loader: Callable[[], T | Awaitable[T | None] | None],
         *,
         titles: Callable[[T], Iterable[str]] | None = None,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> Coroutine[Any, Any, T | None]: ...
     def get_or_load(
         self,
         loader: Callable[[], Any],
         *,
         titles: Callable[[T], Iterable[str]] | None = None,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> Any:
         """Return the value, loaded once for all who miss it; see `CacheService.get_or_load`.
 
@@ -191,20 +175,11 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         Raises:
             InvalidInputError: `load_timeout` is longer than an invalidation is remembered (10 minutes).
         """
-        if titles and load_timeout > MARK_SECONDS:
-            raise InvalidInputError(
-                "load_timeout", load_timeout, f"With titles it is {MARK_SECONDS:g} seconds at most."
-            )
-        options = LoadOptions(
-            ttl=self.ttl,
-            miss_ttl=miss_ttl,
-            stale_for=stale_for,
-            early=early,
-            wait=wait,
-            load_timeout=load_timeout,
-            jitter=jitter,
-            before_storing=partial(self._list, titles) if titles else None,
-        )
+        listing = partial(self._list, titles) if titles else None
+        options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
+        if titles and options.load_timeout > MARK_SECONDS:
+            problem = f"With titles it is {MARK_SECONDS:g} seconds at most."
+            raise InvalidInputError("load_timeout", options.load_timeout, problem)
         return self.store.run(self._loader.get_or_load(self.key, self.model, loader, options))
 
     @operation

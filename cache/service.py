@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from cache.counts import CacheCounts
-from cache.load_options import LoadOptions
+from cache.load_options import LoadChoices, LoadOptions
 from cache.loading import Loader
 from cache.store.aio import AsyncStore
 from cache.store.operation import Operations, S, operation
@@ -16,9 +16,6 @@ from cache.values import Values, milliseconds
 from domain.errors import StoreUnavailableError
 
 T = TypeVar("T")
-
-#: How long it is remembered that there is nothing, unless a caller says otherwise.
-MISS_TTL = 30.0
 
 
 class CacheService(Operations[S]):
@@ -77,13 +74,7 @@ class CacheService(Operations[S]):
         model: type[T],
         loader: Callable[[], T | None],
         ttl: float,
-        *,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> T | None: ...
     @overload
     def get_or_load(
@@ -92,13 +83,7 @@ class CacheService(Operations[S]):
         model: type[T],
         loader: Callable[[], T | Awaitable[T | None] | None],
         ttl: float,
-        *,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> Coroutine[Any, Any, T | None]: ...
     def get_or_load(
         self,
@@ -106,13 +91,7 @@ class CacheService(Operations[S]):
         model: Any,
         loader: Callable[[], Any],
         ttl: float,
-        *,
-        miss_ttl: float = MISS_TTL,
-        stale_for: float = 0.0,
-        early: float = 1.0,
-        wait: float = 5.0,
-        load_timeout: float = 30.0,
-        jitter: float = 0.0,
+        **choices: Unpack[LoadChoices],
     ) -> Any:
         """Return the value of `key`; where it is missing, `loader` runs once for all who want it.
 
@@ -124,24 +103,16 @@ class CacheService(Operations[S]):
             loader: returns the value, or None for "there is none". What it raises reaches everybody who
                 waited in this process, and nothing is stored.
             ttl: how long the value is fresh.
-            miss_ttl: how long a None is remembered.
+            miss_ttl: how long a None is remembered (30 s).
             stale_for: how long after `ttl` the old value may still be served while one caller loads it
-                anew, or cannot; 0 makes everybody wait.
-            early: eagerness to load before the end, so that nobody waits at it; 0 never does.
-            wait: how long to wait for somebody else's loader before running one's own, unstored; 0 does
-                not wait at all.
-            load_timeout: how long others wait for a loader whose process has died.
-            jitter: share of the TTL, 0 to 1, by which it is shortened at random.
+                anew, or cannot; 0, the default, makes everybody wait.
+            early: eagerness to load before the end, so that nobody waits at it (1); 0 never does.
+            wait: how long to wait for somebody else's loader (5 s) before running one's own, unstored; 0
+                does not wait at all.
+            load_timeout: how long others wait for a loader whose process has died (30 s).
+            jitter: share of the TTL, 0 to 1, by which it is shortened at random (0).
         """
-        options = LoadOptions(
-            ttl=ttl,
-            miss_ttl=miss_ttl,
-            stale_for=stale_for,
-            early=early,
-            wait=wait,
-            load_timeout=load_timeout,
-            jitter=jitter,
-        )
+        options = LoadOptions(ttl=ttl, **choices)
         return self.store.run(self._loader.get_or_load(key, model, loader, options))
 
     @operation
