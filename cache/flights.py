@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from concurrent.futures import Future
@@ -16,14 +17,21 @@ T = TypeVar("T")
 class Landing(Generic[T]):
     """How a flight ended, for those who waited: a value, nothing, or an error."""
 
-    __slots__ = ("error", "raw", "value")
+    __slots__ = ("began", "error", "raw", "value")
 
     def __init__(
-        self, raw: bytes | None = None, value: T | None = None, error: Exception | None = None
+        self,
+        raw: bytes | None = None,
+        value: T | None = None,
+        error: Exception | None = None,
+        *,
+        began: float = math.inf,
     ) -> None:
         self.raw = raw
         self.value = value
         self.error = error
+        self.began = began
+        """When its value began to be read, by the monotonic clock."""
 
 
 #: No end at all (its leader was cancelled, or another process loads): who waited begins anew.

@@ -102,7 +102,8 @@ class Loader:
         """The value of `key`, loaded by one caller where it is missing."""
         options.check()
         want = _Want(key, model, loader, options)
-        patience_ends = time.monotonic() + options.wait
+        came = time.monotonic()
+        patience_ends = came + options.wait
         while True:
             flying = self._flights.claimed(want.name)
             try:
@@ -126,6 +127,10 @@ class Loader:
                 landing = yield from self._fly(want, flight, plan)
             else:
                 landing = yield from self._await(want, flight, patience_ends)
+                if found is not None and flight is not flying and landing.began < came:
+                    # Read before we came, without a claim that we have seen in its place since: it may
+                    # have been deleted in between.
+                    landing = AGAIN
             if landing is not AGAIN:
                 self._values.counter.add("misses")
                 return self._landed(want, landing)
@@ -237,9 +242,11 @@ class Loader:
                 if verdict == _TAKEN:
                     yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311
                     pause = min(LONGEST_LOOK, pause * 2)
+                began = time.monotonic()
                 found = yield from self._look(want)
                 if found.answers and self._fresh_for(found) > 0:
-                    return Landing(None if found.is_miss else found.raw, found.value)
+                    raw = None if found.is_miss else found.raw
+                    return Landing(raw, found.value, began=began)
         except StoreUnavailableError:
             found = None
         if found is None:
@@ -306,8 +313,9 @@ class Loader:
     def _load(self, want: _Want[T]) -> Plan[Landing[T]]:
         """Run the loader, and store nothing."""
         self._values.counter.add("loads")
+        began = time.monotonic()
         try:
-            return Landing(value=(yield Call(want.loader)))
+            return Landing(value=(yield Call(want.loader)), began=began)
         except Exception as error:
             return Landing(error=error)
 
@@ -333,7 +341,7 @@ class Loader:
         if stored and not done:
             self._values.counter.add("dropped_writes")
         self._values.forget(want.key)
-        return Landing(raw, landing.value) if raw else landing
+        return Landing(raw, landing.value, began=landing.began) if raw else landing
 
     def _may_store(self, want: _Want[T], value: T | None, now_ms: int, life_ms: int) -> Plan[bool]:
         if value is None or want.options.before_storing is None:

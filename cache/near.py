@@ -9,9 +9,9 @@ How stale a hit can be: by the time an invalidation travels, usually well under 
 connection die unnoticed (a pulled cable), by `TRUST` seconds: without a sign of life that recent
 nothing is served. Never past the key's own TTL.
 
-redis-py has a cache of its own. It keeps replies, not values, behind locks of its pool and
-connection, has no asyncio side, and does not notice a half-open connection; a hit there costs about a
-third of a round trip.
+redis-py has a cache of its own. It refuses a server that does not call itself Redis 7.4 or newer (the
+embedded one is 6.2), has no asyncio side, and keeps replies, so that every hit is read into its model
+anew.
 
 Values are handed out as they are, the same object to every caller: treat them as read-only.
 """

@@ -5,17 +5,74 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from cache import CacheManager
-from tests.support.build import Connect
+from cache.store import scripts
+from tests.support.build import Connect, cache_manager
 from tests.support.loading import Caller, crowd
+from tests.support.near import reads
+from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
+from tests.support.wait import wait_until
 
 KEY = "seen:catalog:dashboard:ada"
-SECONDS = 3.0
+SECONDS = 2.0
 READERS = 6
+
+
+class Hooked(BaseModel):
+    """Does something when it is read or made."""
+
+    number: int
+
+    def model_post_init(self, context: Any) -> None:
+        while HOOKS:
+            HOOKS.pop()()
+
+
+HOOKS: list[Callable[[], object]] = []
+
+
+def test_what_a_leader_has_found_is_not_for_those_who_come_after_its_deletion(
+    store: StoreServer,
+) -> None:
+    """A leader that finds another's value has no claim whose loss would tell."""
+    with (
+        Proxy(store.port) as proxy,
+        cache_manager(store, cache_addr=proxy.addr) as manager,
+        cache_manager(store) as other,
+        ExitStack() as stack,
+    ):
+        newcomers: list[Caller] = []
+
+        def load(number: int) -> Hooked | None:
+            return manager.service.get_or_load(KEY, Hooked, lambda: Hooked(number=number), 60)
+
+        def delete_and_come() -> None:
+            other.service.delete(KEY)
+            before = reads(other.client)
+            newcomers.append(stack.enter_context(Caller(lambda: load(9))))
+            wait_until(lambda: reads(other.client) > before, what="a newcomer who has looked")
+            time.sleep(
+                0.05
+            )  # from its look to its flight: nothing that a test could see happens there
+
+        def set_before_the_claim() -> None:
+            other.service.set(KEY, {"number": 7}, 60)
+            HOOKS.append(delete_and_come)
+
+        load(0)
+        other.service.delete(KEY)
+        proxy.before(scripts.digest("load_claim").encode(), set_before_the_claim)
+        assert load(1) == Hooked(number=7)
+        assert newcomers[0].result() == Hooked(number=9)
+        assert other.service.get(KEY, Hooked) == Hooked(number=9)
 
 
 class Source:
