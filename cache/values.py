@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 #: Longest life of a value in seconds, a century: what is longer is a mistake, or infinite.
 LONGEST_LIFE = 100 * 366 * 86_400.0
-#: Keys that one SCAN step looks at, and one UNLINK removes: small enough never to hold up the server.
+#: Keys that one SCAN step looks at: small enough never to hold up the server.
 BATCH = 500
-#: Such steps that one round trip takes.
-STEPS = 20
+#: Keys that one UNLINK removes (below a millisecond of the server's time), and such steps a round trip.
+UNLINKED = 1000
+STEPS = 10
 
 
 class Values:
@@ -180,7 +181,8 @@ class Values:
     def delete(self, *keys: str | bytes) -> Plan[int]:
         """Delete keys; return how many there were. Raises without a store."""
         # In one go, and yet in steps between which the server serves others.
-        steps = [("UNLINK", *keys[start : start + BATCH]) for start in range(0, len(keys), BATCH)]
+        parts = (keys[start : start + UNLINKED] for start in range(0, len(keys), UNLINKED))
+        steps = [("UNLINK", *part) for part in parts]
         deleted = 0
         for first in range(0, len(steps), STEPS):
             deleted += sum((yield Batch(*steps[first : first + STEPS])))
