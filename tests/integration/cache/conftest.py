@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from cache import CacheManager
+from cache import CacheManager, CacheService
 from tests.support.bridge import AsyncSide
 from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.store import StoreServer
@@ -47,3 +48,28 @@ def manager(store: StoreServer, connect: Connect) -> Iterator[CacheManager]:
         if manager.client.pttl(key) == -1
     ]
     assert lifeless == []
+
+
+@pytest.fixture
+def service(manager: CacheManager) -> CacheService:
+    """Its values."""
+    return manager.service
+
+
+@pytest.fixture
+def near(store: StoreServer, connect: Connect) -> CacheManager:
+    """A manager with a near cache."""
+    return connect(store, cache_near_entries=100)
+
+
+@pytest.fixture
+def other(store: StoreServer, connect: Connect) -> CacheManager:
+    """Another process, without one."""
+    return connect(store)
+
+
+@pytest.fixture
+def client(store: StoreServer) -> Iterator[Redis]:
+    """The tests' own look at the server."""
+    with store.client() as client:
+        yield client

@@ -34,11 +34,6 @@ class OldFilm(BaseModel):
 FILM = Film(title="Neon")
 
 
-@pytest.fixture
-def service(manager: CacheManager) -> CacheService:
-    return manager.service
-
-
 def for_all(callers: int, manager: CacheManager, loader: Loader) -> Callable[[], Any]:
     """A loader that takes until so many callers wait for it."""
     before = reads(manager.client)

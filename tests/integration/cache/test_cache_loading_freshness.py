@@ -18,11 +18,6 @@ KEY = "seen:load"
 
 
 @pytest.fixture
-def service(manager: CacheManager) -> CacheService:
-    return manager.service
-
-
-@pytest.fixture
 def other(store: StoreServer, connect: Connect, manager: CacheManager) -> CacheManager:
     """A manager that knows of the first one by the store only, as in another process."""
     return connect(store)

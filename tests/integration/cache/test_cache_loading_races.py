@@ -21,11 +21,6 @@ AGES = 3e9
 
 
 @pytest.fixture
-def service(manager: CacheManager) -> CacheService:
-    return manager.service
-
-
-@pytest.fixture
 def other(store: StoreServer, connect: Connect, manager: CacheManager) -> CacheService:
     """A service that knows of the first one by the store only, as in another process."""
     return connect(store).service

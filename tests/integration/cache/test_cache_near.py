@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
 
 import pytest
 from redis import Redis
@@ -22,26 +21,8 @@ KEY = "seen:catalog:dashboard:x"
 
 
 @pytest.fixture
-def near(store: StoreServer, connect: Connect) -> CacheManager:
-    """A manager with a near cache."""
-    return connect(store, cache_near_entries=100)
-
-
-@pytest.fixture
 def service(near: CacheManager) -> CacheService:
     return near.service
-
-
-@pytest.fixture
-def other(store: StoreServer, connect: Connect) -> CacheManager:
-    """Another process, without one."""
-    return connect(store)
-
-
-@pytest.fixture
-def client(store: StoreServer) -> Iterator[Redis]:
-    with store.client() as client:
-        yield client
 
 
 # ── hits ────────────────────────────────────────────────────────────────────────────────────────

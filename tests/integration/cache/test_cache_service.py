@@ -33,11 +33,6 @@ class Point:
     y: int
 
 
-@pytest.fixture
-def service(manager: CacheManager) -> CacheService:
-    return manager.service
-
-
 FILM = Film(title="Neon – ü", year=2026, cast=["A", "B"])
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 

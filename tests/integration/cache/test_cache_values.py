@@ -37,11 +37,6 @@ FILM = Film(title="Neon")
 TOO_LARGE = "x" * codec.MAX_VALUE_BYTES
 
 
-@pytest.fixture
-def service(manager: CacheManager) -> CacheService:
-    return manager.service
-
-
 # ── schema versions ─────────────────────────────────────────────────────────────────────────────
 
 
