@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
 
 from cache import codec, rate_limit, ttl
 from cache.hold import LockHold
@@ -17,8 +16,6 @@ from cache.store.operation import Operations, S, operation
 from cache.store.plan import Argument, Batch, Command, Plan
 from cache.values import BATCH, Values, milliseconds
 from domain.errors import InvalidInputError, StoreUnavailableError
-
-T = TypeVar("T")
 
 #: A session that others change at the same time is read anew this often before a touch gives up.
 TRIES = 5
