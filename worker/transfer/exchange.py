@@ -23,8 +23,6 @@ from worker.transfer.pieces import Piece
 from worker.transfer.sources import Source
 from worker.transfer.stall import StallWatch
 
-#: Bytes are written to disk in blocks of this size, or when nothing more has come.
-WRITE_SIZE = 512 * 1024
 #: A system takes 1,024 buffers in one call.
 _MOST_CHUNKS = 512
 #: The body of a redirect or an error is read up to here, so that its connection can be used again.
@@ -75,14 +73,17 @@ class Exchange:
         self._write = write
         self._chunks: list[bytes] = []
         self._pending = 0
+        self._buffer = 0
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
 
-    def attach(self, handle: Any, options: TransferOptions, guard: AddressGuard) -> None:
-        """Set a libcurl handle up for this request."""
-        self.handle, self._guard = handle, guard
-        prepare(handle, self.request, options)
+    def attach(
+        self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
+    ) -> None:
+        """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
+        self.handle, self._guard, self._buffer = handle, guard, buffer
+        prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
         if not self.request.is_ftp:
@@ -194,7 +195,7 @@ class Exchange:
         if data:
             self._chunks.append(data)
             self._pending += len(data)
-        if self._pending >= WRITE_SIZE or len(self._chunks) >= _MOST_CHUNKS:
+        if self._pending >= self._buffer or len(self._chunks) >= _MOST_CHUNKS:
             self.flush()
         return _STOP if self.was_cut else None
 

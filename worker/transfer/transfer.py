@@ -8,6 +8,8 @@ have threads of their own.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from worker.progress import DownloadTracker
 from worker.space import Space
 from worker.transfer.allowance import Allowance, Unlimited
 from worker.transfer.checkpoints import Checkpoints
-from worker.transfer.curl import Request, TransferOptions
+from worker.transfer.curl import Request, TransferOptions, buffer_size
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.exchange import Exchange
 from worker.transfer.judge import Judgement, Ruling, judge, unexpected
@@ -44,6 +46,14 @@ _LOOK_UP = 0.2
 _MEASURE = 0.1
 #: An answer to "how many connections may I have" is good for so many seconds.
 _ASK_AGAIN = 1.0
+#: So many transfers of a process at once let libcurl work. It calls back for every 16 KiB, and more threads
+#: than there are processors would only hand the interpreter's lock to and fro in between.
+_TURNS = threading.BoundedSemaphore(os.cpu_count() or 1)
+#: A look is worth its price when about so many bytes have come.
+_GATHER = 64 * 1024
+#: … but they are not waited for longer than this, and not at all for less than that. Seconds.
+_LONGEST_GATHER = 0.1
+_SHORTEST_GATHER = 0.005
 #: A connection this many times slower than the fastest one gives its piece to another.
 _SLOWER = 4
 #: How often one attempt begins the file anew before the job has to wait.
@@ -56,6 +66,21 @@ class Fetched:
 
     size: int
     name: str | None
+
+
+class _Running:
+    """How many transfers run in this process."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        with self._mutex:
+            self.count += number
+
+
+_running = _Running()
 
 
 class Transfer:
@@ -91,7 +116,8 @@ class Transfer:
     ) -> None:
         self._order, self._part, self._tracker = order, part, tracker
         self._options, self._guard, self._space = options, guard, space
-        self._may_write, self._hashing, self._note = may_write, hashing, note
+        self._may_write, self._hashing, self._tell = may_write, hashing, note
+        self._notes: list[str] = []
         self._allowance = allowance or Unlimited()
         self._sources = Sources(order, part.checkpoint.source)
         self._loop = thread_loop()
@@ -125,12 +151,14 @@ class Transfer:
             DiskFullError: no room.
             StoppedError, FencedError: what the stop signal or the lease said.
         """
+        _running.add(1)
         try:
             self._resume()
             while self._exchanges or not self._pieces.is_complete:
                 self._may_go_on()
                 self._assign()
                 self._step()
+                self._tell_notes()
             self._checkpoints.wait()
             return self._complete()
         except SeenError:
@@ -138,7 +166,9 @@ class Transfer:
             self.keep()
             raise
         finally:
+            _running.add(-1)
             self._drop_all()
+            self._tell_notes()
 
     def digests(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file, by algorithm: SHA-256 and those that are promised."""
@@ -287,9 +317,10 @@ class Transfer:
             return None
         if self._allowed_connections() <= running:
             return None
-        if slowest is not None:
-            self._pieces.split(slowest.piece, self._most - running + 1 if running == 1 else 2)
-        return self._pieces.take()
+        if slowest is None:
+            return self._pieces.take()
+        parts = self._most - running + 1 if running == 1 else 2
+        return self._pieces.split(slowest.piece, parts)
 
     def _allowed_connections(self) -> int:
         """Return how many connections we may have. Asked of the store: not more often than is of use."""
@@ -334,7 +365,9 @@ class Transfer:
             username=username,
             password=password,
         )
-        exchange.attach(self._loop.handle(), self._options, self._guard)
+        exchange.attach(
+            self._loop.handle(), self._options, self._guard, buffer_size(_running.count)
+        )
         self._told_rate = None
         self._loop.start(exchange.handle)
 
@@ -345,15 +378,30 @@ class Transfer:
             self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
             return
         self._obey_rate()
-        self._loop.step(_LOOK_UP)
+        # A single connection is looked at as soon as its speed says whether others are worth it.
+        events = self._loop.wait(_LOOK_UP if len(self._exchanges) > 1 else _MEASURE)
+        before = self._pieces.count
+        with _TURNS:
+            self._loop.act(events)
+            for exchange in self._exchanges:
+                exchange.flush()
         for exchange in self._exchanges:
-            exchange.flush()
             exchange.close_sockets()
         for handle, code, detail in self._loop.ended():
             for exchange in [one for one in self._exchanges if one.handle is handle]:
                 self._ended(exchange, code, detail)
         self._checkpoints.when_due()
         self._look_at_speeds()
+        self._gather(self._pieces.count - before)
+
+    def _gather(self, moved: int) -> None:
+        """Let more bytes arrive before the next look: many slow downloads share one interpreter."""
+        if 0 < moved < _GATHER and self._exchanges:
+            now = time.monotonic()
+            speed = sum(one.watch.average(now, one.received) for one in self._exchanges)
+            pause = min(_LONGEST_GATHER, _GATHER / max(speed, 1.0))
+            if pause >= _SHORTEST_GATHER:
+                time.sleep(pause)
 
     def _on_answer(self, exchange: Exchange) -> bool:
         """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
@@ -595,6 +643,14 @@ class Transfer:
     def _may_go_on(self) -> None:
         self._tracker.stop.raise_if_set()
         self._may_write()
+
+    def _note(self, text: str) -> None:
+        """Have something told when libcurl is not at work: it may take its time."""
+        self._notes.append(text)
+
+    def _tell_notes(self) -> None:
+        while self._notes:
+            self._tell(self._notes.pop(0))
 
     def _complete(self) -> Fetched:
         size = self._pieces.count
