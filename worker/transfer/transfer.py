@@ -21,6 +21,7 @@ import pycurl
 
 from domain.errors import PermanentError, SeenError, TransientError
 from domain.job import Checksum
+from worker.digest_fields import promised_digests
 from worker.files import name_from_disposition
 from worker.part_file import Checkpoint, PartFile
 from worker.progress import DownloadTracker
@@ -46,8 +47,8 @@ _LOOK_UP = 0.2
 _MEASURE = 0.1
 #: An answer to "how many connections may I have" is good for so many seconds.
 _ASK_AGAIN = 1.0
-#: So many transfers of a process at once let libcurl work. It calls back for every 16 KiB, and more threads
-#: than there are processors would only hand the interpreter's lock to and fro in between.
+#: So many transfers of a process let libcurl work at once. It calls back for every 16 KiB: more threads
+#: than processors would only hand the interpreter's lock to and fro in between.
 _TURNS = threading.BoundedSemaphore(os.cpu_count() or 1)
 #: A look is worth its price when about so many bytes have come.
 _GATHER = 64 * 1024
@@ -688,5 +689,6 @@ def _description(answer: Answer, source: Source, total: int | None, *, decoded: 
         encoding=headers.get("content-encoding"),
         name=name_from_disposition(headers.get("content-disposition")),
         source=source.digest,
-        digests=(),
+        # They are of what is sent, not of what it decodes to.
+        digests=() if decoded else tuple(str(one) for one in promised_digests(headers)[:1]),
     )
