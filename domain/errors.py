@@ -115,6 +115,16 @@ class DiskFullError(TransientError):
         super().__init__(message, code="disk_full")
 
 
+class HostBusyError(TransientError):
+    """The job may not connect yet: a limit is reached, or its host is to be left alone for a while.
+
+    It is nobody's failure, so it is no attempt. `code` is ``host_busy`` or ``host_cooling``.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+
+
 class PermanentError(SeenError):
     """Trying the same again cannot help: the job fails at once."""
 
