@@ -153,7 +153,8 @@ class TransferLimits(Operations[S]):
         """Return the limits that are set, in bytes a second, by scope."""
         (raw,) = yield Batch(("HGETALL", self._keys.limits_key()))
         pairs = zip(raw[::2], raw[1::2], strict=True)
-        return {scope.decode(): int(rate) for scope, rate in pairs}
+        # What somebody wrote by hand must not stop every pacer.
+        return {scope.decode(): int(rate) for scope, rate in pairs if rate.isdigit()}
 
     @operation
     def share_demands(

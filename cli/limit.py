@@ -13,7 +13,7 @@ from cli import formats
 from cli.errors import RefusedError
 from cli.session import check_ids, open_cache, open_reader
 from domain.errors import InvalidInputError
-from domain.limits import MAX_RATE, MIN_RATE, TOTAL, host_scope, job_scope
+from domain.limits import MAX_RATE, MIN_RATE, TOTAL, check_host, host_scope, job_scope
 
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
     from cache import CacheManager
@@ -95,7 +95,7 @@ def rate_text(rate: int) -> str:
 
 def _host(option: str, name: str) -> str:
     try:
-        return host_scope(name)
+        return host_scope(check_host(name))
     except InvalidInputError as error:
         raise InvalidInputError(option, name, error.remedy) from None
 

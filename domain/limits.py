@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from contextlib import suppress
 
 from domain.errors import InvalidInputError
 
@@ -12,7 +14,7 @@ MAX_RATE = 2**50
 
 TOTAL = "total"
 
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{2,45}")
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 
 def host_scope(host: str) -> str:
@@ -28,21 +30,33 @@ def job_scope(job_id: str) -> str:
 def plain_host(text: str) -> str:
     """Return a host's one spelling: lower case, IDNA, no brackets, no dot at its end.
 
-    Raises:
-        InvalidInputError: it is no host name or address.
+    What is no host comes back nearly as it is: whoever connects to it finds that out.
     """
-    bare = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
-    host = bare.rstrip(".").lower()
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode()
-        except UnicodeError:
-            host = ""
-    if not _HOST.fullmatch(host):
+    host = text.removeprefix("[").removesuffix("]").rstrip(".").lower()
+    with suppress(ValueError):
+        if ":" in host:
+            return str(ipaddress.IPv6Address(host))
+        if not host.isascii():
+            return host.encode("idna").decode()
+    return host
+
+
+def check_host(text: str) -> str:
+    """Return a host's one spelling if it is a name or an address, else raise InvalidInputError."""
+    host = plain_host(text)
+    if not _HOST_NAME.fullmatch(host) and not _is_ipv6(host):
         raise InvalidInputError(
             "host", text, "It is a host name or an address, without scheme, port or path."
         )
     return host
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_rate(rate: int) -> int:

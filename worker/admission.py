@@ -112,7 +112,7 @@ class Admissions:
         Raises:
             HostBusyError: it has to wait; nothing is held.
             StoreUnavailableError: the store does not answer; what it may have granted expires by itself.
-            InvalidInputError: `host` is no host.
+            InvalidInputError: `host` is empty or longer than any host.
         """
         host = plain_host(host)
         admission = Admission(self, job_id, host, self._requests(host, user_id))

@@ -1,11 +1,13 @@
-"""The arithmetic of sharing a limited rate: max-min fairness, in processes and among them.
+"""The arithmetic of sharing a limited rate: max-min fairness, in a process and among them.
 
-Nobody gets less than an equal share but who wants less, and what they leave goes to the others in equal
+Nobody gets less than an equal part but who wants less, and what they leave goes to the others in equal
 parts. A transfer is *hungry* for a rate that holds it back, else *satisfied* with what it uses.
 Pure functions; everything is in bytes a second.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from cache.limit_models import Demand
 
@@ -36,13 +38,29 @@ def share(limit: float, own: Demand, everybody: Demand) -> float:
     return own.satisfied + left * own.transfers / everybody.transfers
 
 
-def level(available: float, demand: Demand) -> float:
-    """Return the rate that no transfer may pass, so that together they use what is available.
+def fair_level(limit: float, everybody: Demand) -> float:
+    """Return the rate that no transfer of any process may pass.
 
     It is never less than an equal part, whatever some are thought to be satisfied with.
     """
-    equal = available / max(1, demand.transfers)
-    return max(equal, (available - demand.satisfied) / max(1, demand.hungry))
+    equal = limit / max(1, everybody.transfers)
+    return max(equal, (limit - everybody.satisfied) / max(1, everybody.hungry))
+
+
+def water_level(available: float, uses: Iterable[float], hungry: int) -> float:
+    """Return the rate at which transfers fill what is available, each up to what it wants.
+
+    Args:
+        uses: what satisfied transfers want.
+        hungry: how many want more than they could get. Without any, what nobody wants is on top.
+    """
+    left, wants = available, sorted(uses)
+    for place, want in enumerate(wants):
+        above = len(wants) - place + hungry
+        if want > left / above:
+            return left / above
+        left -= want
+    return left / hungry if hungry else (wants[-1] if wants else 0.0) + left
 
 
 def growth(use: float) -> float:

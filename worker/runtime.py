@@ -21,7 +21,7 @@ from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
 from worker.origin import AddressGuard
-from worker.pace import Pacer
+from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
 

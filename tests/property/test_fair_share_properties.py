@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import Demand
-from worker.fair_share import HUNGRY_FROM, level, share
+from domain.limits import TOTAL
+from worker.fair_share import HUNGRY_FROM, fair_level, share, water_level
+from worker.pace import WINDOW, Pace, Share, demands_of, spread
+
+#: Seconds between two looks.
+TICK = 0.25
+#: Bytes a second that rounding to whole bytes may cost.
+SMALL = 8
 
 
 @st.composite
@@ -32,61 +41,66 @@ def test_shares_add_up_to_the_limit(limit: int, processes: list[Demand]) -> None
         assert abs(sum(shares) - limit) <= limit * 1e-9
 
 
-@given(available=limits, demand=demands())
-def test_a_level_uses_what_there_is_and_is_never_less_than_an_equal_part(
-    available: int, demand: Demand
+@given(
+    available=limits,
+    uses=st.lists(st.floats(0, 10**9), max_size=20),
+    hungry=st.integers(0, 20),
+)
+def test_water_fills_what_there_is_and_nobody_gets_more_than_it_wants(
+    available: int, uses: list[float], hungry: int
 ) -> None:
-    found = level(available, demand)
-    equal = available / max(1, demand.transfers)
-    assert found >= equal
-    if found > equal:
-        assert found * max(1, demand.hungry) + demand.satisfied <= available * (1 + 1e-9)
+    level = water_level(available, uses, hungry)
+    filled = sum(min(use, level) for use in uses) + hungry * level
+    wanted = math.inf if hungry else sum(uses)
+    assert filled == pytest.approx(min(available, wanted))
 
 
-def water_level(limit: float, wants: Sequence[float]) -> float:
-    """The textbook's way: fill the smallest first, and divide what is left among the others."""
-    left, rest = limit, sorted(wants)
-    while rest and rest[0] <= left / len(rest):
-        left -= rest.pop(0)
-    return left / len(rest) if rest else limit
+class Process:
+    """A process's transfers, each as fast as it can be, or as it may."""
+
+    def __init__(self, name: int, wants: Sequence[float]) -> None:
+        self.transfers = [
+            (Pace(f"{name}-{n}", "example.org"), want) for n, want in enumerate(wants)
+        ]
+        self.paces = [pace for pace, _ in self.transfers]
+        spread(self.paces, {TOTAL: 2**50}, {})
+
+    def run(self, now: float) -> None:
+        """Let them run for a quarter of a second."""
+        for pace, want in self.transfers:
+            pace.count(round(min(want, pace.rate or 0) * TICK))
+            pace.measure(now)
+
+    def used(self) -> float:
+        """Bytes a second that they take now."""
+        return sum(min(want, pace.rate or 0) for pace, want in self.transfers)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     limit=st.integers(10_000, 10**8),
     processes=st.lists(
-        st.lists(st.floats(1, 10**8), min_size=1, max_size=6), min_size=1, max_size=5
+        st.lists(st.floats(4, 10**8), min_size=1, max_size=6), min_size=1, max_size=5
     ),
 )
-def test_transfers_in_many_processes_end_as_if_one_had_divided_it(
+def test_transfers_in_many_processes_end_as_if_one_had_divided_the_rate(
     limit: int, processes: list[list[float]]
 ) -> None:
-    """Each transfer is as fast as it can be, or as it may; each process knows its own and the sums."""
-    rates = [[limit / sum(map(len, processes))] * len(some) for some in processes]
-    # With each round at least one more is known to be satisfied, until all are that are.
-    for _ in range(sum(map(len, processes)) + 3):
-        own = [demand(*pair) for pair in zip(processes, rates, strict=True)]
-        everybody = reduce(Demand.plus, own)
-        rates = [
-            [level(share(limit, one, everybody), one)] * len(some)
-            for one, some in zip(own, processes, strict=True)
-        ]
+    running = [Process(name, wants) for name, wants in enumerate(processes)]
     wants = [want for some in processes for want in some]
-    fair = water_level(limit, wants)
-    used = sum(
-        min(want, rate)
-        for some, its_rates in zip(processes, rates, strict=True)
-        for want, rate in zip(some, its_rates, strict=True)
-    )
-    assert used <= limit * 1.001
+    limits = {TOTAL: limit}
+    # With each window at least one more is known to be satisfied, until all are that are.
+    for step in range((WINDOW + 1) * (len(wants) + 2)):
+        for one in running:
+            one.run(step * TICK)
+        own = [demands_of(one.paces, limits)[TOTAL] for one in running]
+        everybody = reduce(Demand.plus, own)
+        level = fair_level(limit, everybody)
+        for one, demand in zip(running, own, strict=True):
+            spread(one.paces, limits, {TOTAL: Share(share(limit, demand, everybody), level)})
+    assert sum(one.used() for one in running) <= limit * 1.001
     # Those that want just less than the level count as hungry, so a tenth may be left.
-    assert used >= HUNGRY_FROM * min(limit, sum(wants)) - 100
-    for some, its_rates in zip(processes, rates, strict=True):
-        for want, rate in zip(some, its_rates, strict=True):
-            assert min(want, rate) >= HUNGRY_FROM * min(want, fair) - 100
-
-
-def demand(wants: Sequence[float], rates: Sequence[float]) -> Demand:
-    pairs = list(zip(wants, rates, strict=True))
-    satisfied = [want for want, rate in pairs if want < HUNGRY_FROM * rate]
-    used = sum(min(pair) for pair in pairs)
-    return Demand(len(pairs), len(pairs) - len(satisfied), round(sum(satisfied)), round(used))
+    fair = water_level(limit, wants, 0)
+    for one in running:
+        for pace, want in one.transfers:
+            assert min(want, pace.rate or 0) >= HUNGRY_FROM * min(want, fair) - SMALL

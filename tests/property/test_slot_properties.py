@@ -1,4 +1,4 @@
-"""Slots against a plain model: never over the limit, never negative, and every number as the model has it."""
+"""Slots against a plain model: never over the limit, never negative, every number the model's."""
 
 from __future__ import annotations
 

@@ -161,6 +161,7 @@ DIGITS = hashlib.sha256(b"user-456").hexdigest()[:8]
         (KEYS.catalog_continue_watching_key("user-456"), f"seen:catalog:continue:#{DIGITS}"),
         (KEYS.recommendation_key("user-456"), f"seen:recommendation:#{DIGITS}"),
         (KEYS.rate_limit_key("user-456", "call"), f"seen:ratelimit:#{DIGITS}:call"),
+        (KEYS.slots_key("user:user-456"), f"seen:slots:user:#{DIGITS}"),
         # Whole keys that callers make themselves, of any text.
         ("seen:user:user-456:of\nmy own", f"seen:user:#{DIGITS}:of\nmy own"),
     ],
@@ -212,6 +213,8 @@ def test_lives_are_the_documented_ones() -> None:
         "USER": 15 * minute,
         "CATALOG": 5 * minute,
         "DOWNLOAD": 30,
+        "SLOTS": 30,
+        "DEMAND": 3,
         "RATE_LIMIT": 1 * minute,
         "LOCK": 30,
         "SEARCH": 10 * minute,

@@ -134,6 +134,12 @@ def test_rates_are_set_and_taken_away_together(manager: CacheManager) -> None:
     assert manager.limits.rates() == {"total": 10_000, "host:example.org": 5000}
 
 
+def test_what_somebody_wrote_by_hand_is_no_limit(manager: CacheManager) -> None:
+    manager.limits.set_rate("total", 10_000)
+    manager.client.hset(manager.keys.limits_key(), "host:example.org", "10M")
+    assert manager.limits.rates() == {"total": 10_000}
+
+
 def test_demands_of_living_processes_add_up(manager: CacheManager) -> None:
     tell = manager.limits.share_demands
     large = 2**50
