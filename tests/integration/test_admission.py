@@ -12,6 +12,7 @@ from cache.clock import lease_clock
 from domain.errors import HostBusyError, StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.store import StoreServer
+from tests.support.system import System, client_runtime
 from tests.support.wait import wait_until
 from worker.admission import Admissions
 
@@ -166,3 +167,17 @@ def test_without_a_store_nobody_enters_and_nobody_grows(private_store: StoreServ
         admission.leave()
         private_store.start()
         ours.enter("b", HOST)
+
+
+def test_a_process_works_by_its_settings(system: System) -> None:
+    settings = {"SEEN_HOST_CONNECTIONS": "3", "SEEN_USER_DOWNLOADS": "1", "SEEN_MAX_RATE": "50000"}
+    runtime = client_runtime({**system.variables, **settings})
+    try:
+        assert runtime.admissions.enter("a", HOST, "ann").connections(9) == 3
+        with pytest.raises(HostBusyError, match="1 of 1 downloads of its user"):
+            runtime.admissions.enter("b", "other.org", "ann")
+        pace = runtime.pacer.join("a", HOST)
+        wait_until(lambda: pace.rate == 50_000, what="the rate of the settings")
+    finally:
+        runtime.close()
+    assert not [one for one in threading.enumerate() if one.name in {"pacer", "admissions"}]
