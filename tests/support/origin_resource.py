@@ -78,8 +78,10 @@ class ServedFile:
         with self._lock:
             behaviour = self._behaviour
             plan = self._plan(request, behaviour)
+            if behaviour.respond is not None:
+                plan = behaviour.respond(request, plan)
             if request.method == "GET" and plan.content is self._content:
-                plan.fault = self._next_fault(behaviour, plan)
+                plan.fault = plan.fault or self._next_fault(behaviour, plan)
             return behaviour, plan
 
     def _plan(self, request: Request, behaviour: Behaviour) -> Plan:
