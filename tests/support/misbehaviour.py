@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from tests.support.origin_behaviour import Behaviour, Fault, Plan, Request, plan_error
 from tests.support.origin_content import BytesContent, Content, GeneratedContent
+from tests.support.origin_resource import ServedFile
 
 Respond: TypeAlias = Callable[[Request, Plan], Plan]
 
@@ -63,6 +64,16 @@ def content_range(said: Callable[[int, int, int], str] | None) -> Respond:
         return plan
 
     return respond
+
+
+def whole(plan: Plan) -> Plan:
+    """Turn a range into the file from its first byte, with 200."""
+    if plan.status != 206:
+        return plan
+    headers = {name: value for name, value in plan.headers.items() if name != "Content-Range"}
+    if "Content-Length" in headers:
+        headers["Content-Length"] = str(plan.content.size)
+    return replace(plan, status=200, headers=headers, start=0, stop=plan.content.size)
 
 
 def part_unasked(first: int, last: int) -> Respond:
@@ -148,7 +159,7 @@ def only_by_date() -> Respond:
 
     def respond(request: Request, plan: Plan) -> Plan:
         condition = request.headers.get("if-range", "")
-        return _whole(plan) if condition.startswith('"') else plan
+        return whole(plan) if condition.startswith('"') else plan
 
     return respond
 
@@ -162,8 +173,12 @@ def changes_after(requests: int, seed: str = "another", *, size: int | None = No
     def respond(request: Request, plan: Plan) -> Plan:
         if request.number <= requests or plan.status not in (200, 206):
             return plan
-        plan.content = changed_content(plan.content, seed, size)
-        plan.stop = min(plan.stop, plan.content.size)
+        before = plan.content.size
+        plan.content = _changed(plan.content.size, seed, size)
+        if plan.start >= plan.content.size:
+            return _refused(416, {"Content-Range": f"bytes */{plan.content.size}"})
+        ends_with_file = plan.stop == before
+        plan.stop = plan.content.size if ends_with_file else min(plan.stop, plan.content.size)
         plan.headers["ETag"] = f'"{plan.content.identity[:32]}"'
         plan.headers["Content-Length"] = str(plan.length)
         if plan.status == 206:
@@ -174,9 +189,13 @@ def changes_after(requests: int, seed: str = "another", *, size: int | None = No
     return respond
 
 
-def changed_content(content: Content, seed: str, size: int | None = None) -> Content:
-    """What `changes_after` serves in place of `content`."""
-    return GeneratedContent(seed, content.size if size is None else size)
+def changed_file(file: ServedFile, seed: str = "another", *, size: int | None = None) -> Content:
+    """What `changes_after` serves in place of `file`."""
+    return _changed(file.size, seed, size)
+
+
+def _changed(before: int, seed: str, size: int | None) -> Content:
+    return GeneratedContent(seed, before if size is None else size)
 
 
 # ── lengths and versions ────────────────────────────────────────────────────────────────────────
@@ -186,7 +205,7 @@ def old_version() -> Respond:
     """HTTP/1.0, no ranges, no length: the end of the connection is the end of the body."""
 
     def respond(_request: Request, plan: Plan) -> Plan:
-        plan = _whole(plan)
+        plan = whole(plan)
         plan.version, plan.close = "HTTP/1.0", True
         for name in ("Content-Length", "Accept-Ranges", "ETag"):
             plan.headers.pop(name, None)
@@ -370,16 +389,6 @@ def _needs(name: str, value: str, challenge: str | None) -> Respond:
 
 def _refused(status: int, headers: dict[str, str]) -> Plan:
     return plan_error(status, Behaviour(extra_headers=headers))
-
-
-def _whole(plan: Plan) -> Plan:
-    """The same file from its first byte, with 200."""
-    if plan.status != 206:
-        return plan
-    headers = {name: value for name, value in plan.headers.items() if name != "Content-Range"}
-    if "Content-Length" in headers:
-        headers["Content-Length"] = str(plan.content.size)
-    return replace(plan, status=200, headers=headers, start=0, stop=plan.content.size)
 
 
 def _with_body(plan: Plan, body: bytes, content_type: str) -> Plan:

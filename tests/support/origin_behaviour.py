@@ -120,6 +120,7 @@ class Plan:
 
     `head_stops` sends only so many bytes of the head, and then nothing until the client leaves. `raw`
     is sent in place of head and body, for as long as the client takes it; then the connection closes.
+    `bytes_per_second` is a pace of this one answer.
     """
 
     status: int
@@ -133,6 +134,7 @@ class Plan:
     version: str = "HTTP/1.1"
     head_stops: int | None = None
     raw: Iterable[bytes] | None = None
+    bytes_per_second: int | None = None
 
     @property
     def length(self) -> int:

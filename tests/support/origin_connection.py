@@ -140,6 +140,8 @@ class Connection:
         plan, behaviour = exchange.plan, exchange.behaviour
         if plan.status not in (200, 206):
             behaviour = replace(behaviour, gate=None)  # it holds the file back, not a refusal
+        if plan.bytes_per_second is not None:
+            behaviour = replace(behaviour, bytes_per_second=plan.bytes_per_second)
         total = plan.fault.after if plan.fault else plan.length
         # The last byte goes out by itself, after the end is logged. A client that has it all
         # never finds its request still running, and two in a row never look like two at once.
