@@ -113,6 +113,10 @@ class Downloads:
             self.run_again(job)
         return self.check(job)
 
+    def run_submitted(self, job: Job) -> None:
+        """Run a job that was submitted."""
+        run_download(self.runtime, job.id)
+
     def run_again(self, job: Job) -> Job:
         """Run a waiting job as if its time had come."""
         self.make_due()
