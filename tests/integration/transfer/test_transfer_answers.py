@@ -79,20 +79,20 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_without_a_file_leaves_none(
-    downloads: Downloads,
+    impatient: Downloads,
     origin: Origin,
     behaviour: dict[str, Any],
     status: JobStatus,
     code: str | None,
 ) -> None:
-    job = downloads.run(origin.serve("/a.bin", body=BODY, **behaviour).url)
+    job = impatient.run(origin.serve("/a.bin", body=BODY, **behaviour).url)
 
     assert job.status is status, job.reason
     if code is None:
         assert job.error_code is not None
     else:
         assert job.error_code == code
-    assert downloads.published() == []
+    assert impatient.published() == []
 
 
 def test_a_large_header_that_is_not_too_large(downloads: Downloads, origin: Origin) -> None:
