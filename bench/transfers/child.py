@@ -1,7 +1,7 @@
 """A worker process without a queue: it runs the jobs it is told on stdin, and measures itself.
 
-Everything is a worker's own: the runtime, `run_download`, a thread for each job. A line is a JSON list of
-job ids; the answer says when each had ended, and what the process has used.
+All of it is a worker's own: the runtime, `run_download`, a thread for each job. A line is a JSON list
+of job ids; the answer says when each had ended, and what the process has used.
 """
 
 from __future__ import annotations

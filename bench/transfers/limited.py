@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.transfers.origin import MIB, Origin
-from bench.transfers.ours import can_choose_connections
+from bench.transfers.ours import can_choose_connections, connections
 from bench.transfers.peers import aria2, axel, installed
 from bench.transfers.race import SMALL, Course, Place, race, say
 from bench.transfers.result import best
@@ -24,7 +24,7 @@ def run(place: Place, size: int, rounds: int) -> list[Section]:
         notes = [f"ideal: {origin.ideal(size, 1):.2f} s with 1, "]
         notes[0] += f"{origin.ideal(size, MANY):.2f} s with {MANY} connections"
         if can_choose_connections():
-            ours = [course.ours(one, connections=1), course.ours(many, connections=MANY)]
+            ours = [course.ours(one, **connections(1)), course.ours(many, **connections(MANY))]
         else:
             ours = [course.ours(one)]
             notes.append("a job cannot be told its number of connections here: ours has one")

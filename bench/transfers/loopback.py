@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.transfers.origin import MIB, Origin
-from bench.transfers.ours import can_choose_connections
+from bench.transfers.ours import can_choose_connections, connections
 from bench.transfers.peers import CURL, WGET, Peer, aria2, axel, installed
 from bench.transfers.race import SMALL, Course, Place, race, say
 from bench.transfers.result import Lane, best
@@ -43,7 +43,7 @@ def run(place: Place, size: int, rounds: int) -> list[Section]:
 def _lanes(course: Course, peers: list[Peer], *, fsync: bool) -> list[Lane]:
     ours = [course.ours(OURS, fsync=fsync)]
     if can_choose_connections():
-        ours.append(course.ours(f"{OURS}, 1 connection", fsync=fsync, connections=1))
+        ours.append(course.ours(f"{OURS}, 1 connection", fsync=fsync, **connections(1)))
     return [*ours, *(course.peer(peer, fsync=fsync) for peer in peers)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bench.transfers.origin import MIB, Origin
-from bench.transfers.ours import Batch, Worker
+from bench.transfers.ours import Batch, Worker, connections
 from bench.transfers.race import SMALL, Place, say
 from bench.transfers.section import Aim, Section, shown
 
@@ -22,7 +22,7 @@ def run(place: Place, size: int, count: int) -> list[Section]:
         ideal = origin.ideal(size, 1)
         with Worker(place.system, small, threads=count) as worker:
             os.sync()
-            batch = worker.download([file] * count, connections=1)
+            batch = worker.download([file] * count, **connections(1))
     return [
         _section(
             f"{count:,} downloads at once, {size // MIB} MiB at {RATE} MiB/s each", batch, ideal

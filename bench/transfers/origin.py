@@ -1,4 +1,4 @@
-"""An nginx for benchmarks, on loopback: two workers, no log, where wanted a limit for each connection."""
+"""An nginx for benchmarks, on loopback: two workers, no log, and if wanted a limit a connection."""
 
 from __future__ import annotations
 

@@ -92,7 +92,11 @@ class Worker:
         Raises:
             RuntimeError: a job failed, or its file is not the origin's.
         """
-        requests = [DownloadRequest(url=file.url, **fields) for file in files]
+        # Names of their own: that a thousand are called the same is not what is measured.
+        requests = [
+            DownloadRequest(url=file.url, name=str(number), **fields)
+            for number, file in enumerate(files)
+        ]
         jobs = tasks.submit_many(requests, runtime=self._system.runtime)
         answer = self._ask([job.id for job in jobs])
         ends = answer.pop("ends")
