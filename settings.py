@@ -101,12 +101,21 @@ class Settings(BaseSettings):
         2.0, description="Wait before the second attempt; doubles with every further one."
     )
     retry_backoff_max: Seconds = Field(300.0, description="Longest wait between two attempts.")
+    short_retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3,
+        description="Failures in a row that a running download tries again by itself, within seconds; "
+        "then it waits, and another attempt is used. Progress in between counts anew.",
+    )
     connect_timeout: Seconds = Field(10.0, description="Time to connect to an origin.")
     low_speed_time: Seconds = Field(
         30.0, description="A transfer slower than `SEEN_LOW_SPEED_LIMIT` this long has timed out."
     )
     low_speed_limit: Annotated[int, Field(ge=1)] = Field(
         1, description="Bytes a second below which a transfer counts as stalled."
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file of authorities to trust for https and ftps, instead of the system's.",
     )
     max_redirects: Annotated[int, Field(ge=0, le=50)] = Field(
         10, description="Redirects to follow for one request."

@@ -2,21 +2,20 @@
 
 It lies in the target's own folder, so that publishing is one atomic step on one file system, and is
 named after the job, so that whoever takes the job up again finds it. Beside it lies the checkpoint:
-how many bytes are fsynced, and by which validator they can be continued. Only those are trusted after
-a crash.
+which bytes are fsynced, and by which validator they can be continued. Only those are trusted after a
+crash.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -33,27 +32,51 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 #: What a name or a folder is wrong for, however often we try.
 _HOPELESS = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EROFS}
-_READ_SIZE = 1 << 20
+#: How file systems say that they cannot reserve room: then none is reserved.
+_NO_ALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 #: The code of a job whose part file another process on this machine still has open.
 PART_FILE_BUSY = "part_file_busy"
 #: So many files of one name are numbered before we give up.
 MAX_CLASHES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What the last checkpoint says. `durable` bytes are fsynced; the rest describes their source."""
+    """What the last checkpoint says: which bytes are fsynced, and what file they are of."""
 
     __pydantic_config__ = ConfigDict(strict=True)
 
-    durable: int = 0
+    written: tuple[tuple[int, int], ...] = ()
+    """Half-open intervals of the file, in order, that are fsynced."""
     total: int | None = None
     validator: str | None = None
     """What If-Range asks with; None when these bytes cannot be continued."""
+    date: str | None = None
+    """The Last-Modified date where it is a strong validator."""
     etag: str | None = None
     """As sent, weak or strong; a continuation that says another one is of another file."""
     last_modified: str | None = None
+    encoding: str | None = None
+    """The Content-Encoding in which these bytes came and are stored."""
     name: str | None = None
+    source: str | None = None
+    """The SHA-256 of the URL they are from: the URL itself may be a secret."""
+    digests: tuple[str, ...] = ()
+    """What the origin says the whole file's digests are, as ``algorithm:hex``."""
+
+    @property
+    def durable(self) -> int:
+        """How many bytes are fsynced."""
+        return sum(end - start for start, end in self.written)
+
+    def fits(self, size: int) -> bool:
+        """Say whether a file of `size` bytes can hold what this vouches for."""
+        position = 0
+        for start, end in self.written:
+            if not position <= start < end:
+                return False
+            position = end
+        return position <= size and (self.total is None or position <= self.total)
 
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
@@ -63,7 +86,6 @@ class PartFile:
     """The part file of one job, open and locked. Close it, or use it as a context manager.
 
     Attributes:
-        size: bytes in the file.
         checkpoint: the last one written, or the one found.
     """
 
@@ -79,7 +101,6 @@ class PartFile:
         with disk_errors():
             directory.mkdir(parents=True, exist_ok=True)
             self._fd = _open_locked(self.path)
-            self.size = os.fstat(self._fd).st_size
         self.checkpoint = self._read_checkpoint()
 
     @staticmethod
@@ -88,67 +109,85 @@ class PartFile:
         with disk_errors():
             return _part_path(directory, job_id).exists()
 
-    # ── writing ─────────────────────────────────────────────────────────────────────────────────
-
-    def write(self, data: bytes) -> None:
-        """Append bytes; raise DiskFullError when they do not fit."""
+    @property
+    def size(self) -> int:
+        """Bytes in the file, those that nobody has written yet included."""
         with disk_errors():
-            view = memoryview(data)
-            while view:
-                written = os.write(self._fd, view)
-                self.size += written
-                view = view[written:]
+            return os.fstat(self._fd).st_size
 
-    def resume_at(self, size: int) -> None:
-        """Drop what lies beyond `size` and append from there."""
+    @property
+    def allocated(self) -> int:
+        """Bytes of the disk that the file holds."""
         with disk_errors():
-            if size < self.checkpoint.durable:
-                # The old checkpoint must never vouch for bytes that are about to be replaced.
-                self._checkpoint_path.unlink(missing_ok=True)
-                self.checkpoint = Checkpoint()
-            os.ftruncate(self._fd, size)
-            os.lseek(self._fd, size, os.SEEK_SET)
-        self.size = size
+            return os.fstat(self._fd).st_blocks * 512
 
-    def check_room(self, total: int, keep_free: int) -> None:
-        """Raise DiskFullError unless the rest of `total` bytes fits with `keep_free` bytes left."""
-        missing = max(0, total - self.size)
+    @property
+    def device(self) -> int:
+        """The file system it lies on, as the system numbers it."""
         with disk_errors():
-            free = shutil.disk_usage(self.path.parent).free
-        if missing + keep_free > free:
-            raise DiskFullError(
-                f"{missing:,} bytes are missing and {keep_free:,} stay free, "
-                f"but {self.path.parent} has only {free:,}."
-            )
+            return os.fstat(self._fd).st_dev
 
-    def sync(self, described: Checkpoint) -> int:
-        """Make what is there durable and write the checkpoint; return the durable bytes.
+    # ── writing and reading ─────────────────────────────────────────────────────────────────────
 
-        `described` says where the bytes are from; how many are durable is known here.
-        Safe to call from another thread while bytes are appended: it vouches for what was there first.
+    def write(self, chunks: Sequence[bytes], position: int) -> int:
+        """Write `chunks` one after the other from `position` on; return how many bytes that were.
+
+        Raises:
+            DiskFullError: they do not fit.
         """
-        size = self.size
         with disk_errors():
-            os.fdatasync(self._fd)
-            checkpoint = replace(described, durable=size)
-            self._write_checkpoint(checkpoint)
-        self.checkpoint = checkpoint
+            size = sum(map(len, chunks))
+            written = os.pwritev(self._fd, chunks, position)
+            if written < size:  # a full disk, or a signal: the rest tells
+                rest = memoryview(b"".join(chunks))[written:]
+                while rest:
+                    done = os.pwrite(self._fd, rest, position + written)
+                    written += done
+                    rest = rest[done:]
         return size
 
-    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+    def read_into(self, buffer: memoryview, position: int) -> int:
+        """Fill `buffer` from `position` on; return how many bytes there were."""
+        with disk_errors():
+            return os.preadv(self._fd, [buffer], position)
 
-    def digest(self, algorithm: str, check: Callable[[], None]) -> str:
-        """Return the hexadecimal digest of the bytes on disk; `check` runs before every block."""
-        hasher = hashlib.new(algorithm, usedforsecurity=False)
-        position = 0
-        while True:
-            check()
+    def allocate(self, total: int) -> None:
+        """Have the file system set `total` bytes aside, where it can do so at once.
+
+        Raises:
+            DiskFullError: it has not so many.
+        """
+        if total > 0:
             with disk_errors():
-                block = os.pread(self._fd, _READ_SIZE, position)
-            if not block:
-                return hasher.hexdigest()
-            hasher.update(block)
-            position += len(block)
+                _allocate(self._fd, total)
+
+    def discard(self) -> None:
+        """Throw away every byte, and first the checkpoint that vouches for them."""
+        with disk_errors():
+            if self.checkpoint != Checkpoint():
+                self._checkpoint_path.unlink(missing_ok=True)
+                # The old checkpoint must not come back after a crash and vouch for new bytes.
+                _sync_directory(self.path.parent)
+            os.ftruncate(self._fd, 0)
+        self.checkpoint = Checkpoint()
+
+    def sync(self, checkpoint: Checkpoint) -> None:
+        """Make what is on disk durable, and then write the checkpoint that vouches for it.
+
+        Safe to call from another thread while bytes are written: the checkpoint speaks of those only
+        that were there before.
+        """
+        with disk_errors():
+            os.fdatasync(self._fd)
+            self._write_checkpoint(checkpoint)
+        self.checkpoint = checkpoint
+
+    def cut(self, total: int) -> None:
+        """End the file after `total` bytes."""
+        with disk_errors():
+            os.ftruncate(self._fd, total)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
     def publish(self, name: str, *, overwrite: bool) -> Path:
         """Give the file its final name, atomically, and return its path.
@@ -244,7 +283,7 @@ class PartFile:
         except (OSError, ValueError):
             # None, or one a crash tore: then nothing is vouched for.
             return Checkpoint()
-        return checkpoint if 0 <= checkpoint.durable <= self.size else Checkpoint()
+        return checkpoint if checkpoint.fits(self.size) else Checkpoint()
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint_path.with_suffix(".tmp")
@@ -291,6 +330,24 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Return the system's own fallocate, which says no where C's posix_fallocate writes every block."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return function
+
+
+def _allocate(fd: int, total: int) -> None:
+    fallocate = _fallocate()
+    if fallocate is None or fallocate(fd, 0, 0, total) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _NO_ALLOCATION:
+        raise OSError(number, os.strerror(number))
 
 
 @cache

@@ -44,7 +44,9 @@ from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
-from worker.transfer import Fetched, Transfer
+from worker.transfer.digests import PrefixDigests
+from worker.transfer.order import Order
+from worker.transfer.transfer import Fetched, Transfer
 
 logger = logging.getLogger(__name__)
 
@@ -217,28 +219,45 @@ class _Attempt:
             return self._complete(part, str(path), digest)
 
     def _fetch_and_publish(self, part: PartFile) -> tuple[Path, str]:
-        transfer = self._transfer(part)
-        fetched = transfer.run()
+        with self._transfer(part) as transfer:
+            fetched, sha256 = self._fetch(transfer)
+            try:
+                self._begin_to_verify()
+                self._lease.check()
+                name = self._file_name(fetched)
+                return part.publish(name, overwrite=self._job.overwrite), sha256
+            except SeenError:
+                # Whole, and not published: the next attempt need not fetch it again.
+                transfer.keep()
+                raise
+
+    def _fetch(self, transfer: Transfer) -> tuple[Fetched, str]:
+        """Return what was fetched and its SHA-256; a file that does not fit its digest is fetched
+        twice.
+        """
         try:
-            self._begin_to_verify()
-            digest = self._verify(part)
-            self._lease.check()
-            return part.publish(self._file_name(fetched), overwrite=self._job.overwrite), digest
-        except SeenError:
-            # Whole, and not published: the next attempt need not fetch it again.
-            transfer.keep()
-            raise
+            return transfer.run(), self._verify(transfer)
+        except ChecksumMismatchError as error:
+            transfer.begin_anew(str(error))
+            self._tracker.status = JobStatus.DOWNLOADING
+            return transfer.run(), self._verify(transfer)
 
     def _transfer(self, part: PartFile) -> Transfer:
-        runtime = self._runtime
+        runtime, job = self._runtime, self._job
         return Transfer(
-            self._job.url,
+            Order(
+                urls=(job.url,),
+                checksum=job.checksum,
+                connections=runtime.transfers.connections,
+            ),
             part,
             self._tracker,
             options=runtime.transfers,
             guard=runtime.guard,
+            space=runtime.space,
             may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
+            hashing=runtime.hashing,
         )
 
     def _begin_to_verify(self) -> None:
@@ -246,26 +265,31 @@ class _Attempt:
         self._settlement.begin_to_verify()
         self._tracker.status = JobStatus.VERIFYING
 
-    def _verify(self, part: PartFile) -> str:
-        """Return the SHA-256 of the bytes on disk; raise when the wanted checksum does not fit."""
-        wanted = Checksum.parse(self._job.checksum) if self._job.checksum else None
-        sha256 = part.digest("sha256", self._may_go_on)
-        if wanted is None:
-            return sha256
-        if wanted.algorithm == "sha256":
-            actual = sha256
-        else:
-            actual = part.digest(wanted.algorithm, self._may_go_on)
-        if actual != wanted.digest:
-            raise ChecksumMismatchError(wanted.algorithm, wanted.digest, actual)
-        return sha256
+    def _verify(self, transfer: Transfer) -> str:
+        """Return the SHA-256 of the file; raise when a digest it should have does not fit."""
+        self._tracker.status = JobStatus.VERIFYING
+        try:
+            actual = transfer.digests(self._may_go_on)
+        except SeenError:
+            transfer.keep()
+            raise
+        promised = [self._job.checksum] if self._job.checksum else []
+        for text in (*promised, *transfer.promised_digests):
+            wanted = Checksum.parse(text)
+            if actual[wanted.algorithm] != wanted.digest:
+                raise ChecksumMismatchError(
+                    wanted.algorithm, wanted.digest, actual[wanted.algorithm]
+                )
+        return actual["sha256"]
 
     def _recognise(self, part: PartFile) -> str:
         """Take over a file that stands under its final name already."""
-        self._tracker.bytes_total = part.size
-        self._tracker.restart(part.size)
+        size = part.size
+        self._tracker.bytes_total = size
+        self._tracker.restart(size)
         self._begin_to_verify()
-        return part.digest("sha256", self._may_go_on)
+        digests = PrefixDigests(part, {"sha256"}, self._runtime.hashing)
+        return digests.finish(size, self._may_go_on)["sha256"]
 
     def _file_name(self, fetched: Fetched) -> str:
         return self._job.name or fetched.name or name_from_url(self._job.url)

@@ -14,13 +14,14 @@ from cache import CacheManager
 from database import Database, JobRepository
 from settings import Settings
 from worker.broker import Broker
-from worker.curl import TransferOptions
 from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
-from worker.origin import AddressGuard
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
+from worker.space import Space
+from worker.transfer.curl import TransferOptions
+from worker.transfer.origin import AddressGuard
 
 #: fsyncs are few and long; two threads let one slow disk not hold up the other.
 CHECKPOINT_THREADS = 2
@@ -48,6 +49,8 @@ class Runtime:
     transfers: TransferOptions
     retries: RetryPolicy
     checkpoints: ThreadPoolExecutor
+    hashing: ThreadPoolExecutor
+    space: Space
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -62,6 +65,7 @@ class Runtime:
         self.reporter.close()  # the last byte counts, while the connection is there
         self.leases.close()  # nobody works any more
         self.checkpoints.shutdown()
+        self.hashing.shutdown()
         self.cache.close()
         self.flusher_cache.close()
         self.database.close()
@@ -94,10 +98,13 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             max_redirects=settings.max_redirects,
             user_agent=settings.user_agent,
             checkpoint_interval=settings.checkpoint_interval,
-            min_free_bytes=settings.min_free_bytes,
+            short_retries=settings.short_retries,
+            ca_file=settings.ca_file,
         ),
         retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
+        hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
+        space=Space(settings.min_free_bytes),
         files_dir=settings.files_dir.resolve(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )

@@ -35,6 +35,7 @@ FAST: Mapping[str, str] = {
     "SEEN_WAKE_INTERVAL": "0.5",
     "SEEN_RECONCILE_INTERVAL": "1",
     "SEEN_RETRY_BACKOFF": "0.5",
+    "SEEN_SHORT_RETRIES": "0",
     "SEEN_RETRY_BACKOFF_MAX": "2",
     "SEEN_MIN_FREE_BYTES": "0",
     "SEEN_LOW_SPEED_TIME": "5",

@@ -9,7 +9,7 @@ from typing import Any
 import pycurl
 import pytest
 
-from worker.curl import TransferOptions, prepare
+from worker.transfer.curl import TransferOptions, prepare
 
 OPTIONS = TransferOptions(
     connect_timeout=2.5,

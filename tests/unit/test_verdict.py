@@ -9,7 +9,7 @@ import pycurl
 import pytest
 
 from domain.errors import PermanentError, TransientError
-from worker.verdict import of_curl, of_status, parse_retry_after
+from worker.transfer.verdict import of_curl, of_status, parse_retry_after
 
 TRANSIENT = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 524, 599]
 PERMANENT = [301, 304, 400, 401, 403, 404, 405, 406, 410, 413, 414, 416, 418, 451, 499, 501, 505]

@@ -15,8 +15,23 @@ STRONG_DATE_AGE = 60
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
+
 #: Reached through NAT64, an IPv4 address hides in the last 32 bits (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: Where clouds hand out credentials to whoever asks from inside (AWS, Azure, GCP, Oracle, Alibaba). A
+#: network that happens to contain one does not allow it; only its own address does.
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "168.63.129.16",
+        "192.0.0.192",
+        "100.100.100.200",
+    )
+)
 
 
 class AddressGuard:
@@ -32,6 +47,8 @@ class AddressGuard:
     def allows(self, address: str) -> bool:
         """Say whether `address` (IPv4 or IPv6, without port) may be connected to."""
         ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
+        if ip in _METADATA:
+            return any(ip in network and network.num_addresses == 1 for network in self._allowed)
         if any(ip in network for network in self._allowed):
             return True
         # `is_global` alone lets through what has no place on the internet: ::/96 and other unassigned
@@ -56,7 +73,7 @@ def _unwrap(
 
 @dataclass(slots=True)
 class Answer:
-    """The status and headers of the last response (redirects leave only the one they end at)."""
+    """The status and headers of a response; of several fields of one name the last."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -65,7 +82,7 @@ class Answer:
         """Take in one header line as libcurl hands it out."""
         text = line.decode("latin-1").strip()
         if text.startswith("HTTP/"):
-            # A new response begins: a redirect's successor, or the one after a 1xx.
+            # A new response begins: the one after a 1xx.
             self.status = _status(text)
             self.headers.clear()
             return
@@ -94,6 +111,18 @@ class Answer:
         return first, last, total
 
     @property
+    def unsatisfied_size(self) -> int | None:
+        """The file's size as a 416 tells it (``bytes */1234``), or None."""
+        match = _UNSATISFIED.fullmatch(self.headers.get("content-range", ""))
+        return int(match[1]) if match else None
+
+    @property
+    def promised_size(self) -> int | None:
+        """The size of the whole file, as far as this answer tells it."""
+        span = self.content_range
+        return self.content_length if span is None else span[2]
+
+    @property
     def validator(self) -> str | None:
         """What If-Range may ask with, or None when nothing vouches for single bytes.
 
@@ -103,6 +132,11 @@ class Answer:
         if "etag" in self.headers:
             tag = self.etag
             return tag if tag is not None and tag.isascii() else None
+        return self.date
+
+    @property
+    def date(self) -> str | None:
+        """The Last-Modified date where it is a strong validator, else None."""
         return self.last_modified if self._date_is_strong() else None
 
     def _date_is_strong(self) -> bool:

@@ -16,13 +16,18 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429})
 #: 5xx that say the request itself will never work.
 PERMANENT_5XX = frozenset({501, 505})
 
+#: More header than libcurl takes, 300 KB; pycurl has no name for it.
+E_TOO_LARGE = 100
+
 #: libcurl's codes (libcurl-errors(3)) that another attempt cannot change. Every other one is
 #: transient: the number of attempts bounds what we do not know.
 PERMANENT_CURL = MappingProxyType(
     {
-        pycurl.E_UNSUPPORTED_PROTOCOL: ("unsupported_protocol", "The protocol is not supported"),
         pycurl.E_URL_MALFORMAT: ("bad_url", "The URL is malformed"),
-        pycurl.E_TOO_MANY_REDIRECTS: ("too_many_redirects", "Too many redirects"),
+        pycurl.E_REMOTE_FILE_NOT_FOUND: ("not_found", "The origin has no such file"),
+        pycurl.E_REMOTE_ACCESS_DENIED: ("access_denied", "The origin refuses access"),
+        pycurl.E_LOGIN_DENIED: ("login_denied", "The origin does not accept the login"),
+        E_TOO_LARGE: ("headers_too_large", "The origin's header is too large"),
         pycurl.E_PEER_FAILED_VERIFICATION: ("bad_certificate", "The certificate is not valid"),
         pycurl.E_SSL_CACERT_BADFILE: ("bad_ca_file", "The CA file cannot be read"),
     }
@@ -36,6 +41,9 @@ _TRANSIENT_CURL = MappingProxyType(
         pycurl.E_PARTIAL_FILE: ("truncated", "The origin sent less than it promised"),
         pycurl.E_SSL_CONNECT_ERROR: ("tls", "The TLS handshake failed"),
         pycurl.E_GOT_NOTHING: ("empty_reply", "The origin closed without an answer"),
+        # All schemes are checked before: what libcurl does not speak is what came back.
+        pycurl.E_UNSUPPORTED_PROTOCOL: ("bad_response", "The answer makes no sense"),
+        pycurl.E_FTP_WEIRD_SERVER_REPLY: ("bad_response", "The answer makes no sense"),
         pycurl.E_RECV_ERROR: ("reset", "The connection broke"),
         pycurl.E_SEND_ERROR: ("reset", "The connection broke"),
     }

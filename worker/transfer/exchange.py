@@ -1,0 +1,223 @@
+"""One request and its response: libcurl's callbacks, and the bytes on their way into one piece.
+
+A callback must not raise, so what goes wrong inside one is kept, the request is told to end, and the
+transfer looks at `error` when it has.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pycurl
+
+from domain.errors import PermanentError, TransientError
+from worker.transfer import verdict
+from worker.transfer.curl import Request, TransferOptions, prepare
+from worker.transfer.judge import Judgement
+from worker.transfer.origin import AddressGuard, Answer
+from worker.transfer.pieces import Piece
+from worker.transfer.sources import Source
+from worker.transfer.stall import StallWatch
+
+#: Bytes are written to disk in blocks of this size, or when nothing more has come.
+WRITE_SIZE = 512 * 1024
+#: A system takes 1,024 buffers in one call.
+_MOST_CHUNKS = 512
+#: The body of a redirect or an error is read up to here, so that its connection can be used again.
+_UNREAD_BODY = 64 * 1024
+_STOP = 0  # a write callback that takes fewer bytes than it was given ends the request
+
+
+class Exchange:
+    """A request for (the rest of) one piece.
+
+    Args:
+        on_answer: called once, when status and header are there; returns whether the body is of use,
+            or raises.
+        write: gets (exchange, chunks): puts them on disk at the piece's position.
+
+    Attributes:
+        judgement: what the answer was found to be.
+        is_accepted: the body belongs into the piece.
+        promised: where, by its own word, the answer's body ends in the file (exclusive); None if
+        unknown.
+        received: bytes of the body.
+        watch: how fast they come.
+        error: what went wrong in a callback.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        request: Request,
+        piece: Piece,
+        *,
+        on_answer: Callable[[Exchange], bool],
+        write: Callable[[Exchange, list[bytes]], None],
+    ) -> None:
+        self.source, self.request, self.piece = source, request, piece
+        self.answer = Answer()
+        self.redirects = 0
+        self.received = 0
+        self.watch = StallWatch(time.monotonic())
+        self.is_judged = self.is_accepted = False
+        self.accepted_at = 0.0
+        self.judgement: Judgement | None = None
+        self.promised: int | None = None
+        self.was_cut = False
+        self.error: Exception | None = None
+        self.handle: Any = None
+        self._on_answer = on_answer
+        self._write = write
+        self._chunks: list[bytes] = []
+        self._pending = 0
+        self._refused_address: str | None = None
+        self._guard: AddressGuard | None = None
+        self._opened: list[socket.socket] = []
+
+    def attach(self, handle: Any, options: TransferOptions, guard: AddressGuard) -> None:
+        """Set a libcurl handle up for this request."""
+        self.handle, self._guard = handle, guard
+        prepare(handle, self.request, options)
+        handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
+        if not self.request.is_ftp:
+            handle.setopt(pycurl.HEADERFUNCTION, self.answer.feed)
+
+    def redirected(self, request: Request) -> None:
+        """Begin again at another URL, for the same piece."""
+        self.request = request
+        self.redirects += 1
+        self.answer = Answer()
+        self.received = 0
+        self.is_judged = self.is_accepted = False
+        self.error = None
+        self._refused_address = None
+        self.watch = StallWatch(time.monotonic())
+
+    def flush(self) -> None:
+        """Write what has come."""
+        if self._pending:
+            chunks, self._chunks, self._pending = self._chunks, [], 0
+            self._write(self, chunks)
+
+    def forget(self) -> None:
+        """Drop what has come and is not written."""
+        self._chunks, self._pending = [], 0
+
+    def close_sockets(self) -> None:
+        """Close our ends of the sockets: pycurl works on duplicates."""
+        for opened in self._opened:
+            opened.close()
+        self._opened.clear()
+
+    def judge(self) -> None:
+        """Have the answer judged, if it has not been: it may have had no body."""
+        if not self.is_judged:
+            self.is_judged = True
+            if self.request.is_ftp:
+                self._answer_for_ftp()
+            self.is_accepted = self._on_answer(self)
+            self.accepted_at = time.monotonic()
+
+    def failure(self, code: int, detail: str) -> Exception | None:
+        """Return why this request did not do what it was to do; None when it did.
+
+        Args:
+            code: libcurl's, 0 for success.
+            detail: libcurl's own words.
+        """
+        if self.error is not None:
+            return self.error
+        if code == 0:
+            return self._broken_promise()
+        if self.was_cut:
+            return None
+        if self._refused_address is not None and self.answer.status == 0:
+            return PermanentError(
+                f"{self._refused_address} is not a public address. SEEN_ALLOWED_NETWORKS names "
+                "networks that may be downloaded from all the same.",
+                code="forbidden_address",
+            )
+        if self.is_judged and not self.is_accepted:
+            return None  # ended by us, in the middle of a body that nobody wants
+        if self.answer.status >= 400:
+            return verdict.of_status(self.answer.status, self.answer.headers.get("retry-after"))
+        return verdict.of_curl(code, detail)
+
+    def _broken_promise(self) -> TransientError | None:
+        """A body that libcurl found complete may still be shorter than its Content-Range."""
+        end = self.promised
+        if end is None or not self.is_accepted:
+            return None
+        if self.piece.end is not None:
+            end = min(end, self.piece.end)
+        if self.piece.position + self._pending >= end:
+            return None
+        return TransientError(
+            f"The origin promised bytes up to {end:,} and sent them up to "
+            f"{self.piece.position + self._pending:,}.",
+            code="truncated",
+        )
+
+    # ── libcurl's callbacks: they keep errors, they never raise ─────────────────────────────────
+
+    def _on_body(self, data: bytes) -> int | None:
+        try:
+            if not self.is_judged:
+                self.judge()
+            self.received += len(data)
+            if not self.is_accepted:
+                return None if self.received <= _UNREAD_BODY else _STOP
+            return self._take(data)
+        except Exception as error:
+            self.error = error
+            return _STOP
+
+    def _take(self, data: bytes) -> int | None:
+        piece = self.piece
+        position = piece.position + self._pending
+        end = position + len(data)
+        if self.promised is not None and end > self.promised:
+            raise TransientError(
+                f"The origin promised bytes up to {self.promised:,} and sends more.",
+                code="too_long",
+            )
+        if piece.end is not None and end > piece.end:
+            # Somebody else has taken the rest of this piece over.
+            self.was_cut = True
+            data = data[: piece.end - position]
+        if data:
+            self._chunks.append(data)
+            self._pending += len(data)
+        if self._pending >= WRITE_SIZE or len(self._chunks) >= _MOST_CHUNKS:
+            self.flush()
+        return _STOP if self.was_cut else None
+
+    def _on_connect(self, _purpose: int, address: Any) -> Any:
+        family, kind, protocol, where = address
+        if self._guard is not None and not self._guard.allows(where[0]):
+            self._refused_address = where[0]
+            return pycurl.SOCKET_BAD
+        opened = socket.socket(family, kind, protocol)
+        self._opened.append(opened)
+        return opened
+
+    def _answer_for_ftp(self) -> None:
+        """Put into HTTP's words what the FTP server said: the size and the date of its file."""
+        size = int(self.handle.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD))
+        changed = int(self.handle.getinfo(pycurl.INFO_FILETIME))
+        answer, first = self.answer, self.request.first
+        answer.status = 200 if first is None else 206
+        if changed >= 0:
+            answer.headers["date"] = formatdate(usegmt=True)
+            answer.headers["last-modified"] = formatdate(changed, usegmt=True)
+        if size >= 0 and first is None:
+            answer.headers["content-length"] = str(size)
+        elif size > 0 and first is not None:
+            total = first + size
+            answer.headers["content-range"] = f"bytes {first}-{total - 1}/{total}"

@@ -1,0 +1,117 @@
+"""libcurl's multi interface on an epoll: many requests at once in one thread, and none blocks it."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import pycurl
+
+_per_thread = threading.local()
+#: Handles kept for later; each has little more than its options.
+_SPARE_HANDLES = 8
+
+
+class CurlLoop:
+    """Runs requests until they end. Belongs to one thread, and keeps its connections open between
+    jobs.
+    """
+
+    def __init__(self) -> None:
+        self._multi = pycurl.CurlMulti()
+        self._epoll = select.epoll()
+        self._deadline: float | None = None
+        self._spare: list[Any] = []
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        # Ranges are fetched over connections of their own, over HTTP/2 as well: streams of one
+        # connection
+        # share its speed.
+        self._multi.setopt(pycurl.M_PIPELINING, 0)
+
+    def handle(self) -> Any:
+        """Return a handle to set up."""
+        return self._spare.pop() if self._spare else pycurl.Curl()
+
+    def start(self, handle: Any) -> None:
+        """Begin its request; it moves with the next `step`."""
+        self._multi.add_handle(handle)
+
+    def stop(self, handle: Any) -> None:
+        """Take a handle out, whether its request has ended or not. Not from inside a callback."""
+        with suppress(pycurl.error):  # it had not been started
+            self._multi.remove_handle(handle)
+        handle.reset()
+        if len(self._spare) < _SPARE_HANDLES:
+            self._spare.append(handle)
+        else:
+            handle.close()
+
+    def step(self, patience: float) -> None:
+        """Wait for something to happen, `patience` seconds at most, and let libcurl deal with it."""
+        timeout = patience
+        if self._deadline is not None:
+            timeout = min(patience, max(0.0, self._deadline - time.monotonic()))
+        events = self._epoll.poll(timeout)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._deadline = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        for fd, event in events:
+            self._multi.socket_action(fd, _to_curl(event))
+
+    def ended(self) -> list[tuple[Any, int, str]]:
+        """Return (handle, libcurl's code, its message) of each request that has ended since last
+        asked.
+        """
+        found: list[tuple[Any, int, str]] = []
+        more = 1
+        while more:
+            more, good, bad = self._multi.info_read()
+            found += [(handle, 0, "") for handle in good]
+            found += bad
+        return found
+
+    def _on_socket(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+        if what == pycurl.POLL_REMOVE:
+            with suppress(OSError):  # closed already: then epoll has forgotten it by itself
+                self._epoll.unregister(fd)
+            return
+        events = _from_curl(what)
+        try:
+            self._epoll.register(fd, events)
+        except FileExistsError:
+            self._epoll.modify(fd, events)
+
+    def _on_timer(self, milliseconds: int) -> None:
+        self._deadline = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+
+def thread_loop() -> CurlLoop:
+    """Return this thread's loop."""
+    if not hasattr(_per_thread, "loop"):
+        _per_thread.loop = CurlLoop()
+    loop: CurlLoop = _per_thread.loop
+    return loop
+
+
+def _from_curl(what: int) -> int:
+    events = 0
+    if what & pycurl.POLL_IN:
+        events |= select.EPOLLIN
+    if what & pycurl.POLL_OUT:
+        events |= select.EPOLLOUT
+    return events
+
+
+def _to_curl(event: int) -> int:
+    if event & (select.EPOLLERR | select.EPOLLHUP):
+        return int(pycurl.CSELECT_IN | pycurl.CSELECT_OUT | pycurl.CSELECT_ERR)
+    action = 0
+    if event & select.EPOLLIN:
+        action |= pycurl.CSELECT_IN
+    if event & select.EPOLLOUT:
+        action |= pycurl.CSELECT_OUT
+    return action

@@ -1,0 +1,636 @@
+"""Gets one file into its part file: who is asked for which piece, and what follows from the answers.
+
+Knows nothing of queues, locks or SQL. Begins with one request, whose answer says what the file is; more
+connections come in when they are worth it. Everything happens in the caller's thread; fsync and hashing
+have threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import pycurl
+
+from domain.errors import PermanentError, SeenError, TransientError
+from domain.job import Checksum
+from worker.files import name_from_disposition
+from worker.part_file import Checkpoint, PartFile
+from worker.progress import DownloadTracker
+from worker.space import Space
+from worker.transfer.allowance import Allowance, Unlimited
+from worker.transfer.checkpoints import Checkpoints
+from worker.transfer.curl import Request, TransferOptions
+from worker.transfer.digests import PrefixDigests
+from worker.transfer.exchange import Exchange
+from worker.transfer.judge import Judgement, Ruling, judge, unexpected
+from worker.transfer.loop import thread_loop
+from worker.transfer.order import Order
+from worker.transfer.origin import AddressGuard, Answer
+from worker.transfer.pieces import Piece, Pieces
+from worker.transfer.short_retry import ShortRetries
+from worker.transfer.sources import Source, Sources
+
+logger = logging.getLogger(__name__)
+
+#: A stop is heard, and a changed limit obeyed, within this many seconds.
+_LOOK_UP = 0.2
+#: A speed measured over less than this says nothing. Seconds.
+_MEASURE = 0.1
+#: An answer to "how many connections may I have" is good for so many seconds.
+_ASK_AGAIN = 1.0
+#: A connection this many times slower than the fastest one gives its piece to another.
+_SLOWER = 4
+#: How often one attempt begins the file anew before the job has to wait.
+_MOST_RESTARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a finished transfer found out: the size in bytes, and the name the origin gave."""
+
+    size: int
+    name: str | None
+
+
+class Transfer:
+    """One attempt to get what is missing of one file. Close it before the part file, or use `with`.
+
+    Args:
+        order: what is wanted.
+        part: open, and locked by us.
+        tracker: gets the byte counts, and carries the signal to stop.
+        may_write: raises when the lease is lost; asked before every write.
+        checkpoints: runs fsyncs.
+        hashing: computes digests.
+        allowance: what this transfer may use of what is shared.
+        note: gets a sentence when bytes are thrown away, or something else happens that a person
+        who reads
+            the job's history should know.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        part: PartFile,
+        tracker: DownloadTracker,
+        *,
+        options: TransferOptions,
+        guard: AddressGuard,
+        space: Space,
+        may_write: Callable[[], None],
+        checkpoints: ThreadPoolExecutor,
+        hashing: ThreadPoolExecutor,
+        allowance: Allowance | None = None,
+        note: Callable[[str], None] = logger.info,
+    ) -> None:
+        self._order, self._part, self._tracker = order, part, tracker
+        self._options, self._guard, self._space = options, guard, space
+        self._may_write, self._hashing, self._note = may_write, hashing, note
+        self._allowance = allowance or Unlimited()
+        self._sources = Sources(order, part.checkpoint.source)
+        self._loop = thread_loop()
+        self._exchanges: list[Exchange] = []
+        self._begun = Checkpoint()
+        self._pieces = self._new_pieces(None)
+        self._digests = self._new_digests()
+        self._checkpoints = Checkpoints(
+            part,
+            tracker,
+            self._describe,
+            pool=checkpoints,
+            interval=options.checkpoint_interval,
+        )
+        self._retries = ShortRetries(options)
+        self._not_before = 0.0
+        self._restarts = 0
+        self._trust_ranges = order.trust_ranges
+        self._may_share = False
+        self._condition: str | None = None
+        self._most = order.connections
+        self._allowed = 1
+        self._allowed_at = -_ASK_AGAIN
+        self._told_rate: tuple[float | None, int] | None = None
+
+    def run(self) -> Fetched:
+        """Get what is missing; return when the part file is complete.
+
+        Raises:
+            TransientError, PermanentError: what the origin or the network did.
+            DiskFullError: no room.
+            StoppedError, FencedError: what the stop signal or the lease said.
+        """
+        try:
+            self._resume()
+            while self._exchanges or not self._pieces.is_complete:
+                self._may_go_on()
+                self._assign()
+                self._step()
+            self._checkpoints.wait()
+            return self._complete()
+        except SeenError:
+            self._drop_all()
+            self.keep()
+            raise
+        finally:
+            self._drop_all()
+
+    def digests(self, check: Callable[[], None]) -> dict[str, str]:
+        """Return the digests of the complete file, by algorithm: SHA-256 and those that are promised."""
+        return self._digests.finish(self._pieces.count, check)
+
+    @property
+    def promised_digests(self) -> tuple[str, ...]:
+        """What the origin says the file's digests are, as ``algorithm:hex``."""
+        return self._begun.digests
+
+    def keep(self) -> None:
+        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
+        self._checkpoints.keep(self._may_write)
+
+    def begin_anew(self, why: str) -> None:
+        """Throw everything away; the next `run` fetches the file in one stream."""
+        self._trust_ranges = False
+        self._start_over(why)
+
+    def close(self) -> None:
+        """Let go of the part file."""
+        self._space.release(self._part)
+        self._digests.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ── where to begin ──────────────────────────────────────────────────────────────────────────
+
+    def _resume(self) -> None:
+        """Go on from what is on disk and can be trusted, or from nothing."""
+        if self._pieces.count:  # this very attempt wrote it
+            return
+        found = self._part.checkpoint
+        whole = found.durable == found.total
+        continues = found.validator is not None and self._trust_ranges
+        if found.durable and (whole or continues) and found.source == self._sources.first.digest:
+            self._begun = replace(found, written=())
+            self._condition = found.validator
+            self._pieces = self._new_pieces(found.total, found.written)
+            self._renew_digests()
+            self._make_room()
+            self._digests.follow(self._pieces.prefix)
+        else:
+            if found.durable:
+                self._note(f"{found.durable:,} bytes are thrown away: nothing vouches for them")
+            self._part.discard()
+        self._tracker.bytes_total = self._pieces.total
+        self._tracker.restart(self._pieces.count)
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Take an answer for the whole file as what the file is."""
+        answer = exchange.answer
+        if self._exchanges == [exchange] and not self._pieces.is_untouched:
+            self._pieces = self._new_pieces(None)
+            exchange.piece = self._pieces.first()
+        decoded = self._order.decode and "content-encoding" in answer.headers
+        total = None if decoded else answer.promised_size
+        self._begun = _description(answer, exchange.source, total, decoded=decoded)
+        self._condition = self._begun.validator
+        self._check_size(total)
+        if total is not None:
+            self._pieces.set_total(total)
+        self._tracker.bytes_total = exchange.promised = total
+        self._may_share = (
+            total is not None
+            and self._trust_ranges
+            and self._begun.validator is not None
+            and answer.headers.get("accept-ranges", "").lower() == "bytes"
+        )
+        self._renew_digests()
+        self._make_room()
+
+    def _is_begun_with(self, answer: Answer) -> bool:
+        begun = self._begun
+        same_tag = answer.headers.get("etag") == begun.etag
+        same_date = answer.headers.get("last-modified") == begun.last_modified
+        return same_tag and same_date and answer.promised_size == begun.total
+
+    def _start_over(self, why: str) -> None:
+        """Throw away what is there, openly: it cannot be joined to what the origin has."""
+        self._drop_all()
+        self._checkpoints.wait()
+        if self._pieces.count:
+            self._note(f"it starts over, {self._pieces.count:,} bytes are thrown away: {why}")
+        self._part.discard()
+        self._begun, self._condition, self._may_share = Checkpoint(), None, False
+        self._pieces = self._new_pieces(None)
+        self._renew_digests()
+        self._tracker.bytes_total = None
+        self._tracker.restart(0)
+
+    def _make_room(self) -> None:
+        """Reserve room for what is missing, on paper and, where the file system can, on disk."""
+        total, left = self._pieces.total, self._pieces.left
+        if total is None or left is None:
+            return
+        self._space.reserve(self._part, left)
+        self._part.allocate(total)
+        if self._part.allocated >= total:
+            self._space.wrote(self._part, 0)
+
+    def _check_size(self, size: int | None) -> None:
+        limits = (self._order.max_bytes, self._options.max_bytes)
+        limit = min((one for one in limits if one is not None), default=None)
+        if limit is not None and size is not None and size > limit:
+            raise PermanentError(
+                f"The file has {size:,} bytes or more; at most {limit:,} are allowed.",
+                code="too_large",
+            )
+
+    # ── who fetches what ────────────────────────────────────────────────────────────────────────
+
+    def _assign(self) -> None:
+        """Open the connections that are worth it."""
+        if time.monotonic() < self._not_before:
+            return
+        if not (self._exchanges or self._pieces.is_untouched or self._can_continue):
+            self._start_over("nothing vouches for what another answer would be joined to")
+        while (piece := self._next_piece()) is not None:
+            self._open(piece)
+
+    @property
+    def _can_continue(self) -> bool:
+        return self._trust_ranges and self._begun.validator is not None
+
+    def _next_piece(self) -> Piece | None:
+        """Own the next piece to fetch; None when there is none, or none that another connection is
+        for.
+        """
+        running = len(self._exchanges)
+        if running == 0:
+            return None if self._pieces.is_complete else self._pieces.take()
+        if not self._may_share or running >= self._most:
+            return None
+        slowest = None if self._pieces.has_free() else self._worth_splitting()
+        if slowest is None and not self._pieces.has_free():
+            return None
+        if self._allowed_connections() <= running:
+            return None
+        if slowest is not None:
+            self._pieces.split(slowest.piece, self._most - running + 1 if running == 1 else 2)
+        return self._pieces.take()
+
+    def _allowed_connections(self) -> int:
+        """Return how many connections we may have. Asked of the store: not more often than is of use."""
+        now = time.monotonic()
+        if now - self._allowed_at >= _ASK_AGAIN:
+            self._allowed_at, self._allowed = now, self._allowance.connections(self._most)
+        return self._allowed
+
+    def _worth_splitting(self) -> Exchange | None:
+        """Return the exchange that would be busy for the longest time, if that is worth a handshake."""
+        now = time.monotonic()
+        best, longest = None, self._options.split_after
+        for one in self._exchanges:
+            left = one.piece.left
+            if not one.is_accepted or left is None or now - one.accepted_at < _MEASURE:
+                continue
+            seconds = left / max(one.watch.average(now, one.received), 1.0)
+            if seconds > longest and left >= 2 * self._options.smallest_piece:
+                best, longest = one, seconds
+        return best
+
+    def _open(self, piece: Piece) -> None:
+        """Ask for what is missing of `piece`."""
+        source = self._sources.pick() if self._pieces.count else self._sources.first
+        request = Request(url=source.current, decode=self._order.decode)
+        if self._pieces.count or piece.start > 0:
+            last = None if piece.end is None else piece.end - 1
+            # Whether a mirror's file is the same is told by its answer: it may know another tag.
+            condition = self._condition if source is self._sources.first else None
+            request = replace(request, first=piece.position, last=last, condition=condition)
+        exchange = Exchange(source, request, piece, on_answer=self._on_answer, write=self._write)
+        source.requests += 1
+        self._exchanges.append(exchange)
+        self._send(exchange)
+
+    def _send(self, exchange: Exchange) -> None:
+        url = exchange.request.url
+        username, password = self._sources.login_for(url)
+        exchange.request = replace(
+            exchange.request,
+            headers=self._sources.headers_for(url),
+            username=username,
+            password=password,
+        )
+        exchange.attach(self._loop.handle(), self._options, self._guard)
+        self._told_rate = None
+        self._loop.start(exchange.handle)
+
+    # ── what comes back ─────────────────────────────────────────────────────────────────────────
+
+    def _step(self) -> None:
+        if not self._exchanges:
+            self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
+            return
+        self._obey_rate()
+        self._loop.step(_LOOK_UP)
+        for exchange in self._exchanges:
+            exchange.flush()
+            exchange.close_sockets()
+        for handle, code, detail in self._loop.ended():
+            for exchange in [one for one in self._exchanges if one.handle is handle]:
+                self._ended(exchange, code, detail)
+        self._checkpoints.when_due()
+        self._look_at_speeds()
+
+    def _on_answer(self, exchange: Exchange) -> bool:
+        """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
+        others.
+        """
+        is_mirror = exchange.source is not self._sources.first
+        judgement = judge(exchange.request, exchange.answer, self._begun, is_mirror=is_mirror)
+        exchange.judgement = judgement
+        if judgement.ruling is Ruling.WHOLE:
+            if len(self._exchanges) > 1 and not self._is_begun_with(exchange.answer):
+                exchange.judgement = Judgement(Ruling.CHANGED, "the file is another one now")
+                return False
+            self._begin(exchange)
+            return True
+        if judgement.ruling is Ruling.PART:
+            self._accept_part(exchange)
+            return True
+        refused = judgement.ruling in {Ruling.NO_RANGES, Ruling.CHANGED}
+        if refused and exchange.answer.status == 200 and self._exchanges == [exchange]:
+            # The whole file is on its way already, and nothing else is: take it.
+            self._take_whole(exchange, judgement.why)
+            return True
+        return False
+
+    def _accept_part(self, exchange: Exchange) -> None:
+        span = exchange.answer.content_range
+        if span is None:
+            raise ValueError("a part without a range was accepted")
+        exchange.promised = span[1] + 1
+        if self._pieces.total is None and span[2] is not None:
+            self._check_size(span[2])
+            self._pieces.set_total(span[2])
+            self._tracker.bytes_total = span[2]
+            self._begun = replace(self._begun, total=span[2])
+            self._make_room()
+        # It has done as it was asked: it does ranges.
+        self._may_share = self._pieces.total is not None and self._begun.validator is not None
+
+    def _take_whole(self, exchange: Exchange, why: str) -> None:
+        self._exchanges.clear()
+        self._start_over(why)
+        self._exchanges.append(exchange)
+        exchange.piece = self._pieces.first()
+        exchange.request = replace(exchange.request, first=None, last=None)
+        exchange.judgement = Judgement(Ruling.WHOLE)
+        self._begin(exchange)
+
+    def _write(self, exchange: Exchange, chunks: list[bytes]) -> None:
+        self._may_write()
+        piece = exchange.piece
+        size = self._part.write(chunks, piece.position)
+        self._pieces.advance(piece, size)
+        self._tracker.bytes_downloaded = self._pieces.count
+        self._allowance.count(size)
+        self._digests.follow(self._pieces.prefix)
+        if self._pieces.total is None:
+            self._check_size(self._pieces.count)
+
+    def _ended(self, exchange: Exchange, code: int, detail: str) -> None:
+        """Deal with a request that is over, whichever way."""
+        error: Exception | None
+        try:
+            if code == 0:
+                exchange.judge()
+            error = exchange.failure(code, detail)
+        except SeenError as raised:
+            error = raised
+        ruling = exchange.judgement.ruling if exchange.judgement else None
+        if error is None and ruling is Ruling.ELSEWHERE:
+            error = self._follow(exchange)
+            if error is None:
+                return
+        self._drop(exchange)
+        if error is None:
+            self._obey_ruling(exchange)
+        elif isinstance(error, PermanentError):
+            self._refused(exchange, error)
+        elif type(error) is TransientError:
+            self._failed(exchange, error)
+        else:
+            raise error
+
+    def _follow(self, exchange: Exchange) -> PermanentError | None:
+        """Go where a redirect leads; return why not, if not."""
+        source = exchange.source
+        if exchange.redirects >= self._options.max_redirects:
+            return PermanentError(
+                f"The origin redirects more than {self._options.max_redirects} times.",
+                code="too_many_redirects",
+            )
+        try:
+            location = exchange.answer.headers["location"]
+            target = self._sources.redirect(exchange.request.url, location)
+        except PermanentError as error:
+            return error
+        source.current = target
+        self._loop.stop(exchange.handle)
+        exchange.redirected(replace(exchange.request, url=target))
+        self._send(exchange)
+        return None
+
+    def _obey_ruling(self, exchange: Exchange) -> None:
+        """A request went well, or was ended by us: do what its answer means."""
+        judgement = exchange.judgement
+        if judgement is None:
+            return
+        if exchange.is_accepted:
+            if self._pieces.total is None and judgement.ruling is Ruling.WHOLE:
+                self._pieces.set_total(exchange.piece.position)
+            return
+        if judgement.ruling is Ruling.COMPLETE:
+            self._pieces.set_total(exchange.piece.position)
+        elif judgement.ruling is Ruling.BY_DATE:
+            self._condition = self._begun.date
+        elif self._sources.drop(exchange.source):
+            self._note(f"a mirror is left out: {judgement.why}")
+        elif judgement.ruling is Ruling.CHANGED:
+            self._begin_again(
+                TransientError(f"It could not be continued: {judgement.why}.", code="bad_range")
+            )
+        else:
+            self._use_one_stream(judgement.why)
+
+    def _use_one_stream(self, why: str) -> None:
+        """Trust this origin's ranges no more; who reads the file from its start goes on to its end."""
+        self._trust_ranges = self._may_share = False
+        logger.info("Job %s goes on in one stream: %s", self._tracker.job_id, why)
+        for one in self._exchanges:
+            if one.request.first is None and one.is_accepted:
+                self._pieces.extend(one.piece)
+
+    def _begin_again(self, error: TransientError) -> None:
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            raise error
+        self._start_over(str(error).rstrip("."))
+
+    # ── failures ────────────────────────────────────────────────────────────────────────────────
+
+    def _refused(self, exchange: Exchange, error: PermanentError) -> None:
+        """The origin will not have this request; raise, unless there are others to go on with."""
+        source = exchange.source
+        if source.current != source.url and unexpected(error) and exchange.redirects == 0:
+            # Where the redirect led has gone; the given URL may lead elsewhere by now.
+            source.current = source.url
+        elif self._sources.drop(source):
+            self._note(f"a mirror is left out: {error}")
+        elif self._exchanges and unexpected(error):
+            self._most = len(self._exchanges)
+        else:
+            raise error
+
+    def _failed(self, exchange: Exchange, error: TransientError) -> None:
+        """A request failed in a way that may pass; raise when its time has come to wait in SQL."""
+        source = exchange.source
+        if error.code == "too_long":
+            self._begin_again(error)
+            return
+        if exchange.received == 0:
+            source.current = source.url
+            if self._sources.drop(source):
+                self._note(f"a mirror is left out: {error}")
+                return
+            if self._exchanges:
+                # It was one connection too many, it seems.
+                self._most = len(self._exchanges)
+                return
+        if self._exchanges:
+            # The others go on; their progress is this transfer's.
+            self._not_before = time.monotonic() + self._options.retry_pause
+            return
+        if self._pieces.is_complete:
+            return  # what broke, did so after the last byte
+        pause = self._retries.pause(error, self._pieces.count)
+        logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
+        self._not_before = time.monotonic() + pause
+
+    def _drop(self, exchange: Exchange) -> None:
+        """Take a request out, running or not; what it did not fetch is free again."""
+        exchange.source.requests -= 1
+        self._exchanges.remove(exchange)
+        self._pieces.give_back(exchange.piece)
+        self._loop.stop(exchange.handle)
+        exchange.close_sockets()
+
+    def _drop_all(self) -> None:
+        for exchange in list(self._exchanges):
+            self._drop(exchange)
+
+    # ── speed ───────────────────────────────────────────────────────────────────────────────────
+
+    def _obey_rate(self) -> None:
+        """Divide what we may move in a second among our connections."""
+        rate = self._allowance.rate
+        now = rate, len(self._exchanges)
+        if now == self._told_rate:
+            return
+        self._told_rate = now
+        each = 0 if rate is None else max(1, int(rate / len(self._exchanges)))
+        for exchange in self._exchanges:
+            exchange.handle.setopt(pycurl.MAX_RECV_SPEED_LARGE, each)
+
+    def _look_at_speeds(self) -> None:
+        """End what stands still, and what is so slow that another connection would be done sooner."""
+        now = time.monotonic()
+        slow = float(self._options.low_speed_limit)
+        if self._allowance.rate is not None:
+            slow = min(slow, self._allowance.rate / (2 * len(self._exchanges) or 1))
+        for exchange in list(self._exchanges):
+            exchange.watch.look(now, exchange.received, slow)
+            if now - exchange.watch.slow_since >= self._options.low_speed_time:
+                self._drop(exchange)
+                self._failed(
+                    exchange,
+                    TransientError(
+                        f"The origin sent less than {self._options.low_speed_limit} bytes a second "
+                        f"for {self._options.low_speed_time:g} seconds.",
+                        code="timeout",
+                    ),
+                )
+        if self._may_share and 1 < len(self._exchanges) < self._most:
+            self._relieve_slowest(now)
+
+    def _relieve_slowest(self, now: float) -> None:
+        """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
+        speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
+        slowest = min(speeds, key=speeds.__getitem__)
+        left = slowest.piece.left
+        if left is None or self._pieces.has_free() or slowest.received == 0:
+            return
+        seconds = left / max(speeds[slowest], 1.0)
+        crawls = speeds[slowest] * _SLOWER < max(speeds.values())
+        if crawls and seconds > 2 * self._options.split_after:
+            logger.info("Job %s gives a slow connection's piece to another", self._tracker.job_id)
+            self._drop(slowest)
+
+    # ── the rest ────────────────────────────────────────────────────────────────────────────────
+
+    def _may_go_on(self) -> None:
+        self._tracker.stop.raise_if_set()
+        self._may_write()
+
+    def _complete(self) -> Fetched:
+        size = self._pieces.count
+        self._part.cut(size)
+        self._tracker.bytes_total = size
+        self._begun = replace(self._begun, total=size)
+        return Fetched(size, self._begun.name)
+
+    def _describe(self) -> Checkpoint:
+        return replace(self._begun, written=tuple(self._pieces.written()), total=self._pieces.total)
+
+    def _new_pieces(self, total: int | None, written: tuple[tuple[int, int], ...] = ()) -> Pieces:
+        return Pieces(total, written, smallest=self._options.smallest_piece)
+
+    def _new_digests(self) -> PrefixDigests:
+        promised = [self._order.checksum] if self._order.checksum else []
+        algorithms = {Checksum.parse(text).algorithm for text in (*promised, *self._begun.digests)}
+        return PrefixDigests(self._part, {"sha256", *algorithms}, self._hashing)
+
+    def _renew_digests(self) -> None:
+        self._digests.close()
+        self._digests = self._new_digests()
+
+
+def _description(answer: Answer, source: Source, total: int | None, *, decoded: bool) -> Checkpoint:
+    """Say what file this answer begins, as later answers and attempts are to know it."""
+    headers = answer.headers
+    return Checkpoint(
+        total=total,
+        # What has been decoded cannot be continued: ranges are of what was sent.
+        validator=None if decoded else answer.validator,
+        date=answer.date,
+        etag=headers.get("etag"),
+        last_modified=headers.get("last-modified"),
+        encoding=headers.get("content-encoding"),
+        name=name_from_disposition(headers.get("content-disposition")),
+        source=source.digest,
+        digests=(),
+    )
