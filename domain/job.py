@@ -78,7 +78,9 @@ class Checksum:
     algorithm: str
     digest: str
 
-    _HEX_LENGTHS = MappingProxyType({"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128})
+    _HEX_LENGTHS = MappingProxyType(
+        {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "blake2b": 128, "crc32c": 8}
+    )
 
     @classmethod
     def parse(cls, text: str) -> Checksum:

@@ -37,6 +37,11 @@ def check_url(text: str) -> str:
     return text if text.isascii() else _in_ascii(text, parts)
 
 
+def host_of(url: str) -> str:
+    """Return the host of a checked URL, in lower case and without port: what its limits go by."""
+    return (urlsplit(url).hostname or "").rstrip(".")
+
+
 def _in_ascii(text: str, parts: SplitResult) -> str:
     """Return a URL as people write it in the form that travels: IDNA host, percent-encoded rest."""
     try:

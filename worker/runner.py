@@ -36,6 +36,7 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.job import Checksum, Job, JobStatus
+from domain.urls import host_of
 from worker.files import name_from_url
 from worker.lease import Lease
 from worker.part_file import PART_FILE_BUSY, PartFile
@@ -44,11 +45,23 @@ from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
+from worker.transfer.allowance import Allowance, SharedAllowance
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.order import Order
 from worker.transfer.transfer import Fetched, Transfer
 
 logger = logging.getLogger(__name__)
+
+
+#: Reasons to wait that say nothing of the origin: they use no attempt up.
+_NOT_AN_ATTEMPT = frozenset(
+    {
+        PART_FILE_BUSY,  # a predecessor on this machine stands still with its hand on the file
+        "disk_full",
+        "host_busy",
+        "host_cooling",
+    }
+)
 
 
 class Outcome(StrEnum):
@@ -186,7 +199,7 @@ class _Attempt:
             return self._download()
         except FencedError:
             return self._leave()
-        except (DrainingError, LeaseLostError) as error:
+        except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
             return self._hand_back(error)
         except PausedError as error:
             return self._settle(_ending(JobStatus.PAUSED, error))
@@ -212,14 +225,25 @@ class _Attempt:
         with _open_part(self._runtime, self._job) as part:
             path = part.published_path()
             if path is None:
-                path, digest = self._fetch_and_publish(part)
+                path, digest = self._fetch_when_admitted(part)
             else:
                 # The worker before us fell between publishing and saying so.
                 digest = self._recognise(part)
             return self._complete(part, str(path), digest)
 
-    def _fetch_and_publish(self, part: PartFile) -> tuple[Path, str]:
-        with self._transfer(part) as transfer:
+    def _fetch_when_admitted(self, part: PartFile) -> tuple[Path, str]:
+        """Connect only with a slot of the host's and the user's, and keep within their rates."""
+        runtime, job = self._runtime, self._job
+        host = host_of(job.url)
+        with runtime.admissions.enter(job.id, host, job.user_id) as admission:
+            pace = runtime.pacer.join(job.id, host)
+            try:
+                return self._fetch_and_publish(part, SharedAllowance(admission, pace))
+            finally:
+                runtime.pacer.leave(pace)
+
+    def _fetch_and_publish(self, part: PartFile, allowance: Allowance) -> tuple[Path, str]:
+        with self._transfer(part, allowance) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
@@ -242,7 +266,7 @@ class _Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             return transfer.run(), self._verify(transfer)
 
-    def _transfer(self, part: PartFile) -> Transfer:
+    def _transfer(self, part: PartFile, allowance: Allowance) -> Transfer:
         runtime, job = self._runtime, self._job
         return Transfer(
             Order(
@@ -258,6 +282,7 @@ class _Attempt:
             may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
+            allowance=allowance,
         )
 
     def _begin_to_verify(self) -> None:
@@ -323,9 +348,11 @@ class _Attempt:
 
     def _try_later(self, error: TransientError) -> Outcome:
         job = self._job
-        if error.code == PART_FILE_BUSY:
-            # A predecessor on this machine stands still with its hand on the file: not our attempt.
+        if error.code in _NOT_AN_ATTEMPT:
             return self._wait(error, attempts=job.attempts - 1)
+        if error.retry_after is not None:
+            pause = self._runtime.retries.bounded(error.retry_after)
+            self._runtime.admissions.cool_down(host_of(job.url), pause, str(error))
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))

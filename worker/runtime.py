@@ -12,11 +12,14 @@ from pathlib import Path
 
 from cache import CacheManager
 from database import Database, JobRepository
+from domain.limits import TOTAL
 from settings import Settings
+from worker.admission import Admissions
 from worker.broker import Broker
 from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
+from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
 from worker.space import Space
@@ -44,6 +47,8 @@ class Runtime:
     jobs: JobRepository
     reporter: ProgressReporter
     leases: LeaseKeeper
+    admissions: Admissions
+    pacer: Pacer
     drain: Drain
     guard: AddressGuard
     transfers: TransferOptions
@@ -64,6 +69,8 @@ class Runtime:
         """Let go of everything, in the order in which it is safe to."""
         self.reporter.close()  # the last byte counts, while the connection is there
         self.leases.close()  # nobody works any more
+        self.admissions.close()
+        self.pacer.close()  # its last word lets other processes have our part
         self.checkpoints.shutdown()
         self.hashing.shutdown()
         self.cache.close()
@@ -76,10 +83,12 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     database = Database(settings.sqlalchemy_url())
     # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
     flusher_cache = CacheManager.connect(settings, retries=0)
+    cache = CacheManager.connect(settings)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
     return Runtime(
         settings=settings,
         broker=broker,
-        cache=CacheManager.connect(settings),
+        cache=cache,
         flusher_cache=flusher_cache,
         database=database,
         jobs=JobRepository(database),
@@ -89,6 +98,18 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             heartbeat_interval=settings.heartbeat_interval,
         ),
         leases=LeaseKeeper(ttl=settings.lock_ttl),
+        admissions=Admissions(
+            cache.limits,
+            per_host_connections=settings.host_connections,
+            per_host_downloads=settings.host_downloads,
+            per_user_downloads=settings.user_downloads,
+            ttl=settings.lock_ttl,
+        ),
+        pacer=Pacer(
+            flusher_cache.limits,
+            worker=worker,
+            defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
+        ),
         drain=drain or Drain(),
         guard=AddressGuard(settings.allowed_networks),
         transfers=TransferOptions(
@@ -106,5 +127,5 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         space=Space(settings.min_free_bytes),
         files_dir=settings.files_dir.resolve(),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=worker,
     )

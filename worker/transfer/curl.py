@@ -15,7 +15,10 @@ import pycurl
 
 #: libcurl reads up to so many bytes from a socket at once. Measured on loopback: a quarter of it costs a
 #: fifth of the speed, four times as much falls out of the processor's cache.
-BUFFER_SIZE = 512 * 1024
+LARGEST_BUFFER = 512 * 1024
+SMALLEST_BUFFER = 32 * 1024
+#: What the buffers of all transfers of a process may take together, more or less.
+_ALL_BUFFERS = 64 * 1024 * 1024
 
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS | pycurl.PROTO_FTP | pycurl.PROTO_FTPS
 
@@ -69,8 +72,15 @@ class Request:
         return self.url[:3].lower() == "ftp"
 
 
-def prepare(handle: Any, request: Request, options: TransferOptions) -> None:
-    """Set up everything but the callbacks."""
+def buffer_size(transfers: int) -> int:
+    """Return how much libcurl is to read at once while so many transfers share the process's memory."""
+    return max(SMALLEST_BUFFER, min(LARGEST_BUFFER, _ALL_BUFFERS // max(1, transfers)))
+
+
+def prepare(
+    handle: Any, request: Request, options: TransferOptions, buffer: int = LARGEST_BUFFER
+) -> None:
+    """Set up everything but the callbacks; `buffer` is what libcurl may read at once, in bytes."""
     handle.setopt(pycurl.URL, request.url)
     handle.setopt(pycurl.NOSIGNAL, 1)
     handle.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
@@ -79,7 +89,7 @@ def prepare(handle: Any, request: Request, options: TransferOptions) -> None:
     handle.setopt(pycurl.CAINFO, str(options.ca_file) if options.ca_file else _ca_file())
     handle.setopt(pycurl.PROXY, options.proxy)  # the environment has no say here; settings do
     handle.setopt(pycurl.USERAGENT, options.user_agent)
-    handle.setopt(pycurl.BUFFERSIZE, BUFFER_SIZE)
+    handle.setopt(pycurl.BUFFERSIZE, buffer)
     handle.setopt(pycurl.CONNECTTIMEOUT_MS, round(options.connect_timeout * 1000))
     handle.setopt(pycurl.OPT_FILETIME, 1)
     _log_in(handle, request, options)

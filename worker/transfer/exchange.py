@@ -23,8 +23,6 @@ from worker.transfer.pieces import Piece
 from worker.transfer.sources import Source
 from worker.transfer.stall import StallWatch
 
-#: Bytes are written to disk in blocks of this size, or when nothing more has come.
-WRITE_SIZE = 512 * 1024
 #: A system takes 1,024 buffers in one call.
 _MOST_CHUNKS = 512
 #: The body of a redirect or an error is read up to here, so that its connection can be used again.
@@ -39,12 +37,14 @@ class Exchange:
         on_answer: called once, when status and header are there; returns whether the body is of use,
             or raises.
         write: gets (exchange, chunks): puts them on disk at the piece's position.
+        may_take: asked before so many bytes are taken; no stops the body until `go_on`.
 
     Attributes:
         judgement: what the answer was found to be.
         is_accepted: the body belongs into the piece.
         promised: where, by its own word, the answer's body ends in the file (exclusive); None if
         unknown.
+        is_paused: the body waits for its rate.
         received: bytes of the body.
         watch: how fast they come.
         error: what went wrong in a callback.
@@ -58,6 +58,7 @@ class Exchange:
         *,
         on_answer: Callable[[Exchange], bool],
         write: Callable[[Exchange, list[bytes]], None],
+        may_take: Callable[[int], bool],
     ) -> None:
         self.source, self.request, self.piece = source, request, piece
         self.answer = Answer()
@@ -68,21 +69,25 @@ class Exchange:
         self.accepted_at = 0.0
         self.judgement: Judgement | None = None
         self.promised: int | None = None
-        self.was_cut = False
+        self.was_cut = self.is_paused = False
         self.error: Exception | None = None
         self.handle: Any = None
         self._on_answer = on_answer
         self._write = write
+        self._may_take = may_take
         self._chunks: list[bytes] = []
         self._pending = 0
+        self._buffer = 0
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
 
-    def attach(self, handle: Any, options: TransferOptions, guard: AddressGuard) -> None:
-        """Set a libcurl handle up for this request."""
-        self.handle, self._guard = handle, guard
-        prepare(handle, self.request, options)
+    def attach(
+        self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
+    ) -> None:
+        """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
+        self.handle, self._guard, self._buffer = handle, guard, buffer
+        prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
         if not self.request.is_ftp:
@@ -105,9 +110,10 @@ class Exchange:
             chunks, self._chunks, self._pending = self._chunks, [], 0
             self._write(self, chunks)
 
-    def forget(self) -> None:
-        """Drop what has come and is not written."""
-        self._chunks, self._pending = [], 0
+    def go_on(self) -> None:
+        """Take up again what waited for its rate. Not from inside a callback."""
+        self.is_paused = False
+        self.handle.pause(pycurl.PAUSE_CONT)
 
     def close_sockets(self) -> None:
         """Close our ends of the sockets: pycurl works on duplicates."""
@@ -170,6 +176,9 @@ class Exchange:
         try:
             if not self.is_judged:
                 self.judge()
+            if not self._may_take(len(data)):
+                self.is_paused = True
+                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`
             self.received += len(data)
             if not self.is_accepted:
                 return None if self.received <= _UNREAD_BODY else _STOP
@@ -194,7 +203,7 @@ class Exchange:
         if data:
             self._chunks.append(data)
             self._pending += len(data)
-        if self._pending >= WRITE_SIZE or len(self._chunks) >= _MOST_CHUNKS:
+        if self._pending >= self._buffer or len(self._chunks) >= _MOST_CHUNKS:
             self.flush()
         return _STOP if self.was_cut else None
 

@@ -37,7 +37,7 @@ class CurlLoop:
         return self._spare.pop() if self._spare else pycurl.Curl()
 
     def start(self, handle: Any) -> None:
-        """Begin its request; it moves with the next `step`."""
+        """Begin its request; it moves with the next `act`."""
         self._multi.add_handle(handle)
 
     def stop(self, handle: Any) -> None:
@@ -50,12 +50,15 @@ class CurlLoop:
         else:
             handle.close()
 
-    def step(self, patience: float) -> None:
-        """Wait for something to happen, `patience` seconds at most, and let libcurl deal with it."""
+    def wait(self, patience: float) -> list[tuple[int, int]]:
+        """Wait for something to happen, `patience` seconds at most; return it, for `act`."""
         timeout = patience
         if self._deadline is not None:
             timeout = min(patience, max(0.0, self._deadline - time.monotonic()))
-        events = self._epoll.poll(timeout)
+        return self._epoll.poll(timeout)
+
+    def act(self, events: list[tuple[int, int]]) -> None:
+        """Let libcurl deal with what has happened."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)

@@ -8,6 +8,8 @@ have threads of their own.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +17,16 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-import pycurl
-
 from domain.errors import PermanentError, SeenError, TransientError
 from domain.job import Checksum
+from worker.digest_fields import promised_digests
 from worker.files import name_from_disposition
 from worker.part_file import Checkpoint, PartFile
 from worker.progress import DownloadTracker
 from worker.space import Space
 from worker.transfer.allowance import Allowance, Unlimited
 from worker.transfer.checkpoints import Checkpoints
-from worker.transfer.curl import Request, TransferOptions
+from worker.transfer.curl import Request, TransferOptions, buffer_size
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.exchange import Exchange
 from worker.transfer.judge import Judgement, Ruling, judge, unexpected
@@ -35,6 +36,7 @@ from worker.transfer.origin import AddressGuard, Answer
 from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
+from worker.transfer.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,14 @@ _LOOK_UP = 0.2
 _MEASURE = 0.1
 #: An answer to "how many connections may I have" is good for so many seconds.
 _ASK_AGAIN = 1.0
+#: So many transfers of a process let libcurl work at once. It calls back for every 16 KiB: more threads
+#: than processors would only hand the interpreter's lock to and fro in between.
+_TURNS = threading.BoundedSemaphore(os.cpu_count() or 1)
+#: A look is worth its price when about so many bytes have come.
+_GATHER = 64 * 1024
+#: … but they are not waited for longer than this, and not at all for less than that. Seconds.
+_LONGEST_GATHER = 0.1
+_SHORTEST_GATHER = 0.005
 #: A connection this many times slower than the fastest one gives its piece to another.
 _SLOWER = 4
 #: How often one attempt begins the file anew before the job has to wait.
@@ -56,6 +66,21 @@ class Fetched:
 
     size: int
     name: str | None
+
+
+class _Running:
+    """How many transfers run in this process."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        with self._mutex:
+            self.count += number
+
+
+_running = _Running()
 
 
 class Transfer:
@@ -91,7 +116,8 @@ class Transfer:
     ) -> None:
         self._order, self._part, self._tracker = order, part, tracker
         self._options, self._guard, self._space = options, guard, space
-        self._may_write, self._hashing, self._note = may_write, hashing, note
+        self._may_write, self._hashing, self._tell = may_write, hashing, note
+        self._notes: list[str] = []
         self._allowance = allowance or Unlimited()
         self._sources = Sources(order, part.checkpoint.source)
         self._loop = thread_loop()
@@ -115,7 +141,7 @@ class Transfer:
         self._most = order.connections
         self._allowed = 1
         self._allowed_at = -_ASK_AGAIN
-        self._told_rate: tuple[float | None, int] | None = None
+        self._throttle = Throttle(self._allowance, time.monotonic())
 
     def run(self) -> Fetched:
         """Get what is missing; return when the part file is complete.
@@ -125,12 +151,14 @@ class Transfer:
             DiskFullError: no room.
             StoppedError, FencedError: what the stop signal or the lease said.
         """
+        _running.add(1)
         try:
             self._resume()
             while self._exchanges or not self._pieces.is_complete:
                 self._may_go_on()
                 self._assign()
                 self._step()
+                self._tell_notes()
             self._checkpoints.wait()
             return self._complete()
         except SeenError:
@@ -138,7 +166,9 @@ class Transfer:
             self.keep()
             raise
         finally:
+            _running.add(-1)
             self._drop_all()
+            self._tell_notes()
 
     def digests(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file, by algorithm: SHA-256 and those that are promised."""
@@ -280,16 +310,17 @@ class Transfer:
         running = len(self._exchanges)
         if running == 0:
             return None if self._pieces.is_complete else self._pieces.take()
-        if not self._may_share or running >= self._most:
+        if not self._may_share or running >= self._most or self._is_throttled:
             return None
         slowest = None if self._pieces.has_free() else self._worth_splitting()
         if slowest is None and not self._pieces.has_free():
             return None
         if self._allowed_connections() <= running:
             return None
-        if slowest is not None:
-            self._pieces.split(slowest.piece, self._most - running + 1 if running == 1 else 2)
-        return self._pieces.take()
+        if slowest is None:
+            return self._pieces.take()
+        parts = self._most - running + 1 if running == 1 else 2
+        return self._pieces.split(slowest.piece, parts)
 
     def _allowed_connections(self) -> int:
         """Return how many connections we may have. Asked of the store: not more often than is of use."""
@@ -320,7 +351,14 @@ class Transfer:
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
             condition = self._condition if source is self._sources.first else None
             request = replace(request, first=piece.position, last=last, condition=condition)
-        exchange = Exchange(source, request, piece, on_answer=self._on_answer, write=self._write)
+        exchange = Exchange(
+            source,
+            request,
+            piece,
+            on_answer=self._on_answer,
+            write=self._write,
+            may_take=self._throttle.take,
+        )
         source.requests += 1
         self._exchanges.append(exchange)
         self._send(exchange)
@@ -334,8 +372,9 @@ class Transfer:
             username=username,
             password=password,
         )
-        exchange.attach(self._loop.handle(), self._options, self._guard)
-        self._told_rate = None
+        exchange.attach(
+            self._loop.handle(), self._options, self._guard, buffer_size(_running.count)
+        )
         self._loop.start(exchange.handle)
 
     # ── what comes back ─────────────────────────────────────────────────────────────────────────
@@ -344,16 +383,33 @@ class Transfer:
         if not self._exchanges:
             self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
             return
-        self._obey_rate()
-        self._loop.step(_LOOK_UP)
+        events = self._wait()
+        before = self._pieces.count
+        self._throttle.fill(time.monotonic())
+        with _TURNS:
+            for exchange in self._exchanges:
+                if exchange.is_paused and self._throttle.pause() == 0:
+                    exchange.go_on()
+            self._loop.act(events)
+            for exchange in self._exchanges:
+                exchange.flush()
         for exchange in self._exchanges:
-            exchange.flush()
             exchange.close_sockets()
         for handle, code, detail in self._loop.ended():
             for exchange in [one for one in self._exchanges if one.handle is handle]:
                 self._ended(exchange, code, detail)
         self._checkpoints.when_due()
         self._look_at_speeds()
+        self._gather(self._pieces.count - before)
+
+    def _gather(self, moved: int) -> None:
+        """Let more bytes arrive before the next look: many slow downloads share one interpreter."""
+        if 0 < moved < _GATHER and self._exchanges:
+            now = time.monotonic()
+            speed = sum(one.watch.average(now, one.received) for one in self._exchanges)
+            pause = min(_LONGEST_GATHER, _GATHER / max(speed, 1.0))
+            if pause >= _SHORTEST_GATHER:
+                time.sleep(pause)
 
     def _on_answer(self, exchange: Exchange) -> bool:
         """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
@@ -545,25 +601,24 @@ class Transfer:
 
     # ── speed ───────────────────────────────────────────────────────────────────────────────────
 
-    def _obey_rate(self) -> None:
-        """Divide what we may move in a second among our connections."""
-        rate = self._allowance.rate
-        now = rate, len(self._exchanges)
-        if now == self._told_rate:
-            return
-        self._told_rate = now
-        each = 0 if rate is None else max(1, int(rate / len(self._exchanges)))
-        for exchange in self._exchanges:
-            exchange.handle.setopt(pycurl.MAX_RECV_SPEED_LARGE, each)
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for bytes, or for the time when they may be taken."""
+        # A single connection is looked at as soon as its speed says whether others are worth it.
+        patience = _LOOK_UP if len(self._exchanges) > 1 else _MEASURE
+        if self._is_throttled:
+            patience = min(patience, self._throttle.pause())
+        return self._loop.wait(patience)
+
+    @property
+    def _is_throttled(self) -> bool:
+        return any(one.is_paused for one in self._exchanges)
 
     def _look_at_speeds(self) -> None:
         """End what stands still, and what is so slow that another connection would be done sooner."""
         now = time.monotonic()
         slow = float(self._options.low_speed_limit)
-        if self._allowance.rate is not None:
-            slow = min(slow, self._allowance.rate / (2 * len(self._exchanges) or 1))
         for exchange in list(self._exchanges):
-            exchange.watch.look(now, exchange.received, slow)
+            exchange.watch.look(now, exchange.received, slow, waits=exchange.is_paused)
             if now - exchange.watch.slow_since >= self._options.low_speed_time:
                 self._drop(exchange)
                 self._failed(
@@ -574,7 +629,7 @@ class Transfer:
                         code="timeout",
                     ),
                 )
-        if self._may_share and 1 < len(self._exchanges) < self._most:
+        if self._may_share and not self._is_throttled and 1 < len(self._exchanges) < self._most:
             self._relieve_slowest(now)
 
     def _relieve_slowest(self, now: float) -> None:
@@ -595,6 +650,14 @@ class Transfer:
     def _may_go_on(self) -> None:
         self._tracker.stop.raise_if_set()
         self._may_write()
+
+    def _note(self, text: str) -> None:
+        """Have something told when libcurl is not at work: it may take its time."""
+        self._notes.append(text)
+
+    def _tell_notes(self) -> None:
+        while self._notes:
+            self._tell(self._notes.pop(0))
 
     def _complete(self) -> Fetched:
         size = self._pieces.count
@@ -632,5 +695,6 @@ def _description(answer: Answer, source: Source, total: int | None, *, decoded: 
         encoding=headers.get("content-encoding"),
         name=name_from_disposition(headers.get("content-disposition")),
         source=source.digest,
-        digests=(),
+        # They are of what is sent, not of what it decodes to.
+        digests=() if decoded else tuple(str(one) for one in promised_digests(headers)[:1]),
     )
