@@ -40,7 +40,7 @@ http {
     server {
         # A thousand connect at once; whoever is turned away comes again a second later.
         listen 127.0.0.1:@PORT@ backlog=4096;
-        location / { root files; @LIMIT@ }
+        location / { root files; @OPTIONS@ }
     }
 }
 """
@@ -61,11 +61,15 @@ class Origin:
     Args:
         folder: an empty one, for files and configuration.
         mebibytes_a_second: what a connection gets at most; None for no limit.
+        ranges: without them, everybody has to make do with one connection for a file.
     """
 
-    def __init__(self, folder: Path, *, mebibytes_a_second: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, mebibytes_a_second: int | None = None, ranges: bool = True
+    ) -> None:
         self._folder = folder
         self._rate = mebibytes_a_second
+        self._ranges = ranges
         self._port = 0
         self._process: Process | None = None
         self._binary = find_nginx()
@@ -102,14 +106,16 @@ class Origin:
             end_process(self._process)
 
     def _launch(self, port: int) -> None:
-        limit = (
-            ""
-            if self._rate is None
-            else f"limit_rate {self._rate}m; limit_rate_after 0; sendfile_max_chunk {CHUNK};"
-        )
+        options = "" if self._ranges else "max_ranges 0; "
+        if self._rate is not None:
+            options += f"limit_rate {self._rate}m; limit_rate_after 0; sendfile_max_chunk {CHUNK};"
         # Workers of a root's nginx change to a user who cannot read the folder, unless told not to.
         user = "user root root;" if os.geteuid() == 0 else ""
-        text = CONFIG.replace("@PORT@", str(port)).replace("@USER@", user).replace("@LIMIT@", limit)
+        text = (
+            CONFIG.replace("@PORT@", str(port))
+            .replace("@USER@", user)
+            .replace("@OPTIONS@", options)
+        )
         config, log = self._folder / "nginx.conf", self._folder / "nginx.log"
         config.write_text(text)
         command = [str(self._binary), "-p", f"{self._folder}/", "-c", str(config), "-e", "stderr"]

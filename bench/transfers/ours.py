@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ DEFAULTS = {
     "SEEN_CACHE_TIMEOUT": "5",
     "SEEN_CACHE_CONNECT_TIMEOUT": "5",
 }
+#: Whoever has not finished after so many seconds hangs.
+_PATIENCE = 600
 _NO_LIMITS = {"SEEN_HOST_CONNECTIONS": "0", "SEEN_HOST_DOWNLOADS": "0", "SEEN_USER_DOWNLOADS": "0"}
 
 
@@ -108,9 +111,14 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(jobs), file=self._process.stdin, flush=True)
+        ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
+        if not ready:
+            self._process.kill()
+            raise RuntimeError(f"the worker process did not finish within {_PATIENCE} s")
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the worker process ended; see above what it said")
+            code = self._process.wait()
+            raise RuntimeError(f"the worker process ended with {code}; see above what it said")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

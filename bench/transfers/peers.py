@@ -77,6 +77,13 @@ def aria2(connections: int) -> list[Peer]:
     ]
 
 
+def aria2_list(connections: int) -> Peer:
+    """Return aria2c for the list of downloads in {target}: so many at once, one connection each."""
+    common = ("--no-conf", "-q", "-x1", "-s1", "-j", str(connections), "--file-allocation=none")
+    files = f"--rlimit-nofile={4 * connections + 100}"
+    return Peer("aria2c", "aria2c", "aria2c", (*common, files, "-d", "{folder}", "-i", "{target}"))
+
+
 def installed(peers: list[Peer]) -> list[Peer]:
     """Return those that can be started, and say on stderr which cannot."""
     missing = {peer.program for peer in peers if shutil.which(peer.program) is None}

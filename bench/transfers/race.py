@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.transfers.origin import OriginFile
@@ -18,6 +20,7 @@ from tests.support.system import System
 
 #: A worker's first job, not measured.
 SMALL = 64 * 1024
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _REMARK = {True: ", with fsync", False: ", without fsync"}
 
 
@@ -43,7 +46,7 @@ class Course:
         work = partial(self._run_peer, peer, fsync)
         return Lane(peer.who, peer.group, work, self.file.size, _REMARK[fsync])
 
-    def ours(self, who: str, *, fsync: bool = True, **fields: Any) -> Lane:
+    def ours(self, who: str, fields: Mapping[str, Any] = NO_FIELDS, *, fsync: bool = True) -> Lane:
         """Return our lane; `fields` are those of the request. Without `fsync`, see `child.py`."""
         work = partial(self._run_ours, fsync, fields)
         return Lane(who, who, work, self.file.size, _REMARK[fsync])
@@ -59,7 +62,7 @@ class Course:
         target.unlink()
         return run
 
-    def _run_ours(self, fsync: bool, fields: dict[str, Any]) -> Run:
+    def _run_ours(self, fsync: bool, fields: Mapping[str, Any]) -> Run:
         with Worker(self.place.system, self.small, fsync=fsync) as worker:
             return worker.download([self.file], **fields).run
 
