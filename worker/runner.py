@@ -350,7 +350,7 @@ class _Attempt:
         job = self._job
         if error.code in _NOT_AN_ATTEMPT:
             return self._wait(error, attempts=job.attempts - 1)
-        if error.retry_after is not None:
+        if error.retry_after:
             pause = self._runtime.retries.bounded(error.retry_after)
             self._runtime.admissions.cool_down(host_of(job.url), pause, str(error))
         if job.attempts >= job.max_attempts:
