@@ -12,9 +12,9 @@ from worker.runner import run_download
 from worker.runtime import Runtime
 
 #: Pieces small enough, and shared out soon enough, for files of a test's size.
-SHARING = {"connections": 4, "smallest_piece": 32 * 1024, "split_after": 0.05}
+SHARING: dict[str, Any] = {"connections": 4, "smallest_piece": 32 * 1024, "split_after": 0.05}
 #: One connection, whatever the origin offers.
-ALONE = {"connections": 1}
+ALONE: dict[str, Any] = {"connections": 1}
 
 
 def with_options(runtime: Runtime, **options: Any) -> Runtime:

@@ -546,7 +546,7 @@ class Transfer:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             raise error
-        # Once is enough: what cannot be told apart from a change may be the origin's way of doing ranges.
+        # Once is enough: it may be no change at all, but this origin's way of doing ranges.
         self._trust_ranges = False
         self._start_over(str(error).rstrip("."))
 

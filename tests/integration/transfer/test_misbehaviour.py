@@ -319,7 +319,7 @@ def test_what_is_encoded_against_our_will_is_stored_as_it_is_sent(
 def test_a_large_file_is_shared_out_and_no_byte_is_asked_for_twice(
     system: System, origin: Origin
 ) -> None:
-    file = serve(origin)
+    file = serve(origin, bytes_per_second=400_000)
     row = run_to_the_end(system, system.submit(file.url), **SHARING)
     assert row.sha256 == file.sha256
     assert origin.max_concurrent("/a.bin") == 4
