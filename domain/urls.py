@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from domain.errors import InvalidInputError
@@ -9,7 +12,17 @@ from domain.errors import InvalidInputError
 #: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
 MAX_URL_OCTETS = 8000
 
-SCHEMES = ("http", "https")
+#: RFC 1035, section 2.3.4, as text.
+MAX_HOST = 253
+
+SCHEMES = ("http", "https", "ftp", "ftps")
+DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
+    {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
+)
+#: A line break ends an FTP command, and what follows would be another one.
+_FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
+#: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
+_FTP_TYPE = re.compile(r";type=[ad]$", re.IGNORECASE)
 
 
 def check_url(text: str) -> str:
@@ -32,9 +45,50 @@ def check_url(text: str) -> str:
         raise InvalidInputError("url", display_url(text), "It has no host name.")
     if parts.username is not None or parts.password is not None:
         raise InvalidInputError(
-            "url", display_url(text), "User names and passwords in URLs are not accepted."
+            "url",
+            display_url(text),
+            "User names and passwords in URLs are not accepted: give them as username and password "
+            "(--login).",
         )
-    return text if text.isascii() else _in_ascii(text, parts)
+    if parts.scheme.lower() in {"ftp", "ftps"}:
+        _check_ftp(text, parts)
+    usable = text if text.isascii() else _in_ascii(text, parts)
+    if len(urlsplit(usable).hostname or "") > MAX_HOST:
+        raise InvalidInputError(
+            "url", display_url(text), f"A host name has at most {MAX_HOST} characters."
+        )
+    return usable
+
+
+def _check_ftp(text: str, parts: SplitResult) -> None:
+    if _FTP_CONTROL.search(parts.path):
+        raise InvalidInputError(
+            "url", display_url(text), "A path on an FTP server has no control characters."
+        )
+    if not parts.path.strip("/") or parts.path.endswith("/") or _FTP_TYPE.search(parts.path):
+        raise InvalidInputError(
+            "url", display_url(text), "On an FTP server it must name a file, without ';type='."
+        )
+
+
+def host_of(url: str) -> str | None:
+    """Return the host that a URL speaks to, for limits and filters; None when it names none.
+
+    In lower case and without the root's dot; with the port where that is not the scheme's own:
+    ``example.com``, ``example.com:8080``, ``[::1]:8080``.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = (parts.hostname or "").rstrip(".")
+    if not host:
+        return None
+    shown = f"[{host}]" if ":" in host else host
+    if port is None or port == DEFAULT_PORTS.get(parts.scheme.lower()):
+        return shown
+    return f"{shown}:{port}"
 
 
 def _in_ascii(text: str, parts: SplitResult) -> str:
@@ -75,7 +129,8 @@ def _split(text: str) -> SplitResult:
 
 
 def _scheme_list() -> str:
-    return " or ".join(f"{scheme}://" for scheme in SCHEMES)
+    *others, last = (f"{scheme}://" for scheme in SCHEMES)
+    return f"{', '.join(others)} or {last}"
 
 
 def display_url(text: str) -> str:
