@@ -244,11 +244,18 @@ class _Attempt:
 
     def _transfer(self, part: PartFile) -> Transfer:
         runtime, job = self._runtime, self._job
+        secrets = runtime.secrets.open(job)
         return Transfer(
             Order(
-                urls=(job.url,),
+                urls=(job.url, *job.mirrors),
                 checksum=job.checksum,
-                connections=runtime.transfers.connections,
+                headers=secrets.headers,
+                cookies=secrets.cookies,
+                username=secrets.username,
+                password=secrets.password,
+                connections=job.connections or runtime.transfers.connections,
+                max_bytes=job.max_bytes,
+                decode=job.decode,
             ),
             part,
             self._tracker,

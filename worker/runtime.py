@@ -19,6 +19,7 @@ from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
+from worker.secret_box import SecretBox
 from worker.space import Space
 from worker.transfer.curl import TransferOptions
 from worker.transfer.origin import AddressGuard
@@ -45,6 +46,7 @@ class Runtime:
     reporter: ProgressReporter
     leases: LeaseKeeper
     drain: Drain
+    secrets: SecretBox
     guard: AddressGuard
     transfers: TransferOptions
     retries: RetryPolicy
@@ -90,6 +92,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         ),
         leases=LeaseKeeper(ttl=settings.lock_ttl),
         drain=drain or Drain(),
+        secrets=SecretBox(settings.secret_keys),
         guard=AddressGuard(settings.allowed_networks),
         transfers=TransferOptions(
             connect_timeout=settings.connect_timeout,
@@ -98,7 +101,11 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             max_redirects=settings.max_redirects,
             user_agent=settings.user_agent,
             checkpoint_interval=settings.checkpoint_interval,
+            max_bytes=settings.max_bytes or None,
+            connections=settings.connections,
             short_retries=settings.short_retries,
+            proxy=settings.proxy.get_secret_value() if settings.proxy else "",
+            netrc=settings.netrc,
             ca_file=settings.ca_file,
         ),
         retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
