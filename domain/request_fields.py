@@ -17,7 +17,7 @@ MAX_USERNAME = 255
 MAX_PASSWORD = 1_000
 
 #: Stands for a value that must not be shown.
-HIDDEN = "(hidden)"
+HIDDEN = "***"
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -27,6 +27,6 @@ def test_it_is_made_once_however_many_want_one(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_key_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret.key"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match="secret.key"):
+    with pytest.raises(SettingsError, match=r"secret\.key"):
         own_key(tmp_path)
     assert path.read_bytes() == content
