@@ -47,7 +47,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1e9", "5X", "5iB", "5 5", "٥", "1,5G", "inf"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="--max-bytes: .*5GiB"):
+    with pytest.raises(InvalidInputError, match=r"--max-bytes: .*5GiB"):
         formats.parse_size("--max-bytes", text)
 
 
