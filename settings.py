@@ -20,11 +20,13 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import SettingsError
+from domain.limits import MAX_RATE, MIN_RATE
 
 PREFIX = "SEEN_"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Limit = Annotated[int, Field(ge=0, le=100_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 DatabaseNumber = Annotated[int, Field(ge=0, le=1023)]
 
@@ -155,6 +157,22 @@ class Settings(BaseSettings):
         "comma separated (`127.0.0.0/8,10.0.0.0/8`).",
     )
 
+    # ── politeness: limits that all workers keep together ───────────────────────────────────────
+    host_connections: Limit = Field(
+        16, description="Connections to one host, by all workers; 0 for no limit."
+    )
+    host_downloads: Limit = Field(
+        0, description="Downloads from one host at once, by all workers; 0 for no limit."
+    )
+    user_downloads: Limit = Field(
+        0, description="Downloads of one user at once, by all workers; 0 for no limit."
+    )
+    max_rate: Annotated[int, Field(ge=0, le=MAX_RATE)] = Field(
+        0,
+        description="Bytes a second of all workers together, where `seen limit --total` has set none; "
+        "0 for no limit.",
+    )
+
     # ── TTLs ────────────────────────────────────────────────────────────────────────────────────
     lock_ttl: Seconds = Field(30.0, description="Life of a download lock without renewal.")
     progress_ttl: Seconds = Field(30.0, description="Life of a progress hash without renewal.")
@@ -216,6 +234,13 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
             ipaddress.ip_network(network)
+        return value
+
+    @field_validator("max_rate")
+    @classmethod
+    def _check_rate(cls, value: int) -> int:
+        if 0 < value < MIN_RATE:
+            raise ValueError(f"it is 0, or {MIN_RATE} bytes a second at least")
         return value
 
     @field_validator("database_url")

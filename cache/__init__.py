@@ -5,6 +5,7 @@ from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
 from cache.hold import LockHold
 from cache.keys import KeyBuilder
+from cache.limit_models import Cooling, Demand, SlotRequest, Slots
 from cache.lock import Lock
 from cache.manager import CacheManager
 from cache.models import (
@@ -26,6 +27,7 @@ from cache.service import CacheService
 from cache.session_cache import SessionCache
 from cache.store.aio import AsyncStore
 from cache.store.sync import SyncStore
+from cache.transfer_limits import TransferLimits
 
 __all__ = [
     "AsyncStore",
@@ -35,6 +37,8 @@ __all__ = [
     "CacheStats",
     "CatalogCache",
     "CatalogEntry",
+    "Cooling",
+    "Demand",
     "DownloadCache",
     "DownloadPage",
     "DownloadProgress",
@@ -50,7 +54,10 @@ __all__ = [
     "RateState",
     "SessionCache",
     "SessionData",
+    "SlotRequest",
+    "Slots",
     "SyncStore",
+    "TransferLimits",
     "UserData",
     "UserInvalidation",
 ]

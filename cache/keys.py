@@ -15,7 +15,8 @@ MAX_QUERY_CHARS = 100
 _UNESCAPED = "-._~@"
 #: Keys whose identifier is a session's or a user's.
 _PRIVATE = re.compile(
-    r"(?P<head>(session|user|ratelimit|recommendation|catalog:(dashboard|watchlater|continue)):)"
+    r"(?P<head>(session|user|ratelimit|recommendation|slots:user|"
+    r"catalog:(dashboard|watchlater|continue)):)"
     r"(?P<id>[^:]+)(?P<tail>:.*)?",
     re.DOTALL,
 )
@@ -116,6 +117,24 @@ class KeyBuilder:
         """Hash of the bytes that all workers wrote in each of the last seconds."""
         return f"{self._prefix}download:rate"
 
+    # ── limits of transfers ─────────────────────────────────────────────────────────────────────
+
+    def limits_key(self) -> str:
+        """Hash from scope (`total`, `host:<host>`, `job:<id>`) to its limit in bytes a second."""
+        return f"{self._prefix}limits"
+
+    def demand_key(self, scope: str) -> str:
+        """What each process demands of the limited rate of one scope."""
+        return f"{self._prefix}demand:{_kind_and_name('scope', scope)}"
+
+    def slots_key(self, resource: str) -> str:
+        """Who holds how many slots of a resource, such as ``connections:<host>``."""
+        return f"{self._prefix}slots:{_kind_and_name('resource', resource)}"
+
+    def cool_down_key(self, host: str) -> str:
+        """The mark of a host that is to be left alone for a while."""
+        return f"{self._prefix}cooldown:{_escape('host', host)}"
+
     # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
 
     def rate_limit_key(self, user_id: str, action: str) -> str:
@@ -167,6 +186,12 @@ def _escape(field: str, identifier: str) -> str:
     if not identifier:
         raise InvalidInputError(field, identifier, "It must not be empty.")
     return _bounded(field, identifier)
+
+
+def _kind_and_name(field: str, text: str) -> str:
+    """Escape ``kind:name``; further colons belong to the name (an IPv6 address has some)."""
+    kind, colon, name = text.partition(":")
+    return f"{_escape(field, kind)}:{_escape(field, name)}" if colon else _escape(field, kind)
 
 
 def _optional(part: str) -> str:

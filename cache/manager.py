@@ -29,6 +29,7 @@ from cache.store.connection import async_client, hasty, patient, sync_client
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
+from cache.transfer_limits import TransferLimits
 from cache.values import Values
 from domain.errors import StoreUnavailableError
 from settings import Settings
@@ -55,6 +56,7 @@ class CacheManager(Operations[S]):
         session: sessions, users, rate limits, locks by name (hasty).
         catalog: catalog entries (hasty).
         download: progress of downloads (patient).
+        limits: slots, cool-downs and rates of transfers (patient).
         keys: the key builder.
     """
 
@@ -73,6 +75,7 @@ class CacheManager(Operations[S]):
             progress_ttl=settings.progress_ttl,
             unpersisted_ttl=settings.unpersisted_ttl,
         )
+        self.limits = TransferLimits(patient, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ──────────────────────────────────────────────────────────────────────────────

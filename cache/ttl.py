@@ -15,3 +15,8 @@ RECOMMENDATION: Final = 3600
 
 #: A finished progress hash that the database does not have yet must outlive a night without database.
 UNPERSISTED: Final = 24 * 3600
+
+#: Slots of a job that says nothing any more.
+SLOTS: Final = 30
+#: A process's note of what it demands of a limited rate; written four times a second.
+DEMAND: Final = 3

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import settings as settings_module
-from cli import formats, local_stack
+from cli import formats
+from cli.session import open_cache
 
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
-    from cache import CacheManager, CacheStats
+    from cache import CacheStats
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -26,7 +26,7 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Show memory, keys by kind, hit ratio, evictions and clients of the store."""
-    with _open() as manager:
+    with open_cache() as manager:
         found = manager.stats(scan_limit=scan)
     if as_json:
         _print_json(found.model_dump(mode="json"))
@@ -41,7 +41,7 @@ def forget_user(
     as_json: AsJson = False,
 ) -> None:
     """Forget a user's sessions, profile, catalog entries and live progress."""
-    with _open() as manager:
+    with open_cache() as manager:
         removed = manager.invalidate_user(user_id)
     if as_json:
         _print_json(removed.model_dump())
@@ -55,7 +55,7 @@ def forget_title(
     as_json: AsJson = False,
 ) -> None:
     """Forget every catalog entry in which a title appears."""
-    with _open() as manager:
+    with open_cache() as manager:
         _print_deleted(manager.catalog.invalidate_title(title_id), as_json=as_json)
 
 
@@ -67,15 +67,8 @@ def forget_keys(
     as_json: AsJson = False,
 ) -> None:
     """Delete keys by pattern, in small steps. What a running download needs comes back by itself."""
-    with _open() as manager:
+    with open_cache() as manager:
         _print_deleted(manager.delete_keys_by_pattern(pattern), as_json=as_json)
-
-
-def _open() -> CacheManager:
-    local_stack.use_running()
-    from cache import CacheManager
-
-    return CacheManager.connect(settings_module.load(), retries=0)
 
 
 def _rows(found: CacheStats) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import typer
 
-from cli import cache, db, doctor, get, jobs, services, up, watch
+from cli import cache, db, doctor, get, jobs, limit, services, up, watch
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
 
@@ -33,6 +33,7 @@ app.command(rich_help_panel=_JOBS)(jobs.pause)
 app.command(rich_help_panel=_JOBS)(jobs.resume)
 app.command(rich_help_panel=_JOBS)(jobs.cancel)
 app.command(rich_help_panel=_JOBS)(jobs.retry)
+app.command(rich_help_panel=_PARTS)(limit.limit)
 app.command(rich_help_panel=_PARTS)(doctor.doctor)
 app.command(rich_help_panel=_PARTS)(services.worker)
 app.command(rich_help_panel=_PARTS)(services.beat)

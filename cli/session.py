@@ -12,6 +12,7 @@ from domain.ids import is_job_id
 from settings import Settings
 
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
+    from cache import CacheManager
     from cli.live import LiveReader
     from database import Database
     from worker.runtime import Runtime
@@ -51,6 +52,14 @@ def open_reader() -> LiveReader:
     database = Database(settings.sqlalchemy_url())
     ready(settings, database)
     return LiveReader(JobRepository(database), CacheManager.connect(settings, retries=0).download)
+
+
+def open_cache() -> CacheManager:
+    """Return the cache of the running local stack, or of the configured store."""
+    local_stack.use_running()
+    from cache import CacheManager
+
+    return CacheManager.connect(settings_module.load(), retries=0)
 
 
 def ready(settings: Settings, database: Database) -> None:

@@ -118,8 +118,21 @@ class TransientError(SeenError):
 class DiskFullError(TransientError):
     """The file system has no room for the rest of the file. The part file is kept."""
 
+    #: Room does not come back within a second or two.
+    _PAUSE = 30.0
+
     def __init__(self, message: str) -> None:
-        super().__init__(message, code="disk_full")
+        super().__init__(message, code="disk_full", retry_after=self._PAUSE)
+
+
+class HostBusyError(TransientError):
+    """The job may not connect yet: a limit is reached, or its host is to be left alone for a while.
+
+    It is nobody's failure, so it is no attempt. `code` is ``host_busy`` or ``host_cooling``.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
 
 
 class PermanentError(SeenError):

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from domain.errors import InvalidInputError
+from domain.limits import plain_host
 
 #: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
 MAX_URL_OCTETS = 8000
@@ -74,21 +75,13 @@ def _check_ftp(text: str, parts: SplitResult) -> None:
 def host_of(url: str) -> str | None:
     """Return the host that a URL speaks to, for limits and filters; None when it names none.
 
-    In lower case and without the root's dot; with the port where that is not the scheme's own:
-    ``example.com``, ``example.com:8080``, ``[::1]:8080``.
+    As limits write it: in lower case, without port, brackets, and the root's dot.
     """
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        host = urlsplit(url).hostname
     except ValueError:
         return None
-    host = (parts.hostname or "").rstrip(".")
-    if not host:
-        return None
-    shown = f"[{host}]" if ":" in host else host
-    if port is None or port == DEFAULT_PORTS.get(parts.scheme.lower()):
-        return shown
-    return f"{shown}:{port}"
+    return plain_host(host) if host else None
 
 
 def _in_ascii(text: str, parts: SplitResult) -> str:

@@ -10,6 +10,7 @@ from cache import CacheStats, DownloadProgress
 from cache.manager import describe
 from cache.progress_cleanup import CleanupReport
 from domain.job import Job, JobStatus
+from domain.limits import job_scope
 from tasks.periodic import one_at_a_time
 from worker.app import app
 from worker.publishing import publish_jobs, publish_tidying
@@ -117,11 +118,21 @@ def _remind(runtime: Runtime) -> int:
 
 
 def cleanup_stale(runtime: Runtime) -> CleanupReport:
-    """Remove progress that nobody has touched for an hour, and index entries whose hash is gone."""
+    """Remove what is left over: stale progress, index entries without hash, limits of ended jobs."""
+    _lift_limits(runtime)
     report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
     if any(report):
         logger.info("Cleaned up: %s", report)
     return report
+
+
+def _lift_limits(runtime: Runtime) -> None:
+    """Take away the limits of jobs that have ended, or that nobody knows."""
+    limits = runtime.cache.limits
+    limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
+    jobs = runtime.jobs.get_many([scope.removeprefix(job_scope("")) for scope in limited])
+    lasting = {job_scope(job.id) for job in jobs.values() if not job.is_finished}
+    limits.set_rates({scope: None for scope in limited if scope not in lasting})
 
 
 def log_stats(runtime: Runtime) -> CacheStats:

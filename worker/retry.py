@@ -27,4 +27,8 @@ class RetryPolicy:
         # Doubling stops to matter long before 2^60; without a bound the power would not fit a float.
         exponential = min(self.longest, self.first * 2.0 ** min(attempts - 1, 60))
         jittered = exponential * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
-        return max(jittered, min(retry_after or 0.0, self.longest))
+        return max(jittered, self.bounded(retry_after or 0.0))
+
+    def bounded(self, retry_after: float) -> float:
+        """Return what an origin asks for, or the longest wait if that is less."""
+        return min(retry_after, self.longest)

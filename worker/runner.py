@@ -36,6 +36,7 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.job import Checksum, Job, JobStatus
+from domain.urls import host_of
 from worker.files import name_from_url
 from worker.lease import Lease
 from worker.part_file import PART_FILE_BUSY, PartFile
@@ -44,11 +45,24 @@ from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
+from worker.transfer.allowance import Allowance, SharedAllowance
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.order import Order
 from worker.transfer.transfer import Fetched, Transfer
 
 logger = logging.getLogger(__name__)
+
+
+#: Reasons to wait that say nothing of the origin: they use no attempt up.
+_NOT_AN_ATTEMPT = frozenset(
+    {
+        PART_FILE_BUSY,  # a predecessor on this machine stands still with its hand on the file
+        "disk_full",
+        "host_busy",
+        "user_busy",
+        "host_cooling",
+    }
+)
 
 
 class Outcome(StrEnum):
@@ -178,6 +192,7 @@ class _Attempt:
         self._lease = lease
         self._stop = stop
         self._tracker = runtime.reporter.track(job, stop)
+        self._host = job.host or host_of(job.url) or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
 
     def run(self) -> Outcome:
@@ -186,7 +201,7 @@ class _Attempt:
             return self._download()
         except FencedError:
             return self._leave()
-        except (DrainingError, LeaseLostError) as error:
+        except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
             return self._hand_back(error)
         except PausedError as error:
             return self._settle(_ending(JobStatus.PAUSED, error))
@@ -212,14 +227,38 @@ class _Attempt:
         with _open_part(self._runtime, self._job) as part:
             path = part.published_path()
             if path is None:
-                path, digest = self._fetch_and_publish(part)
+                path, digest = self._fetch_when_admitted(part)
             else:
                 # The worker before us fell between publishing and saying so.
                 digest = self._recognise(part)
             return self._complete(part, str(path), digest)
 
-    def _fetch_and_publish(self, part: PartFile) -> tuple[Path, str]:
-        with self._transfer(part) as transfer:
+    def _fetch_when_admitted(self, part: PartFile) -> tuple[Path, str]:
+        """Connect only with a slot of the host's and the user's, and keep within their rates."""
+        runtime, job = self._runtime, self._job
+        admission = runtime.admissions.enter(job.id, self._host, job.user_id)
+        pace = runtime.pacer.join(job.id, self._host)
+        try:
+            return self._fetch_and_publish(part, SharedAllowance(admission, pace))
+        finally:
+            runtime.pacer.leave(pace)
+            admission.leave()
+            self._wake_successors()
+
+    def _wake_successors(self) -> None:
+        """Our slots are free: whoever has waited longest for one need not wait for beat."""
+        runtime, job, now = self._runtime, self._job, self._runtime.now()
+        try:
+            woken = runtime.jobs.wake_host(self._host, 1, now)
+            if job.user_id is not None:
+                woken += runtime.jobs.wake_user(job.user_id, 1, now)
+        except DatabaseUnavailableError as error:
+            logger.warning("Jobs that wait for a slot are not woken: %s", error)
+            return
+        publish_jobs(runtime, woken)
+
+    def _fetch_and_publish(self, part: PartFile, allowance: Allowance) -> tuple[Path, str]:
+        with self._transfer(part, allowance) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
@@ -242,7 +281,7 @@ class _Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             return transfer.run(), self._verify(transfer)
 
-    def _transfer(self, part: PartFile) -> Transfer:
+    def _transfer(self, part: PartFile, allowance: Allowance) -> Transfer:
         runtime, job = self._runtime, self._job
         secrets = runtime.secrets.open(job)
         return Transfer(
@@ -265,7 +304,17 @@ class _Attempt:
             may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
+            allowance=allowance,
+            note=self._note,
         )
+
+    def _note(self, text: str) -> None:
+        """Write into the job's history what a reader of it should know; never worth an attempt."""
+        logger.info("Job %s: %s", self._job.id, text)
+        try:
+            self._runtime.jobs.note(self._job, text, now=self._runtime.now())
+        except DatabaseUnavailableError as error:
+            logger.warning("Job %s: its history lacks this: %s", self._job.id, error)
 
     def _begin_to_verify(self) -> None:
         """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
@@ -330,9 +379,11 @@ class _Attempt:
 
     def _try_later(self, error: TransientError) -> Outcome:
         job = self._job
-        if error.code == PART_FILE_BUSY:
-            # A predecessor on this machine stands still with its hand on the file: not our attempt.
+        if error.code in _NOT_AN_ATTEMPT:
             return self._wait(error, attempts=job.attempts - 1)
+        if error.retry_after:
+            pause = self._runtime.retries.bounded(error.retry_after)
+            self._runtime.admissions.cool_down(self._host, pause, str(error))
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from cache import CacheManager
 from database import Database, JobRepository
+from domain.limits import TOTAL
 from settings import Settings
+from worker.admission import Admissions
 from worker.broker import Broker
 from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
+from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
 from worker.secret_box import SecretBox
@@ -45,6 +48,8 @@ class Runtime:
     jobs: JobRepository
     reporter: ProgressReporter
     leases: LeaseKeeper
+    admissions: Admissions
+    pacer: Pacer
     drain: Drain
     secrets: SecretBox
     guard: AddressGuard
@@ -66,6 +71,8 @@ class Runtime:
         """Let go of everything, in the order in which it is safe to."""
         self.reporter.close()  # the last byte counts, while the connection is there
         self.leases.close()  # nobody works any more
+        self.admissions.close()
+        self.pacer.close()  # its last word lets other processes have our part
         self.checkpoints.shutdown()
         self.hashing.shutdown()
         self.cache.close()
@@ -78,10 +85,12 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     database = Database(settings.sqlalchemy_url())
     # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
     flusher_cache = CacheManager.connect(settings, retries=0)
+    cache = CacheManager.connect(settings)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
     return Runtime(
         settings=settings,
         broker=broker,
-        cache=CacheManager.connect(settings),
+        cache=cache,
         flusher_cache=flusher_cache,
         database=database,
         jobs=JobRepository(database),
@@ -91,6 +100,18 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             heartbeat_interval=settings.heartbeat_interval,
         ),
         leases=LeaseKeeper(ttl=settings.lock_ttl),
+        admissions=Admissions(
+            cache.limits,
+            per_host_connections=settings.host_connections,
+            per_host_downloads=settings.host_downloads,
+            per_user_downloads=settings.user_downloads,
+            ttl=settings.lock_ttl,
+        ),
+        pacer=Pacer(
+            flusher_cache.limits,
+            worker=worker,
+            defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
+        ),
         drain=drain or Drain(),
         secrets=SecretBox(settings.secret_keys),
         guard=AddressGuard(settings.allowed_networks),
@@ -113,5 +134,5 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         space=Space(settings.min_free_bytes),
         files_dir=settings.files_dir.resolve(),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=worker,
     )

@@ -13,6 +13,7 @@ from cache import CacheManager
 from cache.progress_hash import ProgressUpdate
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
+from domain.limits import job_scope
 from tasks import maintenance, persistence
 from tests.support.aging import age_jobs
 from tests.support.origin import Origin
@@ -295,6 +296,16 @@ def test_stale_progress_goes_and_live_progress_stays(system: System, store: Stor
     assert (report.stale, report.gone) == (0, 2)  # from the active and the unsaved index
     active = system.runtime.cache.download.get_active_downloads()
     assert [progress.job_id for progress in active] == [live.id]
+
+
+def test_limits_go_with_their_jobs(system: System) -> None:
+    limits = system.runtime.cache.limits
+    waiting, running, ended = system.submit(URL), claimed(system), system.submit(URL)
+    tasks.cancel(ended.id, runtime=system.runtime)
+    jobs = [job_scope(job) for job in (waiting.id, running.id, ended.id, "unknown")]
+    limits.set_rates(dict.fromkeys([*jobs, "total", "host:example.org"], 5000))
+    maintenance.cleanup_stale(system.runtime)
+    assert set(limits.rates()) == {*jobs[:2], "total", "host:example.org"}
 
 
 def test_statistics_are_those_of_the_server(system: System) -> None:

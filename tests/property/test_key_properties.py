@@ -18,6 +18,17 @@ identifiers = st.text(
     max_size=60,
 )
 
+
+def slots_key(user: str) -> str:
+    """The slots of one user."""
+    return KEYS.slots_key(f"user:{user}")
+
+
+def demand_key(host: str) -> str:
+    """The demand of one host's rate."""
+    return KEYS.demand_key(f"host:{host}")
+
+
 ONE: list[Callable[[str], str]] = [
     KEYS.session_key,
     KEYS.user_key,
@@ -31,6 +42,9 @@ ONE: list[Callable[[str], str]] = [
     KEYS.download_job_key,
     KEYS.download_lock_key,
     KEYS.health_key,
+    KEYS.cool_down_key,
+    slots_key,
+    demand_key,
 ]
 
 
@@ -63,6 +77,7 @@ def all_kinds(one: str, other: str) -> list[str]:
         KEYS.active_downloads_key(),
         KEYS.dirty_downloads_key(),
         KEYS.download_rate_key(),
+        KEYS.limits_key(),
         KEYS.rate_limit_key(one, other),
         KEYS.catalog_search_key(one, other, ""),
         KEYS.catalog_discover_key(one, other, 1),
@@ -75,6 +90,7 @@ def test_no_kind_is_left_out() -> None:
         "active_downloads_key",
         "dirty_downloads_key",
         "download_rate_key",
+        "limits_key",
         "rate_limit_key",
         "catalog_search_key",
         "catalog_discover_key",
@@ -111,6 +127,7 @@ PRIVATE: list[Callable[[str], str]] = [
     KEYS.catalog_watch_later_key,
     KEYS.catalog_continue_watching_key,
     KEYS.recommendation_key,
+    slots_key,
     lambda user: KEYS.rate_limit_key(user, "call"),
 ]
 

@@ -34,6 +34,12 @@ NAMES: list[tuple[str, str]] = [
     (KEYS.lock_key("download:job-123"), "seen:lock:download:job-123"),
     (KEYS.download_lock_key("job-123"), "seen:lock:download:job-123"),
     (KEYS.health_key("probe"), "seen:health:probe"),
+    (KEYS.limits_key(), "seen:limits"),
+    (KEYS.demand_key("total"), "seen:demand:total"),
+    (KEYS.demand_key("host:example.org"), "seen:demand:host:example.org"),
+    (KEYS.slots_key("connections:example.org"), "seen:slots:connections:example.org"),
+    (KEYS.slots_key("connections:2001:db8::1"), "seen:slots:connections:2001%3Adb8%3A%3A1"),
+    (KEYS.cool_down_key("example.org"), "seen:cooldown:example.org"),
 ]
 
 #: Every method that takes one identifier.
@@ -51,6 +57,9 @@ ONE_IDENTIFIER: list[Callable[[str], str]] = [
     KEYS.lock_key,
     KEYS.download_lock_key,
     KEYS.health_key,
+    KEYS.cool_down_key,
+    lambda text: KEYS.slots_key(f"user:{text}"),
+    lambda text: KEYS.demand_key(f"host:{text}"),
     lambda text: KEYS.rate_limit_key(text, "action"),
     lambda text: KEYS.rate_limit_key("user", text),
 ]
@@ -152,6 +161,7 @@ DIGITS = hashlib.sha256(b"user-456").hexdigest()[:8]
         (KEYS.catalog_continue_watching_key("user-456"), f"seen:catalog:continue:#{DIGITS}"),
         (KEYS.recommendation_key("user-456"), f"seen:recommendation:#{DIGITS}"),
         (KEYS.rate_limit_key("user-456", "call"), f"seen:ratelimit:#{DIGITS}:call"),
+        (KEYS.slots_key("user:user-456"), f"seen:slots:user:#{DIGITS}"),
         # Whole keys that callers make themselves, of any text.
         ("seen:user:user-456:of\nmy own", f"seen:user:#{DIGITS}:of\nmy own"),
     ],
@@ -203,6 +213,8 @@ def test_lives_are_the_documented_ones() -> None:
         "USER": 15 * minute,
         "CATALOG": 5 * minute,
         "DOWNLOAD": 30,
+        "SLOTS": 30,
+        "DEMAND": 3,
         "RATE_LIMIT": 1 * minute,
         "LOCK": 30,
         "SEARCH": 10 * minute,

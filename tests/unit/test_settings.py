@@ -94,6 +94,8 @@ WRONG = [
     ("SEEN_FLOWER_USER", "a:b", "pattern"),
     ("SEEN_LOG_LEVEL", "LOUD", "DEBUG"),
     ("SEEN_MIN_FREE_BYTES", "-1", "greater than or equal to 0"),
+    ("SEEN_HOST_CONNECTIONS", "-1", "greater than or equal to 0"),
+    ("SEEN_MAX_RATE", "100", "0, or 1024"),
     ("SEEN_MAX_BYTES", "-1", "greater than or equal to 0"),
     ("SEEN_CONNECTIONS", "33", "less than or equal to 32"),
     ("SEEN_NETRC", "/", "no file"),

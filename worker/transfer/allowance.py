@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from worker.admission import Admission
+from worker.pace import Pace
+
 
 class Allowance(Protocol):
     """Asked by one transfer, from its own thread, many times a second."""
@@ -30,3 +33,20 @@ class Unlimited:
     def connections(self, want: int) -> int:
         """Return what was asked for."""
         return want
+
+
+class SharedAllowance:
+    """A job's part of what all workers share."""
+
+    def __init__(self, admission: Admission, pace: Pace) -> None:
+        self._admission, self._pace = admission, pace
+        self.count = pace.count
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second, as the pacer divides them."""
+        return self._pace.rate
+
+    def connections(self, want: int) -> int:
+        """Take or give back slots of the host."""
+        return self._admission.connections(want)

@@ -27,6 +27,8 @@ from worker.transfer.stall import StallWatch
 _MOST_CHUNKS = 512
 #: The body of a redirect or an error is read up to here, so that its connection can be used again.
 _UNREAD_BODY = 64 * 1024
+#: Bytes of header, those of 1xx answers before it included.
+_MOST_HEADER = 256 * 1024
 _STOP = 0  # a write callback that takes fewer bytes than it was given ends the request
 
 
@@ -37,12 +39,14 @@ class Exchange:
         on_answer: called once, when status and header are there; returns whether the body is of use,
             or raises.
         write: gets (exchange, chunks): puts them on disk at the piece's position.
+        may_take: asked before so many bytes are taken; no stops the body until `go_on`.
 
     Attributes:
         judgement: what the answer was found to be.
         is_accepted: the body belongs into the piece.
         promised: where, by its own word, the answer's body ends in the file (exclusive); None if
         unknown.
+        is_paused: the body waits for its rate.
         received: bytes of the body.
         watch: how fast they come.
         error: what went wrong in a callback.
@@ -56,6 +60,7 @@ class Exchange:
         *,
         on_answer: Callable[[Exchange], bool],
         write: Callable[[Exchange, list[bytes]], None],
+        may_take: Callable[[int], bool],
     ) -> None:
         self.source, self.request, self.piece = source, request, piece
         self.answer = Answer()
@@ -66,14 +71,16 @@ class Exchange:
         self.accepted_at = 0.0
         self.judgement: Judgement | None = None
         self.promised: int | None = None
-        self.was_cut = False
+        self.was_cut = self.is_paused = False
         self.error: Exception | None = None
         self.handle: Any = None
         self._on_answer = on_answer
         self._write = write
+        self._may_take = may_take
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
+        self._header_size = 0
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
@@ -87,14 +94,14 @@ class Exchange:
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
         if not self.request.is_ftp:
-            handle.setopt(pycurl.HEADERFUNCTION, self.answer.feed)
+            handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def redirected(self, request: Request) -> None:
         """Begin again at another URL, for the same piece."""
         self.request = request
         self.redirects += 1
         self.answer = Answer()
-        self.received = 0
+        self.received = self._header_size = 0
         self.is_judged = self.is_accepted = False
         self.error = None
         self._refused_address = None
@@ -106,9 +113,10 @@ class Exchange:
             chunks, self._chunks, self._pending = self._chunks, [], 0
             self._write(self, chunks)
 
-    def forget(self) -> None:
-        """Drop what has come and is not written."""
-        self._chunks, self._pending = [], 0
+    def go_on(self) -> None:
+        """Take up again what waited for its rate. Not from inside a callback."""
+        self.is_paused = False
+        self.handle.pause(pycurl.PAUSE_CONT)
 
     def close_sockets(self) -> None:
         """Close our ends of the sockets: pycurl works on duplicates."""
@@ -119,6 +127,8 @@ class Exchange:
     def judge(self) -> None:
         """Have the answer judged, if it has not been: it may have had no body."""
         if not self.is_judged:
+            if not self.answer.is_complete:
+                raise TransientError("The connection broke inside the header.", code="reset")
             self.is_judged = True
             if self.request.is_ftp:
                 self._answer_for_ftp()
@@ -167,10 +177,24 @@ class Exchange:
 
     # ── libcurl's callbacks: they keep errors, they never raise ─────────────────────────────────
 
+    def _on_header(self, line: bytes) -> int | None:
+        self._header_size += len(line)
+        if self._header_size > _MOST_HEADER:
+            self.error = PermanentError(
+                f"The origin's header has more than {_MOST_HEADER:,} bytes.",
+                code="headers_too_large",
+            )
+            return _STOP
+        self.answer.feed(line)
+        return None
+
     def _on_body(self, data: bytes) -> int | None:
         try:
             if not self.is_judged:
                 self.judge()
+            if not self._may_take(len(data)):
+                self.is_paused = True
+                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`
             self.received += len(data)
             if not self.is_accepted:
                 return None if self.received <= _UNREAD_BODY else _STOP

@@ -21,8 +21,13 @@ class StallWatch:
         self._received = 0
         self.speed: float | None = None
 
-    def look(self, now: float, received: int, slow: float) -> None:
-        """Note that `received` bytes have come by now; less than `slow` bytes a second are too slow."""
+    def look(self, now: float, received: int, slow: float, *, waits: bool = False) -> None:
+        """Note that `received` bytes have come by now; less than `slow` bytes a second are too slow.
+
+        It is not slow while it `waits` for us.
+        """
+        if waits:
+            self.slow_since = now
         elapsed = now - self._looked
         if elapsed < TICK:
             return

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-import pycurl
-
 from domain.errors import PermanentError, SeenError, TransientError
 from domain.job import Checksum
 from worker.digest_fields import promised_digests
@@ -38,6 +36,7 @@ from worker.transfer.origin import AddressGuard, Answer
 from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
+from worker.transfer.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -133,16 +132,17 @@ class Transfer:
             pool=checkpoints,
             interval=options.checkpoint_interval,
         )
-        self._retries = ShortRetries(options)
+        self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
+        self._best_speed = 0.0
         self._trust_ranges = order.trust_ranges
         self._may_share = False
         self._condition: str | None = None
         self._most = order.connections
         self._allowed = 1
         self._allowed_at = -_ASK_AGAIN
-        self._told_rate: tuple[float | None, int] | None = None
+        self._throttle = Throttle(self._allowance, time.monotonic())
 
     def run(self) -> Fetched:
         """Get what is missing; return when the part file is complete.
@@ -311,7 +311,7 @@ class Transfer:
         running = len(self._exchanges)
         if running == 0:
             return None if self._pieces.is_complete else self._pieces.take()
-        if not self._may_share or running >= self._most:
+        if not self._may_share or running >= self._most or self._is_throttled:
             return None
         slowest = None if self._pieces.has_free() else self._worth_splitting()
         if slowest is None and not self._pieces.has_free():
@@ -352,7 +352,14 @@ class Transfer:
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
             condition = self._condition if source is self._sources.first else None
             request = replace(request, first=piece.position, last=last, condition=condition)
-        exchange = Exchange(source, request, piece, on_answer=self._on_answer, write=self._write)
+        exchange = Exchange(
+            source,
+            request,
+            piece,
+            on_answer=self._on_answer,
+            write=self._write,
+            may_take=self._throttle.take,
+        )
         source.requests += 1
         self._exchanges.append(exchange)
         self._send(exchange)
@@ -369,7 +376,6 @@ class Transfer:
         exchange.attach(
             self._loop.handle(), self._options, self._guard, buffer_size(_running.count)
         )
-        self._told_rate = None
         self._loop.start(exchange.handle)
 
     # ── what comes back ─────────────────────────────────────────────────────────────────────────
@@ -378,11 +384,13 @@ class Transfer:
         if not self._exchanges:
             self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
             return
-        self._obey_rate()
-        # A single connection is looked at as soon as its speed says whether others are worth it.
-        events = self._loop.wait(_LOOK_UP if len(self._exchanges) > 1 else _MEASURE)
+        events = self._wait()
         before = self._pieces.count
+        self._throttle.fill(time.monotonic())
         with _TURNS:
+            for exchange in self._exchanges:
+                if exchange.is_paused and self._throttle.pause() == 0:
+                    exchange.go_on()
             self._loop.act(events)
             for exchange in self._exchanges:
                 exchange.flush()
@@ -538,6 +546,8 @@ class Transfer:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             raise error
+        # Once is enough: it may be no change at all, but this origin's way of doing ranges.
+        self._trust_ranges = False
         self._start_over(str(error).rstrip("."))
 
     # ── failures ────────────────────────────────────────────────────────────────────────────────
@@ -576,7 +586,7 @@ class Transfer:
             return
         if self._pieces.is_complete:
             return  # what broke, did so after the last byte
-        pause = self._retries.pause(error, self._pieces.count)
+        pause = self._retries.pause(error, self._pieces.count, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
 
@@ -594,25 +604,24 @@ class Transfer:
 
     # ── speed ───────────────────────────────────────────────────────────────────────────────────
 
-    def _obey_rate(self) -> None:
-        """Divide what we may move in a second among our connections."""
-        rate = self._allowance.rate
-        now = rate, len(self._exchanges)
-        if now == self._told_rate:
-            return
-        self._told_rate = now
-        each = 0 if rate is None else max(1, int(rate / len(self._exchanges)))
-        for exchange in self._exchanges:
-            exchange.handle.setopt(pycurl.MAX_RECV_SPEED_LARGE, each)
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for bytes, or for the time when they may be taken."""
+        # A single connection is looked at as soon as its speed says whether others are worth it.
+        patience = _LOOK_UP if len(self._exchanges) > 1 else _MEASURE
+        if self._is_throttled:
+            patience = min(patience, self._throttle.pause())
+        return self._loop.wait(patience)
+
+    @property
+    def _is_throttled(self) -> bool:
+        return any(one.is_paused for one in self._exchanges)
 
     def _look_at_speeds(self) -> None:
         """End what stands still, and what is so slow that another connection would be done sooner."""
         now = time.monotonic()
         slow = float(self._options.low_speed_limit)
-        if self._allowance.rate is not None:
-            slow = min(slow, self._allowance.rate / (2 * len(self._exchanges) or 1))
         for exchange in list(self._exchanges):
-            exchange.watch.look(now, exchange.received, slow)
+            exchange.watch.look(now, exchange.received, slow, waits=exchange.is_paused)
             if now - exchange.watch.slow_since >= self._options.low_speed_time:
                 self._drop(exchange)
                 self._failed(
@@ -623,21 +632,26 @@ class Transfer:
                         code="timeout",
                     ),
                 )
-        if self._may_share and 1 < len(self._exchanges) < self._most:
+        if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
             self._relieve_slowest(now)
 
     def _relieve_slowest(self, now: float) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
         speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
+        if not speeds:
+            return
+        self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
         left = slowest.piece.left
         if left is None or self._pieces.has_free() or slowest.received == 0:
             return
         seconds = left / max(speeds[slowest], 1.0)
-        crawls = speeds[slowest] * _SLOWER < max(speeds.values())
+        crawls = speeds[slowest] * _SLOWER < self._best_speed
         if crawls and seconds > 2 * self._options.split_after:
             logger.info("Job %s gives a slow connection's piece to another", self._tracker.job_id)
             self._drop(slowest)
+            # The next one is not measured by a time that may be over.
+            self._best_speed = 0.0
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────
 
