@@ -174,10 +174,18 @@ class Origin:
         )
         exchange = _Exchange(self, connection, entry, behaviour, plan)
         with self._lock:
+            if self._is_full(request.path, behaviour):
+                exchange.plan = plan_error(503)
+                entry.status = 503
             self._log.append(entry)
             if request.method == "GET":
                 self._count(exchange)
         return exchange
+
+    def _is_full(self, path: str, behaviour: Behaviour) -> bool:
+        """Whether as many requests for a path are being answered as may be (lock held)."""
+        active = [other for other in self._active.get(path, []) if other.goes_on()]
+        return behaviour.most_at_once is not None and len(active) >= behaviour.most_at_once
 
     def _count(self, exchange: _Exchange) -> None:
         path = exchange.entry.path

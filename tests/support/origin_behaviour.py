@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -15,6 +15,7 @@ from tests.support.origin_content import BytesContent, Content
 
 AUTOMATIC = "(automatic)"
 Headers = dict[str, str]
+Respond = Callable[["Request", "Plan"], "Plan"]
 FaultKind = Literal["truncate", "reset", "hang"]
 
 
@@ -70,6 +71,11 @@ class Behaviour:
     """The body stops after `gate_after` bytes until this is set."""
     gate_after: int = 0
     """Body bytes sent before the gate; 0 is right after the header."""
+    most_at_once: int | None = None
+    """More requests at one time than this are answered 503."""
+    respond: Respond | None = None
+    """Has the last word: gets the request and the planned answer, and returns the one to send.
+    `misbehaviour` has some ready-made."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ class Plan:
     chunked: bool = False
     close: bool = False
     fault: Fault | None = None
+    raw: bytes | None = None
+    """Sent instead of all the rest, before the connection is closed."""
 
     @property
     def length(self) -> int:

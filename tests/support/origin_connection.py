@@ -104,6 +104,12 @@ class Connection:
 
     def _send(self, request: Request, exchange: Exchange) -> None:
         plan = exchange.plan
+        if plan.raw is not None:
+            plan.close = True
+            self._client.sendall(plan.raw)
+            exchange.finish()
+            self._client.shutdown(socket.SHUT_WR)
+            return
         bodiless = request.method == "HEAD" or (plan.length == 0 and not plan.chunked)
         if bodiless:
             exchange.finish()

@@ -132,9 +132,10 @@ class Transfer:
             pool=checkpoints,
             interval=options.checkpoint_interval,
         )
-        self._retries = ShortRetries(options)
+        self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
+        self._best_speed = 0.0
         self._trust_ranges = order.trust_ranges
         self._may_share = False
         self._condition: str | None = None
@@ -545,6 +546,8 @@ class Transfer:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             raise error
+        # Once is enough: it may be no change at all, but this origin's way of doing ranges.
+        self._trust_ranges = False
         self._start_over(str(error).rstrip("."))
 
     # ── failures ────────────────────────────────────────────────────────────────────────────────
@@ -583,7 +586,7 @@ class Transfer:
             return
         if self._pieces.is_complete:
             return  # what broke, did so after the last byte
-        pause = self._retries.pause(error, self._pieces.count)
+        pause = self._retries.pause(error, self._pieces.count, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
 
@@ -629,21 +632,26 @@ class Transfer:
                         code="timeout",
                     ),
                 )
-        if self._may_share and not self._is_throttled and 1 < len(self._exchanges) < self._most:
+        if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
             self._relieve_slowest(now)
 
     def _relieve_slowest(self, now: float) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
         speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
+        if not speeds:
+            return
+        self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
         left = slowest.piece.left
         if left is None or self._pieces.has_free() or slowest.received == 0:
             return
         seconds = left / max(speeds[slowest], 1.0)
-        crawls = speeds[slowest] * _SLOWER < max(speeds.values())
+        crawls = speeds[slowest] * _SLOWER < self._best_speed
         if crawls and seconds > 2 * self._options.split_after:
             logger.info("Job %s gives a slow connection's piece to another", self._tracker.job_id)
             self._drop(slowest)
+            # The next one is not measured by a time that may be over.
+            self._best_speed = 0.0
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────
 
