@@ -633,12 +633,13 @@ class Transfer:
                     ),
                 )
         if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
-            self._relieve_slowest(now)
+            self._relieve_slowest()
 
-    def _relieve_slowest(self, now: float) -> None:
+    def _relieve_slowest(self) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
-        speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
-        if not speeds:
+        # Not what has only just begun: its first bytes come in a burst.
+        speeds = {one: one.watch.speed for one in self._exchanges if one.watch.speed is not None}
+        if len(speeds) < len(self._exchanges) or not speeds:
             return
         self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
