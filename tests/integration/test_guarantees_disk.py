@@ -72,7 +72,7 @@ class Disk:
             path = Path(target)
             if path.parent == self.folder and path.suffix == ".json":
                 written = json.loads(Path(source).read_text())["written"]
-                self.entries.append(("vouched", written[-1][1]))
+                self.entries.append(("vouched", written[-1][1] if written else 0))
             really(source, target, **options)
             if path.parent == self.folder and not path.name.startswith("."):
                 self.entries.append(("named", path))
