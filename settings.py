@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,6 +90,12 @@ class Settings(BaseSettings):
     allow_any_directory: bool = Field(
         False, description="Let a job name an absolute folder. Only for one's own machine."
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Encrypts headers, logins and cookies of jobs in the database. Random text of at "
+        "least 16 characters (`openssl rand -hex 32`), the same for download workers and whoever "
+        "submits. Several, comma separated, for a change of keys: the first encrypts, all decrypt.",
+    )
     min_free_bytes: int = Field(
         64 * 2**20, ge=0, description="Room to leave free on the download folder's file system."
     )
@@ -114,6 +121,25 @@ class Settings(BaseSettings):
     )
     low_speed_limit: Annotated[int, Field(ge=1)] = Field(
         1, description="Bytes a second below which a transfer counts as stalled."
+    )
+    max_bytes: int = Field(
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="No file may be larger; 0 for any size. A job may ask for less.",
+    )
+    connections: Annotated[int, Field(ge=1, le=32)] = Field(
+        4, description="Connections of one download at most, where its job does not say."
+    )
+    proxy: SecretStr | None = Field(
+        None,
+        description="Proxy for origins, `http://`, `https://` or `socks5h://`, with `user:password@` "
+        "where it asks for one. None by default, whatever `http_proxy` says.",
+    )
+    netrc: Path | None = Field(
+        None,
+        description="netrc file with logins for origins, for jobs that bring none of their own. Only "
+        "its owner and group may be allowed to read it.",
     )
     ca_file: Path | None = Field(
         None,
@@ -227,6 +253,29 @@ class Settings(BaseSettings):
             raise ValueError("it begins with postgresql:// or sqlite:///")
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(len(key) >= 16 for key in _parts(value)):
+            raise ValueError("each key has at least 16 characters")
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.scheme not in {"http", "https", "socks5h"}:
+            raise ValueError("it is written http://host:port, https:// or socks5h://")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("it ends with the port")
+        return value
+
     @field_validator("broker_url", "result_url")
     @classmethod
     def _check_broker(cls, value: SecretStr | None) -> SecretStr | None:
@@ -236,10 +285,25 @@ class Settings(BaseSettings):
             raise ValueError("it begins with redis://, rediss:// or redis+socket://")
         return value
 
-    @field_validator("data_dir", "download_dir")
+    @field_validator("data_dir", "download_dir", "netrc")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @field_validator("netrc")
+    @classmethod
+    def _check_netrc(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            mode = value.stat().st_mode
+        except OSError:
+            return value  # whoever only submits need not have it
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is no file")
+        if mode & stat.S_IROTH:
+            raise ValueError(f"everybody may read it; run: chmod o-r {value}")
+        return value
 
     @model_validator(mode="after")
     def _intervals_fit(self) -> Settings:
@@ -255,6 +319,11 @@ class Settings(BaseSettings):
                     f"{_variable(longer)} ({getattr(self, longer):g})"
                 )
         return self
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys of SEEN_SECRET_KEY, the one that encrypts first."""
+        return _parts(self.secret_key) if self.secret_key else ()
 
     @property
     def files_dir(self) -> Path:
@@ -316,6 +385,11 @@ def parse_addr(text: str) -> tuple[str, int, str]:
 _HOST_PORT = re.compile(
     r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
 )
+
+
+def _parts(secret: SecretStr) -> tuple[str, ...]:
+    """Split a comma separated list; commas at its ends and spaces around its parts mean nothing."""
+    return tuple(part.strip() for part in secret.get_secret_value().strip(", ").split(","))
 
 
 @lru_cache(maxsize=1)

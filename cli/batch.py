@@ -9,10 +9,11 @@ from typing import Self
 import tasks
 from cli.live import JobView, LiveReader
 from cli.session import open_runtime
-from domain.errors import IllegalTransitionError
+from domain.errors import IllegalTransitionError, PermanentError
 from domain.job import FINISHED, DownloadRequest, Job, JobStatus
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
+from worker.secret_box import RequestSecrets
 
 _UNFINISHED = tuple(status for status in JobStatus if status not in FINISHED)
 #: So many unfinished jobs of each state are searched for one to continue.
@@ -86,14 +87,22 @@ def _earlier(runtime: Runtime, wanted: Sequence[DownloadRequest]) -> dict[Downlo
         for job in runtime.jobs.find(status=status, limit=_SEARCH):
             for request in wanted:
                 other = found.get(request)
-                if _asks_for(job, request) and (other is None or job.id > other.id):
+                if _asks_for(runtime, job, request) and (other is None or job.id > other.id):
                     found[request] = job
     return found
 
 
-def _asks_for(job: Job, request: DownloadRequest) -> bool:
+def _asks_for(runtime: Runtime, job: Job, request: DownloadRequest) -> bool:
     asked = request.model_dump(exclude={"max_attempts"})
-    return all(getattr(job, field) == value for field, value in asked.items())
+    if not all(getattr(job, field) == value for field, value in asked.items()):
+        return False
+    secrets = RequestSecrets.of(request)
+    if set(job.secret_names) != set(secrets.names):
+        return False
+    try:
+        return runtime.secrets.open(job) == secrets
+    except PermanentError:  # of another key: nobody can go on with it
+        return False
 
 
 def _wake(runtime: Runtime, job: Job) -> bool:

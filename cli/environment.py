@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import settings as settings_module
+from cli.own_key import own_key
 from domain.errors import SettingsError
 from settings import PREFIX, Settings
 
@@ -50,11 +51,35 @@ def override(values: Mapping[str, object]) -> Settings:
 
 def enter_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
     """Make this process part of the local stack; what the person has set stays as it is."""
+    settings = use_own_key(settings)
     homely = {k: v for k, v in _AT_HOME.items() if k not in settings.model_fields_set}
     plain = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
     return override(
         {**homely, **plain, "cache_addr": cache_addr, "download_dir": download_dir},
     )
+
+
+def use_own_key(settings: Settings) -> Settings:
+    """Have secrets of jobs kept with the data folder's own key; one that is configured goes first."""
+    own = own_key(make_data_dir(settings))
+    if own in settings.secret_keys:
+        return settings
+    return override({"secret_key": ",".join((*settings.secret_keys, own))})
+
+
+def settle_key(settings: Settings) -> Settings:
+    """Have jobs of this machine's own database keep secrets with its key, whoever runs them later.
+
+    Where a store or a database server is configured, workers elsewhere do not have that key.
+    """
+    if has_store(settings) or _has_shared_database(settings):
+        return settings
+    return use_own_key(settings)
+
+
+def _has_shared_database(settings: Settings) -> bool:
+    url = settings.database_url
+    return url is not None and not url.get_secret_value().startswith("sqlite")
 
 
 def refuse_shared_database(settings: Settings) -> None:
@@ -63,8 +88,7 @@ def refuse_shared_database(settings: Settings) -> None:
     Raises:
         SettingsError: a database server is configured, and no store.
     """
-    url = settings.database_url
-    if url is not None and not url.get_secret_value().startswith("sqlite"):
+    if _has_shared_database(settings):
         raise SettingsError(
             "SEEN_DATABASE_URL names a database server, but SEEN_CACHE_ADDR names no store. "
             "Set both for a shared service, or neither for a stack of your own."
@@ -78,12 +102,14 @@ def settle_paths() -> Settings:
         "data_dir": settings.data_dir,
         "download_dir": settings.files_dir,
     }
-    if settings.cache_tls_ca is not None:
-        paths["cache_tls_ca"] = settings.cache_tls_ca.absolute()
+    for name in ("cache_tls_ca", "ca_file", "netrc"):
+        path = getattr(settings, name)
+        if path is not None:
+            paths[name] = path.absolute()
     if settings.database_url is not None:
-        scheme, _, path = settings.database_url.get_secret_value().partition(":///")
-        if scheme.startswith("sqlite") and path and path[0] not in "/:":
-            paths["database_url"] = f"{scheme}:///{Path(path).absolute()}"
+        scheme, _, place = settings.database_url.get_secret_value().partition(":///")
+        if scheme.startswith("sqlite") and place and place[0] not in "/:":
+            paths["database_url"] = f"{scheme}:///{Path(place).absolute()}"
     return override(paths)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
+
+from domain.errors import InvalidInputError
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgtp]?)(i?)b?", re.IGNORECASE | re.ASCII)
 
 
 def size(count: float) -> str:
@@ -13,6 +18,19 @@ def size(count: float) -> str:
     while value >= 999.95 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{value:.0f} B"
+
+
+def parse_size(option: str, text: str) -> int:
+    """Return bytes from ``5000``, ``1.5k``, ``5G``, ``5 GB`` (powers of 1000) or ``5GiB`` (of 1024).
+
+    Raises:
+        InvalidInputError: it is none of these; the field is `option`.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
+        raise InvalidInputError(option, text, "Write a size as 5000, 5k, 5M, 5G or 5GiB.")
+    exponent = " kmgtp".index(match[2].lower() or " ")
+    return int(Decimal(match[1]) * (1024 if match[3] else 1000) ** exponent)
 
 
 def rate(megabits: float) -> str:

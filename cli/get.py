@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli import environment, local_stack, requests
+from cli import environment, local_stack, options, requests
 from cli.errors import FAILED, INTERRUPTED, StackError
 from cli.interrupts import terminate_as_interrupt
 from domain.job import DownloadRequest, JobStatus
@@ -47,11 +47,18 @@ def get(
     ] = None,
     checksum: Annotated[
         str | None,
-        typer.Option(metavar="ALG:HEX", help="Another digest it must have: md5, sha1, sha512."),
+        typer.Option(metavar="ALG:HEX", help=options.CHECKSUM_HELP),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file of that name.")
     ] = False,
+    mirror: options.Mirrors = None,
+    header: options.Headers = None,
+    login: options.LoginAsUser = None,
+    cookie: options.Cookie = None,
+    max_bytes: options.MaxBytes = None,
+    connections: options.Connections = None,
+    decode: options.Decode = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the finished jobs as JSON, and no progress.")
     ] = False,
@@ -70,6 +77,13 @@ def get(
         sha256=sha256,
         checksum=checksum,
         overwrite=overwrite,
+        mirrors=mirror,
+        headers=header,
+        login=login,
+        cookie=cookie,
+        max_bytes=max_bytes,
+        connections=connections,
+        decode=decode,
     )
     terminate_as_interrupt()
     with _stack(at_home) as stack:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import settings as settings_module
-from cli import requests
+from cli import options, requests
 from cli.session import check_ids, is_empty, open_reader, open_runtime
 from domain.job import JobStatus
 
@@ -29,7 +29,7 @@ def add(
     ] = None,
     checksum: Annotated[
         str | None,
-        typer.Option(metavar="ALG:HEX", help="Another digest it must have: md5, sha1, sha512."),
+        typer.Option(metavar="ALG:HEX", help=options.CHECKSUM_HELP),
     ] = None,
     user: Annotated[str | None, typer.Option(help="Whose download it is.")] = None,
     overwrite: Annotated[
@@ -38,6 +38,13 @@ def add(
     max_attempts: Annotated[
         int | None, typer.Option(help="Attempts before it fails (SEEN_MAX_ATTEMPTS).")
     ] = None,
+    mirror: options.Mirrors = None,
+    header: options.Headers = None,
+    login: options.Login = None,
+    cookie: options.Cookie = None,
+    max_bytes: options.MaxBytes = None,
+    connections: options.Connections = None,
+    decode: options.Decode = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue downloads for the workers and print their ids."""
@@ -50,6 +57,13 @@ def add(
         overwrite=overwrite,
         user_id=user,
         max_attempts=max_attempts,
+        mirrors=mirror,
+        headers=header,
+        login=login,
+        cookie=cookie,
+        max_bytes=max_bytes,
+        connections=connections,
+        decode=decode,
     )
     runtime = open_runtime()
     import tasks

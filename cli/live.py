@@ -124,12 +124,16 @@ class LiveReader:
 
 
 def describe(one: JobView) -> dict[str, Any]:
-    """Return a job as programs read it; times in ISO 8601, the URL without its secrets."""
+    """Return a job as programs read it; times in ISO 8601, URLs without their secrets.
+
+    `hidden` names the headers, and the parts of a login, that are kept and not shown.
+    """
     job, progress = one
     row: dict[str, Any] = {
         name: getattr(job, name)
         for name in (
             *("id", "directory", "name", "checksum", "user_id", "overwrite"),
+            *("host", "max_bytes", "connections", "decode"),
             *("attempts", "max_attempts", "worker", "control", "next_attempt_at"),
             *("published_at", "created_at", "started_at", "finished_at"),
         )
@@ -137,6 +141,8 @@ def describe(one: JobView) -> dict[str, Any]:
     live = {
         "status": progress.status,
         "url": display_url(job.url),
+        "mirrors": [display_url(url) for url in job.mirrors],
+        "hidden": list(job.secret_names),
         "bytes_downloaded": progress.bytes_downloaded,
         "bytes_total": progress.bytes_total,
         "bytes_durable": progress.bytes_durable,

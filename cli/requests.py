@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli import formats, secret_input
 from domain.errors import InvalidInputError
-from domain.job import Checksum, DownloadRequest
+from domain.job import SECRET_FIELDS, Checksum, DownloadRequest
+from domain.request_fields import HIDDEN
 
 
 def build(
@@ -20,26 +22,47 @@ def build(
     overwrite: bool,
     user_id: str | None = None,
     max_attempts: int | None = None,
+    mirrors: Sequence[str] | None = None,
+    headers: Sequence[str] | None = None,
+    login: str | None = None,
+    cookie: str | None = None,
+    max_bytes: str | None = None,
+    connections: int | None = None,
+    decode: bool = False,
 ) -> list[DownloadRequest]:
-    """Return one request a URL; the same URL twice is one request.
+    """Return one request a URL; the same URL twice is one request. May ask for a password.
 
     Raises:
         InvalidInputError: names the option and the remedy.
     """
     digest = _checksum(sha256, checksum)
     if len(urls) > 1:
-        for option, value in (("--name", name), ("--sha256 or --checksum", digest)):
+        for option, value in (
+            ("--name", name),
+            ("--sha256 or --checksum", digest),
+            ("--mirror", mirrors or None),
+        ):
             if value is not None:
                 raise InvalidInputError(option, value, "It goes with one URL only.")
-    options = {
+    options: dict[str, object] = {
         "directory": directory,
         "name": name,
         "checksum": digest,
         "overwrite": overwrite,
         "user_id": user_id,
         "max_attempts": max_attempts,
+        "mirrors": mirrors or (),
+        "headers": secret_input.headers(headers or ()),
+        "cookies": secret_input.cookies(cookie),
+        "max_bytes": None if max_bytes is None else formats.parse_size("--max-bytes", max_bytes),
+        "connections": connections,
+        "decode": decode,
     }
-    return [_request({"url": url, **options}) for url in dict.fromkeys(urls)]
+    different = list(dict.fromkeys(urls))
+    for url in different:
+        _request({"url": url, **options})  # nobody is asked for a password in vain
+    options["username"], options["password"] = secret_input.login(login)
+    return [_request({"url": url, **options}) for url in different]
 
 
 def _checksum(sha256: str | None, checksum: str | None) -> str | None:
@@ -53,7 +76,8 @@ def _checksum(sha256: str | None, checksum: str | None) -> str | None:
 def _request(values: dict[str, object]) -> DownloadRequest:
     for field, value in values.items():
         if isinstance(value, str) and not _is_text(value):
-            raise InvalidInputError(field, value, "It is not valid UTF-8.")
+            shown = HIDDEN if field in SECRET_FIELDS else value
+            raise InvalidInputError(field, shown, "It is not valid UTF-8.")
     return DownloadRequest.model_validate(values)
 
 

@@ -64,8 +64,9 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
     console = _console()
     facts = Table.grid(padding=(0, 2))
     for name, value in describe(one).items():
-        if value not in (None, "", False):
-            facts.add_row(Text(name, style="bold"), Text(formats.printable(str(value))))
+        if value not in (None, "", False, []):
+            text = ", ".join(value) if isinstance(value, list) else str(value)
+            facts.add_row(Text(name, style="bold"), Text(formats.printable(text)))
     console.print(facts)
     trail = Table(
         "when",
@@ -78,16 +79,22 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
         header_style="bold",
     )
     for event in events:
-        source = event.from_status.value if event.from_status else "new"
         trail.add_row(
             formats.moment(event.at),
-            f"{source} → {event.to_status.value}",
+            _change(event),
             str(event.attempt or ""),
             event.worker or "",
             Text(formats.printable(event.reason or "")),
         )
     console.print()
     console.print(trail)
+
+
+def _change(event: JobEvent) -> str:
+    if event.from_status is event.to_status:
+        return event.to_status.value  # a note
+    source = event.from_status.value if event.from_status else "new"
+    return f"{source} → {event.to_status.value}"
 
 
 def _status(status: JobStatus) -> Text:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Update, bindparam, case, func, insert, or_, update
+from sqlalchemy import Row, Update, bindparam, case, func, insert, or_, select, update
 
 from database.models import job_events, jobs
 from domain.job import RUNNING, Job, JobEvent, JobStatus
@@ -34,6 +34,25 @@ class ProgressRow:
 
 
 INSERT_EVENT = insert(job_events)
+
+#: What happened to a job without a change of its state, as long as the claim is the newest.
+NOTE_EVENT = (
+    insert(job_events)
+    .from_select(
+        ["job_id", "at", "from_status", "to_status", "worker", "fence", "attempt", "reason"],
+        select(
+            jobs.c.id,
+            bindparam("b_now", type_=job_events.c.at.type),
+            jobs.c.status,
+            jobs.c.status,
+            jobs.c.worker,
+            jobs.c.fence,
+            jobs.c.attempts,
+            bindparam("b_reason", type_=job_events.c.reason.type),
+        ).where(jobs.c.id == bindparam("b_id"), jobs.c.fence == bindparam("b_fence")),
+    )
+    .returning(job_events.c.id)
+)
 
 CLAIM = (
     update(jobs)

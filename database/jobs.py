@@ -22,6 +22,7 @@ from database.job_rows import (
     COLUMNS,
     INSERT_EVENT,
     MARK_PUBLISHED,
+    NOTE_EVENT,
     RUNNING_NAMES,
     SAVE_PROGRESS,
     ProgressRow,
@@ -36,6 +37,9 @@ from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
 
 #: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
 BATCH = 5_000
+
+#: The error codes of jobs that wait for a place: at their host, among those of their user.
+HOST_BUSY, USER_BUSY = "host_busy", "user_busy"
 
 
 class JobRepository:
@@ -163,6 +167,8 @@ class JobRepository:
             values["control"] = None
         if to in FINISHED:
             values["finished_at"] = now
+        if to is JobStatus.COMPLETED:
+            values["secrets"] = None  # nobody needs them any more
         if to is JobStatus.QUEUED:
             values |= {"published_at": None, "finished_at": None, "next_attempt_at": None}
         return self._change(job, to, values, reason)
@@ -204,6 +210,16 @@ class JobRepository:
         with self._database.write() as connection:
             return connection.execute(statement).rowcount == 1
 
+    def note(self, job: Job, reason: str, *, now: datetime) -> bool:
+        """Write into the audit trail what happened to a job without changing its state.
+
+        False, and nothing written, when a newer claim owns it.
+        """
+        parameters = {"b_id": job.id, "b_fence": job.fence, "b_now": now, "b_reason": reason}
+        return self._database.transact(
+            lambda connection: connection.execute(NOTE_EVENT, parameters).first() is not None
+        )
+
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
@@ -234,6 +250,39 @@ class JobRepository:
         )
         with self._database.write() as connection:
             return self._requeue(connection, due, JobStatus.WAITING, now, "its waiting is over")
+
+    def wake_host(self, host: str, limit: int, now: datetime) -> list[str]:
+        """Queue the longest waiting jobs that wait for a place at this host; return their ids."""
+        return self._wake_for_place(jobs.c.host == host, HOST_BUSY, limit, now, f"{host} has room")
+
+    def wake_user(self, user_id: str, limit: int, now: datetime) -> list[str]:
+        """Queue the longest waiting jobs that wait for a place among their user's; return their ids."""
+        return self._wake_for_place(
+            jobs.c.user_id == user_id, USER_BUSY, limit, now, "its user has room"
+        )
+
+    def _wake_for_place(
+        self, whose: ColumnElement[bool], code: str, limit: int, now: datetime, reason: str
+    ) -> list[str]:
+        waiting = (
+            select(jobs.c.id)
+            .where(whose, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
+            .order_by(jobs.c.id)
+            .limit(limit)
+            # Two places that become free at once are for two jobs.
+            .with_for_update(skip_locked=True)
+        )
+        # Mostly nobody waits: a look takes nobody's turn to write.
+        look = select(jobs.c.id).where(whose, jobs.c.status == JobStatus.WAITING.value).limit(1)
+        with self._database.read() as connection:
+            if connection.execute(look).first() is None:
+                return []
+        with self._database.write() as connection:
+            # By a statement of its own: PostgreSQL may run a subquery once for each row, and each run
+            # would pass by what is locked and updated already, until nobody is left waiting.
+            longest = connection.execute(waiting).scalars().all()
+            chosen = select(jobs.c.id).where(jobs.c.id.in_(longest))
+            return sorted(self._requeue(connection, chosen, JobStatus.WAITING, now, reason))
 
     def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
         """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +55,21 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class TextTuple(TypeDecorator[tuple[str, ...]]):
+    """Texts as a JSON array; none of them are NULL in the table and an empty tuple in Python."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Write them as JSON."""
+        return json.dumps(list(value), ensure_ascii=False) if value else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:  # noqa: ARG002
+        """Read them back."""
+        return tuple(json.loads(value)) if value else ()
+
+
 #: SQLite numbers rows by itself only for the type INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
@@ -66,6 +83,13 @@ jobs = Table(
     Column("name", Text),
     Column("checksum", String(200)),
     Column("overwrite", Boolean, nullable=False, server_default=false()),
+    Column("mirrors", TextTuple),
+    Column("host", String(300)),
+    Column("max_bytes", BigInteger),
+    Column("connections", Integer),
+    Column("decode", Boolean, nullable=False, server_default=false()),
+    # The names of what there is, a space, a Fernet token (worker/secret_box.py).
+    Column("secrets", Text),
     Column("status", String(16), nullable=False),
     Column("reason", Text),
     Column("error_code", String(64)),
@@ -90,6 +114,7 @@ jobs = Table(
     Column("sha256", String(64)),
     Index(None, "status", "updated_at"),
     Index(None, "status", "next_attempt_at"),
+    Index(None, "status", "host"),
     Index(None, "user_id", "id"),
 )
 

@@ -34,7 +34,14 @@ class InvalidInputError(SeenError):
         shown = repr(value)
         if len(shown) > 120:
             shown = f"{shown[:117]}…"
+        self._shown = shown
         super().__init__(f"{field}: {shown} is not valid. {remedy}")
+
+    def about(self, field: str) -> InvalidInputError:
+        """Return the same complaint about another field."""
+        error = InvalidInputError(field, None, self.remedy)
+        error.args = (f"{field}: {self._shown} is not valid. {self.remedy}",)
+        return error
 
 
 class SettingsError(SeenError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -14,13 +14,17 @@ from typing import Any, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from domain import request_fields
 from domain.errors import InvalidInputError
+from domain.request_fields import HIDDEN
 from domain.urls import check_url, display_url
 
 
@@ -109,21 +113,40 @@ MAX_DIRECTORY_BYTES = 1000
 #: What file systems take for one folder's name.
 MAX_FOLDER_BYTES = 255
 MAX_ATTEMPTS_LIMIT = 1000
+MAX_MIRRORS = 20
+MAX_CONNECTIONS = 32
+#: What fits into a signed number of 64 bits, as databases have them.
+MAX_SIZE = 2**63 - 1
 #: Names that begin so belong to the part files.
 WORKING_PREFIX = ".seen-"
+
+
+#: Fields that are kept encrypted, and shown nowhere.
+SECRET_FIELDS = ("headers", "username", "password", "cookies")
 
 
 class DownloadRequest(BaseModel):
     """What a caller asks for. Building one checks everything that needs neither store nor disk.
 
+    Neither `repr` nor `model_dump` shows headers, login and cookies.
+
     Attributes:
-        url: http or https, without credentials in it.
+        url: http, https, ftp or ftps, without credentials in it.
+        mirrors: further URLs of the very same file, at most 20; what is secret goes to none of them
+            that is not at the origin of `url`.
         directory: where the file goes, relative to the download folder ("" is the folder itself).
         name: the file name to use; without it, the origin's or the URL's.
-        checksum: ``sha256:<hex>`` (also md5, sha1, sha512), checked before the file is published.
+        checksum: ``sha256:<hex>`` (also md5, sha1, sha512, blake2b, crc32c), checked before the file is
+            published.
         user_id: whose download it is, for listing and for invalidation.
         overwrite: replace a file of that name; otherwise a clashing name gets a number.
         max_attempts: attempts before the job fails; None takes the service's setting.
+        max_bytes: a larger file fails; None for no limit but the service's.
+        connections: 1 to 32 at once; None takes the service's setting.
+        decode: undo a Content-Encoding that the origin sends without being asked to.
+        headers: further request headers, at most 50.
+        username, password: for basic authentication, or the login of an FTP server.
+        cookies: the value of a Cookie header.
 
     Raises:
         InvalidInputError: names the field and the remedy.
@@ -132,33 +155,63 @@ class DownloadRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=10_000)
 
     url: str
+    mirrors: tuple[str, ...] = ()
     directory: str = ""
     name: str | None = None
     checksum: str | None = None
     user_id: str | None = None
     overwrite: bool = False
     max_attempts: int | None = None
+    max_bytes: int | None = None
+    connections: int | None = None
+    decode: bool = False
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    username: str | None = Field(default=None, repr=False, exclude=True)
+    password: str | None = Field(default=None, repr=False, exclude=True)
+    cookies: str | None = Field(default=None, repr=False, exclude=True)
+
+    def __hash__(self) -> int:
+        """A mapping has no hash; what tells requests apart most of the time is enough."""
+        return hash((self.url, self.directory, self.name, self.user_id))
 
     @model_validator(mode="wrap")
     @classmethod
     def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Tell a missing field, an unknown one or a wrong type as every other wrong value is told."""
         try:
-            return handler(data)
+            request = handler(data)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in problem["loc"]) or "request"
-            value = problem["input"]
-            if field == "url" and problem["type"] != "missing":
-                value = display_url(str(value))
-            elif problem["type"] == "missing":
+            name = ".".join(str(part) for part in problem["loc"]) or "request"
+            value, first = problem["input"], name.partition(".")[0]
+            if problem["type"] == "missing":
                 value = None
-            raise InvalidInputError(field, value, f"{problem['msg']}.") from None
+            elif first in {"url", "mirrors"}:
+                value = display_url(value) if isinstance(value, str) else HIDDEN
+            elif first in {"request", *SECRET_FIELDS} or problem["type"] == "extra_forbidden":
+                # A key may be what was meant as a value, a whole request holds everything, and an
+                # unknown field may be a password misspelt.
+                name, value = first, HIDDEN
+            raise InvalidInputError(name, value, f"{problem['msg']}.") from None
+        request_fields.check_login(request.headers, request.username, request.password)
+        return request
 
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
         return check_url(value)
+
+    @field_validator("mirrors")
+    @classmethod
+    def _mirrors(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) > MAX_MIRRORS:
+            raise InvalidInputError("mirrors", f"{len(value)} URLs", f"At most {MAX_MIRRORS}.")
+        try:
+            checked = dict.fromkeys(map(check_url, value))
+        except InvalidInputError as error:
+            raise error.about("mirrors") from None
+        checked.pop(info.data.get("url", ""), None)
+        return tuple(checked)
 
     @field_validator("directory")
     @classmethod
@@ -214,6 +267,40 @@ class DownloadRequest(BaseModel):
             raise InvalidInputError("max_attempts", value, f"It is 1 to {MAX_ATTEMPTS_LIMIT}.")
         return value
 
+    @field_validator("max_bytes")
+    @classmethod
+    def _max_bytes(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_SIZE:
+            raise InvalidInputError("max_bytes", value, f"It is 1 to {MAX_SIZE} bytes.")
+        return value
+
+    @field_validator("connections")
+    @classmethod
+    def _connections(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_CONNECTIONS:
+            raise InvalidInputError("connections", value, f"It is 1 to {MAX_CONNECTIONS}.")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return request_fields.check_headers(value)
+
+    @field_validator("username")
+    @classmethod
+    def _username(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_username(value)
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_password(value)
+
+    @field_validator("cookies")
+    @classmethod
+    def _cookies(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_cookies(value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -230,6 +317,14 @@ class Job:
     name: str | None = None
     checksum: str | None = None
     overwrite: bool = False
+    mirrors: tuple[str, ...] = ()
+    host: str | None = None
+    """The host of `url`, as `domain.urls.host_of` tells it."""
+    max_bytes: int | None = None
+    connections: int | None = None
+    decode: bool = False
+    secrets: str | None = field(default=None, repr=False)
+    """Headers, login and cookies, sealed: the names of what there is, a space, an encrypted token."""
     fence: int = 0
     """How often the job has been claimed; each claim owns its number, an older one may write nothing."""
     attempts: int = 0
@@ -255,6 +350,11 @@ class Job:
     """The published file, once completed."""
     sha256: str | None = None
     """The digest of the published file."""
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names of the headers in `secrets`, and "username", "password" and "cookies"."""
+        return tuple(self.secrets.partition(" ")[0].split(",")) if self.secrets else ()
 
     @property
     def is_finished(self) -> bool:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from domain.errors import InvalidInputError
+from domain.limits import plain_host
 
 #: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
 MAX_URL_OCTETS = 8000
 
-SCHEMES = ("http", "https")
+#: RFC 1035, section 2.3.4, as text.
+MAX_HOST = 253
+
+SCHEMES = ("http", "https", "ftp", "ftps")
+DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
+    {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
+)
+#: A line break ends an FTP command, and what follows would be another one.
+_FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
+#: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
+_FTP_TYPE = re.compile(r";type=[ad]$", re.IGNORECASE)
 
 
 def check_url(text: str) -> str:
@@ -32,14 +46,42 @@ def check_url(text: str) -> str:
         raise InvalidInputError("url", display_url(text), "It has no host name.")
     if parts.username is not None or parts.password is not None:
         raise InvalidInputError(
-            "url", display_url(text), "User names and passwords in URLs are not accepted."
+            "url",
+            display_url(text),
+            "User names and passwords in URLs are not accepted: give them as username and password "
+            "(--login).",
         )
-    return text if text.isascii() else _in_ascii(text, parts)
+    if parts.scheme.lower() in {"ftp", "ftps"}:
+        _check_ftp(text, parts)
+    usable = text if text.isascii() else _in_ascii(text, parts)
+    if len(urlsplit(usable).hostname or "") > MAX_HOST:
+        raise InvalidInputError(
+            "url", display_url(text), f"A host name has at most {MAX_HOST} characters."
+        )
+    return usable
 
 
-def host_of(url: str) -> str:
-    """Return the host of a checked URL, in lower case and without port: what its limits go by."""
-    return (urlsplit(url).hostname or "").rstrip(".")
+def _check_ftp(text: str, parts: SplitResult) -> None:
+    if _FTP_CONTROL.search(parts.path):
+        raise InvalidInputError(
+            "url", display_url(text), "A path on an FTP server has no control characters."
+        )
+    if not parts.path.strip("/") or parts.path.endswith("/") or _FTP_TYPE.search(parts.path):
+        raise InvalidInputError(
+            "url", display_url(text), "On an FTP server it must name a file, without ';type='."
+        )
+
+
+def host_of(url: str) -> str | None:
+    """Return the host that a URL speaks to, for limits and filters; None when it names none.
+
+    As limits write it: in lower case, without port, brackets, and the root's dot.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return None
+    return plain_host(host) if host else None
 
 
 def _in_ascii(text: str, parts: SplitResult) -> str:
@@ -80,7 +122,8 @@ def _split(text: str) -> SplitResult:
 
 
 def _scheme_list() -> str:
-    return " or ".join(f"{scheme}://" for scheme in SCHEMES)
+    *others, last = (f"{scheme}://" for scheme in SCHEMES)
+    return f"{', '.join(others)} or {last}"
 
 
 def display_url(text: str) -> str:

@@ -14,9 +14,11 @@ from dataclasses import replace
 from domain.errors import IllegalTransitionError, StoreUnavailableError
 from domain.ids import new_job_id
 from domain.job import RUNNING, TRANSITIONS, DownloadRequest, Job, JobStatus
+from domain.urls import host_of
 from worker.app import current_runtime
 from worker.publishing import publish_jobs, publish_tidying
 from worker.runtime import Runtime
+from worker.secret_box import RequestSecrets
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,8 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Job:
     and starts when the broker is back.
 
     Raises:
-        InvalidInputError: the folder lies outside the download folder; nothing was stored.
+        InvalidInputError: the folder lies outside the download folder, or there is no key to keep
+            headers, login or cookies with; nothing was stored.
         DatabaseUnavailableError: nothing was accepted.
     """
     return submit_many([request], runtime=runtime)[0]
@@ -80,8 +83,11 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
 def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
     runtime.resolve(request.directory)
     now = runtime.now()
+    job_id = new_job_id()
     return Job(
-        id=new_job_id(),
+        id=job_id,
+        host=host_of(request.url),
+        secrets=runtime.secrets.seal(job_id, RequestSecrets.of(request)),
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,

@@ -259,6 +259,7 @@ def _refusal(host: str, answer: Answer) -> HostBusyError:
     assert answer.full is not None
     request, used = answer.full
     count = f"{used} of {request.limit}"
+    kind = request.resource.partition(":")[0]
     what = {
         _CONNECTIONS: f" {host}: {count} connections to it are taken. "
         "It goes on when one is free; SEEN_HOST_CONNECTIONS is their number.",
@@ -270,5 +271,7 @@ def _refusal(host: str, answer: Answer) -> HostBusyError:
     }
     pause = BUSY_PAUSE * random.uniform(0.5, 1.5)  # noqa: S311 - no secret hangs on it
     return HostBusyError(
-        f"waiting on host{what[request.resource.partition(':')[0]]}", retry_after=pause
+        f"waiting on host{what[kind]}",
+        code="user_busy" if kind == _USER else "host_busy",
+        retry_after=pause,
     )

@@ -32,7 +32,9 @@ def share(limit: float, own: Demand, everybody: Demand) -> float:
         return 0.0
     left = limit - everybody.satisfied
     if left <= 0:
-        return limit * own.transfers / everybody.transfers
+        if everybody.hungry:
+            return limit * own.transfers / everybody.transfers
+        return limit * own.satisfied / everybody.satisfied
     if everybody.hungry:
         return own.satisfied + left * own.hungry / everybody.hungry
     return own.satisfied + left * own.transfers / everybody.transfers
@@ -41,10 +43,13 @@ def share(limit: float, own: Demand, everybody: Demand) -> float:
 def fair_level(limit: float, everybody: Demand) -> float:
     """Return the rate that no transfer of any process may pass.
 
-    It is never less than an equal part, whatever some are thought to be satisfied with.
+    It is never less than an equal part, whatever some are thought to be satisfied with; and the limit
+    itself where all are satisfied: then shares alone see to it that they do not pass it.
     """
-    equal = limit / max(1, everybody.transfers)
-    return max(equal, (limit - everybody.satisfied) / max(1, everybody.hungry))
+    if not everybody.hungry:
+        return limit
+    left = limit - everybody.satisfied
+    return max(limit / everybody.transfers, left / everybody.hungry)
 
 
 def water_level(available: float, uses: Iterable[float], hungry: int) -> float:

@@ -101,6 +101,13 @@ class Pace:
         """Say whether it would take more of this scope's rate, if it might."""
         return self._is_hungry and self._held_by in {None, scope}
 
+    def contents(self, scope: str) -> float | None:
+        """Return what it will use of a scope's rate; None when that is as much as it may."""
+        if not self._is_hungry:
+            return self.use
+        # Another scope holds it back, to what it may have there: its use may lag behind that.
+        return None if self.is_hungry_for(scope) else self.rate
+
     def allow(self, parts: Mapping[str, _Part], own: float) -> None:
         """Set its rate to the least of what its scopes and its own job (`own`) allow."""
         rate, held_by = own, self._job_scope
@@ -108,7 +115,8 @@ class Pace:
             part = parts.get(scope)
             if part is None:
                 continue
-            within = self.use <= part.water and not self.is_hungry_for(scope)
+            contents = self.contents(scope)
+            within = contents is not None and contents <= part.water
             allowed = part.level if within else min(part)
             if allowed < rate:
                 rate, held_by = allowed, scope
@@ -140,8 +148,9 @@ def spread(paces: Collection[Pace], limits: Mapping[str, int], shares: Mapping[s
     for scope, some in _by_scope(paces, limits).items():
         unknown = Share(min(FIRST_STEP, limits[scope]), limits[scope])
         available, level = shares.get(scope, unknown)
-        satisfied = [pace.use for pace in some if not pace.is_hungry_for(scope)]
-        water = water_level(available, satisfied, len(some) - len(satisfied))
+        satisfied = _satisfied(scope, some)
+        # A byte more: demands are told in whole ones, and a rounded share is to hold nobody back.
+        water = water_level(available + 1, satisfied, len(some) - len(satisfied))
         parts[scope] = _Part(level, water)
     for pace in paces:
         pace.allow(parts, limits.get(job_scope(pace.job_id), math.inf))
@@ -156,8 +165,14 @@ def _by_scope(paces: Iterable[Pace], limits: Mapping[str, int]) -> dict[str, lis
     return found
 
 
+def _satisfied(scope: str, paces: Iterable[Pace]) -> list[float]:
+    """Return what those use that would not take more of a scope's rate."""
+    contents = (pace.contents(scope) for pace in paces)
+    return [use for use in contents if use is not None]
+
+
 def _demand(scope: str, paces: Collection[Pace]) -> Demand:
-    satisfied = [pace.use for pace in paces if not pace.is_hungry_for(scope)]
+    satisfied = _satisfied(scope, paces)
     return Demand(
         transfers=len(paces),
         hungry=len(paces) - len(satisfied),

@@ -59,6 +59,7 @@ _NOT_AN_ATTEMPT = frozenset(
         PART_FILE_BUSY,  # a predecessor on this machine stands still with its hand on the file
         "disk_full",
         "host_busy",
+        "user_busy",
         "host_cooling",
     }
 )
@@ -191,6 +192,7 @@ class _Attempt:
         self._lease = lease
         self._stop = stop
         self._tracker = runtime.reporter.track(job, stop)
+        self._host = job.host or host_of(job.url) or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
 
     def run(self) -> Outcome:
@@ -234,13 +236,26 @@ class _Attempt:
     def _fetch_when_admitted(self, part: PartFile) -> tuple[Path, str]:
         """Connect only with a slot of the host's and the user's, and keep within their rates."""
         runtime, job = self._runtime, self._job
-        host = host_of(job.url)
-        with runtime.admissions.enter(job.id, host, job.user_id) as admission:
-            pace = runtime.pacer.join(job.id, host)
-            try:
-                return self._fetch_and_publish(part, SharedAllowance(admission, pace))
-            finally:
-                runtime.pacer.leave(pace)
+        admission = runtime.admissions.enter(job.id, self._host, job.user_id)
+        pace = runtime.pacer.join(job.id, self._host)
+        try:
+            return self._fetch_and_publish(part, SharedAllowance(admission, pace))
+        finally:
+            runtime.pacer.leave(pace)
+            admission.leave()
+            self._wake_successors()
+
+    def _wake_successors(self) -> None:
+        """Our slots are free: whoever has waited longest for one need not wait for beat."""
+        runtime, job, now = self._runtime, self._job, self._runtime.now()
+        try:
+            woken = runtime.jobs.wake_host(self._host, 1, now)
+            if job.user_id is not None:
+                woken += runtime.jobs.wake_user(job.user_id, 1, now)
+        except DatabaseUnavailableError as error:
+            logger.warning("Jobs that wait for a slot are not woken: %s", error)
+            return
+        publish_jobs(runtime, woken)
 
     def _fetch_and_publish(self, part: PartFile, allowance: Allowance) -> tuple[Path, str]:
         with self._transfer(part, allowance) as transfer:
@@ -268,11 +283,18 @@ class _Attempt:
 
     def _transfer(self, part: PartFile, allowance: Allowance) -> Transfer:
         runtime, job = self._runtime, self._job
+        secrets = runtime.secrets.open(job)
         return Transfer(
             Order(
-                urls=(job.url,),
+                urls=(job.url, *job.mirrors),
                 checksum=job.checksum,
-                connections=runtime.transfers.connections,
+                headers=secrets.headers,
+                cookies=secrets.cookies,
+                username=secrets.username,
+                password=secrets.password,
+                connections=job.connections or runtime.transfers.connections,
+                max_bytes=job.max_bytes,
+                decode=job.decode,
             ),
             part,
             self._tracker,
@@ -283,7 +305,16 @@ class _Attempt:
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
             allowance=allowance,
+            note=self._note,
         )
+
+    def _note(self, text: str) -> None:
+        """Write into the job's history what a reader of it should know; never worth an attempt."""
+        logger.info("Job %s: %s", self._job.id, text)
+        try:
+            self._runtime.jobs.note(self._job, text, now=self._runtime.now())
+        except DatabaseUnavailableError as error:
+            logger.warning("Job %s: its history lacks this: %s", self._job.id, error)
 
     def _begin_to_verify(self) -> None:
         """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
@@ -350,9 +381,9 @@ class _Attempt:
         job = self._job
         if error.code in _NOT_AN_ATTEMPT:
             return self._wait(error, attempts=job.attempts - 1)
-        if error.retry_after is not None:
+        if error.retry_after:
             pause = self._runtime.retries.bounded(error.retry_after)
-            self._runtime.admissions.cool_down(host_of(job.url), pause, str(error))
+            self._runtime.admissions.cool_down(self._host, pause, str(error))
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))

@@ -22,6 +22,7 @@ from worker.lease import LeaseKeeper
 from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
+from worker.secret_box import SecretBox
 from worker.space import Space
 from worker.transfer.curl import TransferOptions
 from worker.transfer.origin import AddressGuard
@@ -50,6 +51,7 @@ class Runtime:
     admissions: Admissions
     pacer: Pacer
     drain: Drain
+    secrets: SecretBox
     guard: AddressGuard
     transfers: TransferOptions
     retries: RetryPolicy
@@ -111,6 +113,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
         ),
         drain=drain or Drain(),
+        secrets=SecretBox(settings.secret_keys),
         guard=AddressGuard(settings.allowed_networks),
         transfers=TransferOptions(
             connect_timeout=settings.connect_timeout,
@@ -119,7 +122,11 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             max_redirects=settings.max_redirects,
             user_agent=settings.user_agent,
             checkpoint_interval=settings.checkpoint_interval,
+            max_bytes=settings.max_bytes or None,
+            connections=settings.connections,
             short_retries=settings.short_retries,
+            proxy=settings.proxy.get_secret_value() if settings.proxy else "",
+            netrc=settings.netrc,
             ca_file=settings.ca_file,
         ),
         retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),

@@ -141,6 +141,30 @@ def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin
     assert [job["status"] for job in seen.good("list", "--json").json()] == ["completed"]
 
 
+def test_the_same_secrets_continue_and_others_do_not(seen: Seen, origin: Origin) -> None:
+    gate = threading.Event()
+    file = origin.serve("/long.bin", size=2 * MB, gate=gate, gate_after=MB)
+    options = ("-u", "me:hunter2", "-H", "X-Key: hunter2", "--max-bytes", "3M")
+    get = seen.start("get", file.url, *options)
+    wait_until(
+        lambda: [r for r in origin.requests_for("/long.bin") if r.bytes_sent >= MB], deadline=30
+    )
+    get.send_signal(signal.SIGINT)
+    assert get.wait(30) == 130
+    gate.set()
+
+    other = seen.good("get", file.url, *options[:-2], "--name", "other.bin", "-b", "a=b")
+    assert "continuing" not in other.out
+    assert "continuing an earlier download" in seen.good("get", file.url, *options).out
+    last = origin.requests_for("/long.bin")[-1]
+    assert last.headers["x-key"] == "hunter2"
+    assert last.range is not None
+    assert digest(seen.folder / "long.bin") == file.sha256
+    assert (seen.data_dir / "secret.key").stat().st_mode & 0o777 == 0o600
+    files = [path for path in seen.data_dir.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+
+
 def test_a_killed_stack_leaves_nobody_and_the_same_command_goes_on(
     seen: Seen, origin: Origin
 ) -> None:
@@ -180,7 +204,7 @@ def test_a_killed_command_leaves_its_stack_to_stop_by_itself(seen: Seen, origin:
 
 URL = "http://example.com/file.bin"
 WRONG = {
-    "unknown scheme": ["get", "ftp://example.com/file.bin"],
+    "unknown scheme": ["get", "gopher://example.com/file.bin"],
     "no host": ["get", "http:///file.bin"],
     "over-long URL": ["get", f"http://example.com/{'x' * 9000}"],
     "far too long URL": ["get", f"http://example.com/{'x' * 11_000}"],
@@ -191,6 +215,16 @@ WRONG = {
     "checksum for two": ["get", URL, f"{URL}2", "--sha256", "0" * 64],
     "name with a slash": ["get", URL, "--name", "../x"],
     "name for two": ["get", URL, f"{URL}2", "--name", "x"],
+    "mirror for two": ["get", URL, f"{URL}2", "--mirror", f"{URL}3"],
+    "mirror of another kind": ["get", URL, "--mirror", "file:///etc/passwd"],
+    "header of the service": ["get", URL, "-H", "Range: hidden"],
+    "header without colon": ["get", URL, "-H", "hidden"],
+    "line break in a header": ["get", URL, "-H", "X: hidden\r\nY: z"],
+    "login without password": ["get", URL, "-u", "hidden"],
+    "login twice": ["add", URL, "-u", "me:hidden", "-H", "Authorization: hidden"],
+    "cookies in a missing file": ["add", URL, "-b", "@/nowhere"],
+    "no size": ["get", URL, "--max-bytes", "much"],
+    "too many connections": ["get", URL, "--connections", "33"],
     "output is a file": ["get", URL, "-o", "/etc/passwd"],
     "no URL": ["get"],
     "unknown option": ["get", URL, "--fast"],

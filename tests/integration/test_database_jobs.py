@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy.exc
+from sqlalchemy import select
 
-from database import JobRepository
+from database import Database, JobRepository, migrate
+from database.models import jobs
 from domain.errors import UnknownJobError
 from domain.ids import new_job_id
 from domain.job import JobStatus
@@ -26,6 +29,12 @@ def test_a_job_comes_back_as_it_was(repo: JobRepository) -> None:
         checksum="sha512:" + "a" * 128,
         user_id="ü" * 200,
         overwrite=True,
+        mirrors=("https://a.example/ü", "ftp://b.example/x"),
+        host="example.com",
+        max_bytes=2**63 - 1,
+        connections=32,
+        decode=True,
+        secrets="X-Key,cookies " + "t" * 40_000,
         status=S.COMPLETED,
         fence=2**40,
         attempts=3,
@@ -216,3 +225,84 @@ def test_a_wish_goes_before_going_on(
     assert (moved.status, moved.control) == (end or to, None)
     assert moved.finished_at == (LATER if end is S.CANCELLED else None)
     assert repo.events(job.id)[-1].to_status is (end or to)
+
+
+# ── waiting for a place, and notes ──────────────────────────────────────────────────────────────
+
+
+def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
+    busy = {"status": S.WAITING, "error_code": "host_busy", "host": "a:1", "next_attempt_at": LATER}
+    waiting = [new_job(**busy) for _ in range(3)]
+    others = [
+        new_job(**(busy | {"host": "a"})),
+        new_job(**(busy | {"error_code": "http_503"})),
+        new_job(**(busy | {"status": S.PAUSED})),
+    ]
+    repo.add([*reversed(waiting), *others])
+    oldest, second, third = (job.id for job in waiting)
+    assert repo.wake_host("a:1", 2, NOW) == [oldest, second]
+    woken = repo.get(oldest)
+    assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
+    assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
+        S.WAITING,
+        "a:1 has room",
+    )
+    assert repo.wake_host("a:1", 2, NOW) == [third]
+    assert repo.wake_host("a:1", 2, NOW) == []
+    assert [repo.get(job.id) for job in others] == others
+
+
+def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
+    waiting = {"status": S.WAITING, "error_code": "user_busy"}
+    mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
+    repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
+    assert repo.wake_user("me", 5, NOW) == [mine.id]
+    assert repo.get(theirs.id) == theirs
+
+
+def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(2)]
+    repo.add(waiting)
+    with database.write() as other:  # it is just about to wake the first one
+        lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
+        assert other.execute(lock).scalar() == waiting[0].id
+        assert repo.wake_host("a", 1, NOW) == [waiting[1].id]
+    database.close()
+
+
+def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url: str) -> None:
+    # Of a table that it knows nothing of yet, PostgreSQL joins in the way that looks again at each row.
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
+    repo.add(waiting)
+    assert repo.wake_host("a", 1, NOW) == [waiting[0].id]
+    assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
+    database.close()
+
+
+def test_a_note_is_an_event_without_a_change(repo: JobRepository) -> None:
+    repo.add([new_job(id="j")])
+    job = repo.claim("j", worker="w", now=NOW)
+    assert job is not None
+    assert repo.note(job, "starts over: the file has changed", now=LATER) is True
+    assert repo.get("j") == job
+    event = repo.events("j")[-1]
+    assert (event.from_status, event.to_status, event.at) == (S.DOWNLOADING, S.DOWNLOADING, LATER)
+    assert (event.worker, event.fence, event.attempt) == ("w", 1, 1)
+    assert event.reason == "starts over: the file has changed"
+    assert repo.note(replace(job, fence=0), "of an older claim", now=LATER) is False
+    assert repo.events("j")[-1] == event
+
+
+def test_a_completed_job_keeps_no_secrets(repo: JobRepository) -> None:
+    done = [new_job(status=S.VERIFYING, secrets="cookies token") for _ in range(2)]
+    repo.add(done)
+    for job, end, left in zip(done, (S.COMPLETED, S.FAILED), (None, "cookies token"), strict=True):
+        ended = repo.transition(job, end, now=LATER)
+        assert ended is not None
+        assert ended.secrets == left

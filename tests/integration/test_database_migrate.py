@@ -134,3 +134,37 @@ def test_sqlite_survives_a_power_cut(sqlite_url: str) -> None:
         ]
     database.close()
     assert pragmas == ["wal", 2]
+
+
+def move(database: Database, revision: str) -> None:
+    """Bring a database to an older revision, or from one to a newer."""
+    with database.write() as connection:
+        at_hand = config()
+        at_hand.attributes["connection"] = connection
+        step = command.downgrade if revision == "0001" else command.upgrade
+        step(at_hand, revision)
+
+
+def test_jobs_that_are_there_keep_what_they_have_and_get_their_host(database: Database) -> None:
+    migrate.upgrade(database)
+    move(database, "0001")
+    insert = text(
+        "INSERT INTO jobs (id, url, directory, status, max_attempts, created_at, updated_at) "
+        "VALUES (:id, :url, '', 'queued', 3, :now, :now)"
+    )
+    urls = {
+        "a": "https://Example.com:8443/x?y=1",
+        "b": "http://" + "x" * 400 + "/",
+        "c": "http://[::1",
+    }
+    with database.write() as connection:
+        for job_id, url in urls.items():
+            connection.execute(insert, {"id": job_id, "url": url, "now": "2026-03-01 12:00:00"})
+    assert migrate.upgrade(database) is True
+    found = JobRepository(database).get_many(list(urls))
+    assert {job.id: job.host for job in found.values()} == {
+        "a": "example.com",
+        "b": "x" * 300,
+        "c": None,
+    }
+    assert {(job.mirrors, job.decode, job.secrets) for job in found.values()} == {((), False, None)}

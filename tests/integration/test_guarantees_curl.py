@@ -36,7 +36,7 @@ def test_a_redirect_to_a_local_file_is_refused(
 
     assert run_download(system.runtime, job.id) is Outcome.FAILED
 
-    assert system.job(job).error_code == "unsupported_protocol"
+    assert system.job(job).error_code == "unsafe_redirect"
     assert list(system.downloads.iterdir()) == []
 
 
@@ -49,7 +49,7 @@ def test_a_redirect_to_another_protocol_is_refused_before_it_connects(
 
     assert run_download(system.runtime, job.id) is Outcome.FAILED
 
-    assert system.job(job).error_code == "unsupported_protocol"
+    assert system.job(job).error_code == "unsafe_redirect"
     with pytest.raises(BlockingIOError):
         listener.accept()
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from statistics import mean
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import Demand
-from domain.limits import TOTAL
+from domain.limits import TOTAL, host_scope, job_scope
 from worker.fair_share import HUNGRY_FROM, fair_level, share, water_level
 from worker.pace import WINDOW, Pace, Share, demands_of, spread
 
@@ -19,6 +20,8 @@ from worker.pace import WINDOW, Pace, Share, demands_of, spread
 TICK = 0.25
 #: Bytes a second that rounding to whole bytes may cost.
 SMALL = 8
+#: What of a limit, or of what it wants, a transfer should have.
+ENOUGH = 0.85
 
 
 @st.composite
@@ -58,49 +61,106 @@ def test_water_fills_what_there_is_and_nobody_gets_more_than_it_wants(
 class Process:
     """A process's transfers, each as fast as it can be, or as it may."""
 
-    def __init__(self, name: int, wants: Sequence[float]) -> None:
+    def __init__(self, name: int, wants: Sequence[tuple[str, float]]) -> None:
         self.transfers = [
-            (Pace(f"{name}-{n}", "example.org"), want) for n, want in enumerate(wants)
+            (Pace(f"{name}-{number}", host), want) for number, (host, want) in enumerate(wants)
         ]
         self.paces = [pace for pace, _ in self.transfers]
-        spread(self.paces, {TOTAL: 2**50}, {})
 
-    def run(self, now: float) -> None:
-        """Let them run for a quarter of a second."""
-        for pace, want in self.transfers:
-            pace.count(round(min(want, pace.rate or 0) * TICK))
+    def run(self, now: float) -> dict[Pace, float]:
+        """Let them run until `now`, and return how fast they were."""
+        speeds = {pace: min(want, pace.rate or want) for pace, want in self.transfers}
+        for pace, speed in speeds.items():
+            pace.count(round(speed * TICK))
             pace.measure(now)
+        return speeds
 
-    def used(self) -> float:
-        """Bytes a second that they take now."""
-        return sum(min(want, pace.rate or 0) for pace, want in self.transfers)
+
+def run_all(
+    processes: Sequence[Process], limits: Mapping[str, int], steps: int
+) -> Iterator[dict[Pace, float]]:
+    """Let processes run, tell, hear and divide as pacers do; yields all speeds of each step."""
+    for one in processes:
+        spread(one.paces, limits, {})
+    for step in range(steps):
+        speeds: dict[Pace, float] = {}
+        for one in processes:
+            speeds |= one.run(step * TICK)
+        yield speeds
+        own = [demands_of(one.paces, limits) for one in processes]
+        everybody = {
+            scope: reduce(Demand.plus, (some.get(scope, Demand()) for some in own))
+            for scope in limits
+        }
+        for one, demands in zip(processes, own, strict=True):
+            shares = {
+                scope: Share(
+                    share(limits[scope], demand, everybody[scope]),
+                    fair_level(limits[scope], everybody[scope]),
+                )
+                for scope, demand in demands.items()
+            }
+            spread(one.paces, limits, shares)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     limit=st.integers(10_000, 10**8),
-    processes=st.lists(
-        st.lists(st.floats(4, 10**8), min_size=1, max_size=6), min_size=1, max_size=5
+    wants=st.lists(st.lists(st.floats(4, 10**8), min_size=1, max_size=6), min_size=1, max_size=5),
+)
+def test_transfers_in_many_processes_end_with_fair_parts_of_the_whole_rate(
+    limit: int, wants: list[list[float]]
+) -> None:
+    processes = [
+        Process(name, [("example.org", want) for want in some]) for name, some in enumerate(wants)
+    ]
+    # With each window at least one more is known to be satisfied, until all are that are.
+    steps = (WINDOW + 1) * (sum(map(len, wants)) + 2)
+    *_, last = run_all(processes, {TOTAL: limit}, steps)
+    used = sum(last.values())
+    assert used <= limit * 1.001
+    # Those that want just less than the level count as hungry, so a tenth may be left.
+    assert used >= HUNGRY_FROM * min(limit, sum(map(sum, wants))) - SMALL
+    for process in processes:
+        for pace, want in process.transfers:
+            # Whoever has less than it wants has as much as anybody.
+            assert last[pace] >= HUNGRY_FROM * min(want, max(last.values())) - SMALL
+
+
+HOSTS = ["one.org", "two.org", "three.org"]
+rates = st.integers(30_000, 10**7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    wants=st.lists(
+        st.lists(st.tuples(st.sampled_from(HOSTS), st.floats(1000, 10**7)), min_size=1, max_size=6),
+        min_size=1,
+        max_size=4,
+    ),
+    limits=st.dictionaries(
+        st.sampled_from([TOTAL, *map(host_scope, HOSTS), job_scope("0-0"), job_scope("1-1")]),
+        rates,
+        min_size=1,
     ),
 )
-def test_transfers_in_many_processes_end_as_if_one_had_divided_the_rate(
-    limit: int, processes: list[list[float]]
+def test_no_limit_is_passed_and_nobody_waits_without_one_that_is_used_up(
+    wants: list[list[tuple[str, float]]], limits: dict[str, int]
 ) -> None:
-    running = [Process(name, wants) for name, wants in enumerate(processes)]
-    wants = [want for some in processes for want in some]
-    limits = {TOTAL: limit}
-    # With each window at least one more is known to be satisfied, until all are that are.
-    for step in range((WINDOW + 1) * (len(wants) + 2)):
-        for one in running:
-            one.run(step * TICK)
-        own = [demands_of(one.paces, limits)[TOTAL] for one in running]
-        everybody = reduce(Demand.plus, own)
-        level = fair_level(limit, everybody)
-        for one, demand in zip(running, own, strict=True):
-            spread(one.paces, limits, {TOTAL: Share(share(limit, demand, everybody), level)})
-    assert sum(one.used() for one in running) <= limit * 1.001
-    # Those that want just less than the level count as hungry, so a tenth may be left.
-    fair = water_level(limit, wants, 0)
-    for one in running:
-        for pace, want in one.transfers:
-            assert min(want, pace.rate or 0) >= HUNGRY_FROM * min(want, fair) - SMALL
+    processes = [Process(name, some) for name, some in enumerate(wants)]
+    settled = list(run_all(processes, limits, 200))[100:]
+    used: dict[str, list[float]] = {scope: [] for scope in limits}
+    for speeds in settled:
+        for scope in limits:
+            used[scope].append(sum(s for pace, s in speeds.items() if scope in scopes_of(pace)))
+    assert all(max(used[scope]) <= limits[scope] * 1.05 for scope in limits)
+    full = {scope for scope in limits if mean(used[scope]) >= ENOUGH * limits[scope]}
+    for process in processes:
+        for pace, want in process.transfers:
+            has = mean(speeds[pace] for speeds in settled)
+            assert has >= ENOUGH * want or full & scopes_of(pace)
+
+
+def scopes_of(pace: Pace) -> set[str]:
+    """Everything that may limit a transfer."""
+    return {*pace.scopes, job_scope(pace.job_id)}

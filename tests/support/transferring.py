@@ -19,7 +19,6 @@ from typing import Any
 
 from domain.errors import SeenError
 from domain.job import WORKING_PREFIX, Job, JobStatus
-from domain.urls import host_of
 from tests.support.aging import age_jobs
 from tests.support.build import new_job
 from tests.support.system import System
@@ -120,7 +119,7 @@ class Downloads:
     def run_again(self, job: Job) -> Job:
         """Run a waiting job as if its time had come."""
         self.make_due()
-        self.runtime.cache.limits.end_cool_down(host_of(job.url))
+        self.runtime.cache.limits.end_cool_down(job.host or "")
         run_download(self.runtime, job.id)
         return self.check(job)
 

@@ -137,7 +137,7 @@ def test_a_request_keeps_what_it_was_given() -> None:
 
 
 WRONG: list[tuple[str, Any]] = [
-    ("url", "ftp://example.com/"),
+    ("url", "gopher://example.com/"),
     ("url", "http://example.com/\ud800"),
     ("url", 5),
     ("url", "http://example.com/" + "x" * 20_000),
@@ -167,6 +167,15 @@ WRONG: list[tuple[str, Any]] = [
     ("max_attempts", 1001),
     ("max_attempts", "many"),
     ("overwrite", "perhaps"),
+    ("mirrors", ["gopher://example.com/x"]),
+    ("mirrors", ["http://user:pw@example.com/x"]),
+    ("mirrors", [f"http://example.com/{number}" for number in range(21)]),
+    ("mirrors", "http://example.com/x"),
+    ("max_bytes", 0),
+    ("max_bytes", 2**63),
+    ("connections", 0),
+    ("connections", 33),
+    ("decode", "perhaps"),
     ("colour", "blue"),
 ]
 

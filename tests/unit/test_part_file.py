@@ -1,31 +1,32 @@
-"""The part file: appending, going back, and which checkpoints are believed."""
+"""The part file: writing anywhere, beginning anew, and which checkpoints are believed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from domain.errors import CancelledError, DiskFullError, PermanentError, TransientError
+from domain.errors import PermanentError, TransientError
 from worker.part_file import Checkpoint, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def synced(part: PartFile, total: int | None = 10) -> int:
-    return part.sync(described(total))
-
-
-def described(total: int | None = 10) -> Checkpoint:
+def described(*written: tuple[int, int], total: int | None = 10) -> Checkpoint:
     return Checkpoint(
-        total=total, validator='"a"', etag='"a"', last_modified="Wed", name="film.mkv"
+        written=written,
+        total=total,
+        validator='"a"',
+        etag='"a"',
+        last_modified="Wed",
+        name="film.mkv",
+        source="0" * 64,
+        digests=("md5:0123456789abcdef0123456789abcdef",),
     )
 
 
@@ -38,15 +39,36 @@ def reopened(folder: Path) -> tuple[int, Checkpoint]:
         return part.size, part.checkpoint
 
 
-def test_bytes_are_appended(tmp_path: Path) -> None:
+def content(part: PartFile) -> bytes:
+    return part.path.read_bytes()
+
+
+def test_bytes_are_written_where_they_belong(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "deep"
     with PartFile(folder, JOB) as part:
-        part.write(b"hello ")
-        part.write(b"")
-        part.write(b"world")
+        assert part.write([b"wor", b"ld"], 6) == 5
+        assert part.write([b"hello "], 0) == 6
+        assert part.write([], 3) == 0
         assert part.size == 11
         assert part.path == folder / f".seen-{JOB}.part"
-    assert part.path.read_bytes() == b"hello world"
+        buffer = memoryview(bytearray(5))
+        assert part.read_into(buffer, 6) == 5
+        assert bytes(buffer) == b"world"
+        assert part.read_into(buffer, 9) == 2
+        assert part.read_into(buffer, 11) == 0
+    assert content(part) == b"hello world"
+
+
+def test_room_is_set_aside_and_what_is_beyond_the_end_cut_off(tmp_path: Path) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        part.allocate(0)
+        assert part.size == 0
+        part.allocate(3_000_000)
+        part.write([b"abc"], 0)
+        # A file system that cannot set room aside does nothing.
+        assert part.size in {3, 3_000_000}
+        part.cut(3)
+    assert content(part) == b"abc"
 
 
 def test_a_part_file_is_private_until_it_is_published(tmp_path: Path) -> None:
@@ -54,40 +76,21 @@ def test_a_part_file_is_private_until_it_is_published(tmp_path: Path) -> None:
         assert part.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_going_back_drops_what_lies_beyond(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456789")
-        part.resume_at(4)
-        assert part.size == 4
-        part.write(b"abc")
-    assert part.path.read_bytes() == b"0123abc"
-
-
-def test_a_reopened_file_goes_on_at_the_place_it_is_told(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456789")
-    with PartFile(tmp_path, JOB) as part:
-        assert part.size == 10
-        part.resume_at(5)
-        part.write(b"x")
-    assert part.path.read_bytes() == b"01234x"
-
-
 def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456")
-        assert synced(part) == 7
-        part.write(b"789")
-        expected = replace(described(), durable=7)
+        part.write([b"0123456789"], 0)
+        expected = described((0, 4), (6, 9))
+        part.sync(expected)
         assert part.checkpoint == expected
+        assert expected.durable == 7
     assert reopened(tmp_path) == (10, expected)
 
 
 def test_a_later_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
         for size in (3, 6, 9):
-            part.write(b"abc")
-            assert synced(part, None) == size
+            part.write([b"abc"], size - 3)
+            part.sync(described((0, size), total=None))
     assert reopened(tmp_path)[1].durable == 9
     assert [path.name for path in tmp_path.glob(".seen-*.tmp")] == []
 
@@ -96,81 +99,61 @@ def test_a_later_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     "text",
     [
         b"",
-        b'{"durable": 5, "tot',
+        b'{"written": [[0, 5]], "tot',
         b"\xff\xfe",
         b"[]",
         b"null",
         b"5",
         b"{}",
-        b'{"durable": "5"}',
-        b'{"durable": 5.5}',
-        b'{"durable": true}',
-        b'{"durable": -1}',
-        b'{"durable": null}',
-        b'{"durable": 5, "total": "10"}',
-        b'{"durable": 5, "etag": 7}',
-        b'{"durable": 11}',
-        b'{"durable": 99999999999999999999999}',
+        b'{"written": [["0", "5"]]}',
+        b'{"written": [[0, 5.5]]}',
+        b'{"written": [[0, true]]}',
+        b'{"written": [[0]]}',
+        b'{"written": [[0, 5, 6]]}',
+        b'{"written": [[-1, 5]]}',
+        b'{"written": null}',
+        b'{"written": [[5, 5]]}',
+        b'{"written": [[5, 4]]}',
+        b'{"written": [[0, 5], [4, 6]]}',
+        b'{"written": [[6, 8], [0, 5]]}',
+        b'{"written": [[0, 5]], "total": "10"}',
+        b'{"written": [[0, 5]], "total": 4}',
+        b'{"written": [[0, 5]], "etag": 7}',
+        b'{"written": [[0, 11]]}',
+        b'{"written": [[0, 99999999999999999999999]]}',
     ],
 )
 def test_a_checkpoint_that_cannot_be_true_vouches_for_nothing(tmp_path: Path, text: bytes) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456789")
+        part.write([b"0123456789"], 0)
     checkpoint_path(tmp_path).write_bytes(text)
     assert reopened(tmp_path) == (10, Checkpoint())
 
 
 def test_a_checkpoint_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456789")
-    checkpoint_path(tmp_path).write_text('{"durable": 5, "colour": "blue"}')
-    assert reopened(tmp_path)[1] == Checkpoint(5)
+        part.write([b"0123456789"], 0)
+    checkpoint_path(tmp_path).write_text('{"written": [[0, 5]], "colour": "blue"}')
+    assert reopened(tmp_path)[1] == Checkpoint(written=((0, 5),))
 
 
 def test_a_checkpoint_never_outlives_the_bytes_it_vouches_for(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"0123456789")
-        synced(part)
-        part.resume_at(9)
-        assert part.checkpoint == Checkpoint()
+        part.write([b"0123456789"], 0)
+        part.sync(described((0, 10)))
+        part.discard()
+        assert (part.size, part.checkpoint) == (0, Checkpoint())
         assert not checkpoint_path(tmp_path).exists()
-        part.write(b"x" * 10)
-    assert reopened(tmp_path) == (19, Checkpoint())
-
-
-def test_a_checkpoint_stays_when_only_later_bytes_are_dropped(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        part.write(b"01234")
-        synced(part)
-        part.write(b"56789")
-        part.resume_at(5)
-    assert reopened(tmp_path)[1].durable == 5
-
-
-@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
-def test_the_digest_is_of_the_bytes_on_disk(tmp_path: Path, algorithm: str) -> None:
-    blocks: list[int] = []
-    with PartFile(tmp_path, JOB) as part:
-        part.write(b"x" * 2_500_000)
-        digest = part.digest(algorithm, lambda: blocks.append(1))
-    assert digest == hashlib.new(algorithm, b"x" * 2_500_000).hexdigest()
-    assert len(blocks) == 4
-
-
-def test_a_digest_can_be_stopped(tmp_path: Path) -> None:
-    def stop() -> None:
-        raise CancelledError("cancel requested")
-
-    with PartFile(tmp_path, JOB) as part, pytest.raises(CancelledError):
-        part.digest("sha256", stop)
+        part.write([b"x" * 10], 0)
+    assert reopened(tmp_path) == (10, Checkpoint())
 
 
 def test_forgetting_removes_every_working_name(tmp_path: Path) -> None:
     other = tmp_path / f".seen-{JOB[:-1]}8.part"
     other.write_bytes(b"somebody else's")
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"x")
-        synced(part)
+        part.write([b"x"], 0)
+        part.sync(described((0, 1)))
         # What a crash at the wrong moment leaves behind.
         (tmp_path / f".seen-{JOB}.tmp").write_text("torn")
         (tmp_path / f".seen-{JOB}.new").hardlink_to(part.path)
@@ -193,7 +176,7 @@ def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> No
         with pytest.raises(TransientError, match="still writes") as caught:
             PartFile(tmp_path, JOB)
         assert caught.value.code == "part_file_busy"
-        part.write(b"mine")
+        part.write([b"mine"], 0)
     assert reopened(tmp_path)[0] == 4
 
 
@@ -202,7 +185,7 @@ import sys
 from pathlib import Path
 from worker.part_file import PartFile
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
-part.write(b"half")
+part.write([b"half"], 0)
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -232,8 +215,8 @@ from worker.part_file import PartFile
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 try:
-    for _ in range(9):
-        part.write(b"x" * 300)
+    for number in range(9):
+        part.write([b"x" * 100] * 3, number * 300)
 except DiskFullError as error:
     print(json.dumps([part.size, error.code, part.path.stat().st_size]))
 """
@@ -243,15 +226,6 @@ def test_a_disk_that_is_full_keeps_what_fitted(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FULL, str(tmp_path), JOB]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [1000, "disk_full", 1000]
-
-
-def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path) -> None:
-    with PartFile(tmp_path, JOB) as part:
-        part.check_room(1000, 0)
-        with pytest.raises(DiskFullError, match="bytes are missing"):
-            part.check_room(10**18, 0)
-        with pytest.raises(DiskFullError, match="stay free"):
-            part.check_room(0, 10**18)
 
 
 @pytest.mark.parametrize(
@@ -274,9 +248,11 @@ def test_a_closed_file_refuses_in_our_words(tmp_path: Path) -> None:
     part = PartFile(tmp_path, JOB)
     part.close()
     uses: list[Callable[[], object]] = [
-        lambda: part.write(b"x"),
-        lambda: part.resume_at(0),
-        lambda: part.digest("sha256", lambda: None),
+        lambda: part.write([b"x"], 0),
+        lambda: part.allocate(10),
+        lambda: part.cut(0),
+        part.discard,
+        lambda: part.size,
         part.published_path,
     ]
     for use in uses:

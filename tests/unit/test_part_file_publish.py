@@ -17,7 +17,7 @@ JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 def publish(folder: Path, name: str, body: bytes, *, overwrite: bool = False) -> Path:
     with PartFile(folder, new_job_id()) as part:
-        part.write(body)
+        part.write([body], 0)
         path = part.publish(name, overwrite=overwrite)
         part.forget()
     return path
@@ -89,7 +89,7 @@ def test_the_longest_name_can_be_numbered(tmp_path: Path) -> None:
 def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool) -> None:
     with PartFile(tmp_path, JOB) as part:
         assert part.published_path() is None
-        part.write(b"body")
+        part.write([b"body"], 0)
         assert part.published_path() is None
         path = part.publish("film.mkv", overwrite=overwrite)
     with PartFile(tmp_path, JOB) as successor:
@@ -100,7 +100,7 @@ def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool
 
 def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"body")
+        part.write([b"body"], 0)
         part.publish("film.mkv", overwrite=False).rename(tmp_path / "other.mkv")
         assert part.published_path() == tmp_path / "other.mkv"
 
@@ -108,7 +108,7 @@ def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None
 def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path: Path) -> None:
     (tmp_path / "film.mkv").write_bytes(b"old")
     with PartFile(tmp_path, JOB) as part:
-        part.write(b"new")
+        part.write([b"new"], 0)
         # What `publish` leaves when it falls between its two steps.
         os.link(part.path, part.path.with_suffix(".new"))
         assert part.published_path() is None

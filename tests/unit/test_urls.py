@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import InvalidInputError
-from domain.urls import check_url, display_url
+from domain.urls import check_url, display_url, host_of
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,9 @@ from domain.urls import check_url, display_url
         "HTTPS://EXAMPLE.COM:8443/a%20b?x=1#y",
         "http://[2606:2800:220:1::]:8080/x",
         "http://192.0.2.1/",
+        "ftp://example.com/films/film.mkv",
+        "FTPS://example.com:2121/a%20b;type=i",
+        "http://" + "x" * 253 + "/",
         "http://example.com/@user/x@y",
         "http://example.com/" + "x" * 7981,
     ],
@@ -29,7 +32,13 @@ def test_a_usable_url_is_returned_unchanged(url: str) -> None:
     [
         ("", "begin with http"),
         ("example.com/film.mkv", "begin with http"),
-        ("ftp://example.com/x", "begin with http"),
+        ("gopher://example.com/x", "begin with http://, https://, ftp:// or ftps://"),
+        ("http://" + "x" * 254 + "/", "253"),
+        ("ftp://user@example.com/x", "--login"),
+        ("ftp://example.com/a%0D%0ADELE%20b", "control characters"),
+        ("ftp://example.com/x;type=A", "type"),
+        ("ftp://example.com/folder/", "a file"),
+        ("ftps://example.com", "a file"),
         ("file:///etc/passwd", "begin with http"),
         ("javascript:alert(1)", "begin with http"),
         ("http:///x", "no host"),
@@ -67,6 +76,7 @@ def test_an_unusable_url_is_refused_with_a_remedy(url: str, says: str) -> None:
         "user:hunter2@example.com/film",
         "http://example.com:99999/?token=hunter2",
         "http://example.com/a b?token=hunter2",
+        "gopher://example.com/?token=hunter2",
         "ftp://example.com/?token=hunter2",
         "ftp://example.com/#hunter2",
         "http://user:hunter2@example.com/" + "x" * 9000,
@@ -109,3 +119,23 @@ def test_what_is_not_ascii_is_encoded(url: str, sent: str) -> None:
 def test_a_host_that_has_no_idna_form_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="IDNA"):
         check_url("http://" + "ü" * 70 + ".example/")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://Example.COM/x", "example.com"),
+        ("http://example.com.:80/x", "example.com"),
+        ("https://example.com:443/", "example.com"),
+        ("https://example.com:80/", "example.com"),
+        ("ftp://example.com:21/x", "example.com"),
+        ("ftps://example.com:21/x", "example.com"),
+        ("http://[2001:DB8::1]:8080/", "2001:db8::1"),
+        ("http://[::1]/", "::1"),
+        ("http://example.com:99999/", "example.com"),
+        ("http://[::1", None),
+        ("http:///x", None),
+    ],
+)
+def test_the_host_that_a_url_speaks_to(url: str, host: str | None) -> None:
+    assert host_of(url) == host

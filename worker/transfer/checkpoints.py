@@ -45,7 +45,9 @@ class Checkpoints:
         if self._running is None or self._running.done():
             self.wait()
             self._last = now
-            self._running = self._pool.submit(self._sync, self._describe())
+            described = self._describe()
+            if described.written != self._part.checkpoint.written:
+                self._running = self._pool.submit(self._sync, described)
 
     def wait(self) -> None:
         """Wait for the one under way, and raise what it met."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class TransferOptions:
     """Failures in a row, none of them with progress in between, after which the job waits in SQL."""
     retry_pause: float = 0.5
     """Before the first retry inside a transfer; it doubles with every failure in a row."""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
+    """May hold a password."""
     netrc: Path | None = None
     ca_file: Path | None = None
 
@@ -61,9 +62,9 @@ class Request:
     last: int | None = None
     condition: str | None = None
     """If-Range: the validator that the range must still fit."""
-    headers: Sequence[str] = ()
-    username: str | None = None
-    password: str | None = None
+    headers: Sequence[str] = field(default=(), repr=False)
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
     decode: bool = False
 
     @property
@@ -106,8 +107,9 @@ def prepare(
 
 def _log_in(handle: Any, request: Request, options: TransferOptions) -> None:
     if request.username is not None:
-        handle.setopt(pycurl.USERNAME, request.username)
-        handle.setopt(pycurl.PASSWORD, request.password or "")
+        # As octets: of text pycurl takes ASCII only.
+        handle.setopt(pycurl.USERNAME, request.username.encode())
+        handle.setopt(pycurl.PASSWORD, (request.password or "").encode())
         handle.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC)
     if options.netrc is not None:
         handle.setopt(pycurl.NETRC, pycurl.NETRC_OPTIONAL)

@@ -27,6 +27,8 @@ from worker.transfer.stall import StallWatch
 _MOST_CHUNKS = 512
 #: The body of a redirect or an error is read up to here, so that its connection can be used again.
 _UNREAD_BODY = 64 * 1024
+#: Bytes of header, those of 1xx answers before it included.
+_MOST_HEADER = 256 * 1024
 _STOP = 0  # a write callback that takes fewer bytes than it was given ends the request
 
 
@@ -78,6 +80,7 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
+        self._header_size = 0
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
@@ -86,19 +89,21 @@ class Exchange:
         self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
     ) -> None:
         """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
-        self.handle, self._guard, self._buffer = handle, guard, buffer
+        self.handle, self._buffer = handle, buffer
+        # A proxy resolves names itself, and what we connect to is the proxy.
+        self._guard = None if options.proxy else guard
         prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
         if not self.request.is_ftp:
-            handle.setopt(pycurl.HEADERFUNCTION, self.answer.feed)
+            handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def redirected(self, request: Request) -> None:
         """Begin again at another URL, for the same piece."""
         self.request = request
         self.redirects += 1
         self.answer = Answer()
-        self.received = 0
+        self.received = self._header_size = 0
         self.is_judged = self.is_accepted = False
         self.error = None
         self._refused_address = None
@@ -124,6 +129,8 @@ class Exchange:
     def judge(self) -> None:
         """Have the answer judged, if it has not been: it may have had no body."""
         if not self.is_judged:
+            if not self.answer.is_complete:
+                raise TransientError("The connection broke inside the header.", code="reset")
             self.is_judged = True
             if self.request.is_ftp:
                 self._answer_for_ftp()
@@ -171,6 +178,17 @@ class Exchange:
         )
 
     # ── libcurl's callbacks: they keep errors, they never raise ─────────────────────────────────
+
+    def _on_header(self, line: bytes) -> int | None:
+        self._header_size += len(line)
+        if self._header_size > _MOST_HEADER:
+            self.error = PermanentError(
+                f"The origin's header has more than {_MOST_HEADER:,} bytes.",
+                code="headers_too_large",
+            )
+            return _STOP
+        self.answer.feed(line)
+        return None
 
     def _on_body(self, data: bytes) -> int | None:
         try:

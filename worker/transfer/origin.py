@@ -77,6 +77,8 @@ class Answer:
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    is_complete: bool = True
+    """Whether the header came to its end; only what `feed` was given can be incomplete."""
 
     def feed(self, line: bytes) -> None:
         """Take in one header line as libcurl hands it out."""
@@ -85,7 +87,10 @@ class Answer:
             # A new response begins: the one after a 1xx.
             self.status = _status(text)
             self.headers.clear()
+            self.is_complete = False
             return
+        if not text:
+            self.is_complete = True
         name, colon, value = text.partition(":")
         if colon:
             self.headers[name.strip().lower()] = value.strip()

@@ -16,20 +16,23 @@ _AFTER_PROGRESS = 0.1
 class ShortRetries:
     """The budget of one transfer: so many failures in a row; whatever makes progress fills it up."""
 
-    def __init__(self, options: TransferOptions) -> None:
+    def __init__(self, options: TransferOptions, now: float) -> None:
         self._options = options
         self._failures = 0
-        self._bytes = 0
+        self._bytes, self._time = 0, now
 
-    def pause(self, error: TransientError, bytes_so_far: int) -> float:
+    def pause(self, error: TransientError, bytes_so_far: int, now: float) -> float:
         """Return the seconds to wait before another try; raise `error` when it is not ours to try.
 
         Args:
-            bytes_so_far: of the file, on disk: more than at the last failure is progress.
+            bytes_so_far: of the file, on disk. Progress is what came since the last failure faster than
+                the speed that counts as standing still.
+            now: monotonic seconds.
         """
-        progressed = bytes_so_far > self._bytes
+        gained = bytes_so_far - self._bytes
+        progressed = gained >= max(1.0, self._options.low_speed_limit * (now - self._time))
+        self._bytes, self._time = bytes_so_far, now
         self._failures = 1 if progressed else self._failures + 1
-        self._bytes = bytes_so_far
         pause = self._options.retry_pause * 2.0 ** (self._failures - 1)
         if progressed:
             pause = min(pause, _AFTER_PROGRESS)

@@ -132,9 +132,10 @@ class Transfer:
             pool=checkpoints,
             interval=options.checkpoint_interval,
         )
-        self._retries = ShortRetries(options)
+        self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
+        self._best_speed = 0.0
         self._trust_ranges = order.trust_ranges
         self._may_share = False
         self._condition: str | None = None
@@ -537,14 +538,25 @@ class Transfer:
         """Trust this origin's ranges no more; who reads the file from its start goes on to its end."""
         self._trust_ranges = self._may_share = False
         logger.info("Job %s goes on in one stream: %s", self._tracker.job_id, why)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Whoever reads the file from its start takes over what follows and nobody else fetches."""
         for one in self._exchanges:
             if one.request.first is None and one.is_accepted:
                 self._pieces.extend(one.piece)
+
+    def _ask_for_no_more(self) -> None:
+        """It was one connection too many, it seems: go on with those there are."""
+        self._most = len(self._exchanges)
+        self._read_on()
 
     def _begin_again(self, error: TransientError) -> None:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             raise error
+        # Once is enough: it may be no change at all, but this origin's way of doing ranges.
+        self._trust_ranges = False
         self._start_over(str(error).rstrip("."))
 
     # ── failures ────────────────────────────────────────────────────────────────────────────────
@@ -558,7 +570,7 @@ class Transfer:
         elif self._sources.drop(source):
             self._note(f"a mirror is left out: {error}")
         elif self._exchanges and unexpected(error):
-            self._most = len(self._exchanges)
+            self._ask_for_no_more()
         else:
             raise error
 
@@ -574,8 +586,7 @@ class Transfer:
                 self._note(f"a mirror is left out: {error}")
                 return
             if self._exchanges:
-                # It was one connection too many, it seems.
-                self._most = len(self._exchanges)
+                self._ask_for_no_more()
                 return
         if self._exchanges:
             # The others go on; their progress is this transfer's.
@@ -583,7 +594,7 @@ class Transfer:
             return
         if self._pieces.is_complete:
             return  # what broke, did so after the last byte
-        pause = self._retries.pause(error, self._pieces.count)
+        pause = self._retries.pause(error, self._pieces.count, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
 
@@ -629,21 +640,27 @@ class Transfer:
                         code="timeout",
                     ),
                 )
-        if self._may_share and not self._is_throttled and 1 < len(self._exchanges) < self._most:
-            self._relieve_slowest(now)
+        if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
+            self._relieve_slowest()
 
-    def _relieve_slowest(self, now: float) -> None:
+    def _relieve_slowest(self) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
-        speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
+        # Not what has only just begun: its first bytes come in a burst.
+        speeds = {one: one.watch.speed for one in self._exchanges if one.watch.speed is not None}
+        if len(speeds) < len(self._exchanges) or not speeds:
+            return
+        self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
         left = slowest.piece.left
         if left is None or self._pieces.has_free() or slowest.received == 0:
             return
         seconds = left / max(speeds[slowest], 1.0)
-        crawls = speeds[slowest] * _SLOWER < max(speeds.values())
+        crawls = speeds[slowest] * _SLOWER < self._best_speed
         if crawls and seconds > 2 * self._options.split_after:
             logger.info("Job %s gives a slow connection's piece to another", self._tracker.job_id)
             self._drop(slowest)
+            # The next one is not measured by a time that may be over.
+            self._best_speed = 0.0
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ import pycurl
 import pytest
 
 from domain.errors import PermanentError, TransientError
-from worker.transfer.verdict import of_curl, of_status, parse_retry_after
+from worker.transfer.verdict import E_TOO_LARGE, of_curl, of_status, parse_retry_after
 
 TRANSIENT = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 524, 599]
 PERMANENT = [301, 304, 400, 401, 403, 404, 405, 406, 410, 413, 414, 416, 418, 451, 499, 501, 505]
@@ -44,9 +44,13 @@ def test_only_a_transient_verdict_carries_retry_after() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "word"),
     [
-        (pycurl.E_UNSUPPORTED_PROTOCOL, PermanentError, "unsupported_protocol"),
+        (pycurl.E_UNSUPPORTED_PROTOCOL, TransientError, "bad_response"),
+        (pycurl.E_FTP_WEIRD_SERVER_REPLY, TransientError, "bad_response"),
         (pycurl.E_URL_MALFORMAT, PermanentError, "bad_url"),
-        (pycurl.E_TOO_MANY_REDIRECTS, PermanentError, "too_many_redirects"),
+        (pycurl.E_REMOTE_FILE_NOT_FOUND, PermanentError, "not_found"),
+        (pycurl.E_REMOTE_ACCESS_DENIED, PermanentError, "access_denied"),
+        (pycurl.E_LOGIN_DENIED, PermanentError, "login_denied"),
+        (E_TOO_LARGE, PermanentError, "headers_too_large"),
         (pycurl.E_PEER_FAILED_VERIFICATION, PermanentError, "bad_certificate"),
         (pycurl.E_SSL_CACERT_BADFILE, PermanentError, "bad_ca_file"),
         (pycurl.E_COULDNT_RESOLVE_HOST, TransientError, "dns"),

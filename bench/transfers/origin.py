@@ -1,0 +1,137 @@
+"""An nginx for benchmarks, on loopback: two workers, no log, and if wanted a limit a connection."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.nginx import HOST, find_nginx
+from tests.support.process import Process, end_process, on_a_port, spawn, wait_ready
+
+MIB = 2**20
+
+#: A limited answer goes out in pieces of this size, each followed by the pause it has earned. So the
+#: first one is a gift: without this, 2 MiB are.
+CHUNK = 256 * 1024
+
+CONFIG = """\
+daemon off;
+@USER@
+worker_processes 2;
+worker_rlimit_nofile 16384;
+pid nginx.pid;
+error_log stderr warn;
+events { worker_connections 8192; }
+http {
+    default_type application/octet-stream;
+    sendfile on;
+    access_log off;
+    client_body_temp_path tmp/body;
+    proxy_temp_path tmp/proxy;
+    fastcgi_temp_path tmp/fastcgi;
+    uwsgi_temp_path tmp/uwsgi;
+    scgi_temp_path tmp/scgi;
+    server {
+        # A thousand connect at once; whoever is turned away comes again a second later.
+        listen 127.0.0.1:@PORT@ backlog=4096;
+        location / { root files; @OPTIONS@ }
+    }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFile:
+    """A file the origin serves: its size in bytes and its SHA-256."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+class Origin:
+    """Runs as a context manager; its files lie in `folder`.
+
+    Args:
+        folder: an empty one, for files and configuration.
+        mebibytes_a_second: what a connection gets at most; None for no limit.
+        ranges: without them, everybody has to make do with one connection for a file.
+    """
+
+    def __init__(
+        self, folder: Path, *, mebibytes_a_second: int | None = None, ranges: bool = True
+    ) -> None:
+        self._folder = folder
+        self._rate = mebibytes_a_second
+        self._ranges = ranges
+        self._port = 0
+        self._process: Process | None = None
+        self._binary = find_nginx()
+
+    def ideal(self, size: int, connections: int) -> float:
+        """Return the seconds it takes this origin to send `size` bytes over so many connections."""
+        if self._rate is None:
+            raise ValueError("an origin without limit has no ideal time")
+        return max(0.0, size / connections - CHUNK) / (self._rate * MIB)
+
+    def serve(self, name: str, size: int) -> OriginFile:
+        """Make a file of `size` random bytes and serve it under `name`."""
+        digest = hashlib.sha256()
+        with (self._folder / "files" / name).open("wb") as file:
+            for start in range(0, size, MIB):
+                block = os.urandom(min(MIB, size - start))
+                digest.update(block)
+                file.write(block)
+        return OriginFile(f"http://{HOST}:{self._port}/{name}", size, digest.hexdigest())
+
+    def __enter__(self) -> Self:
+        for name in ("files", "tmp"):
+            (self._folder / name).mkdir(parents=True)
+        on_a_port(0, self._launch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            end_process(self._process)
+
+    def _launch(self, port: int) -> None:
+        options = "" if self._ranges else "max_ranges 0; "
+        if self._rate is not None:
+            options += f"limit_rate {self._rate}m; limit_rate_after 0; sendfile_max_chunk {CHUNK};"
+        # Workers of a root's nginx change to a user who cannot read the folder, unless told not to.
+        user = "user root root;" if os.geteuid() == 0 else ""
+        text = (
+            CONFIG.replace("@PORT@", str(port))
+            .replace("@USER@", user)
+            .replace("@OPTIONS@", options)
+        )
+        config, log = self._folder / "nginx.conf", self._folder / "nginx.log"
+        config.write_text(text)
+        command = [str(self._binary), "-p", f"{self._folder}/", "-c", str(config), "-e", "stderr"]
+        # Killed outright, the master would leave its workers behind.
+        self._process = spawn(command, log=log, death_signal=signal.SIGTERM)
+        self._port = port
+        try:
+            wait_ready(self._process, log, self._accepts)
+        except BaseException:
+            end_process(self._process)
+            self._process = None
+            raise
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection((HOST, self._port), timeout=1).close()
+        except OSError:
+            return False
+        return (self._folder / "nginx.pid").exists()

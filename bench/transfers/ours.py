@@ -1,0 +1,157 @@
+"""Our side: a worker process that has started up before the clock runs, and its jobs."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import tasks
+from bench.transfers.origin import OriginFile
+from bench.transfers.result import Run
+from domain.job import DownloadRequest, Job, JobStatus
+from settings import Settings
+from tests.support.system import ROOT, System
+
+#: The service as it runs by default, without the short times of the tests; and limits that are there
+#: to spare origins would measure themselves.
+DEFAULTS = {
+    "SEEN_LOCK_TTL": "30",
+    "SEEN_ORPHAN_AFTER": "30",
+    "SEEN_PROGRESS_TTL": "30",
+    "SEEN_HEARTBEAT_INTERVAL": "5",
+    "SEEN_FLUSH_INTERVAL": "0.25",
+    "SEEN_CHECKPOINT_INTERVAL": "5",
+    "SEEN_LOW_SPEED_TIME": "30",
+    "SEEN_CONNECT_TIMEOUT": "10",
+    "SEEN_CACHE_TIMEOUT": "5",
+    "SEEN_CACHE_CONNECT_TIMEOUT": "5",
+}
+#: Whoever has not finished after so many seconds hangs.
+_PATIENCE = 600
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
+_NO_LIMITS = {"SEEN_HOST_CONNECTIONS": "0", "SEEN_HOST_DOWNLOADS": "0", "SEEN_USER_DOWNLOADS": "0"}
+
+
+def settings() -> dict[str, str]:
+    """Return the SEEN_ variables of a benchmark."""
+    known = {f"SEEN_{name.upper()}" for name in Settings.model_fields}
+    return DEFAULTS | {name: value for name, value in _NO_LIMITS.items() if name in known}
+
+
+def can_choose_connections() -> bool:
+    """Say whether a job can be told how many connections to use; without that, it uses one."""
+    return "connections" in DownloadRequest.model_fields
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What some jobs took together.
+
+    Attributes:
+        ends: the second at which each had ended.
+        unfinished: for each job that has to be tried again, its reason.
+    """
+
+    run: Run
+    ends: list[float]
+    unfinished: list[str]
+
+
+class Worker:
+    """A fresh worker process that has done one small job already, as a context manager."""
+
+    def __init__(
+        self, system: System, small: OriginFile, *, threads: int = 1, fsync: bool = True
+    ) -> None:
+        self._system = system
+        self._small = small
+        more = [] if fsync else ["--no-fsync"]
+        self._command = [sys.executable, "-m", "bench.transfers.child", f"--threads={threads}"]
+        self._command += more
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._system.environment,
+            cwd=ROOT,
+        )
+        self.fetch(self._small)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+
+    def fetch(self, file: OriginFile, fields: Mapping[str, Any] = NO_FIELDS) -> Run:
+        """Run one job. Raises RuntimeError when it does not end with the origin's file."""
+        batch = self.download([file], fields)
+        if batch.unfinished:
+            raise RuntimeError(f"a job is {batch.unfinished[0]}")
+        return batch.run
+
+    def download(self, files: list[OriginFile], fields: Mapping[str, Any] = NO_FIELDS) -> Batch:
+        """Run a job for each of the files, all at once; check and remove what they fetched.
+
+        Raises:
+            RuntimeError: a file is not the origin's, or the worker process did not survive.
+        """
+        # Names of their own: that a thousand are called the same is not what is measured.
+        requests = [
+            DownloadRequest(url=file.url, name=str(number), **fields)
+            for number, file in enumerate(files)
+        ]
+        jobs = tasks.submit_many(requests, runtime=self._system.runtime)
+        answer = self._ask([job.id for job in jobs])
+        ends = answer.pop("ends")
+        now = [self._system.job(job) for job in jobs]
+        unfinished = [
+            f"{job.status}: {job.reason}"
+            for job, file in zip(now, files, strict=True)
+            if not _is_fetched(job, file)
+        ]
+        return Batch(Run(**answer), ends, unfinished)
+
+    def _ask(self, jobs: list[str]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(jobs), file=self._process.stdin, flush=True)
+        ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
+        if not ready:
+            self._process.kill()
+            raise RuntimeError(f"the worker process did not finish within {_PATIENCE} s")
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            raise RuntimeError(f"the worker process ended with {code}; see above what it said")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _is_fetched(job: Job, file: OriginFile) -> bool:
+    """Say whether a job is complete; its file is checked and removed."""
+    if job.status is not JobStatus.COMPLETED or job.path is None:
+        return False
+    path = Path(job.path)
+    if job.sha256 != file.sha256 or path.stat().st_size != file.size:
+        raise RuntimeError(f"job {job.id} says it is complete, and {path} is not the file")
+    path.unlink()
+    return True
+
+
+def connections(number: int) -> Mapping[str, int]:
+    """Return the fields of a request that is to use so many connections."""
+    return {"connections": number} if can_choose_connections() else {}

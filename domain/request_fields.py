@@ -1,0 +1,134 @@
+"""What may go along with a request to an origin: headers, cookies, a login. No message shows a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from domain.errors import InvalidInputError
+
+MAX_HEADERS = 50
+MAX_HEADER_NAME = 100
+#: Of all names and values together; servers refuse much less than this.
+MAX_HEADER_OCTETS = 16_000
+MAX_COOKIES = 8_000
+MAX_USERNAME = 255
+MAX_PASSWORD = 1_000
+
+#: Stands for a value that must not be shown.
+HIDDEN = "***"
+
+#: RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: Printable ASCII: anything else is read differently by every server, and a line break begins a header.
+_VALUE = re.compile(r"[\x20-\x7e]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_FRAMING = "It says how the message is framed and to whom it goes, which the service decides."
+_RANGES = "The service asks for ranges and checks them by itself."
+_REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("host", "content-length", "transfer-encoding", "connection", "keep-alive"),
+                *("te", "trailer", "upgrade", "expect", "http2-settings"),
+            ),
+            _FRAMING,
+        ),
+        **dict.fromkeys(
+            (
+                *("range", "if-range", "if-match", "if-none-match"),
+                *("if-modified-since", "if-unmodified-since"),
+            ),
+            _RANGES,
+        ),
+        "accept-encoding": "Files are stored as they are; decode undoes an encoding sent unasked.",
+        "cookie": "Give cookies as such (--cookie).",
+    }
+)
+
+
+def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers as they may be sent; raise InvalidInputError("headers", …).
+
+    Names keep their spelling and order; values lose the spaces around them.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise InvalidInputError("headers", f"{len(headers)} headers", f"At most {MAX_HEADERS}.")
+    kept = {name: _header_value(name, value) for name, value in headers.items()}
+    if len({name.lower() for name in kept}) < len(kept):
+        raise InvalidInputError("headers", list(kept), "Each name may stand there once only.")
+    octets = sum(len(name) + len(value) for name, value in kept.items())
+    if octets > MAX_HEADER_OCTETS:
+        raise InvalidInputError(
+            "headers", f"{octets} octets", f"All together may have {MAX_HEADER_OCTETS}."
+        )
+    return kept
+
+
+def _header_value(name: str, value: str) -> str:
+    if not _TOKEN.fullmatch(name) or len(name) > MAX_HEADER_NAME:
+        # What is no name may be a whole line, or `Name=value`, with its secret.
+        raise InvalidInputError(
+            "headers", HIDDEN, "A header's name is made of letters, digits and hyphens."
+        )
+    lower = name.lower()
+    why = "It is for the proxy: SEEN_PROXY." if lower.startswith("proxy-") else _REFUSED.get(lower)
+    if why is not None:
+        raise InvalidInputError("headers", name, f"This header cannot be given. {why}")
+    value = value.strip(" \t")
+    if not _VALUE.fullmatch(value):
+        raise InvalidInputError(
+            "headers", name, "Its value may hold printable ASCII only, and no line breaks."
+        )
+    return value
+
+
+def check_cookies(value: str) -> str:
+    """Return the value of a Cookie header; raise InvalidInputError("cookies", …)."""
+    value = value.strip(" \t")
+    if not value or not _VALUE.fullmatch(value) or len(value) > MAX_COOKIES:
+        raise InvalidInputError(
+            "cookies",
+            HIDDEN,
+            f"Write them as 'name=value; other=value', in at most {MAX_COOKIES} printable ASCII "
+            "characters.",
+        )
+    return value
+
+
+def check_username(value: str) -> str:
+    """Return a login's name; raise InvalidInputError("username", …)."""
+    if not value or len(value) > MAX_USERNAME or ":" in value or _CONTROL.search(value):
+        raise InvalidInputError(
+            "username",
+            HIDDEN,
+            f"It has 1 to {MAX_USERNAME} characters, none of them a colon or a control character.",
+        )
+    return value
+
+
+def check_password(value: str) -> str:
+    """Return a login's password; raise InvalidInputError("password", …)."""
+    if len(value) > MAX_PASSWORD or _CONTROL.search(value):
+        raise InvalidInputError(
+            "password",
+            HIDDEN,
+            f"It has at most {MAX_PASSWORD} characters, none of them a control character.",
+        )
+    return value
+
+
+def check_login(headers: Mapping[str, str], username: str | None, password: str | None) -> None:
+    """Raise InvalidInputError when the parts of a login do not go together."""
+    if username is None:
+        if password is not None:
+            raise InvalidInputError(
+                "password", HIDDEN, "It goes with a username, which is missing."
+            )
+        return
+    if any(name.lower() == "authorization" for name in headers):
+        raise InvalidInputError(
+            "username", HIDDEN, "Give a login or an Authorization header, not both."
+        )
