@@ -45,7 +45,9 @@ class Checkpoints:
         if self._running is None or self._running.done():
             self.wait()
             self._last = now
-            self._running = self._pool.submit(self._sync, self._describe())
+            described = self._describe()
+            if self._says_more(described):
+                self._running = self._pool.submit(self._sync, described)
 
     def wait(self) -> None:
         """Wait for the one under way, and raise what it met."""
@@ -58,13 +60,17 @@ class Checkpoints:
         try:
             self.wait()
             described = self._describe()
-            if described.durable > self._part.checkpoint.durable:
+            if self._says_more(described):
                 may_write()
                 self._sync(described)
         except SeenError as error:
             logger.warning(
                 "Job %s could not checkpoint its last bytes: %s", self._tracker.job_id, error
             )
+
+    def _says_more(self, described: Checkpoint) -> bool:
+        """Say whether it vouches for bytes that the last one does not; else it is not worth an fsync."""
+        return described.durable > self._part.checkpoint.durable
 
     def _sync(self, described: Checkpoint) -> None:
         self._part.sync(described)
