@@ -272,13 +272,10 @@ class Transfer:
 
     def _make_room(self) -> None:
         """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total, left = self._pieces.total, self._pieces.left
-        if total is None or left is None:
-            return
-        self._space.reserve(self._part, left)
-        self._part.allocate(total)
-        if self._part.allocated >= total:
-            self._space.wrote(self._part, 0)
+        total = self._pieces.total
+        if total is not None:
+            self._space.reserve(self._part, total)
+            self._part.allocate(total)
 
     def _check_size(self, size: int | None) -> None:
         limits = (self._order.max_bytes, self._options.max_bytes)
