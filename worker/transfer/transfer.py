@@ -251,6 +251,10 @@ class Transfer:
         self._renew_digests()
         self._make_room()
 
+    def _is_begun_at(self, source: Source) -> bool:
+        """Say whether the file was begun there: every other source has to say that it has the same."""
+        return self._begun.source in {None, source.digest}
+
     def _is_begun_with(self, answer: Answer) -> bool:
         begun = self._begun
         same_tag = answer.headers.get("etag") == begun.etag
@@ -347,7 +351,7 @@ class Transfer:
         if self._pieces.count or piece.start > 0:
             last = None if piece.end is None else piece.end - 1
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
-            condition = self._condition if source is self._sources.first else None
+            condition = self._condition if self._is_begun_at(source) else None
             request = replace(request, first=piece.position, last=last, condition=condition)
         exchange = Exchange(
             source,
@@ -413,7 +417,7 @@ class Transfer:
         """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
         others.
         """
-        is_mirror = exchange.source is not self._sources.first
+        is_mirror = not self._is_begun_at(exchange.source)
         judgement = judge(exchange.request, exchange.answer, self._begun, is_mirror=is_mirror)
         exchange.judgement = judgement
         if judgement.ruling is Ruling.WHOLE:
@@ -522,8 +526,8 @@ class Transfer:
             self._pieces.set_total(exchange.piece.position)
         elif judgement.ruling is Ruling.BY_DATE:
             self._condition = self._begun.date
-        elif self._sources.drop(exchange.source):
-            self._note(f"a mirror is left out: {judgement.why}")
+        elif self._leave_out(exchange.source, judgement.why):
+            return
         elif judgement.ruling is Ruling.CHANGED:
             self._begin_again(
                 TransientError(f"It could not be continued: {judgement.why}.", code="bad_range")
@@ -555,8 +559,8 @@ class Transfer:
         if source.current != source.url and unexpected(error) and exchange.redirects == 0:
             # Where the redirect led has gone; the given URL may lead elsewhere by now.
             source.current = source.url
-        elif self._sources.drop(source):
-            self._note(f"a mirror is left out: {error}")
+        elif self._leave_out(source, error):
+            return
         elif self._exchanges and unexpected(error):
             self._most = len(self._exchanges)
         else:
@@ -570,8 +574,7 @@ class Transfer:
             return
         if exchange.received == 0:
             source.current = source.url
-            if self._sources.drop(source):
-                self._note(f"a mirror is left out: {error}")
+            if self._leave_out(source, error):
                 return
             if self._exchanges:
                 # It was one connection too many, it seems.
@@ -586,6 +589,14 @@ class Transfer:
         pause = self._retries.pause(error, self._pieces.count, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
+
+    def _leave_out(self, source: Source, why: object) -> bool:
+        """Ask a source no more; False when there is no other one."""
+        if not self._sources.has_others(source):
+            return False
+        if self._sources.drop(source):
+            self._note(f"a mirror is left out: {why}")
+        return True
 
     def _drop(self, exchange: Exchange) -> None:
         """Take a request out, running or not; what it did not fetch is free again."""
@@ -630,13 +641,13 @@ class Transfer:
                     ),
                 )
         if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
-            self._relieve_slowest(now)
+            self._relieve_slowest()
 
-    def _relieve_slowest(self, now: float) -> None:
+    def _relieve_slowest(self) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
-        speeds = {one: one.watch.average(now, one.received) for one in self._exchanges}
-        if not speeds:
-            return
+        speeds = {one: one.watch.speed for one in self._exchanges if one.watch.speed is not None}
+        if len(speeds) < len(self._exchanges) or not speeds:
+            return  # what came in the first moment says nothing of a speed
         self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
         left = slowest.piece.left
