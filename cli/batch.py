@@ -97,7 +97,7 @@ def _asks_for(runtime: Runtime, job: Job, request: DownloadRequest) -> bool:
     if not all(getattr(job, field) == value for field, value in asked.items()):
         return False
     secrets = RequestSecrets.of(request)
-    if job.secret_names != secrets.names:
+    if set(job.secret_names) != set(secrets.names):
         return False
     try:
         return runtime.secrets.open(job) == secrets

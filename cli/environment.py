@@ -67,14 +67,28 @@ def use_own_key(settings: Settings) -> Settings:
     return override({"secret_key": ",".join((*settings.secret_keys, own))})
 
 
+def settle_key(settings: Settings) -> Settings:
+    """Have jobs of this machine's own database keep secrets with its key, whoever runs them later.
+
+    Where a store or a database server is configured, workers elsewhere do not have that key.
+    """
+    if has_store(settings) or _has_shared_database(settings):
+        return settings
+    return use_own_key(settings)
+
+
+def _has_shared_database(settings: Settings) -> bool:
+    url = settings.database_url
+    return url is not None and not url.get_secret_value().startswith("sqlite")
+
+
 def refuse_shared_database(settings: Settings) -> None:
     """Keep a stack of one's own off a database that others work on: it would run their jobs here.
 
     Raises:
         SettingsError: a database server is configured, and no store.
     """
-    url = settings.database_url
-    if url is not None and not url.get_secret_value().startswith("sqlite"):
+    if _has_shared_database(settings):
         raise SettingsError(
             "SEEN_DATABASE_URL names a database server, but SEEN_CACHE_ADDR names no store. "
             "Set both for a shared service, or neither for a stack of your own."

@@ -28,7 +28,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker in the foreground; Ctrl-C or SIGTERM hands its downloads back and ends it."""
-    _become(programs.worker(_prepare(), queue.value, concurrency))
+    settings = environment.settle_key(_prepare())
+    _become(programs.worker(settings, queue.value, concurrency))
 
 
 def beat() -> None:

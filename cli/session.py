@@ -27,10 +27,7 @@ def open_runtime() -> Runtime:
     local_stack.use_running()
     settings = settings_module.load()
     environment.make_data_dir(settings)
-    if not environment.has_store(settings):
-        settings = environment.use_own_key(
-            settings
-        )  # a stack that runs these jobs later has it, too
+    settings = environment.settle_key(settings)
     # Ours, before Celery looks for a module of that name in the person's current folder.
     import celeryconfig  # noqa: F401
     from worker.app import current_runtime

@@ -278,7 +278,11 @@ class JobRepository:
             if connection.execute(look).first() is None:
                 return []
         with self._database.write() as connection:
-            return sorted(self._requeue(connection, waiting, JobStatus.WAITING, now, reason))
+            # By a statement of its own: PostgreSQL may run a subquery once for each row, and each run
+            # would pass by what is locked and updated already, until nobody is left waiting.
+            longest = connection.execute(waiting).scalars().all()
+            chosen = select(jobs.c.id).where(jobs.c.id.in_(longest))
+            return sorted(self._requeue(connection, chosen, JobStatus.WAITING, now, reason))
 
     def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
         """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""

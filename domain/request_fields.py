@@ -17,7 +17,7 @@ MAX_USERNAME = 255
 MAX_PASSWORD = 1_000
 
 #: Stands for a value that must not be shown.
-HIDDEN = "(hidden)"
+HIDDEN = "***"
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -69,10 +69,9 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def _header_value(name: str, value: str) -> str:
     if not _TOKEN.fullmatch(name) or len(name) > MAX_HEADER_NAME:
-        # What has no colon where one was meant may hold a secret: only a name is shown.
-        shown = name if len(name) <= MAX_HEADER_NAME and " " not in name else HIDDEN
+        # What is no name may be a whole line, or `Name=value`, with its secret.
         raise InvalidInputError(
-            "headers", shown, "A header's name is made of letters, digits and hyphens."
+            "headers", HIDDEN, "A header's name is made of letters, digits and hyphens."
         )
     lower = name.lower()
     why = "It is for the proxy: SEEN_PROXY." if lower.startswith("proxy-") else _REFUSED.get(lower)

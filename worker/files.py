@@ -17,8 +17,21 @@ FALLBACK_NAME = "download"
 
 #: Unicode's controls, format characters, lone surrogates, and separators of lines.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: Letters and symbols that nobody can see either: Hangul fillers, a Braille cell without dots.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+#: More marks upon one letter than any script needs, and less than hide the lines around it.
+_MOST_MARKS = 8
 #: Names that Windows keeps for devices; a file shared from there must not be called so.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *([.:].*)?", re.IGNORECASE | re.DOTALL
+)
+#: Charsets of the extended form: those of texts. Python knows others that are none (unicode_escape).
+_CHARSET = re.compile(
+    r"utf-?8|us-ascii|iso-?8859-\d{1,2}|windows-125\d|gbk|gb2312|gb18030|big5|shift[_-]jis|euc-(jp|kr)"
+    r"|koi8-[ru]",
+    re.IGNORECASE,
+)
+_LONGEST_SUFFIX = 20
 
 
 def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
@@ -66,8 +79,11 @@ def name_from_disposition(header: str | None) -> str | None:
 def _decode_extended(value: tuple[str | None, str | None, str]) -> str | None:
     # The parser has undone the percent-encoding into one character an octet; the charset is left to us.
     charset, _language, octets = value
+    charset = charset or "utf-8"
+    if not _CHARSET.fullmatch(charset):
+        return None
     try:
-        return octets.encode("latin-1").decode(charset or "utf-8")
+        return octets.encode("latin-1").decode(charset)
     except (LookupError, ValueError):
         return None
 
@@ -89,10 +105,8 @@ def name_from_url(url: str) -> str:
 def safe_name(name: str) -> str:
     """Return `name` as one harmless path component: no folders, controls, tricks, or excess length."""
     name = re.split(r"[/\\]", name)[-1]
-    name = unicodedata.normalize("NFC", name)
-    # Controls, and format characters such as right-to-left marks that make "exe.txt" of "txt.exe".
-    name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
-    name = re.sub(r"^[\s.]+|\s+$", "", name)
+    # Dots and spaces at the end are dropped by Windows, and what is left may be another file's name.
+    name = _visible(unicodedata.normalize("NFC", name)).rstrip(". ")
     if not name:
         return FALLBACK_NAME
     if _RESERVED.fullmatch(name):
@@ -100,14 +114,40 @@ def safe_name(name: str) -> str:
     return _shorten(name)
 
 
+def _visible(name: str) -> str:
+    """Drop what cannot be seen or makes the rest look different.
+
+    Controls, and format characters such as right-to-left marks that make "exe.txt" of "txt.exe";
+    blanks in a row, which push a suffix out of sight; leading dots, which hide a file; marks that have
+    no letter to stand on, or far too many of them.
+    """
+    kept: list[str] = []
+    marks = 0
+    for char in name:
+        category = unicodedata.category(char)
+        if category in _INVISIBLE or char in _BLANK:
+            continue
+        marks = marks + 1 if category[0] == "M" else 0
+        shown = " " if category == "Zs" else char
+        if not kept:
+            wanted = not marks and shown not in ". "
+        else:
+            wanted = marks <= _MOST_MARKS and not (shown == kept[-1] == " ")
+        if wanted:
+            kept.append(shown)
+    # Letters may compose anew, now that nothing stands between them and their marks.
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
 def _shorten(name: str) -> str:
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
-    path = PurePosixPath(name)
-    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
-    stem = name[: len(name) - len(suffix)] if suffix else name
+    suffix = PurePosixPath(name).suffix
+    if len(suffix.encode()) > _LONGEST_SUFFIX:
+        suffix = ""
     room = MAX_NAME_BYTES - len(suffix.encode())
-    return stem.encode()[:room].decode(errors="ignore") + suffix
+    stem = name.removesuffix(suffix).encode()[:room].decode(errors="ignore")
+    return stem.rstrip(". ") + suffix
 
 
 def numbered(name: str, number: int) -> str:

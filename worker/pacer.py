@@ -120,8 +120,6 @@ class Pacer:
     def _run(self) -> None:
         while True:
             self._busy.wait()
-            if self._closing.is_set():
-                return
             try:
                 self.tick()
             except Exception:
@@ -132,7 +130,8 @@ class Pacer:
             with self._mutex:
                 if not self._paces and not self._noted:
                     self._busy.clear()
-            self._closing.wait(self._interval)
+            if self._closing.wait(self._interval):
+                return
 
     def _agree(self) -> None:
         """Read the limits, tell what we demand of each, and take in what follows as our share."""

@@ -20,7 +20,7 @@ def run(place: Place, size: int, rounds: int) -> list[Section]:
     say(f"limited: {size // MIB} MiB at {RATE} MiB/s a connection, {rounds} rounds")
     with Origin(place.folder / "limited", mebibytes_a_second=RATE) as origin:
         course = Course(place, origin.serve("file", size), origin.serve("small", SMALL))
-        one, many = "ours, 1 connection", f"ours, {MANY} connections"
+        one, many = "ours, 1 conn.", f"ours, {MANY} conn."
         notes = [f"ideal: {origin.ideal(size, 1):.2f} s with 1, "]
         notes[0] += f"{origin.ideal(size, MANY):.2f} s with {MANY} connections"
         if can_choose_connections():

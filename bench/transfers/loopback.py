@@ -43,7 +43,7 @@ def run(place: Place, size: int, rounds: int) -> list[Section]:
 def _lanes(course: Course, peers: list[Peer], *, fsync: bool) -> list[Lane]:
     ours = [course.ours(OURS, fsync=fsync)]
     if can_choose_connections():
-        ours.append(course.ours(f"{OURS}, 1 connection", connections(1), fsync=fsync))
+        ours.append(course.ours(f"{OURS}, 1 conn.", connections(1), fsync=fsync))
     return [*ours, *(course.peer(peer, fsync=fsync) for peer in peers)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from bench.transfers.origin import MIB, Origin
@@ -12,6 +13,7 @@ from bench.transfers.peers import aria2_list, installed
 from bench.transfers.race import SMALL, Place, say
 from bench.transfers.result import Run
 from bench.transfers.section import Aim, Section, shown
+from bench.transfers.sink import drain
 
 #: MiB a second and connection.
 RATE = 1
@@ -24,13 +26,14 @@ def run(place: Place, size: int, count: int) -> list[Section]:
         small = origin.serve("small", SMALL)
         file = origin.serve("file", size)
         ideal = origin.ideal(size, 1)
-        os.sync()
+        say("  a client that throws everything away")
+        sink = drain(file.url, count)
         peer = _aria2(place, file.url, count)
         with Worker(place.system, small, threads=count) as worker:
             os.sync()
             batch = worker.download([file] * count)
     title = f"{count:,} downloads at once, {size // MIB} MiB at {RATE} MiB/s each"
-    return [_section(title, batch, peer, ideal)]
+    return [_section(title, batch, peer, ideal, sink)]
 
 
 def _aria2(place: Place, url: str, count: int) -> Run | None:
@@ -46,13 +49,16 @@ def _aria2(place: Place, url: str, count: int) -> Run | None:
     return run
 
 
-def _section(title: str, batch: Batch, peer: Run | None, ideal: float) -> Section:
+def _section(title: str, batch: Batch, peer: Run | None, ideal: float, sink: float) -> Section:
     run = batch.run
     found: list[tuple[str, float, str, Aim | None]] = [
-        ("ideal", ideal, "s", None),
+        ("ideal: the limit alone", ideal, "s", None),
+        ("the origin at its best: bytes are thrown away", sink, "s", None),
         ("the first had ended after", min(batch.ends), "s", None),
         ("the last had ended after", max(batch.ends), "s", None),
         ("the last to the ideal", max(batch.ends) / ideal, "×", Aim(most=1.1)),
+        ("the last to the origin's best", max(batch.ends) / sink, "×", None),
+        ("not complete at the first attempt", len(batch.unfinished), "", Aim(most=0)),
         ("peak memory", run.peak / 1e6, "MB", Aim(most=400)),
         ("CPU", run.cpu, "s", None),
         ("CPU a download", run.cpu / len(batch.ends) * 1000, "ms", None),
@@ -72,6 +78,7 @@ def _section(title: str, batch: Batch, peer: Run | None, ideal: float) -> Sectio
     ]
     notes = [
         "one worker process, a thread for each download; the origin runs on the same machine",
+        *(f"{times} times {why}" for why, times in Counter(batch.unfinished).most_common(3)),
         "aria2c neither hashes nor syncs",
     ]
     return Section(title, ["", "value", "unit", "aim"], rows, notes, figures)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import tasks
@@ -35,6 +35,7 @@ DEFAULTS = {
 }
 #: Whoever has not finished after so many seconds hangs.
 _PATIENCE = 600
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _NO_LIMITS = {"SEEN_HOST_CONNECTIONS": "0", "SEEN_HOST_DOWNLOADS": "0", "SEEN_USER_DOWNLOADS": "0"}
 
 
@@ -51,10 +52,16 @@ def can_choose_connections() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What some jobs took together; `ends` is the second at which each had ended."""
+    """What some jobs took together.
+
+    Attributes:
+        ends: the second at which each had ended.
+        unfinished: for each job that has to be tried again, its reason.
+    """
 
     run: Run
     ends: list[float]
+    unfinished: list[str]
 
 
 class Worker:
@@ -78,7 +85,7 @@ class Worker:
             env=self._system.environment,
             cwd=ROOT,
         )
-        self.download([self._small])
+        self.fetch(self._small)
         return self
 
     def __exit__(
@@ -89,11 +96,18 @@ class Worker:
     ) -> None:
         self._process.communicate()
 
-    def download(self, files: list[OriginFile], **fields: Any) -> Batch:
+    def fetch(self, file: OriginFile, fields: Mapping[str, Any] = NO_FIELDS) -> Run:
+        """Run one job. Raises RuntimeError when it does not end with the origin's file."""
+        batch = self.download([file], fields)
+        if batch.unfinished:
+            raise RuntimeError(f"a job is {batch.unfinished[0]}")
+        return batch.run
+
+    def download(self, files: list[OriginFile], fields: Mapping[str, Any] = NO_FIELDS) -> Batch:
         """Run a job for each of the files, all at once; check and remove what they fetched.
 
         Raises:
-            RuntimeError: a job failed, or its file is not the origin's.
+            RuntimeError: a file is not the origin's, or the worker process did not survive.
         """
         # Names of their own: that a thousand are called the same is not what is measured.
         requests = [
@@ -103,9 +117,13 @@ class Worker:
         jobs = tasks.submit_many(requests, runtime=self._system.runtime)
         answer = self._ask([job.id for job in jobs])
         ends = answer.pop("ends")
-        for job, file in zip(jobs, files, strict=True):
-            _check(self._system.job(job), file)
-        return Batch(Run(**answer), ends)
+        now = [self._system.job(job) for job in jobs]
+        unfinished = [
+            f"{job.status}: {job.reason}"
+            for job, file in zip(now, files, strict=True)
+            if not _is_fetched(job, file)
+        ]
+        return Batch(Run(**answer), ends, unfinished)
 
     def _ask(self, jobs: list[str]) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -123,13 +141,15 @@ class Worker:
         return answer
 
 
-def _check(job: Job, file: OriginFile) -> None:
+def _is_fetched(job: Job, file: OriginFile) -> bool:
+    """Say whether a job is complete; its file is checked and removed."""
     if job.status is not JobStatus.COMPLETED or job.path is None:
-        raise RuntimeError(f"job {job.id} is {job.status}: {job.reason}")
+        return False
     path = Path(job.path)
     if job.sha256 != file.sha256 or path.stat().st_size != file.size:
         raise RuntimeError(f"job {job.id} says it is complete, and {path} is not the file")
     path.unlink()
+    return True
 
 
 def connections(number: int) -> Mapping[str, int]:

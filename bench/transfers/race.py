@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from bench.transfers.origin import OriginFile
-from bench.transfers.ours import Worker
+from bench.transfers.ours import NO_FIELDS, Worker
 from bench.transfers.peers import SYNC, Peer, Stopwatch
 from bench.transfers.result import Lane, Run
 from tests.support.system import System
 
 #: A worker's first job, not measured.
 SMALL = 64 * 1024
-NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _REMARK = {True: ", with fsync", False: ", without fsync"}
 
 
@@ -64,7 +62,7 @@ class Course:
 
     def _run_ours(self, fsync: bool, fields: Mapping[str, Any]) -> Run:
         with Worker(self.place.system, self.small, fsync=fsync) as worker:
-            return worker.download([self.file], **fields).run
+            return worker.fetch(self.file, fields)
 
 
 def race(lanes: list[Lane], rounds: int) -> None:

@@ -32,7 +32,7 @@ class Section:
         """Return it as Rich shows it."""
         table = Table(title=self.title, caption="\n".join(self.notes), caption_justify="left")
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left", no_wrap=True)
+            table.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
         for row in self.rows:
             table.add_row(*row)
         return table

@@ -221,3 +221,15 @@ def test_a_stack_of_ones_own_keeps_off_a_shared_database(
         assert "SEEN_CACHE_ADDR names no store" in result.error_line()
         assert "secret" not in result.err
         assert not seen.data_dir.exists()
+
+
+def test_secrets_for_workers_elsewhere_are_not_sealed_with_a_key_of_ones_own(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    with Seen(tmp_path, SEEN_DATABASE_URL=postgres_url) as seen:
+        seen.good("db", "upgrade")
+        result = seen.run("add", "http://example.com/a.bin", "--cookie", "a=b")
+        assert result.status == 2
+        assert "SEEN_SECRET_KEY" in result.error_line()
+        assert seen.good("list", "--json").json() == []
+        assert not (seen.data_dir / "secret.key").exists()

@@ -119,6 +119,13 @@ def test_the_store_has_a_password_that_no_command_line_shows() -> None:
     assert not any("PASSWORD" in str(service.get("command")) for service in SERVICES.values())
 
 
+def test_only_who_downloads_or_submits_has_the_key() -> None:
+    given = {name: SERVICES[name]["environment"]["SEEN_SECRET_KEY"] for name in OURS}
+
+    assert given.pop("worker") == "${SEEN_SECRET_KEY:-}"
+    assert set(given.values()) == {""}, "it stands in .env, which everybody is given"
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_images_are_pinned(name: str) -> None:
     tag = SERVICES[name]["image"].rpartition(":")[2]

@@ -273,6 +273,18 @@ def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
     database.close()
 
 
+def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url: str) -> None:
+    # Of a table that it knows nothing of yet, PostgreSQL joins in the way that looks again at each row.
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
+    repo.add(waiting)
+    assert repo.wake_host("a", 1, NOW) == [waiting[0].id]
+    assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
+    database.close()
+
+
 def test_a_note_is_an_event_without_a_change(repo: JobRepository) -> None:
     repo.add([new_job(id="j")])
     job = repo.claim("j", worker="w", now=NOW)

@@ -79,7 +79,7 @@ def forms(secret: str) -> set[bytes]:
 
 def test_given_secrets_appear_nowhere(keyed: System, origin: Origin) -> None:
     gate = threading.Event()
-    file = origin.serve("/a.bin", size=400_000, statuses=[503], gate=gate, gate_after=200_000)
+    file = origin.serve("/a.bin", size=400_000, statuses=[503], gate=gate, gate_after=1000)
     keyed.start_all()
     headed = {"headers": {"X-Api-Key": HEADER}, "cookies": f"session={COOKIE}"}
     job = keyed.submit(file.url, user_id="ada", **LOGIN, **headed)
@@ -142,4 +142,4 @@ def test_what_a_job_carries_is_what_its_transfer_heeds(keyed: System, origin: Or
     assert run_download(keyed.runtime, too_large.id) is Outcome.FAILED
     assert keyed.job(too_large).error_code == "too_large"
     assert run_download(keyed.runtime, mirrored.id) is Outcome.COMPLETED
-    assert keyed.job(mirrored).host == gone.split("/")[2]
+    assert keyed.job(mirrored).host == "127.0.0.1"

@@ -8,15 +8,21 @@ from pathlib import PurePosixPath, PureWindowsPath
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.job import MAX_NAME_BYTES
+from domain.job import MAX_NAME_BYTES, WORKING_PREFIX
 from worker.files import name_from_disposition, name_from_url, numbered, safe_name
 
 #: Any text at all, and texts made of what names are attacked with.
+CHARACTERS = st.sampled_from(
+    "~-1¹$:*?\"'%;=éü語\u0301\u0327\u0338\u1100\u1161\ud800"
+    "./\\ \u00a0\u2003\u2028\u202e\u200d\u3164\0\n\x85"
+)
+DEVICES = st.sampled_from(["con", "NUL", "aux", "COM1", "com¹", "lpt9", "CONIN$", "conout$"])
+PIECES = st.sampled_from(
+    ["../", "..\\", "C:\\", WORKING_PREFIX, ".tar.gz", ".mkv", "%2F", "e\u0301" * 30]
+)
 texts = st.one_of(
     st.text(st.characters(exclude_categories=()), max_size=400),
-    st.text(
-        st.sampled_from("./\\ \u2003\u2028\u202e\0\n\x85~-conCON1:*?\"'%;=éü語\ud800"), max_size=60
-    ),
+    st.lists(st.one_of(CHARACTERS, DEVICES, PIECES), max_size=40).map("".join),
 )
 
 
@@ -24,16 +30,27 @@ def assert_harmless(name: str) -> None:
     assert 0 < len(name.encode()) <= MAX_NAME_BYTES
     assert PurePosixPath(name).parts == (name,)
     assert "\\" not in name
-    assert not name.startswith(".")
-    assert name == name.lstrip()
+    assert name not in {".", ".."}
+    assert not name.startswith((".", WORKING_PREFIX))
+    assert name == name.strip() == name.rstrip(".")
+    assert "  " not in name
+    assert unicodedata.normalize("NFC", name) == name
+    assert unicodedata.category(name[0])[0] != "M"
     assert not any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in name)
-    assert not PureWindowsPath(name.partition(":")[0]).is_reserved()
+    assert not PureWindowsPath(f"folder/{name}").is_reserved()
 
 
 @given(texts)
 @example(" . .x")
 @example("." + "x" * 300)
 @example("x" * 195 + " .mkv")
+@example("x" * 195 + "." * 10 + ".mkv")
+@example("con :x")
+@example("x" * 10_000)
+@example("e" + "\u0301" * 10_000)
+@example("\u0301con")
+@example("a\u200d\u0301")
+@example(" \u0301 \u0301x")
 def test_a_safe_name_is_one_visible_component(text: str) -> None:
     assert_harmless(safe_name(text))
 
@@ -44,11 +61,24 @@ def test_making_safe_twice_changes_nothing_more(text: str) -> None:
     assert safe_name(once) == once
 
 
+@given(texts, st.from_regex(r"\.[a-z0-9]{1,8}", fullmatch=True))
+def test_the_suffix_of_a_name_is_kept_however_long_it_is(text: str, suffix: str) -> None:
+    name = safe_name(f"film {text}x{suffix}")
+    assert name.endswith(suffix)
+    assert len(name) > len(suffix)
+
+
 #: Header lines arrive as one character an octet.
 octets = st.text(st.characters(max_codepoint=0xFF), max_size=200)
 
 
-@given(octets, st.sampled_from(["filename={}", 'filename="{}"', "filename*=UTF-8''{}", "{}"]))
+FORMS = [
+    *("filename={}", 'filename="{}"', "{}", "filename*0={}", 'filename=a; filename="{}"'),
+    *("filename*=UTF-8''{}", "filename*={}", "filename*={}''%41", "filename*=unicode_escape''{}"),
+]
+
+
+@given(octets, st.sampled_from(FORMS))
 def test_no_header_breaks_the_parser(text: str, form: str) -> None:
     name = name_from_disposition("attachment; " + form.replace("{}", text))
     if name is not None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.support.process import Process, end_process, on_a_port, spawn, wait_ready
+from tests.support.tls import Certificate
 
 HOST = "127.0.0.1"
 
@@ -32,35 +33,51 @@ http {
     fastcgi_temp_path tmp/fastcgi;
     uwsgi_temp_path tmp/uwsgi;
     scgi_temp_path tmp/scgi;
-    log_format seen '$request_method\\t$request_uri\\t$status\\t$http_range\\t$body_bytes_sent';
+    log_format seen '$request_method\\t$request_uri\\t$status\\t$http_range\\t$body_bytes_sent'
+                    '\\t$server_protocol\\t$connection';
+    limit_conn_zone $server_port zone=few:1m;
     access_log access.log seen;
     server {
-        listen 127.0.0.1:@PORT@;
+        listen @HOST@:@PORT@@TLS@;
         location / { root files; }
         location /slow/ { alias files/; limit_rate 1m; }
+        location /few/ { alias files/; limit_rate 1m; limit_conn few 2; }
+        location /whole/ { alias files/; max_ranges 0; }
     }
 }
 """
 
 
 class NginxRequest(NamedTuple):
-    """One line of the access log; `bytes` counts the body bytes sent."""
+    """One line of the access log; `bytes` counts the body bytes sent.
+
+    `protocol` is as "HTTP/2.0"; `connection` is nginx's number of the connection.
+    """
 
     method: str
     uri: str
     status: int
     range_header: str | None
     bytes: int
+    protocol: str
+    connection: int
 
 
 class Nginx:
     """An nginx child on a free loopback port.
 
-    Files put under `root` are served at `/`, and at `/slow/` with at most 1 MiB/s a connection.
+    Files put under `root` are served at `/`, at `/slow/` with at most 1 MiB/s a connection, at `/few/`
+    with that and at most two connections (503 for more), and at `/whole/` without ranges.
+
+    Args:
+        host: the address it listens on; an IPv6 one in brackets.
+        certificate: speak TLS and HTTP/2 with this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, host: str = HOST, certificate: Certificate | None = None) -> None:
         """Prepare; nothing runs before `start`. Raises `FileNotFoundError` without nginx."""
+        self._host = host
+        self._certificate = certificate
         self.binary = find_nginx()
         self.port = 0
         self._folder = Path(tempfile.mkdtemp(prefix="seen-nginx-"))
@@ -74,7 +91,8 @@ class Nginx:
 
     def url(self, path: str) -> str:
         """The address of a path such as "/file.bin"."""
-        return f"http://{HOST}:{self.port}{path}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://{self._host}:{self.port}{path}"
 
     def start(self) -> None:
         """Start and wait until it accepts connections; nothing happens when it already runs.
@@ -128,7 +146,7 @@ class Nginx:
 
     def _launch(self, port: int) -> None:
         config = self._folder / "nginx.conf"
-        config.write_text(CONFIG.replace("@PORT@", str(port)))
+        config.write_text(self._config(port))
         for stale in (self._output, self._folder / "nginx.pid"):
             stale.unlink(missing_ok=True)
         # -e: before it has read its configuration it would open a log that only root may write.
@@ -142,9 +160,20 @@ class Nginx:
             self.port = before
             raise
 
+    def _config(self, port: int) -> str:
+        tls = ""
+        if self._certificate is not None:
+            files = self._certificate
+            tls = (
+                f" ssl http2; ssl_certificate {files.certificate}; ssl_certificate_key {files.key}"
+            )
+        text = CONFIG.replace("@HOST@", self._host).replace("@PORT@", str(port))
+        return text.replace("@TLS@", tls)
+
     def _accepts(self) -> bool:
         try:
-            socket.create_connection((HOST, self.port), timeout=1).close()
+            address = (self._host.strip("[]"), self.port)
+            socket.create_connection(address, timeout=1).close()
         except OSError:
             return False
         # Somebody else may listen there: then nginx has ended, or is about to.
@@ -161,6 +190,6 @@ def find_nginx() -> Path:
 
 
 def _parse(line: str) -> NginxRequest:
-    method, uri, status, range_header, sent = line.rstrip("\n").split("\t")
+    method, uri, status, range_header, sent, protocol, connection = line.rstrip("\n").split("\t")
     asked = None if range_header == "-" else range_header
-    return NginxRequest(method, uri, int(status), asked, int(sent))
+    return NginxRequest(method, uri, int(status), asked, int(sent), protocol, int(connection))

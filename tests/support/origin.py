@@ -35,9 +35,10 @@ class RequestLog:
     """One request as the origin saw it.
 
     `range` is what was asked: (first, last), (first, None), (-n, None) for the last n bytes, or
-    None. `bytes_sent` counts body bytes; `started` and `ended` are `time.monotonic()` seconds,
-    `ended` is None while the answer is being sent. A client that has the whole answer finds both
-    final; after a failure or an early leave they settle within moments.
+    None. `first` is where in the resource the body begins. `bytes_sent` counts body bytes; `started`
+    and `ended` are `time.monotonic()` seconds, `ended` is None while the answer is being sent. A client
+    that has the whole answer finds both final; after a failure or an early leave they settle within
+    moments.
     """
 
     method: str
@@ -49,13 +50,14 @@ class RequestLog:
     status: int
     bytes_sent: int = 0
     ended: float | None = None
+    first: int = 0
 
 
 class Origin:
     """The server: 127.0.0.1, a free port, one thread a connection. Listens once made."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `respond` may look at the log
         self._files: dict[str, ServedFile] = {}
         self._log: list[RequestLog] = []
         self._active: dict[str, list[_Exchange]] = {}
@@ -116,6 +118,30 @@ class Origin:
         with self._lock:
             return self._most.get(path, 0)
 
+    def bytes_sent_twice(self, path: str) -> int:
+        """How many body bytes of a path left here more than once, by all answers with 200 and 206.
+
+        What a client did not read any more counts as well: a few megabytes fit on the way to it.
+        """
+        spans = sorted(_spans(self.requests_for(path)))
+        twice, end = 0, 0
+        for first, stop in spans:
+            twice += max(0, min(stop, end) - first)
+            end = max(end, stop)
+        return twice
+
+    def sent_at_once(self, path: str) -> list[tuple[RequestLog, RequestLog]]:
+        """Pairs of answers that were on their way at one moment and sent some of the same bytes."""
+        entries = [entry for entry in self.requests_for(path) if _spans([entry])]
+        return [
+            (one, other)
+            for number, one in enumerate(entries)
+            for other in entries[number + 1 :]
+            if one.ended is None or one.ended > other.started
+            if min(one.first + one.bytes_sent, other.first + other.bytes_sent)
+            > max(one.first, other.first)
+        ]
+
     def close(self) -> None:
         """Close every connection at once and join the threads. Closing again does nothing.
 
@@ -159,39 +185,46 @@ class Origin:
             connection.thread.start()
 
     def _begin(self, connection: Connection, request: Request) -> _Exchange:
-        """Plan the answer to a request and log its arrival."""
+        """Plan the answer to a request and log its arrival; one request after the other."""
         with self._lock:
+            request = self._numbered(request)
             served = self._files.get(request.path)
-        behaviour, plan = _plan_for(served, request)
-        entry = RequestLog(
-            request.method,
-            request.path,
-            request.query,
-            dict(request.headers),
-            parse_range(request.headers.get("range")),
-            time.monotonic(),
-            plan.status,
-        )
-        exchange = _Exchange(self, connection, entry, behaviour, plan)
-        with self._lock:
-            if self._is_full(request.path, behaviour):
-                exchange.plan = plan_error(503)
-                entry.status = 503
+            behaviour, plan = _plan_for(served, request)
+            entry = RequestLog(
+                request.method,
+                request.path,
+                request.query,
+                dict(request.headers),
+                parse_range(request.headers.get("range")),
+                time.monotonic(),
+                plan.status,
+                first=plan.start,
+            )
+            exchange = _Exchange(self, connection, entry, behaviour, plan)
             self._log.append(entry)
             if request.method == "GET":
                 self._count(exchange)
         return exchange
 
-    def _is_full(self, path: str, behaviour: Behaviour) -> bool:
-        """Whether as many requests for a path are being answered as may be (lock held)."""
-        active = [other for other in self._active.get(path, []) if other.goes_on()]
-        return behaviour.most_at_once is not None and len(active) >= behaviour.most_at_once
+    def _numbered(self, request: Request) -> Request:
+        path = request.path
+        self._active[path] = [other for other in self._active.get(path, []) if other.goes_on()]
+        number = 1 + sum(entry.path == path for entry in self._log)
+        return dataclasses.replace(request, number=number, others=len(self._active[path]))
 
     def _count(self, exchange: _Exchange) -> None:
         path = exchange.entry.path
-        active = [other for other in self._active.get(path, []) if other.goes_on()]
-        self._active[path] = [*active, exchange]
-        self._most[path] = max(self._most.get(path, 0), len(active) + 1)
+        self._active[path].append(exchange)
+        self._most[path] = max(self._most.get(path, 0), len(self._active[path]))
+
+
+def _spans(entries: list[RequestLog]) -> list[tuple[int, int]]:
+    """The half-open parts of their resource that answers have sent."""
+    return [
+        (entry.first, entry.first + entry.bytes_sent)
+        for entry in entries
+        if entry.method == "GET" and entry.status in (200, 206) and entry.bytes_sent
+    ]
 
 
 def _plan_for(served: ServedFile | None, request: Request) -> tuple[Behaviour, Plan]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -15,7 +15,6 @@ from tests.support.origin_content import BytesContent, Content
 
 AUTOMATIC = "(automatic)"
 Headers = dict[str, str]
-Respond = Callable[["Request", "Plan"], "Plan"]
 FaultKind = Literal["truncate", "reset", "hang"]
 
 
@@ -71,21 +70,25 @@ class Behaviour:
     """The body stops after `gate_after` bytes until this is set."""
     gate_after: int = 0
     """Body bytes sent before the gate; 0 is right after the header."""
-    most_at_once: int | None = None
-    """More requests at one time than this are answered 503."""
-    respond: Respond | None = None
-    """Has the last word: gets the request and the planned answer, and returns the one to send.
-    `misbehaviour` has some ready-made."""
+    respond: Callable[[Request, Plan], Plan] | None = None
+    """Has the last word on every answer: gets the planned one and returns the one to send, the same
+    one changed or another. `tests.support.misbehaviour` has ready-made ones."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request head; the names of `headers` are in lower case."""
+    """One request head; the names of `headers` are in lower case.
+
+    `number` counts the requests for its path, from 1 on. `others` is how many GETs for it were being
+    answered when it came.
+    """
 
     method: str
     target: str
     version: str
     headers: Headers
+    number: int = 1
+    others: int = 0
 
     @property
     def path(self) -> str:
@@ -113,7 +116,12 @@ class Fault:
 
 @dataclass
 class Plan:
-    """An answer to send: the head, and the bytes of `content` from `start` to `stop`."""
+    """An answer to send: the head, and the bytes of `content` from `start` to `stop`.
+
+    `head_stops` sends only so many bytes of the head, and then nothing until the client leaves. `raw`
+    is sent in place of head and body, for as long as the client takes it; then the connection closes.
+    `bytes_per_second` is a pace of this one answer.
+    """
 
     status: int
     headers: Headers
@@ -123,8 +131,10 @@ class Plan:
     chunked: bool = False
     close: bool = False
     fault: Fault | None = None
-    raw: bytes | None = None
-    """Sent instead of all the rest, before the connection is closed."""
+    version: str = "HTTP/1.1"
+    head_stops: int | None = None
+    raw: Iterable[bytes] | None = None
+    bytes_per_second: int | None = None
 
     @property
     def length(self) -> int:
@@ -140,7 +150,10 @@ class Plan:
         fields = {"Date": formatdate(usegmt=True)} | self.headers
         if self.close:
             fields = {"Connection": "close"} | fields
-        lines = [f"HTTP/1.1 {self.status} {phrase}", *(f"{k}: {v}" for k, v in fields.items())]
+        lines = [
+            f"{self.version} {self.status} {phrase}",
+            *(f"{k}: {v}" for k, v in fields.items()),
+        ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

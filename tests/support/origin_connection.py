@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from tests.support.origin_behaviour import Behaviour, Plan, Request
@@ -104,11 +105,8 @@ class Connection:
 
     def _send(self, request: Request, exchange: Exchange) -> None:
         plan = exchange.plan
-        if plan.raw is not None:
-            plan.close = True
-            self._client.sendall(plan.raw)
-            exchange.finish()
-            self._client.shutdown(socket.SHUT_WR)
+        if plan.raw is not None or plan.head_stops is not None:
+            self._send_no_answer(exchange)
             return
         bodiless = request.method == "HEAD" or (plan.length == 0 and not plan.chunked)
         if bodiless:
@@ -123,8 +121,27 @@ class Connection:
             # An explicit FIN: close alone sends a reset when the client's data lies unread.
             self._client.shutdown(socket.SHUT_WR)
 
+    def _send_no_answer(self, exchange: Exchange) -> None:
+        """Send what is not HTTP, or only the beginning of it."""
+        plan = exchange.plan
+        plan.close = True
+        if plan.raw is None:
+            self._client.sendall(plan.head()[: plan.head_stops])
+            while True:
+                self._wait(TICK)
+        for data in plan.raw:
+            if self.client_left():
+                raise ClientLeftError
+            self._client.sendall(data)
+        exchange.finish()
+        self._client.shutdown(socket.SHUT_WR)
+
     def _send_body(self, exchange: Exchange) -> None:
         plan, behaviour = exchange.plan, exchange.behaviour
+        if plan.status not in (200, 206):
+            behaviour = replace(behaviour, gate=None)  # it holds the file back, not a refusal
+        if plan.bytes_per_second is not None:
+            behaviour = replace(behaviour, bytes_per_second=plan.bytes_per_second)
         total = plan.fault.after if plan.fault else plan.length
         # The last byte goes out by itself, after the end is logged. A client that has it all
         # never finds its request still running, and two in a row never look like two at once.

@@ -78,11 +78,11 @@ class ServedFile:
         with self._lock:
             behaviour = self._behaviour
             plan = self._plan(request, behaviour)
+            if behaviour.respond is not None:
+                plan = behaviour.respond(request, plan)
             if request.method == "GET" and plan.content is self._content:
-                plan.fault = self._next_fault(behaviour, plan)
-        if behaviour.respond is not None:
-            plan = behaviour.respond(request, plan)
-        return behaviour, plan
+                plan.fault = plan.fault or self._next_fault(behaviour, plan)
+            return behaviour, plan
 
     def _plan(self, request: Request, behaviour: Behaviour) -> Plan:
         forced = self._statuses.pop(0) if self._statuses else behaviour.status

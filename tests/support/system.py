@@ -36,6 +36,8 @@ FAST: Mapping[str, str] = {
     "SEEN_RECONCILE_INTERVAL": "1",
     "SEEN_RETRY_BACKOFF": "0.5",
     "SEEN_SHORT_RETRIES": "0",
+    # Two requests at a time for one file would else be no sign of two workers on it.
+    "SEEN_CONNECTIONS": "1",
     "SEEN_RETRY_BACKOFF_MAX": "2",
     "SEEN_MIN_FREE_BYTES": "0",
     "SEEN_LOW_SPEED_TIME": "5",

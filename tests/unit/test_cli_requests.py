@@ -48,7 +48,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(*urls: str, **options: Any) -> list[DownloadRequest]:
-    return requests.build(urls or (URL,), **(PLAIN | options))  # type: ignore[arg-type]
+    return requests.build(urls or (URL,), **(PLAIN | options))
 
 
 def test_options_in_the_words_of_curl() -> None:

@@ -39,6 +39,12 @@ from worker.files import name_from_disposition
         # UTF-8 octets in a plain name, as HTTP headers arrive: one character an octet.
         ('attachment; filename="Ã¼ber.txt"', "über.txt"),
         ('attachment; filename="\u00fcber.txt"', "über.txt"),
+        # What Python takes for a charset, and nobody else does.
+        ("attachment; filename=plain.txt; filename*=unicode_escape''%5Cx41", "plain.txt"),
+        ("attachment; filename=plain.txt; filename*=utf-7''%2BAGE-", "plain.txt"),
+        ("attachment; filename=plain.txt; filename*=utf\0-8''a", "plain.txt"),
+        ("attachment; filename*=Windows-1252''%80.txt", "€.txt"),
+        ("attachment; filename*=''no-charset.txt", "no-charset.txt"),
         # Tricks
         ('attachment; filename="../../etc/passwd"', "passwd"),
         ('attachment; filename="..\\\\..\\\\boot.ini"', "boot.ini"),

@@ -64,6 +64,8 @@ def test_a_header_that_cannot_be_given_says_why(name: str, says: str) -> None:
         ("headers", {"headers": {"X-Key": SECRET, "x-key": SECRET}}),
         ("headers", {"headers": {f"X-{number}": SECRET for number in range(51)}}),
         ("headers", {"headers": {f"{SECRET} meant as a value": ""}}),
+        ("headers", {"headers": {f"X-Key={SECRET}": "after a colon"}}),
+        ("headers", {"headers": {f"Authorization:{SECRET}": ""}}),
         ("headers", {"headers": SECRET}),
         ("headers", {"headers": {SECRET: 5}}),
         ("cookies", {"cookies": f"{SECRET}\r\nX: y"}),

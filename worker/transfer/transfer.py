@@ -539,9 +539,18 @@ class Transfer:
         """Trust this origin's ranges no more; who reads the file from its start goes on to its end."""
         self._trust_ranges = self._may_share = False
         logger.info("Job %s goes on in one stream: %s", self._tracker.job_id, why)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Whoever reads the file from its start takes over what follows and nobody else fetches."""
         for one in self._exchanges:
             if one.request.first is None and one.is_accepted:
                 self._pieces.extend(one.piece)
+
+    def _ask_for_no_more(self) -> None:
+        """It was one connection too many, it seems: go on with those there are."""
+        self._most = len(self._exchanges)
+        self._read_on()
 
     def _begin_again(self, error: TransientError) -> None:
         self._restarts += 1
@@ -562,7 +571,7 @@ class Transfer:
         elif self._leave_out(source, error):
             return
         elif self._exchanges and unexpected(error):
-            self._most = len(self._exchanges)
+            self._ask_for_no_more()
         else:
             raise error
 
@@ -577,8 +586,7 @@ class Transfer:
             if self._leave_out(source, error):
                 return
             if self._exchanges:
-                # It was one connection too many, it seems.
-                self._most = len(self._exchanges)
+                self._ask_for_no_more()
                 return
         if self._exchanges:
             # The others go on; their progress is this transfer's.
@@ -645,9 +653,10 @@ class Transfer:
 
     def _relieve_slowest(self) -> None:
         """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
+        # Not what has only just begun: its first bytes come in a burst.
         speeds = {one: one.watch.speed for one in self._exchanges if one.watch.speed is not None}
         if len(speeds) < len(self._exchanges) or not speeds:
-            return  # what came in the first moment says nothing of a speed
+            return
         self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
         left = slowest.piece.left

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from base64 import b64encode
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -17,14 +18,26 @@ import pytest
 from domain.job import JobStatus
 from tests.support import misbehaviour as bad
 from tests.support.engine import ALONE, SHARING, run_to_the_end
+from tests.support.misbehaviour import Respond
 from tests.support.origin import Origin, ServedFile
+from tests.support.origin_behaviour import Plan, Request
 from tests.support.system import System
 
 SIZE = 600_000
 PACE = 1_500_000
 LAYOUTS = [pytest.param(ALONE, id="alone"), pytest.param(SHARING, id="sharing")]
-OLD = bad.OLD_DATE
-GARBAGE = b"\x00\xffthis is no HTTP\r\n\r\n"
+OLD = formatdate(1_000_000_000, usegmt=True)
+
+
+def fields(**changes: str) -> Respond:
+    """Set header fields, written with _ for -."""
+
+    def respond(_request: Request, plan: Plan) -> Plan:
+        return replace(
+            plan, headers=plan.headers | {k.replace("_", "-"): v for k, v in changes.items()}
+        )
+
+    return respond
 
 
 def serve(origin: Origin, **behaviour: Any) -> ServedFile:
@@ -39,8 +52,8 @@ def files(system: System) -> list[str]:
 RIGHT: dict[str, dict[str, Any]] = {
     "nothing wrong": {},
     "no ranges, and says so": {"ranges": False},
-    "no ranges, and says it has": {"ranges": False, "respond": bad.fields(accept_ranges="bytes")},
-    "ranges, and says it has none": {"respond": bad.fields(accept_ranges="none")},
+    "no ranges, and says it has": {"ranges": False, "respond": bad.says_ranges("bytes")},
+    "ranges, and says it has none": {"respond": bad.says_ranges("none")},
     "no validator": {"etag": None},
     "a weak tag": {"etag": 'W/"weak"'},
     "a date": {"etag": None, "last_modified": OLD},
@@ -66,7 +79,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "truncate_after": 100_000,
         "faults": 1,
         "last_modified": OLD,
-        "respond": bad.dates_only,
+        "respond": bad.only_by_date(),
     },
     "a hang in the middle, once": {"hang_after": 100_000, "faults": 1},
     "no length": {"send_length": False},
@@ -78,34 +91,36 @@ RIGHT: dict[str, dict[str, Any]] = {
         "faults": 1,
     },
     "a Content-Range that ends elsewhere": {
-        "respond": bad.content_range(lambda plan: f"bytes {plan.start}-{SIZE + 9}/{SIZE + 10}"),
+        "respond": bad.content_range(
+            lambda first, _last, _total: f"bytes {first}-{SIZE + 9}/{SIZE + 10}"
+        ),
         "truncate_after": 300_000,
         "faults": 1,
     },
     "no Content-Range": {
-        "respond": bad.only_parts(bad.fields(content_range=None)),
+        "respond": bad.content_range(None),
         "truncate_after": 300_000,
         "faults": 1,
     },
     "a Content-Range of something else": {
-        "respond": bad.content_range(lambda plan: f"items {plan.start}-{plan.stop - 1}/{SIZE}"),
+        "respond": bad.content_range(lambda first, last, total: f"items {first}-{last}/{total}"),
         "truncate_after": 300_000,
         "faults": 1,
     },
     "a part that is longer than it says": {
-        "respond": bad.longer_part(1000),
+        "respond": bad.longer_than_its_range(1000),
         "truncate_after": 300_000,
         "faults": 1,
     },
     "parts of no more than 50,000 bytes": {
-        "respond": bad.only_parts(
+        "respond": bad.for_ranges(
             lambda _request, plan: _shortened(plan),
         ),
         "truncate_after": 300_000,
         "faults": 1,
     },
-    "no more than two at once": {"most_at_once": 2},
-    "no more than one at once": {"most_at_once": 1},
+    "no more than two at once": {"respond": bad.at_most(2)},
+    "no more than one at once": {"respond": bad.at_most(1)},
     "busy, twice": {"statuses": [503, 503]},
     "too many requests, for a second": {"statuses": [429], "retry_after": "1"},
     "too many requests, until a date": {
@@ -157,7 +172,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a redirect without Location": ({"status": 302}, "http_302"),
     "a part, unasked": (
         {
-            "respond": lambda _request, plan: bad.fields(content_range=f"bytes 0-9/{SIZE}")(
+            "respond": lambda _request, plan: fields(content_range=f"bytes 0-9/{SIZE}")(
                 _request, _as_part(plan)
             )
         },
@@ -179,24 +194,24 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "forbidden_address",
     ),
     "a redirect to an address in octal": ({"redirect": "http://0x0a000001/"}, "forbidden_address"),
-    "one header of 1 MB": ({"respond": bad.fields(x_bomb="x" * 1_000_000)}, "headers_too_large"),
+    "one header of 1 MB": ({"respond": bad.big_header(1_000_000)}, "headers_too_large"),
     "many headers, 1 MB": (
-        {"respond": bad.fields(**{f"x_{number}": "x" * 1000 for number in range(1000)})},
+        {"respond": bad.big_header(1_000_000, fields=1000)},
         "headers_too_large",
     ),
     "1xx without end": (
-        {"respond": bad.raw(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20_000)},
+        {"respond": bad.endless_interim()},
         "headers_too_large",
     ),
-    "garbage": ({"respond": bad.raw(GARBAGE)}, "bad_response"),
-    "nothing": ({"respond": bad.raw(b"")}, "empty_reply"),
-    "half a header": ({"respond": bad.raw(b"HTTP/1.1 200 OK\r\nContent-")}, "reset"),
+    "garbage": ({"respond": bad.garbage()}, "bad_response"),
+    "nothing": ({"respond": bad.nothing()}, "empty_reply"),
+    "half a header": ({"respond": bad.garbage(b"HTTP/1.1 200 OK\r\nContent-")}, "reset"),
     "a wrong digest": (
-        {"respond": bad.fields(repr_digest=f"sha-256=:{b64encode(b'x' * 32).decode()}:")},
+        {"respond": fields(repr_digest=f"sha-256=:{b64encode(b'x' * 32).decode()}:")},
         "checksum_mismatch",
     ),
     "a wrong digest of old": (
-        {"respond": bad.fields(digest=f"MD5={b64encode(b'x' * 16).decode()}")},
+        {"respond": fields(digest=f"MD5={b64encode(b'x' * 16).decode()}")},
         "checksum_mismatch",
     ),
     "less than it says, always": ({"lie_length": 1000, "ranges": False}, "truncated"),

@@ -107,7 +107,7 @@ def test_a_given_header_replaces_ours(handle: Recorder) -> None:
 def test_a_login_is_sent_only_where_there_is_one(handle: Recorder) -> None:
     assert pycurl.USERNAME not in prepared(handle)
     told = prepared(handle, Request(url=URL, username="me", password="secret"))
-    assert (told[pycurl.USERNAME], told[pycurl.PASSWORD]) == ("me", "secret")
+    assert (told[pycurl.USERNAME], told[pycurl.PASSWORD]) == (b"me", b"secret")
     assert told[pycurl.HTTPAUTH] == pycurl.HTTPAUTH_BASIC
 
 
