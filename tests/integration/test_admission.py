@@ -52,15 +52,23 @@ def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> N
 
 
 @pytest.mark.parametrize(
-    ("numbers", "words"),
+    ("numbers", "code", "words"),
     [
-        ((2, 0, 0), "waiting on host example.org: 2 of 2 connections to it are taken."),
-        ((0, 2, 0), "waiting on host example.org: 2 of 2 downloads from it are running."),
-        ((9, 9, 2), "waiting on host: 2 of 2 downloads of its user are running."),
+        (
+            (2, 0, 0),
+            "host_busy",
+            "waiting on host example.org: 2 of 2 connections to it are taken.",
+        ),
+        (
+            (0, 2, 0),
+            "host_busy",
+            "waiting on host example.org: 2 of 2 downloads from it are running.",
+        ),
+        ((9, 9, 2), "user_busy", "waiting on host: 2 of 2 downloads of its user are running."),
     ],
 )
 def test_a_job_without_room_is_told_why_and_holds_nothing(
-    manager: CacheManager, numbers: tuple[int, int, int], words: str
+    manager: CacheManager, numbers: tuple[int, int, int], code: str, words: str
 ) -> None:
     with admissions(manager, *numbers) as ours, admissions(manager, *numbers) as theirs:
         ours.enter("a", HOST, "ann")
@@ -69,7 +77,7 @@ def test_a_job_without_room_is_told_why_and_holds_nothing(
             ours.enter("c", HOST, "ann")
         assert str(refused.value).startswith(words)
         assert "ann" not in str(refused.value)
-        assert refused.value.code == "host_busy"
+        assert refused.value.code == code
         assert 0 < (refused.value.retry_after or 0) < 10
         for resource in (CONNECTIONS, DOWNLOADS, USER):
             assert "c" not in manager.limits.slots(resource)

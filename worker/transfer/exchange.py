@@ -89,7 +89,9 @@ class Exchange:
         self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
     ) -> None:
         """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
-        self.handle, self._guard, self._buffer = handle, guard, buffer
+        self.handle, self._buffer = handle, buffer
+        # A proxy resolves names itself, and what we connect to is the proxy.
+        self._guard = None if options.proxy else guard
         prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
+from cache.limit_models import Demand
 from cache.progress_hash import ProgressUpdate
 from cache.store import breaker
 from domain.errors import StoreUnavailableError
@@ -125,6 +126,19 @@ RAISING: dict[str, Use] = {
     "stats": lambda m: m.stats(),
     "all_of_a_user": lambda m: m.invalidate_user("ada"),
     "run_maintenance": lambda m: m.run_maintenance(),
+    "take_slots": lambda m: m.limits.take_slots("downloads:a", "job-1", 1, 2, 60),
+    "renew_slots": lambda m: m.limits.renew_slots([("downloads:a", "job-1")], 60),
+    "release_slots": lambda m: m.limits.release_slots([("downloads:a", "job-1")]),
+    "slots": lambda m: m.limits.slots("downloads:a"),
+    "admission": lambda m: m.limits.admission("a", "job-1", [], 60),
+    "cool_down": lambda m: m.limits.cool_down("a", 1, "busy"),
+    "cooling": lambda m: m.limits.cooling("a"),
+    "end_cool_down": lambda m: m.limits.end_cool_down("a"),
+    "set_rate": lambda m: m.limits.set_rate("total", 10_000),
+    "set_rates": lambda m: m.limits.set_rates({"total": 10_000}),
+    "rates": lambda m: m.limits.rates(),
+    "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
+    "demands": lambda m: m.limits.demands(["total"]),
 }
 
 LIMITS: dict[str, Use] = {
@@ -146,7 +160,7 @@ EVERY: dict[str, Use] = {
 LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
-    "download", "download_lock", "key", "model",
+    "download", "download_lock", "key", "model", "limits",
 }  # fmt: skip
 
 
@@ -193,7 +207,9 @@ def test_every_public_method_is_listed() -> None:
     codes = [use.__code__ for use in EVERY.values()] + [_hold.__code__]
     used = {name for code in codes for name in code.co_names}
     with CacheManager.connect(Settings()) as manager:
-        parts = [manager.service, manager.session, manager.catalog, manager.download]
+        parts = [
+            manager.service, manager.session, manager.catalog, manager.download, manager.limits
+        ]  # fmt: skip
         for owner in (manager, *parts, manager.lock("x"), manager.catalog.dashboard("a", int)):
             public = {name for name in dir(owner) if not name.startswith("_")}
             assert public - used - LOCAL - {"token", "ttl_ms"} == set(), owner

@@ -9,11 +9,11 @@ import pytest
 
 from domain.job import Job, JobStatus
 from tests.support.engine import ALONE, SHARING, run_to_the_end
-from tests.support.misbehaviour import OLD_DATE
 from tests.support.origin import Origin
 from tests.support.system import System
 
 SIZE = 600_000
+OLD_DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 CUT = 200_000
 PATH = "/a.bin"
 SLOW = {"bytes_per_second": 400_000}

@@ -18,7 +18,7 @@ from tests.support.transferring import Downloads
 from tests.support.wait import wait_until
 
 SIZE = 1_500_000
-PACE = 2_000_000
+PACE = 1_000_000
 
 
 def serve(origin: Origin, **behaviour: Any) -> ServedFile:
