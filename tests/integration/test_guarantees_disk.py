@@ -19,6 +19,7 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker import space
 from worker.runner import Outcome, run_download
 
 SIZE = 400_000
@@ -166,3 +167,19 @@ def test_so_it_is_on_a_disk_without_hard_links(
 
     monkeypatch.setattr(os, "link", link)
     publish(system, origin, disk)
+
+
+def test_room_that_was_set_aside_is_not_asked_for_again(
+    system: System, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a volume that the part file has filled: the next attempt needs no more of it."""
+    file = origin.serve("/a.bin", size=SIZE, truncate_after=100_000, faults=1)
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    if part_of(system, job).stat().st_blocks * 512 < SIZE:
+        pytest.skip("this file system sets no room aside")
+
+    monkeypatch.setattr(space, "_free", lambda _directory: 0)
+    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()), what="the job is due")
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+    assert system.job(job).sha256 == file.sha256

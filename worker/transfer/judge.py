@@ -64,7 +64,7 @@ def judge(
     if answer.status == 200:
         return _judge_refusal(request, answer, begun)
     if answer.status == 416:
-        return _judge_unsatisfiable(request, answer, begun)
+        return _judge_unsatisfiable(request, answer, begun, is_mirror=is_mirror)
     raise verdict.of_status(answer.status, answer.headers.get("retry-after"))
 
 
@@ -116,9 +116,13 @@ def _judge_refusal(request: Request, answer: Answer, begun: Checkpoint) -> Judge
     return Judgement(Ruling.NO_RANGES, "the origin sends the file from the start")
 
 
-def _judge_unsatisfiable(request: Request, answer: Answer, begun: Checkpoint) -> Judgement:
+def _judge_unsatisfiable(
+    request: Request, answer: Answer, begun: Checkpoint, *, is_mirror: bool
+) -> Judgement:
+    """There is nothing from where the range begins. That is the file's end if it is the same file."""
     size = answer.unsatisfied_size
-    if size is not None and size == request.first and begun.total in {None, size}:
+    same = not is_mirror and answer.headers.get("etag", begun.etag) == begun.etag
+    if same and size is not None and size == request.first and begun.total in {None, size}:
         return Judgement(Ruling.COMPLETE)
     return Judgement(Ruling.CHANGED, "the origin has no bytes where we stopped")
 

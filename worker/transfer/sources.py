@@ -49,8 +49,12 @@ class Sources:
         """Return the source with the fewest running requests, the first one where several have."""
         return min(self._alive, key=lambda one: (one.requests, one is not self.first))
 
+    def has_others(self, source: Source) -> bool:
+        """Say whether there is another one to ask; `source` itself may have been dropped already."""
+        return self._alive != [source]
+
     def drop(self, source: Source) -> bool:
-        """Ask this one no more; False when it is the last one, which stays."""
+        """Ask this one no more; False when it had been dropped, or is the last one, which stays."""
         if source not in self._alive or len(self._alive) == 1:
             return False
         self._alive.remove(source)

@@ -136,6 +136,7 @@ class Transfer:
         self._not_before = 0.0
         self._restarts = 0
         self._best_speed = 0.0
+        self._is_allocated = False
         self._trust_ranges = order.trust_ranges
         self._may_share = False
         self._condition: str | None = None
@@ -251,6 +252,10 @@ class Transfer:
         self._renew_digests()
         self._make_room()
 
+    def _is_begun_at(self, source: Source) -> bool:
+        """Say whether the file was begun there: every other source has to say that it has the same."""
+        return self._begun.source in {None, source.digest}
+
     def _is_begun_with(self, answer: Answer) -> bool:
         begun = self._begun
         same_tag = answer.headers.get("etag") == begun.etag
@@ -272,13 +277,13 @@ class Transfer:
 
     def _make_room(self) -> None:
         """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total, left = self._pieces.total, self._pieces.left
-        if total is None or left is None:
-            return
-        self._space.reserve(self._part, left)
-        self._part.allocate(total)
-        if self._part.allocated >= total:
-            self._space.wrote(self._part, 0)
+        total = self._pieces.total
+        if total is not None:
+            self._space.reserve(self._part, total)
+            self._part.allocate(total)
+            self._is_allocated = self._part.allocated >= total
+            if self._is_allocated:
+                self._space.found(self._part, 0)
 
     def _check_size(self, size: int | None) -> None:
         limits = (self._order.max_bytes, self._options.max_bytes)
@@ -350,7 +355,7 @@ class Transfer:
         if self._pieces.count or piece.start > 0:
             last = None if piece.end is None else piece.end - 1
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
-            condition = self._condition if source is self._sources.first else None
+            condition = self._condition if self._is_begun_at(source) else None
             request = replace(request, first=piece.position, last=last, condition=condition)
         exchange = Exchange(
             source,
@@ -416,7 +421,7 @@ class Transfer:
         """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
         others.
         """
-        is_mirror = exchange.source is not self._sources.first
+        is_mirror = not self._is_begun_at(exchange.source)
         judgement = judge(exchange.request, exchange.answer, self._begun, is_mirror=is_mirror)
         exchange.judgement = judgement
         if judgement.ruling is Ruling.WHOLE:
@@ -465,6 +470,8 @@ class Transfer:
         self._pieces.advance(piece, size)
         self._tracker.bytes_downloaded = self._pieces.count
         self._allowance.count(size)
+        if not self._is_allocated and self._pieces.left is not None:
+            self._space.found(self._part, self._pieces.left)
         self._digests.follow(self._pieces.prefix)
         if self._pieces.total is None:
             self._check_size(self._pieces.count)
@@ -525,8 +532,8 @@ class Transfer:
             self._pieces.set_total(exchange.piece.position)
         elif judgement.ruling is Ruling.BY_DATE:
             self._condition = self._begun.date
-        elif self._sources.drop(exchange.source):
-            self._note(f"a mirror is left out: {judgement.why}")
+        elif self._leave_out(exchange.source, judgement.why):
+            return
         elif judgement.ruling is Ruling.CHANGED:
             self._begin_again(
                 TransientError(f"It could not be continued: {judgement.why}.", code="bad_range")
@@ -567,8 +574,8 @@ class Transfer:
         if source.current != source.url and unexpected(error) and exchange.redirects == 0:
             # Where the redirect led has gone; the given URL may lead elsewhere by now.
             source.current = source.url
-        elif self._sources.drop(source):
-            self._note(f"a mirror is left out: {error}")
+        elif self._leave_out(source, error):
+            return
         elif self._exchanges and unexpected(error):
             self._ask_for_no_more()
         else:
@@ -582,8 +589,7 @@ class Transfer:
             return
         if exchange.received == 0:
             source.current = source.url
-            if self._sources.drop(source):
-                self._note(f"a mirror is left out: {error}")
+            if self._leave_out(source, error):
                 return
             if self._exchanges:
                 self._ask_for_no_more()
@@ -597,6 +603,14 @@ class Transfer:
         pause = self._retries.pause(error, self._pieces.count, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
+
+    def _leave_out(self, source: Source, why: object) -> bool:
+        """Ask a source no more; False when there is no other one."""
+        if not self._sources.has_others(source):
+            return False
+        if self._sources.drop(source):
+            self._note(f"a mirror is left out: {why}")
+        return True
 
     def _drop(self, exchange: Exchange) -> None:
         """Take a request out, running or not; what it did not fetch is free again."""

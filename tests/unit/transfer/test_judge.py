@@ -87,6 +87,8 @@ def part(span: str = "400-999/1000", etag: str | None = '"a"', **fields: str) ->
         # there is nothing where we stopped
         (OPEN, ENDLESS, answer(416, content_range="bytes */400"), R.COMPLETE),
         (OPEN, ENDLESS, answer(416, content_range="bytes */399"), R.CHANGED),
+        (OPEN, ENDLESS, answer(416, content_range="bytes */400", etag='"a"'), R.COMPLETE),
+        (OPEN, ENDLESS, answer(416, content_range="bytes */400", etag='"b"'), R.CHANGED),
         (OPEN, ENDLESS, answer(416), R.CHANGED),
         (REST, BEGUN, answer(416, content_range="bytes */400"), R.CHANGED),
         (REST, BEGUN, answer(416, content_range="bytes */1000"), R.CHANGED),
@@ -114,6 +116,11 @@ def test_a_ruling(request_: Request, begun: Checkpoint, given: Answer, ruling: R
 def test_a_mirror_has_to_say_that_its_file_is_the_same(given: Answer, ruling: Ruling) -> None:
     request = Request(url="http://b/", first=400, last=999)
     assert judge(request, given, BEGUN, is_mirror=True).ruling is ruling
+
+
+def test_a_mirror_does_not_say_where_a_file_of_unknown_size_ends() -> None:
+    given = answer(416, content_range="bytes */400", etag='"a"')
+    assert judge(OPEN, given, ENDLESS, is_mirror=True).ruling is R.CHANGED
 
 
 @pytest.mark.parametrize("asked", [WHOLE, REST])

@@ -1,0 +1,115 @@
+"""Room on a volume: what one download is promised, no other one gets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from domain.errors import DiskFullError
+from worker import space
+from worker.part_file import PartFile
+from worker.space import Space
+
+MIB = 1 << 20
+Open = Callable[[str], PartFile]
+
+
+@pytest.fixture
+def open_part(tmp_path: Path) -> Iterator[Open]:
+    """Opens part files in one folder, and closes them in the end."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(PartFile(tmp_path, name))
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many bytes the volume says are free: the real number moves under us."""
+
+    def set_to(size: int) -> None:
+        monkeypatch.setattr(space, "_free", lambda _directory: size)
+
+    return set_to
+
+
+def test_the_free_room_is_the_volumes_own(open_part: Open, tmp_path: Path) -> None:
+    part, room = open_part("a"), shutil.disk_usage(tmp_path).total
+    Space(0).reserve(part, 1)
+    with pytest.raises(DiskFullError):
+        Space(0).reserve(part, room)
+    with pytest.raises(DiskFullError):
+        Space(room).reserve(part, 1)
+
+
+def test_promises_are_summed(open_part: Open, free: Callable[[int], None]) -> None:
+    free(100 * MIB)
+    volume = Space(10 * MIB)
+    volume.reserve(open_part("a"), 50 * MIB)
+    volume.reserve(open_part("b"), 40 * MIB)
+    with pytest.raises(DiskFullError) as caught:
+        volume.reserve(open_part("c"), 1)
+    for number in (1, 90 * MIB, 10 * MIB, 100 * MIB):
+        assert f"{number:,}" in str(caught.value)
+
+
+def test_a_new_promise_replaces_the_old_one(open_part: Open, free: Callable[[int], None]) -> None:
+    free(100 * MIB)
+    volume, part = Space(0), open_part("a")
+    volume.reserve(part, 80 * MIB)
+    volume.reserve(part, 90 * MIB)
+    volume.reserve(part, 20 * MIB)
+    volume.reserve(open_part("b"), 80 * MIB)
+
+
+def test_a_refused_promise_takes_nothing(open_part: Open, free: Callable[[int], None]) -> None:
+    free(100 * MIB)
+    volume = Space(0)
+    with pytest.raises(DiskFullError):
+        volume.reserve(open_part("a"), 101 * MIB)
+    volume.reserve(open_part("b"), 100 * MIB)
+
+
+def test_what_is_released_is_free_for_others(open_part: Open, free: Callable[[int], None]) -> None:
+    free(100 * MIB)
+    volume, part = Space(0), open_part("a")
+    volume.reserve(part, 100 * MIB)
+    volume.release(part)
+    volume.release(part)
+    part.close()
+    volume.reserve(open_part("b"), 100 * MIB)
+
+
+def test_what_a_file_holds_is_not_counted_twice(
+    open_part: Open, free: Callable[[int], None]
+) -> None:
+    """Given 4 MiB of 10 on disk: the volume's free room has sunk by them already."""
+    part, other, volume = open_part("a"), open_part("b"), Space(0)
+    free(10 * MIB)
+    volume.reserve(part, 10 * MIB)
+    part.write([os.urandom(4 * MIB)], 0)
+    part.sync(part.checkpoint)
+    free(6 * MIB + 4096)  # the file system may have taken a block of its own
+    volume.reserve(part, 10 * MIB)  # by an attempt that goes on
+    with pytest.raises(DiskFullError):
+        volume.reserve(other, MIB)
+    free(8 * MIB)
+    volume.reserve(other, MIB)
+
+
+def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int], None]) -> None:
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("there is no second file system to write to")
+    free(100 * MIB)
+    volume, here = Space(0), open_part("a")
+    with PartFile(Path("/dev/shm"), f"test-space-{os.getpid()}") as there:
+        try:
+            if there.device == here.device:
+                pytest.skip("/dev/shm lies on the same file system")
+            volume.reserve(here, 100 * MIB)
+            volume.reserve(there, 100 * MIB)
+        finally:
+            there.forget()
