@@ -66,7 +66,9 @@ CRASHES = st.lists(
     max_size=6,
 )
 #: Where, in thousandths of the file, what is there already begins and ends.
-LAYOUTS = st.just([]) | st.lists(st.integers(0, 1000), min_size=4, max_size=16).map(sorted)
+LAYOUTS: st.SearchStrategy[list[int]] = st.just([]) | st.lists(
+    st.integers(0, 1000), min_size=4, max_size=16
+).map(sorted)
 OPTIONS = st.builds(
     lambda connections, smallest, every, retries: replace(
         QUICK,
