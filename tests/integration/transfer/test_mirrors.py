@@ -16,7 +16,7 @@ SIZE = 600_000
 OLD_DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 CUT = 200_000
 PATH = "/a.bin"
-SLOW = {"bytes_per_second": 400_000}
+SLOW: dict[str, Any] = {"bytes_per_second": 400_000}
 #: The first URL breaks off, and is not there any more when it is asked again.
 LEAVES: dict[str, Any] = {"statuses": [200] + [404] * 9, "truncate_after": CUT, "faults": 1}
 

@@ -1,4 +1,4 @@
-"""Where a file can be had: what is sent along to whom, which redirects are followed, which URL is asked."""
+"""Where a file can be had: what is sent along to whom, which redirects are followed, who is asked."""
 
 from __future__ import annotations
 
