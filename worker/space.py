@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import Counter
 from pathlib import Path
 
 from domain.errors import DiskFullError
@@ -13,9 +14,6 @@ from worker.part_file import PartFile, disk_errors
 class Space:
     """The free room of every volume, less what is promised already.
 
-    A promise is a size that a file is to have. What the file holds of it, written or set aside, is no
-    longer among the free bytes, and so is not counted again.
-
     Args:
         keep_free: bytes that stay free on each volume.
     """
@@ -23,37 +21,42 @@ class Space:
     def __init__(self, keep_free: int) -> None:
         self._keep_free = keep_free
         self._mutex = threading.Lock()
-        self._promised: dict[PartFile, int] = {}
+        #: By file: its volume, and what it is still to be found room for.
+        self._promised: dict[PartFile, tuple[int, int]] = {}
+        self._sums: Counter[int] = Counter()
 
-    def reserve(self, part: PartFile, total: int) -> None:
-        """Promise `part` room for `total` bytes, instead of what was promised to it before.
+    def reserve(self, part: PartFile, missing: int) -> None:
+        """Promise `missing` bytes to `part`, instead of what was promised to it before.
 
         Raises:
             DiskFullError: with what others will write, they do not fit.
         """
+        device, free = part.device, _free(part.path.parent)
         with self._mutex:
-            missing = _missing(part, total)
-            others = sum(
-                _missing(other, size)
-                for other, size in self._promised.items()
-                if other is not part and other.device == part.device
-            )
-            free = _free(part.path.parent)
+            others = self._sums[device] - self._promised.get(part, (device, 0))[1]
             if missing + others + self._keep_free > free:
                 raise DiskFullError(
                     f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
                     f"{self._keep_free:,} stay free, but {part.path.parent} has only {free:,}."
                 )
-            self._promised[part] = total
+            self._promise(part, device, missing)
+
+    def wrote(self, part: PartFile, missing: int) -> None:
+        """Note that only `missing` bytes of `part` are still to be found room for."""
+        with self._mutex:
+            if part in self._promised:
+                self._promise(part, self._promised[part][0], missing)
 
     def release(self, part: PartFile) -> None:
         """Nothing is promised to `part` any more."""
         with self._mutex:
-            self._promised.pop(part, None)
+            device, size = self._promised.pop(part, (0, 0))
+            self._sums[device] -= size
 
-
-def _missing(part: PartFile, total: int) -> int:
-    return max(0, total - part.allocated)
+    def _promise(self, part: PartFile, device: int, size: int) -> None:
+        before = self._promised.get(part, (device, 0))[1]
+        self._promised[part] = (device, size)
+        self._sums[device] += size - before
 
 
 def _free(directory: Path) -> int:

@@ -137,7 +137,7 @@ class Transfer:
         self._restarts = 0
         self._best_speed = 0.0
         self._trust_ranges = order.trust_ranges
-        self._may_share = False
+        self._may_share = self._has_room = False
         self._condition: str | None = None
         self._most = order.connections
         self._allowed = 1
@@ -276,10 +276,15 @@ class Transfer:
 
     def _make_room(self) -> None:
         """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total = self._pieces.total
-        if total is not None:
-            self._space.reserve(self._part, total)
-            self._part.allocate(total)
+        total, left = self._pieces.total, self._pieces.left
+        if total is None or left is None:
+            return
+        # What an attempt before has set aside is not among the free bytes any more.
+        self._space.reserve(self._part, min(left, max(0, total - self._part.allocated)))
+        self._part.allocate(total)
+        self._has_room = self._part.allocated >= total
+        if self._has_room:
+            self._space.wrote(self._part, 0)
 
     def _check_size(self, size: int | None) -> None:
         limits = (self._order.max_bytes, self._options.max_bytes)
@@ -467,8 +472,11 @@ class Transfer:
         self._tracker.bytes_downloaded = self._pieces.count
         self._allowance.count(size)
         self._digests.follow(self._pieces.prefix)
-        if self._pieces.total is None:
+        left = self._pieces.left
+        if left is None:
             self._check_size(self._pieces.count)
+        elif not self._has_room:
+            self._space.wrote(self._part, left)
 
     def _ended(self, exchange: Exchange, code: int, detail: str) -> None:
         """Deal with a request that is over, whichever way."""
