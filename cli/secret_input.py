@@ -69,7 +69,9 @@ def _ask(name: str) -> str:
             "It has no password, and there is no terminal to ask at. Write NAME:@FILE (@- for standard "
             "input), or NAME: for an empty one.",
         )
-    answer: str = typer.prompt(f"Password of {name!r}", hide_input=True, default="", err=True)
+    answer: str = typer.prompt(
+        f"Password of {name!r}", hide_input=True, default="", show_default=False, err=True
+    )
     return answer
 
 

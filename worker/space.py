@@ -14,6 +14,9 @@ from worker.part_file import PartFile, disk_errors
 class Space:
     """The free room of every volume, less what is promised already.
 
+    A promise is a size that a file is to have. What the file holds of it, written or set aside, is no
+    longer among the free bytes, and so is not counted again.
+
     Args:
         keep_free: bytes that stay free on each volume.
     """
@@ -21,19 +24,20 @@ class Space:
     def __init__(self, keep_free: int) -> None:
         self._keep_free = keep_free
         self._mutex = threading.Lock()
-        #: By file: its volume, and what it is still to be found room for.
+        #: By file: its volume, and for how many bytes room is still to be found.
         self._promised: dict[PartFile, tuple[int, int]] = {}
         self._sums: Counter[int] = Counter()
 
-    def reserve(self, part: PartFile, missing: int) -> None:
-        """Promise `missing` bytes to `part`, instead of what was promised to it before.
+    def reserve(self, part: PartFile, total: int) -> None:
+        """Promise `part` room for `total` bytes, instead of what was promised to it before.
 
         Raises:
             DiskFullError: with what others will write, they do not fit.
         """
-        device, free = part.device, _free(part.path.parent)
+        device, missing = part.device, max(0, total - part.allocated)
+        free = _free(part.path.parent)
         with self._mutex:
-            others = self._sums[device] - self._promised.get(part, (device, 0))[1]
+            others = self._sums[device] - self._missing(part)
             if missing + others + self._keep_free > free:
                 raise DiskFullError(
                     f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
@@ -41,22 +45,27 @@ class Space:
                 )
             self._promise(part, device, missing)
 
-    def wrote(self, part: PartFile, missing: int) -> None:
-        """Note that only `missing` bytes of `part` are still to be found room for."""
+    def found(self, part: PartFile, left: int) -> None:
+        """Note that room has been found for all but `left` bytes of `part`: they were written, or set
+        aside.
+        """
         with self._mutex:
             if part in self._promised:
-                self._promise(part, self._promised[part][0], missing)
+                self._promise(part, self._promised[part][0], left)
 
     def release(self, part: PartFile) -> None:
         """Nothing is promised to `part` any more."""
         with self._mutex:
-            device, size = self._promised.pop(part, (0, 0))
-            self._sums[device] -= size
+            if part in self._promised:
+                self._promise(part, self._promised[part][0], 0)
+                del self._promised[part]
+
+    def _missing(self, part: PartFile) -> int:
+        return self._promised.get(part, (0, 0))[1]
 
     def _promise(self, part: PartFile, device: int, size: int) -> None:
-        before = self._promised.get(part, (device, 0))[1]
+        self._sums[device] += size - self._missing(part)
         self._promised[part] = (device, size)
-        self._sums[device] += size - before
 
 
 def _free(directory: Path) -> int:

@@ -7,15 +7,17 @@ with TlsFront(origin.port, authority.issue("127.0.0.1")) as front:
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
+import selectors
+import socket
 import ssl
+import struct
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +26,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
+TIMEOUT = 5.0  # seconds for a handshake, and for a goodbye
+TICK = 0.05  # seconds between two looks at the end
 DAY = timedelta(days=1)
 
 
@@ -121,6 +125,8 @@ def _general(name: str) -> x509.GeneralName:
 class TlsFront:
     """Speaks TLS to clients and passes what they say to `port` on 127.0.0.1. Listens once made.
 
+    It says goodbye as TLS asks for when the server behind it closes, and resets when that resets.
+
     Attributes:
         port: where it listens.
     """
@@ -129,28 +135,26 @@ class TlsFront:
         self._target = port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate.certificate, certificate.key)
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(
-            lambda _loop, _context: None
-        )  # a client may leave any time
-        self._links: set[asyncio.Task[None]] = set()
-        self._server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, HOST, 0, ssl=self._context)
-        )
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tls", daemon=True)
-        self._thread.start()
+        self._closing = threading.Event()
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="tls", daemon=True)]
+        self._threads[0].start()
 
     def url(self, path: str, host: str = HOST) -> str:
         """The address of a path such as "/file.bin"."""
         return f"https://{host}:{self.port}{path}"
 
     def close(self) -> None:
-        """End every connection and the thread."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        """End every connection and the threads."""
+        self._closing.set()
+        for one in [self._listener, *self._open]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        self._listener.close()
 
     def __enter__(self) -> Self:
         return self
@@ -163,43 +167,49 @@ class TlsFront:
     ) -> None:
         self.close()
 
-    async def _end(self) -> None:
-        self._server.close()
-        for link in list(self._links):
-            link.cancel()
-        await asyncio.gather(*list(self._links), return_exceptions=True)
-        await self._server.wait_closed()
-        await asyncio.sleep(0)  # transports that have been closed say so in the next turn
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
-    async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        self._remember(asyncio.current_task())
-        request = None
-        pumps: list[asyncio.Task[None]] = []
-        try:
-            server, request = await asyncio.open_connection(HOST, self._target)
-            ways = ((client, request), (server, answer))
-            pumps = [asyncio.create_task(_pump(source, target)) for source, target in ways]
-            for pump in pumps:
-                self._remember(pump)
-            # Whichever side ends first ends both, once what it said has been passed on.
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            for writer in (request, answer):
-                if writer is not None:
-                    writer.close()
+    def _serve(self, client: socket.socket) -> None:
+        client.settimeout(TIMEOUT)
+        with (
+            client,
+            suppress(OSError),
+            self._context.wrap_socket(client, server_side=True) as tls,
+            socket.create_connection((HOST, self._target), timeout=TIMEOUT) as server,
+        ):
+            self._open += [tls, server]
+            tls.settimeout(None)
+            self._pass_on(tls, server)
 
-    def _remember(self, task: asyncio.Task[None] | None) -> None:
-        assert task is not None
-        self._links.add(task)
-        task.add_done_callback(self._links.discard)
+    def _pass_on(self, tls: ssl.SSLSocket, server: socket.socket) -> None:
+        """Both ways in one thread: a TLS connection is not for two."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(tls, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, tls)
+            while not self._closing.is_set():
+                for key, _ in selector.select(TICK):
+                    try:
+                        data = _read(key.fileobj)
+                    except ConnectionResetError:
+                        tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        return
+                    if data:
+                        key.data.sendall(data)
+                        continue
+                    if key.fileobj is server:
+                        tls.settimeout(TIMEOUT)
+                        tls.unwrap().close()
+                    return
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(CHUNK):
-            target.write(data)
-            await target.drain()
+def _read(source: Any) -> bytes:
+    data: bytes = source.recv(CHUNK)
+    while isinstance(source, ssl.SSLSocket) and source.pending():
+        data += source.recv(CHUNK)
+    return data

@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,10 +33,10 @@ from worker.transfer.order import Order
 from worker.transfer.origin import AddressGuard
 from worker.transfer.transfer import Fetched, Transfer
 
-#: Small pieces, short patience: what a transfer does in minutes, it does here in a second.
+#: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(
     connect_timeout=2,
-    low_speed_time=1,
+    low_speed_time=10,
     low_speed_limit=1000,
     max_redirects=5,
     user_agent="test",
@@ -112,6 +112,10 @@ class Downloads:
             self.run_again(job)
         return self.check(job)
 
+    def run_submitted(self, job: Job) -> None:
+        """Run a job that was submitted."""
+        run_download(self.runtime, job.id)
+
     def run_again(self, job: Job) -> Job:
         """Run a waiting job as if its time had come."""
         self.make_due()
@@ -157,6 +161,7 @@ class Direct:
     """A transfer without queue, database or store, into `folder`.
 
     Attributes:
+        may_write: asked before every write.
         notes: what it told a person.
         tracker: of the last run.
     """
@@ -165,6 +170,7 @@ class Direct:
     options: TransferOptions = QUICK
     networks: tuple[str, ...] = ("127.0.0.0/8",)
     job: Job = field(default_factory=new_job)
+    may_write: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
 
@@ -183,7 +189,7 @@ class Direct:
                 options=self.options,
                 guard=AddressGuard(self.networks),
                 space=Space(0),
-                may_write=lambda: None,
+                may_write=self.may_write,
                 checkpoints=checkpoints,
                 hashing=hashing,
                 note=self.notes.append,
@@ -200,6 +206,14 @@ class Direct:
         assert self.tracker is not None
         assert overshoots(self.tracker) == []
         return fetched
+
+    def fetch_end(self, url: str, first: int) -> bytes:
+        """Run one attempt without computing digests; return the file's bytes from `first` on."""
+        with self.transfer(Order(urls=(url,))) as transfer:
+            transfer.run()
+        with self.part.open("rb") as file:
+            file.seek(first)
+            return file.read()
 
     def failure(self, *urls: str, **order: Any) -> str:
         """Run one attempt that fails; return its code."""

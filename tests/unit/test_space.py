@@ -83,18 +83,35 @@ def test_what_is_released_is_free_for_others(open_part: Open, free: Callable[[in
     volume.reserve(open_part("b"), 100 * MIB)
 
 
+def test_what_a_file_holds_is_not_counted_twice(
+    open_part: Open, free: Callable[[int], None]
+) -> None:
+    """Given 4 MiB of 10 on disk: the volume's free room has sunk by them already."""
+    part, other, volume = open_part("a"), open_part("b"), Space(0)
+    free(10 * MIB)
+    volume.reserve(part, 10 * MIB)
+    part.write([os.urandom(4 * MIB)], 0)
+    part.sync(part.checkpoint)
+    free(6 * MIB + 4096)  # the file system may have taken a block of its own
+    volume.reserve(part, 10 * MIB)  # by an attempt that goes on
+    with pytest.raises(DiskFullError):
+        volume.reserve(other, MIB)
+    free(8 * MIB)
+    volume.reserve(other, MIB)
+
+
 def test_what_is_written_is_promised_no_more(open_part: Open, free: Callable[[int], None]) -> None:
     """Given 40 MiB of 100 on disk: the volume's free room has sunk by them already."""
     free(100 * MIB)
     volume, part, other = Space(0), open_part("a"), open_part("b")
     volume.reserve(part, 100 * MIB)
     free(70 * MIB)  # somebody else gave 10 back
-    volume.wrote(part, 60 * MIB)
+    volume.found(part, 60 * MIB)
     with pytest.raises(DiskFullError):
         volume.reserve(other, 10 * MIB + 1)
     volume.reserve(other, 10 * MIB)
     volume.release(part)
-    volume.wrote(part, 60 * MIB)  # too late: it has no promise
+    volume.found(part, 60 * MIB)  # too late: it has no promise
     volume.reserve(other, 70 * MIB)
 
 

@@ -46,7 +46,7 @@ class Checkpoints:
             self.wait()
             self._last = now
             described = self._describe()
-            if described.written != self._part.checkpoint.written:
+            if self._says_more(described):
                 self._running = self._pool.submit(self._sync, described)
 
     def wait(self) -> None:
@@ -60,13 +60,17 @@ class Checkpoints:
         try:
             self.wait()
             described = self._describe()
-            if described.durable > self._part.checkpoint.durable:
+            if self._says_more(described):
                 may_write()
                 self._sync(described)
         except SeenError as error:
             logger.warning(
                 "Job %s could not checkpoint its last bytes: %s", self._tracker.job_id, error
             )
+
+    def _says_more(self, described: Checkpoint) -> bool:
+        """Say whether it vouches for bytes that the last one does not; else it is not worth an fsync."""
+        return described.durable > self._part.checkpoint.durable
 
     def _sync(self, described: Checkpoint) -> None:
         self._part.sync(described)

@@ -136,8 +136,9 @@ class Transfer:
         self._not_before = 0.0
         self._restarts = 0
         self._best_speed = 0.0
+        self._is_allocated = False
         self._trust_ranges = order.trust_ranges
-        self._may_share = self._has_room = False
+        self._may_share = False
         self._condition: str | None = None
         self._most = order.connections
         self._allowed = 1
@@ -276,15 +277,13 @@ class Transfer:
 
     def _make_room(self) -> None:
         """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total, left = self._pieces.total, self._pieces.left
-        if total is None or left is None:
-            return
-        # What an attempt before has set aside is not among the free bytes any more.
-        self._space.reserve(self._part, min(left, max(0, total - self._part.allocated)))
-        self._part.allocate(total)
-        self._has_room = self._part.allocated >= total
-        if self._has_room:
-            self._space.wrote(self._part, 0)
+        total = self._pieces.total
+        if total is not None:
+            self._space.reserve(self._part, total)
+            self._part.allocate(total)
+            self._is_allocated = self._part.allocated >= total
+            if self._is_allocated:
+                self._space.found(self._part, 0)
 
     def _check_size(self, size: int | None) -> None:
         limits = (self._order.max_bytes, self._options.max_bytes)
@@ -471,12 +470,11 @@ class Transfer:
         self._pieces.advance(piece, size)
         self._tracker.bytes_downloaded = self._pieces.count
         self._allowance.count(size)
+        if not self._is_allocated and self._pieces.left is not None:
+            self._space.found(self._part, self._pieces.left)
         self._digests.follow(self._pieces.prefix)
-        left = self._pieces.left
-        if left is None:
+        if self._pieces.total is None:
             self._check_size(self._pieces.count)
-        elif not self._has_room:
-            self._space.wrote(self._part, left)
 
     def _ended(self, exchange: Exchange, code: int, detail: str) -> None:
         """Deal with a request that is over, whichever way."""

@@ -22,8 +22,16 @@ def downloads(system: System) -> Iterator[Downloads]:
 
 @pytest.fixture
 def persistent(system: System) -> Iterator[Downloads]:
-    """The same, which try three times again before a job has to wait."""
-    downloads = Downloads(system, short_retries=3)
+    """The same, which try three times again before a job has to wait, also what stands still."""
+    downloads = Downloads(system, short_retries=3, low_speed_time=1)
+    yield downloads
+    downloads.close()
+
+
+@pytest.fixture
+def impatient(system: System) -> Iterator[Downloads]:
+    """Downloads that wait a second for an origin that says nothing."""
+    downloads = Downloads(system, low_speed_time=1)
     yield downloads
     downloads.close()
 
