@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
 import pycurl
@@ -17,6 +16,7 @@ import pycurl
 from domain.errors import PermanentError, TransientError
 from worker.transfer import verdict
 from worker.transfer.curl import Request, TransferOptions, prepare
+from worker.transfer.ftp import FtpReplies
 from worker.transfer.judge import Judgement
 from worker.transfer.origin import AddressGuard, Answer
 from worker.transfer.pieces import Piece
@@ -81,6 +81,7 @@ class Exchange:
         self._pending = 0
         self._buffer = 0
         self._header_size = 0
+        self._replies = FtpReplies()
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
@@ -95,8 +96,7 @@ class Exchange:
         prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
-        if not self.request.is_ftp:
-            handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def redirected(self, request: Request) -> None:
         """Begin again at another URL, for the same piece."""
@@ -133,7 +133,7 @@ class Exchange:
                 raise TransientError("The connection broke inside the header.", code="reset")
             self.is_judged = True
             if self.request.is_ftp:
-                self._answer_for_ftp()
+                self.answer = self._replies.answer(self.request.first)
             self.is_accepted = self._on_answer(self)
             self.accepted_at = time.monotonic()
 
@@ -187,7 +187,10 @@ class Exchange:
                 code="headers_too_large",
             )
             return _STOP
-        self.answer.feed(line)
+        if self.request.is_ftp:
+            self._replies.feed(line)
+        else:
+            self.answer.feed(line)
         return None
 
     def _on_body(self, data: bytes) -> int | None:
@@ -233,18 +236,3 @@ class Exchange:
         opened = socket.socket(family, kind, protocol)
         self._opened.append(opened)
         return opened
-
-    def _answer_for_ftp(self) -> None:
-        """Put into HTTP's words what the FTP server said: the size and the date of its file."""
-        size = int(self.handle.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD))
-        changed = int(self.handle.getinfo(pycurl.INFO_FILETIME))
-        answer, first = self.answer, self.request.first
-        answer.status = 200 if first is None else 206
-        if changed >= 0:
-            answer.headers["date"] = formatdate(usegmt=True)
-            answer.headers["last-modified"] = formatdate(changed, usegmt=True)
-        if size >= 0 and first is None:
-            answer.headers["content-length"] = str(size)
-        elif size > 0 and first is not None:
-            total = first + size
-            answer.headers["content-range"] = f"bytes {first}-{total - 1}/{total}"
