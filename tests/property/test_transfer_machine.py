@@ -51,7 +51,7 @@ class Crash:
     loses_checkpoint: bool = False
 
 
-SIZES = st.integers(0, 400_000)
+SIZES = st.integers(0, 20) | st.integers(50_000, 400_000) | st.integers(200_000, 400_000)
 BREAKS = st.lists(
     st.none() | st.builds(Break, st.sampled_from(["reset", "truncate"]), st.integers(0, 200_000)),
     max_size=12,
@@ -66,7 +66,7 @@ CRASHES = st.lists(
     max_size=6,
 )
 #: Where, in thousandths of the file, what is there already begins and ends.
-LAYOUTS = st.lists(st.integers(0, 1000), max_size=16).map(sorted)
+LAYOUTS = st.just([]) | st.lists(st.integers(0, 1000), min_size=4, max_size=16).map(sorted)
 OPTIONS = st.builds(
     lambda connections, smallest, every, retries: replace(
         QUICK,
@@ -227,7 +227,7 @@ def fall(direct: Direct, crash: Crash) -> None:
 )
 @given(
     size=st.integers(100_000, 600_000),
-    moments=st.lists(st.integers(1, 25), min_size=1, max_size=4),
+    moments=st.lists(st.integers(1, 12), min_size=1, max_size=4),
     options=OPTIONS,
     rest=st.sampled_from(["zeros", "garbage", "cut"]),
 )

@@ -51,7 +51,7 @@ ANSWERS = {
     "half a status line": ({"respond": does.stops_in_header(8)}, S.WAITING, "timeout"),
     "half a header": ({"respond": does.stops_in_header(60)}, S.WAITING, "timeout"),
     "a header and no body": ({"hang_after": 0}, S.WAITING, "timeout"),
-    "half a body": ({"hang_after": 5000}, S.WAITING, "timeout"),
+    "half a body": ({"respond": does.hangs_from(5000)}, S.WAITING, "timeout"),
     "a byte now and then": ({"bytes_per_second": 20}, S.WAITING, "timeout"),
     "two lengths": (
         {"respond": does.garbage(RAW % b"Content-Length: 10\r\nContent-Length: 10000")},
