@@ -80,8 +80,8 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
+        self._ftp = FtpReplies()
         self._header_size = 0
-        self._replies = FtpReplies()
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
@@ -133,7 +133,7 @@ class Exchange:
                 raise TransientError("The connection broke inside the header.", code="reset")
             self.is_judged = True
             if self.request.is_ftp:
-                self.answer = self._replies.answer(self.request.first)
+                self.answer = self._ftp.answer(self.request.first)
             self.is_accepted = self._on_answer(self)
             self.accepted_at = time.monotonic()
 
@@ -187,10 +187,7 @@ class Exchange:
                 code="headers_too_large",
             )
             return _STOP
-        if self.request.is_ftp:
-            self._replies.feed(line)
-        else:
-            self.answer.feed(line)
+        (self._ftp if self.request.is_ftp else self.answer).feed(line)
         return None
 
     def _on_body(self, data: bytes) -> int | None:
