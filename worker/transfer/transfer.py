@@ -586,7 +586,7 @@ class Transfer:
     def _failed(self, exchange: Exchange, error: TransientError) -> None:
         """A request failed in a way that may pass; raise when its time has come to wait in SQL."""
         source = exchange.source
-        if error.code == "too_long":
+        if error.code in {"too_long", "bad_range"}:
             self._begin_again(error)
             return
         if exchange.received == 0:

@@ -228,3 +228,16 @@ def test_ftp_larger_than_allowed(direct: Direct, server: Ftp) -> None:
 def test_ftp_of_a_private_address(tmp_path: Path, server: Ftp) -> None:
     direct = Direct(tmp_path / "refused", networks=())
     assert direct.failure(server.url("/a.bin")) == "forbidden_address"
+
+
+def test_an_ftp_server_that_cannot_continue_is_read_from_the_start(
+    direct: Direct, server: Ftp
+) -> None:
+    server.refuse("REST")
+    server.cut_next_after(1_000_000)
+    assert direct.failure(server.url("/a.bin")) == "truncated"
+
+    direct.fetch(server.url("/a.bin"))
+
+    assert direct.data == DATA
+    assert any("thrown away" in note for note in direct.notes)
