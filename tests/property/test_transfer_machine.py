@@ -1,4 +1,4 @@
-"""Connections that break anywhere, pieces of any layout, crashes that lose what was not fsynced.
+"""Connections that break anywhere, answers that are wrong, pieces of any layout, crashes.
 
 A crash leaves what a power failure may leave: the last checkpoint that was written, and of the part file
 the bytes that this one vouches for. Every other byte is garbage or zeros, or the file ends before it.
@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import StoppedError, TransientError
+from tests.support import misbehaviour as does
+from tests.support.misbehaviour import Respond
 from tests.support.origin import Origin, ServedFile
-from tests.support.origin_behaviour import Fault, FaultKind, Plan
+from tests.support.origin_behaviour import Fault, FaultKind, Plan, Request
 from tests.support.transferring import QUICK, Direct
 from worker.part_file import Checkpoint, PartFile
 from worker.transfer.curl import TransferOptions
@@ -52,8 +54,28 @@ class Crash:
 
 
 SIZES = st.integers(0, 20) | st.integers(50_000, 400_000) | st.integers(200_000, 400_000)
+#: What else an answer can be; the next one is right again.
+ODD: dict[str, Respond] = {
+    "busy": does.status(503),
+    "nothing": does.nothing(),
+    "garbage": does.garbage(),
+    "all of it": lambda _request, plan: does.whole(plan),
+    "nothing there": does.unsatisfiable(None),
+    "another range": does.content_range(
+        lambda first, last, total: f"bytes {first + 1}-{last}/{total}"
+    ),
+    "another total": does.content_range(
+        lambda first, last, total: f"bytes {first}-{last}/{total + 1}"
+    ),
+    "no range": does.content_range(None),
+    "a shorter range": does.shorter_than_its_range(1000),
+    "a longer range": does.longer_than_its_range(1000),
+    "several parts": does.several_parts(),
+}
 BREAKS = st.lists(
-    st.none() | st.builds(Break, st.sampled_from(["reset", "truncate"]), st.integers(0, 200_000)),
+    st.none()
+    | st.sampled_from(sorted(ODD))
+    | st.builds(Break, st.sampled_from(["reset", "truncate"]), st.integers(0, 200_000)),
     max_size=12,
 )
 CRASHES = st.lists(
@@ -66,9 +88,8 @@ CRASHES = st.lists(
     max_size=6,
 )
 #: Where, in thousandths of the file, what is there already begins and ends.
-LAYOUTS: st.SearchStrategy[list[int]] = st.just([]) | st.lists(
-    st.integers(0, 1000), min_size=4, max_size=16
-).map(sorted)
+CUTS = st.lists(st.integers(0, 1000), min_size=4, max_size=16).map(sorted)
+LAYOUTS = st.just(list[int]()) | CUTS
 OPTIONS = st.builds(
     lambda connections, smallest, every, retries: replace(
         QUICK,
@@ -79,7 +100,7 @@ OPTIONS = st.builds(
         short_retries=retries,
         retry_pause=0.001,
     ),
-    st.integers(1, 6),
+    st.sampled_from([4, 6, 3, 2, 1]),
     st.sampled_from([1, 777, 4096, 50_000]),
     st.sampled_from([0.0, 0.01, 10.0]),
     st.integers(0, 2),
@@ -112,7 +133,7 @@ def origin() -> Iterator[Origin]:
 def test_the_result_is_right_whatever_breaks(
     origin: Origin,
     size: int,
-    breaks: list[Break | None],
+    breaks: list[Break | str | None],
     crashes: list[Crash | None],
     options: TransferOptions,
     layout: list[int],
@@ -129,7 +150,7 @@ def test_the_result_is_right_whatever_breaks(
             size=size,
             seed=seed,
             bytes_per_second=pace,
-            respond=lambda _request, plan: broken(plan, pending),
+            respond=lambda request, plan: broken(request, plan, pending),
             **framing,  # type: ignore[arg-type]
         )
 
@@ -177,12 +198,15 @@ def begin(direct: Direct, file: ServedFile, layout: list[int]) -> None:
         )
 
 
-def broken(plan: Plan, pending: list[Break | None]) -> Plan:
+def broken(request: Request, plan: Plan, pending: list[Break | str | None]) -> Plan:
     """Give an answer the next break there is."""
-    if plan.status in (200, 206) and pending:
-        what = pending.pop(0)
-        if what is not None and what.after < plan.length:
-            plan.fault = Fault(what.kind, what.after)
+    if plan.status not in (200, 206) or not pending:
+        return plan
+    what = pending.pop(0)
+    if isinstance(what, str):
+        return ODD[what](request, plan)
+    if what is not None and what.after < plan.length:
+        plan.fault = Fault(what.kind, what.after)
     return plan
 
 

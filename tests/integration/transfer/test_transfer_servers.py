@@ -174,6 +174,14 @@ def test_ftp_for_everybody_and_for_one(direct: Direct, server: Ftp) -> None:
     ]
 
 
+def test_a_job_over_ftp(downloads: Downloads, server: Ftp) -> None:
+    job = downloads.run(server.url("/a.bin"))
+
+    assert (job.status, job.sha256, job.error_code) == (S.COMPLETED, SHA256, None)
+    assert [path.name for path in downloads.published()] == ["a.bin"]
+    assert downloads.run(server.url("/none")).error_code == "not_found"
+
+
 def test_an_empty_file_of_ftp(direct: Direct, server: Ftp) -> None:
     assert direct.fetch(server.url("/empty")).size == 0
 
