@@ -61,9 +61,7 @@ ODD: dict[str, Respond] = {
     "garbage": does.garbage(),
     "all of it": lambda _request, plan: does.whole(plan),
     "nothing there": does.unsatisfiable(None),
-    "another range": does.content_range(
-        lambda first, last, total: f"bytes {first + 1}-{last}/{total}"
-    ),
+    "another range": does.shifted_range(1),
     "another total": does.content_range(
         lambda first, last, total: f"bytes {first}-{last}/{total + 1}"
     ),
