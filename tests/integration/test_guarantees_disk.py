@@ -19,7 +19,7 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker import space
+from worker import part_file, space
 from worker.runner import Outcome, run_download
 
 SIZE = 400_000
@@ -183,3 +183,26 @@ def test_room_that_was_set_aside_is_not_asked_for_again(
     wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()), what="the job is due")
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
     assert system.job(job).sha256 == file.sha256
+
+
+def test_what_has_been_written_is_not_promised_besides(
+    system: System, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a file system that sets no room aside: it has sunk by what a neighbour wrote already."""
+    gate = threading.Event()
+    first = origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=300_000)
+    second = origin.serve("/b.bin", size=SIZE)
+    monkeypatch.setattr(part_file, "_allocate", lambda _fd, _total: None)
+    jobs = [system.submit(file.url) for file in (first, second)]
+    running = threading.Thread(target=run_download, args=(system.runtime, jobs[0].id))
+    monkeypatch.setattr(space, "_free", lambda _directory: 2 * SIZE)
+    running.start()
+    wait_until(lambda: part_of(system, jobs[0]).exists(), what="it has begun")
+    wait_until(lambda: origin.requests_for("/a.bin"), what="it is fetched")
+    wait_until(lambda: part_of(system, jobs[0]).stat().st_size == 300_000, what="it waits")
+
+    monkeypatch.setattr(space, "_free", lambda _directory: 2 * SIZE - 300_000)
+    assert run_download(system.runtime, jobs[1].id) is Outcome.COMPLETED
+    gate.set()
+    running.join(30)
+    assert system.job(jobs[0]).sha256 == first.sha256

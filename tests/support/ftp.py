@@ -34,6 +34,7 @@ class Ftp:
         self.commands: list[str] = []
         self._closing = threading.Event()
         self._cut_after: int | None = None
+        self._refused: set[str] = set()
         authorizer = DummyAuthorizer()
         authorizer.add_anonymous(str(root))
         authorizer.add_user(USER, PASSWORD, str(root))
@@ -49,6 +50,10 @@ class Ftp:
     def cut_next_after(self, size: int) -> None:
         """Close the next data connection after about so many bytes, in the middle of its file."""
         self._cut_after = size
+
+    def refuse(self, *commands: str) -> None:
+        """Know these commands no more."""
+        self._refused.update(commands)
 
     def close(self) -> None:
         """End every connection and the thread."""
@@ -93,6 +98,9 @@ class Ftp:
             def pre_process_command(self, line: str, command: str, argument: str) -> None:
                 shown = "" if command == "PASS" else argument
                 server.commands.append(f"{command} {shown}".strip())
+                if command in server._refused:
+                    self.respond("502 Command not implemented.")
+                    return
                 super().pre_process_command(line, command, argument)
 
             def log(self, *_: object, **__: object) -> None:

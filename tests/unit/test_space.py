@@ -100,6 +100,21 @@ def test_what_a_file_holds_is_not_counted_twice(
     volume.reserve(other, MIB)
 
 
+def test_what_is_written_is_promised_no_more(open_part: Open, free: Callable[[int], None]) -> None:
+    """Given 40 MiB of 100 on disk: the volume's free room has sunk by them already."""
+    free(100 * MIB)
+    volume, part, other = Space(0), open_part("a"), open_part("b")
+    volume.reserve(part, 100 * MIB)
+    free(70 * MIB)  # somebody else gave 10 back
+    volume.found(part, 60 * MIB)
+    with pytest.raises(DiskFullError):
+        volume.reserve(other, 10 * MIB + 1)
+    volume.reserve(other, 10 * MIB)
+    volume.release(part)
+    volume.found(part, 60 * MIB)  # too late: it has no promise
+    volume.reserve(other, 70 * MIB)
+
+
 def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int], None]) -> None:
     if not os.access("/dev/shm", os.W_OK):
         pytest.skip("there is no second file system to write to")

@@ -65,7 +65,6 @@ class Request:
     headers: Sequence[str] = field(default=(), repr=False)
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
-    decode: bool = False
 
     @property
     def is_ftp(self) -> bool:
@@ -97,9 +96,7 @@ def prepare(
     if request.is_ftp:
         handle.setopt(pycurl.FTP_SKIP_PASV_IP, 1)
     else:
-        handle.setopt(pycurl.HTTPHEADER, _header_lines(request))
-        if request.decode:
-            handle.setopt(pycurl.ACCEPT_ENCODING, "")  # undone if it comes; asked for it is not
+        handle.setopt(pycurl.HTTPHEADER, [line.encode() for line in _header_lines(request)])
     if request.first is not None:
         last = "" if request.last is None else request.last
         handle.setopt(pycurl.RANGE, f"{request.first}-{last}")

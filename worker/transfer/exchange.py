@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
 import pycurl
@@ -17,6 +16,8 @@ import pycurl
 from domain.errors import PermanentError, TransientError
 from worker.transfer import verdict
 from worker.transfer.curl import Request, TransferOptions, prepare
+from worker.transfer.decoding import Decoder
+from worker.transfer.ftp import FtpReplies
 from worker.transfer.judge import Judgement
 from worker.transfer.origin import AddressGuard, Answer
 from worker.transfer.pieces import Piece
@@ -46,6 +47,7 @@ class Exchange:
         is_accepted: the body belongs into the piece.
         promised: where, by its own word, the answer's body ends in the file (exclusive); None if
         unknown.
+        decoder: undoes the body's encoding, where the job wants that.
         is_paused: the body waits for its rate.
         received: bytes of the body.
         watch: how fast they come.
@@ -72,6 +74,7 @@ class Exchange:
         self.judgement: Judgement | None = None
         self.promised: int | None = None
         self.was_cut = self.is_paused = False
+        self.decoder: Decoder | None = None
         self.error: Exception | None = None
         self.handle: Any = None
         self._on_answer = on_answer
@@ -80,6 +83,7 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
+        self._ftp = FtpReplies()
         self._header_size = 0
         self._refused_address: str | None = None
         self._guard: AddressGuard | None = None
@@ -95,8 +99,7 @@ class Exchange:
         prepare(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
-        if not self.request.is_ftp:
-            handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def redirected(self, request: Request) -> None:
         """Begin again at another URL, for the same piece."""
@@ -133,7 +136,7 @@ class Exchange:
                 raise TransientError("The connection broke inside the header.", code="reset")
             self.is_judged = True
             if self.request.is_ftp:
-                self._answer_for_ftp()
+                self.answer = self._ftp.answer(self.request.first)
             self.is_accepted = self._on_answer(self)
             self.accepted_at = time.monotonic()
 
@@ -164,6 +167,11 @@ class Exchange:
 
     def _broken_promise(self) -> TransientError | None:
         """A body that libcurl found complete may still be shorter than its Content-Range."""
+        if self.decoder is not None:
+            try:
+                self.decoder.finish()
+            except TransientError as error:
+                return error
         end = self.promised
         if end is None or not self.is_accepted:
             return None
@@ -187,7 +195,7 @@ class Exchange:
                 code="headers_too_large",
             )
             return _STOP
-        self.answer.feed(line)
+        (self._ftp if self.request.is_ftp else self.answer).feed(line)
         return None
 
     def _on_body(self, data: bytes) -> int | None:
@@ -206,6 +214,8 @@ class Exchange:
             return _STOP
 
     def _take(self, data: bytes) -> int | None:
+        if self.decoder is not None:
+            data = self.decoder.decode(data)
         piece = self.piece
         position = piece.position + self._pending
         end = position + len(data)
@@ -233,18 +243,3 @@ class Exchange:
         opened = socket.socket(family, kind, protocol)
         self._opened.append(opened)
         return opened
-
-    def _answer_for_ftp(self) -> None:
-        """Put into HTTP's words what the FTP server said: the size and the date of its file."""
-        size = int(self.handle.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD))
-        changed = int(self.handle.getinfo(pycurl.INFO_FILETIME))
-        answer, first = self.answer, self.request.first
-        answer.status = 200 if first is None else 206
-        if changed >= 0:
-            answer.headers["date"] = formatdate(usegmt=True)
-            answer.headers["last-modified"] = formatdate(changed, usegmt=True)
-        if size >= 0 and first is None:
-            answer.headers["content-length"] = str(size)
-        elif size > 0 and first is not None:
-            total = first + size
-            answer.headers["content-range"] = f"bytes {first}-{total - 1}/{total}"

@@ -96,6 +96,11 @@ class Answer:
             self.headers[name.strip().lower()] = value.strip()
 
     @property
+    def is_encoded(self) -> bool:
+        """Whether the body is not the file as it is, but compressed."""
+        return self.headers.get("content-encoding", "identity").strip().lower() != "identity"
+
+    @property
     def content_length(self) -> int | None:
         """The promised length of this body in bytes, or None."""
         if "transfer-encoding" in self.headers:

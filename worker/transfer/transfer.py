@@ -27,6 +27,7 @@ from worker.space import Space
 from worker.transfer.allowance import Allowance, Unlimited
 from worker.transfer.checkpoints import Checkpoints
 from worker.transfer.curl import Request, TransferOptions, buffer_size
+from worker.transfer.decoding import Decoder
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.exchange import Exchange
 from worker.transfer.judge import Judgement, Ruling, judge, unexpected
@@ -235,7 +236,8 @@ class Transfer:
         if self._exchanges == [exchange] and not self._pieces.is_untouched:
             self._pieces = self._new_pieces(None)
             exchange.piece = self._pieces.first()
-        decoded = self._order.decode and "content-encoding" in answer.headers
+        decoded = self._order.decode and answer.is_encoded
+        exchange.decoder = Decoder(answer.headers["content-encoding"]) if decoded else None
         total = None if decoded else answer.promised_size
         self._begun = _description(answer, exchange.source, total, decoded=decoded)
         self._condition = self._begun.validator
@@ -351,7 +353,7 @@ class Transfer:
     def _open(self, piece: Piece) -> None:
         """Ask for what is missing of `piece`."""
         source = self._sources.pick() if self._pieces.count else self._sources.first
-        request = Request(url=source.current, decode=self._order.decode)
+        request = Request(url=source.current)
         if self._pieces.count or piece.start > 0:
             last = None if piece.end is None else piece.end - 1
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
@@ -584,7 +586,7 @@ class Transfer:
     def _failed(self, exchange: Exchange, error: TransientError) -> None:
         """A request failed in a way that may pass; raise when its time has come to wait in SQL."""
         source = exchange.source
-        if error.code == "too_long":
+        if error.code in {"too_long", "bad_range"}:
             self._begin_again(error)
             return
         if exchange.received == 0:

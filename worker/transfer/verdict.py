@@ -44,6 +44,9 @@ _TRANSIENT_CURL = MappingProxyType(
         # All schemes are checked before: what libcurl does not speak is what came back.
         pycurl.E_UNSUPPORTED_PROTOCOL: ("bad_response", "The answer makes no sense"),
         pycurl.E_FTP_WEIRD_SERVER_REPLY: ("bad_response", "The answer makes no sense"),
+        pycurl.E_FTP_COULDNT_USE_REST: ("bad_range", "The origin cannot begin inside a file"),
+        pycurl.E_RANGE_ERROR: ("bad_range", "The origin cannot begin inside a file"),
+        pycurl.E_BAD_DOWNLOAD_RESUME: ("bad_range", "The origin has no bytes where we stopped"),
         pycurl.E_RECV_ERROR: ("reset", "The connection broke"),
         pycurl.E_SEND_ERROR: ("reset", "The connection broke"),
     }

@@ -209,7 +209,6 @@ def test_a_file_of_ftp_that_changed_is_not_joined(direct: Direct, server: Ftp) -
 
 FTP_FAILURES: dict[str, tuple[Callable[[Ftp], str], dict[str, str], str]] = {
     "no such file": (lambda server: server.url("/none"), {}, "not_found"),
-    "a folder": (lambda server: server.url("/"), {}, ""),
     "a wrong password": (
         lambda server: server.url("/a.bin"),
         {"username": ftp.USER, "password": "no"},
@@ -227,7 +226,7 @@ def test_ftp_that_has_no_file_for_us(
     code: str,
 ) -> None:
     found = direct.failure(url(server), **login)
-    assert found == code or not code
+    assert found == code
 
 
 def test_ftp_larger_than_allowed(direct: Direct, server: Ftp) -> None:
@@ -237,3 +236,16 @@ def test_ftp_larger_than_allowed(direct: Direct, server: Ftp) -> None:
 def test_ftp_of_a_private_address(tmp_path: Path, server: Ftp) -> None:
     direct = Direct(tmp_path / "refused", networks=())
     assert direct.failure(server.url("/a.bin")) == "forbidden_address"
+
+
+def test_an_ftp_server_that_cannot_continue_is_read_from_the_start(
+    direct: Direct, server: Ftp
+) -> None:
+    server.refuse("REST")
+    server.cut_next_after(1_000_000)
+    assert direct.failure(server.url("/a.bin")) == "truncated"
+
+    direct.fetch(server.url("/a.bin"))
+
+    assert direct.data == DATA
+    assert any("thrown away" in note for note in direct.notes)

@@ -61,7 +61,17 @@ NOT_PUBLIC = [
     "64:ff9b:1::10.0.0.1",
     "2002:7f00:1::",
     "2002:a9fe:a9fe::1",
+    "2002:0a00:0001::1",
+    "2002:808:808::1",
+    # public, and nobody's but a cloud's own machines'
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+    "192.0.0.192",
+    "100.100.100.200",
+    "fd20:ce::254",
 ]
+
+METADATA = ["169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192"]
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -94,6 +104,43 @@ def test_a_named_network_is_allowed_besides(
     assert AddressGuard(networks).allows(address) is allowed
 
 
+@pytest.mark.parametrize("address", METADATA)
+@pytest.mark.parametrize("form", ["{}", "::ffff:{}", "64:ff9b::{}"])
+def test_credentials_of_the_cloud_are_given_out_by_their_own_address_only(
+    form: str, address: str
+) -> None:
+    """Whoever allows a private network does not mean what happens to lie in it."""
+    around = [f"{address}/{bits}" for bits in (0, 8, 16, 24, 31)]
+    networks = [str(ipaddress.ip_network(network, strict=False)) for network in around]
+    told = form.format(address)
+    assert not AddressGuard([*networks, "::/0", "::ffff:0:0/96", "64:ff9b::/96"]).allows(told)
+    assert AddressGuard([f"{address}/32"]).allows(told)
+    assert AddressGuard([address]).allows(told)
+
+
+@pytest.mark.parametrize("address", ["fd00:ec2::254", "fd20:ce::254"])
+def test_so_are_those_of_ipv6(address: str) -> None:
+    assert not AddressGuard(["fd00::/8", "fc00::/7", "::/0", "0.0.0.0/0"]).allows(address)
+    assert AddressGuard([f"{address}/128"]).allows(address)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "network", "allowed"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.0/8", True),
+        ("64:ff9b::10.0.0.1", "10.0.0.0/8", True),
+        ("2002:0a00:0001::1", "10.0.0.0/8", False),
+        ("::10.0.0.1", "10.0.0.0/8", False),
+        ("64:ff9b:1::10.0.0.1", "10.0.0.0/8", False),
+        ("2002:0a00:0001::1", "2002::/16", True),
+    ],
+)
+def test_a_named_ipv4_network_means_what_is_reached_as_ipv4(
+    wrapped: str, network: str, allowed: bool
+) -> None:
+    assert AddressGuard([network]).allows(wrapped) is allowed
+
+
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_is_judged_alike_however_it_is_wrapped(
     ip: ipaddress.IPv4Address,
@@ -101,3 +148,11 @@ def test_an_ipv4_address_is_judged_alike_however_it_is_wrapped(
     guard = AddressGuard()
     for wrapped in (f"::ffff:{ip}", f"64:ff9b::{ip}"):
         assert guard.allows(wrapped) == guard.allows(str(ip))
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 2**80 - 1))
+def test_no_ipv4_address_is_reached_by_6to4(ip: ipaddress.IPv4Address, rest: int) -> None:
+    """Its relays are gone; a tunnel of one's own would lead inside."""
+    assert not AddressGuard().allows(
+        str(ipaddress.IPv6Address(0x2002 << 112 | int(ip) << 80 | rest))
+    )

@@ -97,10 +97,10 @@ def test_a_range_is_asked_for_where_one_is_wanted(
 def test_a_given_header_replaces_ours(handle: Recorder) -> None:
     request = Request(url=URL, condition='"a"', headers=["accept: text/plain", "X-Key: 1"])
     assert prepared(handle, request)[pycurl.HTTPHEADER] == [
-        "Accept-Encoding: identity",
-        'If-Range: "a"',
-        "accept: text/plain",
-        "X-Key: 1",
+        b"Accept-Encoding: identity",
+        b'If-Range: "a"',
+        b"accept: text/plain",
+        b"X-Key: 1",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -9,6 +11,7 @@ import pycurl
 import pytest
 
 from domain.errors import PermanentError, TransientError
+from tests.support.process import free_port
 from worker.transfer.verdict import E_TOO_LARGE, of_curl, of_status, parse_retry_after
 
 TRANSIENT = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 524, 599]
@@ -59,6 +62,9 @@ def test_only_a_transient_verdict_carries_retry_after() -> None:
         (pycurl.E_PARTIAL_FILE, TransientError, "truncated"),
         (pycurl.E_SSL_CONNECT_ERROR, TransientError, "tls"),
         (pycurl.E_GOT_NOTHING, TransientError, "empty_reply"),
+        (pycurl.E_FTP_COULDNT_USE_REST, TransientError, "bad_range"),
+        (pycurl.E_RANGE_ERROR, TransientError, "bad_range"),
+        (pycurl.E_BAD_DOWNLOAD_RESUME, TransientError, "bad_range"),
         (pycurl.E_RECV_ERROR, TransientError, "reset"),
         (pycurl.E_SEND_ERROR, TransientError, "reset"),
         (pycurl.E_HTTP2, TransientError, f"curl_{pycurl.E_HTTP2}"),
@@ -102,3 +108,71 @@ def test_a_date_to_come_is_so_many_seconds_away(zone: object) -> None:
     seconds = parse_retry_after(header)
     assert seconds is not None
     assert 80 < seconds <= 90
+
+
+# ── that libcurl says what the table expects of it ──────────────────────────────────────────────
+
+
+def failure(url: str, **options: int) -> TransientError | PermanentError:
+    """Return the verdict on a real request."""
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.URL, url)
+    handle.setopt(pycurl.WRITEFUNCTION, len)
+    handle.setopt(pycurl.PROXY, "")
+    for name, value in options.items():
+        handle.setopt(getattr(pycurl, name), value)
+    try:
+        with pytest.raises(pycurl.error) as caught:
+            handle.perform()
+    finally:
+        handle.close()
+    return of_curl(*caught.value.args)
+
+
+def test_a_port_that_nobody_listens_on() -> None:
+    verdict = failure(f"http://127.0.0.1:{free_port()}/")
+    assert (type(verdict), verdict.code) == (TransientError, "connect")
+
+
+def test_a_listener_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        verdict = failure(url, TIMEOUT_MS=100)
+    assert (type(verdict), verdict.code) == (TransientError, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (b"", "empty_reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234", "truncated"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123", "truncated"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", "reset"),
+        (b"nonsense\r\n\r\n", "bad_response"),
+    ],
+)
+def test_a_server_that_says_too_little(said: bytes, word: str) -> None:
+    verdict = answered(said, "http")
+    assert (type(verdict), verdict.code) == (TransientError, word)
+
+
+def test_a_server_that_does_not_speak_tls() -> None:
+    verdict = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", "https")
+    assert (type(verdict), verdict.code) == (TransientError, "tls")
+
+
+def answered(said: bytes, scheme: str) -> TransientError | PermanentError:
+    """Return the verdict on a server that says this to the first who asks, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        verdict = failure(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/", TIMEOUT_MS=5000)
+        thread.join()
+    return verdict

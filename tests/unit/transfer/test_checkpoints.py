@@ -1,0 +1,154 @@
+"""When bytes are made durable, and what becomes of a disk that refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from domain.errors import DiskFullError, LeaseLostError
+from tests.support.build import new_job
+from tests.support.wait import wait_until
+from worker.drain import Drain
+from worker.part_file import Checkpoint, PartFile
+from worker.progress import DownloadTracker
+from worker.stop import StopSignal
+from worker.transfer.checkpoints import Checkpoints
+
+
+class Bench:
+    """A part file with checkpoints, and how much of it there is to describe.
+
+    Attributes:
+        syncs: how often the bytes were made durable.
+        gate: every sync waits for it.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.part = PartFile(folder, "a")
+        self.tracker = DownloadTracker(new_job(), StopSignal(Drain()), 0.0)
+        self.pool = ThreadPoolExecutor(1)
+        self.written = self.syncs = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.full = False
+        really = os.fdatasync
+
+        def fdatasync(fd: int) -> None:
+            self.syncs += 1
+            assert self.gate.wait(10)
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            really(fd)
+
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+
+    def checkpoints(self, interval: float = 0.0) -> Checkpoints:
+        return Checkpoints(
+            self.part, self.tracker, self.describe, pool=self.pool, interval=interval
+        )
+
+    def describe(self) -> Checkpoint:
+        return Checkpoint(written=((0, self.written),) if self.written else ())
+
+    def write(self, size: int) -> None:
+        self.part.write([b"x" * size], self.written)
+        self.written += size
+
+    @property
+    def durable(self) -> int:
+        return self.part.checkpoint.durable
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(tmp_path, monkeypatch)
+    yield bench
+    bench.gate.set()
+    bench.pool.shutdown()
+    bench.part.close()
+
+
+def allow() -> None:
+    """The lease is ours."""
+
+
+def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench) -> None:
+    checkpoints = bench.checkpoints()
+    bench.write(100)
+    bench.gate.clear()
+    checkpoints.when_due()
+    wait_until(lambda: bench.syncs == 1, what="a sync has begun")
+    bench.write(100)
+    checkpoints.when_due()  # one at a time
+    assert (bench.syncs, bench.tracker.bytes_durable) == (1, 0)
+    bench.gate.set()
+    checkpoints.wait()
+    assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
+    checkpoints.when_due()
+    checkpoints.wait()
+    assert bench.tracker.bytes_durable == 200
+
+
+def test_before_its_time_none_is_written(bench: Bench) -> None:
+    checkpoints = bench.checkpoints(interval=3600)
+    bench.write(100)
+    checkpoints.when_due()
+    checkpoints.wait()
+    assert bench.syncs == 0
+
+
+def test_nothing_new_is_not_worth_an_fsync(bench: Bench) -> None:
+    checkpoints = bench.checkpoints()
+    checkpoints.when_due()
+    checkpoints.wait()
+    assert bench.syncs == 0
+    bench.write(100)
+    for _ in range(3):
+        checkpoints.when_due()
+        checkpoints.wait()
+    checkpoints.keep(allow)
+    assert bench.syncs == 1
+
+
+def test_a_full_disk_is_told_to_the_transfer(bench: Bench) -> None:
+    checkpoints = bench.checkpoints()
+    bench.write(100)
+    bench.full = True
+    checkpoints.when_due()
+    with pytest.raises(DiskFullError):
+        checkpoints.wait()
+    bench.write(100)
+    checkpoints.when_due()
+    wait_until(lambda: bench.syncs == 2, what="the next one")
+    with pytest.raises(DiskFullError):
+        wait_until(checkpoints.when_due, deadline=5, what="the next look tells it")
+    assert bench.tracker.bytes_durable == 0
+
+
+def test_the_last_bytes_are_kept(bench: Bench) -> None:
+    bench.write(100)
+    bench.checkpoints(interval=3600).keep(allow)
+    assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
+
+
+def test_without_the_lease_nothing_is_kept_and_nothing_raised(bench: Bench) -> None:
+    def refuse() -> None:
+        raise LeaseLostError("Somebody else has it.")
+
+    bench.write(100)
+    bench.checkpoints(interval=3600).keep(refuse)
+    assert (bench.syncs, bench.durable) == (0, 0)
+
+
+def test_what_is_kept_may_fail_without_hiding_why_it_was_to_be_kept(bench: Bench) -> None:
+    bench.write(100)
+    bench.full = True
+    bench.checkpoints(interval=3600).keep(allow)
+    assert bench.syncs == 1
+    assert bench.tracker.bytes_durable == 0
