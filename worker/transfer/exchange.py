@@ -154,11 +154,7 @@ class Exchange:
         if self.was_cut:
             return None
         if self._refused_address is not None and self.answer.status == 0:
-            return PermanentError(
-                f"{self._refused_address} is not a public address. SEEN_ALLOWED_NETWORKS names "
-                "networks that may be downloaded from all the same.",
-                code="forbidden_address",
-            )
+            return verdict.forbidden_address(self._refused_address)
         if self.is_judged and not self.is_accepted:
             return None  # ended by us, in the middle of a body that nobody wants
         if self.answer.status >= 400:

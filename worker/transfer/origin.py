@@ -44,6 +44,17 @@ class AddressGuard:
     def __init__(self, allowed_networks: Iterable[str] = ()) -> None:
         self._allowed = [ipaddress.ip_network(network) for network in allowed_networks]
 
+    def allows_host(self, host: str) -> bool:
+        """Say whether a host may be asked for through a proxy, which resolves names itself.
+
+        All that can be told here is an address that stands in place of a name.
+        """
+        try:
+            ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            return True
+        return self.allows(host.strip("[]"))
+
     def allows(self, address: str) -> bool:
         """Say whether `address` (IPv4 or IPv6, without port) may be connected to."""
         ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))

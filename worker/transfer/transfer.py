@@ -19,6 +19,7 @@ from typing import Self
 
 from domain.errors import PermanentError, SeenError, TransientError
 from domain.job import Checksum
+from domain.urls import host_of
 from worker.digest_fields import promised_digests
 from worker.files import name_from_disposition
 from worker.part_file import Checkpoint, PartFile
@@ -38,6 +39,7 @@ from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
 from worker.transfer.throttle import Throttle
+from worker.transfer.verdict import forbidden_address
 
 logger = logging.getLogger(__name__)
 
@@ -359,6 +361,7 @@ class Transfer:
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
             condition = self._condition if self._is_begun_at(source) else None
             request = replace(request, first=piece.position, last=last, condition=condition)
+        self._check_host(request.url)
         exchange = Exchange(
             source,
             request,
@@ -370,6 +373,12 @@ class Transfer:
         source.requests += 1
         self._exchanges.append(exchange)
         self._send(exchange)
+
+    def _check_host(self, url: str) -> None:
+        """With a proxy it is the proxy that we connect to: the guard at the socket sees nothing else."""
+        host = host_of(url) or ""
+        if self._options.proxy and not self._guard.allows_host(host):
+            raise forbidden_address(host)
 
     def _send(self, exchange: Exchange) -> None:
         url = exchange.request.url
@@ -513,6 +522,7 @@ class Transfer:
         try:
             location = exchange.answer.headers["location"]
             target = self._sources.redirect(exchange.request.url, location)
+            self._check_host(target)
         except PermanentError as error:
             return error
         source.current = target

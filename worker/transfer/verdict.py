@@ -65,6 +65,15 @@ def of_status(status: int, retry_after: str | None = None) -> TransientError | P
     return PermanentError(message, code=code)
 
 
+def forbidden_address(address: str) -> PermanentError:
+    """Return what an address that may not be connected to means."""
+    return PermanentError(
+        f"{address} is not a public address. SEEN_ALLOWED_NETWORKS names networks that may be "
+        "downloaded from all the same.",
+        code="forbidden_address",
+    )
+
+
 def of_curl(code: int, detail: str) -> TransientError | PermanentError:
     """Return what a libcurl code means; `detail` is libcurl's own message."""
     if code in PERMANENT_CURL:
