@@ -48,7 +48,8 @@ from worker.stop import StopSignal
 from worker.transfer.allowance import Allowance, SharedAllowance
 from worker.transfer.digests import PrefixDigests
 from worker.transfer.order import Order
-from worker.transfer.transfer import Fetched, Transfer
+from worker.transfer.target import Fetched
+from worker.transfer.transfer import Transfer
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,8 @@ from worker.stop import StopSignal
 from worker.transfer.curl import TransferOptions
 from worker.transfer.order import Order
 from worker.transfer.origin import AddressGuard
-from worker.transfer.transfer import Fetched, Transfer
+from worker.transfer.target import Fetched
+from worker.transfer.transfer import Transfer
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(

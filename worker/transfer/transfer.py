@@ -14,31 +14,27 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from domain.errors import PermanentError, SeenError, TransientError
-from domain.job import Checksum
 from domain.urls import host_of
-from worker.digest_fields import promised_digests
-from worker.files import name_from_disposition
 from worker.part_file import Checkpoint, PartFile
 from worker.progress import DownloadTracker
 from worker.space import Space
 from worker.transfer.allowance import Allowance, Unlimited
-from worker.transfer.checkpoints import Checkpoints
 from worker.transfer.curl import Request, TransferOptions, buffer_size
 from worker.transfer.decoding import Decoder
-from worker.transfer.digests import PrefixDigests
 from worker.transfer.exchange import Exchange
 from worker.transfer.judge import Judgement, Ruling, judge, unexpected
 from worker.transfer.loop import thread_loop
 from worker.transfer.order import Order
-from worker.transfer.origin import AddressGuard, Answer
+from worker.transfer.origin import AddressGuard
 from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
+from worker.transfer.target import Fetched, Target
 from worker.transfer.throttle import Throttle
 from worker.transfer.verdict import forbidden_address
 
@@ -59,18 +55,12 @@ _GATHER = 256 * 1024
 #: … but they are not waited for longer than this, and not at all for less than that. Seconds.
 _LONGEST_GATHER = 0.25
 _SHORTEST_GATHER = 0.005
+#: For so long after its answer a connection is looked at whenever something comes. Seconds.
+_SETTLED = 0.3
 #: A connection this many times slower than the fastest one gives its piece to another.
 _SLOWER = 4
 #: How often one attempt begins the file anew before the job has to wait.
 _MOST_RESTARTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a finished transfer found out: the size in bytes, and the name the origin gave."""
-
-    size: int
-    name: str | None
 
 
 class _Running:
@@ -99,9 +89,8 @@ class Transfer:
         checkpoints: runs fsyncs.
         hashing: computes digests.
         allowance: what this transfer may use of what is shared.
-        note: gets a sentence when bytes are thrown away, or something else happens that a person
-        who reads
-            the job's history should know.
+        note: gets a sentence when bytes are thrown away, or something else happens that a reader of the
+            job's history should know.
     """
 
     def __init__(
@@ -119,30 +108,30 @@ class Transfer:
         allowance: Allowance | None = None,
         note: Callable[[str], None] = logger.info,
     ) -> None:
-        self._order, self._part, self._tracker = order, part, tracker
-        self._options, self._guard, self._space = options, guard, space
-        self._may_write, self._hashing, self._tell = may_write, hashing, note
+        self._order, self._tracker = order, tracker
+        self._options, self._guard = options, guard
+        self._may_write, self._tell = may_write, note
         self._notes: list[str] = []
+        self._target = Target(
+            order,
+            part,
+            tracker,
+            options=options,
+            space=space,
+            may_write=may_write,
+            checkpoints=checkpoints,
+            hashing=hashing,
+            note=self._notes.append,
+        )
         self._allowance = allowance or Unlimited()
         self._sources = Sources(order, part.checkpoint.source)
         self._loop = thread_loop()
         self._turn = next(_turns)
         self._exchanges: list[Exchange] = []
-        self._begun = Checkpoint()
-        self._pieces = self._new_pieces(None)
-        self._digests = self._new_digests()
-        self._checkpoints = Checkpoints(
-            part,
-            tracker,
-            self._describe,
-            pool=checkpoints,
-            interval=options.checkpoint_interval,
-        )
         self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
         self._best_speed = 0.0
-        self._is_allocated = False
         self._trust_ranges = order.trust_ranges
         self._may_share = False
         self._condition: str | None = None
@@ -167,8 +156,7 @@ class Transfer:
                 self._assign()
                 self._step()
                 self._tell_notes()
-            self._checkpoints.wait()
-            return self._complete()
+            return self._target.complete()
         except SeenError:
             self._drop_all()
             self.keep()
@@ -180,16 +168,16 @@ class Transfer:
 
     def digests(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file, by algorithm: SHA-256 and those that are promised."""
-        return self._digests.finish(self._pieces.count, check)
+        return self._target.digests(check)
 
     @property
     def promised_digests(self) -> tuple[str, ...]:
         """What the origin says the file's digests are, as ``algorithm:hex``."""
-        return self._begun.digests
+        return self._target.begun.digests
 
     def keep(self) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
-        self._checkpoints.keep(self._may_write)
+        self._target.keep()
 
     def begin_anew(self, why: str) -> None:
         """Throw everything away; the next `run` fetches the file in one stream."""
@@ -198,8 +186,7 @@ class Transfer:
 
     def close(self) -> None:
         """Let go of the part file."""
-        self._space.release(self._part)
-        self._digests.close()
+        self._target.close()
 
     def __enter__(self) -> Self:
         return self
@@ -216,90 +203,36 @@ class Transfer:
 
     def _resume(self) -> None:
         """Go on from what is on disk and can be trusted, or from nothing."""
-        if self._pieces.count:  # this very attempt wrote it
-            return
-        found = self._part.checkpoint
-        whole = found.durable == found.total
-        continues = found.validator is not None and self._trust_ranges
-        if found.durable and (whole or continues) and found.source == self._sources.first.digest:
-            self._begun = replace(found, written=())
-            self._condition = found.validator
-            self._pieces = self._new_pieces(found.total, found.written)
-            self._renew_digests()
-            self._make_room()
-            self._digests.follow(self._pieces.prefix)
-        else:
-            if found.durable:
-                self._note(f"{found.durable:,} bytes are thrown away: nothing vouches for them")
-            self._part.discard()
-        self._tracker.bytes_total = self._pieces.total
-        self._tracker.restart(self._pieces.count)
+        if not self._pieces.count:  # else this very attempt wrote it
+            self._target.resume(self._sources.first.digest, may_continue=self._trust_ranges)
+            self._condition = self._begun.validator
 
     def _begin(self, exchange: Exchange) -> None:
         """Take an answer for the whole file as what the file is."""
         answer = exchange.answer
         if self._exchanges == [exchange] and not self._pieces.is_untouched:
-            self._pieces = self._new_pieces(None)
-            exchange.piece = self._pieces.first()
+            exchange.piece = self._target.forget_layout()
         decoded = self._order.decode and answer.is_encoded
         exchange.decoder = Decoder(answer.headers["content-encoding"]) if decoded else None
-        total = None if decoded else answer.promised_size
-        self._begun = _description(answer, exchange.source, total, decoded=decoded)
+        total = self._target.begin(answer, exchange.source.digest, decoded=decoded)
+        exchange.promised = total
         self._condition = self._begun.validator
-        self._check_size(total)
-        if total is not None:
-            self._pieces.set_total(total)
-        self._tracker.bytes_total = exchange.promised = total
-        self._may_share = (
-            total is not None
-            and self._trust_ranges
-            and self._begun.validator is not None
-            and answer.headers.get("accept-ranges", "").lower() == "bytes"
-        )
-        self._renew_digests()
-        self._make_room()
-
-    def _is_begun_at(self, source: Source) -> bool:
-        """Say whether the file was begun there: every other source has to say that it has the same."""
-        return self._begun.source in {None, source.digest}
-
-    def _is_begun_with(self, answer: Answer) -> bool:
-        begun = self._begun
-        same_tag = answer.headers.get("etag") == begun.etag
-        same_date = answer.headers.get("last-modified") == begun.last_modified
-        return same_tag and same_date and answer.promised_size == begun.total
+        says_ranges = answer.headers.get("accept-ranges", "").lower() == "bytes"
+        self._may_share = says_ranges and total is not None and self._can_continue
 
     def _start_over(self, why: str) -> None:
-        """Throw away what is there, openly: it cannot be joined to what the origin has."""
+        """Throw away what is there: it cannot be joined to what the origin has."""
         self._drop_all()
-        self._checkpoints.wait()
-        if self._pieces.count:
-            self._note(f"it starts over, {self._pieces.count:,} bytes are thrown away: {why}")
-        self._part.discard()
-        self._begun, self._condition, self._may_share = Checkpoint(), None, False
-        self._pieces = self._new_pieces(None)
-        self._renew_digests()
-        self._tracker.bytes_total = None
-        self._tracker.restart(0)
+        self._condition, self._may_share = None, False
+        self._target.start_over(why)
 
-    def _make_room(self) -> None:
-        """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total = self._pieces.total
-        if total is not None:
-            self._space.reserve(self._part, total)
-            self._part.allocate(total)
-            self._is_allocated = self._part.allocated >= total
-            if self._is_allocated:
-                self._space.found(self._part, 0)
+    @property
+    def _pieces(self) -> Pieces:
+        return self._target.pieces
 
-    def _check_size(self, size: int | None) -> None:
-        limits = (self._order.max_bytes, self._options.max_bytes)
-        limit = min((one for one in limits if one is not None), default=None)
-        if limit is not None and size is not None and size > limit:
-            raise PermanentError(
-                f"The file has {size:,} bytes or more; at most {limit:,} are allowed.",
-                code="too_large",
-            )
+    @property
+    def _begun(self) -> Checkpoint:
+        return self._target.begun
 
     # ── who fetches what ────────────────────────────────────────────────────────────────────────
 
@@ -362,7 +295,7 @@ class Transfer:
         if self._pieces.count or piece.start > 0:
             last = None if piece.end is None else piece.end - 1
             # Whether a mirror's file is the same is told by its answer: it may know another tag.
-            condition = self._condition if self._is_begun_at(source) else None
+            condition = self._condition if self._target.was_begun_at(source.digest) else None
             request = replace(request, first=piece.position, last=last, condition=condition)
         self._check_host(request.url)
         exchange = Exchange(
@@ -418,14 +351,20 @@ class Transfer:
         for handle, code, detail in self._loop.ended():
             for exchange in [one for one in self._exchanges if one.handle is handle]:
                 self._ended(exchange, code, detail)
-        self._checkpoints.when_due()
+        self._target.checkpoint_when_due()
         self._look_at_speeds()
         self._gather(self._pieces.count - before)
 
     def _gather(self, moved: int) -> None:
-        """Let more bytes arrive before the next look: many slow downloads share one interpreter."""
-        if 0 < moved < _GATHER and self._exchanges:
-            now = time.monotonic()
+        """Let more bytes arrive before the next look: many slow downloads share one interpreter.
+
+        Not while somebody is only about to answer: what follows from it would come too late.
+        """
+        now = time.monotonic()
+        settled = all(
+            one.is_accepted and now - one.accepted_at >= _SETTLED for one in self._exchanges
+        )
+        if self._exchanges and settled and 0 < moved < _GATHER:
             speed = sum(one.watch.average(now, one.received) for one in self._exchanges)
             pause = min(_LONGEST_GATHER, _GATHER / max(speed, 1.0))
             if pause >= _SHORTEST_GATHER:
@@ -435,11 +374,11 @@ class Transfer:
         """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
         others.
         """
-        is_mirror = not self._is_begun_at(exchange.source)
+        is_mirror = not self._target.was_begun_at(exchange.source.digest)
         judgement = judge(exchange.request, exchange.answer, self._begun, is_mirror=is_mirror)
         exchange.judgement = judgement
         if judgement.ruling is Ruling.WHOLE:
-            if len(self._exchanges) > 1 and not self._is_begun_with(exchange.answer):
+            if len(self._exchanges) > 1 and not self._target.was_begun_with(exchange.answer):
                 exchange.judgement = Judgement(Ruling.CHANGED, "the file is another one now")
                 return False
             self._begin(exchange)
@@ -460,11 +399,7 @@ class Transfer:
             raise ValueError("a part without a range was accepted")
         exchange.promised = span[1] + 1
         if self._pieces.total is None and span[2] is not None:
-            self._check_size(span[2])
-            self._pieces.set_total(span[2])
-            self._tracker.bytes_total = span[2]
-            self._begun = replace(self._begun, total=span[2])
-            self._make_room()
+            self._target.learn_total(span[2])
         # It has done as it was asked: it does ranges.
         self._may_share = self._pieces.total is not None and self._begun.validator is not None
 
@@ -478,17 +413,7 @@ class Transfer:
         self._begin(exchange)
 
     def _write(self, exchange: Exchange, chunks: list[bytes]) -> None:
-        self._may_write()
-        piece = exchange.piece
-        size = self._part.write(chunks, piece.position)
-        self._pieces.advance(piece, size)
-        self._tracker.bytes_downloaded = self._pieces.count
-        self._allowance.count(size)
-        if not self._is_allocated and self._pieces.left is not None:
-            self._space.found(self._part, self._pieces.left)
-        self._digests.follow(self._pieces.prefix)
-        if self._pieces.total is None:
-            self._check_size(self._pieces.count)
+        self._allowance.count(self._target.write(exchange.piece, chunks))
 
     def _ended(self, exchange: Exchange, code: int, detail: str) -> None:
         """Deal with a request that is over, whichever way."""
@@ -604,7 +529,7 @@ class Transfer:
             return
         if exchange.received == 0:
             source.current = source.url
-            if self._leave_out(source, error):
+            if source.requests == 0 and self._leave_out(source, error):
                 return
             if self._exchanges:
                 self._ask_for_no_more()
@@ -659,16 +584,13 @@ class Transfer:
         slow = float(self._options.low_speed_limit)
         for exchange in list(self._exchanges):
             exchange.watch.look(now, exchange.received, slow, waits=exchange.is_paused)
-            if now - exchange.watch.slow_since >= self._options.low_speed_time:
+            patience = self._options.low_speed_time
+            if exchange.received == 0 and len(self._exchanges) > 1:
+                # Not heard of yet, and others are: its piece need not wait as long as a whole file.
+                patience = min(patience, self._options.connect_timeout)
+            if now - exchange.watch.slow_since >= patience:
                 self._drop(exchange)
-                self._failed(
-                    exchange,
-                    TransientError(
-                        f"The origin sent less than {self._options.low_speed_limit} bytes a second "
-                        f"for {self._options.low_speed_time:g} seconds.",
-                        code="timeout",
-                    ),
-                )
+                self._failed(exchange, _stood_still(slow, patience))
         if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
             self._relieve_slowest()
 
@@ -705,42 +627,9 @@ class Transfer:
         while self._notes:
             self._tell(self._notes.pop(0))
 
-    def _complete(self) -> Fetched:
-        size = self._pieces.count
-        self._part.cut(size)
-        self._tracker.bytes_total = size
-        self._begun = replace(self._begun, total=size)
-        return Fetched(size, self._begun.name)
 
-    def _describe(self) -> Checkpoint:
-        return replace(self._begun, written=tuple(self._pieces.written()), total=self._pieces.total)
-
-    def _new_pieces(self, total: int | None, written: tuple[tuple[int, int], ...] = ()) -> Pieces:
-        return Pieces(total, written, smallest=self._options.smallest_piece)
-
-    def _new_digests(self) -> PrefixDigests:
-        promised = [self._order.checksum] if self._order.checksum else []
-        algorithms = {Checksum.parse(text).algorithm for text in (*promised, *self._begun.digests)}
-        return PrefixDigests(self._part, {"sha256", *algorithms}, self._hashing)
-
-    def _renew_digests(self) -> None:
-        self._digests.close()
-        self._digests = self._new_digests()
-
-
-def _description(answer: Answer, source: Source, total: int | None, *, decoded: bool) -> Checkpoint:
-    """Say what file this answer begins, as later answers and attempts are to know it."""
-    headers = answer.headers
-    return Checkpoint(
-        total=total,
-        # What has been decoded cannot be continued: ranges are of what was sent.
-        validator=None if decoded else answer.validator,
-        date=answer.date,
-        etag=headers.get("etag"),
-        last_modified=headers.get("last-modified"),
-        encoding=headers.get("content-encoding"),
-        name=name_from_disposition(headers.get("content-disposition")),
-        source=source.digest,
-        # They are of what is sent, not of what it decodes to.
-        digests=() if decoded else tuple(str(one) for one in promised_digests(headers)[:1]),
+def _stood_still(slow: float, seconds: float) -> TransientError:
+    return TransientError(
+        f"The origin sent less than {slow:g} bytes a second for {seconds:g} seconds.",
+        code="timeout",
     )
