@@ -18,7 +18,7 @@ import pycurl
 LARGEST_BUFFER = 512 * 1024
 SMALLEST_BUFFER = 32 * 1024
 #: What the buffers of all transfers of a process may take together, more or less.
-_ALL_BUFFERS = 64 * 1024 * 1024
+_ALL_BUFFERS = 32 * 1024 * 1024
 
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS | pycurl.PROTO_FTP | pycurl.PROTO_FTPS
 
