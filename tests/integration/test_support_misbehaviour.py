@@ -47,6 +47,7 @@ def ask(origin: Origin, respond: Respond, headers: dict[str, str] | None = None)
             b"2345",
         ),
         (misbehaviour.longer_than_its_range(3), 206, "bytes 2-5/10", b"2345678"),
+        (misbehaviour.shifted_range(1), 206, "bytes 3-5/10", b"345"),
         (misbehaviour.shorter_than_its_range(1), 206, "bytes 2-5/10", b"234"),
         (misbehaviour.unsatisfiable("bytes */7"), 416, "bytes */7", b"origin says 416\n"),
         (misbehaviour.only_by_date(), 206, "bytes 2-5/10", b"2345"),

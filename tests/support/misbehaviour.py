@@ -128,6 +128,20 @@ def shorter_than_its_range(less: int) -> Respond:
     return respond
 
 
+def shifted_range(by: int) -> Respond:
+    """A range is answered with one that begins so many bytes later, and says so."""
+
+    def respond(_request: Request, plan: Plan) -> Plan:
+        if plan.status == 206 and plan.length > by:
+            plan.start += by
+            plan.headers["Content-Length"] = str(plan.length)
+            said = f"bytes {plan.start}-{plan.stop - 1}/{plan.content.size}"
+            plan.headers["Content-Range"] = said
+        return plan
+
+    return respond
+
+
 def several_parts() -> Respond:
     """A range is answered as multipart/byteranges with one part, as a client never asked for."""
 

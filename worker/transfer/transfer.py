@@ -7,6 +7,7 @@ have threads of their own.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -49,13 +50,14 @@ _LOOK_UP = 0.2
 _MEASURE = 0.1
 #: An answer to "how many connections may I have" is good for so many seconds.
 _ASK_AGAIN = 1.0
-#: So many transfers of a process let libcurl work at once. It calls back for every 16 KiB: more threads
-#: than processors would only hand the interpreter's lock to and fro in between.
-_TURNS = threading.BoundedSemaphore(os.cpu_count() or 1)
+#: So many transfers of a process let libcurl work at once, each behind the lock that fell to it. libcurl
+#: calls back for every 16 KiB: more threads than processors would only hand the interpreter to and fro.
+_TURNS = [threading.Lock() for _ in range(os.cpu_count() or 1)]
+_turns = itertools.cycle(_TURNS)
 #: A look is worth its price when about so many bytes have come.
-_GATHER = 64 * 1024
+_GATHER = 256 * 1024
 #: … but they are not waited for longer than this, and not at all for less than that. Seconds.
-_LONGEST_GATHER = 0.1
+_LONGEST_GATHER = 0.25
 _SHORTEST_GATHER = 0.005
 #: A connection this many times slower than the fastest one gives its piece to another.
 _SLOWER = 4
@@ -124,6 +126,7 @@ class Transfer:
         self._allowance = allowance or Unlimited()
         self._sources = Sources(order, part.checkpoint.source)
         self._loop = thread_loop()
+        self._turn = next(_turns)
         self._exchanges: list[Exchange] = []
         self._begun = Checkpoint()
         self._pieces = self._new_pieces(None)
@@ -403,7 +406,7 @@ class Transfer:
         events = self._wait()
         before = self._pieces.count
         self._throttle.fill(time.monotonic())
-        with _TURNS:
+        with self._turn:
             for exchange in self._exchanges:
                 if exchange.is_paused and self._throttle.pause() == 0:
                     exchange.go_on()

@@ -43,6 +43,7 @@ def test_a_large_file_comes_over_several_connections_and_no_byte_twice(
 
 
 WRONG_RANGES = {
+    "a later start, as it says": does.shifted_range(1),
     "another start": does.content_range(
         lambda first, last, total: f"bytes {first + 1}-{last}/{total}"
     ),

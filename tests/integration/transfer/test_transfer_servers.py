@@ -76,7 +76,7 @@ def test_nginx_with_tls_and_http2(system: System, authority: Authority, nginx: N
         assert (job.status, job.sha256) == (S.COMPLETED, SHA256)
         entries = wait_until(lambda: server.requests("/slow/a.bin")[1:] and server.requests())
         assert {entry.protocol for entry in entries} == {"HTTP/2.0"}
-        assert len({entry.connection for entry in entries}) == len(entries)
+        assert len({entry.connection for entry in entries}) > 1
 
 
 def _has_ipv6() -> bool:
