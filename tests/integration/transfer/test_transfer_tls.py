@@ -124,10 +124,16 @@ def test_a_body_that_breaks_off_inside_tls_is_no_file(
 
 
 def test_a_cut_through_tls_is_continued(
-    trusting: Downloads, authority: Authority, origin: Origin
+    system: System, authority: Authority, origin: Origin
 ) -> None:
-    file = origin.serve("/a.bin", size=SIZE, respond=does.resets_every(600_000))
+    """At a pace at which bytes are read before the reset comes that would throw them away."""
+    file = origin.serve(
+        "/a.bin", size=SIZE, bytes_per_second=2_000_000, respond=does.resets_every(600_000)
+    )
+    downloads = Downloads(system, ca_file=authority.ca_file, connections=1)
     with TlsFront(origin.port, authority.issue("127.0.0.1")) as front:
-        job = trusting.run(front.url("/a.bin"), attempts=5)
+        job = downloads.run(front.url("/a.bin"), attempts=9, max_attempts=9)
+    downloads.close()
 
     assert (job.status, job.sha256) == (S.COMPLETED, file.sha256)
+    assert len(origin.requests) > 2
