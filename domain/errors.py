@@ -105,6 +105,9 @@ class TransientError(SeenError):
         message: for people.
         code: the stable word, for example ``http_503`` or ``timeout``.
         retry_after: seconds the origin asked us to stay away, if it did.
+
+    Attributes:
+        host: the one that asked, where a redirect led to another than the job names.
     """
 
     code = "transient"
@@ -113,6 +116,7 @@ class TransientError(SeenError):
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        self.host: str | None = None
 
 
 class DiskFullError(TransientError):

@@ -384,7 +384,7 @@ class _Attempt:
             return self._wait(error, attempts=job.attempts - 1)
         if error.retry_after:
             pause = self._runtime.retries.bounded(error.retry_after)
-            self._runtime.admissions.cool_down(self._host, pause, str(error))
+            self._runtime.admissions.cool_down(error.host or self._host, pause, str(error))
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
             return self._settle(_ending(JobStatus.FAILED, error))

@@ -88,6 +88,7 @@ def prepare(
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     handle.setopt(pycurl.CAINFO, str(options.ca_file) if options.ca_file else _ca_file())
     handle.setopt(pycurl.PROXY, options.proxy)  # the environment has no say here; settings do
+    handle.setopt(pycurl.NOPROXY, "")
     handle.setopt(pycurl.USERAGENT, options.user_agent)
     handle.setopt(pycurl.BUFFERSIZE, buffer)
     handle.setopt(pycurl.CONNECTTIMEOUT_MS, round(options.connect_timeout * 1000))

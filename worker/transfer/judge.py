@@ -69,6 +69,10 @@ def judge(
 
 
 def _judge_whole(answer: Answer) -> Judgement:
+    if answer.status == 200 and answer.promises_no_number:
+        raise TransientError(
+            "The origin promises a length that no file can have.", code="bad_response"
+        )
     if answer.status == 200:
         return Judgement(Ruling.WHOLE)
     if answer.status == 206:
@@ -121,7 +125,10 @@ def _judge_unsatisfiable(
 ) -> Judgement:
     """There is nothing from where the range begins. That is the file's end if it is the same file."""
     size = answer.unsatisfied_size
-    same = not is_mirror and answer.headers.get("etag", begun.etag) == begun.etag
+    headers = answer.headers
+    same_tag = headers.get("etag", begun.etag) == begun.etag
+    same_date = headers.get("last-modified", begun.last_modified) == begun.last_modified
+    same = not is_mirror and same_tag and same_date
     if same and size is not None and size == request.first and begun.total in {None, size}:
         return Judgement(Ruling.COMPLETE)
     return Judgement(Ruling.CHANGED, "the origin has no bytes where we stopped")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
@@ -49,11 +51,8 @@ class AddressGuard:
 
         All that can be told here is an address that stands in place of a name.
         """
-        try:
-            ipaddress.ip_address(host.strip("[]"))
-        except ValueError:
-            return True
-        return self.allows(host.strip("[]"))
+        address = _address(host.strip("[]"))
+        return address is None or self.allows(address)
 
     def allows(self, address: str) -> bool:
         """Say whether `address` (IPv4 or IPv6, without port) may be connected to."""
@@ -68,6 +67,15 @@ class AddressGuard:
         if isinstance(ip, ipaddress.IPv6Address):
             special = special or ip.is_site_local or ip.sixtofour is not None
         return ip.is_global and not special
+
+
+def _address(host: str) -> str | None:
+    """Return the address that stands in place of a name, however it is written (``0x7f.1``), or None."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    with suppress(OSError, ValueError):
+        return socket.inet_ntoa(socket.inet_aton(host))
+    return None
 
 
 def _unwrap(
@@ -141,7 +149,13 @@ class Answer:
     def promised_size(self) -> int | None:
         """The size of the whole file, as far as this answer tells it."""
         span = self.content_range
-        return self.content_length if span is None else span[2]
+        return span[2] if self.status == 206 and span is not None else self.content_length
+
+    @property
+    def promises_no_number(self) -> bool:
+        """Whether there is a Content-Length that counts and cannot be: libcurl overlooks such a one."""
+        counts = "content-length" in self.headers and "transfer-encoding" not in self.headers
+        return counts and self.content_length is None
 
     @property
     def validator(self) -> str | None:

@@ -83,8 +83,10 @@ class Target:
             if found.durable:
                 self._note(f"{found.durable:,} bytes are thrown away: nothing vouches for them")
             self._part.discard()
-        self._tracker.bytes_total = self.pieces.total
+        # In this order: the count must not be seen above a total that is another file's.
+        self._tracker.bytes_total = None
         self._tracker.restart(self.pieces.count)
+        self._tracker.bytes_total = self.pieces.total
 
     def begin(self, answer: Answer, source: str, *, decoded: bool) -> int | None:
         """Take an answer for the whole file as what the file is; return its size, None if unknown.

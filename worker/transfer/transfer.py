@@ -34,6 +34,7 @@ from worker.transfer.origin import AddressGuard
 from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
+from worker.transfer.stall import StallWatch
 from worker.transfer.target import Fetched, Target
 from worker.transfer.throttle import Throttle
 from worker.transfer.verdict import forbidden_address
@@ -138,6 +139,7 @@ class Transfer:
         self._most = order.connections
         self._allowed = 1
         self._allowed_at = -_ASK_AGAIN
+        self._watch = StallWatch(time.monotonic())
         self._throttle = Throttle(self._allowance, time.monotonic())
 
     def run(self) -> Fetched:
@@ -335,6 +337,7 @@ class Transfer:
     def _step(self) -> None:
         if not self._exchanges:
             self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
+            self._watch = StallWatch(time.monotonic())
             return
         events = self._wait()
         before = self._pieces.count
@@ -524,6 +527,7 @@ class Transfer:
     def _failed(self, exchange: Exchange, error: TransientError) -> None:
         """A request failed in a way that may pass; raise when its time has come to wait in SQL."""
         source = exchange.source
+        error.host = host_of(exchange.request.url)
         if error.code in {"too_long", "bad_range"}:
             self._begin_again(error)
             return
@@ -591,6 +595,10 @@ class Transfer:
             if now - exchange.watch.slow_since >= patience:
                 self._drop(exchange)
                 self._failed(exchange, _stood_still(slow, patience))
+        self._watch.look(now, self._pieces.count, slow, waits=self._is_throttled)
+        if now - self._watch.slow_since >= 2 * self._options.low_speed_time:
+            # Each answer may be quick, and bring a byte.
+            raise _stood_still(slow, 2 * self._options.low_speed_time)
         if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
             self._relieve_slowest()
 
