@@ -32,6 +32,7 @@ from worker.transfer.loop import thread_loop
 from worker.transfer.order import Order
 from worker.transfer.origin import AddressGuard
 from worker.transfer.pieces import Piece, Pieces
+from worker.transfer.sharing import MEASURE, Sharing
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
 from worker.transfer.stall import StallWatch
@@ -43,10 +44,6 @@ logger = logging.getLogger(__name__)
 
 #: A stop is heard, and a changed limit obeyed, within this many seconds.
 _LOOK_UP = 0.2
-#: A speed measured over less than this says nothing. Seconds.
-_MEASURE = 0.1
-#: An answer to "how many connections may I have" is good for so many seconds.
-_ASK_AGAIN = 1.0
 #: So many transfers of a process let libcurl work at once, each behind the lock that fell to it. libcurl
 #: calls back for every 16 KiB: more threads than processors would only hand the interpreter to and fro.
 _TURNS = [threading.Lock() for _ in range(os.cpu_count() or 1)]
@@ -58,8 +55,6 @@ _LONGEST_GATHER = 0.25
 _SHORTEST_GATHER = 0.005
 #: For so long after its answer a connection is looked at whenever something comes. Seconds.
 _SETTLED = 0.3
-#: A connection this many times slower than the fastest one gives its piece to another.
-_SLOWER = 4
 #: How often one attempt begins the file anew before the job has to wait.
 _MOST_RESTARTS = 2
 
@@ -132,13 +127,9 @@ class Transfer:
         self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
-        self._best_speed = 0.0
         self._trust_ranges = order.trust_ranges
-        self._may_share = False
         self._condition: str | None = None
-        self._most = order.connections
-        self._allowed = 1
-        self._allowed_at = -_ASK_AGAIN
+        self._sharing = Sharing(options, self._allowance, order.connections)
         self._watch = StallWatch(time.monotonic())
         self._throttle = Throttle(self._allowance, time.monotonic())
 
@@ -220,12 +211,12 @@ class Transfer:
         exchange.promised = total
         self._condition = self._begun.validator
         says_ranges = answer.headers.get("accept-ranges", "").lower() == "bytes"
-        self._may_share = says_ranges and total is not None and self._can_continue
+        self._sharing.is_possible = says_ranges and total is not None and self._can_continue
 
     def _start_over(self, why: str) -> None:
         """Throw away what is there: it cannot be joined to what the origin has."""
         self._drop_all()
-        self._condition, self._may_share = None, False
+        self._condition, self._sharing.is_possible = None, False
         self._target.start_over(why)
 
     @property
@@ -258,37 +249,15 @@ class Transfer:
         running = len(self._exchanges)
         if running == 0:
             return None if self._pieces.is_complete else self._pieces.take()
-        if not self._may_share or running >= self._most or self._is_throttled:
+        if not self._sharing.has_place(running) or self._is_throttled:
             return None
-        slowest = None if self._pieces.has_free() else self._worth_splitting()
-        if slowest is None and not self._pieces.has_free():
+        has_free = self._pieces.has_free()
+        busiest = None if has_free else self._sharing.busiest(self._exchanges)
+        if not (has_free or busiest) or self._sharing.allowed() <= running:
             return None
-        if self._allowed_connections() <= running:
-            return None
-        if slowest is None:
+        if busiest is None:
             return self._pieces.take()
-        parts = self._most - running + 1 if running == 1 else 2
-        return self._pieces.split(slowest.piece, parts)
-
-    def _allowed_connections(self) -> int:
-        """Return how many connections we may have. Asked of the store: not more often than is of use."""
-        now = time.monotonic()
-        if now - self._allowed_at >= _ASK_AGAIN:
-            self._allowed_at, self._allowed = now, self._allowance.connections(self._most)
-        return self._allowed
-
-    def _worth_splitting(self) -> Exchange | None:
-        """Return the exchange that would be busy for the longest time, if that is worth a handshake."""
-        now = time.monotonic()
-        best, longest = None, self._options.split_after
-        for one in self._exchanges:
-            left = one.piece.left
-            if not one.is_accepted or left is None or now - one.accepted_at < _MEASURE:
-                continue
-            seconds = left / max(one.watch.average(now, one.received), 1.0)
-            if seconds > longest and left >= 2 * self._options.smallest_piece:
-                best, longest = one, seconds
-        return best
+        return self._pieces.split(busiest.piece, self._sharing.most if running == 1 else 2)
 
     def _open(self, piece: Piece) -> None:
         """Ask for what is missing of `piece`."""
@@ -404,7 +373,9 @@ class Transfer:
         if self._pieces.total is None and span[2] is not None:
             self._target.learn_total(span[2])
         # It has done as it was asked: it does ranges.
-        self._may_share = self._pieces.total is not None and self._begun.validator is not None
+        self._sharing.is_possible = (
+            self._pieces.total is not None and self._begun.validator is not None
+        )
 
     def _take_whole(self, exchange: Exchange, why: str) -> None:
         self._exchanges.clear()
@@ -486,7 +457,7 @@ class Transfer:
 
     def _use_one_stream(self, why: str) -> None:
         """Trust this origin's ranges no more; who reads the file from its start goes on to its end."""
-        self._trust_ranges = self._may_share = False
+        self._trust_ranges = self._sharing.is_possible = False
         logger.info("Job %s goes on in one stream: %s", self._tracker.job_id, why)
         self._read_on()
 
@@ -498,7 +469,7 @@ class Transfer:
 
     def _ask_for_no_more(self) -> None:
         """It was one connection too many, it seems: go on with those there are."""
-        self._most = len(self._exchanges)
+        self._sharing.most = len(self._exchanges)
         self._read_on()
 
     def _begin_again(self, error: TransientError) -> None:
@@ -573,7 +544,7 @@ class Transfer:
     def _wait(self) -> list[tuple[int, int]]:
         """Wait for bytes, or for the time when they may be taken."""
         # A single connection is looked at as soon as its speed says whether others are worth it.
-        patience = _LOOK_UP if len(self._exchanges) > 1 else _MEASURE
+        patience = _LOOK_UP if len(self._exchanges) > 1 else MEASURE
         if self._is_throttled:
             patience = min(patience, self._throttle.pause())
         return self._loop.wait(patience)
@@ -599,27 +570,15 @@ class Transfer:
         if now - self._watch.slow_since >= 2 * self._options.low_speed_time:
             # Each answer may be quick, and bring a byte.
             raise _stood_still(slow, 2 * self._options.low_speed_time)
-        if self._may_share and not self._is_throttled and len(self._exchanges) < self._most:
-            self._relieve_slowest()
+        if self._sharing.has_place(len(self._exchanges)) and not self._is_throttled:
+            self._relieve()
 
-    def _relieve_slowest(self) -> None:
-        """Where a connection is idle, take the piece of one that crawls: a fresh one may be faster."""
-        # Not what has only just begun: its first bytes come in a burst.
-        speeds = {one: one.watch.speed for one in self._exchanges if one.watch.speed is not None}
-        if len(speeds) < len(self._exchanges) or not speeds:
-            return
-        self._best_speed = max(self._best_speed, *speeds.values())
-        slowest = min(speeds, key=speeds.__getitem__)
-        left = slowest.piece.left
-        if left is None or self._pieces.has_free() or slowest.received == 0:
-            return
-        seconds = left / max(speeds[slowest], 1.0)
-        crawls = speeds[slowest] * _SLOWER < self._best_speed
-        if crawls and seconds > 2 * self._options.split_after:
+    def _relieve(self) -> None:
+        """A connection is idle: take the piece of one that crawls."""
+        crawler = self._sharing.crawler(self._exchanges)
+        if crawler is not None and not self._pieces.has_free():
             logger.info("Job %s gives a slow connection's piece to another", self._tracker.job_id)
-            self._drop(slowest)
-            # The next one is not measured by a time that may be over.
-            self._best_speed = 0.0
+            self._drop(crawler)
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────
 
