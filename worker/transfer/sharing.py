@@ -10,7 +10,7 @@ from worker.transfer.curl import TransferOptions
 from worker.transfer.exchange import Exchange
 
 #: A speed measured over less than this says nothing. Seconds.
-MEASURE = 0.1
+MEASURE = 0.05
 #: An answer to "how many connections may I have" is good for so many seconds.
 _ASK_AGAIN = 1.0
 #: A connection this many times slower than the fastest one gives its piece to another.
