@@ -428,6 +428,7 @@ class Transfer:
         except PermanentError as error:
             return error
         source.current = target
+        self._watch = StallWatch(time.monotonic())
         self._loop.stop(exchange.handle)
         exchange.redirected(replace(exchange.request, url=target))
         self._send(exchange)
@@ -524,6 +525,7 @@ class Transfer:
         if not self._sources.has_others(source):
             return False
         if self._sources.drop(source):
+            self._watch = StallWatch(time.monotonic())
             self._note(f"a mirror is left out: {why}")
         return True
 

@@ -153,6 +153,32 @@ def test_a_drip_of_one_byte_an_answer_ends_as_one_of_one_byte_at_a_time(
     assert len(origin.requests) < ended_by
 
 
+def test_redirects_that_are_slow_one_after_the_other_are_no_drip(
+    impatient: Downloads, origin: Origin
+) -> None:
+    """Each answers within the time that an answer may take; together they take much longer."""
+    file = origin.serve("/a.bin", body=BODY, delay=0.7)
+    for hop, target in enumerate(["/hop1", "/hop2", "/a.bin"]):
+        origin.serve(f"/hop{hop}", body=b"", redirect=target, delay=0.7)
+
+    job = impatient.run(origin.url("/hop0"))
+
+    assert (job.status, job.sha256) == (S.COMPLETED, file.sha256), job.reason
+
+
+def test_mirrors_that_say_nothing_one_after_the_other_are_no_drip(
+    impatient: Downloads, origin: Origin
+) -> None:
+    """The time that one of them may be silent is its own: the last one has the file."""
+    silent = [origin.serve(f"/silent{number}", body=BODY, delay=3600.0) for number in range(3)]
+    file = origin.serve("/a.bin", body=BODY)
+    first, *others = [one.url for one in [*silent, file]]
+
+    job = impatient.run(first, mirrors=others)
+
+    assert (job.status, job.sha256) == (S.COMPLETED, file.sha256), job.reason
+
+
 # ── does it go where it should not? ─────────────────────────────────────────────────────────────
 
 
