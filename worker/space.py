@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from domain.errors import DiskFullError
+from domain.errors import DiskFullError, PermanentError
 from worker.part_file import PartFile, disk_errors
 
 
@@ -33,9 +33,15 @@ class Space:
 
         Raises:
             DiskFullError: with what others will write, they do not fit.
+            PermanentError: they would not fit if the volume were empty: waiting would have no end.
         """
         device, missing = part.device, max(0, total - part.allocated)
-        free = _free(part.path.parent)
+        free, volume = _free(part.path.parent), _size(part.path.parent)
+        if total > volume:
+            raise PermanentError(
+                f"The file has {total:,} bytes; all of the volume of {part.path.parent} has {volume:,}.",
+                code="too_large",
+            )
         with self._mutex:
             others = self._sums[device] - self._missing(part)
             if missing + others + self._keep_free > free:
@@ -66,6 +72,11 @@ class Space:
     def _promise(self, part: PartFile, device: int, size: int) -> None:
         self._sums[device] += size - self._missing(part)
         self._promised[part] = (device, size)
+
+
+def _size(directory: Path) -> int:
+    with disk_errors():
+        return shutil.disk_usage(directory).total
 
 
 def _free(directory: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import DiskFullError
+from domain.errors import DiskFullError, PermanentError
 from worker import space
 from worker.part_file import PartFile
 from worker.space import Space
@@ -43,6 +43,16 @@ def test_the_free_room_is_the_volumes_own(open_part: Open, tmp_path: Path) -> No
         Space(0).reserve(part, room)
     with pytest.raises(DiskFullError):
         Space(room).reserve(part, 1)
+
+
+def test_what_the_empty_volume_could_not_hold_is_not_waited_for(
+    open_part: Open, tmp_path: Path
+) -> None:
+    whole = shutil.disk_usage(tmp_path).total
+    with pytest.raises(PermanentError) as caught:
+        Space(0).reserve(open_part("a"), whole + 1)
+    assert caught.value.code == "too_large"
+    assert f"{whole:,}" in str(caught.value)
 
 
 def test_promises_are_summed(open_part: Open, free: Callable[[int], None]) -> None:

@@ -124,7 +124,9 @@ class Answer:
         """The promised length of this body in bytes, or None."""
         if "transfer-encoding" in self.headers:
             return None
-        text = self.headers.get("content-length", "")
+        # The same number twice is one number (RFC 9110, 8.6).
+        numbers = {part.strip() for part in self.headers.get("content-length", "").split(",")}
+        text = numbers.pop() if len(numbers) == 1 else ""
         return int(text) if _LENGTH.fullmatch(text) else None
 
     @property

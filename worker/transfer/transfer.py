@@ -55,6 +55,8 @@ _LONGEST_GATHER = 0.25
 _SHORTEST_GATHER = 0.005
 #: For so long after its answer a connection is looked at whenever something comes. Seconds.
 _SETTLED = 0.3
+#: What an origin may say to a range, and not to the whole file.
+_NOT_IN_PARTS = frozenset({"http_400", "http_405", "http_501"})
 #: How often one attempt begins the file anew before the job has to wait.
 _MOST_RESTARTS = 2
 
@@ -493,6 +495,8 @@ class Transfer:
             return
         elif self._exchanges and unexpected(error):
             self._ask_for_no_more()
+        elif exchange.request.first is not None and error.code in _NOT_IN_PARTS:
+            self._begin_again(TransientError(str(error), code=error.code))
         else:
             raise error
 

@@ -214,3 +214,17 @@ def test_another_url_does_not_continue_this_ones_bytes(direct: Direct, origin: O
 
     assert direct.data == other.body_slice(0, SIZE)
     assert any("thrown away" in note for note in direct.notes)
+
+
+@pytest.mark.parametrize("status", [400, 405, 501])
+def test_an_origin_that_does_not_know_parts_is_read_from_the_start(
+    direct: Direct, origin: Origin, status: int
+) -> None:
+    file = serve_cut(origin)
+    assert direct.failure(file.url) == "reset"
+    file.behave(respond=does.for_ranges(does.status(status)))
+
+    direct.fetch(file.url)
+
+    assert direct.data == file.body_slice(0, SIZE)
+    assert [one.range is None for one in origin.requests] == [True, False, True]
