@@ -272,9 +272,7 @@ class _Attempt:
                 raise
 
     def _fetch(self, transfer: Transfer) -> tuple[Fetched, str]:
-        """Return what was fetched and its SHA-256; a file that does not fit its digest is fetched
-        twice.
-        """
+        """Return what was fetched and its SHA-256; what does not fit its digest is fetched once more."""
         try:
             return transfer.run(), self._verify(transfer)
         except ChecksumMismatchError as error:

@@ -52,9 +52,7 @@ class Space:
             self._promise(part, device, missing)
 
     def found(self, part: PartFile, left: int) -> None:
-        """Note that room has been found for all but `left` bytes of `part`: they were written, or set
-        aside.
-        """
+        """Note that all but `left` bytes of `part` have their room: written, or set aside."""
         with self._mutex:
             if part in self._promised:
                 self._promise(part, self._promised[part][0], left)

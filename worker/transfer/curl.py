@@ -53,9 +53,7 @@ class TransferOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request: bytes `first` to `last` (inclusive, None: to the end) of `url`; all of it without
-    `first`.
-    """
+    """A request for all of `url`, or for its bytes `first` to `last` (inclusive; None: to the end)."""
 
     url: str
     first: int | None = None

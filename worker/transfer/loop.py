@@ -16,9 +16,7 @@ _SPARE_HANDLES = 8
 
 
 class CurlLoop:
-    """Runs requests until they end. Belongs to one thread, and keeps its connections open between
-    jobs.
-    """
+    """Runs requests until they end. Belongs to one thread; connections stay open between jobs."""
 
     def __init__(self) -> None:
         self._multi = pycurl.CurlMulti()
@@ -66,9 +64,7 @@ class CurlLoop:
             self._multi.socket_action(fd, _to_curl(event))
 
     def ended(self) -> list[tuple[Any, int, str]]:
-        """Return (handle, libcurl's code, its message) of each request that has ended since last
-        asked.
-        """
+        """Return (handle, libcurl's code, its message) of what has ended since this was last asked."""
         found: list[tuple[Any, int, str]] = []
         more = 1
         while more:

@@ -245,9 +245,7 @@ class Transfer:
         return self._trust_ranges and self._begun.validator is not None
 
     def _next_piece(self) -> Piece | None:
-        """Own the next piece to fetch; None when there is none, or none that another connection is
-        for.
-        """
+        """Own the next piece to fetch; None when no (further) connection is worth it or allowed."""
         running = len(self._exchanges)
         if running == 0:
             return None if self._pieces.is_complete else self._pieces.take()
@@ -345,8 +343,9 @@ class Transfer:
                 time.sleep(pause)
 
     def _on_answer(self, exchange: Exchange) -> bool:
-        """Judge an answer; say whether its body is of use. Called by libcurl: it must not open or end
-        others.
+        """Judge an answer; say whether its body is of use.
+
+        Called by libcurl: it must not open or end other requests.
         """
         is_mirror = not self._target.was_begun_at(exchange.source.digest)
         judgement = judge(exchange.request, exchange.answer, self._begun, is_mirror=is_mirror)
