@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.support.closing import Closing
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # asyncore, until pyftpdlib leaves it
@@ -20,7 +21,7 @@ USER, PASSWORD = "ada", "l0velace"
 TICK = 0.05  # seconds between two looks at the end
 
 
-class Ftp:
+class Ftp(Closing):
     """Serves `root`. Listens once made.
 
     Attributes:
@@ -59,17 +60,6 @@ class Ftp:
         """End every connection and the thread."""
         self._closing.set()
         self._thread.join(5)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _serve(self) -> None:
         while not self._closing.is_set():

@@ -6,9 +6,9 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
+
+from tests.support.closing import Closing
 
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
@@ -24,7 +24,7 @@ class Passed:
     headers: dict[str, str]
 
 
-class HttpProxy:
+class HttpProxy(Closing):
     """One connection for one request; every answer ends with its connection. Listens once made.
 
     Attributes:
@@ -53,17 +53,6 @@ class HttpProxy:
         for thread in self._threads:
             thread.join(5)
         self._listener.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start(self, target: object, *arguments: object) -> threading.Thread:
         assert callable(target)

@@ -6,8 +6,8 @@ import functools
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from tests.support.closing import Closing
 
 HOST = "127.0.0.1"
 
@@ -17,7 +17,7 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
-class PlainServer:
+class PlainServer(Closing):
     """Serves a folder. Listens once made."""
 
     def __init__(self, root: Path) -> None:
@@ -38,14 +38,3 @@ class PlainServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -16,13 +16,14 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.support.closing import Closing
 
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
@@ -122,7 +123,7 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-class TlsFront:
+class TlsFront(Closing):
     """Speaks TLS to clients and passes what they say to `port` on 127.0.0.1. Listens once made.
 
     It says goodbye as TLS asks for when the server behind it closes, and resets when that resets.
@@ -155,17 +156,6 @@ class TlsFront:
         for thread in self._threads:
             thread.join(5)
         self._listener.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
