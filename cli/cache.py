@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +28,7 @@ def stats(
     with open_cache() as manager:
         found = manager.stats(scan_limit=scan)
     if as_json:
-        _print_json(found.model_dump(mode="json"))
+        formats.print_json(found.model_dump(mode="json"))
         return
     for name, value in _rows(found):
         print(f"{name:<12} {value}")
@@ -44,7 +43,7 @@ def forget_user(
     with open_cache() as manager:
         removed = manager.invalidate_user(user_id)
     if as_json:
-        _print_json(removed.model_dump())
+        formats.print_json(removed.model_dump())
         return
     print(", ".join(f"{name} {count}" for name, count in removed.model_dump().items()))
 
@@ -90,10 +89,6 @@ def _rows(found: CacheStats) -> list[tuple[str, str]]:
 
 def _print_deleted(count: int, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"deleted": count})
+        formats.print_json({"deleted": count})
     else:
         print(f"{count:,} deleted")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))

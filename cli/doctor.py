@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from cli import formats
 from cli.errors import FAILED
 
 
@@ -17,7 +17,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
     findings = examine()
     if as_json:
-        print(json.dumps([one.as_json() for one in findings], ensure_ascii=False, indent=2))
+        formats.print_json([one.as_json() for one in findings])
     else:
         for one in findings:
             print(f"{_MARKS[one.level.value]} {one.what}: {one.message}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from domain.errors import InvalidInputError
 
@@ -66,3 +68,8 @@ def ago(when: datetime) -> str:
 def printable(text: str) -> str:
     """Return text without characters that a terminal would act on instead of showing."""
     return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli import environment, local_stack, options, requests
+from cli import environment, formats, local_stack, options, requests
 from cli.errors import FAILED, INTERRUPTED, StackError
 from cli.interrupts import terminate_as_interrupt
 from domain.job import DownloadRequest, JobStatus
@@ -115,7 +114,7 @@ def _download(wanted: list[DownloadRequest], stack: Membership | None, *, as_jso
         display.close()
     views = batch.read()
     if as_json:
-        print(json.dumps([describe(one) for one in views], ensure_ascii=False, indent=2))
+        formats.print_json([describe(one) for one in views])
     for one in views:
         if one.status is not JobStatus.COMPLETED and not interrupted:
             print(f"seen: {displays.ending(one)}", file=sys.stderr)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import settings as settings_module
-from cli import options, requests
+from cli import formats, options, requests
 from cli.session import check_ids, is_empty, open_reader, open_runtime
 from domain.job import JobStatus
 
@@ -92,7 +91,7 @@ def list_jobs(
     if as_json:
         from cli.live import describe
 
-        _print_json([describe(one) for one in views])
+        formats.print_json([describe(one) for one in views])
     elif not views:
         print("There are no such jobs." if status or user else "There are no jobs yet.")
     else:
@@ -113,7 +112,7 @@ def show(
     if as_json:
         from cli.live import describe, describe_event
 
-        _print_json({**describe(one), "events": [describe_event(event) for event in events]})
+        formats.print_json({**describe(one), "events": [describe_event(event) for event in events]})
     else:
         from cli.tables import print_job
 
@@ -161,12 +160,8 @@ def _print_jobs(job_ids: list[str], *, as_json: bool, states: bool = False) -> N
 
     views = open_reader().read(job_ids)
     if as_json:
-        _print_json([describe(one) for one in views])
+        formats.print_json([describe(one) for one in views])
         return
     for one in views:
         asked = f" ({one.job.control} requested)" if one.job.control else ""
         print(f"{one.job.id} {one.status.value}{asked}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))

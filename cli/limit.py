@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +54,7 @@ def limit(
         manager.limits.set_rates(changes)
         found = _read(manager)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        formats.print_json(found)
         return
     for what, allowed, used in _rows(found):
         print(f"{what:<42} {allowed:<24} {used}")
