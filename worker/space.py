@@ -36,15 +36,11 @@ class Space:
             PermanentError: they would not fit if the volume were empty: waiting would have no end.
         """
         device, missing = part.device, max(0, total - part.allocated)
-        free, volume = _free(part.path.parent), _size(part.path.parent)
-        if total > volume:
-            raise PermanentError(
-                f"The file has {total:,} bytes; all of the volume of {part.path.parent} has {volume:,}.",
-                code="too_large",
-            )
+        free = _free(part.path.parent)
         with self._mutex:
             others = self._sums[device] - self._missing(part)
             if missing + others + self._keep_free > free:
+                _check_volume(part.path.parent, total)
                 raise DiskFullError(
                     f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
                     f"{self._keep_free:,} stay free, but {part.path.parent} has only {free:,}."
@@ -72,9 +68,14 @@ class Space:
         self._promised[part] = (device, size)
 
 
-def _size(directory: Path) -> int:
+def _check_volume(directory: Path, total: int) -> None:
     with disk_errors():
-        return shutil.disk_usage(directory).total
+        volume = shutil.disk_usage(directory).total
+    if total > volume:
+        raise PermanentError(
+            f"The file has {total:,} bytes; all of the volume of {directory} has {volume:,}.",
+            code="too_large",
+        )
 
 
 def _free(directory: Path) -> int:

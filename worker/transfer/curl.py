@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import certifi
 import pycurl
 
+from domain.urls import DEFAULT_PORTS
+
 #: libcurl reads up to so many bytes from a socket at once. Measured on loopback: a quarter of it costs a
 #: fifth of the speed, four times as much falls out of the processor's cache.
 LARGEST_BUFFER = 512 * 1024
@@ -130,10 +132,7 @@ def same_origin(one: str, other: str) -> bool:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
-    return scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(scheme)
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
+    return scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(scheme)
 
 
 @cache

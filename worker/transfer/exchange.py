@@ -45,8 +45,7 @@ class Exchange:
     Attributes:
         judgement: what the answer was found to be.
         is_accepted: the body belongs into the piece.
-        promised: where, by its own word, the answer's body ends in the file (exclusive); None if
-        unknown.
+        promised: where in the file (exclusive) the answer's body ends, by its own word, or None.
         decoder: undoes the body's encoding, where the job wants that.
         is_paused: the body waits for its rate.
         received: bytes of the body.

@@ -125,10 +125,7 @@ def _judge_unsatisfiable(
 ) -> Judgement:
     """There is nothing from where the range begins. That is the file's end if it is the same file."""
     size = answer.unsatisfied_size
-    headers = answer.headers
-    same_tag = headers.get("etag", begun.etag) == begun.etag
-    same_date = headers.get("last-modified", begun.last_modified) == begun.last_modified
-    same = not is_mirror and same_tag and same_date
+    same = not is_mirror and _same_validators(answer, begun)
     if same and size is not None and size == request.first and begun.total in {None, size}:
         return Judgement(Ruling.COMPLETE)
     return Judgement(Ruling.CHANGED, "the origin has no bytes where we stopped")
@@ -139,10 +136,16 @@ def _does_not_contradict(answer: Answer, begun: Checkpoint) -> bool:
 
     If-Range should have seen to that; an origin that ignores it must not join two files for us.
     """
+    same_encoding = answer.headers.get("content-encoding") == begun.encoding
+    return same_encoding and _same_validators(answer, begun)
+
+
+def _same_validators(answer: Answer, begun: Checkpoint) -> bool:
+    """Say whether the tag and the date, where the answer has them, are those the file was begun with."""
     headers = answer.headers
     same_tag = headers.get("etag", begun.etag) == begun.etag
     same_date = headers.get("last-modified", begun.last_modified) == begun.last_modified
-    return same_tag and same_date and headers.get("content-encoding") == begun.encoding
+    return same_tag and same_date
 
 
 def _agrees(answer: Answer, begun: Checkpoint) -> bool:

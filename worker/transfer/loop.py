@@ -25,9 +25,7 @@ class CurlLoop:
         self._spare: list[Any] = []
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        # Ranges are fetched over connections of their own, over HTTP/2 as well: streams of one
-        # connection
-        # share its speed.
+        # Ranges get connections of their own, over HTTP/2 as well: its streams share the speed of one.
         self._multi.setopt(pycurl.M_PIPELINING, 0)
 
     def handle(self) -> Any:

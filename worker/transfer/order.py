@@ -19,7 +19,6 @@ class Order:
         connections: at most so many at once.
         max_bytes: a larger file is refused; None for any size.
         decode: undo a Content-Encoding that the origin sends without being asked to.
-        trust_ranges: False fetches in one stream from the first byte on.
     """
 
     urls: tuple[str, ...]
@@ -31,4 +30,3 @@ class Order:
     connections: int = 4
     max_bytes: int | None = None
     decode: bool = False
-    trust_ranges: bool = True

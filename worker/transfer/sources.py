@@ -20,16 +20,14 @@ class Source:
     url: str
     current: str = field(init=False)
     """Where its redirects led: further pieces are asked for there."""
+    digest: str = field(init=False)
+    """The SHA-256 of the given URL: how a checkpoint names it."""
     requests: int = 0
     """Running ones."""
 
     def __post_init__(self) -> None:
         self.current = self.url
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the given URL: how a checkpoint names it."""
-        return hashlib.sha256(self.url.encode()).hexdigest()
+        self.digest = hashlib.sha256(self.url.encode()).hexdigest()
 
 
 class Sources:
@@ -61,9 +59,6 @@ class Sources:
         if source is self.first:
             self.first = self._alive[0]
         return True
-
-    def __len__(self) -> int:
-        return len(self._alive)
 
     def headers_for(self, url: str) -> Sequence[str]:
         """Return the job's own header lines, for a URL of the origin they were given for; else none."""

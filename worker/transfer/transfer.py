@@ -129,7 +129,7 @@ class Transfer:
         self._retries = ShortRetries(options, time.monotonic())
         self._not_before = 0.0
         self._restarts = 0
-        self._trust_ranges = order.trust_ranges
+        self._trust_ranges = True
         self._condition: str | None = None
         self._sharing = Sharing(options, self._allowance, order.connections)
         self._watch = StallWatch(time.monotonic())
