@@ -3,6 +3,7 @@
 from kombu import Exchange, Queue
 
 import settings as _settings
+from worker import queues as _queues
 
 _s = _settings.load()
 
@@ -30,6 +31,7 @@ broker_transport_options = {
     "interval_start": 0.1,
     "interval_step": 0.1,
     "interval_max": 0.2,
+    "queue_order_strategy": "worker.queues:PriorityOrder",
 }
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
@@ -61,19 +63,16 @@ timezone = "UTC"
 enable_utc = True
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────
-# Two queues, two workers: however many downloads wait, the maintenance of beat is never behind them.
-task_queues = (
-    Queue("downloads", Exchange("downloads"), routing_key="downloads"),
-    Queue("maintenance", Exchange("maintenance"), routing_key="maintenance"),
+# Downloads and maintenance have workers of their own: however many downloads wait, what beat sends is
+# never behind them. Downloads wait in a queue for each priority.
+task_queues = tuple(
+    Queue(name, Exchange(name), routing_key=name)
+    for name in (*_queues.DOWNLOAD_QUEUES, _queues.MAINTENANCE_QUEUE)
 )
-task_default_queue = "downloads"
-task_routes = {
-    "download.run": {"queue": "downloads"},
-    "download.*": {"queue": "maintenance"},
-    "cache.*": {"queue": "maintenance"},
-}
+# `download.run` names its job's queue itself; all the rest is maintenance.
+task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
-imports = ("tasks.downloads", "tasks.persistence", "tasks.maintenance")
+imports = ("tasks.downloads", "tasks.persistence", "tasks.reconcile", "tasks.maintenance")
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
 # Acknowledged early, one message for each free slot: SQL decides what is to be done, and a message

@@ -156,6 +156,10 @@ class KeyBuilder:
         """A key of its own for one health check."""
         return f"{self._prefix}health:{_escape('probe', probe)}"
 
+    def continuity_key(self) -> str:
+        """The mark by which it is noticed that the store has lost its data."""
+        return f"{self._prefix}continuity"
+
     # ── logs ────────────────────────────────────────────────────────────────────────────────────
 
     def shown(self, key: str) -> str:

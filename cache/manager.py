@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from cache import codec
 from cache.catalog_cache import CatalogCache
+from cache.continuity import Continuity
 from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
 from cache.keys import KeyBuilder
@@ -57,6 +58,7 @@ class CacheManager(Operations[S]):
         catalog: catalog entries (hasty).
         download: progress of downloads (patient).
         limits: slots, cool-downs and rates of transfers (patient).
+        continuity: whether the store can have lost anything (patient).
         keys: the key builder.
     """
 
@@ -76,6 +78,7 @@ class CacheManager(Operations[S]):
             unpersisted_ttl=settings.unpersisted_ttl,
         )
         self.limits = TransferLimits(patient, self.keys)
+        self.continuity = Continuity(patient, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ──────────────────────────────────────────────────────────────────────────────

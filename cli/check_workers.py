@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
 from cli.findings import Finding, ok, problem, warning
-from cli.programs import DOWNLOADS, MAINTENANCE
+from cli.programs import QUEUES
 from domain.errors import StoreUnavailableError
 from worker.app import app
 from worker.broker import Broker
@@ -17,21 +17,29 @@ _TIMEOUT = 1.0
 def examine() -> Iterator[Finding]:
     """Yield the findings."""
     try:
-        waiting = Broker(app).backlog()
+        waiting = Broker(app).backlogs()
     except StoreUnavailableError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return
-    yield ok("broker", f"answers; {waiting} messages wait in the download queue")
+    counts = ", ".join(f"{count:,} {priority}" for priority, count in waiting.items())
+    yield ok("broker", f"answers; messages that wait for a download worker: {counts}")
     served = _served()
-    for queue in (DOWNLOADS, MAINTENANCE):
-        workers = served.get(queue, [])
-        if workers:
-            yield ok(f"workers of {queue}", ", ".join(sorted(workers)))
+    for kind, queues in QUEUES.items():
+        workers = {worker for queue in queues for worker in served.get(queue, [])}
+        unserved = [queue for queue in queues if queue not in served]
+        if unserved and workers:
+            yield warning(
+                f"workers of {kind}",
+                f"{', '.join(sorted(workers))}; none serves {', '.join(unserved)}",
+                f"Start one that serves them all: seen worker --queue {kind}.",
+            )
+        elif workers:
+            yield ok(f"workers of {kind}", ", ".join(sorted(workers)))
         else:
             yield warning(
-                f"workers of {queue}",
+                f"workers of {kind}",
                 f"none answered within {_TIMEOUT:g} s",
-                f"Start one: seen worker --queue {queue} (or `seen up` for everything here).",
+                f"Start one: seen worker --queue {kind} (or `seen up` for everything here).",
             )
 
 

@@ -1,4 +1,4 @@
-"""The download queue as we use it: messages that carry a job id, and how many of them wait."""
+"""The download queues as we use them: messages that carry a job id, and how many of them wait."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kombu.transport import redis as kombu_redis
 from cache.store.connection import store_errors
 from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
+from domain.job import Job, Priority, QueuedJob
+from worker.queues import queue_of
 
-QUEUE = "downloads"
 TASK = "download.run"
-NOT_FOUND = "404"
 
 
 class Broker:
@@ -28,37 +28,41 @@ class Broker:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def publish(self, job_ids: Sequence[str]) -> None:
-        """Send one message a job; it carries the job's id and nothing else.
+    def publish(self, jobs: Sequence[Job | QueuedJob]) -> None:
+        """Send one message a job to its queue; it carries the job's id and nothing else.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
         with _broker_errors(), self._app.producer_or_acquire() as producer:
-            for job_id in job_ids:
-                # Nobody waits for a result: without this each message would subscribe to one.
+            for job in jobs:
                 self._app.send_task(
-                    TASK, args=(job_id,), producer=producer, retry=False, ignore_result=True
+                    TASK,
+                    args=(job.id,),
+                    queue=queue_of(job.priority),
+                    producer=producer,
+                    retry=False,
+                    # Nobody waits for a result: without this each message would subscribe to one.
+                    ignore_result=True,
                 )
 
-    def head(self) -> str | None:
-        """Return the id of the job whose message is next, or None when none waits."""
+    def head(self, priority: Priority) -> str | None:
+        """Return the id of the job whose message is next in its queue, or None when none waits."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
             client: Any = connection.default_channel.client
             # kombu pushes on the left and pops on the right.
-            raw = client.lindex(QUEUE, -1)
+            raw = client.lindex(queue_of(priority), -1)
         return None if raw is None else _job_id(raw)
 
     def backlog(self) -> int:
-        """Return how many messages wait for a worker."""
+        """Return how many messages wait for a download worker."""
+        return sum(self.backlogs().values())
+
+    def backlogs(self) -> dict[Priority, int]:
+        """Return how many messages wait for a worker in each download queue."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
-            try:
-                queue = connection.default_channel.queue_declare(QUEUE, passive=True)
-            except connection.channel_errors as error:
-                if str(getattr(error, "reply_code", "")) != NOT_FOUND:
-                    raise
-                return 0  # a queue nobody has used yet, or one the store has lost
-            return int(queue.message_count)
+            client: Any = connection.default_channel.client
+            return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
 
 
 def _job_id(raw: bytes) -> str | None:

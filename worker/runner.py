@@ -35,13 +35,13 @@ from domain.errors import (
     TransientError,
     UnknownJobError,
 )
-from domain.job import Checksum, Job, JobStatus
+from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
 from worker.files import name_from_url
 from worker.lease import Lease
 from worker.part_file import PART_FILE_BUSY, PartFile
 from worker.progress import Ending
-from worker.publishing import publish_jobs
+from worker.publishing import publish_again, publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
@@ -79,20 +79,27 @@ class Outcome(StrEnum):
     ALREADY_RUNNING = "already running"
     """Another worker holds the lock: a second message for a running job does nothing."""
     NOT_QUEUED = "not queued"
-    """SQL says there is nothing to do: done already, cancelled, or waiting."""
+    """SQL says there is nothing to do: done already, cancelled, waiting, or moved to another queue."""
     NOT_STARTED = "not started"
     """Store or database did not answer before anything began; the job stays queued."""
     UNSAVED = "unsaved"
     """The attempt ended while the database was away; what it left behind is picked up from there."""
     FENCED = "fenced"
-    """A newer claim owns the job now; this one left no trace."""
+    """Another claim owns the job now, or may: this one left no trace."""
 
 
-def run_download(runtime: Runtime, job_id: str) -> Outcome:
-    """Run the job of one message to the end of this attempt."""
+def run_download(runtime: Runtime, job_id: str, priority: Priority | None = None) -> Outcome:
+    """Run the job of one message to the end of this attempt.
+
+    Args:
+        runtime: of this process.
+        job_id: what the message says.
+        priority: that of the queue it came from; a job that has been moved to another one has its
+            message there.
+    """
     if runtime.drain.has_begun:
         # The broker handed this out while we were already leaving: somebody else is to have it.
-        publish_jobs(runtime, [job_id])
+        publish_again(runtime, job_id)
         return Outcome.HANDED_BACK
     stop = StopSignal(runtime.drain)
     try:
@@ -104,18 +111,22 @@ def run_download(runtime: Runtime, job_id: str) -> Outcome:
     if lease is None:
         return _leave_to_holder(runtime, job_id)
     try:
-        outcome = _run_locked(runtime, job_id, lease, stop)
+        outcome = _run_locked(runtime, job_id, priority, lease, stop)
     finally:
         runtime.leases.release(lease)
     if outcome is Outcome.HANDED_BACK:
         # Not before the lock is free: whoever gets the message must be able to take it.
-        publish_jobs(runtime, [job_id])
+        publish_again(runtime, job_id)
     return outcome
 
 
-def _run_locked(runtime: Runtime, job_id: str, lease: Lease, stop: StopSignal) -> Outcome:
+def _run_locked(
+    runtime: Runtime, job_id: str, priority: Priority | None, lease: Lease, stop: StopSignal
+) -> Outcome:
     try:
-        job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
+        job = runtime.jobs.claim(
+            job_id, worker=runtime.worker, now=runtime.now(), priority=priority
+        )
         if job is None:
             return _tidy_up(runtime, job_id)
     except DatabaseUnavailableError as error:
@@ -192,7 +203,7 @@ class _Attempt:
         self._job = job
         self._lease = lease
         self._stop = stop
-        self._tracker = runtime.reporter.track(job, stop)
+        self._tracker = runtime.reporter.track(job, stop, lease)
         self._host = job.host or host_of(job.url) or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
 
@@ -205,7 +216,8 @@ class _Attempt:
         except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
             return self._hand_back(error)
         except PausedError as error:
-            return self._settle(_ending(JobStatus.PAUSED, error))
+            # That a person stopped it says nothing of the origin.
+            return self._settle(_ending(JobStatus.PAUSED, error), attempts=self._job.attempts - 1)
         except CancelledError as error:
             return self._settle(_ending(JobStatus.CANCELLED, error), bytes_durable=0)
         except TransientError as error:
@@ -361,7 +373,7 @@ class _Attempt:
 
     def _leave(self) -> Outcome:
         self._runtime.reporter.untrack(self._tracker)
-        logger.warning("Job %s was taken over by a newer claim", self._job.id)
+        logger.warning("Job %s may be another worker's by now; leaving it", self._job.id)
         return Outcome.FENCED
 
     def _hand_back(self, error: SeenError) -> Outcome:

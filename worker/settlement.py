@@ -50,8 +50,11 @@ class Settlement:
         """Write how the attempt ends, with further `columns`.
 
         Returns the state the job is in now: a job that was to go on, and that a person wanted stopped
-        meanwhile, is stopped instead. None when a newer claim owns the job.
+        meanwhile, is stopped instead. None when another claim owns the job, or may, since the lock has
+        expired: then nothing is written.
         """
+        if self._lease.is_over():
+            return None
         reporter = self._runtime.reporter
         told_early: list[int | None] = []
 
@@ -61,7 +64,7 @@ class Settlement:
 
         changed = self._persistently(
             lambda: self._transition(ending, columns),
-            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED},
+            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED, JobStatus.QUEUED},
             while_away=tell_early,
         )
         if changed is None:

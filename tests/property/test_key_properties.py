@@ -88,6 +88,7 @@ def test_no_kind_is_left_out() -> None:
     public = {name for name in dir(KeyBuilder) if name.endswith("_key")}
     tested = {build.__name__ for build in ONE} | {
         "active_downloads_key",
+        "continuity_key",
         "dirty_downloads_key",
         "download_rate_key",
         "limits_key",

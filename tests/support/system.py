@@ -12,6 +12,7 @@ from typing import Self
 from celery import Celery
 
 import tasks
+from cli.programs import QUEUES
 from database import migrate
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
@@ -87,12 +88,12 @@ class System:
     def start_worker(
         self, queue: str = "downloads", *, concurrency: int = 4, pool: str = ""
     ) -> Process:
-        """Start a worker of one queue and wait until it is ready."""
+        """Start a worker of one kind and wait until it is ready."""
         name = f"{queue}{len(self._processes)}"
         arguments = [
             "worker",
             "-Q",
-            queue,
+            ",".join(QUEUES[queue]),
             "-n",
             f"{name}@%h",
             "-c",
