@@ -142,7 +142,7 @@ def publish_unpublished(runtime: Runtime) -> int:
     published = 0
     before = runtime.now() - timedelta(seconds=PUBLISHING_GRACE)
     while jobs := runtime.jobs.unpublished(before, limit=BATCH):
-        if not publish_jobs(runtime, jobs):
+        if not _publish_noted(runtime, jobs, "it had no message; it was published"):
             break
         published += len(jobs)
         if len(jobs) < BATCH:
@@ -168,16 +168,16 @@ def _publish_lost_of(runtime: Runtime, priority: Priority) -> int:
         lost_before = min(lost_before, first.published_at - timedelta(seconds=DELIVERY_GRACE))
     published = 0
     while jobs := runtime.jobs.published_before(priority, lost_before, limit=BATCH):
-        if not _publish_again(runtime, jobs):
+        note = "its message was lost; it was published again"
+        if not _publish_noted(runtime, jobs, note):
             break
         published += len(jobs)
     return published
 
 
-def _publish_again(runtime: Runtime, jobs: Sequence[QueuedJob]) -> bool:
+def _publish_noted(runtime: Runtime, jobs: Sequence[QueuedJob], note: str) -> bool:
     if not publish_jobs(runtime, jobs):
         return False
-    note = "its message was lost; it was published again"
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True
 
