@@ -69,6 +69,11 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
     settings = runtime.settings
     # Of a job that runs, SQL hears at least this often.
     quiet = min(settings.orphan_after, 2 * settings.heartbeat_interval + settings.persist_interval)
+    # Asked each time, also where nothing is quiet: what was not watched proves nothing.
+    certain = runtime.cache.continuity.observe() >= settings.lock_ttl
+    # A lock that has expired is the end of its holder's lease. One that was lost with the store's data
+    # is not: then the holder may write until its lease ends on its own clock.
+    patience = quiet if certain else settings.orphan_after
     orphaned = ended = 0
     for page in _quiet_jobs(runtime, runtime.now() - timedelta(seconds=quiet)):
         locked = runtime.cache.which_locks_live([job.id for job in page])
@@ -77,7 +82,7 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
         told = {job.id: told[job.id] for job in free if _speaks_for(told.get(job.id), job)}
         done = [told[job.id] for job in free if job.id in told and _has_ended(told[job.id])]
         ended += sum(save_end(runtime, progress) for progress in done)
-        silent_since = runtime.now() - timedelta(seconds=_patience(runtime, quiet))
+        silent_since = runtime.now() - timedelta(seconds=patience)
         orphans = [
             job
             for job in free
@@ -93,17 +98,6 @@ def _quiet_jobs(runtime: Runtime, since: datetime) -> Iterator[list[Job]]:
     while page := runtime.jobs.running_since(since, after=last, limit=BATCH):
         last = page[-1]
         yield page
-
-
-def _patience(runtime: Runtime, quiet: float) -> float:
-    """Return how long nothing must have been heard of a job whose lock is gone.
-
-    A lock that has expired is the end of its holder's lease. One that was lost with the store's data is
-    not: then the holder may write until its lease ends on its own clock.
-    """
-    settings = runtime.settings
-    certain = runtime.cache.continuity.observe() >= settings.lock_ttl
-    return quiet if certain else settings.orphan_after
 
 
 def _speaks_for(progress: DownloadProgress | None, job: Job) -> bool:
