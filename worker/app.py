@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
+from worker.beat_watch import BeatWatch
 from worker.broker import Broker
 from worker.drain import Drain
 from worker.runtime import Runtime, build_runtime
@@ -21,6 +22,8 @@ app.config_from_object("celeryconfig")
 
 #: Set when this process, or the parent it was forked from, shuts down.
 _drain = Drain()
+
+_beat_watch: BeatWatch | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -52,10 +55,24 @@ def _quieten(**_: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+@signals.worker_ready.connect
+def _begin_watch(**_: Any) -> None:
+    """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
+    global _beat_watch
+    _beat_watch = BeatWatch(settings_module.load())
+    _beat_watch.start()
+
+
 @signals.worker_shutting_down.connect
 def _begin_drain(**_: Any) -> None:
     """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
     _drain.begin()
+
+
+@signals.worker_shutdown.connect
+def _end_watch(**_: Any) -> None:
+    if _beat_watch is not None:
+        _beat_watch.close()
 
 
 @signals.worker_process_shutdown.connect

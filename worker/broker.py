@@ -41,6 +41,11 @@ class Broker:
                     TASK, args=(job_id,), producer=producer, retry=False, ignore_result=True
                 )
 
+    def send(self, task: str, **options: Any) -> None:
+        """Send one task without arguments; `options` are those of Celery's `send_task`."""
+        with _broker_errors(), self._app.producer_or_acquire() as producer:
+            self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
+
     def head(self) -> str | None:
         """Return the id of the job whose message is next, or None when none waits."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
