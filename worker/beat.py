@@ -14,18 +14,22 @@ import socket
 from enum import Enum, auto
 from typing import Any
 
-from celery import beat, schedules, signals
+from celery import Celery, beat, schedules, signals
 
 import settings as settings_module
 from cache import CacheManager
 from cache.clock import lease_clock
 from cache.lock import Lock
 from domain.errors import StoreUnavailableError
+from settings import Settings
 from worker.broker import Broker
 from worker.lease import RENEWALS_PER_LIFE, STOPPING_SHARE
 from worker.timetable import Timetable
 
 logger = logging.getLogger(__name__)
+
+#: Together with the longest pause between two looks (5 s) another beat takes over within half a minute.
+LEASE_TTL = 20.0
 
 _CeleryScheduler: Any = beat.Scheduler  # its stub knows too little of what a subclass may do
 
@@ -81,20 +85,28 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
     Celery's counts by the wall clock, which can be set; its persistent one keeps a file that two beats
     would fight for.
 
-    Attributes:
+    Args:
+        app: the Celery app, whose `beat_schedule` is sent.
+        settings: where the store is; the process's own by default.
         lease_ttl: seconds that a leader may be silent before another beat takes over.
+        others: what Celery gives its schedulers.
     """
 
-    lease_ttl = 20.0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        settings: Settings | None = None,
+        lease_ttl: float = LEASE_TTL,
+        **others: Any,
+    ) -> None:
+        super().__init__(app, **others)
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._broker = Broker(self.app)
         # Nothing connects yet: Celery also makes a scheduler only to describe it.
-        self._cache = CacheManager.connect(settings_module.load(), retries=0)
-        self._leadership = Leadership(self._cache.lock("beat", ttl=self.lease_ttl))
-        self._longest_pause = float(min(self.max_interval, self.lease_ttl / RENEWALS_PER_LIFE))
+        self._cache = CacheManager.connect(settings or settings_module.load(), retries=0)
+        self._leadership = Leadership(self._cache.lock("beat", ttl=lease_ttl))
+        self._longest_pause = float(min(self.max_interval, lease_ttl / RENEWALS_PER_LIFE))
         self._state = _State.NEW
 
     def setup_schedule(self) -> None:

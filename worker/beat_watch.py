@@ -21,9 +21,9 @@ INTERVAL = 5.0
 class BeatWatch:
     """Looks at beat's sign of life from a thread of its own, and tells the log when it is missed.
 
-    A tick is a sign that differs from the last look's: no clock but our own is asked, so none that is set
-    raises an alarm or hides one. While the store does not answer beat cannot tick either, and nothing is
-    said.
+    A tick is a sign that differs from the last look's: only our own clock is asked, so none that is set
+    raises an alarm or hides one. While the store does not answer beat cannot tick either, and nothing
+    is said.
 
     Args:
         settings: where the store is.
@@ -66,8 +66,8 @@ class BeatWatch:
         elif not self._is_missed and time.monotonic() - self._waits_since > self._patience:
             self._is_missed = True
             logger.warning(
-                "Beat has not ticked for %.0f s (%s). Until it does, waiting jobs are not woken, jobs of "
-                "dead workers not found, and progress not saved. Start one: seen beat",
+                "Beat has not ticked for %.0f s (%s). Until it does, waiting jobs are not woken, jobs "
+                "of dead workers not found, and progress not saved. Start one: seen beat",
                 time.monotonic() - self._waits_since,
                 "no tick is known" if status is None else f"the last: {_described(status)}",
             )
