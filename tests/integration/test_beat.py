@@ -66,12 +66,12 @@ def test_a_message_names_the_task_and_goes_stale(store: StoreServer, beat: Beat)
 
 
 def test_a_tick_comes_when_something_is_due(store: StoreServer, beat: Beat) -> None:
-    one = beat(store, {"a": 3600, "quick": 0.3})
+    one = beat(store, {"a": 3600, "quick": 1.0})
     pause = one.tick()
-    assert 0.2 < pause <= 0.3
+    assert 0.5 < pause <= 1.0
     wait_until(lambda: one.tick() > 0 and tasks_sent(store).count("quick") == 2, interval=0.01)
     first, second = (message for message in sent(store, "cache.quick"))
-    assert 0.3 <= second.at - first.at < 0.4
+    assert 1.0 <= second.at - first.at < 2.0
     assert tasks_sent(store).count("a") == 1
 
 
@@ -135,7 +135,7 @@ def test_a_silent_leader_is_replaced_and_stands_by_when_it_goes_on(
     store: StoreServer, beat: Beat
 ) -> None:
     intervals = {"a": 0.5}
-    first, second = (beat(store, intervals, lease_ttl=1.0) for _ in range(2))
+    first, second = (beat(store, intervals, lease_ttl=2.0) for _ in range(2))
     first.tick()
     with store.client() as client:
         token = client.get("seen:lock:beat")
@@ -143,7 +143,7 @@ def test_a_silent_leader_is_replaced_and_stands_by_when_it_goes_on(
         count = len(tasks_sent(store))
         pause = first.tick()
         assert client.get("seen:lock:beat") not in {token, None}
-    assert pause > 0.3, "it stands by"
+    assert pause > 0.5, "it stands by"
     assert len(tasks_sent(store)) == count, "it sends nothing, though its own entry is overdue"
 
 
@@ -168,7 +168,7 @@ def test_a_clock_that_went_back_stops_nothing_for_hours(store: StoreServer, beat
         client.hincrby("seen:beat:runs", "a", 7_200_000)
     successor = beat(store, {"a": 0.5})
     assert 0 < successor.tick() <= 0.5
-    wait_until(lambda: successor.tick() and len(tasks_sent(store)) == 2, deadline=2)
+    wait_until(lambda: successor.tick() and len(tasks_sent(store)) == 2)
 
 
 def test_a_clock_that_went_forward_sends_each_entry_once(store: StoreServer, beat: Beat) -> None:

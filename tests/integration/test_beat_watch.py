@@ -16,7 +16,7 @@ from tests.support.store import StoreServer
 from tests.support.wait import wait_until
 from worker.beat_watch import BeatWatch
 
-PATIENCE = 0.3
+PATIENCE = 1.0
 
 Watch = Callable[..., BeatWatch]
 
@@ -127,7 +127,7 @@ def test_a_clock_that_is_set_hides_nothing_and_alarms_nobody(
 def test_while_the_store_is_away_nothing_is_said(
     private_store: StoreServer, watch: Watch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    watching = watch(private_store, cache_timeout=0.1)
+    watching = watch(private_store, cache_timeout=0.2)
     watching.look()
     if how == "dead":
         private_store.kill()
