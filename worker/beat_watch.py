@@ -40,6 +40,7 @@ class BeatWatch:
         self._last_tick: datetime | None = None
         self._waits_since = time.monotonic()
         self._is_missed = False
+        self._is_blind = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beat-watch", daemon=True)
 
@@ -83,9 +84,12 @@ class BeatWatch:
         while not self._closing.wait(self._interval):
             try:
                 self.look()
+                self._is_blind = False
             except Exception:
                 # A watch that died would be silent about a beat that did.
-                logger.exception("Beat could not be looked at; the next look tries again")
+                if not self._is_blind:
+                    logger.exception("Beat cannot be looked at; every further look tries again")
+                self._is_blind = True
 
 
 def _described(status: BeatStatus) -> str:
