@@ -93,7 +93,7 @@ worker_task_log_format = worker_log_format
 worker_redirect_stdouts = False
 
 # ── beat ────────────────────────────────────────────────────────────────────────────────────────
-beat_schedule_filename = str(_s.data_dir / "celerybeat-schedule")
+beat_scheduler = "worker.beat:Scheduler"
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:

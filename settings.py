@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
-        description="Where the embedded database, the beat schedule and logs live.",
+        description="Where the embedded database and logs live.",
     )
     download_dir: Path | None = Field(
         None, description="Where files go; by default `downloads` in the data folder."

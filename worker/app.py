@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
+from worker.beat_watch import BeatWatch
 from worker.broker import Broker
 from worker.drain import Drain
 from worker.queues import DOWNLOAD_QUEUES
@@ -26,6 +27,7 @@ _drain = Drain()
 
 #: Of the process that consumes, where that is a download worker.
 _sweeper: Sweeper | None = None
+_beat_watch: BeatWatch | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -67,6 +69,14 @@ def _begin_to_sweep(sender: Any, **_: Any) -> None:
         _sweeper.start()
 
 
+@signals.worker_ready.connect
+def _begin_watch(**_: Any) -> None:
+    """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
+    global _beat_watch
+    _beat_watch = BeatWatch(settings_module.load())
+    _beat_watch.start()
+
+
 @signals.worker_shutting_down.connect
 def _begin_drain(**_: Any) -> None:
     """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
@@ -77,6 +87,12 @@ def _begin_drain(**_: Any) -> None:
 def _end_sweeping(**_: Any) -> None:
     if _sweeper is not None:
         _sweeper.close()
+
+
+@signals.worker_shutdown.connect
+def _end_watch(**_: Any) -> None:
+    if _beat_watch is not None:
+        _beat_watch.close()
 
 
 @signals.worker_process_shutdown.connect

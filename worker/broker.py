@@ -46,6 +46,11 @@ class Broker:
                     ignore_result=True,
                 )
 
+    def send(self, task: str, **options: Any) -> None:
+        """Send one task without arguments; `options` are those of Celery's `send_task`."""
+        with _broker_errors(), self._app.producer_or_acquire() as producer:
+            self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
+
     def head(self, priority: Priority) -> str | None:
         """Return the id of the job whose message is next in its queue, or None when none waits."""
         with _broker_errors(), self._app.connection_or_acquire() as connection:
