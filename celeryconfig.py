@@ -24,8 +24,8 @@ broker_transport_options = {
     # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
     # not yet acknowledged would cost two round trips a job, to give one back after an hour.
     "ack_emulation": False,
-    # Who publishes hears within a second that the broker refuses (that it is silent: after the socket's
-    # timeout); SQL has the job, and beat publishes it.
+    # Who publishes hears within a second that the broker refuses (that it is silent: after
+    # SEEN_CACHE_TIMEOUT, see `worker.broker.Broker`); SQL has the job, and beat publishes it.
     # (A worker waits for its broker by other settings, below.)
     "max_retries": 2,
     "interval_start": 0.1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
 from cache import CacheManager
@@ -23,7 +24,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield the findings."""
     yield _beat(settings)
     try:
-        waiting = Broker(app).backlogs()
+        with closing(Broker(app, timeout=settings.cache_timeout)) as broker:
+            waiting = broker.backlogs()
     except StoreUnavailableError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return

@@ -39,7 +39,9 @@ def current_runtime() -> Runtime:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
             _runtimes.clear()  # a parent's connections are not ours to use, nor to close
-            runtime = build_runtime(settings_module.load(), Broker(app), drain=_drain)
+            settings = settings_module.load()
+            broker = Broker(app, timeout=settings.cache_timeout)
+            runtime = build_runtime(settings, broker, drain=_drain)
             _runtimes[os.getpid()] = runtime
         return runtime
 

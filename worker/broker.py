@@ -21,12 +21,25 @@ from worker.queues import queue_of
 
 TASK = "download.run"
 
+#: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
+#: needed, and the one used last is taken first, so that a quiet process has one.
+_CONNECTIONS = 64
+
 
 class Broker:
-    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker."""
+    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker.
 
-    def __init__(self, app: Celery) -> None:
+    Its connections are its own and wait `timeout` seconds for an answer: whoever submits a job must not
+    wait for as long as a worker may, whom silence only tells that there is nothing to do. A forked child
+    builds a Broker of its own.
+    """
+
+    def __init__(self, app: Celery, *, timeout: float) -> None:
         self._app = app
+        # The second is for all of kombu's tries to connect together.
+        patience = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
+        connection = app.connection_for_write(transport_options=patience)
+        self._connections = connection.Pool(_CONNECTIONS)
 
     def publish(self, jobs: Sequence[Job | QueuedJob]) -> None:
         """Send one message a job to its queue; it carries the job's id and nothing else.
@@ -34,7 +47,11 @@ class Broker:
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
-        with _broker_errors(), self._app.producer_or_acquire() as producer, producer.batch():
+        with (
+            self._connection() as connection,
+            connection.Producer() as producer,
+            producer.batch(),
+        ):
             for job in jobs:
                 self._app.send_task(
                     TASK,
@@ -53,10 +70,10 @@ class Broker:
 
     def head(self, priority: Priority) -> str | None:
         """Return the id of the job whose message is next in its queue, or None when none waits."""
-        with _broker_errors(), self._app.connection_or_acquire() as connection:
-            client: Any = connection.default_channel.client
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
             # kombu pushes on the left and pops on the right.
-            raw = client.lindex(queue_of(priority), -1)
+            raw = channel.client.lindex(queue_of(priority), -1)
         return None if raw is None else _job_id(raw)
 
     def backlog(self) -> int:
@@ -65,9 +82,18 @@ class Broker:
 
     def backlogs(self) -> dict[Priority, int]:
         """Return how many messages wait for a worker in each download queue."""
-        with _broker_errors(), self._app.connection_or_acquire() as connection:
-            client: Any = connection.default_channel.client
+        with self._connection() as connection:
+            client: Any = connection.default_channel.client  # type: ignore[attr-defined]
             return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
+
+    def close(self) -> None:
+        """Close every connection; this broker is of no use afterwards."""
+        self._connections.force_close_all()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with _broker_errors(), self._connections.acquire(block=True) as connection:
+            yield connection
 
 
 def _job_id(raw: bytes) -> str | None:

@@ -192,4 +192,4 @@ def client_runtime(variables: Mapping[str, str]) -> Runtime:
     app.conf.update(
         broker_url=settings.celery_broker_url(), result_backend=settings.celery_result_url()
     )
-    return build_runtime(settings, Broker(app))
+    return build_runtime(settings, Broker(app, timeout=settings.cache_timeout))
