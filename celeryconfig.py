@@ -72,7 +72,13 @@ task_queues = tuple(
 # `download.run` names its job's queue itself; all the rest is maintenance.
 task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
-imports = ("tasks.downloads", "tasks.persistence", "tasks.reconcile", "tasks.maintenance")
+imports = (
+    "tasks.downloads",
+    "tasks.persistence",
+    "tasks.reconcile",
+    "tasks.maintenance",
+    "tasks.retention",
+)
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
 # Acknowledged early, one message for each free slot: SQL decides what is to be done, and a message
@@ -108,6 +114,7 @@ beat_schedule = {
     "download.reconcile": _every(_s.reconcile_interval, "download.reconcile"),
     "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
     "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),
+    "download.purge": _every(3600.0, "download.purge"),
 }
 # Beat looks at its schedule at least this often, and no less often than its shortest interval.
 beat_max_loop_interval = min(5.0, _s.wake_interval)

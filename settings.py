@@ -183,6 +183,13 @@ class Settings(BaseSettings):
         3600.0, description="Progress that nobody has touched this long is removed."
     )
 
+    # ── how long things are kept ────────────────────────────────────────────────────────────────
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30,
+        description="A job is forgotten, with its history, this many days after its end; 0 keeps all. "
+        "Files that were downloaded are never removed.",
+    )
+
     # ── intervals ───────────────────────────────────────────────────────────────────────────────
     flush_interval: Seconds = Field(0.25, description="Time between two flushes of progress.")
     heartbeat_interval: Seconds = Field(
