@@ -78,6 +78,7 @@ imports = (
     "tasks.reconcile",
     "tasks.maintenance",
     "tasks.retention",
+    "tasks.broker",
 )
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +116,7 @@ beat_schedule = {
     "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
     "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),
     "download.purge": _every(3600.0, "download.purge"),
+    "broker.sweep": _every(_s.cleanup_interval, "broker.sweep"),
 }
 # Beat looks at its schedule at least this often, and no less often than its shortest interval.
 beat_max_loop_interval = min(5.0, _s.wake_interval)

@@ -209,7 +209,9 @@ class Settings(BaseSettings):
     sweep_interval: Seconds = Field(
         3600.0, description="Each download worker: part files that nobody needs any more."
     )
-    cleanup_interval: Seconds = Field(300.0, description="Beat: stale progress.")
+    cleanup_interval: Seconds = Field(
+        300.0, description="Beat: stale progress, and what killed processes left in the broker."
+    )
     stats_interval: Seconds = Field(300.0, description="Beat: cache statistics to the log.")
 
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────

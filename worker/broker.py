@@ -17,6 +17,7 @@ from cache.store.connection import store_errors
 from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
+from worker.broker_sweep import BrokerSweep, Swept
 from worker.queues import queue_of
 
 TASK = "download.run"
@@ -40,6 +41,7 @@ class Broker:
         patience = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
         connection = app.connection_for_write(transport_options=patience)
         self._connections = connection.Pool(_CONNECTIONS)
+        self._sweep = BrokerSweep(app)
 
     def publish(self, jobs: Sequence[Job | QueuedJob]) -> None:
         """Send one message a job to its queue; it carries the job's id and nothing else.
@@ -85,6 +87,11 @@ class Broker:
         with self._connection() as connection:
             client: Any = connection.default_channel.client  # type: ignore[attr-defined]
             return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
+
+    def sweep(self) -> Swept:
+        """Put an end to what killed processes left in the broker; live ones notice nothing."""
+        with self._connection() as connection:
+            return self._sweep.run(connection.default_channel)
 
     def close(self) -> None:
         """Close every connection; this broker is of no use afterwards."""

@@ -119,7 +119,9 @@ def test_the_oldest_are_found_by_the_index_of_their_ends(database: Database) -> 
         connection.execute(
             text("CREATE INDEX IF NOT EXISTS ix_jobs_finished_at ON jobs (finished_at)")
         )
-        if not database.is_sqlite:  # whose tables nobody analyses, while PostgreSQL does so by itself
+        if (
+            not database.is_sqlite
+        ):  # whose tables nobody analyses, while PostgreSQL does so by itself
             connection.execute(text("ANALYZE"))
     statements.clear()
     Retention(database).delete_some(NOW - DAY)
