@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from kombu.transport import redis as kombu_redis
 
 from cache.store.connection import store_errors
@@ -49,11 +49,7 @@ class Broker:
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
-        with (
-            self._connection() as connection,
-            connection.Producer() as producer,
-            producer.batch(),
-        ):
+        with self._producer() as producer, producer.batch():
             for job in jobs:
                 self._app.send_task(
                     TASK,
@@ -85,7 +81,8 @@ class Broker:
     def backlogs(self) -> dict[Priority, int]:
         """Return how many messages wait for a worker in each download queue."""
         with self._connection() as connection:
-            client: Any = connection.default_channel.client  # type: ignore[attr-defined]
+            channel: Any = connection.default_channel
+            client = channel.client
             return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
 
     def sweep(self) -> Swept:
@@ -96,6 +93,11 @@ class Broker:
     def close(self) -> None:
         """Close every connection; this broker is of no use afterwards."""
         self._connections.force_close_all()
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:  # its stub lacks the batch
+        with self._connection() as connection, connection.Producer() as producer:
+            yield producer
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -131,5 +133,6 @@ def _broker_errors() -> Iterator[None]:
     try:
         with store_errors():
             yield
-    except (OperationalError, OSError) as error:
-        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
+    except (BatchPublishError, OperationalError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, BatchPublishError) else error
+        raise StoreUnavailableError(f"The broker does not answer: {cause}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import StoreUnavailableError
-from domain.job import JobStatus
+from domain.job import JobStatus, Priority
 from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import ROOT, System
@@ -27,13 +27,14 @@ def test_a_store_that_stands_still_keeps_no_caller_waiting(
     with System(tmp_path, private_store) as system:
         system.start_all()
         if connected:
+            system.submit(URL)
             system.runtime.broker.backlog()
         private_store.pause()
         try:
             began = time.monotonic()
             job = system.submit(origin.serve("/a.bin", size=1000).url)
             with pytest.raises(StoreUnavailableError):
-                system.runtime.broker.head()
+                system.runtime.broker.head(Priority.NORMAL)
             with pytest.raises(StoreUnavailableError):
                 system.runtime.broker.backlog()
             assert time.monotonic() - began < PATIENCE
@@ -43,15 +44,26 @@ def test_a_store_that_stands_still_keeps_no_caller_waiting(
         system.wait_for(job, JobStatus.COMPLETED, deadline=60)
 
 
+def test_a_broker_that_dies_between_two_jobs_keeps_none_from_being_accepted(
+    tmp_path: Path, private_store: StoreServer
+) -> None:
+    with System(tmp_path, private_store) as system:
+        assert system.submit(f"{URL}?1").published_at is not None
+        private_store.kill()
+        assert system.submit(f"{URL}?2").published_at is None
+        private_store.start()
+        assert system.submit(f"{URL}?3").published_at is not None
+
+
 def test_a_process_that_publishes_now_and_then_keeps_one_connection(
     system: System, store: StoreServer
 ) -> None:
-    for _ in range(5):
-        system.submit(URL)
-        system.runtime.broker.head()
+    for number in range(5):
+        system.submit(f"{URL}?{number}")
+        system.runtime.broker.head(Priority.NORMAL)
         system.runtime.broker.backlog()
     addresses = broker_clients(store)
-    system.submit(URL)
+    system.submit(f"{URL}?last")
     system.runtime.broker.backlog()
     assert broker_clients(store) == addresses
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from domain.job import Priority
 from tests.support.brief_bindings import QUEUE_EXPIRES
 from tests.support.process import Process, end_process, spawn
 from tests.support.store import StoreServer
@@ -259,7 +260,7 @@ def test_many_sweeps_change_nothing_for_those_who_live(
     assert {exchange: bound(client, exchange) for exchange in queues} == queues
     assert set(client.keys()) == keys
     assert all(client.ttl(key) == -1 for key in keys)
-    assert system.runtime.broker.head() == job.id
+    assert system.runtime.broker.head(Priority.NORMAL) == job.id
     worker.send_signal(signal.SIGCONT)
     assert caller.wait(timeout=60) == 0
     assert "worker@here: OK" in system.log("caller")

@@ -141,7 +141,7 @@ def test_a_job_that_is_retried_meanwhile_stays_with_its_history(any_system: Syst
     """Given a purge and a retry of the same jobs at the same moment, again and again."""
     runtime = any_system.runtime
     count, step = 60, 5
-    submitted = [any_system.submit("http://127.0.0.1:9/a") for _ in range(count)]
+    submitted = [any_system.submit(f"http://127.0.0.1:9/{n}") for n in range(count)]
     for job in submitted:
         tasks.cancel(job.id, runtime=runtime)
         end_long_ago(any_system, job)
@@ -251,6 +251,17 @@ def test_files_stay_and_progress_goes(any_system: System, origin: Origin) -> Non
     assert {path.name: path.read_bytes() for path in any_system.downloads.iterdir()} == files
     assert runtime.cache.download.get_many([done.id, failed.id]) == {}
     assert {job_id for job_id, _ in runtime.cache.download.dirty()} <= {young.id}
+
+
+def test_an_idempotency_key_goes_with_its_job(any_system: System) -> None:
+    first = any_system.submit("http://127.0.0.1:9/a", idempotency_key="once")
+    tasks.cancel(first.id, runtime=any_system.runtime)
+    assert any_system.submit("http://127.0.0.1:9/a", idempotency_key="once").id == first.id
+    end_long_ago(any_system, first)
+    assert retention.purge(any_system.runtime).jobs == 1
+    second = any_system.submit("http://127.0.0.1:9/a", idempotency_key="once")
+    assert second.id != first.id
+    assert left(any_system.runtime.database) == [second.id]
 
 
 @pytest.mark.parametrize(
