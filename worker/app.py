@@ -12,10 +12,10 @@ from celery import Celery, signals
 import settings as settings_module
 from worker.beat_watch import BeatWatch
 from worker.broker import Broker
+from worker.disk_sweep import Sweeper
 from worker.drain import Drain
 from worker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime, build_runtime
-from worker.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
