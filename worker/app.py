@@ -18,9 +18,10 @@ logger = logging.getLogger(__name__)
 
 app = Celery("seen")
 app.config_from_object("celeryconfig")
+app.steps["worker"].add("worker.shutdown:Shutdown")
 
-#: Set when this process, or the parent it was forked from, shuts down.
-_drain = Drain()
+#: Begins when this process, or the parent it was forked from, is told to end.
+drain = Drain()
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -32,7 +33,7 @@ def current_runtime() -> Runtime:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
             _runtimes.clear()  # a parent's connections are not ours to use, nor to close
-            runtime = build_runtime(settings_module.load(), Broker(app), drain=_drain)
+            runtime = build_runtime(settings_module.load(), Broker(app), drain=drain)
             _runtimes[os.getpid()] = runtime
         return runtime
 
@@ -50,12 +51,6 @@ def _quieten(**_: Any) -> None:
     """Leave out two lines a message that name Celery's ids: the runner's one line names the job."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@signals.worker_shutting_down.connect
-def _begin_drain(**_: Any) -> None:
-    """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
-    _drain.begin()
 
 
 @signals.worker_process_shutdown.connect

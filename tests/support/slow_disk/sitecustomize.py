@@ -1,0 +1,22 @@
+"""A disk that makes its callers wait. Python runs this at its start, where PYTHONPATH names its folder.
+
+``TEST_SYNC_SECONDS`` is how long every fdatasync takes; while the file ``TEST_DISK_HANGS`` is there, none
+returns.
+"""
+
+import os
+import time
+
+_sync = os.fdatasync
+_seconds = float(os.environ.get("TEST_SYNC_SECONDS", "0"))
+_hangs = os.environ.get("TEST_DISK_HANGS", "")
+
+
+def _slow_sync(fd: int) -> None:
+    time.sleep(_seconds)
+    while _hangs and os.path.exists(_hangs):  # noqa: PTH110 - at every process's start: nothing to load
+        time.sleep(0.01)
+    _sync(fd)
+
+
+os.fdatasync = _slow_sync
