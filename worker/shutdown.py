@@ -78,8 +78,8 @@ class Shutdown(bootsteps.StartStopStep):
 def _end_at_once(why: str) -> None:
     threading.Timer(_LAST_WORDS, os._exit, (_CUT_OFF,)).start()
     logger.warning(
-        "%s: this worker ends at once. %d downloads did not stop in time; others go on with them when "
-        "their locks have expired",
+        "%s: this worker ends at once. %d tasks did not stop in time; a download among them goes on "
+        "elsewhere when its lock has expired",
         why[0].upper() + why[1:],
         len(state.active_requests),
     )

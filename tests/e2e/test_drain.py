@@ -1,14 +1,13 @@
-"""A worker that is told to end hands its downloads back, checkpointed, and another one goes on from there."""
+"""A worker that is told to end hands its downloads back at once, and another one goes on from there."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +16,30 @@ import pytest
 import tasks
 from domain.job import WORKING_PREFIX, Job, JobStatus
 from tests.support.dead_host import DeadHost
-from tests.support.origin import Origin, ServedFile
+from tests.support.draining import (
+    PATIENT,
+    Disk,
+    Download,
+    all_run,
+    completed,
+    durable_on_disk,
+    ended,
+    first_byte,
+    seen_bytes,
+    slow_downloads,
+)
+from tests.support.origin import Origin
 from tests.support.postgres import PostgresServer
-from tests.support.process import Process
 from tests.support.store import StoreServer
 from tests.support.system import ROOT, System
 from tests.support.wait import wait_until
 
 S = JobStatus
 
-SLOW_DISK = ROOT / "tests" / "support" / "slow_disk"
-#: Nothing but the drain may end a download that stands still.
-PATIENT: Mapping[str, str] = {
-    "SEEN_LOW_SPEED_TIME": "60",
-    "SEEN_CONNECT_TIMEOUT": "60",
-    "SEEN_SHORT_RETRIES": "9",
-    "SEEN_HOST_CONNECTIONS": "0",
-}
 #: Every running download is handed back within this time. Seconds.
 HANDED_BACK = 5.0
 #: Reading so much takes longer than handing it back, many times.
 WHOLE_SIZE = 16 * 2**30
-
-
-class Disk:
-    """The disk of the processes that a system starts: slow, and hanging on demand."""
-
-    def __init__(self, system: System, *, sync_seconds: float = 0.0) -> None:
-        self._hangs = system.folder / "disk-hangs"
-        system.environment |= {
-            "PYTHONPATH": f"{SLOW_DISK}:{ROOT}",
-            "TEST_SYNC_SECONDS": str(sync_seconds),
-            "TEST_DISK_HANGS": str(self._hangs),
-        }
-
-    def hang(self) -> None:
-        """Let no fdatasync return any more."""
-        self._hangs.touch()
-
-    def recover(self) -> None:
-        """Let them return."""
-        self._hangs.unlink()
 
 
 @pytest.fixture
@@ -67,27 +49,8 @@ def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
         yield system
 
 
-def seen_bytes(system: System, job: Job) -> int:
-    progress = system.runtime.cache.download.get_progress(job.id)
-    return 0 if progress is None else progress.bytes_downloaded
-
-
-def durable_on_disk(system: System, job: Job) -> int:
-    """How many bytes the checkpoint beside a job's part file vouches for."""
-    checkpoint = system.downloads / f"{WORKING_PREFIX}{job.id}.json"
-    if not checkpoint.exists():
-        return 0
-    return sum(end - start for start, end in json.loads(checkpoint.read_text())["written"])
-
-
-def ended(worker: Process, *, deadline: float) -> int:
-    """Wait for a worker's end, and return its exit status."""
-    wait_until(lambda: worker.poll() is not None, deadline=deadline, what="the worker ended")
-    assert worker.returncode is not None
-    return worker.returncode
-
-
-# ── everything that a download can be doing ─────────────────────────────────────────────────────
+def wait_until_all_run(system: System, downloads: list[Download]) -> None:
+    wait_until(lambda: all_run(system, downloads), deadline=20, what="all downloads run")
 
 
 class Crowd:
@@ -110,7 +73,7 @@ class Crowd:
         self.whole = [self._publish(number) for number in range(tenth)]
 
     @property
-    def served(self) -> dict[str, tuple[Job, ServedFile]]:
+    def served(self) -> dict[str, Download]:
         """What can be completed, by job id."""
         return {job.id: (job, file) for job, file in (*self.slow, *self.silent, *self.refused)}
 
@@ -136,7 +99,7 @@ class Crowd:
         for job in (*self.unheard, *self.whole):
             tasks.cancel(job.id, runtime=self._system.runtime)
 
-    def _serve(self, kind: str, count: int, **file: Any) -> list[tuple[Job, ServedFile]]:
+    def _serve(self, kind: str, count: int, **file: Any) -> list[Download]:
         files = [self._origin.serve(f"/{kind}-{number}.bin", **file) for number in range(count)]
         return [(self._system.submit(one.url), one) for one in files]
 
@@ -186,46 +149,31 @@ def test_whatever_downloads_wait_for_they_are_handed_back_in_seconds(
         for job, file in crowd.served.values():
             done = service.wait_for(job, S.COMPLETED)
             assert (done.sha256, done.attempts, done.fence) == (file.sha256, 1, 2)
-            durable, last = rows[job.id].bytes_durable, origin.requests_for(file.path)[-1]
-            assert (last.range or (0, None))[0] == durable
+            assert first_byte(origin, file, -1) == rows[job.id].bytes_durable
 
 
-# ── how long it takes ───────────────────────────────────────────────────────────────────────────
+# ── how long it takes, and who may ask for it ───────────────────────────────────────────────────
 
 
-def slow_downloads(system: System, origin: Origin, count: int) -> list[tuple[Job, ServedFile]]:
-    """Submit downloads of half a minute each."""
-    files = [
-        origin.serve(f"/{number}.bin", size=3_000_000, bytes_per_second=100_000)
-        for number in range(count)
-    ]
-    return [(system.submit(file.url), file) for file in files]
-
-
-def all_run(system: System, downloads: Sequence[tuple[Job, ServedFile]]) -> bool:
-    return all(seen_bytes(system, job) > 50_000 for job, _ in downloads)
-
-
-@pytest.mark.parametrize("pool", ["", "prefork"])
 def test_another_worker_has_the_next_bytes_within_three_seconds(
-    service: System, origin: Origin, pool: str
+    service: System, origin: Origin
 ) -> None:
-    first = service.start_worker(pool=pool)
+    first = service.start_worker()
     downloads = slow_downloads(service, origin, 4)
-    wait_until(lambda: all_run(service, downloads), deadline=20)
-    service.start_worker(pool=pool)
+    wait_until_all_run(service, downloads)
+    service.start_worker()
+
+    def others_have_bytes() -> bool:
+        logs = [origin.requests_for(file.path) for _, file in downloads]
+        return all(len(log) == 2 and log[1].bytes_sent > 0 for log in logs)
 
     told = time.monotonic()
     first.send_signal(signal.SIGTERM)
-    for _, file in downloads:
-        wait_until(lambda file=file: len(origin.requests_for(file.path)) == 2)
-        wait_until(lambda file=file: origin.requests_for(file.path)[1].bytes_sent > 0)
+    wait_until(others_have_bytes, deadline=3)
     assert time.monotonic() - told < 3
     assert ended(first, deadline=5) == 0
-    for job, file in downloads:
-        file.behave(bytes_per_second=None)
-        assert (origin.requests_for(file.path)[1].range or (0, None))[0] > 0
-        assert service.job(job).attempts == 1
+    assert all(first_byte(origin, file, 1) > 0 for _, file in downloads)
+    assert {service.job(job).attempts for job, _ in downloads} == {1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -233,8 +181,7 @@ def test_signals_of_a_terminal_drain_as_well(
     service: System, origin: Origin, number: signal.Signals
 ) -> None:
     worker = service.start_worker()
-    downloads = slow_downloads(service, origin, 2)
-    wait_until(lambda: all_run(service, downloads))
+    wait_until_all_run(service, slow_downloads(service, origin, 2))
 
     worker.send_signal(number)
     assert ended(worker, deadline=5) == 0
@@ -243,95 +190,61 @@ def test_signals_of_a_terminal_drain_as_well(
 
 def test_so_does_a_worker_that_celery_itself_tells_to_end(service: System, origin: Origin) -> None:
     worker = service.start_worker()
-    downloads = slow_downloads(service, origin, 2)
-    wait_until(lambda: all_run(service, downloads))
+    wait_until_all_run(service, slow_downloads(service, origin, 2))
 
     subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker.app", "control", "shutdown"],
         env=service.environment,
         cwd=ROOT,
         capture_output=True,
-        check=False,  # nobody answers who is gone
-        timeout=30,
+        check=False,  # who is gone does not answer
+        timeout=60,
     )
     assert ended(worker, deadline=5) == 0
     assert service.runtime.jobs.count_by_status() == {S.QUEUED: 2}
 
 
-# ── when it cannot stop ─────────────────────────────────────────────────────────────────────────
-
-
-def run_into_a_hanging_disk(system: System, origin: Origin, disk: Disk) -> tuple[Job, ServedFile]:
-    """Submit a download that has a checkpoint, and waits for its next one for ever."""
-    [(job, file)] = downloads = slow_downloads(system, origin, 1)
-    wait_until(lambda: all_run(system, downloads) and durable_on_disk(system, job) > 0, deadline=20)
-    disk.hang()
-    return job, file
-
-
-def goes_on(system: System, origin: Origin, job: Job, file: ServedFile) -> None:
-    """See another worker go on from the last checkpoint, once the lock of the first has expired."""
-    durable = durable_on_disk(system, job)
-    assert durable > 0
-    file.behave(bytes_per_second=None)
-    system.start_all()
-    done = system.wait_for(job, S.COMPLETED)
-    assert (done.sha256, done.fence) == (file.sha256, 2)
-    assert (origin.requests_for(file.path)[-1].range or (0, None))[0] == durable
-
-
-@pytest.mark.parametrize("pool", ["", "prefork"])
-def test_a_second_signal_ends_what_cannot_stop_at_once(
-    service: System, origin: Origin, pool: str
-) -> None:
-    disk = Disk(service)
-    worker = service.start_worker(pool=pool)
-    job, file = run_into_a_hanging_disk(service, origin, disk)
-    worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: "Told to end (SIGTERM)" in service.logs())
-    assert worker.poll() is None
-
-    worker.send_signal(signal.SIGTERM)
-    assert ended(worker, deadline=1) == 1
-    assert "a second time (SIGTERM)" in service.logs()
-    assert "1 downloads did not stop in time" in service.logs()
-    assert service.job(job).status is S.DOWNLOADING
-    disk.recover()
-    goes_on(service, origin, job, file)
-
-
-def test_a_drain_that_takes_too_long_ends_by_itself(
-    tmp_path: Path, private_store: StoreServer, origin: Origin
-) -> None:
-    settings = {**PATIENT, "SEEN_DRAIN_TIMEOUT": "2"}
-    with System(tmp_path, private_store, settings=settings) as service:
-        disk = Disk(service)
-        worker = service.start_worker()
-        job, file = run_into_a_hanging_disk(service, origin, disk)
-
-        worker.send_signal(signal.SIGTERM)
-        assert ended(worker, deadline=4) == 1
-        assert "longer than 2 s" in service.logs()
-        assert "1 downloads did not stop in time" in service.logs()
-        disk.recover()
-        goes_on(service, origin, job, file)
-
-
-def test_a_message_that_reaches_a_leaving_worker_goes_back_before_the_worker_ends(
-    service: System, origin: Origin
-) -> None:
-    disk = Disk(service)
-    worker = service.start_worker()
-    run_into_a_hanging_disk(service, origin, disk)
-    worker.send_signal(signal.SIGTERM)
-    # It has places left, and still asks the broker for a second at most.
-    service.submit(origin.serve("/next.bin", size=1000).url)
-
-    wait_until(lambda: "goes back" in service.logs() or "Restoring" in service.logs())
-    wait_until(lambda: service.runtime.broker.backlog() == 1, deadline=3)
-    assert worker.poll() is None
-    disk.recover()
-    assert ended(worker, deadline=5) == 0
-
-
 # ── while others are away ───────────────────────────────────────────────────────────────────────
+
+
+def test_without_store_the_database_has_every_download_back(
+    service: System, private_store: StoreServer, origin: Origin
+) -> None:
+    worker = service.start_worker()
+    downloads = slow_downloads(service, origin, 4)
+    wait_until_all_run(service, downloads)
+
+    private_store.stop()
+    worker.send_signal(signal.SIGTERM)
+    assert ended(worker, deadline=10) == 0
+    assert service.runtime.jobs.count_by_status() == {S.QUEUED: 4}
+
+    private_store.start()
+    service.start_worker()
+    for download in downloads:
+        done = completed(service, download)
+        assert (done.attempts, done.fence) == (1, 2)
+        assert first_byte(origin, download[1], -1) > 0
+
+
+def test_without_database_it_ends_as_well_and_nothing_is_lost(
+    tmp_path: Path,
+    private_store: StoreServer,
+    postgres: PostgresServer,
+    postgres_url: str,
+    origin: Origin,
+) -> None:
+    with System(tmp_path, private_store, settings=PATIENT, database_url=postgres_url) as service:
+        worker = service.start_worker()
+        downloads = slow_downloads(service, origin, 4)
+        wait_until_all_run(service, downloads)
+
+        postgres.stop()
+        worker.send_signal(signal.SIGTERM)
+        assert ended(worker, deadline=10) == 0
+
+        postgres.start()
+        service.start_worker()
+        for download in downloads:
+            assert completed(service, download).fence == 2
+            assert first_byte(origin, download[1], -1) > 0

@@ -1,6 +1,6 @@
-"""A disk that makes its callers wait. Python runs this at its start, where PYTHONPATH names its folder.
+"""A disk that makes its callers wait. Python runs this at its start where PYTHONPATH has its folder.
 
-``TEST_SYNC_SECONDS`` is how long every fdatasync takes; while the file ``TEST_DISK_HANGS`` is there, none
+``TEST_SYNC_SECONDS`` is how long each fdatasync takes; while the file ``TEST_DISK_HANGS`` is there, none
 returns.
 """
 
