@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,17 +19,19 @@ from tests.support.draining import (
     Disk,
     Download,
     all_run,
+    command,
     completed,
     durable_on_disk,
     ended,
     first_byte,
+    hurry,
     seen_bytes,
     slow_downloads,
 )
 from tests.support.origin import Origin
 from tests.support.postgres import PostgresServer
 from tests.support.store import StoreServer
-from tests.support.system import ROOT, System
+from tests.support.system import System
 from tests.support.wait import wait_until
 
 S = JobStatus
@@ -118,7 +118,7 @@ class Crowd:
 def test_whatever_downloads_wait_for_they_are_handed_back_in_seconds(
     service: System, origin: Origin, pool: str, size: int
 ) -> None:
-    Disk(service, sync_seconds=0.3)
+    Disk(service, sync_seconds=0.7)
     with DeadHost() as dead:
         crowd = Crowd(service, origin, dead, size)
         worker = service.start_worker(concurrency=size, pool=pool)
@@ -192,14 +192,7 @@ def test_so_does_a_worker_that_celery_itself_tells_to_end(service: System, origi
     worker = service.start_worker()
     wait_until_all_run(service, slow_downloads(service, origin, 2))
 
-    subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker.app", "control", "shutdown"],
-        env=service.environment,
-        cwd=ROOT,
-        capture_output=True,
-        check=False,  # who is gone does not answer
-        timeout=60,
-    )
+    command(service, "shutdown")
     assert ended(worker, deadline=5) == 0
     assert service.runtime.jobs.count_by_status() == {S.QUEUED: 2}
 
@@ -220,6 +213,7 @@ def test_without_store_the_database_has_every_download_back(
     assert service.runtime.jobs.count_by_status() == {S.QUEUED: 4}
 
     private_store.start()
+    hurry(downloads)
     service.start_worker()
     for download in downloads:
         done = completed(service, download)
@@ -244,6 +238,7 @@ def test_without_database_it_ends_as_well_and_nothing_is_lost(
         assert ended(worker, deadline=10) == 0
 
         postgres.start()
+        hurry(downloads)
         service.start_worker()
         for download in downloads:
             assert completed(service, download).fence == 2

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import Celery
 
 from domain.job import JobStatus
 from tests.support.draining import (
@@ -15,10 +14,12 @@ from tests.support.draining import (
     Disk,
     Download,
     all_run,
+    command,
     completed,
     durable_on_disk,
     ended,
     first_byte,
+    hurry,
     slow_downloads,
 )
 from tests.support.origin import Origin
@@ -52,6 +53,7 @@ def another_worker_goes_on(system: System, origin: Origin, download: Download) -
     job, file = download
     assert system.job(job).status is JobStatus.DOWNLOADING
     durable = durable_on_disk(system, job)
+    hurry([download])
     system.start_worker()
     assert completed(system, download).fence == 2
     assert first_byte(origin, file, -1) == durable > 0
@@ -100,10 +102,7 @@ def test_what_the_broker_hands_to_a_leaving_worker_goes_back_before_its_end(
     worker.send_signal(signal.SIGTERM)
     wait_until(lambda: "Told to end" in service.logs())
     # A command wakes its event loop, which ends; what it has asked the broker for is still due.
-    broker = service.runtime.settings.celery_broker_url()
-    with Celery("client", broker=broker, set_as_current=False) as client:
-        client.control.broadcast("ping")
-
+    command(service, "ping")
     service.submit(origin.serve("/next.bin", size=1000).url)
     wait_until(lambda: service.runtime.broker.backlog() == 1, deadline=3)
     assert worker.poll() is None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import Celery
 
 from domain.job import WORKING_PREFIX, Job, JobStatus
 from tasks.maintenance import reconcile, wake
@@ -46,13 +49,11 @@ class Disk:
 
 
 def slow_downloads(
-    system: System, origin: Origin, count: int, *, size: int = 3_000_000, pace: int = 100_000
+    system: System, origin: Origin, count: int, *, size: int = 3_000_000, **behaviour: Any
 ) -> list[Download]:
-    """Submit downloads of `size` bytes at `pace` bytes a second each."""
-    files = [
-        origin.serve(f"/slow-{number}.bin", size=size, bytes_per_second=pace)
-        for number in range(count)
-    ]
+    """Submit downloads of `size` bytes at 100,000 bytes a second each."""
+    behaviour = {"bytes_per_second": 100_000, **behaviour}
+    files = [origin.serve(f"/slow-{number}.bin", size=size, **behaviour) for number in range(count)]
     return [(system.submit(file.url), file) for file in files]
 
 
@@ -75,10 +76,23 @@ def durable_on_disk(system: System, job: Job) -> int:
     return sum(end - start for start, end in json.loads(checkpoint.read_text())["written"])
 
 
+def hurry(downloads: Sequence[Download]) -> None:
+    """Let the next request for each of them be answered at full speed."""
+    for _, file in downloads:
+        file.behave(bytes_per_second=None)
+
+
 def first_byte(origin: Origin, file: ServedFile, request: int) -> int:
     """Where in the file a request begins to ask; 0 when it asks for all of it."""
     asked = origin.requests_for(file.path)[request].range
     return 0 if asked is None else asked[0]
+
+
+def command(system: System, name: str) -> None:
+    """Give all workers one of Celery's remote commands, and wait for no answer."""
+    broker = system.runtime.settings.celery_broker_url()
+    with Celery("client", broker=broker, set_as_current=False) as client:
+        client.control.broadcast(name)
 
 
 def ended(worker: Process, *, deadline: float) -> int:
@@ -89,9 +103,8 @@ def ended(worker: Process, *, deadline: float) -> int:
 
 
 def completed(system: System, download: Download, *, deadline: float = 30) -> Job:
-    """Let beat's work be done until a download is complete, and return its job."""
+    """Do beat's work until a download is complete, and return its job."""
     job, file = download
-    file.behave(bytes_per_second=None)
 
     def is_done() -> bool:
         for work in (persist_progress, reconcile, wake):
