@@ -1,4 +1,4 @@
-"""How a worker process ends: told once, it drains; told twice, or draining for too long, it ends at once.
+"""How a worker process ends: told once, it drains; told twice, or draining too long, it ends at once.
 
 Ending at once harms nothing. What is on disk stays there, locks are left to expire, since a thread that
 did not stop may still write, and `download.reconcile` queues again what was running.
@@ -42,11 +42,11 @@ class Shutdown(bootsteps.StartStopStep):
         # Its `put` may be called from a signal handler, whatever that has interrupted.
         self._told: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def start(self, worker: Any) -> None:
+    def start(self, _worker: Any) -> None:
         """Take over the signals; by now Celery has installed its own handlers.
 
-        Of those only SIGTERM's is of use: SIGINT's is the same but for the exit status, and SIGQUIT's
-        would have the tasks killed.
+        Of those only SIGTERM's is of use: SIGINT's ends with another status, and SIGQUIT's waits for the
+        pool before it tells anybody.
         """
         stop = signal.getsignal(signal.SIGTERM)
 
@@ -60,14 +60,14 @@ class Shutdown(bootsteps.StartStopStep):
         for number in _SIGNALS:
             signal.signal(number, handle)
 
-    def close(self, worker: Any) -> None:
+    def close(self, _worker: Any) -> None:
         """The worker stops: remote control, say, tells it to without a signal."""
         if not drain.has_begun:
             drain.begin()
             self._told.put("by Celery")
 
     def _watch(self) -> None:
-        logger.info("Told to end (%s): running downloads are handed back", self._told.get())
+        self._told.get()  # Celery has said so; a line of ours might find a log that takes none
         try:
             why = f"told to end a second time ({self._told.get(timeout=self._timeout)})"
         except queue.Empty:

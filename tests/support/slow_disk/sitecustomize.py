@@ -6,13 +6,14 @@ returns.
 
 import os
 import time
+from typing import Any
 
 _sync = os.fdatasync
 _seconds = float(os.environ.get("TEST_SYNC_SECONDS", "0"))
 _hangs = os.environ.get("TEST_DISK_HANGS", "")
 
 
-def _slow_sync(fd: int) -> None:
+def _slow_sync(fd: Any) -> None:
     time.sleep(_seconds)
     while _hangs and os.path.exists(_hangs):  # noqa: PTH110 - at every process's start: nothing to load
         time.sleep(0.01)
