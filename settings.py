@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     # ── how downloads run ───────────────────────────────────────────────────────────────────────
     download_concurrency: Count = Field(16, description="Downloads a download worker runs at once.")
     maintenance_concurrency: Count = Field(2, description="Threads of a maintenance worker.")
+    drain_timeout: Seconds = Field(
+        20.0,
+        description="A worker told to end that has not handed back every download by then ends all the "
+        "same. Service managers must wait longer than this before they kill it.",
+    )
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
         10, description="Attempts before a job with transient errors fails."
     )

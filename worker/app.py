@@ -21,9 +21,10 @@ logger = logging.getLogger(__name__)
 
 app = Celery("seen")
 app.config_from_object("celeryconfig")
+app.steps["worker"].add("worker.shutdown:Shutdown")
 
-#: Set when this process, or the parent it was forked from, shuts down.
-_drain = Drain()
+#: Begins when this process, or the parent it was forked from, is told to end.
+drain = Drain()
 
 #: Of the process that consumes, where that is a download worker.
 _sweeper: Sweeper | None = None
@@ -41,7 +42,7 @@ def current_runtime() -> Runtime:
             _runtimes.clear()  # a parent's connections are not ours to use, nor to close
             settings = settings_module.load()
             broker = Broker(app, timeout=settings.cache_timeout)
-            runtime = build_runtime(settings, broker, drain=_drain)
+            runtime = build_runtime(settings, broker, drain=drain)
             _runtimes[os.getpid()] = runtime
         return runtime
 
@@ -77,12 +78,6 @@ def _begin_watch(**_: Any) -> None:
     global _beat_watch
     _beat_watch = BeatWatch(settings_module.load())
     _beat_watch.start()
-
-
-@signals.worker_shutting_down.connect
-def _begin_drain(**_: Any) -> None:
-    """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
-    _drain.begin()
 
 
 @signals.worker_shutdown.connect

@@ -102,9 +102,10 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
     ) -> None:
         super().__init__(app, **others)
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._broker = Broker(self.app)
+        settings = settings or settings_module.load()
         # Nothing connects yet: Celery also makes a scheduler only to describe it.
-        self._cache = CacheManager.connect(settings or settings_module.load(), retries=0)
+        self._broker = Broker(self.app, timeout=settings.cache_timeout)
+        self._cache = CacheManager.connect(settings, retries=0)
         self._leadership = Leadership(self._cache.lock("beat", ttl=lease_ttl))
         self._longest_pause = float(min(self.max_interval, lease_ttl / RENEWALS_PER_LIFE))
         self._state = _State.NEW
@@ -179,6 +180,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
         except StoreUnavailableError as error:
             logger.warning("The lease was not given back and ends by itself: %s", error)
         self._cache.close()
+        self._broker.close()
 
 
 def _interval(name: str, schedule: Any) -> float:

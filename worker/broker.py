@@ -63,7 +63,7 @@ class Broker:
 
     def send(self, task: str, **options: Any) -> None:
         """Send one task without arguments; `options` are those of Celery's `send_task`."""
-        with _broker_errors(), self._app.producer_or_acquire() as producer:
+        with self._producer() as producer:
             self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
 
     def head(self, priority: Priority) -> str | None:

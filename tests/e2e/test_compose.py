@@ -144,6 +144,14 @@ def test_what_runs_on_is_checked_restarted_and_given_time_to_end(name: str) -> N
     assert seconds(service["stop_grace_period"]) >= 30
 
 
+@pytest.mark.parametrize("name", ["worker", "worker-maintenance"])
+def test_a_worker_ends_by_itself_before_it_is_killed(name: str) -> None:
+    grace = seconds(SERVICES[name]["stop_grace_period"])
+
+    assert grace >= Settings.model_fields["drain_timeout"].default + 5
+    assert SERVICES[name]["init"], "it passes the signal on"
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_nothing_is_published_beyond_this_machine(name: str) -> None:
     published = SERVICES[name].get("ports", [])
