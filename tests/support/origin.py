@@ -15,6 +15,7 @@ import dataclasses
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -63,6 +64,7 @@ class Origin:
         self._active: dict[str, list[_Exchange]] = {}
         self._most: dict[str, int] = {}
         self._connections: list[Connection] = []
+        self._overrule: Callable[[Request, Plan], Plan] | None = None
         self._closing = threading.Event()
         self._listener = socket.create_server((HOST, 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
@@ -95,6 +97,19 @@ class Origin:
         with self._lock:
             self._files[path] = served
         return served
+
+    def overrule(self, respond: Callable[[Request, Plan], Plan] | None) -> None:
+        """Let `respond` have the last word on the answers for all paths; None undoes it.
+
+        It gets the planned answer and returns the one to send, the same one changed or another.
+        """
+        with self._lock:
+            self._overrule = respond
+
+    def drop_connections(self) -> None:
+        """End every connection there is, in the middle of an answer or not; new ones are welcome."""
+        for connection in self._connections:
+            connection.shut_down()
 
     def url(self, path: str) -> str:
         """The address of a path such as "/file.bin"."""
@@ -190,6 +205,8 @@ class Origin:
             request = self._numbered(request)
             served = self._files.get(request.path)
             behaviour, plan = _plan_for(served, request)
+            if self._overrule is not None:
+                plan = self._overrule(request, plan)
             entry = RequestLog(
                 request.method,
                 request.path,
