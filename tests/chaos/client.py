@@ -31,9 +31,9 @@ class Order:
     ware: Ware
     job_id: str
     words: list[str] = field(default_factory=list)
-    """What was asked, in order: "pause", "cancel", "retry", "resume"; with "?" when no answer came."""
+    """"pause", "cancel", "retry", "resume", as they were asked; with "?" when no answer came."""
     stopped_at: int | None = None
-    """The fence of the last claim that may have run, while the job is asked to be paused or cancelled."""
+    """The fence of the last claim there may be, while the job is asked to be paused or cancelled."""
     resume_after: float | None = None
     """When to resume it. Seconds of the monotonic clock."""
     is_finished: bool = False

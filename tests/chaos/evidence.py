@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from domain.job import Job, JobEvent
@@ -20,18 +21,16 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What should not be there once every job has ended."""
+    """What should not be in the store once every job has ended."""
 
     locks: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     """Members of the index of running downloads."""
     dirty: tuple[str, ...] = ()
     """Members of the index of progress that SQL does not have."""
-    working_files: tuple[str, ...] = ()
-    """Part files and checkpoints."""
 
     def __bool__(self) -> bool:
-        return bool(self.locks or self.active or self.dirty or self.working_files)
+        return bool(self.locks or self.active or self.dirty)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +82,19 @@ def all_jobs(runtime: Runtime) -> dict[str, Job]:
     return jobs
 
 
-def leftovers(runtime: Runtime, folder: Path) -> Leftovers:
-    """Look at what is left in the store and on the disk."""
+def leftovers(runtime: Runtime) -> Leftovers:
+    """Look at what is left in the store."""
     keys, client = runtime.cache.keys, runtime.cache.client
-    locks = client.scan_iter(match=keys.download_lock_key("*").replace("%2A", "*"), count=1000)
+    locks = client.scan_iter(match=f"{keys.lock_key('download')}:*", count=1000)
     return Leftovers(
         locks=tuple(sorted(key.decode() for key in locks)),
         active=_members(runtime, keys.active_downloads_key()),
         dirty=_members(runtime, keys.dirty_downloads_key()),
-        working_files=tuple(
-            sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if path.is_file())
-        ),
     )
 
 
 def _members(runtime: Runtime, index: str) -> tuple[str, ...]:
-    members: list[bytes] = runtime.cache.client.zrange(index, 0, -1)
+    members: Any = runtime.cache.client.zrange(index, 0, -1)
     return tuple(member.decode() for member in members)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,6 +15,9 @@ from tests.chaos.schedule import Fault, Kind
 from tests.chaos.trouble import Trouble
 from tests.support import origin_behaviour
 from tests.support.origin_behaviour import Plan, Request
+
+#: Who wants to write on SQLite asks again after so many seconds.
+TURN = 0.2
 
 Undo = Callable[[], None]
 Do = Callable[[Cluster, Fault], Undo]
@@ -99,12 +104,28 @@ def _crash_database(cluster: Cluster, fault: Fault) -> Undo:
 
 
 def _lock_sqlite(cluster: Cluster) -> Undo:
-    """Let somebody else write for long: readers go on, writers wait."""
-    connection = sqlite3.connect(
-        str(cluster.system.runtime.database.engine.url.database), timeout=30, isolation_level=None
-    )
-    connection.execute("BEGIN EXCLUSIVE")
-    return connection.close
+    """Let somebody else write for long: readers go on, writers wait.
+
+    By a thread of its own, since it takes its turn, which may be after a worker that stands still.
+    """
+    path = str(cluster.system.runtime.database.engine.url.database)
+    is_over = threading.Event()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(path, timeout=TURN, isolation_level=None)) as connection:
+            while not is_over.is_set():
+                with suppress(sqlite3.OperationalError):  # somebody has it for longer than a turn
+                    connection.execute("BEGIN EXCLUSIVE")
+                    is_over.wait()
+
+    thread = threading.Thread(target=hold, name="chaos-writer", daemon=True)
+    thread.start()
+
+    def let_go() -> None:
+        is_over.set()
+        thread.join()
+
+    return let_go
 
 
 # ── the line to the store ───────────────────────────────────────────────────────────────────────

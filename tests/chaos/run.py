@@ -13,10 +13,10 @@ from pathlib import Path
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
 from tests.chaos import schedule
-from tests.chaos.checks import Violation, violations
+from tests.chaos.checks import Violation, left_to_the_sweeper, violations
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster, cluster
-from tests.chaos.evidence import Evidence, Leftovers, all_jobs, digests, leftovers
+from tests.chaos.evidence import Evidence, all_jobs, digests, leftovers
 from tests.chaos.faults import inject
 from tests.chaos.schedule import DatabaseKind, Fault, Kind
 from tests.chaos.watcher import Watcher
@@ -27,9 +27,11 @@ Say = Callable[[str], None]
 TICK = 0.05
 #: Seconds between two words on how it goes.
 WORD = 5.0
-#: What every job has for its end after the last fault, and what tidying up has after that. Seconds. A queued
-#: job whose message the store lost is published again after half a minute.
-PATIENCE, TIDYING = 180.0, 60.0
+#: What every job has for its end after the last fault: one whose message the store lost is published
+#: again after half a minute. Seconds.
+PATIENCE = 180.0
+#: What the store and the disk have for getting tidy after that. Seconds.
+TIDYING = 30.0
 #: For so long workers may take to serve again once everything is well. A broken line to the broker is
 #: noticed by its health check, every 25 s. Seconds.
 RECOVERY = 90.0
@@ -52,6 +54,9 @@ class Outcome:
     bytes_sent: int
     """What the origin sent, for whatever became of it."""
     looks: int
+    """At live progress."""
+    left_to_sweep: int
+    """Working files of jobs that have ended: see `LEFT_TO_THE_SWEEPER`."""
     wall_seconds: float
     violations: tuple[Violation, ...]
 
@@ -92,6 +97,7 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
         bytes_of_files=sum(job.bytes_downloaded for job in completed),
         bytes_sent=sum(entry.bytes_sent for entry in evidence.requests),
         looks=one.watcher.looks,
+        left_to_sweep=len(left_to_the_sweeper(evidence)),
         wall_seconds=round(time.monotonic() - began, 1),
         violations=tuple(found),
     )
@@ -107,7 +113,10 @@ class _Run:
         self._undo: dict[int, Callable[[], None]] = {}
         self._served: set[str] = set()
         self.client = Client(broken.system.runtime, broken.origin, seed)
-        self.watcher = Watcher(broken.system.runtime)
+        self.watcher = Watcher(broken.system.runtime, self._under_way)
+
+    def _under_way(self) -> list[str]:
+        return [order.job_id for order in self.client.unfinished()]
 
     def _say(self, text: str) -> None:
         self._say_plainly(f"{time.monotonic() - self._began:7.1f} s  {text}")
@@ -156,7 +165,7 @@ class _Run:
             idle = ", ".join(sorted(self._idle_workers()))
             self._cluster.incidents.append(f"within {RECOVERY:g} s no job was taken by {idle}")
         self._wait(self._all_have_ended, PATIENCE)
-        self._wait(lambda: not self._leftovers(), TIDYING)
+        self._wait(lambda: not leftovers(self._cluster.system.runtime), TIDYING)
         self.watcher.close()
 
     def _wait(self, condition: Callable[[], bool], patience: float) -> bool:
@@ -196,9 +205,6 @@ class _Run:
             if name.startswith("worker ") and str(program.process.pid) not in self._served
         }
 
-    def _leftovers(self) -> Leftovers:
-        return leftovers(self._cluster.system.runtime, self._cluster.system.downloads)
-
     def evidence(self) -> Evidence:
         """Gather everything the checks look at."""
         system = self._cluster.system
@@ -211,7 +217,7 @@ class _Run:
             requests=self._cluster.origin.requests,
             folder=system.downloads,
             files=digests(system.downloads),
-            leftovers=self._leftovers(),
+            leftovers=leftovers(system.runtime),
             frozen=tuple(self._cluster.frozen),
             checkpoint_interval=system.runtime.settings.checkpoint_interval,
             seen=(*self.watcher.findings, *self.client.complaints),

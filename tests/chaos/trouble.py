@@ -1,4 +1,4 @@
-"""What is wrong with one worker's disk and clock: told by the runner, done by the worker's own process."""
+"""What is wrong with a worker's disk and clock: told by the runner, done by the worker's own process."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 
 from cache import DownloadProgress
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
-from domain.job import RUNNING, Job, JobStatus
+from domain.job import RUNNING, Job
 from worker.runtime import Runtime
 
 #: Seconds between two looks.
@@ -16,13 +17,17 @@ LOOK = 0.1
 class Watcher:
     """A thread that reads what people would be shown.
 
+    Args:
+        runtime: by which it reads.
+        job_ids: says which jobs are under way.
+
     Attributes:
         findings: (job id, what was seen), each once.
         looks: how often it got an answer, of the database and of the store.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, job_ids: Callable[[], Sequence[str]]) -> None:
+        self._runtime, self._job_ids = runtime, job_ids
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos-watcher", daemon=True)
         self._fences: dict[str, int] = {}
@@ -56,16 +61,13 @@ class Watcher:
 
     def _look(self) -> None:
         try:
-            running = [
-                job
-                for status in sorted(RUNNING)
-                for job in self._runtime.jobs.find(status=JobStatus(status), limit=500)
-            ]
-            for job in running:
+            jobs = self._runtime.jobs.get_many(self._job_ids()).values()
+            for job in jobs:
                 self.see_row(job)
             self.looks += 1
             live_fences = self._live_fences
-            progresses = self._runtime.cache.download.get_many([job.id for job in running])
+            running = [job.id for job in jobs if job.status in RUNNING]
+            progresses = self._runtime.cache.download.get_many(running)
         except (DatabaseUnavailableError, StoreUnavailableError):
             return
         if live_fences is self._live_fences:  # else the store went back in between
@@ -74,12 +76,12 @@ class Watcher:
         self.looks += 1
 
     def see_row(self, job: Job) -> None:
-        """Take in a running job as SQL has it."""
+        """Take in a job as SQL has it."""
         self._check_counts(
             job.id, "the row", job.bytes_durable, job.bytes_downloaded, job.bytes_total
         )
         self._check_rising(self._fences, job.id, job.fence, "the row")
-        if job.worker is not None:
+        if job.worker is not None and job.status in RUNNING:
             known = self._workers.setdefault((job.id, job.fence), job.worker)
             if known != job.worker:
                 self._find(job.id, f"claim {job.fence} belongs to {known} and to {job.worker}")

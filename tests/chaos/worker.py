@@ -1,7 +1,7 @@
-"""``python -m tests.chaos.worker FILE …``: Celery's command line, on a disk and a clock that can be wrong.
+"""``python -m tests.chaos.worker FILE …``: Celery's command line with a disk and a clock to be wrong.
 
-FILE holds a `Trouble`. The seam is here and nowhere in the product: calls of the operating system fail as
-they do on a full disk, and the wall clock of the process is another one.
+FILE holds a `Trouble`. The seam is here and nowhere in the product: calls of the operating system fail
+as they do on a full disk, and the wall clock of the process is another one.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def break_clock(trouble: Callable[[], Trouble]) -> None:
 
 
 def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
-    """Have the runtime of this process tell the wrong time."""
-    from worker import app as app_module
+    """Have the runtime of this process tell the wrong time. Before anybody imports its builder."""
+    from worker import runtime
 
-    build = app_module.build_runtime
+    build = runtime.build_runtime
 
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=trouble().clock_ahead)
@@ -38,7 +38,7 @@ def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
     def build_with_wrong_clock(*arguments: Any, **options: Any) -> Any:
         return dataclasses.replace(build(*arguments, **options), now=now)
 
-    app_module.build_runtime = build_with_wrong_clock
+    runtime.build_runtime = build_with_wrong_clock
 
 
 def break_disk(trouble: Callable[[], Trouble]) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server of the tests: loses exactly the packet a test means, or all."""
+"""A TCP proxy between a client and a server of the tests: loses the very packet a test means, or all."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ class Proxy:
         self.close_all()
 
     def half_open(self) -> None:
-        """Leave every connection there is without anybody behind it: what its client sends gets no answer.
+        """Leave every connection there is without anybody behind it: its client gets no answers.
 
-        The server finds them closed. New connections are silent too, until `heal`.
+        The server finds it closed. New connections are silent too, until `heal`.
         """
         self.pause()
         with self._mutex:
@@ -125,7 +125,7 @@ class Proxy:
                     link.server.shutdown(socket.SHUT_RDWR)
 
     def heal(self) -> None:
-        """Undo `cut`, `half_open`, `pause` and `delay`; a half-open connection finds out that it is one."""
+        """Undo `cut`, `half_open`, `pause` and `delay`; half-open connections end."""
         self.delay = 0.0
         self._refusing = False
         self.resume()
