@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cache import CacheStats, DownloadProgress
 from cache.manager import describe
 from cache.progress_cleanup import CleanupReport
+from database.clock_skew import correct_future_times
 from domain.job import Job, JobStatus
 from domain.limits import job_scope
 from tasks.periodic import one_at_a_time
@@ -47,12 +48,24 @@ def wake(runtime: Runtime) -> int:
 
 def reconcile(runtime: Runtime) -> Reconciled:
     """Compare SQL with what is going on, and put right what does not fit."""
+    _correct_future_times(runtime)  # first: what follows compares times
     orphaned = sum(_hand_on(runtime, job) for job in _orphans(runtime))
     published = _publish_unpublished(runtime) + _publish_lost(runtime)
     report = Reconciled(orphaned, published, _remind(runtime))
     if any(report):
         logger.info("Reconciled: %s", report)
     return report
+
+
+def _correct_future_times(runtime: Runtime) -> None:
+    """Let no job wait for a time that only a machine with a fast clock could write."""
+    longest = runtime.settings.retry_backoff_max
+    corrected = correct_future_times(runtime.database, runtime.now(), longest)
+    if corrected:
+        logger.warning(
+            "%d jobs had times in the future: the clock of a worker is fast, or ours is slow",
+            corrected,
+        )
 
 
 def _orphans(runtime: Runtime) -> list[Job]:
