@@ -18,7 +18,7 @@ NOTICING = 0.5
 #: two: they are gathered for a quarter of a second, hashed, and fsynced, on that same machine. Seconds.
 LATENESS = 1.5
 #: The state of jobs whose working files may be left: the message that has a worker tidy up is lost with
-#: the store, and a worker may be killed between the end in SQL and the tidying. Counted, not a violation.
+#: the store, and a worker may be killed between the end in SQL and the tidying. Counted, no violation.
 LEFT_TO_THE_SWEEPER = FINISHED
 #: What may lie in buffers besides: one block that waits to be written.
 BUFFERS = 512 * 1024

@@ -160,13 +160,18 @@ class _Run:
     def settle(self) -> None:
         """Let everything end: the jobs, what others have to tidy up, and the threads of the run."""
         self.client.close()
-        self._wait(self._all_have_ended, PATIENCE)
+        # What is late is for the checks to tell; there is no use in waiting for more of it.
+        if self._wait(self._all_have_ended, PATIENCE):
+            self._have_all_serve()
+            self._wait(lambda: not leftovers(self._cluster.system.runtime), TIDYING)
+        self.watcher.close()
+
+    def _have_all_serve(self) -> None:
+        """Give workers work until each has had some, and let that end."""
         if not self._wait(self._all_serve, RECOVERY):
             idle = ", ".join(sorted(self._idle_workers()))
             self._cluster.incidents.append(f"within {RECOVERY:g} s no job was taken by {idle}")
         self._wait(self._all_have_ended, PATIENCE)
-        self._wait(lambda: not leftovers(self._cluster.system.runtime), TIDYING)
-        self.watcher.close()
 
     def _wait(self, condition: Callable[[], bool], patience: float) -> bool:
         end = time.monotonic() + patience
@@ -180,7 +185,6 @@ class _Run:
         return self._look() is not None and not self.client.unfinished()
 
     def _all_serve(self) -> bool:
-        """Give workers work until each has had some."""
         if self._look() is None:
             return False
         if not self._idle_workers():
