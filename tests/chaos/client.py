@@ -15,7 +15,7 @@ from tests.support.origin import Origin
 from worker.runtime import Runtime
 
 #: Jobs that are under way at any moment.
-ALIVE = 14
+ALIVE = 24
 #: Seconds between two looks at them.
 LOOK = 0.3
 #: Seconds between two changes of mind.

@@ -21,7 +21,7 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 
 #: Downloads a worker runs at once.
-CONCURRENCY = 4
+CONCURRENCY = 8
 #: Besides the short times of all tests.
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {

@@ -25,7 +25,7 @@ Do = Callable[[Cluster, Fault], Undo]
 
 def inject(cluster: Cluster, fault: Fault) -> Undo:
     """Do it; what is returned undoes it."""
-    return _WAYS[fault.kind](cluster, fault)
+    return inject_by_kind[fault.kind](cluster, fault)
 
 
 def _done() -> None:
@@ -217,7 +217,7 @@ def _trouble(cluster: Cluster, fault: Fault, **changes: float) -> Undo:
     return lambda: change(well)
 
 
-_WAYS: Mapping[Kind, Do] = MappingProxyType(
+inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
     {
         Kind.WORKER_KILLED: _kill,
         Kind.WORKER_FROZEN: _freeze,
