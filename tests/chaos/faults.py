@@ -143,6 +143,12 @@ def _slow_line(cluster: Cluster, fault: Fault) -> Undo:
     return line.heal
 
 
+def _silence_line(cluster: Cluster, fault: Fault) -> Undo:
+    line = cluster.lines[_worker(fault)]
+    line.pause()
+    return line.heal
+
+
 def _half_open_line(cluster: Cluster, fault: Fault) -> Undo:
     line = cluster.lines[_worker(fault)]
     line.half_open()
@@ -233,6 +239,7 @@ inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
         Kind.DATABASE_CRASHED: _crash_database,
         Kind.LINE_CUT: _cut_line,
         Kind.LINE_SLOW: _slow_line,
+        Kind.LINE_SILENT: _silence_line,
         Kind.LINE_HALF_OPEN: _half_open_line,
         Kind.ORIGIN_DOWN: _take_origin_down,
         Kind.ORIGIN_FLAPS: _flap_origin,

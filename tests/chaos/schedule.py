@@ -42,7 +42,10 @@ class Kind(StrEnum):
     DATABASE_CRASHED = "database crashed"
     LINE_CUT = "line to the store cut"
     LINE_SLOW = "line to the store slow"
+    LINE_SILENT = "line to the store silent"
+    """Nothing passes; in the end everything that was sent does."""
     LINE_HALF_OPEN = "line to the store half open"
+    """There is nobody any more at the other end of every connection; new ones are well."""
     ORIGIN_DOWN = "origin down"
     ORIGIN_FLAPS = "origin flapping"
     ORIGIN_503 = "origin answers 503"
@@ -85,6 +88,7 @@ _WAYS: Mapping[Kind, _Way] = MappingProxyType(
         K.LINE_CUT: _Way(6, (0.2, 6.0), "line", each_worker=True),
         # Seconds by which every piece is late.
         K.LINE_SLOW: _Way(4, (1.0, 5.0), "line", each_worker=True, amounts=(0.02, 0.1, 0.3)),
+        K.LINE_SILENT: _Way(4, (0.5, 6.0), "line", each_worker=True),
         K.LINE_HALF_OPEN: _Way(5, (0.5, 6.0), "line", each_worker=True),
         K.ORIGIN_DOWN: _Way(4, (0.3, 4.0), "origin"),
         # Seconds of each state.

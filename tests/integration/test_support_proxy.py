@@ -116,6 +116,8 @@ def test_a_half_open_line_is_silent_and_ends_when_it_is_healed(
         line.sendall(b"PING\r\n")
         with pytest.raises(TimeoutError):
             line.recv(100)
+        with store.client(port=proxy.port, retry=ONCE) as another:
+            assert another.ping()
         proxy.heal()
         assert wait_until(lambda: _ends(line))
     client.connection_pool.disconnect()

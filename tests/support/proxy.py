@@ -113,28 +113,27 @@ class Proxy:
         self.close_all()
 
     def half_open(self) -> None:
-        """Leave every connection there is without anybody behind it: its client gets no answers.
+        """Leave every connection there is without anybody behind it, until `heal`.
 
-        The server finds it closed. New connections are silent too, until `heal`.
+        The server finds it closed; its client is not told, and gets no answers. New ones are welcome.
         """
-        self.pause()
-        with self._mutex:
-            for link in self._links:
-                link.dead = True
-                with suppress(OSError):
-                    link.server.shutdown(socket.SHUT_RDWR)
+        for link in self._all_links():
+            link.dead = True
+            with suppress(OSError):
+                link.server.shutdown(socket.SHUT_RDWR)
 
     def heal(self) -> None:
         """Undo `cut`, `half_open`, `pause` and `delay`; half-open connections end."""
         self.delay = 0.0
         self._refusing = False
+        for link in self._all_links():
+            if link.dead:
+                link.close()
         self.resume()
 
     def close_all(self) -> None:
         """End every connection there is; new ones are welcome."""
-        with self._mutex:
-            links = list(self._links)
-        for link in links:
+        for link in self._all_links():
             link.close()
 
     @property
@@ -164,6 +163,10 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _all_links(self) -> list[_Link]:
+        with self._mutex:
+            return list(self._links)
 
     def _add(self, rule: _Rule) -> None:
         with self._mutex:
@@ -203,7 +206,11 @@ class Proxy:
                 while not link.closed.is_set() and not self._closing.is_set():
                     ready = selector.select(TICK)
                     self._flowing.wait()
-                    if link.dead or not all(key.data(link) for key, _ in ready):
+                    if link.dead:
+                        while link.client.recv(CHUNK):
+                            pass
+                        break
+                    if not all(key.data(link) for key, _ in ready):
                         break
         with self._mutex:
             self._links.remove(link)
