@@ -113,7 +113,7 @@ class _Run:
         self._undo: dict[int, Callable[[], None]] = {}
         self._served: set[str] = set()
         self.client = Client(broken.system.runtime, broken.origin, seed)
-        self.watcher = Watcher(broken.system.runtime, self._under_way)
+        self.watcher = Watcher(broken.system.runtime, self._under_way, broken.origin.furthest)
 
     def _under_way(self) -> list[str]:
         return [order.job_id for order in self.client.unfinished()]

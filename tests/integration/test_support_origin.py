@@ -275,6 +275,18 @@ def test_origin_refuses_an_unknown_behaviour(origin: Origin) -> None:
         origin.serve("/x")
 
 
+def test_origin_knows_how_much_of_a_file_a_client_can_have(origin: Origin) -> None:
+    file = origin.serve("/f", size=1000, truncate_after=100, faults=1)
+    assert origin.furthest("/f") == 0
+    fetch(origin.port, "/f")
+    assert origin.furthest("/f") == 100
+    fetch(origin.port, "/f", headers={"Range": "bytes=500-599"})
+    assert origin.furthest("/f") == 600
+    file.behave(status=503)
+    fetch(origin.port, "/f")
+    assert origin.furthest("/f") == 600
+
+
 def test_origin_can_be_overruled_for_all_paths(origin: Origin) -> None:
     file = origin.serve("/f", size=1000, status=404)
     origin.overrule(lambda _request, _plan: plan_error(503))

@@ -63,6 +63,7 @@ class Origin:
         self._log: list[RequestLog] = []
         self._active: dict[str, list[_Exchange]] = {}
         self._most: dict[str, int] = {}
+        self._furthest: dict[str, int] = {}
         self._connections: list[Connection] = []
         self._overrule: Callable[[Request, Plan], Plan] | None = None
         self._closing = threading.Event()
@@ -132,6 +133,11 @@ class Origin:
         """
         with self._lock:
             return self._most.get(path, 0)
+
+    def furthest(self, path: str) -> int:
+        """How many bytes of a path a client can have: up to the last one that ever left here."""
+        with self._lock:
+            return self._furthest.get(path, 0)
 
     def bytes_sent_twice(self, path: str) -> int:
         """How many body bytes of a path left here more than once, by all answers with 200 and 206.
@@ -264,6 +270,7 @@ class _Exchange:
         plan: Plan,
     ) -> None:
         self._lock = origin._lock
+        self._furthest = origin._furthest
         self._connection = connection
         self.entry = entry
         self.behaviour = behaviour
@@ -274,8 +281,12 @@ class _Exchange:
         return self.entry.ended is None and not self._connection.client_left()
 
     def sent(self, count: int) -> None:
+        path, status = self.entry.path, self.entry.status
         with self._lock:
             self.entry.bytes_sent = count
+            if status in (200, 206):
+                stands_at = self.entry.first + count
+                self._furthest[path] = max(self._furthest.get(path, 0), stands_at)
 
     def finish(self) -> None:
         with self._lock:
