@@ -15,7 +15,6 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
 
-
 #: Bytes that the origin of these tests has sent of any file.
 SENT = 5
 
