@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,8 @@ from worker.broker import Broker
 from worker.runtime import Runtime, build_runtime
 
 ROOT = Path(__file__).parents[2]
+#: What Python is given to run Celery's command line; a test may wrap it.
+CELERY = ("-m", "celery")
 
 #: Short enough for tests, in the proportions of the real ones.
 FAST: Mapping[str, str] = {
@@ -88,9 +90,25 @@ class System:
     # ── processes ───────────────────────────────────────────────────────────────────────────────
 
     def start_worker(
-        self, queue: str = "downloads", *, concurrency: int = 4, pool: str = ""
+        self,
+        queue: str = "downloads",
+        *,
+        concurrency: int = 4,
+        pool: str = "",
+        program: Sequence[str] = CELERY,
+        variables: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> Process:
-        """Start a worker of one kind and wait until it is ready."""
+        """Start a worker of one kind and wait until it is ready.
+
+        Args:
+            queue: downloads or maintenance.
+            concurrency: how many at once.
+            pool: Celery's name of one; ours by default.
+            program: what Python is given in front of the worker's arguments.
+            variables: SEEN_ variables for this one alone.
+            wait: False returns at once.
+        """
         name = f"{queue}{len(self._processes)}"
         arguments = [
             "worker",
@@ -106,8 +124,9 @@ class System:
         if pool:
             arguments += ["-P", pool]
         arguments += ["--without-gossip", "--without-mingle"]
-        process = self._start(name, arguments)
-        wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
+        process = self._start(name, arguments, program, variables)
+        if wait:
+            wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
         return process
 
     def start_beat(self) -> Process:
@@ -130,11 +149,17 @@ class System:
             path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log"))
         )
 
-    def _start(self, name: str, arguments: list[str]) -> Process:
+    def _start(
+        self,
+        name: str,
+        arguments: list[str],
+        program: Sequence[str] = CELERY,
+        variables: Mapping[str, str] | None = None,
+    ) -> Process:
         process = spawn(
-            [sys.executable, "-m", "celery", "-A", "worker.app", *arguments],
+            [sys.executable, *program, "-A", "worker.app", *arguments],
             log=self.folder / f"{name}.log",
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             cwd=ROOT,
         )
         self._processes.append(process)
