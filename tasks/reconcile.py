@@ -136,7 +136,7 @@ def _hand_on(runtime: Runtime, orphans: Sequence[Job]) -> int:
         reason="its worker is gone",
         changes={"worker": None},
     )
-    publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED])
+    publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], begun=True)
     publish_tidying(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
     return len(moved)
 
@@ -175,6 +175,10 @@ def _publish_lost_of(runtime: Runtime, priority: Priority) -> int:
         lost_before = min(lost_before, first.published_at - timedelta(seconds=DELIVERY_GRACE))
     published = 0
     while jobs := runtime.jobs.published_before(priority, lost_before, limit=BATCH):
+        in_front = runtime.broker.begun()  # whose messages are in no queue of a priority
+        jobs = [job for job in jobs if job.id not in in_front]
+        if not jobs:
+            break
         note = "its message was lost; it was published again"
         if not _publish_noted(runtime, jobs, note):
             break

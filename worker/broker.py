@@ -18,7 +18,7 @@ from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
 from worker.broker_sweep import BrokerSweep, Swept
-from worker.queues import queue_of
+from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, queue_of
 
 TASK = "download.run"
 
@@ -43,8 +43,10 @@ class Broker:
         self._connections = connection.Pool(_CONNECTIONS)
         self._sweep = BrokerSweep(app)
 
-    def publish(self, jobs: Sequence[Job | QueuedJob]) -> None:
+    def publish(self, jobs: Sequence[Job | QueuedJob], *, begun: bool = False) -> None:
         """Send one message a job to its queue; it carries the job's id and nothing else.
+
+        With `begun` they go before all that nobody has begun yet.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
@@ -54,7 +56,7 @@ class Broker:
                 self._app.send_task(
                     TASK,
                     args=(job.id,),
-                    queue=queue_of(job.priority),
+                    queue=BEGUN_QUEUE if begun else queue_of(job.priority),
                     producer=producer,
                     retry=False,
                     # Nobody waits for a result: without this each message would subscribe to one.
@@ -78,12 +80,19 @@ class Broker:
         """Return how many messages wait for a download worker."""
         return sum(self.backlogs().values())
 
-    def backlogs(self) -> dict[Priority, int]:
-        """Return how many messages wait for a worker in each download queue."""
+    def begun(self) -> set[str]:
+        """Return the ids of the jobs that wait in front of all others; these are few."""
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            messages = channel.client.lrange(BEGUN_QUEUE, 0, -1)
+        return {job_id for job_id in map(_job_id, messages) if job_id is not None}
+
+    def backlogs(self) -> dict[str, int]:
+        """Return how many messages wait in each download queue, by its name's last part."""
         with self._connection() as connection:
             channel: Any = connection.default_channel
             client = channel.client
-            return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
+            return {name.partition(".")[2]: int(client.llen(name)) for name in DOWNLOAD_QUEUES}
 
     def sweep(self) -> Swept:
         """Put an end to what killed processes left in the broker; live ones notice nothing."""

@@ -15,12 +15,15 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-def publish_jobs(runtime: Runtime, jobs: Sequence[Job | QueuedJob]) -> bool:
-    """Publish queued jobs and note it; False when the broker did not take them (beat tries again)."""
+def publish_jobs(runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, begun: bool = False) -> bool:
+    """Publish queued jobs and note it; False when the broker did not take them (beat tries again).
+
+    With `begun` they go before all that nobody has begun yet.
+    """
     if not jobs:
         return True
     try:
-        runtime.broker.publish(jobs)
+        runtime.broker.publish(jobs, begun=begun)
     except StoreUnavailableError as error:
         logger.warning("%d jobs wait for the broker: %s", len(jobs), error)
         return False
@@ -40,7 +43,7 @@ def publish_again(runtime: Runtime, job_id: str) -> None:
         logger.warning("Job %s is not published again: %s", job_id, error)
         return
     if job is not None and job.status is JobStatus.QUEUED:
-        publish_jobs(runtime, [job])
+        publish_jobs(runtime, [job], begun=job.fence > 0)
 
 
 def publish_tidying(runtime: Runtime, jobs: Sequence[Job]) -> None:

@@ -1,4 +1,8 @@
-"""The download queues: one for each priority, and in which order a worker looks into them."""
+"""The download queues: one for each priority, one for what was begun, and in which order a worker looks.
+
+A job that its worker had to leave (it was stopped, or fell) goes before all that nobody has begun: at the
+end of a long queue it would lie half done for hours.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from collections.abc import Sequence
 
 from domain.job import Priority
 
+BEGUN_QUEUE = "downloads.begun"
 #: The first one is looked into first.
-DOWNLOAD_QUEUES = tuple(f"downloads.{priority}" for priority in Priority)
+DOWNLOAD_QUEUES = (BEGUN_QUEUE, *(f"downloads.{priority}" for priority in Priority))
 MAINTENANCE_QUEUE = "maintenance"
 
 #: Of so many messages one is looked for in the low queue first, and three others in the normal one.
@@ -21,14 +26,14 @@ def queue_of(priority: Priority) -> str:
 
 
 def priority_of(queue: str) -> Priority | None:
-    """Return whose queue this is, or None when it is none of the download queues."""
-    return Priority(queue.partition(".")[2]) if queue in DOWNLOAD_QUEUES else None
+    """Return the priority whose queue this is, or None when it is none of those."""
+    return next((priority for priority in Priority if queue_of(priority) == queue), None)
 
 
 class PriorityOrder:
-    """The order in which one consumer asks its queues for the next message: high, normal, low.
+    """The order in which one consumer asks its queues for the next message: begun, high, normal, low.
 
-    However many wait in the high queue, every fourth message is looked for elsewhere first, so that
+    However many wait in the first queues, every fourth message is looked for elsewhere first, so that
     none waits for ever: of twelve, three go to normal and one to low, where there are any. kombu makes
     one of these a connection (its option ``queue_order_strategy``) and calls `rotate` for each message.
     """

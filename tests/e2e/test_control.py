@@ -105,7 +105,7 @@ def test_an_idempotency_key_is_for_one_request(seen: Seen) -> None:
 def test_jobs_are_moved_between_queues(seen: Seen) -> None:
     (job,) = add(seen, f"{URL}/a", "--priority", "low")
     broker = {one["check"]: one for one in seen.run("doctor", "--json").json()}["broker"]
-    assert "0 high, 0 normal, 1 low" in broker["message"]
+    assert "0 begun, 0 high, 0 normal, 1 low" in broker["message"]
     moved = seen.good("move", job, "--to", "high", "--json").json()
     assert [one["priority"] for one in moved["changed"]] == ["high"]
     assert seen.good("move", "--all", "--to", "high").out == "There are no such jobs.\n"

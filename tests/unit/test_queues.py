@@ -7,17 +7,17 @@ from collections import Counter
 import pytest
 
 from domain.job import Priority
-from worker.queues import DOWNLOAD_QUEUES, PriorityOrder, priority_of, queue_of
+from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, PriorityOrder, priority_of, queue_of
 
-HIGH, NORMAL, LOW = DOWNLOAD_QUEUES
+BEGUN, HIGH, NORMAL, LOW = DOWNLOAD_QUEUES
 
 
 def served(waiting: dict[str, int], count: int) -> list[str]:
     """Take `count` messages as a consumer would, from queues with so many in them."""
-    order = PriorityOrder([LOW, NORMAL, HIGH])
+    order = PriorityOrder([LOW, NORMAL, HIGH, BEGUN])
     left, taken = Counter(waiting), []
     for _ in range(count):
-        queue = next(queue for queue in order.consume(3) if left[queue])
+        queue = next(queue for queue in order.consume(4) if left[queue])
         left[queue] -= 1
         taken.append(order.rotate(queue))
     return taken
@@ -25,7 +25,8 @@ def served(waiting: dict[str, int], count: int) -> list[str]:
 
 def test_every_priority_has_a_queue() -> None:
     assert [queue_of(priority) for priority in Priority] == [HIGH, NORMAL, LOW]
-    assert [priority_of(queue) for queue in DOWNLOAD_QUEUES] == list(Priority)
+    assert [priority_of(queue) for queue in DOWNLOAD_QUEUES] == [None, *Priority]
+    assert BEGUN == BEGUN_QUEUE
 
 
 @pytest.mark.parametrize("queue", ["maintenance", "downloads", "downloads.", "high", "", "x.high"])
@@ -37,6 +38,12 @@ def test_high_is_served_first_and_low_is_not_starved() -> None:
     taken = served({HIGH: 1200, NORMAL: 1200, LOW: 1200}, 120)
     assert taken[:2] == [HIGH, HIGH]
     assert Counter(taken) == {HIGH: 80, NORMAL: 30, LOW: 10}
+
+
+def test_what_was_begun_goes_first_and_starves_nobody() -> None:
+    taken = served({BEGUN: 1200, HIGH: 1200, NORMAL: 1200, LOW: 1200}, 120)
+    assert taken[:2] == [BEGUN, BEGUN]
+    assert Counter(taken) == {BEGUN: 80, NORMAL: 30, LOW: 10}
 
 
 def test_what_is_empty_is_passed_over() -> None:
