@@ -1,7 +1,7 @@
 """The download queues: one for each priority, one for what was begun, and in which order a worker looks.
 
-A job that its worker had to leave (it was stopped, or fell) goes before all that nobody has begun: at the
-end of a long queue it would lie half done for hours.
+A job that its worker had to leave (it was stopped, or fell) goes before all that nobody has begun: at
+the end of a long queue it would lie half done for hours.
 """
 
 from __future__ import annotations
