@@ -1,0 +1,429 @@
+"""Workers fall, stand still and go on, the store forgets, people change their minds: in any order.
+
+`test_lifecycle_machine` proves what SQL does by itself, and `test_progress_machine` what the store does.
+This one puts both together with locks, leases and beat's tasks, and asks what only all of them can keep:
+one writer at a time, numbers that somebody really told, wishes that are heeded, and an end for every job.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import event
+
+import tasks
+from domain.errors import (
+    DatabaseUnavailableError,
+    DrainingError,
+    IllegalTransitionError,
+    LeaseLostError,
+    PermanentError,
+    SeenError,
+    TransientError,
+)
+from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
+from tasks.maintenance import cleanup_stale, wake
+from tasks.persistence import persist_progress
+from tasks.reconcile import reconcile
+from tests.support.databases import emptied
+from tests.support.passing import PassingTime, Snapshot, passing_time
+from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
+from tests.support.store import StoreServer
+from tests.support.system import System
+from tests.support.build import unused_url
+from worker.broker import _job_id
+from worker.queues import DOWNLOAD_QUEUES
+from worker.runner import Outcome
+
+S = JobStatus
+#: The service's own proportions: no second of them is waited for.
+DEFAULTS = {
+    "SEEN_LOCK_TTL": "30",
+    "SEEN_ORPHAN_AFTER": "30",
+    "SEEN_PROGRESS_TTL": "30",
+    "SEEN_HEARTBEAT_INTERVAL": "5",
+    "SEEN_PERSIST_INTERVAL": "10",
+    "SEEN_MAX_ATTEMPTS": "2",
+}
+WORKERS = 2
+JOBS = 2
+#: Processes that live renew their locks and tell of their downloads at least this often. Seconds.
+HEARTBEAT = 5.0
+#: Rounds of beat that put everything right; each begins when locks and graces have run out.
+ROUNDS = 6
+ROUND = 31.0
+#: How an attempt ends, but by what others want of it.
+ENDS: dict[str, SeenError] = {
+    "permanent": PermanentError("404", code="http_404"),
+    "transient": TransientError("503", code="http_503"),
+    "draining": DrainingError("The worker shuts down."),
+    "lease lost": LeaseLostError("The lock could not be kept."),
+}
+
+
+class Recovery(RuleBasedStateMachine):
+    """Two workers, two jobs, one store, one database."""
+
+    system: System
+    time: PassingTime
+    database_file: Path
+
+    @initialize()
+    def begin(self) -> None:
+        self.runtime = self.system.runtime
+        emptied(self.runtime.database)
+        self.time.empty_store()
+        self.told = Told()
+        self.workers = [Worker(self.runtime, f"w{n}", self.told) for n in range(WORKERS)]
+        self.names = WORKERS
+        self.ids: list[str] = []
+        self.rows: dict[str, Job] = {}
+        self.newest: dict[str, int] = {}
+        self.pause_wanted: set[str] = set()
+        self.cancel_wanted: set[str] = set()
+        self.asked_now: set[str] = set()
+        self.snapshot: Snapshot | None = None
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: len(self.ids) < JOBS)
+    @rule()
+    def submit(self) -> None:
+        self.ids.append(self.system.submit(unused_url()).id)
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data(), what=st.sampled_from(list(tasks.Action)))
+    def ask(self, data: st.DataObject, what: tasks.Action) -> None:
+        job_id = self._job(data)
+        act = {
+            tasks.Action.PAUSE: tasks.pause,
+            tasks.Action.RESUME: tasks.resume,
+            tasks.Action.CANCEL: tasks.cancel,
+            tasks.Action.RETRY: tasks.retry,
+        }[what]
+        with suppress(IllegalTransitionError):
+            act(job_id, runtime=self.runtime)
+            self.asked_now.add(job_id)
+            self._note_wish(job_id, what)
+
+    def _note_wish(self, job_id: str, what: tasks.Action) -> None:
+        if what is tasks.Action.CANCEL:
+            self.cancel_wanted.add(job_id)
+        if what is tasks.Action.PAUSE:
+            self.pause_wanted.add(job_id)
+        else:
+            self.pause_wanted.discard(job_id)
+        if what is tasks.Action.RETRY and self.runtime.jobs.get(job_id).status is S.QUEUED:
+            self.cancel_wanted.discard(job_id)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: self.ids and self._awake())
+    @rule(data=st.data())
+    def take(self, data: st.DataObject) -> None:
+        """A message is a hint: anybody may have one for any job at any time."""
+        self._worker(data).take(self._job(data))
+
+    @precondition(lambda self: self._attempts())
+    @rule(data=st.data(), how=st.sampled_from(["write", "checkpoint", "begin anew", "verify"]))
+    def step(self, data: st.DataObject, how: str) -> None:
+        worker, attempt = self._attempt(data)
+        if not attempt.is_verifying:
+            worker.step(attempt, how, 100)
+
+    @precondition(lambda self: self._attempts())
+    @rule(data=st.data(), how=st.sampled_from(sorted(ENDS)))
+    def end(self, data: st.DataObject, how: str) -> None:
+        worker, attempt = self._attempt(data)
+        worker.end(attempt, ENDS[how])
+
+    @precondition(lambda self: any(a.is_verifying for _, a in self._attempts()))
+    @rule(data=st.data())
+    def complete(self, data: st.DataObject) -> None:
+        verifying = [pair for pair in self._attempts() if pair[1].is_verifying]
+        worker, attempt = data.draw(st.sampled_from(verifying), "attempt")
+        worker.end(attempt, None)
+
+    @precondition(lambda self: any(a.stop.error for _, a in self._attempts()))
+    @rule(data=st.data())
+    def heed(self, data: st.DataObject) -> None:
+        """Do what the store, or the keeper of the lease, has told a worker."""
+        stopped = [pair for pair in self._attempts() if pair[1].stop.error]
+        worker, attempt = data.draw(st.sampled_from(stopped), "attempt")
+        worker.end(attempt, attempt.stop.error)
+
+    @precondition(lambda self: self._awake())
+    @rule(data=st.data(), loses=st.sampled_from([None, None, "request", "answer"]))
+    def flush(self, data: st.DataObject, loses: str | None) -> None:
+        self._worker(data).flush(loses)
+
+    @rule(data=st.data())
+    def fall(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, WORKERS - 1), "worker")
+        self.workers[place].fall()
+        self.names += 1
+        self.workers[place] = Worker(self.runtime, f"w{self.names}", self.told)
+
+    @rule(data=st.data())
+    def stand_still_or_go_on(self, data: st.DataObject) -> None:
+        worker = self.workers[data.draw(st.integers(0, WORKERS - 1), "worker")]
+        worker.stands_still = not worker.stands_still
+
+    # ── time, beat, and what breaks ─────────────────────────────────────────────────────────────
+
+    @rule(seconds=st.sampled_from([4.0, 11.0, 26.0, 31.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    @rule(what=st.sampled_from([persist_progress, wake, reconcile, cleanup_stale]))
+    def beat(self, what: Any) -> None:
+        what(self.runtime)
+
+    @precondition(lambda self: self._attempts())
+    @rule(data=st.data(), how=st.sampled_from(sorted(ENDS)))
+    def end_without_database(self, data: st.DataObject, how: str) -> None:
+        """A worker that shuts down waits for no database; the store has its last word."""
+        worker, attempt = self._attempt(data)
+        with self._without_database():
+            worker.runtime.drain.begin()
+            assert worker.end(attempt, ENDS[how]) in {Outcome.UNSAVED, Outcome.FENCED}
+            worker.fall()
+        self.names += 1
+        self.workers[self.workers.index(worker)] = Worker(
+            self.runtime, f"w{self.names}", self.told
+        )
+
+    @rule(what=st.sampled_from([persist_progress, wake, reconcile]))
+    def beat_without_database(self, what: Any) -> None:
+        with self._without_database(), suppress(DatabaseUnavailableError):
+            what(self.runtime)
+
+    @rule()
+    def empty_the_store(self) -> None:
+        self.time.empty_store()
+        self.newest.clear()
+
+    @rule()
+    def take_a_snapshot(self) -> None:
+        self.snapshot = self.time.snapshot()
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def roll_the_store_back(self) -> None:
+        assert self.snapshot is not None
+        self.time.roll_back(self.snapshot)
+        self.newest.clear()
+
+    # ── what always holds ───────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def the_trail_is_legal(self) -> None:
+        for job_id in self.ids:
+            job, trail = self.runtime.jobs.get(job_id), self.runtime.jobs.events(job_id)
+            for before, after in pairwise(trail):
+                note = after.from_status is after.to_status
+                assert after.from_status is before.to_status
+                assert note or after.to_status in TRANSITIONS[before.to_status]
+                claimed = not note and after.to_status is S.DOWNLOADING
+                assert after.fence == before.fence + claimed
+            assert (trail[-1].to_status, trail[-1].fence) == (job.status, job.fence)
+
+    @invariant()
+    def one_process_at_a_time_may_write(self) -> None:
+        """Whatever the store has forgotten: a lease ends on its holder's own clock."""
+        for job_id in self.ids:
+            writers = [
+                (worker.runtime.worker, attempt.job.fence)
+                for worker in self.workers
+                for attempt in worker.attempts
+                if attempt.job.id == job_id and attempt.lease.is_alive()
+            ]
+            assert len(writers) <= 1, writers
+
+    @invariant()
+    def the_hash_tells_what_the_newest_claim_told(self) -> None:
+        for job_id, progress in self._progress().items():
+            said = self.told.of(job_id, progress.fence, progress.sequence)
+            assert progress.bytes_downloaded == said
+            assert progress.bytes_downloaded <= TOTAL
+            assert progress.fence >= self.newest.get(job_id, 0)
+            self.newest[job_id] = progress.fence
+
+    @invariant()
+    def rows_move_as_they_may(self) -> None:
+        for job_id, job in self.runtime.jobs.get_many(self.ids).items():
+            before = self.rows.get(job_id)
+            if before is not None:
+                self._check_step(before, job)
+            assert job.bytes_durable <= job.bytes_downloaded <= TOTAL
+            assert (job.status in FINISHED) == (job.finished_at is not None)
+            self.rows[job_id] = job
+        self.asked_now.clear()
+
+    def _check_step(self, before: Job, job: Job) -> None:
+        assert job.fence >= before.fence
+        if job.id in self.asked_now:
+            return
+        if before.status in FINISHED:
+            unchanged = ("status", "fence", "bytes_downloaded", "path", "reason", "attempts")
+            assert all(getattr(job, name) == getattr(before, name) for name in unchanged)
+        if before.control and job.status not in RUNNING:
+            # It may have ended before it heard of it; what it may not do is go on.
+            wanted = {"cancel": S.CANCELLED, "pause": S.PAUSED}[before.control]
+            assert job.status in {wanted, S.COMPLETED, S.FAILED}
+
+    # ── the end: everything is put right ────────────────────────────────────────────────────────
+
+    def teardown(self) -> None:
+        if not hasattr(self, "workers"):
+            return
+        try:
+            self._heal()
+        finally:
+            for worker in self.workers:
+                worker.fall()
+
+    def _heal(self) -> None:
+        """Those that stand still go on when all is over; the others have fallen."""
+        for worker in self._awake():
+            worker.fall()
+        self.workers = [worker for worker in self.workers if worker.stands_still]
+        healer = Worker(self.runtime, "healer", self.told)
+        try:
+            for _ in range(ROUNDS):
+                self._pass(ROUND)
+                for what in (persist_progress, wake, reconcile, cleanup_stale):
+                    what(self.runtime)
+                for job_id in self._messages():
+                    self._run_whole(healer, job_id)
+        finally:
+            healer.fall()
+        ended = self._everything()
+        self._check_ends()
+        for zombie in self.workers:
+            self._try_everything(zombie)
+        assert self._everything() == ended
+
+    def _run_whole(self, worker: Worker, job_id: str) -> None:
+        attempt = worker.take(job_id)
+        if attempt is not None:
+            worker.flush()
+            assert worker.step(attempt, "verify") is None
+            assert worker.end(attempt, None) is Outcome.COMPLETED
+
+    def _check_ends(self) -> None:
+        for job_id, job in self.runtime.jobs.get_many(self.ids).items():
+            wanted = FINISHED
+            if job_id in self.pause_wanted:
+                wanted = FINISHED | {S.PAUSED}
+            assert job.status in wanted, (job.status, job.reason)
+        client, keys = self.runtime.cache.client, self.runtime.cache.keys
+        assert list(client.scan_iter(match="seen:lock:*")) == []
+        assert client.zcard(keys.active_downloads_key()) == 0
+        assert client.zcard(keys.dirty_downloads_key()) == 0
+
+    def _try_everything(self, zombie: Worker) -> None:
+        """A process that stood still from before the end of all tries to go on where it was."""
+        zombie.flush()
+        for attempt in list(zombie.attempts):
+            if zombie.step(attempt, "write", 100) is None:
+                raise AssertionError("it wrote into a file that is not its own any more")
+        zombie.flush()
+
+    def _everything(self) -> tuple[object, ...]:
+        client = self.runtime.cache.client
+        hashes = {
+            key: client.hgetall(key) for key in client.scan_iter(match="seen:download:job:*")
+        }
+        trails = {job_id: self.runtime.jobs.events(job_id) for job_id in self.ids}
+        return hashes, trails, self.runtime.jobs.get_many(self.ids)
+
+    # ── small things ────────────────────────────────────────────────────────────────────────────
+
+    def _awake(self) -> list[Worker]:
+        return [worker for worker in self.workers if not worker.stands_still]
+
+    def _attempts(self) -> list[tuple[Worker, SteppedAttempt]]:
+        return [(worker, attempt) for worker in self._awake() for attempt in worker.attempts]
+
+    def _job(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(self.ids), "job")
+
+    def _worker(self, data: st.DataObject) -> Worker:
+        return data.draw(st.sampled_from(self._awake()), "worker")
+
+    def _attempt(self, data: st.DataObject) -> tuple[Worker, SteppedAttempt]:
+        return data.draw(st.sampled_from(self._attempts()), "attempt")
+
+    def _progress(self) -> dict[str, Any]:
+        return self.runtime.cache.download.get_many(self.ids)
+
+    def _pass(self, seconds: float) -> None:
+        while seconds > 0:
+            for worker in self._awake():
+                worker.keep_alive()
+            self.time.let_pass(min(seconds, HEARTBEAT))
+            seconds -= HEARTBEAT
+
+    def _messages(self) -> list[str]:
+        """Take every message out of the queues; return whose they are."""
+        with self.system.store.client(db=1) as client:
+            raw = [client.rpop(queue, 1000) for queue in DOWNLOAD_QUEUES]
+        ids = [_job_id(message) for some in raw for message in some or ()]
+        return [job_id for job_id in ids if job_id is not None]
+
+    @contextmanager
+    def _without_database(self) -> Iterator[None]:
+        """Let nobody write to it."""
+        with closing(sqlite3.connect(self.database_file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+
+def _impatient(connection: Any, _record: Any) -> None:
+    """Nothing here is about power cuts, and who finds the database locked need not wait for it."""
+    connection.execute("PRAGMA synchronous=OFF").close()
+    connection.execute("PRAGMA busy_timeout=10").close()
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    with System(tmp_path, store, settings=DEFAULTS) as system:
+        system.runtime.database.close()
+        event.listen(system.runtime.database.engine, "connect", _impatient)
+        yield system
+
+
+def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
+    system: System, store: StoreServer, tmp_path: Path
+) -> None:
+    full = "SEEN_TEST_FULL" in os.environ
+    with passing_time(system.runtime, store) as time:
+        attributes = {"system": system, "time": time, "database_file": tmp_path / "seen.db"}
+        run_state_machine_as_test(
+            type("Machine", (Recovery,), attributes),
+            settings=settings(
+                max_examples=1000 if full else 40,
+                stateful_step_count=60 if full else 30,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            ),
+        )
