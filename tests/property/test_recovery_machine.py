@@ -313,6 +313,8 @@ class Recovery(RuleBasedStateMachine):
                     what(self.runtime)
                 for job_id in self._messages():
                     self._run_whole(healer, job_id)
+                if self._is_all_over():
+                    break
         finally:
             healer.fall()
         ended = self._everything()
@@ -334,10 +336,19 @@ class Recovery(RuleBasedStateMachine):
             if job_id in self.pause_wanted:
                 wanted = FINISHED | {S.PAUSED}
             assert job.status in wanted, (job.status, job.reason)
+        assert self._left_in_store() == []
+
+    def _is_all_over(self) -> bool:
+        rows = self.runtime.jobs.get_many(self.ids).values()
+        settled = all(job.status in FINISHED | {S.PAUSED} for job in rows)
+        return settled and self._left_in_store() == []
+
+    def _left_in_store(self) -> list[bytes]:
+        """Return locks that are held, and jobs that the store lists as running or as unsaved."""
         client, keys = self.runtime.cache.client, self.runtime.cache.keys
-        assert list(client.scan_iter(match="seen:lock:*")) == []
-        assert client.zcard(keys.active_downloads_key()) == 0
-        assert client.zcard(keys.dirty_downloads_key()) == 0
+        indexes = (keys.active_downloads_key(), keys.dirty_downloads_key())
+        listed = [member for index in indexes for member in client.zrange(index, 0, -1)]
+        return [*client.scan_iter(match="seen:lock:*"), *listed]
 
     def _try_everything(self, zombie: Worker) -> None:
         """A process that stood still from before the end of all tries to go on where it was."""
@@ -376,11 +387,14 @@ class Recovery(RuleBasedStateMachine):
         return self.runtime.cache.download.get_many(self.ids)
 
     def _pass(self, seconds: float) -> None:
+        """Let time go by; processes that live renew their locks and tell of their downloads."""
         while seconds > 0:
-            for worker in self._awake():
+            alive = [worker for worker in self._awake() if worker.attempts]
+            for worker in alive:
                 worker.keep_alive()
-            self.time.let_pass(min(seconds, HEARTBEAT))
-            seconds -= HEARTBEAT
+            step = min(seconds, HEARTBEAT) if alive else seconds
+            self.time.let_pass(step)
+            seconds -= step
 
     def _messages(self) -> list[str]:
         """Take every message out of the queues; return whose they are."""
