@@ -199,6 +199,9 @@ class Settings(BaseSettings):
         description="A running job without lock is an orphan when nothing was heard of it this "
         "long. Never below the lock's TTL: until then its worker may still be writing.",
     )
+    sweep_interval: Seconds = Field(
+        3600.0, description="Each download worker: part files that nobody needs any more."
+    )
     cleanup_interval: Seconds = Field(300.0, description="Beat: stale progress.")
     stats_interval: Seconds = Field(300.0, description="Beat: cache statistics to the log.")
 

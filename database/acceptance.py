@@ -7,13 +7,12 @@ job an idempotency key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from database.job_rows import ALIVE_NAMES, COLUMNS, event_row, to_job
+from database.job_rows import ALIVE_NAMES, COLUMNS, FIELDS, event_row, to_job
 from database.models import ALIVE, idempotency_keys, job_events, jobs
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
@@ -116,7 +115,9 @@ def _remember(connection: Connection, owners: Mapping[str, str]) -> None:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    return {**asdict(job), "status": job.status.value, "priority": job.priority.value}
+    # Not `asdict`: it copies every value, which takes longer than all the rest of accepting a job.
+    values = {name: getattr(job, name) for name in FIELDS}
+    return {**values, "status": job.status.value, "priority": job.priority.value}
 
 
 def _insert_unless_alive(connection: Connection) -> Any:

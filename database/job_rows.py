@@ -29,8 +29,8 @@ from sqlalchemy import (
 from database.models import job_events, jobs
 from domain.job import ALIVE, RUNNING, Job, JobEvent, JobStatus, Priority
 
-_FIELDS = tuple(field.name for field in fields(Job))
-COLUMNS = tuple(jobs.c[name] for name in _FIELDS)
+FIELDS = tuple(field.name for field in fields(Job))
+COLUMNS = tuple(jobs.c[name] for name in FIELDS)
 RUNNING_NAMES = tuple(status.value for status in RUNNING)
 ALIVE_NAMES = tuple(status.value for status in ALIVE)
 
@@ -201,7 +201,7 @@ SAVE_PROGRESS = (
 
 def to_job(row: Sequence[Any]) -> Job:
     """Read one row of `COLUMNS`."""
-    values = dict(zip(_FIELDS, row, strict=True))
+    values = dict(zip(FIELDS, row, strict=True))
     values["status"] = JobStatus(values["status"])
     values["priority"] = Priority(values["priority"])
     return Job(**values)

@@ -41,6 +41,8 @@ from database.job_rows import (
 from database.models import job_events, jobs
 from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
 from domain.job import (
+    ALIVE,
+    RUNNING,
     Job,
     JobEvent,
     JobFilter,
@@ -410,6 +412,60 @@ class JobRepository:
         """Return queued jobs of one priority that were published before `before`, the oldest first."""
         old = jobs.c.published_at <= before
         return self._queued((jobs.c.priority == priority.value) & old, limit)
+
+    def resting_with_bytes(self, after_id: str, limit: int = 1000) -> list[Job]:
+        """Return jobs that wait or rest and count on bytes of their part file, in order of their ids."""
+        query = (
+            select(*COLUMNS)
+            .where(
+                jobs.c.status.in_([status.value for status in ALIVE - RUNNING]),
+                jobs.c.bytes_durable > 0,
+                jobs.c.id > after_id,
+            )
+            .order_by(jobs.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [to_job(row) for row in connection.execute(query)]
+
+    def last_workers(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return which worker claimed each of these jobs last."""
+        found: dict[str, str] = {}
+        claims = job_events.c.to_status == JobStatus.DOWNLOADING.value
+        with self._database.read() as connection:
+            for some in _batches(job_ids):
+                query = (
+                    select(job_events.c.job_id, job_events.c.worker)
+                    .where(job_events.c.job_id.in_(some), claims, job_events.c.worker.is_not(None))
+                    .order_by(job_events.c.id)  # the last one wins
+                )
+                found |= {row.job_id: row.worker for row in connection.execute(query)}
+        return found
+
+    def lose_bytes(self, some: Sequence[Job], *, now: datetime) -> int:
+        """Count on nothing any more for resting jobs whose part file is gone; return how many."""
+
+        def work(connection: Connection) -> int:
+            lost = 0
+            for job in _in_order(some):
+                row = connection.execute(
+                    update(jobs)
+                    .where(
+                        jobs.c.id == job.id,
+                        jobs.c.status == job.status.value,
+                        jobs.c.fence == job.fence,
+                    )
+                    .values(bytes_durable=0, bytes_downloaded=0)
+                    .returning(*COLUMNS)
+                ).first()
+                if row is not None:
+                    lost += 1
+                    text = f"its part file is gone: {job.bytes_durable:,} bytes are to be fetched again"
+                    event = event_row(to_job(row), job.status, job.status, now, text)
+                    connection.execute(INSERT_EVENT, event)
+            return lost
+
+        return self._database.transact(work) if some else 0
 
     def with_control(self, limit: int = 1000) -> list[Job]:
         """Return running jobs that were asked to pause or cancel and have not yet."""

@@ -12,7 +12,9 @@ from celery import Celery, signals
 import settings as settings_module
 from worker.broker import Broker
 from worker.drain import Drain
+from worker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime, build_runtime
+from worker.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,9 @@ app.config_from_object("celeryconfig")
 
 #: Set when this process, or the parent it was forked from, shuts down.
 _drain = Drain()
+
+#: Of the process that consumes, where that is a download worker.
+_sweeper: Sweeper | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -52,10 +57,26 @@ def _quieten(**_: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+@signals.worker_ready.connect
+def _begin_to_sweep(sender: Any, **_: Any) -> None:
+    """Look after the disk, which only a download worker has."""
+    global _sweeper
+    if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
+        runtime = current_runtime()
+        _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
+        _sweeper.start()
+
+
 @signals.worker_shutting_down.connect
 def _begin_drain(**_: Any) -> None:
     """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
     _drain.begin()
+
+
+@signals.worker_shutdown.connect
+def _end_sweeping(**_: Any) -> None:
+    if _sweeper is not None:
+        _sweeper.close()
 
 
 @signals.worker_process_shutdown.connect

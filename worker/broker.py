@@ -34,7 +34,7 @@ class Broker:
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
-        with _broker_errors(), self._app.producer_or_acquire() as producer:
+        with _broker_errors(), self._app.producer_or_acquire() as producer, producer.batch():
             for job in jobs:
                 self._app.send_task(
                     TASK,

@@ -47,9 +47,11 @@ class Ending:
     error_code: str | None = None
     path: str | None = None
     sha256: str | None = None
+    evidence: str | None = None
+    """What speaks for a completed file: the digests that it was compared with, its validators."""
 
     def details(self) -> dict[str, Any]:
-        """Return everything but the status, by name."""
+        """Return what the job's row and its progress have of it, by name."""
         return {
             "reason": self.reason,
             "error_code": self.error_code,

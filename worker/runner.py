@@ -13,6 +13,7 @@ What holds it together:
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -195,6 +196,13 @@ def _ending(status: JobStatus, error: SeenError) -> Ending:
     return Ending(status=status, reason=str(error), error_code=code)
 
 
+def _evidence(asked: Sequence[str], transfer: Transfer) -> str | None:
+    """Return what a complete file was compared with, and which file it is by its origin's word."""
+    compared = [f"{text.partition(':')[0]} as asked" for text in asked]
+    compared += [f"{text.partition(':')[0]} as promised" for text in transfer.promised_digests]
+    return "; ".join([*compared, *transfer.validators]) or None
+
+
 class _Attempt:
     """One claim of one job, from its first byte to the state it leaves the job in."""
 
@@ -206,6 +214,7 @@ class _Attempt:
         self._tracker = runtime.reporter.track(job, stop, lease)
         self._host = job.host or host_of(job.url) or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
+        self._evidence: str | None = None
 
     def run(self) -> Outcome:
         """Do the work, and settle however it ends."""
@@ -347,6 +356,7 @@ class _Attempt:
                 raise ChecksumMismatchError(
                     wanted.algorithm, wanted.digest, actual[wanted.algorithm]
                 )
+        self._evidence = _evidence(promised, transfer)
         return actual["sha256"]
 
     def _recognise(self, part: PartFile) -> str:
@@ -355,6 +365,7 @@ class _Attempt:
         self._tracker.bytes_total = size
         self._tracker.restart(size)
         self._begin_to_verify()
+        self._evidence = "published by the attempt before"
         digests = PrefixDigests(part, {"sha256"}, self._runtime.hashing)
         return digests.finish(size, self._may_go_on)["sha256"]
 
@@ -363,7 +374,10 @@ class _Attempt:
 
     def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
         self._tracker.bytes_durable = part.size
-        outcome = self._settle(Ending(status=JobStatus.COMPLETED, path=path, sha256=digest))
+        ending = Ending(
+            status=JobStatus.COMPLETED, path=path, sha256=digest, evidence=self._evidence
+        )
+        outcome = self._settle(ending)
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
             _forget(part, self._job)

@@ -35,6 +35,7 @@ FAST: Mapping[str, str] = {
     "SEEN_PERSIST_INTERVAL": "0.5",
     "SEEN_WAKE_INTERVAL": "0.5",
     "SEEN_RECONCILE_INTERVAL": "1",
+    "SEEN_SWEEP_INTERVAL": "2",
     "SEEN_RETRY_BACKOFF": "0.5",
     "SEEN_SHORT_RETRIES": "0",
     # Two requests at a time for one file would else be no sign of two workers on it.
