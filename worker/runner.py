@@ -284,9 +284,11 @@ class _Attempt:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
-                self._lease.check()
                 name = self._file_name(fetched)
-                return part.publish(name, overwrite=self._job.overwrite), sha256
+                path = part.publish(
+                    name, overwrite=self._job.overwrite, may_write=self._lease.check
+                )
+                return path, sha256
             except SeenError:
                 # Whole, and not published: the next attempt need not fetch it again.
                 transfer.keep()

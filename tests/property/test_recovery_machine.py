@@ -1,15 +1,15 @@
 """Workers fall, stand still and go on, the store forgets, people change their minds: in any order.
 
 `test_lifecycle_machine` proves what SQL does by itself, and `test_progress_machine` what the store does.
-This one puts both together with locks, leases and beat's tasks, and asks what only all of them can keep:
-one writer at a time, numbers that somebody really told, wishes that are heeded, and an end for every job.
+This one puts both together with locks, leases and beat's tasks, and asks what only all of them can
+keep: one writer at a time, numbers that somebody told, wishes that are heeded, an end for every job.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -42,15 +42,16 @@ from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tasks.maintenance import cleanup_stale, wake
 from tasks.persistence import persist_progress
 from tasks.reconcile import reconcile
+from tests.support.build import unused_url
 from tests.support.databases import emptied
 from tests.support.passing import PassingTime, Snapshot, passing_time
 from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
 from tests.support.store import StoreServer
 from tests.support.system import System
-from tests.support.build import unused_url
 from worker.broker import _job_id
 from worker.queues import DOWNLOAD_QUEUES
 from worker.runner import Outcome
+from worker.runtime import Runtime
 
 S = JobStatus
 #: The service's own proportions: no second of them is waited for.
@@ -69,6 +70,12 @@ HEARTBEAT = 5.0
 #: Rounds of beat that put everything right; each begins when locks and graces have run out.
 ROUNDS = 6
 ROUND = 31.0
+_ASKS = {
+    tasks.Action.PAUSE: tasks.pause,
+    tasks.Action.RESUME: tasks.resume,
+    tasks.Action.CANCEL: tasks.cancel,
+    tasks.Action.RETRY: tasks.retry,
+}
 #: How an attempt ends, but by what others want of it.
 ENDS: dict[str, SeenError] = {
     "permanent": PermanentError("404", code="http_404"),
@@ -93,143 +100,139 @@ class Recovery(RuleBasedStateMachine):
         self.told = Told()
         self.workers = [Worker(self.runtime, f"w{n}", self.told) for n in range(WORKERS)]
         self.names = WORKERS
-        self.ids: list[str] = []
-        self.rows: dict[str, Job] = {}
+        self.ids = [self.system.submit(unused_url()).id for _ in range(JOBS)]
+        self.rows = self.runtime.jobs.get_many(self.ids)
         self.newest: dict[str, int] = {}
         self.pause_wanted: set[str] = set()
-        self.cancel_wanted: set[str] = set()
         self.asked_now: set[str] = set()
         self.snapshot: Snapshot | None = None
 
+    # Few rules, each with a choice of its own: Hypothesis leaves some rules out of an example, and one
+    # without any work would show little.
+
     # ── people ──────────────────────────────────────────────────────────────────────────────────
 
-    @precondition(lambda self: len(self.ids) < JOBS)
-    @rule()
-    def submit(self) -> None:
-        self.ids.append(self.system.submit(unused_url()).id)
-
-    @precondition(lambda self: self.ids)
     @rule(data=st.data(), what=st.sampled_from(list(tasks.Action)))
     def ask(self, data: st.DataObject, what: tasks.Action) -> None:
-        job_id = self._job(data)
-        act = {
-            tasks.Action.PAUSE: tasks.pause,
-            tasks.Action.RESUME: tasks.resume,
-            tasks.Action.CANCEL: tasks.cancel,
-            tasks.Action.RETRY: tasks.retry,
-        }[what]
+        running = [job_id for job_id in self.ids if self.rows[job_id].status in RUNNING]
+        # Twice for a job that runs: what is asked of one is the harder to keep.
+        job_id = data.draw(st.sampled_from([*self.ids, *running, *running]), "job")
         with suppress(IllegalTransitionError):
-            act(job_id, runtime=self.runtime)
+            _ASKS[what](job_id, runtime=self.runtime)
             self.asked_now.add(job_id)
             self._note_wish(job_id, what)
 
     def _note_wish(self, job_id: str, what: tasks.Action) -> None:
-        if what is tasks.Action.CANCEL:
-            self.cancel_wanted.add(job_id)
         if what is tasks.Action.PAUSE:
             self.pause_wanted.add(job_id)
         else:
             self.pause_wanted.discard(job_id)
-        if what is tasks.Action.RETRY and self.runtime.jobs.get(job_id).status is S.QUEUED:
-            self.cancel_wanted.discard(job_id)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────
 
-    @precondition(lambda self: self.ids and self._awake())
+    @precondition(lambda self: self._awake())
     @rule(data=st.data())
     def take(self, data: st.DataObject) -> None:
         """A message is a hint: anybody may have one for any job at any time."""
-        self._worker(data).take(self._job(data))
+        worker = data.draw(st.sampled_from(self._awake()), "worker")
+        attempt = worker.take(self._job(data))
+        if attempt is not None:
+            self._work(data, worker, attempt)
 
     @precondition(lambda self: self._attempts())
-    @rule(data=st.data(), how=st.sampled_from(["write", "checkpoint", "begin anew", "verify"]))
-    def step(self, data: st.DataObject, how: str) -> None:
-        worker, attempt = self._attempt(data)
-        if not attempt.is_verifying:
-            worker.step(attempt, how, 100)
-
-    @precondition(lambda self: self._attempts())
-    @rule(data=st.data(), how=st.sampled_from(sorted(ENDS)))
-    def end(self, data: st.DataObject, how: str) -> None:
-        worker, attempt = self._attempt(data)
-        worker.end(attempt, ENDS[how])
-
-    @precondition(lambda self: any(a.is_verifying for _, a in self._attempts()))
     @rule(data=st.data())
-    def complete(self, data: st.DataObject) -> None:
-        verifying = [pair for pair in self._attempts() if pair[1].is_verifying]
-        worker, attempt = data.draw(st.sampled_from(verifying), "attempt")
-        worker.end(attempt, None)
+    def work(self, data: st.DataObject) -> None:
+        self._work(data, *self._attempt(data))
 
-    @precondition(lambda self: any(a.stop.error for _, a in self._attempts()))
-    @rule(data=st.data())
-    def heed(self, data: st.DataObject) -> None:
-        """Do what the store, or the keeper of the lease, has told a worker."""
-        stopped = [pair for pair in self._attempts() if pair[1].stop.error]
-        worker, attempt = data.draw(st.sampled_from(stopped), "attempt")
-        worker.end(attempt, attempt.stop.error)
+    def _work(self, data: st.DataObject, worker: Worker, attempt: SteppedAttempt) -> None:
+        """Do some steps in a row, until it ends."""
+        for _ in range(data.draw(st.integers(1, 4), "steps")):
+            if attempt not in worker.attempts:
+                break
+            self._do(worker, attempt, data.draw(st.sampled_from(self._choices(attempt)), "what"))
+            self.the_hash_tells_what_the_newest_claim_told()
 
-    @precondition(lambda self: self._awake())
-    @rule(data=st.data(), loses=st.sampled_from([None, None, "request", "answer"]))
-    def flush(self, data: st.DataObject, loses: str | None) -> None:
-        self._worker(data).flush(loses)
+    def _do(self, worker: Worker, attempt: SteppedAttempt, what: str) -> None:
+        match what:
+            case "flush":
+                worker.flush()
+            case "lose a request":
+                worker.flush(loses="request")
+            case "lose an answer":
+                worker.flush(loses="answer")
+            case "complete":
+                worker.end(attempt, None)
+            case "heed":
+                worker.end(attempt, attempt.stop.error)
+            case how if how in ENDS:
+                worker.end(attempt, ENDS[how])
+            case how:
+                worker.step(attempt, how, 100)
 
-    @rule(data=st.data())
-    def fall(self, data: st.DataObject) -> None:
-        place = data.draw(st.integers(0, WORKERS - 1), "worker")
-        self.workers[place].fall()
-        self.names += 1
-        self.workers[place] = Worker(self.runtime, f"w{self.names}", self.told)
+    def _choices(self, attempt: SteppedAttempt) -> list[str]:
+        """What may come next: anything, also of a process that should have stopped long ago."""
+        steps = (
+            ["complete"]
+            if attempt.is_verifying
+            else ["write", "verify", "checkpoint", "begin anew"]
+        )
+        told = ["heed"] if attempt.stop.error else []
+        return [*told, *steps, "flush", "lose a request", "lose an answer", *ENDS]
 
-    @rule(data=st.data())
-    def stand_still_or_go_on(self, data: st.DataObject) -> None:
-        worker = self.workers[data.draw(st.integers(0, WORKERS - 1), "worker")]
-        worker.stands_still = not worker.stands_still
-
-    # ── time, beat, and what breaks ─────────────────────────────────────────────────────────────
+    # ── time and beat ───────────────────────────────────────────────────────────────────────────
 
     @rule(seconds=st.sampled_from([4.0, 11.0, 26.0, 31.0]))
     def let_time_pass(self, seconds: float) -> None:
         self._pass(seconds)
 
-    @rule(what=st.sampled_from([persist_progress, wake, reconcile, cleanup_stale]))
-    def beat(self, what: Any) -> None:
+    @rule(what=st.sampled_from([reconcile, wake, persist_progress, cleanup_stale]))
+    def beat(self, what: Callable[[Runtime], object]) -> None:
         what(self.runtime)
 
-    @precondition(lambda self: self._attempts())
-    @rule(data=st.data(), how=st.sampled_from(sorted(ENDS)))
-    def end_without_database(self, data: st.DataObject, how: str) -> None:
+    # ── what breaks ─────────────────────────────────────────────────────────────────────────────
+
+    @rule(data=st.data())
+    def stand_still_or_go_on(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers), "worker")
+        worker.stands_still = not worker.stands_still
+
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(["falls", "empty", "snapshot", "roll back", "no database"]),
+    )
+    def break_something(self, data: st.DataObject, what: str) -> None:
+        match what:
+            case "falls":
+                self._replace(data.draw(st.sampled_from(self.workers), "worker"))
+            case "empty":
+                self.time.empty_store()
+                self.newest.clear()
+            case "roll back" if self.snapshot is not None:
+                self.time.roll_back(self.snapshot)
+                self.newest.clear()
+            case "no database" if self._attempts():
+                self._end_without_database(
+                    *self._attempt(data), data.draw(st.sampled_from(sorted(ENDS)), "how")
+                )
+            case "no database":
+                with self._without_database(), suppress(DatabaseUnavailableError):
+                    persist_progress(self.runtime)
+            case _:
+                self.snapshot = self.time.snapshot()
+
+    def _end_without_database(self, worker: Worker, attempt: SteppedAttempt, how: str) -> None:
         """A worker that shuts down waits for no database; the store has its last word."""
-        worker, attempt = self._attempt(data)
         with self._without_database():
             worker.runtime.drain.begin()
             assert worker.end(attempt, ENDS[how]) in {Outcome.UNSAVED, Outcome.FENCED}
-            worker.fall()
+        self._replace(worker)
+
+    def _replace(self, worker: Worker) -> None:
+        """Let a process fall, and another one come for it."""
+        worker.fall()
         self.names += 1
-        self.workers[self.workers.index(worker)] = Worker(
-            self.runtime, f"w{self.names}", self.told
-        )
-
-    @rule(what=st.sampled_from([persist_progress, wake, reconcile]))
-    def beat_without_database(self, what: Any) -> None:
-        with self._without_database(), suppress(DatabaseUnavailableError):
-            what(self.runtime)
-
-    @rule()
-    def empty_the_store(self) -> None:
-        self.time.empty_store()
-        self.newest.clear()
-
-    @rule()
-    def take_a_snapshot(self) -> None:
-        self.snapshot = self.time.snapshot()
-
-    @precondition(lambda self: self.snapshot is not None)
-    @rule()
-    def roll_the_store_back(self) -> None:
-        assert self.snapshot is not None
-        self.time.roll_back(self.snapshot)
-        self.newest.clear()
+        place = self.workers.index(worker)
+        self.workers[place] = Worker(self.runtime, f"w{self.names}", self.told)
 
     # ── what always holds ───────────────────────────────────────────────────────────────────────
 
@@ -360,9 +363,7 @@ class Recovery(RuleBasedStateMachine):
 
     def _everything(self) -> tuple[object, ...]:
         client = self.runtime.cache.client
-        hashes = {
-            key: client.hgetall(key) for key in client.scan_iter(match="seen:download:job:*")
-        }
+        hashes = {key: client.hgetall(key) for key in client.scan_iter(match="seen:download:job:*")}
         trails = {job_id: self.runtime.jobs.events(job_id) for job_id in self.ids}
         return hashes, trails, self.runtime.jobs.get_many(self.ids)
 
@@ -376,9 +377,6 @@ class Recovery(RuleBasedStateMachine):
 
     def _job(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.ids), "job")
-
-    def _worker(self, data: st.DataObject) -> Worker:
-        return data.draw(st.sampled_from(self._awake()), "worker")
 
     def _attempt(self, data: st.DataObject) -> tuple[Worker, SteppedAttempt]:
         return data.draw(st.sampled_from(self._attempts()), "attempt")
@@ -435,7 +433,7 @@ def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
         run_state_machine_as_test(
             type("Machine", (Recovery,), attributes),
             settings=settings(
-                max_examples=1000 if full else 40,
+                max_examples=2000 if full else 100,
                 stateful_step_count=60 if full else 30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -87,9 +87,23 @@ class System:
     # ── processes ───────────────────────────────────────────────────────────────────────────────
 
     def start_worker(
-        self, queue: str = "downloads", *, concurrency: int = 4, pool: str = ""
+        self,
+        queue: str = "downloads",
+        *,
+        concurrency: int = 4,
+        pool: str = "",
+        settings: Mapping[str, str] | None = None,
+        stops_at: str = "",
     ) -> Process:
-        """Start a worker of one kind and wait until it is ready."""
+        """Start a worker of one kind and wait until it is ready.
+
+        Args:
+            queue: the kind, one of `QUEUES`.
+            concurrency: tasks at once.
+            pool: Celery's name of one; the service's own by default.
+            settings: SEEN_ variables for this process alone.
+            stops_at: where it stops itself, one of `tests.support.stopping`.
+        """
         name = f"{queue}{len(self._processes)}"
         arguments = [
             "worker",
@@ -105,13 +119,13 @@ class System:
         if pool:
             arguments += ["-P", pool]
         arguments += ["--without-gossip", "--without-mingle"]
-        process = self._start(name, arguments)
+        process = self._start(name, arguments, settings or {}, stops_at)
         wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
         return process
 
     def start_beat(self) -> Process:
         """Start beat."""
-        return self._start(f"beat{len(self._processes)}", ["beat", "-l", "INFO"])
+        return self._start(f"beat{len(self._processes)}", ["beat", "-l", "INFO"], {})
 
     def start_all(self, *, concurrency: int = 4) -> Process:
         """Start maintenance worker, beat and one download worker; return the latter."""
@@ -129,11 +143,14 @@ class System:
             path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log"))
         )
 
-    def _start(self, name: str, arguments: list[str]) -> Process:
+    def _start(
+        self, name: str, arguments: list[str], settings: Mapping[str, str], stops_at: str = ""
+    ) -> Process:
+        program = ["tests.support.stopping", stops_at] if stops_at else ["celery"]
         process = spawn(
-            [sys.executable, "-m", "celery", "-A", "worker.app", *arguments],
+            [sys.executable, "-m", *program, "-A", "worker.app", *arguments],
             log=self.folder / f"{name}.log",
-            env=self.environment,
+            env={**self.environment, **settings},
             cwd=ROOT,
         )
         self._processes.append(process)
