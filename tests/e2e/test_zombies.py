@@ -92,7 +92,7 @@ class Traces:
 
 
 def published(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".seen-"))
+    return sorted(path.name for path in folder.glob("*") if not path.name.startswith(".seen-"))
 
 
 def part_of(folder: Path, job: Job) -> bytes:

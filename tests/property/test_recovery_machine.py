@@ -149,7 +149,8 @@ class Recovery(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(1, 4), "steps")):
             if attempt not in worker.attempts:
                 break
-            self._do(worker, attempt, data.draw(st.sampled_from(self._choices(attempt)), "what"))
+            what = data.draw(st.sampled_from(self._choices(attempt)), "what")
+            self._do(worker, attempt, self._how(data) if what == "end" else what)
             self.the_hash_tells_what_the_newest_claim_told()
 
     def _do(self, worker: Worker, attempt: SteppedAttempt, what: str) -> None:
@@ -177,17 +178,21 @@ class Recovery(RuleBasedStateMachine):
             else ["write", "verify", "checkpoint", "begin anew"]
         )
         told = ["heed"] if attempt.stop.error else []
-        return [*told, *steps, "flush", "lose a request", "lose an answer", *ENDS]
+        return [*told, *steps, "flush", "flush", "lose a request", "lose an answer", "end"]
 
     # ── time and beat ───────────────────────────────────────────────────────────────────────────
 
-    @rule(seconds=st.sampled_from([4.0, 11.0, 26.0, 31.0]))
-    def let_time_pass(self, seconds: float) -> None:
+    @rule(
+        seconds=st.sampled_from([4.0, 11.0, 22.0, 31.0]),
+        ticks=st.lists(
+            st.sampled_from([reconcile, wake, persist_progress, cleanup_stale]), max_size=3
+        ),
+    )
+    def let_time_pass(self, seconds: float, ticks: list[Callable[[Runtime], object]]) -> None:
+        """Beat may have been away for any time: what it does is done in any order, or not at all."""
         self._pass(seconds)
-
-    @rule(what=st.sampled_from([reconcile, wake, persist_progress, cleanup_stale]))
-    def beat(self, what: Callable[[Runtime], object]) -> None:
-        what(self.runtime)
+        for tick in ticks:
+            tick(self.runtime)
 
     # ── what breaks ─────────────────────────────────────────────────────────────────────────────
 
@@ -211,9 +216,7 @@ class Recovery(RuleBasedStateMachine):
                 self.time.roll_back(self.snapshot)
                 self.newest.clear()
             case "no database" if self._attempts():
-                self._end_without_database(
-                    *self._attempt(data), data.draw(st.sampled_from(sorted(ENDS)), "how")
-                )
+                self._end_without_database(*self._attempt(data), self._how(data))
             case "no database":
                 with self._without_database(), suppress(DatabaseUnavailableError):
                     persist_progress(self.runtime)
@@ -377,6 +380,9 @@ class Recovery(RuleBasedStateMachine):
 
     def _job(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.ids), "job")
+
+    def _how(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(ENDS)), "how")
 
     def _attempt(self, data: st.DataObject) -> tuple[Worker, SteppedAttempt]:
         return data.draw(st.sampled_from(self._attempts()), "attempt")
