@@ -70,6 +70,8 @@ HEARTBEAT = 5.0
 #: Rounds of beat that put everything right; each begins when locks and graces have run out.
 ROUNDS = 6
 ROUND = 31.0
+Task = Callable[[Runtime], object]
+BEAT: list[Task] = [reconcile, wake, persist_progress, cleanup_stale]
 _ASKS = {
     tasks.Action.PAUSE: tasks.pause,
     tasks.Action.RESUME: tasks.resume,
@@ -183,16 +185,21 @@ class Recovery(RuleBasedStateMachine):
     # ── time and beat ───────────────────────────────────────────────────────────────────────────
 
     @rule(
+        data=st.data(),
         seconds=st.sampled_from([4.0, 11.0, 22.0, 31.0]),
-        ticks=st.lists(
-            st.sampled_from([reconcile, wake, persist_progress, cleanup_stale]), max_size=3
-        ),
+        ticks=st.lists(st.sampled_from(BEAT), max_size=3),
+        delivers=st.booleans(),
     )
-    def let_time_pass(self, seconds: float, ticks: list[Callable[[Runtime], object]]) -> None:
+    def let_time_pass(
+        self, data: st.DataObject, seconds: float, ticks: list[Task], delivers: bool
+    ) -> None:
         """Beat may have been away for any time: what it does is done in any order, or not at all."""
         self._pass(seconds)
         for tick in ticks:
             tick(self.runtime)
+        if delivers and self._awake():
+            for job_id in self._messages():
+                data.draw(st.sampled_from(self._awake()), "worker").take(job_id)
 
     # ── what breaks ─────────────────────────────────────────────────────────────────────────────
 
@@ -201,27 +208,35 @@ class Recovery(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.workers), "worker")
         worker.stands_still = not worker.stands_still
 
-    @rule(
-        data=st.data(),
-        what=st.sampled_from(["falls", "empty", "snapshot", "roll back", "no database"]),
-    )
+    @rule(data=st.data(), what=st.sampled_from(["falls", "store", "store", "database"]))
     def break_something(self, data: st.DataObject, what: str) -> None:
         match what:
             case "falls":
                 self._replace(data.draw(st.sampled_from(self.workers), "worker"))
-            case "empty":
-                self.time.empty_store()
-                self.newest.clear()
-            case "roll back" if self.snapshot is not None:
-                self.time.roll_back(self.snapshot)
-                self.newest.clear()
-            case "no database" if self._attempts():
+            case "store":
+                self._forget(data.draw(st.sampled_from(["empty", "snapshot", "roll back"]), "how"))
+            case _ if self._attempts():
                 self._end_without_database(*self._attempt(data), self._how(data))
-            case "no database":
+            case _:
                 with self._without_database(), suppress(DatabaseUnavailableError):
                     persist_progress(self.runtime)
-            case _:
-                self.snapshot = self.time.snapshot()
+
+    def _forget(self, how: str) -> None:
+        """Let the store lose what it has, or all since a snapshot; who is awake tells it at once anew.
+
+        Not while a process stands still whose lease goes on: reconcile cannot tell it from one that is
+        gone, and counts from the last sign of life that SQL has, which may be older than the lease.
+        """
+        if how == "snapshot":
+            self.snapshot = self.time.snapshot()
+        elif not any(attempt.lease.is_alive() for attempt in self._standing_still()):
+            if how == "roll back" and self.snapshot is not None:
+                self.time.roll_back(self.snapshot)
+            else:
+                self.time.empty_store()
+            self.newest.clear()
+            for worker in self._awake():
+                worker.keep_alive()
 
     def _end_without_database(self, worker: Worker, attempt: SteppedAttempt, how: str) -> None:
         """A worker that shuts down waits for no database; the store has its last word."""
@@ -377,6 +392,10 @@ class Recovery(RuleBasedStateMachine):
 
     def _attempts(self) -> list[tuple[Worker, SteppedAttempt]]:
         return [(worker, attempt) for worker in self._awake() for attempt in worker.attempts]
+
+    def _standing_still(self) -> list[SteppedAttempt]:
+        stopped = (worker for worker in self.workers if worker.stands_still)
+        return [attempt for worker in stopped for attempt in worker.attempts]
 
     def _job(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.ids), "job")

@@ -131,8 +131,8 @@ class PassingTime:
             if key.startswith(prefix) and life > by:
                 _age_hash(client, pipeline, key, by)
         active = keys.active_downloads_key()
-        for member, score in client.zrange(active, 0, -1, withscores=True):
-            pipeline.zadd(active, {member: score - by})
+        for member in client.zrange(active, 0, -1):
+            pipeline.zincrby(active, -by, member)
         pipeline.execute()
 
 

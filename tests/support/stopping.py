@@ -17,16 +17,16 @@ from typing import Any
 
 from celery.bin.celery import main
 
-from worker import part_file, runner
+from worker import runner
 
 #: SQL has said that the job is still ours; the lease has not been asked yet.
 AFTER_THE_FENCE = "after-the-fence"
-#: The file is whole and synced; what is missing is its final name.
+#: The file is whole, synced and readable; what is missing is its final name.
 BEFORE_THE_NAME = "before-the-name"
 
 _POINTS: dict[str, tuple[Any, str]] = {
     AFTER_THE_FENCE: (runner._Attempt, "_begin_to_verify"),
-    BEFORE_THE_NAME: (part_file.os, "fchmod"),
+    BEFORE_THE_NAME: (os, "fchmod"),
 }
 
 

@@ -83,8 +83,7 @@ def test_a_sequence_is_what_makes_a_second_time_harmless(
 
 
 def test_a_client_that_must_not_try_again_counts_once(store: StoreServer, proxy: Proxy) -> None:
-    options = {"port": proxy.port, "password": store.password, "retry": ONCE}
-    with redis.Redis(**options) as client:
+    with redis.Redis(port=proxy.port, password=store.password, retry=ONCE) as client:
         client.ping()
         proxy.cut_after_request(b"EVALSHA")
         with suppress(redis.ConnectionError):
