@@ -16,21 +16,23 @@ from cache.store.plan import Batch, Plan
 
 #: A store's clock that moves by more than this against ours, between two looks, has jumped. Seconds.
 _JUMP = 1.0
+#: Servers tell in whole seconds for how long they have run.
+_COARSE = 2.0
 
 
 class Continuity(Operations[S]):
     """Watches one store; knows only what it has seen itself.
 
     A mark without TTL lies in the store: who finds it gone, or another one, knows that data went. The
-    server's run id tells of a restart, which an old snapshot would hide, since the mark is in it, too.
+    server's run id tells of a restart, which an old snapshot would hide: the mark is in it, too.
+    Dragonfly has none; there, how long it has run tells.
     """
 
     def __init__(self, store: S, keys: KeyBuilder) -> None:
         super().__init__(store)
         self._key = keys.continuity_key()
-        self._seen: tuple[Any, Any] | None = None
-        self._offset = 0.0
-        self._since = 0.0
+        self._seen: tuple[Any, ...] = ()
+        self._offset = self._started = self._since = 0.0
 
     @operation
     def observe(self) -> Plan[float]:
@@ -45,16 +47,17 @@ class Continuity(Operations[S]):
         )
         now = lease_clock()
         offset = int(seconds) + int(micros) / 1e6 - now
-        identity = (mark, _run_id(info))
+        server = _fields(info)
+        seen = (mark, server.get(b"run_id"))
+        started = now - int(server.get(b"uptime_in_seconds", 0))
         # An answer that took long tells its time that much less exactly.
         jumped = abs(offset - self._offset) > _JUMP + (now - asked_at)
-        if identity != self._seen or jumped:
-            self._seen, self._since = identity, asked_at
+        restarted = started > self._started + _COARSE + (now - asked_at)
+        if seen != self._seen or jumped or restarted:
+            self._seen, self._since, self._started = seen, asked_at, started
         self._offset = offset
         return asked_at - self._since
 
 
-def _run_id(info: bytes) -> bytes:
-    """Return what changes when the server restarts: its run id, or where it tells none, its process."""
-    lines = dict(line.strip().partition(b":")[::2] for line in info.splitlines())
-    return lines.get(b"run_id") or lines.get(b"process_id", b"")
+def _fields(info: bytes) -> dict[bytes, bytes]:
+    return dict(line.strip().partition(b":")[::2] for line in info.splitlines())

@@ -135,6 +135,16 @@ class KeyBuilder:
         """The mark of a host that is to be left alone for a while."""
         return f"{self._prefix}cooldown:{_escape('host', host)}"
 
+    # ── beat ────────────────────────────────────────────────────────────────────────────────────
+
+    def beat_key(self) -> str:
+        """Hash with beat's last tick, and the beats that stand by."""
+        return f"{self._prefix}beat"
+
+    def beat_runs_key(self) -> str:
+        """Hash from entry of beat's schedule to when it was last sent (milliseconds since the epoch)."""
+        return f"{self._prefix}beat:runs"
+
     # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
 
     def rate_limit_key(self, user_id: str, action: str) -> str:

@@ -1,23 +1,31 @@
-"""What `seen doctor` asks of Celery: that the broker answers, and that both queues are served."""
+"""What `seen doctor` asks of Celery: that the broker answers, both queues are served, and beat ticks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
+from cache import CacheManager
+from cli.beat_check import described
 from cli.findings import Finding, ok, problem, warning
 from cli.programs import QUEUES
 from domain.errors import StoreUnavailableError
+from settings import Settings
 from worker.app import app
 from worker.broker import Broker
 
 _TIMEOUT = 1.0
+_START_BEAT = "Start one, or better two: seen beat (or `seen up` for everything here)."
+_WITHOUT_BEAT = "waiting jobs are not woken, jobs of dead workers not found, progress not saved"
 
 
-def examine() -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[Finding]:
     """Yield the findings."""
+    yield _beat(settings)
     try:
-        waiting = Broker(app).backlogs()
+        with closing(Broker(app, timeout=settings.cache_timeout)) as broker:
+            waiting = broker.backlogs()
     except StoreUnavailableError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return
@@ -41,6 +49,19 @@ def examine() -> Iterator[Finding]:
                 f"none answered within {_TIMEOUT:g} s",
                 f"Start one: seen worker --queue {kind} (or `seen up` for everything here).",
             )
+
+
+def _beat(settings: Settings) -> Finding:
+    try:
+        with CacheManager.connect(settings, retries=0) as cache:
+            status = cache.beat.status()
+    except StoreUnavailableError as error:
+        return problem("beat", str(error), "It went away while being looked at.")
+    if status is None:
+        return warning("beat", "none has ticked within a day", _START_BEAT)
+    if status.is_missing:
+        return problem("beat", f"{described(status)}: {_WITHOUT_BEAT}", _START_BEAT)
+    return ok("beat", described(status))
 
 
 def _served() -> dict[str, list[str]]:

@@ -211,7 +211,9 @@ def _control_one(action: Action, job_id: str, runtime: Runtime | None) -> Job:
     result = control_many(action, [job_id], runtime=runtime)
     if result.refused:
         raise result.refused[0]
-    return (result.changed or result.unchanged)[0]
+    for job in result.changed or result.unchanged:
+        return job
+    raise UnknownJobError(job_id)  # it ended long ago, and was removed at this moment
 
 
 class _Batch:

@@ -35,7 +35,9 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
     _lift_limits(runtime)
     report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
     if any(report):
-        logger.info("Cleaned up: %s", report)
+        logger.info("Cleaned up: %d stale, %d index entries without progress", *report[:2])
+    note = "the store listed it without progress; the entry was removed"
+    runtime.jobs.note_many(report.job_ids, note, now=runtime.now())
     return report
 
 

@@ -69,6 +69,11 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
     settings = runtime.settings
     # Of a job that runs, SQL hears at least this often.
     quiet = min(settings.orphan_after, 2 * settings.heartbeat_interval + settings.persist_interval)
+    # Asked each time, also where nothing is quiet: what was not watched proves nothing.
+    certain = runtime.cache.continuity.observe() >= settings.lock_ttl
+    # A lock that has expired is the end of its holder's lease. One that was lost with the store's data
+    # is not: then the holder may write until its lease ends on its own clock.
+    patience = quiet if certain else settings.orphan_after
     orphaned = ended = 0
     for page in _quiet_jobs(runtime, runtime.now() - timedelta(seconds=quiet)):
         locked = runtime.cache.which_locks_live([job.id for job in page])
@@ -77,7 +82,7 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
         told = {job.id: told[job.id] for job in free if _speaks_for(told.get(job.id), job)}
         done = [told[job.id] for job in free if job.id in told and _has_ended(told[job.id])]
         ended += sum(save_end(runtime, progress) for progress in done)
-        silent_since = runtime.now() - timedelta(seconds=_patience(runtime, quiet))
+        silent_since = runtime.now() - timedelta(seconds=patience)
         orphans = [
             job
             for job in free
@@ -93,17 +98,6 @@ def _quiet_jobs(runtime: Runtime, since: datetime) -> Iterator[list[Job]]:
     while page := runtime.jobs.running_since(since, after=last, limit=BATCH):
         last = page[-1]
         yield page
-
-
-def _patience(runtime: Runtime, quiet: float) -> float:
-    """Return how long nothing must have been heard of a job whose lock is gone.
-
-    A lock that has expired is the end of its holder's lease. One that was lost with the store's data is
-    not: then the holder may write until its lease ends on its own clock.
-    """
-    settings = runtime.settings
-    certain = runtime.cache.continuity.observe() >= settings.lock_ttl
-    return quiet if certain else settings.orphan_after
 
 
 def _speaks_for(progress: DownloadProgress | None, job: Job) -> bool:
@@ -142,7 +136,7 @@ def publish_unpublished(runtime: Runtime) -> int:
     published = 0
     before = runtime.now() - timedelta(seconds=PUBLISHING_GRACE)
     while jobs := runtime.jobs.unpublished(before, limit=BATCH):
-        if not publish_jobs(runtime, jobs):
+        if not _publish_noted(runtime, jobs, "it had no message; it was published"):
             break
         published += len(jobs)
         if len(jobs) < BATCH:
@@ -168,16 +162,16 @@ def _publish_lost_of(runtime: Runtime, priority: Priority) -> int:
         lost_before = min(lost_before, first.published_at - timedelta(seconds=DELIVERY_GRACE))
     published = 0
     while jobs := runtime.jobs.published_before(priority, lost_before, limit=BATCH):
-        if not _publish_again(runtime, jobs):
+        note = "its message was lost; it was published again"
+        if not _publish_noted(runtime, jobs, note):
             break
         published += len(jobs)
     return published
 
 
-def _publish_again(runtime: Runtime, jobs: Sequence[QueuedJob]) -> bool:
+def _publish_noted(runtime: Runtime, jobs: Sequence[QueuedJob], note: str) -> bool:
     if not publish_jobs(runtime, jobs):
         return False
-    note = "its message was lost; it was published again"
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True
 

@@ -284,9 +284,10 @@ class _Attempt:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
-                name = self._file_name(fetched)
                 path = part.publish(
-                    name, overwrite=self._job.overwrite, may_write=self._lease.check
+                    self._file_name(fetched),
+                    overwrite=self._job.overwrite,
+                    may_publish=self._lease.check,
                 )
                 return path, sha256
             except SeenError:
@@ -333,6 +334,8 @@ class _Attempt:
     def _note(self, text: str) -> None:
         """Write into the job's history what a reader of it should know; never worth an attempt."""
         logger.info("Job %s: %s", self._job.id, text)
+        if self._lease.is_over():
+            return
         try:
             self._runtime.jobs.note(self._job, text, now=self._runtime.now())
         except DatabaseUnavailableError as error:

@@ -115,7 +115,9 @@ def _occupy(system: System, origin: Origin, workers: int, downloads: int) -> lis
 
 def _submit(system: System, origin: Origin) -> Job:
     path = f"/{len(origin.requests)}-{time.monotonic_ns()}.bin"
-    return system.submit(origin.serve(path, size=SIZE, bytes_per_second=PACE).url)
+    url = origin.serve(path, size=SIZE, bytes_per_second=PACE).url
+    # One connection each: by default there are no more than 16 to one host.
+    return system.submit(url, connections=1)
 
 
 def _has_progress(system: System, job: Job) -> bool:

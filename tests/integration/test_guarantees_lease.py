@@ -196,6 +196,29 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
     assert part_of(system, job).stat().st_nlink == 1
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_lease_that_ends_while_the_disk_is_slow_gives_the_file_no_name(
+    system: System,
+    origin: Origin,
+    clock: JumpingClock,
+    monkeypatch: pytest.MonkeyPatch,
+    overwrite: bool,
+) -> None:
+    """Given a last fsync that takes longer than a lock lives."""
+    job = system.submit(origin.serve("/a.bin", size=100_000).url, overwrite=overwrite)
+    really_sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        really_sync(fd)
+        if system.job(job).status is JobStatus.VERIFYING:
+            clock.jump()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run_download(system.runtime, job.id) is Outcome.FENCED
+    assert {path.suffix for path in system.downloads.iterdir()} <= {".part", ".json"}
+    assert part_of(system, job).stat().st_nlink == 1
+
+
 # ── the end of a lease ──────────────────────────────────────────────────────────────────────────
 
 

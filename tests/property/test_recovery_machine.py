@@ -458,7 +458,7 @@ def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
         run_state_machine_as_test(
             type("Machine", (Recovery,), attributes),
             settings=settings(
-                max_examples=2000 if full else 100,
+                max_examples=2000 if full else 60,
                 stateful_step_count=60 if full else 30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -131,7 +131,8 @@ class PassingTime:
             if key.startswith(prefix) and life > by:
                 _age_hash(client, pipeline, key, by)
         active = keys.active_downloads_key()
-        for member in client.zrange(active, 0, -1):
+        members: list[bytes] = list(client.zrange(active, 0, -1))
+        for member in members:
             pipeline.zincrby(active, -by, member)
         pipeline.execute()
 

@@ -82,6 +82,7 @@ class System:
         self.environment = {**os.environ, **self.variables, "PYTHONPATH": str(ROOT)}
         self._processes: list[Process] = []
         self.runtime = client_runtime(self.variables)
+        self.app = client_app(self.runtime.settings)
         migrate.upgrade(self.runtime.database)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────
@@ -204,9 +205,15 @@ def client_runtime(variables: Mapping[str, str]) -> Runtime:
     """Build a runtime of this process from SEEN_ variables, beside the environment's."""
     fields = {name.removeprefix("SEEN_").lower(): value for name, value in variables.items()}
     settings = Settings.model_validate(fields)
+    broker = Broker(client_app(settings), timeout=settings.cache_timeout)
+    return build_runtime(settings, broker)
+
+
+def client_app(settings: Settings) -> Celery:
+    """Build a Celery app of this process on the broker of these settings."""
     app = Celery("client", set_as_current=False)
     app.config_from_object("celeryconfig")
     app.conf.update(
         broker_url=settings.celery_broker_url(), result_backend=settings.celery_result_url()
     )
-    return build_runtime(settings, Broker(app))
+    return app

@@ -18,7 +18,7 @@ JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 def publish(folder: Path, name: str, body: bytes, *, overwrite: bool = False) -> Path:
     with PartFile(folder, new_job_id()) as part:
         part.write([body], 0)
-        path = part.publish(name, overwrite=overwrite, may_write=lambda: None)
+        path = part.publish(name, overwrite=overwrite)
         part.forget()
     return path
 
@@ -91,7 +91,7 @@ def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool
         assert part.published_path() is None
         part.write([b"body"], 0)
         assert part.published_path() is None
-        path = part.publish("film.mkv", overwrite=overwrite, may_write=lambda: None)
+        path = part.publish("film.mkv", overwrite=overwrite)
     with PartFile(tmp_path, JOB) as successor:
         assert successor.published_path() == path
         successor.forget()
@@ -101,9 +101,7 @@ def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool
 def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
         part.write([b"body"], 0)
-        part.publish("film.mkv", overwrite=False, may_write=lambda: None).rename(
-            tmp_path / "other.mkv"
-        )
+        part.publish("film.mkv", overwrite=False).rename(tmp_path / "other.mkv")
         assert part.published_path() == tmp_path / "other.mkv"
 
 
@@ -114,10 +112,7 @@ def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path:
         # What `publish` leaves when it falls between its two steps.
         os.link(part.path, part.path.with_suffix(".new"))
         assert part.published_path() is None
-        assert (
-            part.publish("film.mkv", overwrite=True, may_write=lambda: None)
-            == tmp_path / "film.mkv"
-        )
+        assert part.publish("film.mkv", overwrite=True) == tmp_path / "film.mkv"
         part.forget()
     assert visible(tmp_path) == {"film.mkv": b"new"}
 

@@ -50,10 +50,15 @@ class Checkpoints:
                 self._running = self._pool.submit(self._sync, described)
 
     def wait(self) -> None:
-        """Wait for the one under way, and raise what it met."""
+        """Wait for the one under way, and raise what it met.
+
+        One that has not begun is dropped: on a slow disk it stands behind those of all other downloads,
+        and whoever calls this has a later one to write, or needs none any more.
+        """
         if self._running is not None:
             running, self._running = self._running, None
-            running.result()
+            if not running.cancel():
+                running.result()
 
     def keep(self, may_write: Callable[[], None]) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""

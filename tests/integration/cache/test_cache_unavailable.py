@@ -89,6 +89,8 @@ RAISING_WRITES: dict[str, Use] = {
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
     "observe": lambda m: m.continuity.observe(),
     "acquire": lambda m: m.lock("new").acquire(),
+    "tick": lambda m: m.beat.tick("host:1", {"download.wake": 1.0}),
+    "stand_by": lambda m: m.beat.stand_by("host:1"),
 }
 
 #: What removes or decides something, or reads what is kept nowhere else.
@@ -142,6 +144,8 @@ RAISING: dict[str, Use] = {
     "rates": lambda m: m.limits.rates(),
     "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
     "demands": lambda m: m.limits.demands(["total"]),
+    "last_runs": lambda m: m.beat.last_runs(),
+    "status": lambda m: m.beat.status(),
 }
 
 LIMITS: dict[str, Use] = {
@@ -163,7 +167,7 @@ EVERY: dict[str, Use] = {
 LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
-    "download", "download_lock", "key", "model", "limits", "continuity",
+    "download", "download_lock", "key", "model", "limits", "continuity", "beat",
 }  # fmt: skip
 
 
@@ -213,6 +217,7 @@ def test_every_public_method_is_listed() -> None:
         parts = [
             manager.service, manager.session, manager.catalog, manager.download, manager.limits,
             manager.continuity,
+            manager.beat,
         ]  # fmt: skip
         for owner in (manager, *parts, manager.lock("x"), manager.catalog.dashboard("a", int)):
             public = {name for name in dir(owner) if not name.startswith("_")}

@@ -23,9 +23,9 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.disk_sweep import UNKNOWN_GRACE, Swept, sweep
 from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
-from worker.sweep import UNKNOWN_GRACE, Swept, sweep
 
 S = JobStatus
 SUFFIXES = (".part", ".json", ".tmp", ".new")
