@@ -131,8 +131,7 @@ class PassingTime:
             if key.startswith(prefix) and life > by:
                 _age_hash(client, pipeline, key, by)
         active = keys.active_downloads_key()
-        members: list[bytes] = list(client.zrange(active, 0, -1))
-        for member in members:
+        for member, _ in client.zscan_iter(active):
             pipeline.zincrby(active, -by, member)
         pipeline.execute()
 
