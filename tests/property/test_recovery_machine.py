@@ -99,6 +99,9 @@ class Recovery(RuleBasedStateMachine):
         self.runtime = self.system.runtime
         emptied(self.runtime.database)
         self.time.empty_store()
+        # The service has run for a while: what reconcile has watched long enough, it may conclude from.
+        reconcile(self.runtime)
+        self.time.let_pass(ROUND)
         self.told = Told()
         self.workers = [Worker(self.runtime, f"w{n}", self.told) for n in range(WORKERS)]
         self.names = WORKERS
