@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 from sqlalchemy import event
 
 import tasks
+from cache import DownloadProgress
 from domain.errors import (
     DatabaseUnavailableError,
     DrainingError,
@@ -38,7 +39,7 @@ from domain.errors import (
     SeenError,
     TransientError,
 )
-from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
+from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
 from tasks.maintenance import cleanup_stale, wake
 from tasks.persistence import persist_progress
 from tasks.reconcile import reconcile
@@ -85,6 +86,14 @@ ENDS: dict[str, SeenError] = {
     "draining": DrainingError("The worker shuts down."),
     "lease lost": LeaseLostError("The lock could not be kept."),
 }
+
+
+class Traces(NamedTuple):
+    """What there is of a job: in SQL, and in the store."""
+
+    row: Job
+    trail: tuple[JobEvent, ...]
+    progress: DownloadProgress | None
 
 
 class Recovery(RuleBasedStateMachine):
@@ -154,9 +163,26 @@ class Recovery(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(1, 4), "steps")):
             if attempt not in worker.attempts:
                 break
+            before, over = self._traces(attempt.job.id), attempt.lease.is_over()
             what = data.draw(st.sampled_from(self._choices(attempt)), "what")
             self._do(worker, attempt, self._how(data) if what == "end" else what)
+            self._check_old_claim(attempt, before, self._traces(attempt.job.id), over=over)
             self.the_hash_tells_what_the_newest_claim_told()
+
+    def _traces(self, job_id: str) -> Traces:
+        jobs, progress = self.runtime.jobs, self._progress().get(job_id)
+        return Traces(jobs.get(job_id), tuple(jobs.events(job_id)), progress)
+
+    def _check_old_claim(
+        self, attempt: SteppedAttempt, before: Traces, after: Traces, *, over: bool
+    ) -> None:
+        """Nothing moves by the hand of an old claim, and no hash by one whose lock may be another's."""
+        if before.row.fence > attempt.job.fence:
+            assert (after.row, after.trail) == (before.row, before.trail)
+            if before.progress is not None and before.progress.fence > attempt.job.fence:
+                assert after.progress == before.progress
+        if over:
+            assert after.progress == before.progress
 
     def _do(self, worker: Worker, attempt: SteppedAttempt, what: str) -> None:
         match what:
@@ -409,7 +435,7 @@ class Recovery(RuleBasedStateMachine):
     def _attempt(self, data: st.DataObject) -> tuple[Worker, SteppedAttempt]:
         return data.draw(st.sampled_from(self._attempts()), "attempt")
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self) -> dict[str, DownloadProgress]:
         return self.runtime.cache.download.get_many(self.ids)
 
     def _pass(self, seconds: float) -> None:
