@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cache import DownloadProgress
+from database.clock_skew import correct_future_times
 from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
 from tasks.periodic import one_at_a_time
 from tasks.persistence import save_end
@@ -51,6 +52,7 @@ class Reconciled(NamedTuple):
 
 def reconcile(runtime: Runtime) -> Reconciled:
     """Compare SQL with what is going on, and put right what does not fit."""
+    _correct_future_times(runtime)  # first: what follows compares times
     orphaned, ended = hand_on_orphans(runtime)
     published = publish_unpublished(runtime) + _publish_lost(runtime)
     reminded = _remind(runtime)
@@ -59,6 +61,17 @@ def reconcile(runtime: Runtime) -> Reconciled:
     if any(report):
         logger.info("Reconciled: %s", report)
     return report
+
+
+def _correct_future_times(runtime: Runtime) -> None:
+    """Let no job wait for a time that only a machine with a fast clock could write."""
+    longest = runtime.settings.retry_backoff_max
+    corrected = correct_future_times(runtime.database, runtime.now(), longest)
+    if corrected:
+        logger.warning(
+            "%d jobs had times in the future: the clock of a worker is fast, or ours is slow",
+            corrected,
+        )
 
 
 # ── running without a worker ────────────────────────────────────────────────────────────────────

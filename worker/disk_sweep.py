@@ -138,6 +138,8 @@ def _remove(runtime: Runtime, found: Leftover) -> bool:
             job = runtime.jobs.get_many([found.job_id]).get(found.job_id)
             if job is not None and not _is_over(runtime, job):
                 return False  # it was retried meanwhile; its worker finds the file as it is
+            if job is not None and job.status is not JobStatus.COMPLETED:
+                part.withdraw()  # a worker fell between publishing and saying so
             part.forget()
     except DatabaseUnavailableError:
         raise

@@ -220,6 +220,14 @@ class PartFile:
                         return Path(entry.path)
         return None
 
+    def withdraw(self) -> None:
+        """Take back the final name, if the file has one: its job did not come to be completed."""
+        path = self.published_path()
+        if path is not None:
+            with disk_errors():
+                path.unlink(missing_ok=True)
+                _sync_directory(path.parent)
+
     def forget(self) -> None:
         """Remove every working name of this job; a published file keeps its own name."""
         with disk_errors():

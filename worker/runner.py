@@ -173,6 +173,9 @@ def _discard_part(runtime: Runtime, job: Job) -> None:
         if not PartFile.exists(runtime.resolve(job.directory), job.id):
             return
         with _open_part(runtime, job) as part:
+            if job.status is not JobStatus.COMPLETED:
+                # A worker may have fallen between publishing and saying so.
+                part.withdraw()
             _forget(part, job)
     except SeenError as error:
         logger.warning("The part file of job %s could not be opened: %s", job.id, error)

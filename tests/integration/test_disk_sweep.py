@@ -75,6 +75,15 @@ def test_a_published_file_keeps_its_own_name(system: System) -> None:
     assert not part.exists()
 
 
+def test_a_file_that_got_its_name_before_its_job_was_cancelled_goes_with_it(system: System) -> None:
+    job = ended(system, S.CANCELLED)
+    part, *_ = leave_part(system.downloads / "deep/er", job.id)
+    film = part.with_name("film.mkv")
+    os.link(part, film)
+    assert sweep(system.runtime).ended == 1
+    assert list(part.parent.iterdir()) == []
+
+
 def test_what_is_still_of_use_stays(system: System) -> None:
     living = system.submit(unused_url(), directory="deep/er")
     paused = tasks.pause(system.submit(unused_url()).id, runtime=system.runtime)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tasks
 from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.system import System
@@ -379,3 +380,20 @@ def test_a_file_published_before_a_crash_is_recognised(system: System, origin: O
     assert system.job(job).sha256 == file.sha256
     assert sorted(path.name for path in system.downloads.iterdir()) == ["a.bin"]
     assert origin.requests == []
+
+
+def test_a_file_published_before_a_crash_goes_when_its_job_is_cancelled(
+    system: System, origin: Origin
+) -> None:
+    """Given a worker that fell after the file got its name, and a person who cancels before the next."""
+    job = system.submit(origin.serve("/a.bin", size=10_000).url)
+    system.downloads.mkdir()
+    part = system.downloads / f".seen-{job.id}.part"
+    part.write_bytes(b"x" * 10_000)
+    os.link(part, system.downloads / "a.bin")
+    (system.downloads / "b.bin").write_bytes(b"somebody else's")
+
+    tasks.cancel(job.id, runtime=system.runtime)
+    assert run(system, job) is Outcome.NOT_QUEUED  # the message that has a worker tidy up
+
+    assert [path.name for path in system.downloads.iterdir()] == ["b.bin"]

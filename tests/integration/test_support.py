@@ -77,6 +77,23 @@ def test_store_restart_keeps_the_port(
         assert client.get("key") == expected
 
 
+def test_store_comes_back_from_an_older_snapshot(
+    private_store: StoreServer, tmp_path: Path
+) -> None:
+    with private_store.client() as client:
+        client.set("key", "old")
+        private_store.save(tmp_path / "snapshot")
+        client.set("key", "new")
+    with pytest.raises(process.ServerError, match="running"):
+        private_store.start_from(tmp_path / "snapshot")
+    for _ in range(2):  # the snapshot can be used again
+        private_store.kill()
+        private_store.start_from(tmp_path / "snapshot")
+        with private_store.client() as client:
+            assert client.get("key") == b"old"
+            client.set("key", "newer")
+
+
 def test_store_killed_refuses_and_starts_again_from_any_thread(private_store: StoreServer) -> None:
     private_store.kill()
     assert not private_store.running

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.fetch import connect, fetch, listens, read_answer
 from tests.support.origin import Origin, RequestLog, ServedFile
+from tests.support.origin_behaviour import plan_error
 from tests.support.origin_content import BLOCK
 from tests.support.wait import wait_until
 
@@ -272,3 +273,35 @@ def test_origin_refuses_an_unknown_behaviour(origin: Origin) -> None:
         origin.serve("/x", body=b"", truncate=1)
     with pytest.raises(ValueError, match="size or body"):
         origin.serve("/x")
+
+
+def test_origin_knows_how_much_of_a_file_a_client_can_have(origin: Origin) -> None:
+    file = origin.serve("/f", size=1000, truncate_after=100, faults=1)
+    assert origin.furthest("/f") == 0
+    fetch(origin.port, "/f")
+    assert origin.furthest("/f") == 100
+    fetch(origin.port, "/f", headers={"Range": "bytes=500-599"})
+    assert origin.furthest("/f") == 600
+    file.behave(status=503)
+    fetch(origin.port, "/f")
+    assert origin.furthest("/f") == 600
+
+
+def test_origin_can_be_overruled_for_all_paths(origin: Origin) -> None:
+    file = origin.serve("/f", size=1000, status=404)
+    origin.overrule(lambda _request, _plan: plan_error(503))
+    assert [fetch(origin.port, path).status for path in ("/f", "/unknown")] == [503, 503]
+    origin.overrule(None)
+    assert fetch(origin.port, file.path).status == 404
+
+
+def test_origin_drops_connections_in_the_middle_of_an_answer(origin: Origin) -> None:
+    file = origin.serve("/f", size=1000, hang_after=100)
+    with started_get(file, origin) as client:
+        wait_until(lambda: [entry for entry in origin.requests if entry.bytes_sent == 100])
+        origin.drop_connections()
+        while client.recv(4096):
+            pass
+    assert listens(origin.port)
+    file.behave(hang_after=None)
+    assert len(fetch(origin.port, file.path).body) == 1000

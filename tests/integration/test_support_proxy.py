@@ -13,6 +13,7 @@ import redis
 from tests.support.fetch import listens
 from tests.support.proxy import Proxy
 from tests.support.store import ONCE, StoreServer
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -87,6 +88,57 @@ def test_all_connections_can_be_closed(client: redis.Redis, proxy: Proxy) -> Non
         proxy.close_all()
         assert line.recv(100) == b""
     client.connection_pool.disconnect()
+    assert client.ping()
+
+
+def test_a_cut_line_is_cut_until_it_is_healed(client: redis.Redis, proxy: Proxy) -> None:
+    proxy.cut()
+    for _ in range(2):  # the connection there is, and a new one
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+    proxy.heal()
+    assert client.ping()
+
+
+def test_a_half_open_line_is_silent_and_ends_when_it_is_healed(
+    client: redis.Redis, proxy: Proxy, store: StoreServer
+) -> None:
+    with (
+        store.client() as direct,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=0.3) as line,
+    ):
+        line.sendall(b"PING\r\n")
+        assert line.recv(100).startswith(b"-NOAUTH")
+        served = len(direct.client_list())
+        proxy.half_open()
+        # The server finds that there is nobody any more; the client does not.
+        wait_until(lambda: len(direct.client_list()) < served)
+        line.sendall(b"PING\r\n")
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+        with store.client(port=proxy.port, retry=ONCE) as another:
+            assert another.ping()
+        proxy.heal()
+        assert wait_until(lambda: _ends(line))
+    client.connection_pool.disconnect()
+    assert client.ping()
+
+
+def _ends(line: socket.socket) -> bool:
+    try:
+        return line.recv(100) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_a_slow_line_is_late_in_both_directions(client: redis.Redis, proxy: Proxy) -> None:
+    proxy.delay = 0.1
+    started = time.monotonic()
+    client.ping()
+    assert time.monotonic() - started >= 0.2
+    proxy.heal()
     assert client.ping()
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -62,7 +63,9 @@ class Origin:
         self._log: list[RequestLog] = []
         self._active: dict[str, list[_Exchange]] = {}
         self._most: dict[str, int] = {}
+        self._furthest: dict[str, int] = {}
         self._connections: list[Connection] = []
+        self._overrule: Callable[[Request, Plan], Plan] | None = None
         self._closing = threading.Event()
         self._listener = socket.create_server((HOST, 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
@@ -96,6 +99,19 @@ class Origin:
             self._files[path] = served
         return served
 
+    def overrule(self, respond: Callable[[Request, Plan], Plan] | None) -> None:
+        """Let `respond` have the last word on the answers for all paths; None undoes it.
+
+        It gets the planned answer and returns the one to send, the same one changed or another.
+        """
+        with self._lock:
+            self._overrule = respond
+
+    def drop_connections(self) -> None:
+        """End every connection there is, in the middle of an answer or not; new ones are welcome."""
+        for connection in self._connections:
+            connection.shut_down()
+
     def url(self, path: str) -> str:
         """The address of a path such as "/file.bin"."""
         return f"http://{HOST}:{self.port}{path}"
@@ -117,6 +133,11 @@ class Origin:
         """
         with self._lock:
             return self._most.get(path, 0)
+
+    def furthest(self, path: str) -> int:
+        """How many bytes of a path a client can have: up to the last one that ever left here."""
+        with self._lock:
+            return self._furthest.get(path, 0)
 
     def bytes_sent_twice(self, path: str) -> int:
         """How many body bytes of a path left here more than once, by all answers with 200 and 206.
@@ -190,6 +211,8 @@ class Origin:
             request = self._numbered(request)
             served = self._files.get(request.path)
             behaviour, plan = _plan_for(served, request)
+            if self._overrule is not None:
+                plan = self._overrule(request, plan)
             entry = RequestLog(
                 request.method,
                 request.path,
@@ -247,6 +270,7 @@ class _Exchange:
         plan: Plan,
     ) -> None:
         self._lock = origin._lock
+        self._furthest = origin._furthest
         self._connection = connection
         self.entry = entry
         self.behaviour = behaviour
@@ -257,8 +281,12 @@ class _Exchange:
         return self.entry.ended is None and not self._connection.client_left()
 
     def sent(self, count: int) -> None:
+        path, status = self.entry.path, self.entry.status
         with self._lock:
             self.entry.bytes_sent = count
+            if status in (200, 206):
+                stands_at = self.entry.first + count
+                self._furthest[path] = max(self._furthest.get(path, 0), stands_at)
 
     def finish(self) -> None:
         with self._lock:

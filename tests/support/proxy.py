@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server of the tests, to lose exactly the packet a test means."""
+"""A TCP proxy between a client and a server of the tests: loses the very packet a test means, or all."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class _Link:
     server: socket.socket
     fault: Fault | None = None
     answered: bool = True
+    dead: bool = False
+    """The client's half is open, and nobody is behind it."""
     closed: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
@@ -50,10 +52,13 @@ class Proxy:
 
     Attributes:
         port: where it listens.
+        delay: seconds by which every piece is late, in both directions.
     """
 
     def __init__(self, port: int) -> None:
         """Listen at once; the server need not run yet."""
+        self.delay = 0.0
+        self._refusing = False
         self._target = (HOST, port)
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -102,11 +107,33 @@ class Proxy:
         """Undo `pause`; what was sent meanwhile goes on its way."""
         self._flowing.set()
 
+    def cut(self) -> None:
+        """End every connection there is, and new ones at once, until `heal`."""
+        self._refusing = True
+        self.close_all()
+
+    def half_open(self) -> None:
+        """Leave every connection there is without anybody behind it, until `heal`.
+
+        The server finds it closed; its client is not told, and gets no answers. New ones are welcome.
+        """
+        for link in self._all_links():
+            link.dead = True
+            with suppress(OSError):
+                link.server.shutdown(socket.SHUT_RDWR)
+
+    def heal(self) -> None:
+        """Undo `cut`, `half_open`, `pause` and `delay`; half-open connections end."""
+        self.delay = 0.0
+        self._refusing = False
+        for link in self._all_links():
+            if link.dead:
+                link.close()
+        self.resume()
+
     def close_all(self) -> None:
         """End every connection there is; new ones are welcome."""
-        with self._mutex:
-            links = list(self._links)
-        for link in links:
+        for link in self._all_links():
             link.close()
 
     @property
@@ -137,6 +164,10 @@ class Proxy:
     ) -> None:
         self.close()
 
+    def _all_links(self) -> list[_Link]:
+        with self._mutex:
+            return list(self._links)
+
     def _add(self, rule: _Rule) -> None:
         with self._mutex:
             self._rules.append(rule)
@@ -152,6 +183,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refusing:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(self._target, timeout=5)
             except OSError:
@@ -160,6 +194,8 @@ class Proxy:
             link = _Link(client, server)
             with self._mutex:
                 self._links.append(link)
+            if self._refusing:  # since a moment ago: `cut` has not seen this one
+                link.close()
             self._start(self._pump, link)
 
     def _pump(self, link: _Link) -> None:
@@ -170,6 +206,10 @@ class Proxy:
                 while not link.closed.is_set() and not self._closing.is_set():
                     ready = selector.select(TICK)
                     self._flowing.wait()
+                    if link.dead:
+                        while link.client.recv(CHUNK):
+                            pass
+                        break
                     if not all(key.data(link) for key, _ in ready):
                         break
         with self._mutex:
@@ -188,6 +228,7 @@ class Proxy:
         if matching and matching[0].action is not None:
             matching[0].action()
         link.fault = matching[0].fault if matching else link.fault
+        self._closing.wait(self.delay)
         link.server.sendall(data)
         return True
 
@@ -199,5 +240,6 @@ class Proxy:
         if link.fault == "drop":
             link.fault = None
         else:
+            self._closing.wait(self.delay)
             link.client.sendall(data)
         return True

@@ -108,6 +108,20 @@ class StoreServer:
         """SIGCONT: undo `pause`. Raises `ServerError` if not running."""
         self._running().send_signal(signal.SIGCONT)
 
+    def save(self, folder: Path) -> None:
+        """Write a snapshot, and copy it into `folder`, for `start_from`."""
+        with self._admin() as client:
+            client.save()
+        shutil.copytree(self._data, folder, dirs_exist_ok=True)
+
+    def start_from(self, folder: Path) -> None:
+        """Start with what `save` left in `folder`; the server must not run."""
+        if self.running:
+            raise ServerError("the store is running")
+        shutil.rmtree(self._data, ignore_errors=True)
+        shutil.copytree(folder, self._data)
+        self._start(keep_data=True)
+
     def restart(self, lose_data: bool = True) -> None:
         """Stop if running, and start again on the same port.
 

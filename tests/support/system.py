@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,8 @@ from worker.broker import Broker
 from worker.runtime import Runtime, build_runtime
 
 ROOT = Path(__file__).parents[2]
+#: What Python is given to run Celery's command line; a test may wrap it.
+CELERY = ("-m", "celery")
 
 #: Short enough for tests, in the proportions of the real ones.
 FAST: Mapping[str, str] = {
@@ -93,17 +95,19 @@ class System:
         *,
         concurrency: int = 4,
         pool: str = "",
-        settings: Mapping[str, str] | None = None,
-        stops_at: str = "",
+        program: Sequence[str] = CELERY,
+        variables: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> Process:
         """Start a worker of one kind and wait until it is ready.
 
         Args:
-            queue: the kind, one of `QUEUES`.
-            concurrency: tasks at once.
-            pool: Celery's name of one; the service's own by default.
-            settings: SEEN_ variables for this process alone.
-            stops_at: where it stops itself, one of `tests.support.stopping`.
+            queue: downloads or maintenance.
+            concurrency: how many at once.
+            pool: Celery's name of one; ours by default.
+            program: what Python is given in front of the worker's arguments.
+            variables: SEEN_ variables for this one alone.
+            wait: False returns at once.
         """
         name = f"{queue}{len(self._processes)}"
         arguments = [
@@ -120,13 +124,14 @@ class System:
         if pool:
             arguments += ["-P", pool]
         arguments += ["--without-gossip", "--without-mingle"]
-        process = self._start(name, arguments, settings or {}, stops_at)
-        wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
+        process = self._start(name, arguments, program, variables)
+        if wait:
+            wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
         return process
 
     def start_beat(self) -> Process:
         """Start beat."""
-        return self._start(f"beat{len(self._processes)}", ["beat", "-l", "INFO"], {})
+        return self._start(f"beat{len(self._processes)}", ["beat", "-l", "INFO"])
 
     def start_all(self, *, concurrency: int = 4) -> Process:
         """Start maintenance worker, beat and one download worker; return the latter."""
@@ -145,13 +150,16 @@ class System:
         )
 
     def _start(
-        self, name: str, arguments: list[str], settings: Mapping[str, str], stops_at: str = ""
+        self,
+        name: str,
+        arguments: list[str],
+        program: Sequence[str] = CELERY,
+        variables: Mapping[str, str] | None = None,
     ) -> Process:
-        program = ["tests.support.stopping", stops_at] if stops_at else ["celery"]
         process = spawn(
-            [sys.executable, "-m", *program, "-A", "worker.app", *arguments],
+            [sys.executable, *program, "-A", "worker.app", *arguments],
             log=self.folder / f"{name}.log",
-            env={**self.environment, **settings},
+            env={**self.environment, **(variables or {})},
             cwd=ROOT,
         )
         self._processes.append(process)

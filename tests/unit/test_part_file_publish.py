@@ -98,6 +98,22 @@ def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool
     assert visible(tmp_path) == {"film.mkv": b"body"}
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_successor_takes_back_what_is_not_wanted_any_more(
+    tmp_path: Path, overwrite: bool
+) -> None:
+    publish(tmp_path, "other.mkv", b"body")
+    with PartFile(tmp_path, JOB) as part:
+        part.withdraw()  # nothing to take back
+        part.write([b"body"], 0)
+        part.publish("film.mkv", overwrite=overwrite)
+    with PartFile(tmp_path, JOB) as successor:
+        successor.withdraw()
+        assert successor.published_path() is None
+        successor.forget()
+    assert visible(tmp_path) == {"other.mkv": b"body"}
+
+
 def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
         part.write([b"body"], 0)

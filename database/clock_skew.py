@@ -1,0 +1,68 @@
+"""Times that a machine with a fast clock has written: nobody may wait until they have come."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
+
+from database.engine import Database
+from database.models import jobs
+from domain.job import FINISHED, JobStatus
+
+#: Rows that are corrected in one transaction.
+BATCH = 500
+#: Clocks that follow NTP differ by less, and so little makes no difference here. Seconds.
+TOLERANCE = 5.0
+
+_NOW = bindparam("b_now", type_=jobs.c.updated_at.type)
+_LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
+#: The latest that each of these can be. For them wait an orphan to be found, a lost message to be sent
+#: again, a waiting job to be woken.
+_LIMITS = {jobs.c.updated_at: _NOW, jobs.c.published_at: _NOW, jobs.c.next_attempt_at: _LATEST}
+_UNFINISHED = [status.value for status in JobStatus if status not in FINISHED]
+
+_FIND = (
+    select(jobs.c.id)
+    .where(
+        and_(jobs.c.status.in_(_UNFINISHED), or_(*(time > end for time, end in _LIMITS.items())))
+    )
+    .order_by(jobs.c.id)
+)
+_CORRECT = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("b_id"))
+    .values({time.name: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
+)
+
+
+def correct_future_times(database: Database, now: datetime, longest_wait: float) -> int:
+    """Set times of unfinished jobs that lie in the future to the latest they can be.
+
+    Args:
+        database: whose jobs.
+        now: the time, by the clock that decides when a job is due.
+        longest_wait: seconds after which a waiting job is tried again at the latest.
+
+    Returns:
+        How many jobs had such a time.
+
+    Raises:
+        DatabaseUnavailableError: some may have been corrected.
+    """
+    times = {"b_now": now, "b_latest": now + timedelta(seconds=longest_wait)}
+    bearable = {name: time + timedelta(seconds=TOLERANCE) for name, time in times.items()}
+    corrected = 0
+    while True:
+        # Mostly there are none: a look takes nobody's turn to write.
+        with database.read() as connection:
+            job_ids = connection.execute(_FIND.limit(BATCH), bearable).scalars().all()
+        if not job_ids:
+            return corrected
+        rows = [{"b_id": job_id, **times} for job_id in job_ids]
+
+        def work(connection: Connection, rows: list[dict[str, object]] = rows) -> None:
+            connection.execute(_CORRECT, rows)
+
+        database.transact(work)
+        corrected += len(rows)

@@ -1,0 +1,47 @@
+"""``python -m tests.chaos --faults 1000 --seed 7 [--database sqlite|postgres] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos import report
+from tests.chaos.run import run
+
+#: A seed that nobody gave is below this.
+SEEDS = 1_000_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; 0 when nothing was wrong, else 1, and then what the run left is kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=None, help="repeats a run; random by default")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    options = parser.parse_args(arguments)
+    seed = random.randrange(SEEDS) if options.seed is None else options.seed
+    folder = Path(tempfile.mkdtemp(prefix="seen-chaos-"))
+    outcome = run(folder, seed=seed, faults=options.faults, database=options.database, say=_say)
+    if options.json:
+        print(report.as_json(outcome))
+    else:
+        report.show(outcome)
+    if outcome.violations:
+        _say(f"logs and database are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def _say(text: str) -> None:
+    """Progress is for people; the summary has the standard output for itself."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

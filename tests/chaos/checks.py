@@ -1,0 +1,288 @@
+"""What must be true after a run, whatever was broken. Each check names the job and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from domain.job import FINISHED, TRANSITIONS, WORKING_PREFIX, Job, JobEvent, JobStatus
+from tests.chaos.evidence import Evidence
+from tests.support.origin import RequestLog
+
+#: The origin finds out that a client has left when its thread next runs, on a machine that is busy with
+#: everything at once. Seconds.
+NOTICING = 0.5
+#: From when bytes leave the origin until a checkpoint could vouch for them, besides the interval between
+#: two: they are gathered for a quarter of a second, hashed, and fsynced, on that same machine. Seconds.
+LATENESS = 1.5
+#: What may lie in buffers besides: one block that waits to be written.
+BUFFERS = 512 * 1024
+
+S = JobStatus
+Check = Callable[[Evidence], Iterator["Violation"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is not as it should be."""
+
+    check: str
+    job_id: str | None
+    what: str
+
+    def __str__(self) -> str:
+        whose = f"job {self.job_id}: " if self.job_id else ""
+        return f"{self.check}: {whose}{self.what}"
+
+
+def violations(evidence: Evidence) -> list[Violation]:
+    """Run every check."""
+    return [found for check in CHECKS for found in check(evidence)]
+
+
+# ── jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def every_accepted_job_has_ended(evidence: Evidence) -> Iterator[Violation]:
+    """No accepted job is lost."""
+    name = "every accepted job has ended"
+    for job_id in evidence.orders:
+        job = evidence.jobs.get(job_id)
+        if job is None:
+            yield Violation(name, job_id, "it was accepted and is not in the database")
+        elif job.status not in FINISHED:
+            told = _last(evidence, job)
+            yield Violation(name, job_id, f"it is {job.status} ({job.reason}); last event: {told}")
+
+
+def every_job_ends_as_it_should(evidence: Evidence) -> Iterator[Violation]:
+    """What can be had is completed, what cannot is failed for that reason, and so on."""
+    for job in evidence.jobs.values():
+        ware, order = evidence.ware(job), evidence.orders.get(job.id)
+        may_be_cancelled = order is not None and order.may_be_cancelled
+        right = {
+            S.COMPLETED: ware.error_code is None,
+            S.FAILED: ware.error_code is not None and job.error_code == ware.error_code,
+            S.CANCELLED: may_be_cancelled,
+        }.get(job.status, True)
+        if not right:
+            asked = order.words if order else "nothing"
+            yield Violation(
+                "every job ends as it should",
+                job.id,
+                f"it is {job.status} ({job.error_code}: {job.reason}); its file: {ware.sort}; "
+                f"asked of it: {asked}; last event: {_last(evidence, job)}",
+            )
+
+
+def the_history_is_legal(evidence: Evidence) -> Iterator[Violation]:
+    """The audit trail is one path through the states, and it leads to the row."""
+    for job in evidence.jobs.values():
+        events = list(evidence.events[job.id])
+        for what in _wrong_in_history(job, events):
+            yield Violation("the history is legal", job.id, what)
+
+
+def _wrong_in_history(job: Job, events: list[JobEvent]) -> Iterator[str]:
+    if not events:
+        yield "it has none"
+        return
+    first, last = events[0], events[-1]
+    if (first.from_status, first.to_status, first.fence) != (None, S.QUEUED, 0):
+        yield f"it begins with {_told(first)}"
+    for before, event in pairwise(events):
+        if event.from_status is not before.to_status:
+            yield f"{_told(event)} follows {_told(before)}"
+        elif not _is_note(event) and event.to_status not in TRANSITIONS[before.to_status]:
+            yield f"{_told(event)} is no legal change"
+        is_claim = event.to_status is S.DOWNLOADING and not _is_note(event)
+        if event.fence != before.fence + is_claim:
+            yield f"the claim goes from {before.fence} to {event.fence} at {_told(event)}"
+    for event in events:
+        if event.attempt > job.max_attempts:
+            yield f"attempt {event.attempt} of {job.max_attempts}: {_told(event)}"
+    stands, told = (job.status, job.fence, job.attempts), (last.to_status, last.fence, last.attempt)
+    if stands != told:
+        yield f"the row says {stands}, the last event {told}"
+    yield from _two_workers(events)
+
+
+def _two_workers(events: list[JobEvent]) -> Iterator[str]:
+    owners: dict[int, str] = {}
+    for event in events:
+        if event.worker is not None and event.to_status in {S.DOWNLOADING, S.VERIFYING}:
+            owner = owners.setdefault(event.fence, event.worker)
+            if owner != event.worker:
+                yield f"claim {event.fence} belongs to {owner} and to {event.worker}"
+
+
+def _is_note(event: JobEvent) -> bool:
+    return event.from_status is event.to_status
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def completed_files_are_right(evidence: Evidence) -> Iterator[Violation]:
+    """A completed job's file is its origin's, byte by byte, where SQL says."""
+    name = "completed files are right"
+    files = {str(path): digest for path, digest in evidence.files.items()}
+    for job in evidence.jobs.values():
+        if job.status is not S.COMPLETED:
+            continue
+        wanted = evidence.ware(job).file
+        digest = files.get(job.path or "")
+        if digest is None:
+            yield Violation(name, job.id, f"there is no file at {job.path}")
+        elif not digest == job.sha256 == wanted.sha256:
+            yield Violation(
+                name,
+                job.id,
+                f"{job.path} has {digest}, SQL says {job.sha256}, the origin's is {wanted.sha256}",
+            )
+        counts = (job.bytes_durable, job.bytes_downloaded, job.bytes_total)
+        if set(counts) != {wanted.size}:
+            yield Violation(name, job.id, f"SQL counts {counts}, the file has {wanted.size} bytes")
+
+
+def nothing_else_is_on_disk(evidence: Evidence) -> Iterator[Violation]:
+    """There are no part files, checkpoints, or second copies."""
+    for path in _nobodys(evidence):
+        job = _whose_working_file(evidence, path)
+        whose = f"a working file of a job that is {job.status}" if job else "nobody's file"
+        what = f"{path.relative_to(evidence.folder)} is {whose}"
+        yield Violation("nothing else is on disk", job.id if job else None, what)
+
+
+def _nobodys(evidence: Evidence) -> list[Path]:
+    owned = {job.path for job in evidence.jobs.values() if job.status is S.COMPLETED}
+    return [path for path in evidence.files if str(path) not in owned]
+
+
+def _whose_working_file(evidence: Evidence, path: Path) -> Job | None:
+    if not path.name.startswith(WORKING_PREFIX):
+        return None
+    return evidence.jobs.get(path.stem.removeprefix(WORKING_PREFIX))
+
+
+# ── the store ───────────────────────────────────────────────────────────────────────────────────
+
+
+def the_store_is_clean(evidence: Evidence) -> Iterator[Violation]:
+    """No locks, nothing running, nothing unsaved."""
+    name, left = "the store is clean", evidence.leftovers
+    for key in left.locks:
+        yield Violation(name, None, f"the lock {key} is held")
+    for job_id in left.active:
+        yield Violation(name, job_id, "it is in the index of running downloads")
+    for job_id in left.dirty:
+        yield Violation(name, job_id, "it is in the index of unsaved progress")
+
+
+# ── the origin ──────────────────────────────────────────────────────────────────────────────────
+
+
+def no_bytes_are_fetched_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
+    """No two workers fetch one part of a file at one time."""
+    for job in evidence.jobs.values():
+        answers = evidence.answers(evidence.ware(job))
+        for number, one in enumerate(answers):
+            for other in answers[number + 1 :]:
+                if _overlap(one, other):
+                    yield Violation(
+                        "no bytes are fetched twice at once",
+                        job.id,
+                        f"{_shown(one)} and {_shown(other)}",
+                    )
+
+
+def _overlap(one: RequestLog, other: RequestLog) -> bool:
+    in_time = one.ended is None or one.ended - other.started > NOTICING
+    ends = min(one.first + one.bytes_sent, other.first + other.bytes_sent)
+    return in_time and ends > max(one.first, other.first)
+
+
+def few_bytes_are_fetched_again(evidence: Evidence) -> Iterator[Violation]:
+    """What an interruption costs is bounded by the interval between two checkpoints.
+
+    Each answer begins where a checkpoint left off, so it repeats what the answer before it sent after
+    that: its rate, times the interval, what else delays a checkpoint, and the time for which a worker
+    stood still with the connection open (the kernel goes on receiving); and one buffer. Hence the bytes
+    sent for a file are at most its size and so much for each interruption. Files that cannot be
+    continued, and jobs that were begun anew because a person cancelled or retried them, are left out.
+    """
+    for job in evidence.jobs.values():
+        ware, order = evidence.ware(job), evidence.orders.get(job.id)
+        if not ware.continues or (order is not None and _was_begun_anew(order.words)):
+            continue
+        for before, after in pairwise(evidence.answers(ware)):
+            repeated = before.first + before.bytes_sent - after.first
+            seconds = evidence.checkpoint_interval + LATENESS + _stood_still(evidence, before)
+            allowed = ware.rate * seconds + BUFFERS
+            if repeated > allowed:
+                yield Violation(
+                    "few bytes are fetched again",
+                    job.id,
+                    f"{_shown(after)} repeats {repeated:,} bytes of {_shown(before)}; "
+                    f"at {ware.rate:,} bytes a second {allowed:,.0f} may be",
+                )
+
+
+def _was_begun_anew(words: list[str]) -> bool:
+    return any(word.startswith(("cancel", "retry")) for word in words)
+
+
+def _stood_still(evidence: Evidence, answer: RequestLog) -> float:
+    """Return for how many seconds of an answer some worker stood still, at most."""
+    end = answer.ended or float("inf")
+    return sum(
+        max(0.0, min(end, thawed) - max(answer.started, frozen))
+        for frozen, thawed in evidence.frozen
+    )
+
+
+# ── what was seen on the way ────────────────────────────────────────────────────────────────────
+
+
+def every_number_was_true(evidence: Evidence) -> Iterator[Violation]:
+    """What readers were shown, and what callers were promised."""
+    for job_id, what in evidence.seen:
+        yield Violation("every number was true", job_id, what)
+
+
+def programs_stayed_up(evidence: Evidence) -> Iterator[Violation]:
+    """Nothing ended that was not ended, and what was told to end did."""
+    for what in evidence.incidents:
+        yield Violation("programs stayed up", None, what)
+
+
+CHECKS: tuple[Check, ...] = (
+    every_accepted_job_has_ended,
+    every_job_ends_as_it_should,
+    completed_files_are_right,
+    nothing_else_is_on_disk,
+    the_store_is_clean,
+    no_bytes_are_fetched_twice_at_once,
+    few_bytes_are_fetched_again,
+    the_history_is_legal,
+    every_number_was_true,
+    programs_stayed_up,
+)
+
+
+def _last(evidence: Evidence, job: Job) -> str:
+    events = evidence.events[job.id]
+    return _told(events[-1]) if events else "none"
+
+
+def _told(event: JobEvent) -> str:
+    reason = f" ({event.reason})" if event.reason else ""
+    return f"{event.from_status} → {event.to_status}, claim {event.fence}{reason}"
+
+
+def _shown(entry: RequestLog) -> str:
+    end = "…" if entry.ended is None else f"{entry.ended:.2f}"
+    span = f"{entry.first:,}-{entry.first + entry.bytes_sent:,}"
+    return f"the answer of {entry.started:.2f} to {end} s (bytes {span})"

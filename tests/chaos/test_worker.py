@@ -1,0 +1,61 @@
+"""The seam of the chaos worker: its disk and its clock are wrong when told so, and well again after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from domain.job import Job, JobStatus
+from tests.chaos.trouble import Trouble
+from tests.support.origin import Origin
+from tests.support.store import StoreServer
+from tests.support.system import System
+
+S = JobStatus
+
+
+@pytest.fixture
+def trouble_file(tmp_path: Path) -> Path:
+    """Where the worker reads what is wrong."""
+    return tmp_path / "trouble.json"
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer, trouble_file: Path) -> Iterator[System]:
+    """One with a chaos worker and what maintains it."""
+    with System(tmp_path, store) as system:
+        system.start_worker("maintenance", concurrency=2)
+        system.start_beat()
+        system.start_worker(program=("-m", "tests.chaos.worker", str(trouble_file)))
+        yield system
+
+
+def test_a_full_disk_holds_a_job_up_and_no_longer(
+    system: System, origin: Origin, trouble_file: Path
+) -> None:
+    Trouble(disk_full=True).write(trouble_file)
+    job = system.submit(origin.serve("/a.bin", size=300_000).url)
+    waiting = system.wait_for(job, S.WAITING)
+    assert waiting.error_code == "disk_full"
+    Trouble().write(trouble_file)
+    assert system.wait_for(job, S.COMPLETED).attempts == 1
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_clock_that_is_wrong_dates_what_its_worker_writes(
+    system: System, origin: Origin, trouble_file: Path, ahead: float
+) -> None:
+    def ended_after(job: Job) -> timedelta:
+        done = system.wait_for(job, S.COMPLETED)
+        assert done.finished_at is not None
+        return done.finished_at - job.created_at
+
+    Trouble(clock_ahead=ahead).write(trouble_file)
+    wrong = ended_after(system.submit(origin.serve("/a.bin", size=1000).url))
+    assert abs(wrong - timedelta(seconds=ahead)) < timedelta(minutes=1)
+    Trouble().write(trouble_file)
+    right = ended_after(system.submit(origin.serve("/b.bin", size=1000).url))
+    assert abs(right) < timedelta(minutes=1)

@@ -1,0 +1,92 @@
+"""``python -m tests.chaos.worker FILE …``: Celery's command line with a disk and a clock to be wrong.
+
+FILE holds a `Trouble`. The seam is here and nowhere in the product: calls of the operating system fail
+as they do on a full disk, and the wall clock of the process is another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.trouble import Trouble
+
+
+def break_clock(trouble: Callable[[], Trouble]) -> None:
+    """Have `time.time` tell the wrong time. Before anybody imports it by name."""
+    right, right_ns = time.time, time.time_ns
+    time.time = lambda: right() + trouble().clock_ahead
+    time.time_ns = lambda: right_ns() + round(trouble().clock_ahead * 1e9)
+
+
+def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
+    """Have the runtime of this process tell the wrong time. Before anybody imports its builder."""
+    from worker import runtime
+
+    build = runtime.build_runtime
+
+    def now() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=trouble().clock_ahead)
+
+    def build_with_wrong_clock(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(build(*arguments, **options), now=now)
+
+    runtime.build_runtime = build_with_wrong_clock
+
+
+def break_disk(trouble: Callable[[], Trouble]) -> None:
+    """Have writes, reservations and fsyncs fail while the disk is full."""
+    from worker import part_file
+
+    write_some, write_rest, allocate = os.pwritev, os.pwrite, part_file._allocate
+
+    def check() -> None:
+        if trouble().disk_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def pwritev(fd: int, buffers: Sequence[bytes], position: int, *flags: int) -> int:
+        if not trouble().disk_full:
+            return write_some(fd, buffers, position, *flags)
+        # What still fits is written; the rest finds out.
+        return write_some(fd, [buffers[0][: len(buffers[0]) // 2]], position, *flags)
+
+    def checked(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checking(*arguments: Any) -> Any:
+            check()
+            return call(*arguments)
+
+        return checking
+
+    os.pwritev = pwritev  # type: ignore[assignment]
+    os.pwrite = checked(write_rest)
+    os.fsync = checked(os.fsync)
+    os.fdatasync = checked(os.fdatasync)
+    part_file._allocate = checked(allocate)
+
+
+def main() -> None:
+    """Take the file off the command line, break what it tells of, and be Celery."""
+    path = Path(sys.argv.pop(1))
+
+    def trouble() -> Trouble:
+        return Trouble.read(path)
+
+    break_clock(trouble)
+    break_disk(trouble)
+    break_runtime_clock(trouble)
+
+    from celery.__main__ import main as celery
+
+    sys.argv[0] = "celery"
+    sys.exit(celery())
+
+
+if __name__ == "__main__":
+    main()
