@@ -128,21 +128,12 @@ class StoreServer:
         With `lose_data=False` a snapshot is taken first and loaded again: the server must run.
         """
         if not lose_data:
-            self.save()
+            with self._admin() as client:
+                client.save()
             # A clean stop makes Dragonfly write a second snapshot; the one above is the one.
             self.kill()
         self.stop()
         self._start(keep_data=not lose_data)
-
-    def save(self) -> None:
-        """Take a snapshot of the data, for `roll_back`."""
-        with self._admin() as client:
-            client.save()
-
-    def roll_back(self) -> None:
-        """Crash, and start again on the same port with the data of the last `save`."""
-        self.kill()
-        self._start(keep_data=True)
 
     def flush(self) -> None:
         """FLUSHALL: empty every database."""
