@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("jobs", "progress", "cache", "transfer")
+NAMES = ("jobs", "progress", "cache", "transfer", "recovery")
 
 
 def main() -> int:
