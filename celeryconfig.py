@@ -3,6 +3,7 @@
 from kombu import Exchange, Queue
 
 import settings as _settings
+from worker import queues as _queues
 
 _s = _settings.load()
 
@@ -23,13 +24,14 @@ broker_transport_options = {
     # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
     # not yet acknowledged would cost two round trips a job, to give one back after an hour.
     "ack_emulation": False,
-    # Who publishes hears within a second that the broker refuses (that it is silent: after the socket's
-    # timeout); SQL has the job, and beat publishes it.
+    # Who publishes hears within a second that the broker refuses (that it is silent: after
+    # SEEN_CACHE_TIMEOUT, see `worker.broker.Broker`); SQL has the job, and beat publishes it.
     # (A worker waits for its broker by other settings, below.)
     "max_retries": 2,
     "interval_start": 0.1,
     "interval_step": 0.1,
     "interval_max": 0.2,
+    "queue_order_strategy": "worker.queues:PriorityOrder",
 }
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
@@ -61,19 +63,23 @@ timezone = "UTC"
 enable_utc = True
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────
-# Two queues, two workers: however many downloads wait, the maintenance of beat is never behind them.
-task_queues = (
-    Queue("downloads", Exchange("downloads"), routing_key="downloads"),
-    Queue("maintenance", Exchange("maintenance"), routing_key="maintenance"),
+# Downloads and maintenance have workers of their own: however many downloads wait, what beat sends is
+# never behind them. Downloads wait in a queue for each priority.
+task_queues = tuple(
+    Queue(name, Exchange(name), routing_key=name)
+    for name in (*_queues.DOWNLOAD_QUEUES, _queues.MAINTENANCE_QUEUE)
 )
-task_default_queue = "downloads"
-task_routes = {
-    "download.run": {"queue": "downloads"},
-    "download.*": {"queue": "maintenance"},
-    "cache.*": {"queue": "maintenance"},
-}
+# `download.run` names its job's queue itself; all the rest is maintenance.
+task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
-imports = ("tasks.downloads", "tasks.persistence", "tasks.maintenance")
+imports = (
+    "tasks.downloads",
+    "tasks.persistence",
+    "tasks.reconcile",
+    "tasks.maintenance",
+    "tasks.retention",
+    "tasks.broker",
+)
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
 # Acknowledged early, one message for each free slot: SQL decides what is to be done, and a message
@@ -94,7 +100,7 @@ worker_task_log_format = worker_log_format
 worker_redirect_stdouts = False
 
 # ── beat ────────────────────────────────────────────────────────────────────────────────────────
-beat_schedule_filename = str(_s.data_dir / "celerybeat-schedule")
+beat_scheduler = "worker.beat:Scheduler"
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
@@ -109,6 +115,8 @@ beat_schedule = {
     "download.reconcile": _every(_s.reconcile_interval, "download.reconcile"),
     "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
     "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),
+    "download.purge": _every(3600.0, "download.purge"),
+    "broker.sweep": _every(_s.cleanup_interval, "broker.sweep"),
 }
 # Beat looks at its schedule at least this often, and no less often than its shortest interval.
 beat_max_loop_interval = min(5.0, _s.wake_interval)

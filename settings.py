@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
-        description="Where the embedded database, the beat schedule and logs live.",
+        description="Where the embedded database and logs live.",
     )
     download_dir: Path | None = Field(
         None, description="Where files go; by default `downloads` in the data folder."
@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     # ── how downloads run ───────────────────────────────────────────────────────────────────────
     download_concurrency: Count = Field(16, description="Downloads a download worker runs at once.")
     maintenance_concurrency: Count = Field(2, description="Threads of a maintenance worker.")
+    drain_timeout: Seconds = Field(
+        20.0,
+        description="A worker told to end that has not handed back every download by then ends all the "
+        "same. Service managers must wait longer than this before they kill it.",
+    )
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
         10, description="Attempts before a job with transient errors fails."
     )
@@ -183,6 +188,13 @@ class Settings(BaseSettings):
         3600.0, description="Progress that nobody has touched this long is removed."
     )
 
+    # ── how long things are kept ────────────────────────────────────────────────────────────────
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30,
+        description="A job is forgotten, with its history, this many days after its end; 0 keeps all. "
+        "Files that were downloaded are never removed.",
+    )
+
     # ── intervals ───────────────────────────────────────────────────────────────────────────────
     flush_interval: Seconds = Field(0.25, description="Time between two flushes of progress.")
     heartbeat_interval: Seconds = Field(
@@ -199,7 +211,12 @@ class Settings(BaseSettings):
         description="A running job without lock is an orphan when nothing was heard of it this "
         "long. Never below the lock's TTL: until then its worker may still be writing.",
     )
-    cleanup_interval: Seconds = Field(300.0, description="Beat: stale progress.")
+    sweep_interval: Seconds = Field(
+        3600.0, description="Each download worker: part files that nobody needs any more."
+    )
+    cleanup_interval: Seconds = Field(
+        300.0, description="Beat: stale progress, and what killed processes left in the broker."
+    )
     stats_interval: Seconds = Field(300.0, description="Beat: cache statistics to the log.")
 
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────

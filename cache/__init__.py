@@ -1,5 +1,6 @@
 """The cache layer: everything that knows Dragonfly. It also runs on Redis 6.2+ and Valkey."""
 
+from cache.beat_cache import BeatCache
 from cache.catalog_cache import CatalogCache, CatalogEntry
 from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
@@ -9,6 +10,7 @@ from cache.limit_models import Cooling, Demand, SlotRequest, Slots
 from cache.lock import Lock
 from cache.manager import CacheManager
 from cache.models import (
+    BeatStatus,
     CacheStats,
     DownloadPage,
     DownloadProgress,
@@ -31,6 +33,8 @@ from cache.transfer_limits import TransferLimits
 
 __all__ = [
     "AsyncStore",
+    "BeatCache",
+    "BeatStatus",
     "CacheCounts",
     "CacheManager",
     "CacheService",

@@ -21,6 +21,7 @@ from cache.progress_hash import (
     UpdateReply,
     read_hash,
     read_reply,
+    read_standing,
     set_arguments,
     update_arguments,
 )
@@ -95,8 +96,13 @@ class DownloadCache(Operations[S]):
         return len(done)
 
     @operation
-    def apply(self, updates: Sequence[ProgressUpdate]) -> Plan[list[UpdateReply]]:
+    def apply(
+        self, updates: Sequence[ProgressUpdate], listening: Sequence[tuple[str, int]] = ()
+    ) -> Plan[list[UpdateReply]]:
         """Send updates of many downloads in one round trip; replies come in the same order.
+
+        After them come replies for those that are `listening`, given as (job id, fence): they have
+        nothing to tell, and want to hear what is asked of them.
 
         What they add to the totals, and downloads that end, cost a second one: only the store knows
         which updates were new and which were fenced. Safe to call again with the same updates when
@@ -107,8 +113,11 @@ class DownloadCache(Operations[S]):
         # The newest of a job comes last, and is the one that counts.
         rising = sorted(updates, key=lambda u: u.version)
         commands += self._indexes.unsaved({u.job_id: u.version for u in rising if not u.persisted})
-        raw = (yield from scripts.pipelined(["progress_update"], commands))[: len(updates)]
-        replies = [read_reply(u.fence, reply) for u, reply in zip(updates, raw, strict=True)]
+        told = len(commands)
+        commands += [("HMGET", self._key(job_id), "fence", "control") for job_id, _ in listening]
+        raw = yield from scripts.pipelined(["progress_update"], commands)
+        replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
+        standing = [read_standing(c[1], one) for c, one in zip(listening, raw[told:], strict=True)]
         answered = list(zip(updates, replies, strict=True))
         ended = [
             update.job_id
@@ -118,7 +127,7 @@ class DownloadCache(Operations[S]):
         ]
         written = sum(u.increment for u, reply in answered if reply.applied)
         yield from self._count(written, *self._indexes.ending(ended))
-        return replies
+        return [*replies, *standing]
 
     @operation
     def increment_downloaded_bytes(
@@ -150,10 +159,32 @@ class DownloadCache(Operations[S]):
 
     @operation
     def request_control(self, job_id: str, word: str, fence: int) -> Plan[None]:
-        """Ask the claim `fence` of a running job to "pause" or "cancel"; its next flush sees it."""
-        yield from scripts.run(
-            "progress_control", self._key(job_id), f"{word}:{fence}", self._progress_ms
+        """Ask the claim `fence` of a running job for something; its next flush sees it."""
+        yield from self._ask(word, [(job_id, fence)])
+
+    @operation
+    def request_control_many(self, word: str, claims: Sequence[tuple[str, int]]) -> Plan[None]:
+        """Ask several claims, given as (job id, fence), for something, in one round trip.
+
+        The words are "pause", "cancel", and "leave" for a claim that SQL knows no more.
+        """
+        yield from self._ask(word, claims)
+
+    def _ask(self, word: str, claims: Sequence[tuple[str, int]]) -> Plan[None]:
+        yield from scripts.pipelined(
+            ["progress_control"],
+            [
+                scripts.call(
+                    "progress_control", self._key(job_id), f"{word}:{fence}", self._progress_ms
+                )
+                for job_id, fence in claims
+            ],
         )
+
+    @operation
+    def withdraw_control(self, job_ids: Sequence[str]) -> Plan[None]:
+        """Take back what was asked of jobs, if nobody has heard of it yet."""
+        yield from _send([("HDEL", self._key(job_id), "control") for job_id in job_ids])
 
     @operation
     def remove(self, *job_ids: str) -> Plan[int]:

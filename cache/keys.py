@@ -135,6 +135,16 @@ class KeyBuilder:
         """The mark of a host that is to be left alone for a while."""
         return f"{self._prefix}cooldown:{_escape('host', host)}"
 
+    # ── beat ────────────────────────────────────────────────────────────────────────────────────
+
+    def beat_key(self) -> str:
+        """Hash with beat's last tick, and the beats that stand by."""
+        return f"{self._prefix}beat"
+
+    def beat_runs_key(self) -> str:
+        """Hash from entry of beat's schedule to when it was last sent (milliseconds since the epoch)."""
+        return f"{self._prefix}beat:runs"
+
     # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
 
     def rate_limit_key(self, user_id: str, action: str) -> str:
@@ -155,6 +165,10 @@ class KeyBuilder:
     def health_key(self, probe: str) -> str:
         """A key of its own for one health check."""
         return f"{self._prefix}health:{_escape('probe', probe)}"
+
+    def continuity_key(self) -> str:
+        """The mark by which it is noticed that the store has lost its data."""
+        return f"{self._prefix}continuity"
 
     # ── logs ────────────────────────────────────────────────────────────────────────────────────
 

@@ -13,7 +13,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cache import codec
+from cache.beat_cache import BeatCache
 from cache.catalog_cache import CatalogCache
+from cache.continuity import Continuity
 from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
 from cache.keys import KeyBuilder
@@ -57,6 +59,8 @@ class CacheManager(Operations[S]):
         catalog: catalog entries (hasty).
         download: progress of downloads (patient).
         limits: slots, cool-downs and rates of transfers (patient).
+        continuity: whether the store can have lost anything (patient).
+        beat: beat's sign of life and last runs (patient).
         keys: the key builder.
     """
 
@@ -76,6 +80,8 @@ class CacheManager(Operations[S]):
             unpersisted_ttl=settings.unpersisted_ttl,
         )
         self.limits = TransferLimits(patient, self.keys)
+        self.continuity = Continuity(patient, self.keys)
+        self.beat = BeatCache(patient, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ──────────────────────────────────────────────────────────────────────────────
@@ -196,11 +202,14 @@ class CacheManager(Operations[S]):
 
     @operation
     def health_check(self) -> Plan[HealthReport]:
-        """Write a key of its own, read it back, delete it. Never raises, never leaves a key."""
+        """Write a key of its own, read it back, delete it; look when beat has ticked.
+
+        Never raises, never leaves a key.
+        """
         key = self.keys.health_key(secrets.token_hex(8))
         written = codec.encode(secrets.token_hex(16))
         times = {"write_ms": 0.0, "read_ms": 0.0, "delete_ms": 0.0}
-        problem = None
+        problem, beat = None, None
         steps = {
             "write_ms": ("SET", key, written, "PX", _PROBE_TTL_MS),
             "read_ms": ("GET", key),
@@ -215,10 +224,12 @@ class CacheManager(Operations[S]):
                 times[name] = _elapsed_ms(started)
             if replies[1] != written:
                 problem = "what was written did not come back"
+            beat = yield from BeatCache.status.plan(self.beat)
         except (StoreUnavailableError, RedisError) as error:
             # RedisError: it answers, but with a refusal, such as missing rights.
             problem = str(error)
-        return HealthReport(ok=problem is None, error=problem, **times)
+        beat_age = None if beat is None else beat.age_seconds
+        return HealthReport(ok=problem is None, error=problem, beat_age=beat_age, **times)
 
     @operation
     def stats(self, *, scan_limit: int = SCAN_LIMIT) -> Plan[CacheStats]:

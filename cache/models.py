@@ -22,6 +22,9 @@ from pydantic import (
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
 
+#: Seconds without a tick after which beat counts as missing: a beat that stands by takes over sooner.
+BEAT_PATIENCE = 30.0
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -265,6 +268,22 @@ class MaintenanceReport(_Value):
     stats: CacheStats
 
 
+class BeatStatus(_Value):
+    """The last sign of life of beat, by the store's clock."""
+
+    worker: str
+    """Who ticked, ``host:pid``."""
+    ticked_at: datetime
+    age_seconds: float = Field(ge=0)
+    standbys: tuple[str, ...] = ()
+    """Other beats, which take over when that one falls."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nobody has ticked for so long that beat has died or hangs, and none took over."""
+        return self.age_seconds > BEAT_PATIENCE
+
+
 class HealthReport(_Value):
     """One real round through the store: written, read back, deleted. Times are milliseconds."""
 
@@ -272,6 +291,8 @@ class HealthReport(_Value):
     write_ms: float
     read_ms: float
     delete_ms: float
+    beat_age: float | None = None
+    """Seconds since beat's last tick; None when there was none within a day, or it cannot be read."""
     error: str | None = None
 
 

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 #: Jobs that one round trip looks at.
 BATCH = 500
+#: Jobs that a report names at most.
+MOST_NAMED = 1000
 
 #: Job id, and its score in the index.
 _Entry = tuple[str, int]
@@ -26,6 +28,8 @@ class CleanupReport(NamedTuple):
     """Hashes, with their index entries, that nobody had touched."""
     gone: int
     """Index entries whose hash was gone."""
+    job_ids: tuple[str, ...] = ()
+    """The jobs of these entries, the first thousand."""
 
 
 def clean_up(keys: KeyBuilder, older_than: float) -> Plan[CleanupReport]:
@@ -33,9 +37,10 @@ def clean_up(keys: KeyBuilder, older_than: float) -> Plan[CleanupReport]:
     (clock,) = yield Batch(("TIME",))
     now = int(clock[0]) + int(clock[1]) / 1e6
     stale = yield from _remove_stale(keys, round((now - older_than) * 1000))
-    gone = yield from _remove_without_hash(keys, keys.active_downloads_key())
-    gone += yield from _remove_without_hash(keys, keys.dirty_downloads_key())
-    return CleanupReport(stale, gone)
+    job_ids: dict[str, None] = {}
+    gone = yield from _remove_without_hash(keys, keys.active_downloads_key(), job_ids)
+    gone += yield from _remove_without_hash(keys, keys.dirty_downloads_key(), job_ids)
+    return CleanupReport(stale, gone, tuple(job_ids))
 
 
 def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
@@ -53,7 +58,8 @@ def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
     return removed
 
 
-def _remove_without_hash(keys: KeyBuilder, index: str) -> Plan[int]:
+def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None]) -> Plan[int]:
+    """Remove the entries without a hash, and add their jobs to `job_ids` as long as it has room."""
     removed, cursor = 0, b"0"
     while True:
         (step,) = yield Batch(("ZSCAN", index, cursor, "COUNT", BATCH))
@@ -62,20 +68,18 @@ def _remove_without_hash(keys: KeyBuilder, index: str) -> Plan[int]:
         entries = [(member.decode(), int(float(score))) for member, score in pairs]
         # One step may bring more than asked for.
         for batch in _batches(entries):
-            removed += yield from _remove_missing(keys, index, batch)
+            missing = yield from _without_hash(keys, batch)
+            if missing:
+                arguments: list[Argument] = [part for entry in missing for part in entry]
+                removed += int((yield from scripts.run("index_remove", index, *arguments)))
+            job_ids.update((job_id, None) for job_id, _ in missing[: MOST_NAMED - len(job_ids)])
         if cursor == b"0":
             return removed
 
 
-def _remove_missing(keys: KeyBuilder, index: str, entries: Sequence[_Entry]) -> Plan[int]:
+def _without_hash(keys: KeyBuilder, entries: Sequence[_Entry]) -> Plan[list[_Entry]]:
     there = yield Batch(*(("EXISTS", keys.download_job_key(job_id)) for job_id, _ in entries))
-    arguments: list[Argument] = []
-    for entry, exists in zip(entries, there, strict=True):
-        if not exists:
-            arguments += entry
-    if not arguments:
-        return 0
-    return int((yield from scripts.run("index_remove", index, *arguments)))
+    return [entry for entry, exists in zip(entries, there, strict=True) if not exists]
 
 
 def _batches(entries: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -114,6 +114,16 @@ def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
     return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
 
 
+def read_standing(fence: int, raw: list[Any]) -> UpdateReply:
+    """Read what ``HMGET fence control`` says to the claim `fence`, which has nothing to tell."""
+    (
+        held,
+        word,
+    ) = raw
+    reply = read_reply(fence, [0, word or b""])
+    return reply._replace(fenced=held is not None and int(held) > fence)
+
+
 def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | None:
     """Read a hash; one without a status (only a control word) is no progress, nor is a damaged one."""
     if b"status" not in raw:

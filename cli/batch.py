@@ -9,15 +9,10 @@ from typing import Self
 import tasks
 from cli.live import JobView, LiveReader
 from cli.session import open_runtime
-from domain.errors import IllegalTransitionError, PermanentError
-from domain.job import FINISHED, DownloadRequest, Job, JobStatus
+from domain.errors import IllegalTransitionError
+from domain.job import DownloadRequest, Job, JobStatus
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
-from worker.secret_box import RequestSecrets
-
-_UNFINISHED = tuple(status for status in JobStatus if status not in FINISHED)
-#: So many unfinished jobs of each state are searched for one to continue.
-_SEARCH = 1000
 
 
 class Batch:
@@ -30,7 +25,7 @@ class Batch:
     def __init__(self, runtime: Runtime, jobs: Sequence[Job], ours: set[str]) -> None:
         self.notes: list[str] = []
         self._runtime = runtime
-        self._ids = [job.id for job in jobs]
+        self._ids = list(dict.fromkeys(job.id for job in jobs))
         self._ours = ours
         self._reader = LiveReader(runtime.jobs, runtime.cache.download)
 
@@ -43,14 +38,11 @@ class Batch:
             alone: whether nobody else can be at work on what is found.
         """
         runtime = open_runtime()
-        earlier = _earlier(runtime, wanted)
-        new = [request for request in wanted if request not in earlier]
-        begun = dict(zip(new, tasks.submit_many(new, runtime=runtime), strict=True))
-        woken = {job.id for job in earlier.values() if _wake(runtime, job) or alone}
-        jobs = [earlier.get(request) or begun[request] for request in wanted]
-        batch = cls(runtime, jobs, woken | {job.id for job in begun.values()})
-        batch._note_earlier({job.id for job in earlier.values()})
-        if any(job.published_at is None for job in begun.values()):
+        jobs = tasks.submit_many(wanted, runtime=runtime)
+        woken = {job.id for job in jobs if not job.is_new and (_wake(runtime, job) or alone)}
+        batch = cls(runtime, jobs, woken | {job.id for job in jobs if job.is_new})
+        batch._note_earlier({job.id for job in jobs if not job.is_new})
+        if any(job.published_at is None for job in jobs if job.is_new):
             batch.notes.append("The store does not answer: it starts when the store is back.")
         return batch
 
@@ -80,41 +72,14 @@ def at_rest(views: Sequence[JobView]) -> bool:
     return all(one.is_over or one.job.status is JobStatus.PAUSED for one in views)
 
 
-def _earlier(runtime: Runtime, wanted: Sequence[DownloadRequest]) -> dict[DownloadRequest, Job]:
-    """Return the newest unfinished job that asked for the very same, for those that have one."""
-    found: dict[DownloadRequest, Job] = {}
-    for status in _UNFINISHED:
-        for job in runtime.jobs.find(status=status, limit=_SEARCH):
-            for request in wanted:
-                other = found.get(request)
-                if _asks_for(runtime, job, request) and (other is None or job.id > other.id):
-                    found[request] = job
-    return found
-
-
-def _asks_for(runtime: Runtime, job: Job, request: DownloadRequest) -> bool:
-    asked = request.model_dump(exclude={"max_attempts"})
-    if not all(getattr(job, field) == value for field, value in asked.items()):
-        return False
-    secrets = RequestSecrets.of(request)
-    if set(job.secret_names) != set(secrets.names):
-        return False
-    try:
-        return runtime.secrets.open(job) == secrets
-    except PermanentError:  # of another key: nobody can go on with it
-        return False
-
-
 def _wake(runtime: Runtime, job: Job) -> bool:
     """Have a job at rest go on now; False when it runs, or waits its turn, already."""
-    with suppress(IllegalTransitionError):  # it moved on meanwhile
-        if job.status is JobStatus.WAITING:
-            # A person is here and asks now: the wait between two attempts is over.
-            tasks.pause(job.id, runtime=runtime)
-        if job.status in {JobStatus.WAITING, JobStatus.PAUSED}:
+    if job.status in {JobStatus.WAITING, JobStatus.PAUSED}:
+        # A person is here and asks now: a wait between two attempts is over, too.
+        with suppress(IllegalTransitionError):  # it ended meanwhile
             tasks.resume(job.id, runtime=runtime)
-            return True
-        if job.status is JobStatus.QUEUED:
-            # Its message may have gone with an earlier store; a second one does nothing.
-            publish_jobs(runtime, [job.id])
+        return True
+    if job.status is JobStatus.QUEUED:
+        # Its message may have gone with an earlier store; a second one does nothing.
+        publish_jobs(runtime, [job])
     return False

@@ -1,38 +1,67 @@
-"""What `seen doctor` asks of Celery: that the broker answers, and that both queues are served."""
+"""What `seen doctor` asks of Celery: that the broker answers, both queues are served, and beat ticks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
+from cache import CacheManager
+from cli.beat_check import described
 from cli.findings import Finding, ok, problem, warning
-from cli.programs import DOWNLOADS, MAINTENANCE
+from cli.programs import QUEUES
 from domain.errors import StoreUnavailableError
+from settings import Settings
 from worker.app import app
 from worker.broker import Broker
 
 _TIMEOUT = 1.0
+_START_BEAT = "Start one, or better two: seen beat (or `seen up` for everything here)."
+_WITHOUT_BEAT = "waiting jobs are not woken, jobs of dead workers not found, progress not saved"
 
 
-def examine() -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[Finding]:
     """Yield the findings."""
+    yield _beat(settings)
     try:
-        waiting = Broker(app).backlog()
+        with closing(Broker(app, timeout=settings.cache_timeout)) as broker:
+            waiting = broker.backlogs()
     except StoreUnavailableError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return
-    yield ok("broker", f"answers; {waiting} messages wait in the download queue")
+    counts = ", ".join(f"{count:,} {priority}" for priority, count in waiting.items())
+    yield ok("broker", f"answers; messages that wait for a download worker: {counts}")
     served = _served()
-    for queue in (DOWNLOADS, MAINTENANCE):
-        workers = served.get(queue, [])
-        if workers:
-            yield ok(f"workers of {queue}", ", ".join(sorted(workers)))
+    for kind, queues in QUEUES.items():
+        workers = {worker for queue in queues for worker in served.get(queue, [])}
+        unserved = [queue for queue in queues if queue not in served]
+        if unserved and workers:
+            yield warning(
+                f"workers of {kind}",
+                f"{', '.join(sorted(workers))}; none serves {', '.join(unserved)}",
+                f"Start one that serves them all: seen worker --queue {kind}.",
+            )
+        elif workers:
+            yield ok(f"workers of {kind}", ", ".join(sorted(workers)))
         else:
             yield warning(
-                f"workers of {queue}",
+                f"workers of {kind}",
                 f"none answered within {_TIMEOUT:g} s",
-                f"Start one: seen worker --queue {queue} (or `seen up` for everything here).",
+                f"Start one: seen worker --queue {kind} (or `seen up` for everything here).",
             )
+
+
+def _beat(settings: Settings) -> Finding:
+    try:
+        with CacheManager.connect(settings, retries=0) as cache:
+            status = cache.beat.status()
+    except StoreUnavailableError as error:
+        return problem("beat", str(error), "It went away while being looked at.")
+    if status is None:
+        return warning("beat", "none has ticked within a day", _START_BEAT)
+    if status.is_missing:
+        return problem("beat", f"{described(status)}: {_WITHOUT_BEAT}", _START_BEAT)
+    return ok("beat", described(status))
 
 
 def _served() -> dict[str, list[str]]:

@@ -6,6 +6,8 @@ import json
 import sys
 
 from domain.errors import (
+    DuplicateJobError,
+    IdempotencyKeyReusedError,
     IllegalTransitionError,
     InvalidInputError,
     SeenError,
@@ -32,6 +34,8 @@ _ASKED_WRONGLY = (
     SettingsError,
     UnknownJobError,
     IllegalTransitionError,
+    DuplicateJobError,
+    IdempotencyKeyReusedError,
     RefusedError,
 )
 

@@ -30,7 +30,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if store[0].level is Level.OK:
         from cli import check_workers  # configures Celery: not before the store is known
 
-        yield from check_workers.examine()
+        yield from check_workers.examine(settings)
     yield from check_disk.examine(settings)
 
 

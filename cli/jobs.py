@@ -1,19 +1,22 @@
-"""Jobs: `seen add`, `list`, `show`, `pause`, `resume`, `cancel`, `retry`."""
+"""Jobs: `seen add`, `list`, `show`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import settings as settings_module
 from cli import formats, options, requests
 from cli.session import check_ids, is_empty, open_reader, open_runtime
-from domain.job import JobStatus
+from domain.job import JobFilter, JobStatus, Priority
+from domain.limits import plain_host
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs' ids.")]
+if TYPE_CHECKING:
+    from tasks import SubmittedJob
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -44,6 +47,15 @@ def add(
     max_bytes: options.MaxBytes = None,
     connections: options.Connections = None,
     decode: options.Decode = False,
+    priority: Annotated[
+        Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
+    ] = Priority.NORMAL,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="With a key used before, its job is printed (one URL only)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue downloads for the workers and print their ids."""
@@ -63,13 +75,15 @@ def add(
         max_bytes=max_bytes,
         connections=connections,
         decode=decode,
+        priority=priority,
+        idempotency_key=idempotency_key,
     )
     runtime = open_runtime()
     import tasks
 
     accepted = tasks.submit_many(wanted, runtime=runtime)
-    _print_jobs([job.id for job in accepted], as_json=as_json)
-    if any(job.published_at is None for job in accepted):
+    _tell_accepted(accepted, as_json=as_json)
+    if any(job.is_new and job.published_at is None for job in accepted):
         print(
             "seen: accepted, but the store does not answer: it starts when the store is back. "
             "(`seen up` runs everything on this machine.)",
@@ -80,6 +94,7 @@ def add(
 def list_jobs(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this state.")] = None,
     user: Annotated[str | None, typer.Option(help="Only this user's jobs.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only jobs from this host.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -87,13 +102,15 @@ def list_jobs(
     views = []
     if not is_empty(settings_module.load()):
         reader = open_reader()
-        views = reader.views(reader.jobs.find(status=status, user_id=user, limit=limit))
+        where = JobFilter(status, user, None if host is None else plain_host(host))
+        views = reader.views(reader.jobs.find(where, limit=limit))
     if as_json:
         from cli.live import describe
 
         formats.print_json([describe(one) for one in views])
     elif not views:
-        print("There are no such jobs." if status or user else "There are no jobs yet.")
+        narrowed = status or user or host
+        print("There are no such jobs." if narrowed else "There are no jobs yet.")
     else:
         from cli.tables import print_list
 
@@ -119,49 +136,18 @@ def show(
         print_job(one, events)
 
 
-def pause(job_ids: Ids, as_json: AsJson = False) -> None:
-    """Stop jobs until they are resumed; what they have is kept."""
-    _change("pause", job_ids, as_json=as_json)
-
-
-def resume(job_ids: Ids, as_json: AsJson = False) -> None:
-    """Let paused jobs go on."""
-    _change("resume", job_ids, as_json=as_json)
-
-
-def cancel(job_ids: Ids, as_json: AsJson = False) -> None:
-    """Stop jobs for good; what they have so far is removed."""
-    _change("cancel", job_ids, as_json=as_json)
-
-
-def retry(job_ids: Ids, as_json: AsJson = False) -> None:
-    """Queue failed or cancelled jobs again, with all their attempts."""
-    _change("retry", job_ids, as_json=as_json)
-
-
-def _change(word: str, job_ids: Sequence[str], *, as_json: bool) -> None:
-    check_ids(job_ids)
-    runtime = open_runtime()
-    import tasks
-
-    for job_id in job_ids:
-        runtime.jobs.get(job_id)  # all are there, or nothing is changed
-    for job_id in job_ids:
-        getattr(tasks, word)(job_id, runtime=runtime)
-    _print_jobs(list(job_ids), as_json=as_json, states=True)
-
-
-def _print_jobs(job_ids: list[str], *, as_json: bool, states: bool = False) -> None:
-    """Print how jobs stand after a change: ids for `add`, states for the others, or JSON."""
-    if not as_json and not states:
-        print("\n".join(job_ids))
-        return
-    from cli.live import describe
-
-    views = open_reader().read(job_ids)
+def _tell_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     if as_json:
-        formats.print_json([describe(one) for one in views])
+        from cli.live import describe
+
+        views = open_reader().read([job.id for job in accepted])
+        pairs = zip(views, accepted, strict=True)
+        formats.print_json([describe(view) | {"is_new": job.is_new} for view, job in pairs])
         return
-    for one in views:
-        asked = f" ({one.job.control} requested)" if one.job.control else ""
-        print(f"{one.job.id} {one.status.value}{asked}")
+    print("\n".join(job.id for job in accepted))
+    for job in accepted:
+        if not job.is_new:
+            print(
+                f"seen: {job.id} is there already, {job.status}; it was not added a second time.",
+                file=sys.stderr,
+            )

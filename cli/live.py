@@ -133,8 +133,8 @@ def describe(one: JobView) -> dict[str, Any]:
         name: getattr(job, name)
         for name in (
             *("id", "directory", "name", "checksum", "user_id", "overwrite"),
-            *("host", "max_bytes", "connections", "decode"),
-            *("attempts", "max_attempts", "worker", "control", "next_attempt_at"),
+            *("host", "max_bytes", "connections", "decode", "priority"),
+            *("attempts", "max_attempts", "fence", "worker", "control", "next_attempt_at"),
             *("published_at", "created_at", "started_at", "finished_at"),
         )
     }

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import typer
 
-from cli import cache, db, doctor, get, jobs, limit, services, up, watch
+from cli import cache, control, db, doctor, get, jobs, limit, services, up, watch
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
 
@@ -29,10 +29,11 @@ app.command(rich_help_panel=_JOBS)(jobs.add)
 app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
 app.command(rich_help_panel=_JOBS)(jobs.show)
 app.command(rich_help_panel=_JOBS)(watch.watch)
-app.command(rich_help_panel=_JOBS)(jobs.pause)
-app.command(rich_help_panel=_JOBS)(jobs.resume)
-app.command(rich_help_panel=_JOBS)(jobs.cancel)
-app.command(rich_help_panel=_JOBS)(jobs.retry)
+app.command("pause", rich_help_panel=_JOBS)(control.pause)
+app.command("resume", rich_help_panel=_JOBS)(control.resume)
+app.command("cancel", rich_help_panel=_JOBS)(control.cancel)
+app.command("retry", rich_help_panel=_JOBS)(control.retry)
+app.command(rich_help_panel=_JOBS)(control.move)
 app.command(rich_help_panel=_PARTS)(limit.limit)
 app.command(rich_help_panel=_PARTS)(doctor.doctor)
 app.command(rich_help_panel=_PARTS)(services.worker)

@@ -6,19 +6,22 @@ import sys
 
 from cli.environment import ROOT
 from settings import Settings
+from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
-DOWNLOADS, MAINTENANCE = "downloads", "maintenance"
+DOWNLOADS, MAINTENANCE = "downloads", MAINTENANCE_QUEUE
+#: What a worker of each kind consumes from.
+QUEUES = {DOWNLOADS: DOWNLOAD_QUEUES, MAINTENANCE: (MAINTENANCE_QUEUE,)}
 
 
 def worker(settings: Settings, queue: str, concurrency: int | None = None) -> list[str]:
-    """Return the command of a worker for one queue."""
+    """Return the command of a worker of one kind: DOWNLOADS or MAINTENANCE."""
     usual = {
         DOWNLOADS: settings.download_concurrency,
         MAINTENANCE: settings.maintenance_concurrency,
     }
     return _celery(
         "worker",
-        *("-Q", queue),
+        *("-Q", ",".join(QUEUES[queue])),
         *("-n", f"{queue}@%h"),
         "--without-gossip",
         "--without-mingle",

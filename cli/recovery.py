@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from database import Database, JobRepository, migrate
-from domain.job import RUNNING, JobStatus
+from domain.job import JobStatus
 from settings import Settings
-
-_ASKED = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
 def recover(settings: Settings, before: datetime) -> int:
@@ -24,22 +22,22 @@ def recover(settings: Settings, before: datetime) -> int:
     try:
         migrate.upgrade(database)
         jobs = JobRepository(database)
-        for job_id in jobs.published_before(before):
-            jobs.mark_unpublished(job_id)
+        jobs.forget_messages(before)
         return _hand_back(jobs, before)
     finally:
         database.close()
 
 
 def _hand_back(jobs: JobRepository, before: datetime) -> int:
-    left = jobs.running_since(before)
-    for job in left:
-        assert job.status in RUNNING
-        jobs.transition(
-            job,
-            _ASKED.get(job.control or "", JobStatus.QUEUED),
-            now=datetime.now(UTC),
-            reason="its worker is gone",
-            changes={"worker": None},
+    handed_back = 0
+    while left := jobs.running_since(before):
+        handed_back += len(
+            jobs.transition_many(
+                left,
+                JobStatus.QUEUED,
+                now=datetime.now(UTC),
+                reason="its worker is gone",
+                changes={"worker": None},
+            )
         )
-    return len(left)
+    return handed_back

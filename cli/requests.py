@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli import formats, secret_input
 from domain.errors import InvalidInputError
-from domain.job import SECRET_FIELDS, Checksum, DownloadRequest
+from domain.job import SECRET_FIELDS, Checksum, DownloadRequest, Priority
 from domain.request_fields import HIDDEN
 
 
@@ -29,6 +29,8 @@ def build(
     max_bytes: str | None = None,
     connections: int | None = None,
     decode: bool = False,
+    priority: Priority = Priority.NORMAL,
+    idempotency_key: str | None = None,
 ) -> list[DownloadRequest]:
     """Return one request a URL; the same URL twice is one request. May ask for a password.
 
@@ -41,6 +43,7 @@ def build(
             ("--name", name),
             ("--sha256 or --checksum", digest),
             ("--mirror", mirrors or None),
+            ("--idempotency-key", idempotency_key),
         ):
             if value is not None:
                 raise InvalidInputError(option, value, "It goes with one URL only.")
@@ -57,6 +60,8 @@ def build(
         "max_bytes": None if max_bytes is None else formats.parse_size("--max-bytes", max_bytes),
         "connections": connections,
         "decode": decode,
+        "priority": priority,
+        "idempotency_key": idempotency_key,
     }
     different = list(dict.fromkeys(urls))
     for url in different:

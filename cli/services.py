@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli import environment, local_stack, programs
+from cli.errors import RefusedError
 from domain.errors import SettingsError
 from settings import Settings
 
@@ -32,8 +33,26 @@ def worker(
     _become(programs.worker(settings, queue.value, concurrency))
 
 
-def beat() -> None:
-    """Run beat, which wakes, repairs and tidies up, in the foreground. One is enough."""
+def beat(
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Run nothing: say whether a beat has ticked lately (exit status 0 or 1).",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
+) -> None:
+    """Run beat, which wakes, repairs and tidies up, in the foreground.
+
+    One is enough; a second one stands by, and takes over within half a minute when the first falls.
+    """
+    if check:
+        from cli import beat_check
+
+        raise typer.Exit(beat_check.check(as_json=as_json))
+    if as_json:
+        raise RefusedError("--json goes with --check: a running beat prints its log.")
     _become(programs.beat(_prepare()))
 
 

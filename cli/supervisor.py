@@ -25,10 +25,8 @@ from settings import Settings
 
 _TICK = 0.1
 _STORE_PATIENCE = 15.0
-#: How long a stack that is just stopping may hold up the next one.
-_SUCCESSION_PATIENCE = 40.0
-#: A process that has nothing to finish ends at once; a worker checkpoints and hands its jobs back.
-_QUICK_GRACE, _DRAIN_GRACE = 5.0, 25.0
+#: A process that has nothing to finish ends at once.
+_QUICK_GRACE = 5.0
 #: A stack on demand first gives the machine to what the first byte needs; the rest follows. Seconds.
 _REST_FOLLOWS = 1.5
 
@@ -64,6 +62,11 @@ class Supervisor:
         self._rest_at: float | None = None
         self._stop_asked = False
 
+    @property
+    def _drain_grace(self) -> float:
+        """How long a worker is waited for: it hands its jobs back, or ends by itself before that."""
+        return self._settings.drain_timeout + _QUICK_GRACE
+
     # ── starting ────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> StackState:
@@ -76,7 +79,8 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
-        if not self._lock.acquire(patience=_SUCCESSION_PATIENCE):
+        # A stack that is just stopping may take this long, in three steps.
+        if not self._lock.acquire(patience=self._drain_grace + 3 * _QUICK_GRACE):
             raise StackError(f"Another local stack holds {self._lock.path} and does not end.")
         self._sweep()
         self._began = datetime.now(UTC)
@@ -195,7 +199,7 @@ class Supervisor:
         by_name = {child.name: child for child in self._children}
         for names, grace in (
             (("beat", "flower"), _QUICK_GRACE),
-            (("downloads", "maintenance"), _DRAIN_GRACE),
+            (("downloads", "maintenance"), self._drain_grace),
             (("store",), _QUICK_GRACE),
         ):
             group = [by_name[name] for name in names if name in by_name]

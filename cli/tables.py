@@ -71,6 +71,7 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
     trail = Table(
         "when",
         "change",
+        Column("fence", justify="right"),
         Column("attempt", justify="right"),
         "worker",
         "reason",
@@ -82,6 +83,7 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
         trail.add_row(
             formats.moment(event.at),
             _change(event),
+            str(event.fence or ""),
             str(event.attempt or ""),
             event.worker or "",
             Text(formats.printable(event.reason or "")),

@@ -11,7 +11,7 @@ import settings as settings_module
 from cli.errors import FAILED
 from cli.interrupts import terminate_as_interrupt
 from cli.session import check_ids, is_empty, open_reader
-from domain.job import FINISHED, JobStatus
+from domain.job import FINISHED, JobFilter, JobStatus
 
 if TYPE_CHECKING:
     from cli.display import Display
@@ -56,7 +56,7 @@ def _going_on(reader: LiveReader | None) -> list[str]:
         return []
     resting = {*FINISHED, JobStatus.PAUSED}
     states = [status for status in JobStatus if status not in resting]
-    found = [job for state in states for job in reader.jobs.find(status=state, limit=_MOST)]
+    found = [job for state in states for job in reader.jobs.find(JobFilter(state), limit=_MOST)]
     return sorted(job.id for job in found)
 
 

@@ -12,6 +12,8 @@ from domain.job import FINISHED, JobStatus
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
+#: Clocks that follow NTP differ by less, and so little makes no difference here. Seconds.
+TOLERANCE = 5.0
 
 _NOW = bindparam("b_now", type_=jobs.c.updated_at.type)
 _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
@@ -49,11 +51,12 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
         DatabaseUnavailableError: some may have been corrected.
     """
     times = {"b_now": now, "b_latest": now + timedelta(seconds=longest_wait)}
+    bearable = {name: time + timedelta(seconds=TOLERANCE) for name, time in times.items()}
     corrected = 0
     while True:
         # Mostly there are none: a look takes nobody's turn to write.
         with database.read() as connection:
-            job_ids = connection.execute(_FIND.limit(BATCH), times).scalars().all()
+            job_ids = connection.execute(_FIND.limit(BATCH), bearable).scalars().all()
         if not job_ids:
             return corrected
         rows = [{"b_id": job_id, **times} for job_id in job_ids]

@@ -5,18 +5,34 @@ Statements are built once: building and naming one anew costs more than running 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Update, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Row,
+    String,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from database.models import job_events, jobs
-from domain.job import RUNNING, Job, JobEvent, JobStatus
+from domain.job import ALIVE, RUNNING, Job, JobEvent, JobStatus, Priority
 
-COLUMNS = tuple(jobs.c[field.name] for field in fields(Job))
+FIELDS = tuple(field.name for field in fields(Job))
+COLUMNS = tuple(jobs.c[name] for name in FIELDS)
 RUNNING_NAMES = tuple(status.value for status in RUNNING)
+ALIVE_NAMES = tuple(status.value for status in ALIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +51,12 @@ class ProgressRow:
 
 INSERT_EVENT = insert(job_events)
 
-#: What happened to a job without a change of its state, as long as the claim is the newest.
-NOTE_EVENT = (
-    insert(job_events)
-    .from_select(
-        ["job_id", "at", "from_status", "to_status", "worker", "fence", "attempt", "reason"],
+
+def note_statement(which: ColumnElement[bool]) -> Insert:
+    """Return what writes `b_reason` into the trails of jobs without a change of their state."""
+    columns = ["job_id", "at", "from_status", "to_status", "worker", "fence", "attempt", "reason"]
+    return insert(job_events).from_select(
+        columns,
         select(
             jobs.c.id,
             bindparam("b_now", type_=job_events.c.at.type),
@@ -49,14 +66,22 @@ NOTE_EVENT = (
             jobs.c.fence,
             jobs.c.attempts,
             bindparam("b_reason", type_=job_events.c.reason.type),
-        ).where(jobs.c.id == bindparam("b_id"), jobs.c.fence == bindparam("b_fence")),
+        ).where(which),
     )
-    .returning(job_events.c.id)
-)
+
+
+#: A note by the newest claim, and by no other.
+NOTE_EVENT = note_statement(
+    (jobs.c.id == bindparam("b_id")) & (jobs.c.fence == bindparam("b_fence"))
+).returning(job_events.c.id)
 
 CLAIM = (
     update(jobs)
-    .where(jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.QUEUED.value)
+    .where(
+        jobs.c.id == bindparam("b_id"),
+        jobs.c.status == JobStatus.QUEUED.value,
+        jobs.c.priority == func.coalesce(bindparam("b_priority", type_=String), jobs.c.priority),
+    )
     .values(
         status=JobStatus.DOWNLOADING.value,
         fence=jobs.c.fence + 1,
@@ -80,19 +105,24 @@ WISHES = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
 @cache
-def change_statement(names: tuple[str, ...], *, obey: bool) -> Update:
+def change_statement(names: tuple[str, ...], *, obey: bool, paused: bool = False) -> Update:
     """Return the compare-and-set that sets the columns `names` and the status.
 
-    With `obey`, a wish in `control` goes before the given status.
+    With `obey`, a wish in `control` goes before the given status; what is to be `paused`, and is not
+    wished to any more, is queued.
     """
     values: dict[str, Any] = {name: bindparam(name) for name in names}
     values["status"] = to = bindparam("b_to", type_=jobs.c.status.type)
     if obey:
         wishes = {word: status.value for word, status in WISHES.items()}
-        values["status"] = case(wishes, value=jobs.c.control, else_=to)
+        otherwise = JobStatus.QUEUED.value if paused else to
+        values["status"] = case(wishes, value=jobs.c.control, else_=otherwise)
         # Of these only a cancelled job has ended.
         now = bindparam("b_now", type_=jobs.c.finished_at.type)
         values["finished_at"] = case((jobs.c.control == "cancel", now))
+    if obey and paused:
+        reason = bindparam("reason", type_=jobs.c.reason.type)
+        values["reason"] = case((jobs.c.control.is_not(None), reason))
     return (
         update(jobs)
         .where(
@@ -104,6 +134,39 @@ def change_statement(names: tuple[str, ...], *, obey: bool) -> Update:
         .returning(*COLUMNS)
     )
 
+
+#: A wish on a running job; nothing overrules "cancel".
+REQUEST_CONTROL = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"),
+        jobs.c.fence == bindparam("b_fence"),
+        jobs.c.status.in_(RUNNING_NAMES),
+    )
+    .values(
+        control=case(
+            (jobs.c.control == "cancel", "cancel"),
+            else_=bindparam("b_word", type_=jobs.c.control.type),
+        )
+    )
+    .returning(*COLUMNS)
+)
+
+
+#: Another priority for a living job; a queued one has no message in its new queue yet.
+MOVE = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"),
+        jobs.c.status.in_(ALIVE_NAMES),
+        jobs.c.priority != bindparam("b_priority", type_=jobs.c.priority.type),
+    )
+    .values(
+        priority=bindparam("b_priority", type_=jobs.c.priority.type),
+        published_at=case((jobs.c.status != JobStatus.QUEUED.value, jobs.c.published_at)),
+    )
+    .returning(*COLUMNS)
+)
 
 MARK_PUBLISHED = (
     update(jobs)
@@ -136,10 +199,11 @@ SAVE_PROGRESS = (
 )
 
 
-def to_job(row: Row[Any]) -> Job:
-    """Read one row of `jobs`."""
-    values = dict(row._mapping)
+def to_job(row: Sequence[Any]) -> Job:
+    """Read one row of `COLUMNS`."""
+    values = dict(zip(FIELDS, row, strict=True))
     values["status"] = JobStatus(values["status"])
+    values["priority"] = Priority(values["priority"])
     return Job(**values)
 
 

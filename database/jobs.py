@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -13,30 +13,51 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
+from database.acceptance import RacedError, accept
+from database.changes import Change
 from database.engine import Database
 from database.job_rows import (
+    ALIVE_NAMES,
     CLAIM,
     COLUMNS,
     INSERT_EVENT,
     MARK_PUBLISHED,
+    MOVE,
     NOTE_EVENT,
+    REQUEST_CONTROL,
     RUNNING_NAMES,
     SAVE_PROGRESS,
     ProgressRow,
-    change_statement,
     event_row,
+    note_statement,
     to_job,
     to_job_event,
 )
 from database.models import job_events, jobs
-from domain.errors import UnknownJobError
-from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
+from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
+from domain.job import (
+    ALIVE,
+    RUNNING,
+    Job,
+    JobEvent,
+    JobFilter,
+    JobStatus,
+    Priority,
+    QueuedJob,
+)
 
 #: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
 BATCH = 5_000
+
+#: How often somebody else may come first with the same idempotency key.
+_ROUNDS = 5
+
+EVERY_JOB = JobFilter()
 
 #: The error codes of jobs that wait for a place: at their host, among those of their user.
 HOST_BUSY, USER_BUSY = "host_busy", "user_busy"
@@ -53,15 +74,30 @@ class JobRepository:
 
     # ── new jobs, and reading ───────────────────────────────────────────────────────────────────
 
-    def add(self, new: Sequence[Job]) -> None:
-        """Store new jobs, all or none."""
+    def add(self, new: Sequence[Job], keys: Mapping[str, str] | None = None) -> list[Job]:
+        """Store new jobs, all or none; return for each the job that stands for it, in that order.
+
+        That is another one where a living job has the same flight, or where its key was used before.
+
+        Args:
+            new: jobs to be.
+            keys: their idempotency keys, by the id of the job.
+
+        Raises:
+            IdempotencyKeyReusedError: a key belongs to a job that asks for something else.
+        """
         if not new:
-            return
-        rows = [{**asdict(job), "status": job.status.value} for job in new]
-        events = [event_row(job, None, job.status, job.created_at, None) for job in new]
-        with self._database.write() as connection:
-            connection.execute(insert(jobs), rows)
-            connection.execute(insert(job_events), events)
+            return []
+        for _ in range(_ROUNDS):
+            try:
+                return self._database.transact(
+                    lambda connection: accept(connection, new, keys or {})
+                )
+            except RacedError:
+                continue
+        raise DatabaseUnavailableError(
+            "Others use the same idempotency keys all the time; try again."
+        )
 
     def get(self, job_id: str) -> Job:
         """Return one job; raise UnknownJobError when there is none."""
@@ -87,18 +123,29 @@ class JobRepository:
 
     def find(
         self,
+        where: JobFilter = EVERY_JOB,
         *,
-        status: JobStatus | None = None,
-        user_id: str | None = None,
+        among: Sequence[JobStatus] | None = None,
         before_id: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Return jobs, the newest first; `before_id` continues after the last one of a page."""
+        """Return jobs, the newest first.
+
+        Args:
+            where: which ones.
+            among: only in one of these states.
+            before_id: go on after the last one of a page.
+            limit: how many at most.
+        """
         query = select(*COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
-        if status is not None:
-            query = query.where(jobs.c.status == status.value)
-        if user_id is not None:
-            query = query.where(jobs.c.user_id == user_id)
+        if where.status is not None:
+            query = query.where(jobs.c.status == where.status.value)
+        if where.user_id is not None:
+            query = query.where(jobs.c.user_id == where.user_id)
+        if where.host is not None:
+            query = query.where(jobs.c.host == where.host)
+        if among is not None:
+            query = query.where(jobs.c.status.in_([status.value for status in among]))
         if before_id is not None:
             query = query.where(jobs.c.id < before_id)
         with self._database.read() as connection:
@@ -121,11 +168,17 @@ class JobRepository:
 
     # ── changes of state ────────────────────────────────────────────────────────────────────────
 
-    def claim(self, job_id: str, *, worker: str, now: datetime) -> Job | None:
-        """Take a queued job: one winner, who gets the next fence. None when it is not queued."""
+    def claim(
+        self, job_id: str, *, worker: str, now: datetime, priority: Priority | None = None
+    ) -> Job | None:
+        """Take a queued job: one winner, who gets the next fence. None when it is not queued.
+
+        With a `priority`, a job that has been moved to another one is not taken.
+        """
         if not _can_exist(job_id):
             return None
-        parameters = {"b_id": job_id, "b_worker": worker, "b_now": now}
+        wanted = None if priority is None else priority.value
+        parameters = {"b_id": job_id, "b_worker": worker, "b_now": now, "b_priority": wanted}
 
         def work(connection: Connection) -> Job | None:
             row = connection.execute(CLAIM, parameters).first()
@@ -146,69 +199,97 @@ class JobRepository:
         now: datetime,
         reason: str | None = None,
         changes: Mapping[str, Any] | None = None,
+        told: str | None = None,
     ) -> Job | None:
         """Change the state of `job` if it still is as given, in state and fence; None if it is not.
 
-        A running job that is to go on later, and that a person has asked to stop meanwhile, is stopped
-        instead: the word may not have reached its worker. The job that is returned says what it is now.
+        What a person wants goes first: a running job that is to go on later, and that was asked to stop
+        meanwhile, is stopped instead (the word may not have reached its worker); one whose pause was
+        taken back before it came is queued. The job that is returned says what it is now.
 
         Args:
             job: as read; its status and fence are compared.
             to: the new state; a change that `domain.job.TRANSITIONS` lacks is a programming error.
             reason: goes into the event, and into the job where the state asks for one.
             changes: further columns to set.
+            told: what the event says instead of the reason.
+
+        Raises:
+            DuplicateJobError: it has ended, and another job that asks for the same lives.
         """
-        if to not in TRANSITIONS[job.status]:
-            raise ValueError(f"{job.status} → {to} is not a transition")
-        values: dict[str, Any] = {"updated_at": now, "reason": reason, "error_code": None}
-        values |= changes or {}
-        if to not in RUNNING:
-            # Until then it is owed: the store may have lost the word to the worker.
-            values["control"] = None
-        if to in FINISHED:
-            values["finished_at"] = now
-        if to is JobStatus.COMPLETED:
-            values["secrets"] = None  # nobody needs them any more
-        if to is JobStatus.QUEUED:
-            values |= {"published_at": None, "finished_at": None, "next_attempt_at": None}
-        return self._change(job, to, values, reason)
+        change = Change(to, now, reason, changes or {}, told)
+        try:
+            return self._database.transact(lambda connection: change.apply(connection, job))
+        except IntegrityError:
+            twin = self.living_twin(job)
+            if twin is None:
+                return None  # it has just ended: look again
+            raise DuplicateJobError(job.id, twin) from None
 
-    def _change(
-        self, before: Job, to: JobStatus, values: Mapping[str, Any], reason: str | None
-    ) -> Job | None:
-        """Compare-and-set on state and fence, with its event."""
-        goes_on = to in {JobStatus.QUEUED, JobStatus.WAITING, JobStatus.PAUSED}
-        obey = goes_on and before.status in RUNNING
-        statement = change_statement(tuple(values), obey=obey)
-        parameters = {
-            **values,
-            "b_to": to.value,
-            "b_now": values["updated_at"],
-            "b_id": before.id,
-            "b_source": before.status.value,
-            "b_fence": before.fence,
-        }
+    def transition_many(
+        self,
+        some: Sequence[Job],
+        to: JobStatus,
+        *,
+        now: datetime,
+        reason: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> list[Job]:
+        """Do `transition` for several jobs in one transaction; return those that were changed.
 
-        def work(connection: Connection) -> Job | None:
-            row = connection.execute(statement, parameters).first()
-            if row is None:
-                return None
-            job = to_job(row)
-            event = event_row(job, before.status, job.status, values["updated_at"], reason)
-            connection.execute(INSERT_EVENT, event)
-            return job
+        Those that are not as given any more, or whose living twin keeps them out, are left out.
+        """
+        change = Change(to, now, reason, changes or {})
 
-        return self._database.transact(work)
+        def work(connection: Connection) -> list[Job]:
+            moved = (change.apply_if_possible(connection, job) for job in _in_order(some))
+            return [job for job in moved if job is not None]
 
-    def request_control(self, job: Job, word: str) -> bool:
-        """Note on a running job that a person wants it to "pause" or "cancel"; False if it moved on."""
-        statement = (
-            update(jobs)
-            .where(jobs.c.id == job.id, jobs.c.fence == job.fence, jobs.c.status.in_(RUNNING_NAMES))
-            .values(control=word)
+        return self._database.transact(work) if some else []
+
+    def living_twin(self, job: Job) -> str | None:
+        """Return the id of another job that lives and asks for the same, if there is one."""
+        query = select(jobs.c.id).where(
+            jobs.c.flight == job.flight, jobs.c.status.in_(ALIVE_NAMES), jobs.c.id != job.id
         )
-        with self._database.write() as connection:
-            return connection.execute(statement).rowcount == 1
+        with self._database.read() as connection:
+            return connection.execute(query).scalar()
+
+    def request_control(self, some: Sequence[Job], word: str | None) -> list[Job]:
+        """Note on running jobs that a person wants them to "pause" or "cancel"; None takes a pause back.
+
+        Returns those that still run under the given claim, as they are now: "cancel" stays.
+        """
+        rows = [{"b_id": job.id, "b_fence": job.fence, "b_word": word} for job in _in_order(some)]
+
+        def work(connection: Connection) -> list[Job]:
+            found = (connection.execute(REQUEST_CONTROL, row).first() for row in rows)
+            return [to_job(row) for row in found if row is not None]
+
+        return self._database.transact(work) if rows else []
+
+    def move(self, some: Sequence[Job], priority: Priority, *, now: datetime) -> list[Job]:
+        """Give living jobs another priority; return those that changed, each with a note in its trail.
+
+        One that is queued has no message any more, as far as this knows: publish it.
+        """
+        rows = [{"b_id": job.id, "b_priority": priority.value} for job in _in_order(some)]
+        before = {job.id: job.priority for job in some}
+
+        def work(connection: Connection) -> list[Job]:
+            found = (connection.execute(MOVE, row).first() for row in rows)
+            moved = [to_job(row) for row in found if row is not None]
+            events = [
+                event_row(
+                    job, job.status, job.status, now, f"moved from {before[job.id]} to {priority}"
+                )
+                for job in moved
+            ]
+            if events:
+                connection.execute(insert(job_events), events)
+            return moved
+
+        return self._database.transact(work) if rows else []
 
     def note(self, job: Job, reason: str, *, now: datetime) -> bool:
         """Write into the audit trail what happened to a job without changing its state.
@@ -219,6 +300,13 @@ class JobRepository:
         return self._database.transact(
             lambda connection: connection.execute(NOTE_EVENT, parameters).first() is not None
         )
+
+    def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
+        """Write the same note into the audit trails of several jobs, whoever owns them."""
+        for some in _batches(job_ids):
+            statement = note_statement(jobs.c.id.in_(sorted(some)))
+            with self._database.write() as connection:
+                connection.execute(statement, {"b_now": now, "b_reason": reason})
 
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 
@@ -240,8 +328,17 @@ class JobRepository:
                 .values(published_at=None)
             )
 
-    def wake_due(self, now: datetime, limit: int = 500) -> list[str]:
-        """Queue the waiting jobs whose time has come; return their ids, to be published."""
+    def forget_messages(self, before: datetime) -> None:
+        """Note that messages that went out before `before` are gone, with the broker that had them."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.status == JobStatus.QUEUED.value, jobs.c.published_at <= before)
+                .values(published_at=None)
+            )
+
+    def wake_due(self, now: datetime, limit: int = 500) -> list[QueuedJob]:
+        """Queue the waiting jobs whose time has come; return them, to be published."""
         due = (
             select(jobs.c.id)
             .where(jobs.c.status == JobStatus.WAITING.value, jobs.c.next_attempt_at <= now)
@@ -251,19 +348,19 @@ class JobRepository:
         with self._database.write() as connection:
             return self._requeue(connection, due, JobStatus.WAITING, now, "its waiting is over")
 
-    def wake_host(self, host: str, limit: int, now: datetime) -> list[str]:
-        """Queue the longest waiting jobs that wait for a place at this host; return their ids."""
+    def wake_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
+        """Queue the longest waiting jobs that wait for a place at this host; return them."""
         return self._wake_for_place(jobs.c.host == host, HOST_BUSY, limit, now, f"{host} has room")
 
-    def wake_user(self, user_id: str, limit: int, now: datetime) -> list[str]:
-        """Queue the longest waiting jobs that wait for a place among their user's; return their ids."""
+    def wake_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
+        """Queue the longest waiting jobs that wait for a place among their user's; return them."""
         return self._wake_for_place(
             jobs.c.user_id == user_id, USER_BUSY, limit, now, "its user has room"
         )
 
     def _wake_for_place(
         self, whose: ColumnElement[bool], code: str, limit: int, now: datetime, reason: str
-    ) -> list[str]:
+    ) -> list[QueuedJob]:
         waiting = (
             select(jobs.c.id)
             .where(whose, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
@@ -284,24 +381,91 @@ class JobRepository:
             chosen = select(jobs.c.id).where(jobs.c.id.in_(longest))
             return sorted(self._requeue(connection, chosen, JobStatus.WAITING, now, reason))
 
-    def running_since(self, quiet_since: datetime, limit: int = 1000) -> list[Job]:
-        """Return running jobs of which nothing was heard since `quiet_since`, the quietest first."""
+    def running_since(
+        self, quiet_since: datetime, *, after: Job | None = None, limit: int = 1000
+    ) -> list[Job]:
+        """Return running jobs of which nothing was heard since `quiet_since`, the quietest first.
+
+        `after` continues after the last one of a page.
+        """
         query = (
             select(*COLUMNS)
             .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.updated_at <= quiet_since)
-            .order_by(jobs.c.updated_at)
+            .order_by(jobs.c.updated_at, jobs.c.id)
+            .limit(limit)
+        )
+        if after is not None:
+            place = tuple_(jobs.c.updated_at, jobs.c.id)
+            query = query.where(place > tuple_(after.updated_at, after.id))
+        with self._database.read() as connection:
+            return [to_job(row) for row in connection.execute(query)]
+
+    def unpublished(self, before: datetime, limit: int = 1000) -> list[QueuedJob]:
+        """Return queued jobs that nobody published by `before`, the oldest first."""
+        every = [priority.value for priority in Priority]  # so that the index serves
+        waiting = jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before)
+        return self._queued(jobs.c.priority.in_(every) & waiting, limit)
+
+    def published_before(
+        self, priority: Priority, before: datetime, limit: int = 1000
+    ) -> list[QueuedJob]:
+        """Return queued jobs of one priority that were published before `before`, the oldest first."""
+        old = jobs.c.published_at <= before
+        return self._queued((jobs.c.priority == priority.value) & old, limit)
+
+    def resting_with_bytes(self, after_id: str, limit: int = 1000) -> list[Job]:
+        """Return jobs that wait or rest and count on bytes of their part file, in order of their ids."""
+        query = (
+            select(*COLUMNS)
+            .where(
+                jobs.c.status.in_([status.value for status in ALIVE - RUNNING]),
+                jobs.c.bytes_durable > 0,
+                jobs.c.id > after_id,
+            )
+            .order_by(jobs.c.id)
             .limit(limit)
         )
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
 
-    def unpublished(self, before: datetime, limit: int = 1000) -> list[str]:
-        """Return queued jobs that nobody published by `before`, the oldest first."""
-        return self._queued(jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before), limit)
+    def last_workers(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return which worker claimed each of these jobs last."""
+        found: dict[str, str] = {}
+        claims = job_events.c.to_status == JobStatus.DOWNLOADING.value
+        with self._database.read() as connection:
+            for some in _batches(job_ids):
+                query = (
+                    select(job_events.c.job_id, job_events.c.worker)
+                    .where(job_events.c.job_id.in_(some), claims, job_events.c.worker.is_not(None))
+                    .order_by(job_events.c.id)  # the last one wins
+                )
+                found |= {row.job_id: row.worker for row in connection.execute(query)}
+        return found
 
-    def published_before(self, before: datetime, limit: int = 1000) -> list[str]:
-        """Return queued jobs whose message went out before `before`, the oldest first."""
-        return self._queued(jobs.c.published_at <= before, limit)
+    def lose_bytes(self, some: Sequence[Job], *, now: datetime) -> int:
+        """Count on nothing any more for resting jobs whose part file is gone; return how many."""
+
+        def work(connection: Connection) -> int:
+            lost = 0
+            for job in _in_order(some):
+                row = connection.execute(
+                    update(jobs)
+                    .where(
+                        jobs.c.id == job.id,
+                        jobs.c.status == job.status.value,
+                        jobs.c.fence == job.fence,
+                    )
+                    .values(bytes_durable=0, bytes_downloaded=0)
+                    .returning(*COLUMNS)
+                ).first()
+                if row is not None:
+                    lost += 1
+                    text = f"its part file is gone: {job.bytes_durable:,} bytes are to be fetched again"
+                    event = event_row(to_job(row), job.status, job.status, now, text)
+                    connection.execute(INSERT_EVENT, event)
+            return lost
+
+        return self._database.transact(work) if some else 0
 
     def with_control(self, limit: int = 1000) -> list[Job]:
         """Return running jobs that were asked to pause or cancel and have not yet."""
@@ -313,19 +477,19 @@ class JobRepository:
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
 
-    def _queued(self, condition: ColumnElement[bool], limit: int) -> list[str]:
+    def _queued(self, condition: ColumnElement[bool], limit: int) -> list[QueuedJob]:
         query = (
-            select(jobs.c.id)
+            select(jobs.c.id, jobs.c.priority)
             .where(jobs.c.status == JobStatus.QUEUED.value, condition)
             .order_by(jobs.c.id)
             .limit(limit)
         )
         with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+            return [QueuedJob(row.id, Priority(row.priority)) for row in connection.execute(query)]
 
     def _requeue(
         self, connection: Connection, which: Any, source: JobStatus, now: datetime, reason: str
-    ) -> list[str]:
+    ) -> list[QueuedJob]:
         rows = connection.execute(
             update(jobs)
             .where(jobs.c.id.in_(which.scalar_subquery()), jobs.c.status == source.value)
@@ -341,7 +505,7 @@ class JobRepository:
         if woken:
             events = [event_row(job, source, JobStatus.QUEUED, now, reason) for job in woken]
             connection.execute(insert(job_events), events)
-        return [job.id for job in woken]
+        return [QueuedJob(job.id, job.priority) for job in woken]
 
     # ── progress ────────────────────────────────────────────────────────────────────────────────
 
@@ -370,6 +534,11 @@ class JobRepository:
 def _can_exist(job_id: str) -> bool:
     """Say whether a database could hold this id at all: NUL and what is no Unicode text are refused."""
     return job_id.isprintable()
+
+
+def _in_order(some: Sequence[Job]) -> list[Job]:
+    """Return jobs in the order in which every statement on many rows takes them, against deadlocks."""
+    return sorted(some, key=lambda job: job.id)
 
 
 def _batches(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Float,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -22,15 +23,20 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
 )
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
 }
 
 metadata = MetaData(naming_convention=NAMING)
+
+#: Of jobs that have not ended; as text, since an index has no parameters.
+ALIVE = text("status NOT IN ('completed', 'failed', 'cancelled')")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -88,6 +94,9 @@ jobs = Table(
     Column("max_bytes", BigInteger),
     Column("connections", Integer),
     Column("decode", Boolean, nullable=False, server_default=false()),
+    Column("priority", String(8), nullable=False, server_default="normal"),
+    # SHA-256 in hexadecimal (domain/flight.py).
+    Column("flight", String(64)),
     # The names of what there is, a space, a Fernet token (worker/secret_box.py).
     Column("secrets", Text),
     Column("status", String(16), nullable=False),
@@ -115,7 +124,26 @@ jobs = Table(
     Index(None, "status", "updated_at"),
     Index(None, "status", "next_attempt_at"),
     Index(None, "status", "host"),
+    Index(None, "status", "priority", "published_at"),
     Index(None, "user_id", "id"),
+    Index(None, "finished_at"),
+    # One living job a flight, whoever submits at the same moment.
+    Index(
+        "uq_jobs_flight_alive",
+        "flight",
+        unique=True,
+        sqlite_where=ALIVE,
+        postgresql_where=ALIVE,
+    ),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # SHA-256 in hexadecimal of the user and the key that the caller gave.
+    Column("key", String(64), primary_key=True),
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Index(None, "job_id"),
 )
 
 job_events = Table(

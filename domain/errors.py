@@ -70,6 +70,32 @@ class IllegalTransitionError(SeenError):
         super().__init__(f"Job {job_id} is {status}: it cannot become {wanted}.")
 
 
+class DuplicateJobError(SeenError):
+    """Another job that asks for the very same is alive, so this one cannot be."""
+
+    code = "duplicate_job"
+
+    def __init__(self, job_id: str, living: str) -> None:
+        self.job_id, self.living = job_id, living
+        super().__init__(
+            f"Job {job_id} asks for the same as job {living}, which has not ended. Follow that one."
+        )
+
+
+class IdempotencyKeyReusedError(SeenError):
+    """An idempotency key came a second time, with a request for something else. Nothing was written."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, job_id: str | None) -> None:
+        self.job_id = job_id
+        owner = f"job {job_id}" if job_id else "another request of the same call"
+        super().__init__(
+            f"idempotency_key: it belongs to {owner}, which asks for something else. "
+            "Use a new key for a new request."
+        )
+
+
 # ── services that do not answer ──────────────────────────────────────────────────────────────────
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -49,6 +49,14 @@ class JobStatus(StrEnum):
     """Stopped on request; the part file is gone."""
 
 
+class Priority(StrEnum):
+    """Which queue a job waits in; the first is served first, and none of them waits for ever."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 _S = JobStatus
 
 #: The whole life of a job. A change that is not in this table is never written.
@@ -73,6 +81,8 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
 RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
 #: Nothing happens to these any more unless a person asks for it.
 FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
+#: The others: something is still to come of them.
+ALIVE = frozenset(_S) - FINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,9 @@ class DownloadRequest(BaseModel):
         max_bytes: a larger file fails; None for no limit but the service's.
         connections: 1 to 32 at once; None takes the service's setting.
         decode: undo a Content-Encoding that the origin sends without being asked to.
+        priority: high, normal or low: the queue it waits in.
+        idempotency_key: any text of the caller's own (at most 200 characters). A second request of the
+            same user with the same key gets the job of the first, whatever has become of it.
         headers: further request headers, at most 50.
         username, password: for basic authentication, or the login of an FTP server.
         cookies: the value of a Cookie header.
@@ -165,6 +178,8 @@ class DownloadRequest(BaseModel):
     max_bytes: int | None = None
     connections: int | None = None
     decode: bool = False
+    priority: Priority = Priority.NORMAL
+    idempotency_key: str | None = Field(default=None, exclude=True)
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     username: str | None = Field(default=None, repr=False, exclude=True)
     password: str | None = Field(default=None, repr=False, exclude=True)
@@ -281,6 +296,17 @@ class DownloadRequest(BaseModel):
             raise InvalidInputError("connections", value, f"It is 1 to {MAX_CONNECTIONS}.")
         return value
 
+    @field_validator("idempotency_key")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,200}", value):
+            raise InvalidInputError(
+                "idempotency_key",
+                value,
+                "It has 1 to 200 characters, none of them a control character.",
+            )
+        return value
+
     @field_validator("headers")
     @classmethod
     def _headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
@@ -323,6 +349,9 @@ class Job:
     max_bytes: int | None = None
     connections: int | None = None
     decode: bool = False
+    priority: Priority = Priority.NORMAL
+    flight: str | None = field(default=None, repr=False)
+    """What jobs that ask for the very same have in common (`domain.flight`)."""
     secrets: str | None = field(default=None, repr=False)
     """Headers, login and cookies, sealed: the names of what there is, a space, an encrypted token."""
     fence: int = 0
@@ -360,6 +389,36 @@ class Job:
     def is_finished(self) -> bool:
         """Whether nothing more happens to this job by itself."""
         return self.status in FINISHED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedJob(Job):
+    """A job as `tasks.submit` returns it."""
+
+    is_new: bool
+    """False when it was there already: alive and asking for the very same, or under the same key."""
+
+
+class QueuedJob(NamedTuple):
+    """What publishing a job needs to know of it; a `Job` has it, too."""
+
+    id: str
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant; what is None does not matter.
+
+    Attributes:
+        status: only in this state.
+        user_id: only this user's.
+        host: only from this host (`domain.urls.host_of`).
+    """
+
+    status: JobStatus | None = None
+    user_id: str | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,9 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
 _FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 #: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
 _FTP_TYPE = re.compile(r";type=[ad]$", re.IGNORECASE)
+#: RFC 3986, sections 2.1 and 2.3.
+_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
 def check_url(text: str) -> str:
@@ -82,6 +85,45 @@ def host_of(url: str) -> str | None:
     except ValueError:
         return None
     return plain_host(host) if host else None
+
+
+def canonical_url(url: str) -> str:
+    """Return the one form of a checked URL that all its spellings share (RFC 3986, section 6.2).
+
+    Scheme and host in lower case, no default port, no root's dot, no empty path, no dot segments, no
+    fragment, percent-encodings in upper case and only where they are needed. Queries keep their order.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    host = (parts.hostname or "").removesuffix(".")
+    shown = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, DEFAULT_PORTS[scheme]} else f":{parts.port}"
+    path = _without_dot_segments(_plain_encoding(parts.path)) or "/"
+    return urlunsplit((scheme, f"{shown}{port}", path, _plain_encoding(parts.query), ""))
+
+
+def _plain_encoding(part: str) -> str:
+    """Undo percent-encodings that change nothing, and write the others in upper case."""
+
+    def plain(match: re.Match[str]) -> str:
+        char = chr(int(match[1], 16))
+        return char if _UNRESERVED.fullmatch(char) else match[0].upper()
+
+    return _ENCODED.sub(plain, part)
+
+
+def _without_dot_segments(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:  # never above the root, which the empty first one is
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")  # what they name is a folder
+    return "/".join(kept)
 
 
 def _in_ascii(text: str, parts: SplitResult) -> str:

@@ -1,12 +1,16 @@
-"""The task of the download queue."""
+"""The task of the download queues."""
 
 from __future__ import annotations
 
+from celery import Task
+
 from worker.app import app, current_runtime
+from worker.queues import priority_of
 from worker.runner import run_download
 
 
-@app.task(name="download.run")
-def run(job_id: str) -> str:
+@app.task(name="download.run", bind=True)
+def run(self: Task[[str], str], job_id: str) -> str:
     """Run one job; the message is only a hint, SQL decides whether there is anything to do."""
-    return run_download(current_runtime(), job_id).value
+    queue = str((self.request.delivery_info or {}).get("routing_key"))
+    return run_download(current_runtime(), job_id, priority_of(queue)).value

@@ -39,15 +39,18 @@ def _save(runtime: Runtime, progresses: list[DownloadProgress]) -> None:
     now = runtime.now()
     running = [p for p in progresses if p.status in RUNNING]
     runtime.jobs.save_progress([_row(progress, now) for progress in running], now)
-    finished = [p for p in progresses if p.status in FINISHED and _save_end(runtime, p)]
+    finished = [p for p in progresses if p.status in FINISHED and save_end(runtime, p)]
     runtime.cache.download.mark_persisted(
         [(progress.job_id, progress.version) for progress in progresses],
         [progress.job_id for progress in finished],
     )
 
 
-def _save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
-    """Save a final state that its worker could tell the store, but not the database any more."""
+def save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
+    """Save a final state that its worker could tell the store, but not the database any more.
+
+    False when it changed meanwhile; True when SQL has it, or knows better.
+    """
     job = runtime.jobs.get_many([progress.job_id]).get(progress.job_id)
     if job is None or job.fence != progress.fence or job.status not in RUNNING:
         return True
@@ -71,7 +74,7 @@ def _save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
     )
     if ended is None:
         return False
-    publish_tidying(runtime, ended)  # its worker could not
+    publish_tidying(runtime, [ended])  # its worker could not
     return True
 
 

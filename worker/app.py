@@ -10,17 +10,25 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
+from worker.beat_watch import BeatWatch
 from worker.broker import Broker
+from worker.disk_sweep import Sweeper
 from worker.drain import Drain
+from worker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
 
 app = Celery("seen")
 app.config_from_object("celeryconfig")
+app.steps["worker"].add("worker.shutdown:Shutdown")
 
-#: Set when this process, or the parent it was forked from, shuts down.
-_drain = Drain()
+#: Begins when this process, or the parent it was forked from, is told to end.
+drain = Drain()
+
+#: Of the process that consumes, where that is a download worker.
+_sweeper: Sweeper | None = None
+_beat_watch: BeatWatch | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -32,7 +40,9 @@ def current_runtime() -> Runtime:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
             _runtimes.clear()  # a parent's connections are not ours to use, nor to close
-            runtime = build_runtime(settings_module.load(), Broker(app), drain=_drain)
+            settings = settings_module.load()
+            broker = Broker(app, timeout=settings.cache_timeout)
+            runtime = build_runtime(settings, broker, drain=drain)
             _runtimes[os.getpid()] = runtime
         return runtime
 
@@ -52,10 +62,34 @@ def _quieten(**_: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-@signals.worker_shutting_down.connect
-def _begin_drain(**_: Any) -> None:
-    """Stop every transfer at its next step. Runs inside the signal handler, so it only sets a flag."""
-    _drain.begin()
+@signals.worker_ready.connect
+def _begin_to_sweep(sender: Any, **_: Any) -> None:
+    """Look after the disk, which only a download worker has."""
+    global _sweeper
+    if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
+        runtime = current_runtime()
+        _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
+        _sweeper.start()
+
+
+@signals.worker_ready.connect
+def _begin_watch(**_: Any) -> None:
+    """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
+    global _beat_watch
+    _beat_watch = BeatWatch(settings_module.load())
+    _beat_watch.start()
+
+
+@signals.worker_shutdown.connect
+def _end_sweeping(**_: Any) -> None:
+    if _sweeper is not None:
+        _sweeper.close()
+
+
+@signals.worker_shutdown.connect
+def _end_watch(**_: Any) -> None:
+    if _beat_watch is not None:
+        _beat_watch.close()
 
 
 @signals.worker_process_shutdown.connect

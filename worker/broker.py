@@ -1,4 +1,4 @@
-"""The download queue as we use it: messages that carry a job id, and how many of them wait."""
+"""The download queues as we use them: messages that carry a job id, and how many of them wait."""
 
 from __future__ import annotations
 
@@ -10,55 +10,99 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from kombu.transport import redis as kombu_redis
 
 from cache.store.connection import store_errors
 from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
+from domain.job import Job, Priority, QueuedJob
+from worker.broker_sweep import BrokerSweep, Swept
+from worker.queues import queue_of
 
-QUEUE = "downloads"
 TASK = "download.run"
-NOT_FOUND = "404"
+
+#: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
+#: needed, and the one used last is taken first, so that a quiet process has one.
+_CONNECTIONS = 64
 
 
 class Broker:
-    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker."""
+    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker.
 
-    def __init__(self, app: Celery) -> None:
+    Its connections are its own and wait `timeout` seconds for an answer: whoever submits a job must not
+    wait for as long as a worker may, whom silence only tells that there is nothing to do. A forked child
+    builds a Broker of its own.
+    """
+
+    def __init__(self, app: Celery, *, timeout: float) -> None:
         self._app = app
+        # The second is for all of kombu's tries to connect together.
+        patience = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
+        connection = app.connection_for_write(transport_options=patience)
+        self._connections = connection.Pool(_CONNECTIONS)
+        self._sweep = BrokerSweep(app)
 
-    def publish(self, job_ids: Sequence[str]) -> None:
-        """Send one message a job; it carries the job's id and nothing else.
+    def publish(self, jobs: Sequence[Job | QueuedJob]) -> None:
+        """Send one message a job to its queue; it carries the job's id and nothing else.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
-        with _broker_errors(), self._app.producer_or_acquire() as producer:
-            for job_id in job_ids:
-                # Nobody waits for a result: without this each message would subscribe to one.
+        with self._producer() as producer, producer.batch():
+            for job in jobs:
                 self._app.send_task(
-                    TASK, args=(job_id,), producer=producer, retry=False, ignore_result=True
+                    TASK,
+                    args=(job.id,),
+                    queue=queue_of(job.priority),
+                    producer=producer,
+                    retry=False,
+                    # Nobody waits for a result: without this each message would subscribe to one.
+                    ignore_result=True,
                 )
 
-    def head(self) -> str | None:
-        """Return the id of the job whose message is next, or None when none waits."""
-        with _broker_errors(), self._app.connection_or_acquire() as connection:
-            client: Any = connection.default_channel.client
+    def send(self, task: str, **options: Any) -> None:
+        """Send one task without arguments; `options` are those of Celery's `send_task`."""
+        with self._producer() as producer:
+            self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
+
+    def head(self, priority: Priority) -> str | None:
+        """Return the id of the job whose message is next in its queue, or None when none waits."""
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
             # kombu pushes on the left and pops on the right.
-            raw = client.lindex(QUEUE, -1)
+            raw = channel.client.lindex(queue_of(priority), -1)
         return None if raw is None else _job_id(raw)
 
     def backlog(self) -> int:
-        """Return how many messages wait for a worker."""
-        with _broker_errors(), self._app.connection_or_acquire() as connection:
-            try:
-                queue = connection.default_channel.queue_declare(QUEUE, passive=True)
-            except connection.channel_errors as error:
-                if str(getattr(error, "reply_code", "")) != NOT_FOUND:
-                    raise
-                return 0  # a queue nobody has used yet, or one the store has lost
-            return int(queue.message_count)
+        """Return how many messages wait for a download worker."""
+        return sum(self.backlogs().values())
+
+    def backlogs(self) -> dict[Priority, int]:
+        """Return how many messages wait for a worker in each download queue."""
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            client = channel.client
+            return {priority: int(client.llen(queue_of(priority))) for priority in Priority}
+
+    def sweep(self) -> Swept:
+        """Put an end to what killed processes left in the broker; live ones notice nothing."""
+        with self._connection() as connection:
+            return self._sweep.run(connection.default_channel)
+
+    def close(self) -> None:
+        """Close every connection; this broker is of no use afterwards."""
+        self._connections.force_close_all()
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:  # its stub lacks the batch
+        with self._connection() as connection, connection.Producer() as producer:
+            yield producer
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with _broker_errors(), self._connections.acquire(block=True) as connection:
+            yield connection
 
 
 def _job_id(raw: bytes) -> str | None:
@@ -89,5 +133,6 @@ def _broker_errors() -> Iterator[None]:
     try:
         with store_errors():
             yield
-    except (OperationalError, OSError) as error:
-        raise StoreUnavailableError(f"The broker does not answer: {error}") from error
+    except (BatchPublishError, OperationalError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, BatchPublishError) else error
+        raise StoreUnavailableError(f"The broker does not answer: {cause}") from error

@@ -14,8 +14,9 @@ from worker.stop import StopSignal
 
 logger = logging.getLogger(__name__)
 
-#: Locks are renewed three times in their life, so that two renewals may fail.
-RENEWALS_PER_LIFE = 3
+#: Locks are renewed twice in their life. More often would let the lock of a worker that was killed live
+#: longer; a renewal that fails is tried again soon, and has a third of the life left for it.
+RENEWALS_PER_LIFE = 2
 #: This part of a life is kept for stopping: the last write happens before the lock can expire.
 STOPPING_SHARE = 1 / 6
 #: After a failed renewal the next try comes this much sooner.
@@ -33,6 +34,7 @@ class Lease:
     def renewed(self, asked_at: float) -> None:
         """Count the new life from when the renewal was sent: it cannot have begun earlier."""
         self._ends = asked_at + self.lock.ttl * (1 - STOPPING_SHARE)
+        self._expires = asked_at + self.lock.ttl
 
     def is_alive(self) -> bool:
         """Say whether the holder may still write. Looks at the clock, not at a flag of some thread:
@@ -40,6 +42,13 @@ class Lease:
         a process that was stopped and goes on knows at its first write.
         """
         return lease_clock() < self._ends
+
+    def is_over(self) -> bool:
+        """Say whether the lock may be somebody else's: from then on its holder tells nobody anything.
+
+        Between the end of writing and this lies the time to say how far it got.
+        """
+        return lease_clock() >= self._expires
 
     def check(self) -> None:
         """Raise LeaseLostError if the holder must not write any more."""

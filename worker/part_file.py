@@ -189,15 +189,20 @@ class PartFile:
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
-    def publish(self, name: str, *, overwrite: bool) -> Path:
+    def publish(
+        self, name: str, *, overwrite: bool, may_publish: Callable[[], None] = lambda: None
+    ) -> Path:
         """Give the file its final name, atomically, and return its path.
 
-        A name that is taken gets a number, unless `overwrite` says to replace it. The part file's own
-        name stays until `forget`: a second link by which a crash in between is recognised.
+        `may_publish` is asked last of all, after the bytes are durable, which may take long; it raises
+        to say no. A name that is taken gets a number, unless `overwrite` says to replace it. The part
+        file's own name stays until `forget`: a second link by which a crash in between is recognised.
         """
         with disk_errors():
             os.fsync(self._fd)
             os.fchmod(self._fd, 0o666 & ~_umask())
+        may_publish()
+        with disk_errors():
             path = self._replace(name) if overwrite else self._link(name)
             _sync_directory(self.path.parent)
         return path

@@ -21,18 +21,21 @@ from domain.errors import (
     CancelledError,
     FencedError,
     PausedError,
-    StoppedError,
+    SeenError,
     StoreUnavailableError,
 )
 from domain.job import Job, JobStatus
+from worker.lease import Lease
 from worker.speed import SpeedMeter
 from worker.stop import StopSignal
 
 logger = logging.getLogger(__name__)
 
-_STOPS: Mapping[str, type[StoppedError]] = MappingProxyType(
-    {"cancel": CancelledError, "pause": PausedError}
+_STOPS: Mapping[str, type[SeenError]] = MappingProxyType(
+    {"cancel": CancelledError, "pause": PausedError, "leave": FencedError}
 )
+#: A download that has nothing to tell listens this often for what is asked of it. Seconds.
+LISTENING_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +47,11 @@ class Ending:
     error_code: str | None = None
     path: str | None = None
     sha256: str | None = None
+    evidence: str | None = None
+    """What speaks for a completed file: the digests that it was compared with, its validators."""
 
     def details(self) -> dict[str, Any]:
-        """Return everything but the status, by name."""
+        """Return what the job's row and its progress have of it, by name."""
         return {
             "reason": self.reason,
             "error_code": self.error_code,
@@ -65,9 +70,10 @@ class DownloadTracker:
         status: downloading or verifying.
     """
 
-    def __init__(self, job: Job, stop: StopSignal, now: float) -> None:
+    def __init__(self, job: Job, stop: StopSignal, now: float, lease: Lease | None = None) -> None:
         self.job_id, self.user_id, self.fence = job.id, job.user_id, job.fence
         self.stop = stop
+        self._lease = lease
         self.status = JobStatus.DOWNLOADING
         # What the attempt before left durable is there until this one says otherwise.
         self.bytes_downloaded = self.bytes_durable = job.bytes_durable
@@ -77,7 +83,7 @@ class DownloadTracker:
         self._sequence = 0
         self._reported = self.bytes_downloaded
         self._told: tuple[object, ...] | None = None
-        self._told_at = now
+        self._told_at = self._heard_at = now
         self._unanswered: ProgressUpdate | None = None
         self._ended = False
         self._speed = SpeedMeter(now, self.bytes_downloaded)
@@ -91,8 +97,10 @@ class DownloadTracker:
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
         """Return what is to be told now, or None. An update without answer is told again first."""
-        if self._ended:
-            return None  # a flush that took its list of trackers before the end
+        if self._ended or (self._lease is not None and self._lease.is_over()):
+            # A flush that took its list of trackers before the end; or a process that stood still for
+            # so long that the job may be another's.
+            return None
         if self._unanswered is not None:
             return self._unanswered
         size = self.bytes_downloaded
@@ -102,6 +110,10 @@ class DownloadTracker:
             return None
         self._told, self._told_at = told, now
         return self._update(self.status, size, speed)
+
+    def listens(self, now: float) -> bool:
+        """Say whether it is time to ask the store what it is that others want."""
+        return not self._ended and now - self._heard_at >= LISTENING_INTERVAL
 
     def last_updates(self, ending: Ending, *, persisted: bool) -> list[ProgressUpdate]:
         """Return what ends this tracking: an update without answer if there is one, and the last."""
@@ -133,6 +145,11 @@ class DownloadTracker:
     def answered(self, reply: UpdateReply) -> None:
         """Take in what the store said to the last update."""
         self._unanswered = None
+        self.heard(reply)
+
+    def heard(self, reply: UpdateReply) -> None:
+        """Take in what others want of this download."""
+        self._heard_at = time.monotonic()
         if reply.fenced:
             self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
         elif reply.control is not None and reply.control in _STOPS:
@@ -160,9 +177,9 @@ class ProgressReporter:
         self._thread: threading.Thread | None = None
         self._store_is_down = False
 
-    def track(self, job: Job, stop: StopSignal) -> DownloadTracker:
-        """Begin to report one claimed job; the first flush shows it."""
-        tracker = DownloadTracker(job, stop, time.monotonic())
+    def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
+        """Begin to report one claimed job: the next flush shows it, and none after its lease is over."""
+        tracker = DownloadTracker(job, stop, time.monotonic(), lease)
         with self._mutex:
             self._trackers[job.id] = tracker
             if self._thread is None:
@@ -234,6 +251,7 @@ class ProgressReporter:
         now = time.monotonic()
         held: list[DownloadTracker] = []
         updates: list[ProgressUpdate] = []
+        listening: list[DownloadTracker] = []
         try:
             for tracker in trackers:
                 # Held by `finish` or `restart`: they tell more than we could.
@@ -241,25 +259,36 @@ class ProgressReporter:
                     continue
                 held.append(tracker)
                 update = tracker.next_update(now, self._heartbeat)
-                if update is None:
-                    tracker.mutex.release()
-                    held.pop()
-                else:
+                if update is not None:
                     updates.append(update)
-            return self._tell(held, updates)
+                    continue
+                tracker.mutex.release()
+                held.pop()
+                if tracker.listens(now):
+                    listening.append(tracker)
+            return self._tell(held, updates, listening)
         finally:
             for tracker in held:
                 tracker.mutex.release()
 
-    def _tell(self, trackers: list[DownloadTracker], updates: list[ProgressUpdate]) -> int:
+    def _tell(
+        self,
+        trackers: list[DownloadTracker],
+        updates: list[ProgressUpdate],
+        listening: list[DownloadTracker],
+    ) -> int:
+        if not updates and not listening:
+            return 0
         try:
-            replies = self._cache.apply(updates)
+            replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in listening])
         except StoreUnavailableError as error:
             if not self._store_is_down:
                 logger.warning("Progress cannot be told for now: %s", error)
             self._store_is_down = True
             return 0
         self._store_is_down = False
-        for tracker, reply in zip(trackers, replies, strict=True):
+        for tracker, reply in zip(trackers, replies, strict=False):
             tracker.answered(reply)
-        return len(replies)
+        for tracker, reply in zip(listening, replies[len(updates) :], strict=True):
+            tracker.heard(reply)
+        return len(updates)

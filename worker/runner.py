@@ -13,6 +13,7 @@ What holds it together:
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -35,13 +36,13 @@ from domain.errors import (
     TransientError,
     UnknownJobError,
 )
-from domain.job import Checksum, Job, JobStatus
+from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
 from worker.files import name_from_url
 from worker.lease import Lease
 from worker.part_file import PART_FILE_BUSY, PartFile
 from worker.progress import Ending
-from worker.publishing import publish_jobs
+from worker.publishing import publish_again, publish_jobs
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
@@ -79,20 +80,27 @@ class Outcome(StrEnum):
     ALREADY_RUNNING = "already running"
     """Another worker holds the lock: a second message for a running job does nothing."""
     NOT_QUEUED = "not queued"
-    """SQL says there is nothing to do: done already, cancelled, or waiting."""
+    """SQL says there is nothing to do: done already, cancelled, waiting, or moved to another queue."""
     NOT_STARTED = "not started"
     """Store or database did not answer before anything began; the job stays queued."""
     UNSAVED = "unsaved"
     """The attempt ended while the database was away; what it left behind is picked up from there."""
     FENCED = "fenced"
-    """A newer claim owns the job now; this one left no trace."""
+    """Another claim owns the job now, or may: this one left no trace."""
 
 
-def run_download(runtime: Runtime, job_id: str) -> Outcome:
-    """Run the job of one message to the end of this attempt."""
+def run_download(runtime: Runtime, job_id: str, priority: Priority | None = None) -> Outcome:
+    """Run the job of one message to the end of this attempt.
+
+    Args:
+        runtime: of this process.
+        job_id: what the message says.
+        priority: that of the queue it came from; a job that has been moved to another one has its
+            message there.
+    """
     if runtime.drain.has_begun:
         # The broker handed this out while we were already leaving: somebody else is to have it.
-        publish_jobs(runtime, [job_id])
+        publish_again(runtime, job_id)
         return Outcome.HANDED_BACK
     stop = StopSignal(runtime.drain)
     try:
@@ -104,18 +112,22 @@ def run_download(runtime: Runtime, job_id: str) -> Outcome:
     if lease is None:
         return _leave_to_holder(runtime, job_id)
     try:
-        outcome = _run_locked(runtime, job_id, lease, stop)
+        outcome = _run_locked(runtime, job_id, priority, lease, stop)
     finally:
         runtime.leases.release(lease)
     if outcome is Outcome.HANDED_BACK:
         # Not before the lock is free: whoever gets the message must be able to take it.
-        publish_jobs(runtime, [job_id])
+        publish_again(runtime, job_id)
     return outcome
 
 
-def _run_locked(runtime: Runtime, job_id: str, lease: Lease, stop: StopSignal) -> Outcome:
+def _run_locked(
+    runtime: Runtime, job_id: str, priority: Priority | None, lease: Lease, stop: StopSignal
+) -> Outcome:
     try:
-        job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
+        job = runtime.jobs.claim(
+            job_id, worker=runtime.worker, now=runtime.now(), priority=priority
+        )
         if job is None:
             return _tidy_up(runtime, job_id)
     except DatabaseUnavailableError as error:
@@ -187,6 +199,13 @@ def _ending(status: JobStatus, error: SeenError) -> Ending:
     return Ending(status=status, reason=str(error), error_code=code)
 
 
+def _evidence(asked: Sequence[str], transfer: Transfer) -> str | None:
+    """Return what a complete file was compared with, and which file it is by its origin's word."""
+    compared = [f"{text.partition(':')[0]} as asked" for text in asked]
+    compared += [f"{text.partition(':')[0]} as promised" for text in transfer.promised_digests]
+    return "; ".join([*compared, *transfer.validators]) or None
+
+
 class _Attempt:
     """One claim of one job, from its first byte to the state it leaves the job in."""
 
@@ -195,9 +214,10 @@ class _Attempt:
         self._job = job
         self._lease = lease
         self._stop = stop
-        self._tracker = runtime.reporter.track(job, stop)
+        self._tracker = runtime.reporter.track(job, stop, lease)
         self._host = job.host or host_of(job.url) or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
+        self._evidence: str | None = None
 
     def run(self) -> Outcome:
         """Do the work, and settle however it ends."""
@@ -208,7 +228,8 @@ class _Attempt:
         except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
             return self._hand_back(error)
         except PausedError as error:
-            return self._settle(_ending(JobStatus.PAUSED, error))
+            # That a person stopped it says nothing of the origin.
+            return self._settle(_ending(JobStatus.PAUSED, error), attempts=self._job.attempts - 1)
         except CancelledError as error:
             return self._settle(_ending(JobStatus.CANCELLED, error), bytes_durable=0)
         except TransientError as error:
@@ -266,9 +287,12 @@ class _Attempt:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
-                self._lease.check()
-                name = self._file_name(fetched)
-                return part.publish(name, overwrite=self._job.overwrite), sha256
+                path = part.publish(
+                    self._file_name(fetched),
+                    overwrite=self._job.overwrite,
+                    may_publish=self._lease.check,
+                )
+                return path, sha256
             except SeenError:
                 # Whole, and not published: the next attempt need not fetch it again.
                 transfer.keep()
@@ -313,6 +337,8 @@ class _Attempt:
     def _note(self, text: str) -> None:
         """Write into the job's history what a reader of it should know; never worth an attempt."""
         logger.info("Job %s: %s", self._job.id, text)
+        if self._lease.is_over():
+            return
         try:
             self._runtime.jobs.note(self._job, text, now=self._runtime.now())
         except DatabaseUnavailableError as error:
@@ -338,6 +364,7 @@ class _Attempt:
                 raise ChecksumMismatchError(
                     wanted.algorithm, wanted.digest, actual[wanted.algorithm]
                 )
+        self._evidence = _evidence(promised, transfer)
         return actual["sha256"]
 
     def _recognise(self, part: PartFile) -> str:
@@ -346,6 +373,7 @@ class _Attempt:
         self._tracker.bytes_total = size
         self._tracker.restart(size)
         self._begin_to_verify()
+        self._evidence = "published by the attempt before"
         digests = PrefixDigests(part, {"sha256"}, self._runtime.hashing)
         return digests.finish(size, self._may_go_on)["sha256"]
 
@@ -354,7 +382,10 @@ class _Attempt:
 
     def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
         self._tracker.bytes_durable = part.size
-        outcome = self._settle(Ending(status=JobStatus.COMPLETED, path=path, sha256=digest))
+        ending = Ending(
+            status=JobStatus.COMPLETED, path=path, sha256=digest, evidence=self._evidence
+        )
+        outcome = self._settle(ending)
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
             _forget(part, self._job)
@@ -364,7 +395,7 @@ class _Attempt:
 
     def _leave(self) -> Outcome:
         self._runtime.reporter.untrack(self._tracker)
-        logger.warning("Job %s was taken over by a newer claim", self._job.id)
+        logger.warning("Job %s may be another worker's by now; leaving it", self._job.id)
         return Outcome.FENCED
 
     def _hand_back(self, error: SeenError) -> Outcome:

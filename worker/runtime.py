@@ -77,6 +77,7 @@ class Runtime:
         self.hashing.shutdown()
         self.cache.close()
         self.flusher_cache.close()
+        self.broker.close()
         self.database.close()
 
 

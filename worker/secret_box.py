@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -101,6 +103,14 @@ class SecretBox:
                 code="unreadable_secrets",
             )
         return RequestSecrets(**content)
+
+    def mark(self, secrets: RequestSecrets) -> str | None:
+        """Return a mark that equal secrets share and that gives nothing away without the key."""
+        if not secrets.names or not self._keys:
+            return None
+        headers = sorted((name.lower(), value) for name, value in secrets.headers.items())
+        same = json.dumps([headers, secrets.username, secrets.password, secrets.cookies])
+        return hmac.digest(self._keys[0].encode(), _PURPOSE + same.encode(), hashlib.sha256).hex()
 
     def _content(self, token: str) -> dict[str, Any] | None:
         if not self._keys:

@@ -50,8 +50,11 @@ class Settlement:
         """Write how the attempt ends, with further `columns`.
 
         Returns the state the job is in now: a job that was to go on, and that a person wanted stopped
-        meanwhile, is stopped instead. None when a newer claim owns the job.
+        meanwhile, is stopped instead. None when another claim owns the job, or may, since the lock has
+        expired: then nothing is written.
         """
+        if self._lease.is_over():
+            return None
         reporter = self._runtime.reporter
         told_early: list[int | None] = []
 
@@ -61,7 +64,7 @@ class Settlement:
 
         changed = self._persistently(
             lambda: self._transition(ending, columns),
-            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED},
+            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED, JobStatus.QUEUED},
             while_away=tell_early,
         )
         if changed is None:
@@ -90,7 +93,20 @@ class Settlement:
             now=self._runtime.now(),
             reason=ending.reason,
             changes={**counts, **ending.details(), **columns},
+            told=self._told(ending, columns.get("bytes_durable", tracker.bytes_durable)),
         )
+
+    def _told(self, ending: Ending, kept: int) -> str | None:
+        """Return what the history says: why, and what became of the bytes."""
+        there = self._tracker.bytes_downloaded
+        if ending.status is JobStatus.COMPLETED:
+            what = f"{there:,} bytes, sha256 {ending.sha256}"
+            return f"{what}; {ending.evidence}" if ending.evidence else what
+        lost = max(0, there - kept)
+        parts = [ending.reason or ""]
+        parts += [f"{kept:,} bytes are kept"] if kept else []
+        parts += [f"{lost:,} bytes are thrown away"] if lost else []
+        return "; ".join(part.removesuffix(".") for part in parts if part) or None
 
     def _note_persisted(self, version: int | None) -> None:
         """Let the finished hash go back to its short life, and the index forget the job."""

@@ -17,9 +17,6 @@ NOTICING = 0.5
 #: From when bytes leave the origin until a checkpoint could vouch for them, besides the interval between
 #: two: they are gathered for a quarter of a second, hashed, and fsynced, on that same machine. Seconds.
 LATENESS = 1.5
-#: The state of jobs whose working files may be left: the message that has a worker tidy up is lost with
-#: the store, and a worker may be killed between the end in SQL and the tidying. Counted, no violation.
-LEFT_TO_THE_SWEEPER = FINISHED
 #: What may lie in buffers besides: one block that waits to be written.
 BUFFERS = 512 * 1024
 
@@ -152,22 +149,11 @@ def completed_files_are_right(evidence: Evidence) -> Iterator[Violation]:
 
 def nothing_else_is_on_disk(evidence: Evidence) -> Iterator[Violation]:
     """There are no part files, checkpoints, or second copies."""
-    left = left_to_the_sweeper(evidence)
     for path in _nobodys(evidence):
-        if path not in left:
-            job = _whose_working_file(evidence, path)
-            whose = f"a working file of a job that is {job.status}" if job else "nobody's file"
-            what = f"{path.relative_to(evidence.folder)} is {whose}"
-            yield Violation("nothing else is on disk", job.id if job else None, what)
-
-
-def left_to_the_sweeper(evidence: Evidence) -> list[Path]:
-    """Return the working files that nobody removed, and nobody is going to without being told."""
-    return [
-        path
-        for path in _nobodys(evidence)
-        if (job := _whose_working_file(evidence, path)) and job.status in LEFT_TO_THE_SWEEPER
-    ]
+        job = _whose_working_file(evidence, path)
+        whose = f"a working file of a job that is {job.status}" if job else "nobody's file"
+        what = f"{path.relative_to(evidence.folder)} is {whose}"
+        yield Violation("nothing else is on disk", job.id if job else None, what)
 
 
 def _nobodys(evidence: Evidence) -> list[Path]:

@@ -40,7 +40,6 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("bytes of completed files", f"{outcome.bytes_of_files:,}"),
         ("bytes the origin sent", f"{outcome.bytes_sent:,}"),
         ("looks at live progress", f"{outcome.looks:,}"),
-        ("working files left to sweep", f"{outcome.left_to_sweep:,}"),
         ("wall time", f"{outcome.wall_seconds:,.0f} s"),
         ("violations", f"{len(outcome.violations):,}"),
     ]

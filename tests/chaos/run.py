@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import DatabaseUnavailableError
-from domain.job import Job, JobStatus
+from domain.job import WORKING_PREFIX, Job, JobStatus
 from tests.chaos import schedule
-from tests.chaos.checks import Violation, left_to_the_sweeper, violations
+from tests.chaos.checks import Violation, violations
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.evidence import Evidence, all_jobs, digests, leftovers
@@ -55,8 +55,6 @@ class Outcome:
     """What the origin sent, for whatever became of it."""
     looks: int
     """At live progress."""
-    left_to_sweep: int
-    """Working files of jobs that have ended: see `LEFT_TO_THE_SWEEPER`."""
     wall_seconds: float
     violations: tuple[Violation, ...]
 
@@ -97,7 +95,6 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
         bytes_of_files=sum(job.bytes_downloaded for job in completed),
         bytes_sent=sum(entry.bytes_sent for entry in evidence.requests),
         looks=one.watcher.looks,
-        left_to_sweep=len(left_to_the_sweeper(evidence)),
         wall_seconds=round(time.monotonic() - began, 1),
         violations=tuple(found),
     )
@@ -163,8 +160,14 @@ class _Run:
         # What is late is for the checks to tell; there is no use in waiting for more of it.
         if self._wait(self._all_have_ended, PATIENCE):
             self._have_all_serve()
-            self._wait(lambda: not leftovers(self._cluster.system.runtime), TIDYING)
+            self._wait(self._all_is_tidy, TIDYING)
         self.watcher.close()
+
+    def _all_is_tidy(self) -> bool:
+        """Look whether the store is, and the disk: what lost its message is left to the sweep."""
+        system = self._cluster.system
+        working = system.downloads.rglob(f"{WORKING_PREFIX}*")
+        return not leftovers(system.runtime) and not any(working)
 
     def _have_all_serve(self) -> None:
         """Give workers work until each has had some, and let that end."""

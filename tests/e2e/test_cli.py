@@ -84,7 +84,8 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
     seen.good("pause", endless_id)
     wait_until(lambda: '"status": "paused"' in seen.printed)
     seen.good("resume", endless_id)
-    assert seen.good("cancel", endless_id, "--json").json()[0]["id"] == endless_id
+    cancelled = seen.good("cancel", endless_id, "--json").json()
+    assert [one["id"] for one in cancelled["changed"]] == [endless_id]
     assert watch.wait(20) == 0
     objects = [json.loads(line) for line in seen.printed.splitlines() if line.startswith("{")]
     assert objects[-1]["status"] == "cancelled"

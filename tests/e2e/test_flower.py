@@ -19,6 +19,7 @@ from tests.support.process import Process, end_process, free_port, spawn, tail, 
 from tests.support.store import StoreServer
 from tests.support.system import ROOT, System
 from tests.support.wait import wait_until
+from worker.queues import DOWNLOAD_QUEUES
 
 USER = "watcher"
 # With a comma, at which Flower splits the passwords it takes from its own environment variable.
@@ -158,7 +159,7 @@ def test_flower_shows_a_download_by_its_job_id(
 
     assert task["worker"] == worker_of(flower)
     worker = inspected(flower, task["worker"])
-    assert [queue["name"] for queue in worker["active_queues"]] == ["downloads"]
+    assert [queue["name"] for queue in worker["active_queues"]] == list(DOWNLOAD_QUEUES)
     assert "download.run" in worker["registered"]
     assert job.id in task["args"]
     assert task["runtime"] > 0

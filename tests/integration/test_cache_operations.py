@@ -44,6 +44,7 @@ def environment(store: StoreServer, manager: CacheManager, tmp_path: Path) -> di
     manager.session.rate_limit_check("user-456", "api-request", 100)
     manager.catalog.dashboard("user-456", dict).set({"title": "x"}, titles=["title-1"])
     manager.download.set_progress(progress("JOB", user_id="user-456"))
+    manager.beat.tick("host:1", {})
     return {
         **os.environ,
         "SEEN_CACHE_ADDR": store.addr,
@@ -97,7 +98,8 @@ def test_commands_show_what_the_document_says(
     assert 0 < int(shown("redis-cli TTL seen:user")) <= 900
     assert int(shown("redis-cli MEMORY USAGE")) > 100
     assert shown("redis-cli LLEN").strip() == "1"
-    assert "downloading" in shown("redis-cli HGETALL")
+    assert "downloading" in shown("redis-cli HGETALL seen:download")
+    assert "host:1" in shown("redis-cli HGETALL seen:beat")
     assert shown("redis-cli ZREVRANGE").startswith("JOB")
     assert shown("seen cache forget-title").strip() == "1 deleted"
     assert "profile 1" in shown("seen cache forget-user")

@@ -11,8 +11,9 @@ import pytest
 
 from database import clock_skew
 from database.clock_skew import correct_future_times
-from domain.job import Job, JobStatus
+from domain.job import Job, JobStatus, Priority
 from tasks import maintenance
+from tasks.reconcile import reconcile
 from tests.support.system import System
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
@@ -58,7 +59,7 @@ def leave_unpublished(runtime: Runtime, job: Job) -> None:
 
 def leave_published(runtime: Runtime, job: Job) -> None:
     leave_unpublished(runtime, job)
-    assert publish_jobs(runtime, [job.id])
+    assert publish_jobs(runtime, [job])
 
 
 @pytest.mark.parametrize(
@@ -71,13 +72,13 @@ def test_a_job_of_a_fast_worker_is_published_again_in_its_usual_time(
     leave(ahead(any_system, HOUR), job)
     any_system.store.flush()  # whatever messages there were
 
-    maintenance.reconcile(any_system.runtime)
+    reconcile(any_system.runtime)
 
     # Later than any pause (an orphan's, a backoff, a lost message's); and once more, to publish.
     for seconds in (40, 50):
-        maintenance.reconcile(ahead(any_system, timedelta(seconds=seconds)))
+        reconcile(ahead(any_system, timedelta(seconds=seconds)))
         maintenance.wake(ahead(any_system, timedelta(seconds=seconds)))
-    assert any_system.runtime.broker.head() == job.id
+    assert any_system.runtime.broker.head(Priority.NORMAL) == job.id
 
 
 def test_only_times_in_the_future_are_corrected(any_system: System) -> None:

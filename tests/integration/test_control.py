@@ -166,7 +166,7 @@ def test_a_wish_that_only_sql_knows_goes_before_handing_back(
     system: System, silent: Job, word: str, end: JobStatus
 ) -> None:
     with running(system, silent) as outcomes:
-        assert system.runtime.jobs.request_control(system.job(silent), word)
+        assert system.runtime.jobs.request_control([system.job(silent)], word)
         system.runtime.drain.begin()
         system.wait_for(silent, end, deadline=5)
     assert outcomes == [Outcome(end.value)]
@@ -178,7 +178,7 @@ def test_a_wish_that_only_sql_knows_goes_before_waiting(system: System, origin: 
     file = origin.serve("/a.bin", size=400_000, bytes_per_second=400_000, reset_after=200_000)
     job = system.submit(file.url)
     with running(system, job) as outcomes:
-        assert system.runtime.jobs.request_control(system.job(job), "pause")
+        assert system.runtime.jobs.request_control([system.job(job)], "pause")
     assert outcomes == [Outcome.PAUSED]
     assert system.job(job).control is None
 

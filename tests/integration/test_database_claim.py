@@ -121,7 +121,17 @@ def test_one_of_many_processes_wins(repo: JobRepository, database: Database) -> 
 def test_a_legal_change_is_written_with_its_event(
     repo: JobRepository, source: JobStatus, to: JobStatus
 ) -> None:
-    job = new_job(status=source, fence=3, attempts=2, worker="w", published_at=NOW, finished_at=NOW)
+    # A pause of a running job is one that somebody still wants.
+    wish = "pause" if source in RUNNING and to is S.PAUSED else None
+    job = new_job(
+        status=source,
+        fence=3,
+        attempts=2,
+        worker="w",
+        published_at=NOW,
+        finished_at=NOW,
+        control=wish,
+    )
     repo.add([job])
     changed = repo.transition(job, to, now=LATER, reason="because")
     assert changed is not None
@@ -223,20 +233,20 @@ def test_the_audit_trail_tells_the_whole_life(repo: JobRepository) -> None:
 def test_only_a_running_job_can_be_asked(repo: JobRepository, status: JobStatus) -> None:
     job = new_job(status=status)
     repo.add([job])
-    assert repo.request_control(job, "cancel") is (status in RUNNING)
+    assert bool(repo.request_control([job], "cancel")) is (status in RUNNING)
     assert repo.get(job.id).control == ("cancel" if status in RUNNING else None)
     assert [one.id for one in repo.with_control()] == ([job.id] if status in RUNNING else [])
 
 
 def test_a_newer_claim_is_not_asked(repo: JobRepository) -> None:
     job = claimed(repo)
-    assert not repo.request_control(replace(job, fence=0), "cancel")
+    assert not repo.request_control([replace(job, fence=0)], "cancel")
     assert repo.with_control() == []
 
 
 def test_what_was_asked_stays_until_the_job_stops_running(repo: JobRepository) -> None:
     job = claimed(repo)
-    assert repo.request_control(job, "cancel")
+    assert repo.request_control([job], "cancel")
     verifying = repo.transition(job, S.VERIFYING, now=LATER)
     assert verifying is not None
     assert verifying.control == "cancel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -13,11 +14,17 @@ from database import Database, JobRepository, migrate
 from database.models import jobs
 from domain.errors import UnknownJobError
 from domain.ids import new_job_id
-from domain.job import JobStatus
+from domain.job import JobFilter, JobStatus, Priority, QueuedJob
 from tests.support.build import NOW, new_job
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
+NORMAL = Priority.NORMAL
+
+
+def ids(queued: Sequence[QueuedJob]) -> list[str]:
+    """Their ids, in the same order."""
+    return [job.id for job in queued]
 
 
 def test_a_job_comes_back_as_it_was(repo: JobRepository) -> None:
@@ -78,11 +85,12 @@ def test_a_time_without_zone_is_refused(repo: JobRepository) -> None:
 
 
 def test_several_jobs_are_stored_all_or_none(repo: JobRepository) -> None:
-    first = new_job()
+    there, fresh = new_job(), new_job()
+    repo.add([there])
     with pytest.raises(sqlalchemy.exc.IntegrityError):
-        repo.add([first, new_job(id=first.id)])
-    assert repo.find() == []
-    assert repo.events(first.id) == []
+        repo.add([fresh, new_job(id=there.id)])
+    assert repo.find() == [there]
+    assert repo.events(fresh.id) == []
 
 
 @pytest.mark.parametrize(
@@ -106,20 +114,20 @@ def test_jobs_are_found_the_newest_first_page_by_page(repo: JobRepository) -> No
     third = repo.find(limit=10, before_id=second[-1].id)
     assert [job.id for job in [*first, *second, *third]] == newest
     assert repo.find(before_id=third[-1].id) == []
-    mine = repo.find(user_id="me")
+    mine = repo.find(JobFilter(user_id="me"))
     assert [job.id for job in mine] == [job.id for job in reversed(made) if job.user_id]
-    assert [job.id for job in repo.find(user_id="me", before_id=mine[3].id, limit=2)] == [
-        job.id for job in mine[4:6]
-    ]
-    assert repo.find(user_id="nobody") == []
+    assert [
+        job.id for job in repo.find(JobFilter(user_id="me"), before_id=mine[3].id, limit=2)
+    ] == [job.id for job in mine[4:6]]
+    assert repo.find(JobFilter(user_id="nobody")) == []
 
 
 def test_jobs_are_found_and_counted_by_state(repo: JobRepository) -> None:
     repo.add([new_job(status=status) for status in S for _ in range(2)])
     repo.add([new_job(status=S.FAILED, user_id="me")])
-    assert {job.status for job in repo.find(status=S.PAUSED)} == {S.PAUSED}
-    assert len(repo.find(status=S.FAILED)) == 3
-    assert len(repo.find(status=S.FAILED, user_id="me")) == 1
+    assert {job.status for job in repo.find(JobFilter(S.PAUSED))} == {S.PAUSED}
+    assert len(repo.find(JobFilter(S.FAILED))) == 3
+    assert len(repo.find(JobFilter(S.FAILED, user_id="me"))) == 1
     assert repo.count_by_status() == {status: 3 if status is S.FAILED else 2 for status in S}
 
 
@@ -135,20 +143,20 @@ def test_unpublished_jobs_are_those_nobody_published(repo: JobRepository) -> Non
     old, fresh = new_job(), new_job(updated_at=LATER)
     done, busy = new_job(published_at=NOW), new_job(status=S.DOWNLOADING)
     repo.add([old, fresh, done, busy])
-    assert repo.unpublished(NOW) == [old.id]
-    assert repo.unpublished(LATER) == [old.id, fresh.id]
-    assert repo.unpublished(LATER, limit=1) == [old.id]
+    assert ids(repo.unpublished(NOW)) == [old.id]
+    assert ids(repo.unpublished(LATER)) == [old.id, fresh.id]
+    assert ids(repo.unpublished(LATER, limit=1)) == [old.id]
     repo.mark_published([old.id], LATER)
-    assert repo.unpublished(LATER) == [fresh.id]
+    assert ids(repo.unpublished(LATER)) == [fresh.id]
     repo.mark_published([], LATER)
 
 
 def test_published_jobs_that_nobody_took(repo: JobRepository) -> None:
     old, fresh = new_job(published_at=NOW), new_job(published_at=LATER)
     repo.add([old, fresh, new_job(), new_job(status=S.FAILED, published_at=NOW)])
-    assert repo.published_before(NOW) == [old.id]
-    assert repo.published_before(LATER) == [old.id, fresh.id]
-    assert repo.published_before(LATER, limit=1) == [old.id]
+    assert ids(repo.published_before(NORMAL, NOW)) == [old.id]
+    assert ids(repo.published_before(NORMAL, LATER)) == [old.id, fresh.id]
+    assert ids(repo.published_before(NORMAL, LATER, limit=1)) == [old.id]
 
 
 def test_only_a_queued_job_gets_another_message(repo: JobRepository) -> None:
@@ -169,7 +177,7 @@ def test_many_jobs_at_once(repo: JobRepository) -> None:
     repo.mark_published(ids, LATER)
     assert len(repo.get_many(ids)) == 2_000
     assert repo.unpublished(LATER) == []
-    assert len(repo.published_before(LATER, limit=5000)) == 2_000
+    assert len(repo.published_before(NORMAL, LATER, limit=5000)) == 2_000
 
 
 def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
@@ -177,7 +185,7 @@ def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
     later = new_job(status=S.WAITING, next_attempt_at=LATER)
     paused = new_job(status=S.PAUSED, next_attempt_at=NOW)
     repo.add([*due, later, paused])
-    assert set(repo.wake_due(NOW)) == {job.id for job in due}
+    assert set(ids(repo.wake_due(NOW))) == {job.id for job in due}
     assert repo.wake_due(NOW) == []
     woken = repo.get(due[0].id)
     assert (woken.status, woken.published_at, woken.next_attempt_at) == (S.QUEUED, None, None)
@@ -198,7 +206,7 @@ def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
         for number in range(5)
     ]
     repo.add(waiting)
-    assert set(repo.wake_due(NOW, limit=2)) == {waiting[4].id, waiting[3].id}
+    assert set(ids(repo.wake_due(NOW, limit=2))) == {waiting[4].id, waiting[3].id}
 
 
 def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
@@ -222,9 +230,11 @@ def test_a_wish_goes_before_going_on(
     repo.add([job])
     moved = repo.transition(job, to, now=LATER, reason="why")
     assert moved is not None
-    assert (moved.status, moved.control) == (end or to, None)
+    # A pause that nobody wants any more has been taken back.
+    end = end or (S.QUEUED if to is S.PAUSED else to)
+    assert (moved.status, moved.control) == (end, None)
     assert moved.finished_at == (LATER if end is S.CANCELLED else None)
-    assert repo.events(job.id)[-1].to_status is (end or to)
+    assert repo.events(job.id)[-1].to_status is end
 
 
 # ── waiting for a place, and notes ──────────────────────────────────────────────────────────────
@@ -240,14 +250,14 @@ def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
     ]
     repo.add([*reversed(waiting), *others])
     oldest, second, third = (job.id for job in waiting)
-    assert repo.wake_host("a:1", 2, NOW) == [oldest, second]
+    assert ids(repo.wake_host("a:1", 2, NOW)) == [oldest, second]
     woken = repo.get(oldest)
     assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
     assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
         S.WAITING,
         "a:1 has room",
     )
-    assert repo.wake_host("a:1", 2, NOW) == [third]
+    assert ids(repo.wake_host("a:1", 2, NOW)) == [third]
     assert repo.wake_host("a:1", 2, NOW) == []
     assert [repo.get(job.id) for job in others] == others
 
@@ -256,7 +266,7 @@ def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
     waiting = {"status": S.WAITING, "error_code": "user_busy"}
     mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
     repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
-    assert repo.wake_user("me", 5, NOW) == [mine.id]
+    assert ids(repo.wake_user("me", 5, NOW)) == [mine.id]
     assert repo.get(theirs.id) == theirs
 
 
@@ -269,7 +279,7 @@ def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
     with database.write() as other:  # it is just about to wake the first one
         lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
         assert other.execute(lock).scalar() == waiting[0].id
-        assert repo.wake_host("a", 1, NOW) == [waiting[1].id]
+        assert ids(repo.wake_host("a", 1, NOW)) == [waiting[1].id]
     database.close()
 
 
@@ -280,7 +290,7 @@ def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
     repo.add(waiting)
-    assert repo.wake_host("a", 1, NOW) == [waiting[0].id]
+    assert ids(repo.wake_host("a", 1, NOW)) == [waiting[0].id]
     assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
     database.close()
 

@@ -15,7 +15,7 @@ from database import Database, JobRepository, UserRepository, migrate
 from database.job_rows import ProgressRow
 from database.models import users
 from domain.errors import DatabaseUnavailableError
-from domain.job import Job, JobStatus
+from domain.job import Job, JobStatus, Priority
 from tests.support.build import NOW, new_job
 from tests.support.postgres import PostgresServer
 
@@ -42,16 +42,21 @@ EVERY: dict[str, Use] = {
     "events": lambda repo, job: repo.events(job.id),
     "claim": lambda repo, job: repo.claim(job.id, worker="w", now=NOW),
     "transition": lambda repo, job: repo.transition(job, JobStatus.VERIFYING, now=NOW),
-    "request_control": lambda repo, job: repo.request_control(job, "cancel"),
+    "request_control": lambda repo, job: repo.request_control([job], "cancel"),
     "mark_published": lambda repo, job: repo.mark_published([job.id], NOW),
     "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
+    "forget_messages": lambda repo, job: repo.forget_messages(NOW),
     "note": lambda repo, job: repo.note(job, "something happened", now=NOW),
+    "note_many": lambda repo, job: repo.note_many([job.id], "something happened", now=NOW),
+    "transition_many": lambda repo, job: repo.transition_many([job], JobStatus.PAUSED, now=NOW),
+    "move": lambda repo, job: repo.move([job], Priority.HIGH, now=NOW),
+    "living_twin": lambda repo, job: repo.living_twin(job),
     "wake_host": lambda repo, job: repo.wake_host("example.org", 1, NOW),
     "wake_user": lambda repo, job: repo.wake_user("ann", 1, NOW),
     "wake_due": lambda repo, job: repo.wake_due(NOW),
     "running_since": lambda repo, job: repo.running_since(NOW),
     "unpublished": lambda repo, job: repo.unpublished(NOW),
-    "published_before": lambda repo, job: repo.published_before(NOW),
+    "published_before": lambda repo, job: repo.published_before(Priority.NORMAL, NOW),
     "with_control": lambda repo, job: repo.with_control(),
     "save_progress": lambda repo, job: repo.save_progress([ROW], NOW),
 }
@@ -194,4 +199,4 @@ def test_times_decide_by_the_callers_clock(database: Database) -> None:
     job = new_job(status=JobStatus.WAITING, next_attempt_at=far)
     repo.add([job])
     assert repo.wake_due(far - timedelta(microseconds=1)) == []
-    assert repo.wake_due(far) == [job.id]
+    assert [one.id for one in repo.wake_due(far)] == [job.id]

@@ -31,7 +31,7 @@ def test_an_accepted_job_is_stored_and_published(any_system: System) -> None:
 def test_a_message_carries_the_job_id_and_nothing_else(system: System, store: StoreServer) -> None:
     job = system.submit("http://127.0.0.1:9/secret-path?token=hidden")
     client = store.client(db=1)
-    raw = client.lrange("downloads", 0, -1)[0]
+    raw = client.lrange("downloads.normal", 0, -1)[0]
     assert job.id.encode() in raw
     assert b"secret-path" not in raw
     assert b"hidden" not in raw

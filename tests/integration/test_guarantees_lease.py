@@ -16,7 +16,7 @@ import pytest
 
 from cache import CacheManager
 from cache.clock import lease_clock
-from domain.job import Job
+from domain.job import Job, JobEvent, JobStatus
 from tests.support.build import cache_manager
 from tests.support.origin import Origin
 from tests.support.proxy import Proxy
@@ -37,17 +37,17 @@ NO_CHECKPOINTS_BETWEEN = {"SEEN_CHECKPOINT_INTERVAL": "3600"}
 
 
 class JumpingClock:
-    """The lease's clock; after `jump`, an hour later for every thread that downloads."""
+    """The lease's clock; after `jump` it is later for every thread that downloads or tells of it."""
 
     def __init__(self) -> None:
-        self._jumped = threading.Event()
+        self._ahead = 0.0
 
     def __call__(self) -> float:
         ours = threading.current_thread().name.startswith("lease-")
-        return lease_clock() + (3600 if self._jumped.is_set() and not ours else 0)
+        return lease_clock() + (0.0 if ours else self._ahead)
 
-    def jump(self) -> None:
-        self._jumped.set()
+    def jump(self, seconds: float = 3600) -> None:
+        self._ahead = seconds
 
 
 @pytest.fixture
@@ -93,10 +93,47 @@ def test_not_a_byte_is_written_after_the_lease_has_ended(
         wait_for_bytes(system, job, 100_000)
         clock.jump()
         gate.set()
-    assert outcomes == [Outcome.HANDED_BACK]
+    assert outcomes == [Outcome.FENCED]
     assert bytes_of(system, job) == file.body_slice(0, 100_000)
     assert system.job(job).bytes_durable == 0
     assert [path.name for path in system.downloads.iterdir()] == [part_of(system, job).name]
+
+
+def test_nobody_is_told_anything_after_the_lock_may_have_gone(
+    system: System, origin: Origin, clock: JumpingClock
+) -> None:
+    """Given a process that stood still for longer than its lock lives: the job may be another's."""
+    gate = threading.Event()
+    job = system.submit(origin.serve("/a.bin", size=400_000, gate=gate, gate_after=100_000).url)
+    cache = system.runtime.cache.download
+    with running(system, job) as outcomes:
+        wait_for_bytes(system, job, 100_000)
+        clock.jump()
+        told, row, events = cache.get_progress(job.id), system.job(job), events_of(system, job)
+        gate.set()
+    assert outcomes == [Outcome.FENCED]
+    assert cache.get_progress(job.id) == told
+    assert system.job(job) == row
+    assert events_of(system, job) == events
+
+
+def test_who_stops_in_time_hands_back_what_it_has(
+    system: System, origin: Origin, clock: JumpingClock
+) -> None:
+    """Given a lease that has ended, of a lock that lives for a moment more: time to say so."""
+    gate = threading.Event()
+    job = system.submit(origin.serve("/a.bin", size=400_000, gate=gate, gate_after=100_000).url)
+    with running(system, job) as outcomes:
+        wait_for_bytes(system, job, 100_000)
+        assert system.runtime.leases.renew_all()
+        clock.jump(2.6)  # of three seconds
+        gate.set()
+    assert outcomes == [Outcome.HANDED_BACK]
+    assert (system.job(job).status, system.job(job).attempts) == (JobStatus.QUEUED, 0)
+
+
+def events_of(system: System, job: Job) -> list[JobEvent]:
+    return system.runtime.jobs.events(job.id)
 
 
 @pytest.mark.parametrize("lease_ends", [False, True])
@@ -152,10 +189,33 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
     monkeypatch.setattr(os, "preadv", preadv)
     monkeypatch.setattr("worker.transfer.digests._STEP", 4 * MIB)
 
-    assert run_download(system.runtime, job.id) is Outcome.HANDED_BACK
+    assert run_download(system.runtime, job.id) is Outcome.FENCED
 
     assert max(read) == at, "nothing is read after the lease has ended"
     assert [path.name for path in system.downloads.iterdir()] == [part_of(system, job).name]
+    assert part_of(system, job).stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_lease_that_ends_while_the_disk_is_slow_gives_the_file_no_name(
+    system: System,
+    origin: Origin,
+    clock: JumpingClock,
+    monkeypatch: pytest.MonkeyPatch,
+    overwrite: bool,
+) -> None:
+    """Given a last fsync that takes longer than a lock lives."""
+    job = system.submit(origin.serve("/a.bin", size=100_000).url, overwrite=overwrite)
+    really_sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        really_sync(fd)
+        if system.job(job).status is JobStatus.VERIFYING:
+            clock.jump()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run_download(system.runtime, job.id) is Outcome.FENCED
+    assert {path.suffix for path in system.downloads.iterdir()} <= {".part", ".json"}
     assert part_of(system, job).stat().st_nlink == 1
 
 

@@ -78,6 +78,8 @@ def all_kinds(one: str, other: str) -> list[str]:
         KEYS.dirty_downloads_key(),
         KEYS.download_rate_key(),
         KEYS.limits_key(),
+        KEYS.beat_key(),
+        KEYS.beat_runs_key(),
         KEYS.rate_limit_key(one, other),
         KEYS.catalog_search_key(one, other, ""),
         KEYS.catalog_discover_key(one, other, 1),
@@ -88,9 +90,12 @@ def test_no_kind_is_left_out() -> None:
     public = {name for name in dir(KeyBuilder) if name.endswith("_key")}
     tested = {build.__name__ for build in ONE} | {
         "active_downloads_key",
+        "continuity_key",
         "dirty_downloads_key",
         "download_rate_key",
         "limits_key",
+        "beat_key",
+        "beat_runs_key",
         "rate_limit_key",
         "catalog_search_key",
         "catalog_discover_key",

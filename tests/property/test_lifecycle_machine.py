@@ -24,7 +24,7 @@ from sqlalchemy import event
 from cache.models import version
 from database import Database, JobRepository, migrate
 from database.job_rows import ProgressRow
-from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
+from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobFilter, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import emptied
 
@@ -112,15 +112,15 @@ class Lifecycle(RuleBasedStateMachine):
     def ask(self, data: st.DataObject, to: JobStatus) -> None:
         job = self.repo.get(data.draw(st.sampled_from(self.ids), "job"))
         if job.status in RUNNING and to is not S.QUEUED:
-            assert self.repo.request_control(job, "cancel")
+            assert self.repo.request_control([job], "cancel")
             assert self.repo.get(job.id).control == "cancel"
         elif to in TRANSITIONS[job.status]:
             assert self.repo.transition(job, to, now=self.tick()) is not None
 
     @rule()
     def wake(self) -> None:
-        due = {job.id for job in self.repo.find(status=S.WAITING)}
-        assert set(self.repo.wake_due(self.tick())) == due
+        due = {job.id for job in self.repo.find(JobFilter(S.WAITING))}
+        assert {job.id for job in self.repo.wake_due(self.tick())} == due
 
     @rule(data=st.data())
     def reconcile(self, data: st.DataObject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from cache import CacheManager, DownloadProgress, SessionData
@@ -16,6 +17,8 @@ from tests.support.store import StoreServer
 
 #: A moment with microseconds, so that a store that drops them is noticed.
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+
+_numbers = count()
 
 #: Makes a manager on a store, as `cache_manager` does, of the side that a test runs on.
 Connect = Callable[..., CacheManager]
@@ -42,6 +45,11 @@ def cache_manager(
     """A manager on `store`; close it."""
     settings = cache_settings(store, **changes)
     return CacheManager.connect(settings, retries=retries, near_families=near_families)
+
+
+def unused_url() -> str:
+    """A URL that nothing has asked for yet, where nobody listens."""
+    return f"http://127.0.0.1:9/{next(_numbers)}.bin"
 
 
 def new_job(**changes: Any) -> Job:

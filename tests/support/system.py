@@ -12,6 +12,7 @@ from typing import Self
 from celery import Celery
 
 import tasks
+from cli.programs import QUEUES
 from database import migrate
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
@@ -36,6 +37,7 @@ FAST: Mapping[str, str] = {
     "SEEN_PERSIST_INTERVAL": "0.5",
     "SEEN_WAKE_INTERVAL": "0.5",
     "SEEN_RECONCILE_INTERVAL": "1",
+    "SEEN_SWEEP_INTERVAL": "2",
     "SEEN_RETRY_BACKOFF": "0.5",
     "SEEN_SHORT_RETRIES": "0",
     # Two requests at a time for one file would else be no sign of two workers on it.
@@ -82,6 +84,7 @@ class System:
         self.environment = {**os.environ, **self.variables, "PYTHONPATH": str(ROOT)}
         self._processes: list[Process] = []
         self.runtime = client_runtime(self.variables)
+        self.app = client_app(self.runtime.settings)
         migrate.upgrade(self.runtime.database)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────
@@ -96,10 +99,10 @@ class System:
         variables: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> Process:
-        """Start a worker of one queue and wait until it is ready.
+        """Start a worker of one kind and wait until it is ready.
 
         Args:
-            queue: which messages it takes.
+            queue: downloads or maintenance.
             concurrency: how many at once.
             pool: Celery's name of one; ours by default.
             program: what Python is given in front of the worker's arguments.
@@ -110,7 +113,7 @@ class System:
         arguments = [
             "worker",
             "-Q",
-            queue,
+            ",".join(QUEUES[queue]),
             "-n",
             f"{name}@%h",
             "-c",
@@ -210,9 +213,15 @@ def client_runtime(variables: Mapping[str, str]) -> Runtime:
     """Build a runtime of this process from SEEN_ variables, beside the environment's."""
     fields = {name.removeprefix("SEEN_").lower(): value for name, value in variables.items()}
     settings = Settings.model_validate(fields)
+    broker = Broker(client_app(settings), timeout=settings.cache_timeout)
+    return build_runtime(settings, broker)
+
+
+def client_app(settings: Settings) -> Celery:
+    """Build a Celery app of this process on the broker of these settings."""
     app = Celery("client", set_as_current=False)
     app.config_from_object("celeryconfig")
     app.conf.update(
         broker_url=settings.celery_broker_url(), result_backend=settings.celery_result_url()
     )
-    return build_runtime(settings, Broker(app))
+    return app

@@ -23,6 +23,7 @@ from tests.support.aging import age_jobs
 from tests.support.build import new_job
 from tests.support.system import System
 from worker.drain import Drain
+from worker.lease import Lease
 from worker.part_file import PartFile
 from worker.progress import DownloadTracker, ProgressReporter
 from worker.runner import run_download
@@ -74,9 +75,9 @@ class WatchingReporter(ProgressReporter):
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
 
-    def track(self, job: Job, stop: StopSignal) -> DownloadTracker:
+    def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
         """Begin to report one claimed job."""
-        tracker = WatchedTracker(job, stop, time.monotonic())
+        tracker = WatchedTracker(job, stop, time.monotonic(), lease)
         self.watched.append(tracker)
         with self._mutex:
             self._trackers[job.id] = tracker

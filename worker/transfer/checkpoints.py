@@ -56,7 +56,13 @@ class Checkpoints:
             running.result()
 
     def keep(self, may_write: Callable[[], None]) -> None:
-        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
+        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.
+
+        One that has not begun is dropped: on a slow disk it stands behind those of all other downloads,
+        and this one says more.
+        """
+        if self._running is not None and self._running.cancel():
+            self._running = None
         try:
             self.wait()
             described = self._describe()

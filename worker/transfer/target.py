@@ -61,6 +61,12 @@ class Target:
             part, tracker, self._describe, pool=checkpoints, interval=options.checkpoint_interval
         )
 
+    @property
+    def validators(self) -> list[str]:
+        """What the origin tells this version of the file by."""
+        shown = {"ETag": self.begun.etag, "Last-Modified": self.begun.last_modified}
+        return [f"{name} {value}" for name, value in shown.items() if value]
+
     # ── its beginning ───────────────────────────────────────────────────────────────────────────
 
     def resume(self, source: str, *, may_continue: bool) -> None:
@@ -75,6 +81,8 @@ class Target:
         continues = found.validator is not None and may_continue
         if found.durable and (whole or continues) and found.source == source:
             self.begun = replace(found, written=())
+            words = ", ".join(self.validators) or "all of it was there"
+            self._note(f"{found.durable:,} bytes are kept and continued ({words})")
             self.pieces = self._new_pieces(found.total, found.written)
             self._renew_digests()
             self._make_room()

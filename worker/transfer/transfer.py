@@ -170,6 +170,11 @@ class Transfer:
         """What the origin says the file's digests are, as ``algorithm:hex``."""
         return self._target.begun.digests
 
+    @property
+    def validators(self) -> list[str]:
+        """What the origin tells its version of the file by, for people."""
+        return self._target.validators
+
     def keep(self) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
         self._target.keep()

@@ -86,11 +86,16 @@ RAISING_WRITES: dict[str, Use] = {
     "bulk_set_progress": lambda m: m.download.bulk_set_progress([PROGRESS]),
     "apply": lambda m: m.download.apply([UPDATE]),
     "request_control": lambda m: m.download.request_control("job-1", "cancel", 1),
+    "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
+    "observe": lambda m: m.continuity.observe(),
     "acquire": lambda m: m.lock("new").acquire(),
+    "tick": lambda m: m.beat.tick("host:1", {"download.wake": 1.0}),
+    "stand_by": lambda m: m.beat.stand_by("host:1"),
 }
 
 #: What removes or decides something, or reads what is kept nowhere else.
 RAISING: dict[str, Use] = {
+    "withdraw_control": lambda m: m.download.withdraw_control(["job-1"]),
     "delete": lambda m: m.service.delete("seen:x"),
     "delete_by_pattern": lambda m: m.service.delete_by_pattern("seen:x*"),
     "delete_keys_by_pattern": lambda m: m.delete_keys_by_pattern("seen:x*"),
@@ -139,6 +144,8 @@ RAISING: dict[str, Use] = {
     "rates": lambda m: m.limits.rates(),
     "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
     "demands": lambda m: m.limits.demands(["total"]),
+    "last_runs": lambda m: m.beat.last_runs(),
+    "status": lambda m: m.beat.status(),
 }
 
 LIMITS: dict[str, Use] = {
@@ -160,7 +167,7 @@ EVERY: dict[str, Use] = {
 LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
-    "download", "download_lock", "key", "model", "limits",
+    "download", "download_lock", "key", "model", "limits", "continuity", "beat",
 }  # fmt: skip
 
 
@@ -208,7 +215,9 @@ def test_every_public_method_is_listed() -> None:
     used = {name for code in codes for name in code.co_names}
     with CacheManager.connect(Settings()) as manager:
         parts = [
-            manager.service, manager.session, manager.catalog, manager.download, manager.limits
+            manager.service, manager.session, manager.catalog, manager.download, manager.limits,
+            manager.continuity,
+            manager.beat,
         ]  # fmt: skip
         for owner in (manager, *parts, manager.lock("x"), manager.catalog.dashboard("a", int)):
             public = {name for name in dir(owner) if not name.startswith("_")}

@@ -93,7 +93,7 @@ def test_a_full_disk_uses_no_attempt_and_is_left_when_there_is_room(
 def test_a_limit_of_the_rate_holds_while_it_is_set(system: System, origin: Origin) -> None:
     """Of two files that take the origin a second, one is limited; then its limit is taken away."""
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=2_000_000)
-    limited, free = system.submit(file.url), system.submit(file.url)
+    limited, free = system.submit(file.url), system.submit(file.url, name="free.bin")
     limits = system.runtime.cache.limits
     limits.set_rate(f"job:{limited.id}", 1024)
 

@@ -137,6 +137,19 @@ def test_the_last_bytes_are_kept(bench: Bench) -> None:
     assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
 
 
+def test_who_keeps_the_last_bytes_waits_for_nobody_elses(bench: Bench) -> None:
+    checkpoints = bench.checkpoints()
+    others_are_done = threading.Event()
+    bench.pool.submit(others_are_done.wait, 10)
+    bench.write(100)
+    checkpoints.when_due()
+    bench.write(100)
+
+    checkpoints.keep(allow)
+    assert (bench.syncs, bench.durable, bench.tracker.bytes_durable) == (1, 200, 200)
+    others_are_done.set()
+
+
 def test_without_the_lease_nothing_is_kept_and_nothing_raised(bench: Bench) -> None:
     def refuse() -> None:
         raise LeaseLostError("Somebody else has it.")

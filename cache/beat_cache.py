@@ -1,0 +1,86 @@
+"""What beat leaves in the store: its sign of life, and when it last sent each periodic task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cache import ttl as lives
+from cache.keys import KeyBuilder
+from cache.models import BeatStatus
+from cache.store import scripts
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Argument, Batch, Plan
+
+_STANDBY = b"standby:"
+
+
+class BeatCache(Operations[S]):
+    """All times are the store's. On an `AsyncStore` every method is a coroutine.
+
+    Every method raises StoreUnavailableError when the store does not answer.
+    """
+
+    def __init__(self, store: S, keys: KeyBuilder) -> None:
+        super().__init__(store)
+        self._keys = keys
+
+    @operation
+    def tick(self, worker: str, ages: Mapping[str, float]) -> Plan[None]:
+        """Note that the beat that leads has ticked.
+
+        Args:
+            worker: who it is, ``host:pid``.
+            ages: how many seconds ago it sent each entry of its schedule.
+        """
+        runs = [part for name, age in ages.items() for part in (name, round(age * 1000))]
+        runs_key = self._keys.beat_runs_key()
+        yield from scripts.pipelined(
+            ["beat_sign", "beat_runs"],
+            [self._sign(worker, 1), scripts.call("beat_runs", runs_key, _LIFE_MS, *runs)],
+        )
+
+    @operation
+    def stand_by(self, worker: str) -> Plan[None]:
+        """Note that another beat stands by."""
+        yield from scripts.pipelined(["beat_sign"], [self._sign(worker, 0)])
+
+    @operation
+    def last_runs(self) -> Plan[dict[str, float]]:
+        """Return how many seconds ago each entry was sent; below 0 when the store's clock went back."""
+        raw, time = yield Batch(("HGETALL", self._keys.beat_runs_key()), ("TIME",))
+        now, pairs = _milliseconds(time), zip(raw[::2], raw[1::2], strict=True)
+        return {name.decode(): (now - int(at)) / 1000 for name, at in pairs}
+
+    @operation
+    def status(self) -> Plan[BeatStatus | None]:
+        """Return who ticked last and when; None when nobody has within a day."""
+        raw, time = yield Batch(("HGETALL", self._keys.beat_key()), ("TIME",))
+        now, fields = _milliseconds(time), dict(zip(raw[::2], raw[1::2], strict=True))
+        if b"at" not in fields:
+            return None
+        at = int(fields[b"at"])
+        standbys = sorted(
+            name.removeprefix(_STANDBY).decode()
+            for name, seen in fields.items()
+            if name.startswith(_STANDBY) and int(seen) > now - _STANDBY_MS
+        )
+        return BeatStatus(
+            worker=fields[b"worker"].decode(),
+            ticked_at=datetime.fromtimestamp(at / 1000, UTC),
+            age_seconds=max(0.0, (now - at) / 1000),
+            standbys=tuple(standbys),
+        )
+
+    def _sign(self, worker: str, leads: int) -> tuple[Argument, ...]:
+        key = self._keys.beat_key()
+        return scripts.call("beat_sign", key, worker, leads, _STANDBY_MS, _LIFE_MS)
+
+
+def _milliseconds(time: tuple[bytes, bytes]) -> int:
+    """Return what TIME answers as milliseconds since the epoch."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+_LIFE_MS = lives.BEAT * 1000
+_STANDBY_MS = lives.BEAT_STANDBY * 1000

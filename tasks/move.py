@@ -1,0 +1,80 @@
+"""Giving jobs another priority: the queue they wait in, now and whenever they wait again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
+from domain.job import ALIVE, Job, JobFilter, JobStatus, Priority
+from tasks.control import BATCH, Controlled, pages
+from worker.app import current_runtime
+from worker.publishing import publish_jobs
+from worker.runtime import Runtime
+
+
+def move(job_id: str, priority: Priority, *, runtime: Runtime | None = None) -> Job:
+    """Give one job another priority and return it; see `move_many`.
+
+    Raises:
+        IllegalTransitionError: it has ended.
+    """
+    result = move_many([job_id], priority, runtime=runtime)
+    if result.refused:
+        raise result.refused[0]
+    return (result.changed or result.unchanged)[0]
+
+
+def move_many(
+    job_ids: Sequence[str], priority: Priority, *, runtime: Runtime | None = None
+) -> Controlled:
+    """Give jobs another priority: queued ones wait in its queue from now on, others the next time.
+
+    Raises:
+        UnknownJobError: one of them is not there; nothing was changed.
+        DatabaseUnavailableError: without database.
+    """
+    runtime = runtime or current_runtime()
+    wanted = list(dict.fromkeys(job_ids))
+    known = runtime.jobs.get_many(wanted)
+    for job_id in wanted:
+        if job_id not in known:
+            raise UnknownJobError(job_id)
+    result = Controlled()
+    for start in range(0, len(wanted), BATCH):
+        _move(
+            [known[job_id] for job_id in wanted[start : start + BATCH]], priority, runtime, result
+        )
+    return result
+
+
+def move_matching(
+    where: JobFilter,
+    priority: Priority,
+    *,
+    runtime: Runtime | None = None,
+    progress: Callable[[int], None] = lambda _count: None,
+) -> Controlled:
+    """Give all jobs that fit a filter and have not ended another priority."""
+    runtime = runtime or current_runtime()
+    if where.status is not None and where.status not in ALIVE:
+        raise InvalidInputError("status", where.status.value, "Such jobs wait in no queue.")
+    result = Controlled()
+    for page in pages(runtime, where, sorted(ALIVE)):
+        _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
+        progress(len(result.changed))
+    result.unchanged.clear()  # nobody named them
+    return result
+
+
+def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: Controlled) -> None:
+    moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
+    publish_jobs(runtime, [job for job in moved.values() if job.status is JobStatus.QUEUED])
+    for job in jobs:
+        if job.id in moved:
+            result.changed.append(moved[job.id])
+        elif job.is_finished:
+            result.refused.append(
+                IllegalTransitionError(job.id, job.status, f"{priority} priority")
+            )
+        else:
+            result.unchanged.append(job)

@@ -1,0 +1,140 @@
+"""Controlling jobs as a person does, and priorities as a worker serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.job import JobStatus
+from tests.support.origin import Origin
+from tests.support.seen import Seen
+from tests.support.store import StoreServer
+from tests.support.system import System
+from tests.support.wait import wait_until
+
+URL = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def seen(tmp_path: Path, store: StoreServer) -> Iterator[Seen]:
+    """A person whose jobs nobody takes: there is a store, and no worker."""
+    settings = {"SEEN_CACHE_ADDR": store.addr, "SEEN_CACHE_PASSWORD": store.password}
+    with Seen(tmp_path, **settings) as person:
+        yield person
+
+
+def add(seen: Seen, *arguments: str) -> list[str]:
+    return seen.good("add", *arguments).out.split()
+
+
+def states(seen: Seen) -> dict[str, str]:
+    return {one["id"]: one["status"] for one in seen.good("list", "--json").json()}
+
+
+def test_jobs_are_changed_by_id(seen: Seen) -> None:
+    one, other = add(seen, f"{URL}/a", f"{URL}/b")
+    assert seen.good("pause", one, other).out.split("\n")[:2] == [
+        f"{one} paused",
+        f"{other} paused",
+    ]
+    assert seen.good("pause", one).out.strip() == f"{one} paused"
+    seen.good("cancel", other)
+    mixed = seen.run("resume", one, other)
+    assert mixed.status == 2
+    assert mixed.out.strip() == f"{one} queued"
+    assert "is cancelled" in mixed.error_line()
+    told: dict[str, Any] = seen.run("resume", one, other, "--json").json()
+    assert [job["id"] for job in told["unchanged"]] == [one]
+    assert [(job["id"], job["code"]) for job in told["refused"]] == [(other, "illegal_transition")]
+    assert seen.good("retry", other).out.strip() == f"{other} queued"
+
+
+def test_jobs_are_changed_by_filter(seen: Seen) -> None:
+    mine = add(seen, f"{URL}/a", f"{URL}/b", "--user", "ann")
+    (other,) = add(seen, "http://192.0.2.1/c")
+    assert seen.good("pause", "--user", "ann").out == "2 paused\n"
+    assert states(seen) == {**dict.fromkeys(mine, "paused"), other: "queued"}
+    assert seen.good("cancel", "--host", "192.0.2.1").out == "1 cancelled\n"
+    assert seen.good("resume", "--status", "paused", "--user", "bob").out == (
+        "There are no such jobs.\n"
+    )
+    told = seen.good("resume", "--all", "--json").json()
+    assert {job["id"] for job in told["changed"]} == set(mine)
+    assert [one["id"] for one in seen.good("list", "--host", "192.0.2.1", "--json").json()] == [
+        other
+    ]
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry"])
+def test_what_is_not_said_or_said_twice_changes_nothing(seen: Seen, command: str) -> None:
+    (job,) = add(seen, f"{URL}/a")
+    for arguments in ((), (job, "--all"), (job, "--user", "ann"), (job, "not-a-job")):
+        result = seen.run(command, *arguments)
+        assert result.status == 2
+        assert result.error_line()
+    assert states(seen) == {job: "queued"}
+
+
+def test_the_same_again_is_told_and_not_added(seen: Seen) -> None:
+    (job,) = add(seen, f"{URL}/a")
+    again = seen.good("add", f"{URL}/./a")
+    assert again.out.strip() == job
+    assert (
+        again.err.strip()
+        == f"seen: {job} is there already, queued; it was not added a second time."
+    )
+    (told,) = seen.good("add", f"{URL}/a", "--json").json()
+    assert (told["id"], told["is_new"]) == (job, False)
+    assert list(states(seen)) == [job]
+
+
+def test_an_idempotency_key_is_for_one_request(seen: Seen) -> None:
+    (job,) = add(seen, f"{URL}/a", "--idempotency-key", "order 7")
+    seen.good("cancel", job)
+    assert add(seen, f"{URL}/a", "--idempotency-key", "order 7") == [job]
+    other = seen.run("add", f"{URL}/b", "--idempotency-key", "order 7")
+    assert (other.status, other.out) == (2, "")
+    assert job in other.error_line()
+    assert seen.run("add", f"{URL}/b", f"{URL}/c", "--idempotency-key", "k").status == 2
+    assert list(states(seen)) == [job]
+
+
+def test_jobs_are_moved_between_queues(seen: Seen) -> None:
+    (job,) = add(seen, f"{URL}/a", "--priority", "low")
+    broker = {one["check"]: one for one in seen.run("doctor", "--json").json()}["broker"]
+    assert "0 high, 0 normal, 1 low" in broker["message"]
+    moved = seen.good("move", job, "--to", "high", "--json").json()
+    assert [one["priority"] for one in moved["changed"]] == ["high"]
+    assert seen.good("move", "--all", "--to", "high").out == "There are no such jobs.\n"
+    shown = seen.good("show", job).out
+    assert "moved from low to high" in shown
+    assert seen.run("move", job, "--to", "urgent").status == 2
+    assert seen.run("move", job).status == 2
+    seen.good("cancel", job)
+    refused = seen.run("move", job, "--to", "low")
+    assert refused.status == 2
+    assert "is cancelled" in refused.error_line()
+
+
+def test_a_worker_takes_high_before_normal_before_low(
+    tmp_path: Path, private_store: StoreServer, origin: Origin
+) -> None:
+    with System(tmp_path, private_store) as system:
+        order = ["low", "normal", "high"] * 4
+        jobs = [
+            system.submit(origin.serve(f"/{number}-{name}", size=100).url, priority=name)
+            for number, name in enumerate(order)
+        ]
+        system.start_worker(concurrency=1)
+        for job in jobs:
+            system.wait_for(job, JobStatus.COMPLETED)
+        wait_until(lambda: len(origin.requests) == len(jobs))
+        served = [request.path.rpartition("-")[2] for request in origin.requests]
+        # Every fourth message is looked for elsewhere first; the last ones are all low.
+        assert served[:3] == ["high", "high", "normal"]
+        assert served.index("low") > 5
+        assert served[-2:] == ["low", "low"]
+        assert sorted(served) == sorted(order)

@@ -1,0 +1,88 @@
+"""Whether the store can have lost something: what is noticed, and what is not mistaken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cache import CacheManager
+from cache.continuity import Continuity
+from domain.errors import StoreUnavailableError
+from tests.support.build import cache_manager
+from tests.support.store import StoreServer
+
+
+class Clock:
+    """Our clock, as a test sets it; the store's runs on by itself."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def manager(private_store: StoreServer) -> Iterator[CacheManager]:
+    with cache_manager(private_store) as manager:
+        yield manager
+
+
+@pytest.fixture
+def continuity(manager: CacheManager) -> Continuity:
+    return manager.continuity
+
+
+def test_time_counts_from_the_first_look(continuity: Continuity) -> None:
+    assert continuity.observe() == 0
+    first = continuity.observe()
+    assert 0 < first < 5
+    assert continuity.observe() > first
+
+
+def test_two_watchers_do_not_disturb_each_other(
+    continuity: Continuity, private_store: StoreServer
+) -> None:
+    with cache_manager(private_store) as other:
+        assert continuity.observe() == other.continuity.observe() == 0
+        assert continuity.observe() > 0
+        assert other.continuity.observe() > 0
+
+
+def test_an_emptied_store_begins_anew(continuity: Continuity, private_store: StoreServer) -> None:
+    continuity.observe()
+    private_store.flush()
+    assert continuity.observe() == 0
+    assert continuity.observe() > 0
+
+
+@pytest.mark.parametrize("lose_data", [True, False])
+def test_a_store_that_restarted_begins_anew(
+    continuity: Continuity, private_store: StoreServer, lose_data: bool
+) -> None:
+    """Also one that has all its data: they may be those of an hour ago."""
+    continuity.observe()
+    private_store.restart(lose_data=lose_data)
+    assert continuity.observe() == 0
+    assert continuity.observe() > 0
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_may_have_ended_lives(
+    continuity: Continuity, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    """Seen from the store ours jumps; only the difference between the two is known."""
+    clock = Clock()
+    monkeypatch.setattr("cache.continuity.lease_clock", clock)
+    continuity.observe()
+    clock.now += 0.5
+    assert continuity.observe() == 0.5
+    clock.now += step
+    assert continuity.observe() == 0
+
+
+def test_without_store_nothing_is_known(continuity: Continuity, private_store: StoreServer) -> None:
+    continuity.observe()
+    private_store.stop()
+    with pytest.raises(StoreUnavailableError):
+        continuity.observe()

@@ -1,0 +1,96 @@
+"""Notices that beat is missing: a dead one tells nobody, and workers would only look idle."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import datetime
+
+from cache import CacheManager
+from cache.models import BEAT_PATIENCE, BeatStatus
+from domain.errors import StoreUnavailableError
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+INTERVAL = 5.0
+
+
+class BeatWatch:
+    """Looks at beat's sign of life from a thread of its own, and tells the log when it is missed.
+
+    A tick is a sign that differs from the last look's: only our own clock is asked, so none that is set
+    raises an alarm or hides one. While the store does not answer beat cannot tick either, and nothing
+    is said.
+
+    Args:
+        settings: where the store is.
+        patience: seconds without a tick after which beat is missed.
+        interval: seconds between two looks.
+    """
+
+    def __init__(
+        self, settings: Settings, *, patience: float = BEAT_PATIENCE, interval: float = INTERVAL
+    ) -> None:
+        self._cache = CacheManager.connect(settings, retries=0)
+        self._patience = patience
+        self._interval = interval
+        self._last_tick: datetime | None = None
+        self._waits_since = time.monotonic()
+        self._is_missed = False
+        self._is_blind = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beat-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._cache.close()
+
+    def look(self) -> None:
+        """Look once."""
+        try:
+            status = self._cache.beat.status()
+        except StoreUnavailableError:
+            self._waits_since = time.monotonic()
+            return
+        if status is not None and status.ticked_at != self._last_tick:
+            self._heard(status)
+        elif not self._is_missed and time.monotonic() - self._waits_since > self._patience:
+            self._is_missed = True
+            logger.warning(
+                "Beat has not ticked for %.0f s (%s). Until it does, waiting jobs are not woken, jobs "
+                "of dead workers not found, and progress not saved. Start one: seen beat",
+                time.monotonic() - self._waits_since,
+                "no tick is known" if status is None else f"the last: {_described(status)}",
+            )
+
+    def _heard(self, status: BeatStatus) -> None:
+        self._last_tick = status.ticked_at
+        self._waits_since = time.monotonic()
+        if self._is_missed:
+            self._is_missed = False
+            logger.warning("Beat ticks again, on %s", status.worker)
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._interval):
+            try:
+                self.look()
+                self._is_blind = False
+            except Exception:
+                # A watch that died would be silent about a beat that did.
+                if not self._is_blind:
+                    logger.exception("Beat cannot be looked at; every further look tries again")
+                self._is_blind = True
+
+
+def _described(status: BeatStatus) -> str:
+    return f"{status.ticked_at:%Y-%m-%d %H:%M:%S} UTC on {status.worker}"

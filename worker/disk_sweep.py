@@ -1,0 +1,223 @@
+"""Part files that nobody needs any more, and jobs whose part file is gone.
+
+Only who has the disk can look, so each download worker does so now and then (one a machine at a time).
+What it removes are working names alone, never a published file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from domain.errors import DatabaseUnavailableError, SeenError, StoreUnavailableError
+from domain.job import FINISHED, WORKING_PREFIX, Job, JobStatus
+from worker.part_file import PartFile
+from worker.runtime import Runtime
+from worker.stop import StopSignal
+
+logger = logging.getLogger(__name__)
+
+#: What a worker does when a job ends takes it a moment. Seconds.
+SETTLING_GRACE = 10.0
+#: A part file whose job nobody knows may be of another database's service; one that was not touched
+#: for so long is not in use. Seconds.
+UNKNOWN_GRACE = 24 * 3600.0
+#: Jobs that are looked up at a time.
+BATCH = 500
+
+_WORKING_NAME = re.compile(rf"{re.escape(WORKING_PREFIX)}([0-9a-f-]{{36}})\.(?:part|json|tmp|new)")
+
+
+class Swept(NamedTuple):
+    """What a sweep found, in jobs."""
+
+    ended: int
+    """Part files of jobs that have ended: removed."""
+    unknown: int
+    """Old part files of jobs that the database does not know: removed."""
+    lost: int
+    """Jobs that counted on bytes of a part file that is gone: they count on nothing now."""
+
+
+class Leftover(NamedTuple):
+    """Working names of one job in one folder."""
+
+    directory: Path
+    job_id: str
+
+
+def sweep(runtime: Runtime) -> Swept:
+    """Look at the disk once, unless another worker of this machine does so."""
+    lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
+    lease = runtime.leases.hold(lock, StopSignal(runtime.drain))
+    if lease is None:
+        return Swept(0, 0, 0)
+    try:
+        ended, unknown = _remove_leftovers(runtime)
+        report = Swept(ended, unknown, _admit_losses(runtime))
+    finally:
+        runtime.leases.release(lease)
+    if any(report):
+        logger.info("Swept: %s", report)
+    return report
+
+
+# ── part files without a job ────────────────────────────────────────────────────────────────────
+
+
+def _remove_leftovers(runtime: Runtime) -> tuple[int, int]:
+    ended = unknown = 0
+    for found in _batches(_leftovers(runtime)):
+        jobs = runtime.jobs.get_many([one.job_id for one in found])
+        for one in found:
+            job = jobs.get(one.job_id)
+            if job is None:
+                unknown += _is_old(one) and _remove(runtime, one)
+            elif _is_over(runtime, job):
+                ended += _remove(runtime, one)
+    return ended, unknown
+
+
+def _leftovers(runtime: Runtime) -> Iterator[Leftover]:
+    """Yield the working names under the download folder, each job of a folder once."""
+    if runtime.settings.allow_any_directory:
+        yield from _leftovers_elsewhere(runtime)
+    for directory, folders, names in os.walk(runtime.files_dir):
+        if runtime.drain.has_begun:
+            return
+        folders.sort()
+        ids = {match[1] for name in names if (match := _WORKING_NAME.fullmatch(name))}
+        for job_id in sorted(ids):
+            yield Leftover(Path(directory), job_id)
+
+
+def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
+    """Yield those in folders that are not ours to walk through; on one's own machine jobs are few."""
+    before: str | None = None
+    while jobs := runtime.jobs.find(among=sorted(FINISHED), before_id=before, limit=BATCH):
+        before = jobs[-1].id
+        for job in jobs:
+            directory = Path(job.directory)
+            if directory.is_absolute() and not directory.is_relative_to(runtime.files_dir):
+                with suppress(SeenError):
+                    if PartFile.exists(directory, job.id):
+                        yield Leftover(directory, job.id)
+
+
+def _is_over(runtime: Runtime, job: Job) -> bool:
+    """Say whether a job has ended, some time ago, in a way from which nothing is to be continued."""
+    if job.finished_at is None or job.status not in FINISHED:
+        return False
+    settled = job.finished_at <= runtime.now() - timedelta(seconds=SETTLING_GRACE)
+    return settled and not (job.status is JobStatus.FAILED and job.bytes_durable)
+
+
+def _is_old(found: Leftover) -> bool:
+    paths = found.directory.glob(f"{WORKING_PREFIX}{found.job_id}.*")
+    try:
+        newest = max((path.stat().st_mtime for path in paths), default=0.0)
+    except FileNotFoundError:
+        return False  # somebody is at work here
+    return newest < time.time() - UNKNOWN_GRACE
+
+
+def _remove(runtime: Runtime, found: Leftover) -> bool:
+    """Remove the working names under the part file's own lock, unless they are in use by now."""
+    try:
+        with PartFile(found.directory, found.job_id) as part:
+            job = runtime.jobs.get_many([found.job_id]).get(found.job_id)
+            if job is not None and not _is_over(runtime, job):
+                return False  # it was retried meanwhile; its worker finds the file as it is
+            if job is not None and job.status is not JobStatus.COMPLETED:
+                part.withdraw()  # a worker fell between publishing and saying so
+            part.forget()
+    except DatabaseUnavailableError:
+        raise
+    except SeenError as error:
+        logger.info("The part file of job %s stays for now: %s", found.job_id, error)
+        return False
+    if job is not None:
+        note = "its part file had been left behind and was removed"
+        runtime.jobs.note_many([job.id], note, now=runtime.now())
+    return True
+
+
+def _batches(found: Iterator[Leftover]) -> Iterator[Sequence[Leftover]]:
+    batch: list[Leftover] = []
+    for one in found:
+        batch.append(one)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+# ── jobs without their part file ────────────────────────────────────────────────────────────────
+
+
+def _admit_losses(runtime: Runtime) -> int:
+    """Take back the counts of jobs that wait or rest here, and whose bytes are gone."""
+    lost = 0
+    after = ""
+    while jobs := runtime.jobs.resting_with_bytes(after, limit=BATCH):
+        after = jobs[-1].id
+        missing = [job for job in jobs if _is_missing(runtime, job)]
+        here = runtime.jobs.last_workers([job.id for job in missing])
+        gone = [job for job in missing if _host(here.get(job.id, "")) == socket.gethostname()]
+        lost += runtime.jobs.lose_bytes(gone, now=runtime.now())
+    return lost
+
+
+def _is_missing(runtime: Runtime, job: Job) -> bool:
+    try:
+        return not PartFile.exists(runtime.resolve(job.directory), job.id)
+    except SeenError:
+        return False  # a folder that cannot be looked into says nothing
+
+
+def _host(worker: str) -> str:
+    return worker.rpartition(":")[0]
+
+
+# ── now and then ────────────────────────────────────────────────────────────────────────────────
+
+
+class Sweeper:
+    """Sweeps every `interval` seconds, from a thread of its own, until it is closed."""
+
+    def __init__(self, runtime: Runtime, interval: float) -> None:
+        self._runtime = runtime
+        self._interval = interval
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first sweep comes within an interval, not at the same moment everywhere."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; a sweep that runs is waited for."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait = self._interval * random.uniform(0.1, 1)  # noqa: S311 - no secret hangs on it
+        while not self._closing.wait(wait):
+            wait = self._interval
+            try:
+                sweep(self._runtime)
+            except (StoreUnavailableError, DatabaseUnavailableError) as error:
+                logger.warning("The disk was not swept: %s", error)
+            except Exception:
+                logger.exception("The disk could not be swept, trying again")
