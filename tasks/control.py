@@ -75,7 +75,8 @@ class _Rule:
         to: what becomes of it.
         sources: the states in which it is changed at once.
         settled: the states in which there is nothing to do.
-        asks: what a running one is asked, as its `control` has it; None takes a pause back.
+        asks: what a running one is asked, as its `control` has it.
+        takes_back: what was asked of a running one, and is not wanted any more.
         reason: for its history.
         changes: further columns to set.
     """
@@ -83,8 +84,9 @@ class _Rule:
     to: JobStatus
     sources: frozenset[JobStatus]
     settled: frozenset[JobStatus]
-    asks: str | None
     reason: str
+    asks: str | None = None
+    takes_back: str | None = None
     changes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -107,14 +109,13 @@ _RULES = {
         to=_S.QUEUED,
         sources=frozenset({_S.PAUSED, _S.WAITING}),
         settled=frozenset({_S.QUEUED}),
-        asks=None,
+        takes_back="pause",
         reason="it was resumed",
     ),
     Action.RETRY: _Rule(
         to=_S.QUEUED,
         sources=frozenset({_S.FAILED, _S.CANCELLED}),
         settled=frozenset({_S.QUEUED, _S.WAITING}),
-        asks=None,
         reason="it was retried",
         changes={"attempts": 0},
     ),
@@ -157,11 +158,7 @@ def control_many(
         UnknownJobError: one of them is not there; nothing was changed.
     """
     runtime = runtime or current_runtime()
-    wanted = list(dict.fromkeys(job_ids))
-    known = runtime.jobs.get_many(wanted)
-    for job_id in wanted:
-        if job_id not in known:
-            raise UnknownJobError(job_id)
+    wanted = list(known_jobs(runtime, job_ids))
     result = Controlled()
     for start in range(0, len(wanted), BATCH):
         one = _Batch(runtime, _RULES[action], wanted[start : start + BATCH]).run()
@@ -197,6 +194,19 @@ def control_matching(
         result.refused += one.refused
         progress(len(result.changed))
     return result
+
+
+def known_jobs(runtime: Runtime, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Return the jobs that are named, each once, in the order in which they were named.
+
+    Raises:
+        UnknownJobError: one of them is not there.
+    """
+    found = runtime.jobs.get_many(job_ids)
+    for job_id in job_ids:
+        if job_id not in found:
+            raise UnknownJobError(job_id)
+    return {job_id: found[job_id] for job_id in job_ids}
 
 
 def pages(runtime: Runtime, where: JobFilter, among: Sequence[JobStatus]) -> Iterator[list[str]]:
@@ -268,10 +278,11 @@ class _Batch:
         self._refused[job.id] = IllegalTransitionError(job.id, job.status, self._rule.to)
 
     def _ask_or_leave(self, job: Job, asked: list[Job]) -> None:
-        if self._rule.asks is None and job.control != "pause":
-            self._unchanged[job.id] = job
-        else:
+        rule = self._rule
+        if rule.asks is not None or (job.control is not None and job.control == rule.takes_back):
             asked.append(job)
+        else:
+            self._unchanged[job.id] = job
 
     def _ask(self, jobs: Sequence[Job]) -> None:
         """Note the wish in SQL, then tell the workers."""

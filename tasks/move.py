@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
+from domain.errors import IllegalTransitionError, InvalidInputError
 from domain.job import ALIVE, Job, JobFilter, JobStatus, Priority
-from tasks.control import BATCH, Controlled, pages
+from tasks.control import BATCH, Controlled, known_jobs, pages
 from worker.app import current_runtime
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
@@ -34,16 +34,10 @@ def move_many(
         DatabaseUnavailableError: without database.
     """
     runtime = runtime or current_runtime()
-    wanted = list(dict.fromkeys(job_ids))
-    known = runtime.jobs.get_many(wanted)
-    for job_id in wanted:
-        if job_id not in known:
-            raise UnknownJobError(job_id)
+    wanted = list(known_jobs(runtime, job_ids).values())
     result = Controlled()
     for start in range(0, len(wanted), BATCH):
-        _move(
-            [known[job_id] for job_id in wanted[start : start + BATCH]], priority, runtime, result
-        )
+        _move(wanted[start : start + BATCH], priority, runtime, result)
     return result
 
 

@@ -233,6 +233,13 @@ def test_a_pause_that_has_not_come_is_taken_back(system: System) -> None:
     assert runtime.jobs.events(job.id)[-1].reason == "the pause was taken back"
 
 
+def test_only_resume_takes_a_pause_back(system: System) -> None:
+    job = in_state(system, S.DOWNLOADING)
+    tasks.pause(job.id, runtime=system.runtime)
+    tasks.retry(job.id, runtime=system.runtime)
+    assert system.job(job).control == "pause"
+
+
 def test_a_cancel_is_not_taken_back(system: System) -> None:
     job = in_state(system, S.DOWNLOADING)
     tasks.cancel(job.id, runtime=system.runtime)
