@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -38,7 +39,8 @@ def _then_stop(function: Callable[..., Any]) -> Callable[..., Any]:
         result = function(*arguments)
         if not stopped:
             stopped.append(True)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: another one would stop the process only when this one has gone on.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return result
 
     return wrapper
