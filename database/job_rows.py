@@ -53,7 +53,10 @@ INSERT_EVENT = insert(job_events)
 
 
 def note_statement(which: ColumnElement[bool]) -> Insert:
-    """Return what writes `b_reason` into the trails of jobs without a change of their state."""
+    """Return what writes `b_reason` into the trails of jobs without a change of their state.
+
+    It takes the rows first: what it copies from them is true when its place in the trail is given out.
+    """
     columns = ["job_id", "at", "from_status", "to_status", "worker", "fence", "attempt", "reason"]
     return insert(job_events).from_select(
         columns,
@@ -66,7 +69,10 @@ def note_statement(which: ColumnElement[bool]) -> Insert:
             jobs.c.fence,
             jobs.c.attempts,
             bindparam("b_reason", type_=job_events.c.reason.type),
-        ).where(which),
+        )
+        .where(which)
+        .order_by(jobs.c.id)
+        .with_for_update(),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     func,
     insert,
     select,
@@ -305,8 +306,10 @@ class JobRepository:
         """Write the same note into the audit trails of several jobs, whoever owns them."""
         for some in _batches(job_ids):
             statement = note_statement(jobs.c.id.in_(sorted(some)))
-            with self._database.write() as connection:
-                connection.execute(statement, {"b_now": now, "b_reason": reason})
+            self._note(statement, {"b_now": now, "b_reason": reason})
+
+    def _note(self, statement: Insert, parameters: Mapping[str, Any]) -> None:
+        self._database.transact(lambda connection: connection.execute(statement, parameters))
 
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 from database import Database, JobRepository, migrate
 from database.models import jobs
@@ -16,6 +17,7 @@ from domain.errors import UnknownJobError
 from domain.ids import new_job_id
 from domain.job import JobFilter, JobStatus, Priority, QueuedJob
 from tests.support.build import NOW, new_job
+from tests.support.wait import wait_until
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
@@ -316,3 +318,22 @@ def test_a_completed_job_keeps_no_secrets(repo: JobRepository) -> None:
         ended = repo.transition(job, end, now=LATER)
         assert ended is not None
         assert ended.secrets == left
+
+
+def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(postgres_url: str) -> None:
+    """Given a claim that commits while somebody is about to write a note: the note knows of it."""
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    job = new_job()
+    repo.add([job])
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as claim:
+            claim.execute(update(jobs).values(status=S.DOWNLOADING.value, fence=1))
+            noted = pool.submit(repo.note_many, [job.id], "something", now=LATER)
+            wait_until(lambda: claim.execute(waiting).scalar(), what="a note that waits")
+        noted.result(30)
+    note = repo.events(job.id)[-1]
+    assert (note.from_status, note.to_status, note.fence) == (S.DOWNLOADING, S.DOWNLOADING, 1)
+    database.close()

@@ -78,6 +78,24 @@ def test_a_failure_told_early_is_forgotten_once_the_database_has_it(
     assert status_told(system, job) is S.FAILED
 
 
+def test_a_failure_told_early_counts_on_nothing_that_was_thrown_away(
+    system: System, origin: Origin, postgres: PostgresServer
+) -> None:
+    """Or what is left on the disk would be kept for a retry that cannot use it."""
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=100_000, gate=gate, gate_after=50_000)
+    job = system.submit(file.url, checksum="sha256:" + "0" * 64)
+    with running(system, job) as outcomes:
+        wait_until(lambda: status_told(system, job) is S.DOWNLOADING)
+        postgres.stop()
+        gate.set()
+        check_life_of_end(system, job, postgres, outcomes, S.FAILED)
+        progress = system.runtime.cache.download.get_progress(job.id)
+        assert progress is not None
+        assert progress.bytes_durable == 0
+    assert (system.job(job).status, system.job(job).bytes_durable) == (S.FAILED, 0)
+
+
 def test_a_completion_told_early_is_forgotten_once_the_database_has_it(
     system: System, origin: Origin, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
