@@ -148,8 +148,10 @@ class Recovery(RuleBasedStateMachine):
     @rule(data=st.data())
     def take(self, data: st.DataObject) -> None:
         """A message is a hint: anybody may have one for any job at any time."""
-        worker = data.draw(st.sampled_from(self._awake()), "worker")
-        attempt = worker.take(self._job(data))
+        self._take(data, data.draw(st.sampled_from(self._awake()), "worker"), self._job(data))
+
+    def _take(self, data: st.DataObject, worker: Worker, job_id: str) -> None:
+        attempt = worker.take(job_id)
         if attempt is not None:
             self._work(data, worker, attempt)
 
@@ -216,7 +218,7 @@ class Recovery(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         seconds=st.sampled_from([4.0, 11.0, 22.0, 31.0]),
-        ticks=st.lists(st.sampled_from(BEAT), max_size=3),
+        ticks=st.just(BEAT) | st.lists(st.sampled_from(BEAT), max_size=3),
         delivers=st.booleans(),
     )
     def let_time_pass(
@@ -226,9 +228,26 @@ class Recovery(RuleBasedStateMachine):
         self._pass(seconds)
         for tick in ticks:
             tick(self.runtime)
-        if delivers and self._awake():
-            for job_id in self._messages():
-                data.draw(st.sampled_from(self._awake()), "worker").take(job_id)
+        if delivers:
+            self._deliver(data)
+
+    @precondition(lambda self: self._attempts())
+    @rule(data=st.data(), seconds=st.sampled_from([22.0, 31.0]))
+    def stand_still_and_be_replaced(self, data: st.DataObject, seconds: float) -> None:
+        """What all of this is about: a process is stopped, its jobs are handed on, and it goes on."""
+        worker, _ = self._attempt(data)
+        worker.stands_still = True
+        self._pass(seconds)
+        for tick in BEAT:
+            tick(self.runtime)
+        self._deliver(data)
+        self.one_process_at_a_time_may_write()
+        worker.stands_still = data.draw(st.booleans(), "for longer")
+
+    def _deliver(self, data: st.DataObject) -> None:
+        """Give what waits in the queues to processes that are awake."""
+        for job_id in self._messages() if self._awake() else []:
+            self._take(data, data.draw(st.sampled_from(self._awake()), "worker"), job_id)
 
     # ── what breaks ─────────────────────────────────────────────────────────────────────────────
 
@@ -487,7 +506,7 @@ def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
         run_state_machine_as_test(
             type("Machine", (Recovery,), attributes),
             settings=settings(
-                max_examples=2000 if full else 60,
+                max_examples=2000 if full else 120,
                 stateful_step_count=60 if full else 30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
