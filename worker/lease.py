@@ -69,7 +69,8 @@ class LeaseKeeper:
 
     def __init__(self, *, ttl: float) -> None:
         self._interval = ttl / RENEWALS_PER_LIFE
-        self._leases: dict[str, Lease] = {}
+        # Not by key: this process may take a job anew while its former attempt still comes to an end.
+        self._leases: set[Lease] = set()
         self._mutex = threading.Lock()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -85,14 +86,14 @@ class LeaseKeeper:
             return None
         lease = Lease(lock, stop, asked_at)
         with self._mutex:
-            self._leases[lock.key] = lease
+            self._leases.add(lease)
             self._start()
         return lease
 
     def release(self, lease: Lease) -> None:
         """Stop renewing, and give the lock back if it is still ours and the store answers."""
         with self._mutex:
-            self._leases.pop(lease.lock.key, None)
+            self._leases.discard(lease)
         try:
             lease.lock.release()
         except StoreUnavailableError as error:
@@ -137,14 +138,14 @@ class LeaseKeeper:
     def _watch(self) -> None:
         while not self._closing.wait(self._interval / HASTE):
             with self._mutex:
-                ended = [lease for lease in self._leases.values() if not lease.is_alive()]
+                ended = [lease for lease in self._leases if not lease.is_alive()]
             for lease in ended:
                 lease.lose()
 
     def renew_all(self) -> bool:
         """Renew every lease once; those that are no longer ours are lost. False without an answer."""
         with self._mutex:
-            leases = list(self._leases.values())
+            leases = list(self._leases)
         asked_at = lease_clock()
         try:
             answers = extend_all([lease.lock for lease in leases])
@@ -162,7 +163,7 @@ class LeaseKeeper:
     def _is_held(self, lease: Lease) -> bool:
         """Say whether the lease is still being kept: one released meanwhile is not lost."""
         with self._mutex:
-            return self._leases.get(lease.lock.key) is lease
+            return lease in self._leases
 
 
 def _lost(lease: Lease) -> LeaseLostError:

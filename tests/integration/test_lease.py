@@ -206,6 +206,25 @@ def test_releasing_gives_back_only_what_is_ours(
     assert holder(manager) == b"somebody else"
 
 
+def test_a_job_that_is_taken_anew_keeps_its_lease_when_the_former_one_ends(
+    manager: CacheManager, keeper: LeaseKeeper, stop: StopSignal
+) -> None:
+    """Given a lock that was lost with the store: the attempt that had it takes a while to end."""
+    former = hold(keeper, manager.download_lock("job-1"), stop)
+    manager.client.delete(former.lock.key)
+    newer = hold(keeper, manager.download_lock("job-1"), StopSignal(Drain()))
+    assert keeper.renew_all()
+    assert isinstance(stop.error, LeaseLostError)  # it hears of it all the same
+
+    keeper.release(former)
+
+    manager.client.pexpire(newer.lock.key, 100)
+    assert keeper.renew_all()
+    assert int(manager.client.pttl(newer.lock.key)) > 500
+    assert newer.stop.error is None
+    keeper.release(newer)
+
+
 def test_releasing_without_a_store_is_no_error(
     private_store: StoreServer, keeper: LeaseKeeper, stop: StopSignal
 ) -> None:

@@ -87,6 +87,10 @@ class SteppedAttempt(_Attempt):
         """Whether its file is whole, and the job was still its own when that was asked."""
         return self._tracker.status is JobStatus.VERIFYING
 
+    def replaces(self, other: SteppedAttempt) -> bool:
+        """Whether this is a newer claim of the same job."""
+        return self.job.id == other.job.id and self.job.fence > other.job.fence
+
     def write(self, size: int) -> None:
         """Write so many bytes, as long as the lease lets it; raise LeaseLostError when it does not."""
         self.lease.check()
