@@ -139,8 +139,8 @@ class Recovery(RuleBasedStateMachine):
     def _note_wish(self, job_id: str, what: tasks.Action) -> None:
         if what is tasks.Action.PAUSE:
             self.pause_wanted.add(job_id)
-        else:
-            self.pause_wanted.discard(job_id)
+        elif what is not tasks.Action.RETRY or self.rows[job_id].status in FINISHED:
+            self.pause_wanted.discard(job_id)  # a job that has not ended is not retried
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────
 
