@@ -76,10 +76,6 @@ class Broker:
             raw = channel.client.lindex(queue_of(priority), -1)
         return None if raw is None else _job_id(raw)
 
-    def backlog(self) -> int:
-        """Return how many messages wait for a download worker."""
-        return sum(self.backlogs().values())
-
     def begun(self) -> set[str]:
         """Return the ids of the jobs that wait in front of all others; these are few."""
         with self._connection() as connection:

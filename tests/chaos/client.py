@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from dataclasses import dataclass, field
 
 import tasks
 from domain.errors import DatabaseUnavailableError, IllegalTransitionError
 from domain.job import FINISHED, DownloadRequest, Job, JobStatus
+from tests.chaos.background import Background
 from tests.chaos.wares import Ware, serve
 from tests.support.origin import Origin
 from worker.runtime import Runtime
@@ -49,7 +49,7 @@ class Order:
         return asked[len(asked) - asked[::-1].index("retry") :] if "retry" in asked else asked
 
 
-class Client:
+class Client(Background):
     """A thread that uses the public functions of `tasks` until it is closed.
 
     Attributes:
@@ -60,28 +60,15 @@ class Client:
     """
 
     def __init__(self, runtime: Runtime, origin: Origin, seed: int) -> None:
+        super().__init__("chaos-client", LOOK)
         self._runtime, self._origin = runtime, origin
         self._chance = random.Random(f"client of {seed}")
         self._chance_of_wares = random.Random(f"wares of {seed}")
         self._next_mood = 0.0
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos-client", daemon=True)
         self.orders: list[Order] = []
         self.wares: dict[str, Ware] = {}
         self.complaints: list[tuple[str, str]] = []
         self.refusals = 0
-        self.failure: BaseException | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Submit nothing more, and wait for the thread."""
-        self._closing.set()
-        self._thread.join()
-        if self.failure is not None:
-            raise self.failure
 
     def unfinished(self) -> list[Order]:
         """Return the orders that were not finished at the last look."""
@@ -110,14 +97,8 @@ class Client:
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────
 
-    def _run(self) -> None:
-        try:
-            while not self._closing.wait(LOOK):
-                self._step()
-        except BaseException as error:
-            self.failure = error
-
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Look, submit, and change one's mind when it is time; without database, the next time."""
         try:
             jobs = self.look()
             self.fill_up()

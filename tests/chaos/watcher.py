@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from cache import DownloadProgress
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from domain.job import RUNNING, Job
+from tests.chaos.background import Background
 from worker.runtime import Runtime
 
 #: Seconds between two looks.
 LOOK = 0.1
 
 
-class Watcher:
+class Watcher(Background):
     """A thread that reads what people would be shown.
 
     Args:
@@ -34,39 +34,20 @@ class Watcher:
         job_ids: Callable[[], Sequence[str]],
         furthest: Callable[[str], int],
     ) -> None:
+        super().__init__("chaos-watcher", LOOK)
         self._runtime, self._job_ids, self._furthest = runtime, job_ids, furthest
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos-watcher", daemon=True)
         self._fences: dict[str, int] = {}
         self._live_fences: dict[str, int] = {}
         self._workers: dict[tuple[str, int], str] = {}
         self.findings: dict[tuple[str, str], None] = {}
         self.looks = 0
-        self.failure: BaseException | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop looking."""
-        self._closing.set()
-        self._thread.join()
-        if self.failure is not None:
-            raise self.failure
 
     def store_went_back(self) -> None:
         """The store may show older claims than before: it has lost what it knew."""
         self._live_fences = {}
 
-    def _run(self) -> None:
-        try:
-            while not self._closing.wait(LOOK):
-                self._look()
-        except BaseException as error:
-            self.failure = error
-
-    def _look(self) -> None:
+    def step(self) -> None:
+        """Look once; without database or store, the next time."""
         try:
             jobs = self._runtime.jobs.get_many(self._job_ids())
             for job in jobs.values():

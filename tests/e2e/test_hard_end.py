@@ -104,7 +104,7 @@ def test_what_the_broker_hands_to_a_leaving_worker_goes_back_before_its_end(
     # A command wakes its event loop, which ends; what it has asked the broker for is still due.
     command(service, "ping")
     service.submit(origin.serve("/next.bin", size=1000).url)
-    wait_until(lambda: service.runtime.broker.backlog() == 1, deadline=3)
+    wait_until(lambda: service.backlog() == 1, deadline=3)
     assert worker.poll() is None
     disk.recover()
     assert ended(worker, deadline=5) == 0

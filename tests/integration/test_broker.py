@@ -28,7 +28,7 @@ def test_a_store_that_stands_still_keeps_no_caller_waiting(
         system.start_all()
         if connected:
             system.submit(URL)
-            system.runtime.broker.backlog()
+            system.backlog()
         private_store.pause()
         try:
             began = time.monotonic()
@@ -36,7 +36,7 @@ def test_a_store_that_stands_still_keeps_no_caller_waiting(
             with pytest.raises(StoreUnavailableError):
                 system.runtime.broker.head(Priority.NORMAL)
             with pytest.raises(StoreUnavailableError):
-                system.runtime.broker.backlog()
+                system.backlog()
             assert time.monotonic() - began < PATIENCE
             assert (job.published_at, job.status) == (None, JobStatus.QUEUED)
         finally:
@@ -61,10 +61,10 @@ def test_a_process_that_publishes_now_and_then_keeps_one_connection(
     for number in range(5):
         system.submit(f"{URL}?{number}")
         system.runtime.broker.head(Priority.NORMAL)
-        system.runtime.broker.backlog()
+        system.backlog()
     addresses = broker_clients(store)
     system.submit(f"{URL}?last")
-    system.runtime.broker.backlog()
+    system.backlog()
     assert broker_clients(store) == addresses
 
 

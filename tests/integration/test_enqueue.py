@@ -25,7 +25,7 @@ def test_an_accepted_job_is_stored_and_published(any_system: System) -> None:
     assert (row.status, row.user_id, row.name) == (JobStatus.QUEUED, "ada", "b.bin")
     assert row.checksum == "md5:" + "a" * 32
     assert row.published_at is not None
-    assert any_system.runtime.broker.backlog() == 1
+    assert any_system.backlog() == 1
 
 
 def test_a_message_carries_the_job_id_and_nothing_else(system: System, store: StoreServer) -> None:
@@ -95,7 +95,7 @@ def test_without_broker_the_job_is_accepted_and_published_later(
         age_jobs(system)
         assert maintenance.wake(system.runtime) == 1
         assert system.job(job).published_at is not None
-        assert system.runtime.broker.backlog() == 1
+        assert system.backlog() == 1
 
 
 def test_without_database_nothing_is_accepted_and_nothing_published(
@@ -105,6 +105,6 @@ def test_without_database_nothing_is_accepted_and_nothing_published(
         postgres.stop()
         with pytest.raises(DatabaseUnavailableError):
             system.submit(URL)
-        assert system.runtime.broker.backlog() == 0
+        assert system.backlog() == 0
         postgres.start()
         assert system.submit(URL).published_at is not None

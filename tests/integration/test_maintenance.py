@@ -137,11 +137,11 @@ def test_a_job_whose_waiting_is_over_is_queued_and_published(
 ) -> None:
     job = any_system.submit(origin.serve("/a.bin", size=10, statuses=[503]).url)
     assert run_download(any_system.runtime, job.id) is Outcome.WAITING
-    before = any_system.runtime.broker.backlog()
+    before = any_system.backlog()
     age_jobs(any_system)
     assert maintenance.wake(any_system.runtime) == 1
     assert any_system.job(job).status is S.QUEUED
-    assert any_system.runtime.broker.backlog() == before + 1
+    assert any_system.backlog() == before + 1
 
 
 def test_an_orphan_is_queued_again(any_system: System) -> None:
@@ -181,7 +181,7 @@ def test_a_job_whose_message_is_lost_is_published_again(system: System, store: S
     assert reconcile.reconcile(system.runtime).published == 0  # its message waits in the queue
     store.flush()
     assert reconcile.reconcile(system.runtime).published == 1
-    assert system.runtime.broker.backlog() == 1
+    assert system.backlog() == 1
     assert system.job(job).status is S.QUEUED
 
 
@@ -193,7 +193,7 @@ def test_a_lost_message_is_found_behind_a_queue_that_is_never_empty(
     age_jobs(system)
     system.submit(unused_url())  # whose message waits
     assert reconcile.reconcile(system.runtime).published == 1
-    assert system.runtime.broker.backlog() == 2
+    assert system.backlog() == 2
     published_at = system.job(lost).published_at
     assert published_at is not None
     assert published_at > system.job(lost).updated_at
@@ -204,7 +204,7 @@ def test_what_still_waits_in_the_queue_is_not_published_twice(system: System) ->
         system.submit(unused_url())
     age_jobs(system)
     assert reconcile.reconcile(system.runtime).published == 0
-    assert system.runtime.broker.backlog() == 3
+    assert system.backlog() == 3
 
 
 def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) -> None:
@@ -217,10 +217,10 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
     assert system.runtime.jobs.request_control([claimed_again], "cancel")
     system.runtime.cache.download.remove(job.id)
     age_jobs(system)
-    waiting = system.runtime.broker.backlog()
+    waiting = system.backlog()
     reconcile.reconcile(system.runtime)
     assert system.job(job).status is S.CANCELLED
-    assert system.runtime.broker.backlog() == waiting + 1  # for whoever has the disk
+    assert system.backlog() == waiting + 1  # for whoever has the disk
     assert run_download(system.runtime, job.id) is Outcome.NOT_QUEUED
     assert list(system.downloads.iterdir()) == []
 

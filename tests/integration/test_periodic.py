@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from tasks.periodic import run_alone
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.alone import run_alone
 from worker.runtime import Runtime
 
 

@@ -33,7 +33,7 @@ def test_a_double_click_is_one_job_and_one_message(any_system: System) -> None:
     second = submit(any_system, url.upper().replace("BIN", "bin"), priority="high", connections=9)
     assert (first.is_new, second.is_new) == (True, False)
     assert second.id == first.id
-    assert any_system.runtime.broker.backlog() == 1
+    assert any_system.backlog() == 1
     assert len(any_system.runtime.jobs.events(first.id)) == 1
 
 
@@ -92,7 +92,7 @@ def test_one_call_may_name_the_same_twice(any_system: System) -> None:
     assert [first.is_new, second.is_new, third.is_new] == [True, True, False]
     assert third.id == first.id
     assert third.published_at is not None
-    assert any_system.runtime.broker.backlog() == 2
+    assert any_system.backlog() == 2
 
 
 def test_many_who_submit_the_same_at_once_share_one_job(any_system: System) -> None:
@@ -109,7 +109,7 @@ def test_many_who_submit_the_same_at_once_share_one_job(any_system: System) -> N
     assert len({job.id for job in answers}) == len(urls)
     assert sum(job.is_new for job in answers) == len(urls)
     assert len(any_system.runtime.jobs.find(limit=100)) == len(urls)
-    assert any_system.runtime.broker.backlog() == len(urls)
+    assert any_system.backlog() == len(urls)
 
 
 def test_the_origin_is_asked_once(system: System, origin: Origin) -> None:
@@ -175,7 +175,7 @@ def test_a_key_for_something_else_is_refused_and_nothing_is_written(any_system: 
     with pytest.raises(IdempotencyKeyReusedError, match="another request"):
         tasks.submit_many(same, runtime=any_system.runtime)
     assert [one.id for one in any_system.runtime.jobs.find()] == [job.id]
-    assert any_system.runtime.broker.backlog() == 1
+    assert any_system.backlog() == 1
 
 
 def test_callers_who_try_again_at_once_with_one_key_get_one_job(any_system: System) -> None:

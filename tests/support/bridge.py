@@ -6,16 +6,16 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from cache import CacheManager
 from cache.store.connection import patient, sync_client
 from cache.store.operation import Operations
 from settings import Settings
+from tests.support.closing import Closing
 
 
-class AsyncSide:
+class AsyncSide(Closing):
     """An event loop in a thread of its own; `manager` makes managers that live on it.
 
     What is called on such a manager runs on the loop while the calling thread waits: several threads are
@@ -49,17 +49,6 @@ class AsyncSide:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Bridge:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from types import TracebackType
-from typing import Self
+
+from tests.support.closing import Closing
 
 HOST = "127.0.0.1"
 #: A listener without backlog holds one connection; what comes after it is not even refused.
 CROWD = 3
 
 
-class DeadHost:
+class DeadHost(Closing):
     """An address whose queue of connections is full, and stays so.
 
     Attributes:
@@ -33,17 +33,6 @@ class DeadHost:
         """Refuse from now on."""
         for one in (self._listener, *self._waiting):
             one.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _connect(self) -> socket.socket:
         client = socket.socket()

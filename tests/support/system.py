@@ -188,6 +188,10 @@ class System:
         assert found is not None
         return found
 
+    def backlog(self) -> int:
+        """Return how many messages wait for a download worker, in all queues together."""
+        return sum(self.runtime.broker.backlogs().values())
+
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
