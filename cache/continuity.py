@@ -11,6 +11,7 @@ from typing import Any
 
 from cache.clock import lease_clock
 from cache.keys import KeyBuilder
+from cache.stats import parse_info
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Plan
 
@@ -47,9 +48,9 @@ class Continuity(Operations[S]):
         )
         now = lease_clock()
         offset = int(seconds) + int(micros) / 1e6 - now
-        server = _fields(info)
-        seen = (mark, server.get(b"run_id"))
-        started = now - int(server.get(b"uptime_in_seconds", 0))
+        server = parse_info(info)
+        seen = (mark, server.get("run_id"))
+        started = now - int(server.get("uptime_in_seconds", 0))
         # An answer that took long tells its time that much less exactly.
         jumped = abs(offset - self._offset) > _JUMP + (now - asked_at)
         restarted = started > self._started + _COARSE + (now - asked_at)
@@ -57,7 +58,3 @@ class Continuity(Operations[S]):
             self._seen, self._since, self._started = seen, asked_at, started
         self._offset = offset
         return asked_at - self._since
-
-
-def _fields(info: bytes) -> dict[bytes, bytes]:
-    return dict(line.strip().partition(b":")[::2] for line in info.splitlines())

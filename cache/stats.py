@@ -17,7 +17,7 @@ _STEP = 1000
 def read_stats(keys: KeyBuilder, scan_limit: int) -> Plan[CacheStats]:
     """Ask the server for its figures, and look at up to about `scan_limit` keys."""
     replies = yield Batch(*(("INFO", section) for section in SECTIONS), ("DBSIZE",))
-    info = _parse(b"\n".join(replies[:-1]).decode(errors="replace"))
+    info = parse_info(b"\n".join(replies[:-1]))
     families, scanned, scanned_all = yield from _families(keys, scan_limit)
     hits, misses = _number(info, "keyspace_hits"), _number(info, "keyspace_misses")
     return CacheStats(
@@ -57,7 +57,9 @@ def _families(keys: KeyBuilder, limit: int) -> Plan[tuple[dict[str, int], int, b
     return dict(sorted(families.items())), len(seen), scanned_all
 
 
-def _parse(text: str) -> dict[str, str]:
+def parse_info(raw: bytes) -> dict[str, str]:
+    """Return the fields of an answer to INFO by name."""
+    text = raw.decode(errors="replace")
     lines = (line.strip().partition(":") for line in text.splitlines())
     return {name: value for name, colon, value in lines if colon and not name.startswith("#")}
 

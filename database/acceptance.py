@@ -6,19 +6,17 @@ job an idempotency key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from database.job_rows import ALIVE_NAMES, COLUMNS, FIELDS, event_row, to_job
+from database.job_rows import ALIVE_NAMES, COLUMNS, FIELDS, batches, event_row, to_job
 from database.models import ALIVE, idempotency_keys, job_events, jobs
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
 
-#: Jobs that one statement looks for.
-_BATCH = 5_000
 #: Between two looks at a living twin it may end, and another one begin.
 _ROUNDS = 10
 
@@ -63,7 +61,7 @@ def _flight(job: Job) -> str:
 def _owners(connection: Connection, keys: set[str]) -> dict[str, Job]:
     """Return the jobs that were submitted under these keys."""
     found: dict[str, Job] = {}
-    for some in _batches(sorted(keys)):
+    for some in batches(sorted(keys)):
         query = (
             select(*COLUMNS, idempotency_keys.c.key)
             .join(idempotency_keys, idempotency_keys.c.job_id == jobs.c.id)
@@ -97,7 +95,7 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
 
 def _living(connection: Connection, flights: Sequence[str]) -> dict[str, Job]:
     found: dict[str, Job] = {}
-    for some in _batches(flights):
+    for some in batches(flights):
         query = select(*COLUMNS).where(jobs.c.flight.in_(some), jobs.c.status.in_(ALIVE_NAMES))
         found |= {_flight(job): job for job in map(to_job, connection.execute(query))}
     return found
@@ -130,8 +128,3 @@ def _insert_unless_alive(connection: Connection) -> Any:
 def _insert_of(connection: Connection) -> Any:
     """Return the INSERT that knows ON CONFLICT; each dialect has its own."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]

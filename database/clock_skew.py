@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from database.engine import Database
+from database.job_rows import ALIVE_NAMES
 from database.models import jobs
-from domain.job import FINISHED, JobStatus
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
@@ -20,12 +20,11 @@ _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
 #: The latest that each of these can be. For them wait an orphan to be found, a lost message to be sent
 #: again, a waiting job to be woken.
 _LIMITS = {jobs.c.updated_at: _NOW, jobs.c.published_at: _NOW, jobs.c.next_attempt_at: _LATEST}
-_UNFINISHED = [status.value for status in JobStatus if status not in FINISHED]
 
 _FIND = (
     select(jobs.c.id)
     .where(
-        and_(jobs.c.status.in_(_UNFINISHED), or_(*(time > end for time, end in _LIMITS.items())))
+        and_(jobs.c.status.in_(ALIVE_NAMES), or_(*(time > end for time, end in _LIMITS.items())))
     )
     .order_by(jobs.c.id)
 )

@@ -5,7 +5,7 @@ Statements are built once: building and naming one anew costs more than running 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -33,6 +33,9 @@ FIELDS = tuple(field.name for field in fields(Job))
 COLUMNS = tuple(jobs.c[name] for name in FIELDS)
 RUNNING_NAMES = tuple(status.value for status in RUNNING)
 ALIVE_NAMES = tuple(status.value for status in ALIVE)
+
+#: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
+BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,3 +239,9 @@ def event_row(
         "attempt": job.attempts,
         "reason": reason,
     }
+
+
+def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield ids, or whatever names rows, as many at a time as one statement may name."""
+    for start in range(0, len(names), BATCH):
+        yield names[start : start + BATCH]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Insert,
     func,
     insert,
     select,
@@ -34,6 +33,7 @@ from database.job_rows import (
     RUNNING_NAMES,
     SAVE_PROGRESS,
     ProgressRow,
+    batches,
     event_row,
     note_statement,
     to_job,
@@ -51,9 +51,6 @@ from domain.job import (
     Priority,
     QueuedJob,
 )
-
-#: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
-BATCH = 5_000
 
 #: How often somebody else may come first with the same idempotency key.
 _ROUNDS = 5
@@ -117,7 +114,7 @@ class JobRepository:
             return {}
         found: dict[str, Job] = {}
         with self._database.read() as connection:
-            for some in _batches(known):
+            for some in batches(known):
                 rows = connection.execute(select(*COLUMNS).where(jobs.c.id.in_(some)))
                 found |= {row.id: to_job(row) for row in rows}
         return found
@@ -304,12 +301,14 @@ class JobRepository:
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
         """Write the same note into the audit trails of several jobs, whoever owns them."""
-        for some in _batches(job_ids):
-            statement = note_statement(jobs.c.id.in_(sorted(some)))
-            self._note(statement, {"b_now": now, "b_reason": reason})
 
-    def _note(self, statement: Insert, parameters: Mapping[str, Any]) -> None:
-        self._database.transact(lambda connection: connection.execute(statement, parameters))
+        def work(connection: Connection) -> None:
+            for some in batches(sorted(job_ids)):
+                statement = note_statement(jobs.c.id.in_(some))
+                connection.execute(statement, {"b_now": now, "b_reason": reason})
+
+        if job_ids:
+            self._database.transact(work)
 
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 
@@ -436,7 +435,7 @@ class JobRepository:
         found: dict[str, str] = {}
         claims = job_events.c.to_status == JobStatus.DOWNLOADING.value
         with self._database.read() as connection:
-            for some in _batches(job_ids):
+            for some in batches(job_ids):
                 query = (
                     select(job_events.c.job_id, job_events.c.worker)
                     .where(job_events.c.job_id.in_(some), claims, job_events.c.worker.is_not(None))
@@ -542,8 +541,3 @@ def _can_exist(job_id: str) -> bool:
 def _in_order(some: Sequence[Job]) -> list[Job]:
     """Return jobs in the order in which every statement on many rows takes them, against deadlocks."""
     return sorted(some, key=lambda job: job.id)
-
-
-def _batches(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(job_ids), BATCH):
-        yield job_ids[start : start + BATCH]

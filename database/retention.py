@@ -8,13 +8,11 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from database.engine import Database
+from database.job_rows import ALIVE_NAMES
 from database.models import job_events, jobs
-from domain.job import FINISHED, JobStatus
 
 #: Jobs that one transaction deletes: a fraction of a second, in which SQLite's other writers wait.
 BATCH = 500
-
-_ALIVE = [status.value for status in JobStatus if status not in FINISHED]
 
 
 class Deleted(NamedTuple):
@@ -71,4 +69,4 @@ class Retention:
 def _ended(before: datetime) -> ColumnElement[bool]:
     # Put this way round the states name no index: that of `finished_at` then gives the oldest as they
     # come, where the other one would have all ended jobs sorted for each batch.
-    return (jobs.c.finished_at < before) & jobs.c.status.not_in(_ALIVE)
+    return (jobs.c.finished_at < before) & jobs.c.status.not_in(ALIVE_NAMES)

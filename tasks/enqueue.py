@@ -46,22 +46,18 @@ def submit_many(
     wanted = [_new_job(runtime, request) for request in requests]
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
-    ours = {job.id for job in wanted}
-    new = list({job.id: job for job in accepted if job.id in ours}.values())
-    if publish_jobs(runtime, new):
+    # Who is new stands for itself; whoever else asks for the same is told of it.
+    new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
+    if publish_jobs(runtime, list(new.values())):
         now = runtime.now()
-        accepted = [replace(job, published_at=now) if job.id in ours else job for job in accepted]
-    told: set[str] = set()
-    answers = []
-    for job in accepted:
-        is_new = job.id in ours and job.id not in told
-        told.add(job.id)
-        answers.append(_submitted(job, is_new=is_new))
-    return answers
-
-
-def _submitted(job: Job, *, is_new: bool) -> SubmittedJob:
-    return SubmittedJob(**{f.name: getattr(job, f.name) for f in fields(Job)}, is_new=is_new)
+        accepted = [replace(job, published_at=now) if job.id in new else job for job in accepted]
+    return [
+        SubmittedJob(
+            **{field.name: getattr(job, field.name) for field in fields(Job)},
+            is_new=job.id == own.id,
+        )
+        for job, own in zip(accepted, wanted, strict=True)
+    ]
 
 
 def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:

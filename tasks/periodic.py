@@ -8,9 +8,9 @@ from functools import wraps
 from typing import TypeVar
 
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
+from worker.alone import run_alone
 from worker.app import current_runtime
 from worker.runtime import Runtime
-from worker.stop import StopSignal
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,3 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
             return None
 
     return body
-
-
-def run_alone(runtime: Runtime, work: Callable[[Runtime], T]) -> T | None:
-    """Run `work` under the lock of its name; return None where somebody else holds it."""
-    lock = runtime.cache.lock(f"task:{work.__name__}")
-    lease = runtime.leases.hold(lock, StopSignal(runtime.drain))
-    if lease is None:
-        logger.info("%s still runs elsewhere; this tick is left out", work.__name__)
-        return None
-    try:
-        return work(runtime)
-    finally:
-        runtime.leases.release(lease)

@@ -91,16 +91,15 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
     for page in _quiet_jobs(runtime, runtime.now() - timedelta(seconds=quiet)):
         locked = runtime.cache.which_locks_live([job.id for job in page])
         free = [job for job in page if job.id not in locked]
-        told = runtime.cache.download.get_many([job.id for job in free])
-        told = {job.id: told[job.id] for job in free if _speaks_for(told.get(job.id), job)}
-        done = [told[job.id] for job in free if job.id in told and _has_ended(told[job.id])]
-        ended += sum(save_end(runtime, progress) for progress in done)
+        hashes = runtime.cache.download.get_many([job.id for job in free])
+        told = {job.id: hashes[job.id] for job in free if _speaks_for(hashes.get(job.id), job)}
+        done = {job_id: one for job_id, one in told.items() if one.status in FINISHED}
+        ended += sum(save_end(runtime, progress) for progress in done.values())
         silent_since = runtime.now() - timedelta(seconds=patience)
         orphans = [
             job
             for job in free
-            if not (job.id in told and _has_ended(told[job.id]))
-            and _last_heard(job, told.get(job.id)) <= silent_since
+            if job.id not in done and _last_heard(job, told.get(job.id)) <= silent_since
         ]
         orphaned += _hand_on(runtime, orphans)
     return orphaned, ended
@@ -115,10 +114,6 @@ def _quiet_jobs(runtime: Runtime, since: datetime) -> Iterator[list[Job]]:
 
 def _speaks_for(progress: DownloadProgress | None, job: Job) -> bool:
     return progress is not None and progress.fence == job.fence
-
-
-def _has_ended(progress: DownloadProgress) -> bool:
-    return progress.status in FINISHED
 
 
 def _last_heard(job: Job, progress: DownloadProgress | None) -> datetime:

@@ -23,7 +23,7 @@ from cache.lock import Lock
 from domain.errors import StoreUnavailableError
 from settings import Settings
 from worker.broker import Broker
-from worker.lease import RENEWALS_PER_LIFE, STOPPING_SHARE
+from worker.lease import RENEWALS_PER_LIFE, last_write
 from worker.timetable import Timetable
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Leadership:
         asked_at = lease_clock()
         expected, self._may_hold = self._may_hold, True
         self._may_hold = (expected and self._lock.extend()) or self._lock.acquire()
-        self._ends = asked_at + self._lock.ttl * (1 - STOPPING_SHARE) if self._may_hold else 0.0
+        self._ends = last_write(asked_at, self._lock.ttl) if self._may_hold else 0.0
         return self.is_alive
 
     def give_back(self) -> None:

@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from domain.errors import DatabaseUnavailableError, SeenError, StoreUnavailableError
 from domain.job import FINISHED, WORKING_PREFIX, Job, JobStatus
+from worker.alone import run_alone
 from worker.part_file import PartFile
 from worker.runtime import Runtime
-from worker.stop import StopSignal
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +58,12 @@ class Leftover(NamedTuple):
 
 def sweep(runtime: Runtime) -> Swept:
     """Look at the disk once, unless another worker of this machine does so."""
-    lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
-    lease = runtime.leases.hold(lock, StopSignal(runtime.drain))
-    if lease is None:
-        return Swept(0, 0, 0)
-    try:
-        ended, unknown = _remove_leftovers(runtime)
-        report = Swept(ended, unknown, _admit_losses(runtime))
-    finally:
-        runtime.leases.release(lease)
+    return run_alone(runtime, _sweep, f"sweep:{socket.gethostname()}") or Swept(0, 0, 0)
+
+
+def _sweep(runtime: Runtime) -> Swept:
+    ended, unknown = _remove_leftovers(runtime)
+    report = Swept(ended, unknown, _admit_losses(runtime))
     if any(report):
         logger.info("Swept: %s", report)
     return report

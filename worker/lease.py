@@ -23,6 +23,11 @@ STOPPING_SHARE = 1 / 6
 HASTE = 10
 
 
+def last_write(asked_at: float, ttl: float) -> float:
+    """Return until when the holder of a lock may act on it that was asked for at `asked_at`."""
+    return asked_at + ttl * (1 - STOPPING_SHARE)
+
+
 class Lease:
     """One held lock with the moment, on our own clock, after which its holder must not write."""
 
@@ -33,7 +38,7 @@ class Lease:
 
     def renewed(self, asked_at: float) -> None:
         """Count the new life from when the renewal was sent: it cannot have begun earlier."""
-        self._ends = asked_at + self.lock.ttl * (1 - STOPPING_SHARE)
+        self._ends = last_write(asked_at, self.lock.ttl)
         self._expires = asked_at + self.lock.ttl
 
     def is_alive(self) -> bool:
