@@ -327,7 +327,7 @@ def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(postgres_url: s
     repo = JobRepository(database)
     job = new_job()
     repo.add([job])
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with ThreadPoolExecutor(1) as pool:
         with database.write() as claim:
             claim.execute(update(jobs).values(status=S.DOWNLOADING.value, fence=1))
