@@ -20,6 +20,7 @@ from cache.limit_models import SlotRequest
 from cache.transfer_limits import TransferLimits
 from domain.errors import HostBusyError, StoreUnavailableError
 from domain.limits import plain_host
+from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +102,7 @@ class Admissions:
         self._needed: Counter[tuple[str, str]] = Counter()
         #: How many slots each of them stands for.
         self._slots: dict[tuple[str, str], SlotRequest] = {}
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ticker = Ticker("admissions", self._renew, ttl / RENEWALS_PER_LIFE)
 
     def enter(self, job_id: str, host: str, user_id: str | None = None) -> Admission:
         """Let a job connect to a host with one connection.
@@ -128,7 +128,8 @@ class Admissions:
             for one in admission.requests:
                 self._needed[one.resource, job_id] += 1
                 self._slots.setdefault((one.resource, job_id), one)
-            self._start()
+            if self._slots:
+                self._ticker.start()
         return admission
 
     def set_connections(self, admission: Admission, want: int) -> int:
@@ -187,9 +188,7 @@ class Admissions:
 
     def close(self) -> None:
         """Stop the thread; slots still held expire by themselves."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._ticker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -211,20 +210,11 @@ class Admissions:
             wanted.append(SlotRequest(f"{_USER}:{user_id}", 1, self._per_user_downloads))
         return [one for one in wanted if one.limit]
 
-    def _start(self) -> None:
-        if self._thread is None and self._slots:
-            self._thread = threading.Thread(target=self._renew, name="admissions", daemon=True)
-            self._thread.start()
-
     def _renew(self) -> None:
-        while not self._closing.wait(self._ttl / RENEWALS_PER_LIFE):
-            try:
-                self.renew_all()
-            except StoreUnavailableError as error:
-                logger.warning("Slots could not be renewed, trying again: %s", error)
-            except Exception:
-                # A keeper that died would let every later job pass the limits of its host.
-                logger.exception("Slots could not be renewed, trying again")
+        try:
+            self.renew_all()
+        except StoreUnavailableError as error:
+            logger.warning("Slots could not be renewed, trying again: %s", error)
 
     def _take_again(self, holding: tuple[str, str], request: SlotRequest) -> None:
         """Take slots that expired or were lost with the store: the job goes on using them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from datetime import datetime
 
@@ -11,6 +10,7 @@ from cache import CacheManager
 from cache.models import BEAT_PATIENCE, BeatStatus
 from domain.errors import StoreUnavailableError
 from settings import Settings
+from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -36,23 +36,18 @@ class BeatWatch:
     ) -> None:
         self._cache = CacheManager.connect(settings, retries=0)
         self._patience = patience
-        self._interval = interval
         self._last_tick: datetime | None = None
         self._waits_since = time.monotonic()
         self._is_missed = False
-        self._is_blind = False
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="beat-watch", daemon=True)
+        self._ticker = Ticker("beat-watch", self.look, interval)
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self._ticker.start()
 
     def close(self) -> None:
         """Stop looking."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._ticker.close()
         self._cache.close()
 
     def look(self) -> None:
@@ -79,17 +74,6 @@ class BeatWatch:
         if self._is_missed:
             self._is_missed = False
             logger.warning("Beat ticks again, on %s", status.worker)
-
-    def _run(self) -> None:
-        while not self._closing.wait(self._interval):
-            try:
-                self.look()
-                self._is_blind = False
-            except Exception:
-                # A watch that died would be silent about a beat that did.
-                if not self._is_blind:
-                    logger.exception("Beat cannot be looked at; every further look tries again")
-                self._is_blind = True
 
 
 def _described(status: BeatStatus) -> str:

@@ -11,7 +11,6 @@ import os
 import random
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from domain.job import FINISHED, WORKING_PREFIX, Job, JobStatus
 from worker.alone import run_alone
 from worker.part_file import PartFile
 from worker.runtime import Runtime
+from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -195,26 +195,20 @@ class Sweeper:
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self._runtime = runtime
-        self._interval = interval
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        # Not at the same moment everywhere.
+        first = interval * random.uniform(0.1, 1)  # noqa: S311 - no secret hangs on it
+        self._ticker = Ticker("sweeper", self._sweep, interval, first=first)
 
     def start(self) -> None:
-        """Begin; the first sweep comes within an interval, not at the same moment everywhere."""
-        self._thread.start()
+        """Begin; the first sweep comes within an interval."""
+        self._ticker.start()
 
     def close(self) -> None:
         """Stop; a sweep that runs is waited for."""
-        self._closing.set()
-        self._thread.join()
+        self._ticker.close()
 
-    def _run(self) -> None:
-        wait = self._interval * random.uniform(0.1, 1)  # noqa: S311 - no secret hangs on it
-        while not self._closing.wait(wait):
-            wait = self._interval
-            try:
-                sweep(self._runtime)
-            except (StoreUnavailableError, DatabaseUnavailableError) as error:
-                logger.warning("The disk was not swept: %s", error)
-            except Exception:
-                logger.exception("The disk could not be swept, trying again")
+    def _sweep(self) -> None:
+        try:
+            sweep(self._runtime)
+        except (StoreUnavailableError, DatabaseUnavailableError) as error:
+            logger.warning("The disk was not swept: %s", error)

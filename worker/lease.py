@@ -11,6 +11,7 @@ from cache.clock import lease_clock
 from cache.lock import Lock, extend_all
 from domain.errors import LeaseLostError, StoreUnavailableError
 from worker.stop import StopSignal
+from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,11 @@ class LeaseKeeper:
         # Not by key: this process may take a job anew while its former attempt still comes to an end.
         self._leases: set[Lease] = set()
         self._mutex = threading.Lock()
-        self._closing = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._tickers = (
+            # Soon again where it failed, in whatever way.
+            Ticker("lease-keeper", self._renew, self._interval / HASTE, first=self._interval),
+            Ticker("lease-watch", self._watch, self._interval / HASTE),
+        )
 
     def hold(self, lock: Lock, stop: StopSignal) -> Lease | None:
         """Acquire `lock` and keep it renewed until `release`; None when somebody else holds it.
@@ -92,7 +96,8 @@ class LeaseKeeper:
         lease = Lease(lock, stop, asked_at)
         with self._mutex:
             self._leases.add(lease)
-            self._start()
+        for ticker in self._tickers:
+            ticker.start()
         return lease
 
     def release(self, lease: Lease) -> None:
@@ -106,9 +111,8 @@ class LeaseKeeper:
 
     def close(self) -> None:
         """Stop the threads; leases still held expire by themselves."""
-        self._closing.set()
-        for thread in self._threads:
-            thread.join()
+        for ticker in self._tickers:
+            ticker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -121,31 +125,14 @@ class LeaseKeeper:
     ) -> None:
         self.close()
 
-    def _start(self) -> None:
-        if self._threads:
-            return
-        for name, work in (("lease-keeper", self._renew), ("lease-watch", self._watch)):
-            thread = threading.Thread(target=work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _renew(self) -> None:
-        wait = self._interval
-        while not self._closing.wait(wait):
-            try:
-                renewed = self.renew_all()
-            except Exception:
-                # A keeper that died would cost every later download of this process its lock.
-                logger.exception("The locks could not be renewed, trying again")
-                renewed = False
-            wait = self._interval if renewed else self._interval / HASTE
+    def _renew(self) -> float | None:
+        return self._interval if self.renew_all() else None
 
     def _watch(self) -> None:
-        while not self._closing.wait(self._interval / HASTE):
-            with self._mutex:
-                ended = [lease for lease in self._leases if not lease.is_alive()]
-            for lease in ended:
-                lease.lose()
+        with self._mutex:
+            ended = [lease for lease in self._leases if not lease.is_alive()]
+        for lease in ended:
+            lease.lose()
 
     def renew_all(self) -> bool:
         """Renew every lease once; those that are no longer ours are lost. False without an answer."""

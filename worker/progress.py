@@ -28,6 +28,7 @@ from domain.job import Job, JobStatus
 from worker.lease import Lease
 from worker.speed import SpeedMeter
 from worker.stop import StopSignal
+from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -169,12 +170,10 @@ class ProgressReporter:
         self, cache: DownloadCache, *, flush_interval: float, heartbeat_interval: float
     ) -> None:
         self._cache = cache
-        self._flush_interval = flush_interval
         self._heartbeat = heartbeat_interval
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ticker = Ticker("progress", self._flush, flush_interval)
         self._store_is_down = False
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
@@ -182,9 +181,7 @@ class ProgressReporter:
         tracker = DownloadTracker(job, stop, time.monotonic(), lease)
         with self._mutex:
             self._trackers[job.id] = tracker
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-                self._thread.start()
+        self._ticker.start()
         return tracker
 
     def untrack(self, tracker: DownloadTracker) -> None:
@@ -223,9 +220,7 @@ class ProgressReporter:
 
     def close(self) -> None:
         """Flush a last time and stop the thread."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._ticker.close()
         self.flush()
 
     def __enter__(self) -> Self:
@@ -239,13 +234,8 @@ class ProgressReporter:
     ) -> None:
         self.close()
 
-    def _run(self) -> None:
-        while not self._closing.wait(self._flush_interval):
-            try:
-                self.flush()
-            except Exception:
-                # A reporter that died would leave every download of this process without heartbeat.
-                logger.exception("A flush of progress failed; the next one tells it again")
+    def _flush(self) -> None:
+        self.flush()  # whose answer is not for the ticker
 
     def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
         now = time.monotonic()
