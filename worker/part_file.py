@@ -101,7 +101,12 @@ class PartFile:
         with disk_errors():
             directory.mkdir(parents=True, exist_ok=True)
             self._fd = _open_locked(self.path)
-        self.checkpoint = self._read_checkpoint()
+            self._is_doubtful = False
+            try:
+                self.checkpoint = self._read_checkpoint()
+            except BaseException:
+                self.close()
+                raise
 
     @staticmethod
     def exists(directory: Path, job_id: str) -> bool:
@@ -164,10 +169,7 @@ class PartFile:
     def discard(self) -> None:
         """Throw away every byte, and first the checkpoint that vouches for them."""
         with disk_errors():
-            if self.checkpoint != Checkpoint():
-                self._checkpoint_path.unlink(missing_ok=True)
-                # The old checkpoint must not come back after a crash and vouch for new bytes.
-                _sync_directory(self.path.parent)
+            self._drop_checkpoint()
             os.ftruncate(self._fd, 0)
         self.checkpoint = Checkpoint()
 
@@ -176,9 +178,12 @@ class PartFile:
 
         Safe to call from another thread while bytes are written: the checkpoint speaks of those only
         that were there before.
+
+        Raises:
+            TransientError: the disk refuses, or has refused before: the last checkpoint stays.
         """
         with disk_errors():
-            os.fdatasync(self._fd)
+            self._make_durable(os.fdatasync)
             self._write_checkpoint(checkpoint)
         self.checkpoint = checkpoint
 
@@ -199,7 +204,7 @@ class PartFile:
         file's own name stays until `forget`: a second link by which a crash in between is recognised.
         """
         with disk_errors():
-            os.fsync(self._fd)
+            self._make_durable(os.fsync)
             os.fchmod(self._fd, 0o666 & ~_umask())
         may_publish()
         with disk_errors():
@@ -290,13 +295,40 @@ class PartFile:
         temporary.replace(path)
         return path
 
+    def _make_durable(self, sync: Callable[[int], None]) -> None:
+        """Have every byte that was written on the disk, or never again say so of this open file.
+
+        The system gives up what it could not write, and its next answer is yes.
+        """
+        if self._is_doubtful:
+            raise TransientError(
+                "The disk did not take everything that was written; what it has is read anew.",
+                code="disk_error",
+            )
+        try:
+            sync(self._fd)
+        except OSError:
+            self._is_doubtful = True
+            raise
+
     def _read_checkpoint(self) -> Checkpoint:
         try:
             checkpoint = _CHECKPOINT.validate_json(self._checkpoint_path.read_bytes())
+            if checkpoint.fits(self.size):
+                return checkpoint
         except (OSError, ValueError):
-            # None, or one a crash tore: then nothing is vouched for.
-            return Checkpoint()
-        return checkpoint if checkpoint.fits(self.size) else Checkpoint()
+            pass  # None, or one that a crash tore.
+        # Nothing is vouched for; nor will it be once the file has been made as long as it ought to be.
+        self._drop_checkpoint()
+        return Checkpoint()
+
+    def _drop_checkpoint(self) -> None:
+        """Remove the checkpoint so that no crash brings it back, to vouch for other bytes."""
+        try:
+            self._checkpoint_path.unlink()
+        except FileNotFoundError:
+            return
+        _sync_directory(self.path.parent)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint_path.with_suffix(".tmp")

@@ -15,6 +15,7 @@ import pytest
 from tests.support.aging import age_jobs
 from tests.support.origin import Origin
 from tests.support.system import System
+from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
 
 SIZE = 400_000
@@ -47,6 +48,24 @@ CHANGES = {
     "weak and the same, the same date": (Said('W/"1"', OLD), Said('W/"1"', OLD)),
     "weak and the same, another date": (Said('W/"1"', OLD), Said('W/"1"', NEW)),
 }
+
+
+def test_a_part_file_that_is_gone_is_not_continued_however_often_its_worker_falls(
+    system: System, origin: Origin
+) -> None:
+    """Its checkpoint is there yet, and fits a new file as soon as that has room for everything."""
+    file = origin.serve("/a.bin", size=SIZE, etag='"1"', reset_after=250_000, faults=1)
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    assert system.job(job).bytes_durable == 250_000
+    (part,) = system.downloads.glob(".seen-*.part")
+    part.unlink()
+    with PartFile(system.downloads, job.id) as fallen:  # before it had a checkpoint of its own
+        fallen.allocate(SIZE)
+
+    make_due(system)
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+    assert hashlib.sha256((system.downloads / "a.bin").read_bytes()).hexdigest() == file.sha256
 
 
 def make_due(system: System) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +148,58 @@ def test_a_checkpoint_never_outlives_the_bytes_it_vouches_for(tmp_path: Path) ->
         assert not checkpoint_path(tmp_path).exists()
         part.write([b"x" * 10], 0)
     assert reopened(tmp_path) == (10, Checkpoint())
+
+
+def test_a_checkpoint_never_vouches_for_a_part_file_that_came_after_it(tmp_path: Path) -> None:
+    """Given a part file that was removed, and a crash before the new one has a checkpoint."""
+    with PartFile(tmp_path, JOB) as part:
+        part.write([b"0123456789"], 0)
+        part.sync(described((0, 10)))
+        part.path.unlink()
+    with PartFile(tmp_path, JOB) as part:
+        assert part.checkpoint == Checkpoint()
+        assert not checkpoint_path(tmp_path).exists()
+        part.allocate(10)  # what makes its size fit
+        part.write([b"x"], 9)
+    assert reopened(tmp_path) == (10, Checkpoint())
+
+
+def test_who_cannot_open_a_part_file_lets_go_of_it(tmp_path: Path) -> None:
+    checkpoint_path(tmp_path).mkdir()
+    for _ in range(2):
+        with pytest.raises(PermanentError) as caught:
+            PartFile(tmp_path, JOB)
+        assert caught.value.code == "bad_path"
+    checkpoint_path(tmp_path).rmdir()
+    assert reopened(tmp_path) == (0, Checkpoint())
+
+
+@pytest.mark.parametrize("name", ["fdatasync", "fsync"])
+def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The system forgets what it could not write, and its next answer is yes."""
+    with PartFile(tmp_path, JOB) as part:
+        part.write([b"01234"], 0)
+        part.sync(described((0, 5)))
+        part.write([b"56789"], 5)
+
+        def refused(_file: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as broken, pytest.raises(TransientError, match="refuses"):
+            broken.setattr(os, name, refused)
+            part.publish("a", overwrite=False) if name == "fsync" else part.sync(described((0, 10)))
+        with pytest.raises(TransientError, match="did not take everything") as caught:
+            part.sync(described((0, 10)))
+        assert caught.value.code == "disk_error"
+        with pytest.raises(TransientError, match="did not take everything"):
+            part.publish("a", overwrite=False)
+    with PartFile(tmp_path, JOB) as part:
+        assert part.checkpoint == described((0, 5))
+        part.write([b"56789"], 5)
+        part.sync(described((0, 10)))
+    assert reopened(tmp_path) == (10, described((0, 10)))
 
 
 def test_forgetting_removes_every_working_name(tmp_path: Path) -> None:
