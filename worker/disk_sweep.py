@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domain.errors import DatabaseUnavailableError, SeenError, StoreUnavailableError
-from domain.job import FINISHED, WORKING_PREFIX, Job, JobStatus
+from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.alone import run_alone
+from worker.leftovers import is_over, remove_leftovers
 from worker.part_file import PartFile
 from worker.runtime import Runtime
 from worker.ticker import Ticker
@@ -80,7 +81,7 @@ def _remove_leftovers(runtime: Runtime) -> tuple[int, int]:
             job = jobs.get(one.job_id)
             if job is None:
                 unknown += _is_old(one) and _remove(runtime, one)
-            elif _is_over(runtime, job):
+            elif _ended_some_time_ago(runtime, job):
                 ended += _remove(runtime, one)
     return ended, unknown
 
@@ -111,12 +112,10 @@ def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
                         yield Leftover(directory, job.id)
 
 
-def _is_over(runtime: Runtime, job: Job) -> bool:
-    """Say whether a job has ended, some time ago, in a way from which nothing is to be continued."""
-    if job.finished_at is None or job.status not in FINISHED:
-        return False
-    settled = job.finished_at <= runtime.now() - timedelta(seconds=SETTLING_GRACE)
-    return settled and not (job.status is JobStatus.FAILED and job.bytes_durable)
+def _ended_some_time_ago(runtime: Runtime, job: Job) -> bool:
+    """Say whether a job is over, and its worker must have done what it does then."""
+    settled = runtime.now() - timedelta(seconds=SETTLING_GRACE)
+    return is_over(job) and job.finished_at is not None and job.finished_at <= settled
 
 
 def _is_old(found: Leftover) -> bool:
@@ -129,24 +128,12 @@ def _is_old(found: Leftover) -> bool:
 
 
 def _remove(runtime: Runtime, found: Leftover) -> bool:
-    """Remove the working names under the part file's own lock, unless they are in use by now."""
-    try:
-        with PartFile(found.directory, found.job_id) as part:
-            job = runtime.jobs.get_many([found.job_id]).get(found.job_id)
-            if job is not None and not _is_over(runtime, job):
-                return False  # it was retried meanwhile; its worker finds the file as it is
-            if job is not None and job.status is not JobStatus.COMPLETED:
-                part.withdraw()  # a worker fell between publishing and saying so
-            part.forget()
-    except DatabaseUnavailableError:
-        raise
-    except SeenError as error:
-        logger.info("The part file of job %s stays for now: %s", found.job_id, error)
-        return False
-    if job is not None:
+    """Remove the working names, unless the job was begun again, and note it in its history."""
+    removed = remove_leftovers(runtime, found.directory, found.job_id)
+    if removed:
         note = "its part file had been left behind and was removed"
-        runtime.jobs.note_many([job.id], note, now=runtime.now())
-    return True
+        runtime.jobs.note_many([found.job_id], note, now=runtime.now())
+    return removed
 
 
 def _batches(found: Iterator[Leftover]) -> Iterator[Sequence[Leftover]]:
@@ -167,7 +154,9 @@ def _admit_losses(runtime: Runtime) -> int:
     """Take back the counts of jobs that wait or rest here, and whose bytes are gone."""
     lost = 0
     after = ""
-    while jobs := runtime.jobs.resting_with_bytes(after, limit=BATCH):
+    while not runtime.drain.has_begun and (
+        jobs := runtime.jobs.resting_with_bytes(after, limit=BATCH)
+    ):
         after = jobs[-1].id
         missing = [job for job in jobs if _is_missing(runtime, job)]
         here = runtime.jobs.last_workers([job.id for job in missing])

@@ -40,6 +40,7 @@ from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
 from worker.files import name_from_url
 from worker.lease import Lease
+from worker.leftovers import is_over, remove_leftovers
 from worker.part_file import PART_FILE_BUSY, PartFile
 from worker.progress import Ending
 from worker.publishing import publish_again, publish_jobs
@@ -163,30 +164,19 @@ def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
     except UnknownJobError:
         logger.warning("A message names job %s, which the database does not know", job_id)
         return Outcome.NOT_QUEUED
-    if job.status in {JobStatus.CANCELLED, JobStatus.COMPLETED}:
-        _discard_part(runtime, job)
+    if is_over(job):
+        _remove_part(runtime, job)
     return Outcome.NOT_QUEUED
 
 
-def _discard_part(runtime: Runtime, job: Job) -> None:
+def _remove_part(runtime: Runtime, job: Job) -> None:
+    """Remove what was needed on the way; the job has ended, whatever disk and database say to this."""
     try:
-        if not PartFile.exists(runtime.resolve(job.directory), job.id):
-            return
-        with _open_part(runtime, job) as part:
-            if job.status is not JobStatus.COMPLETED:
-                # A worker may have fallen between publishing and saying so.
-                part.withdraw()
-            _forget(part, job)
+        directory = runtime.resolve(job.directory)
+        if PartFile.exists(directory, job.id):
+            remove_leftovers(runtime, directory, job.id)
     except SeenError as error:
-        logger.warning("The part file of job %s could not be opened: %s", job.id, error)
-
-
-def _forget(part: PartFile, job: Job) -> None:
-    """Remove what was needed on the way; the job has ended, whatever the disk says to this."""
-    try:
-        part.forget()
-    except SeenError as error:
-        logger.warning("The part file of job %s could not be removed: %s", job.id, error)
+        logger.warning("What job %s left on the disk is removed later: %s", job.id, error)
 
 
 def _open_part(runtime: Runtime, job: Job) -> PartFile:
@@ -388,8 +378,14 @@ class _Attempt:
         outcome = self._settle(ending)
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
-            _forget(part, self._job)
+            self._forget(part)
         return outcome
+
+    def _forget(self, part: PartFile) -> None:
+        try:
+            part.forget()
+        except SeenError as error:
+            logger.warning("The part file of job %s is removed later: %s", self._job.id, error)
 
     # ── the other ways it can end ───────────────────────────────────────────────────────────────
 
@@ -407,7 +403,7 @@ class _Attempt:
         """Fail for good; what was fetched is of no use, and a retry is not to go on from it."""
         outcome = self._settle(_ending(JobStatus.FAILED, error), bytes_durable=0)
         if outcome is Outcome.FAILED:
-            _discard_part(self._runtime, self._job)
+            _remove_part(self._runtime, self._job)
         return outcome
 
     def _try_later(self, error: TransientError) -> Outcome:
@@ -434,7 +430,7 @@ class _Attempt:
         if status is None:
             return self._leave()
         if status is JobStatus.CANCELLED:
-            _discard_part(self._runtime, self._job)
+            _remove_part(self._runtime, self._job)
         return Outcome.HANDED_BACK if status is JobStatus.QUEUED else Outcome(status.value)
 
     def _may_go_on(self) -> None:

@@ -179,6 +179,10 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The system forgets what it could not write, and its next answer is yes."""
+    tell: dict[str, Callable[[PartFile], object]] = {
+        "fdatasync": lambda part: part.sync(described((0, 10))),
+        "fsync": lambda part: part.publish("a", overwrite=False),
+    }
     with PartFile(tmp_path, JOB) as part:
         part.write([b"01234"], 0)
         part.sync(described((0, 5)))
@@ -187,9 +191,10 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
         def refused(_file: int) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        with monkeypatch.context() as broken, pytest.raises(TransientError, match="refuses"):
+        with monkeypatch.context() as broken:
             broken.setattr(os, name, refused)
-            part.publish("a", overwrite=False) if name == "fsync" else part.sync(described((0, 10)))
+            with pytest.raises(TransientError, match="refuses"):
+                tell[name](part)
         with pytest.raises(TransientError, match="did not take everything") as caught:
             part.sync(described((0, 10)))
         assert caught.value.code == "disk_error"
