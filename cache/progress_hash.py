@@ -116,10 +116,7 @@ def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
 
 def read_standing(fence: int, raw: list[Any]) -> UpdateReply:
     """Read what ``HMGET fence control`` says to the claim `fence`, which has nothing to tell."""
-    (
-        held,
-        word,
-    ) = raw
+    held, word = raw
     reply = read_reply(fence, [0, word or b""])
     return reply._replace(fenced=held is not None and int(held) > fence)
 

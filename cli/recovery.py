@@ -31,13 +31,14 @@ def recover(settings: Settings, before: datetime) -> int:
 def _hand_back(jobs: JobRepository, before: datetime) -> int:
     handed_back = 0
     while left := jobs.running_since(before):
-        handed_back += len(
-            jobs.transition_many(
-                left,
+        for job in left:
+            queued = jobs.transition(
+                job,
                 JobStatus.QUEUED,
                 now=datetime.now(UTC),
                 reason="its worker is gone",
-                changes={"worker": None},
+                # That a whole stack ended says nothing of this job.
+                changes={"worker": None, "attempts": job.attempts - 1},
             )
-        )
+            handed_back += queued is not None
     return handed_back

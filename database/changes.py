@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
+from domain.history import stopped
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 
 
@@ -35,19 +36,16 @@ class Change:
     def apply(self, connection: Connection, before: Job) -> Job | None:
         """Change the job if it still is as given; return what it is now, or None if it was not."""
         values = self._values(before)
-        obey = before.status in RUNNING and self.to in _YIELDING
+        obey = _OBEYED.get(self.to, ()) if before.status in RUNNING else ()
         parameters = {
             **values,
-            "b_to": self.to.value,
             "b_now": self.now,
             "b_id": before.id,
             "b_source": before.status.value,
             "b_fence": before.fence,
         }
-        row = connection.execute(
-            change_statement(tuple(values), obey=obey, paused=self.to is JobStatus.PAUSED),
-            parameters,
-        ).first()
+        statement = change_statement(tuple(values), self.to, obey=obey)
+        row = connection.execute(statement, parameters).first()
         if row is None:
             return None
         job = to_job(row)
@@ -73,6 +71,7 @@ class Change:
             "updated_at": self.now,
             "reason": self.reason,
             "error_code": None,
+            "next_attempt_at": None,
             **self.changes,
         }
         if to not in RUNNING:
@@ -82,17 +81,33 @@ class Change:
             values["finished_at"] = self.now
         if to is JobStatus.COMPLETED:
             values["secrets"] = None  # nobody needs them any more
-        if to is JobStatus.QUEUED:
-            values |= {"finished_at": None, "next_attempt_at": None}
+        if to is JobStatus.CANCELLED:
+            values["bytes_durable"] = 0  # its part file goes
+        if to is JobStatus.QUEUED and before.status in FINISHED:
+            # What was there beyond that has been thrown away.
+            values |= {"finished_at": None, "bytes_downloaded": before.bytes_durable}
         if to in {JobStatus.QUEUED, JobStatus.PAUSED}:
             values["published_at"] = None
         return values
 
     def _told_of(self, job: Job) -> str | None:
+        """Return what the event says of `job`, as it is now."""
+        as_told = job.status is self.to
+        if as_told and self.told is not None:
+            return self.told
         if self.to is JobStatus.PAUSED and job.status is JobStatus.QUEUED:
             return "the pause was taken back"
-        return self.told or self.reason
+        is_known = self.told is not None or job.status is JobStatus.CANCELLED
+        if not is_known:
+            return job.reason  # what became of the bytes, only its worker could say
+        return stopped(job.reason, job.bytes_downloaded, job.bytes_durable)
 
 
-#: A job that is to go on, or to be paused, asks first what a person wants by now.
-_YIELDING = frozenset({JobStatus.QUEUED, JobStatus.WAITING, JobStatus.PAUSED})
+#: A job that is to go on, or to stop, asks first what a person wants by now; to pause one whose attempts
+#: are used up is of no use.
+_OBEYED: Mapping[JobStatus, tuple[str, ...]] = {
+    JobStatus.QUEUED: ("cancel", "pause"),
+    JobStatus.WAITING: ("cancel", "pause"),
+    JobStatus.PAUSED: ("cancel", "pause"),
+    JobStatus.FAILED: ("cancel",),
+}

@@ -5,7 +5,7 @@ Statements are built once: building and naming one anew costs more than running 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -113,25 +113,22 @@ CLAIM = (
 WISHES = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
-@cache
-def change_statement(names: tuple[str, ...], *, obey: bool, paused: bool = False) -> Update:
-    """Return the compare-and-set that sets the columns `names` and the status.
+def wish_reason(word: str) -> str:
+    """Return the reason of a job that was stopped because a person wanted it."""
+    return f"{word} requested"
 
-    With `obey`, a wish in `control` goes before the given status; what is to be `paused`, and is not
-    wished to any more, is queued.
+
+@cache
+def change_statement(names: tuple[str, ...], to: JobStatus, *, obey: Sequence[str] = ()) -> Update:
+    """Return the compare-and-set that sets the columns `names`, and the status to `to`.
+
+    What a person wants of a running job goes before that, if it is among what is to be obeyed; a job
+    that is to be paused, and is not wished to any more, is queued.
     """
-    values: dict[str, Any] = {name: bindparam(name) for name in names}
-    values["status"] = to = bindparam("b_to", type_=jobs.c.status.type)
+    values: dict[str, Any] = {name: bindparam(name, type_=jobs.c[name].type) for name in names}
+    values["status"] = to.value
     if obey:
-        wishes = {word: status.value for word, status in WISHES.items()}
-        otherwise = JobStatus.QUEUED.value if paused else to
-        values["status"] = case(wishes, value=jobs.c.control, else_=otherwise)
-        # Of these only a cancelled job has ended.
-        now = bindparam("b_now", type_=jobs.c.finished_at.type)
-        values["finished_at"] = case((jobs.c.control == "cancel", now))
-    if obey and paused:
-        reason = bindparam("reason", type_=jobs.c.reason.type)
-        values["reason"] = case((jobs.c.control.is_not(None), reason))
+        values |= _as_wished(values, to, obey)
     return (
         update(jobs)
         .where(
@@ -142,6 +139,27 @@ def change_statement(names: tuple[str, ...], *, obey: bool, paused: bool = False
         .values(values)
         .returning(*COLUMNS)
     )
+
+
+def _as_wished(values: Mapping[str, Any], to: JobStatus, obey: Sequence[str]) -> dict[str, Any]:
+    """Return the columns that depend on what a person wants by now."""
+    wish = jobs.c.control
+    states = {word: WISHES[word].value for word in obey}
+    reasons = {word: wish_reason(word) for word in obey}
+    otherwise: dict[str, Any] = {"status": to.value, "reason": values["reason"]}
+    if to is JobStatus.PAUSED:
+        otherwise = {"status": JobStatus.QUEUED.value, "reason": None}
+    now = bindparam("b_now", type_=jobs.c.finished_at.type)
+    durable = values.get("bytes_durable", jobs.c.bytes_durable)
+    return {
+        "status": case(states, value=wish, else_=otherwise["status"]),
+        "reason": case(reasons, value=wish, else_=otherwise["reason"]),
+        "error_code": case((wish.in_(obey), None), else_=values["error_code"]),
+        "next_attempt_at": case((wish.in_(obey), None), else_=values["next_attempt_at"]),
+        "finished_at": case((wish == "cancel", now), else_=values.get("finished_at")),
+        # Its part file goes.
+        "bytes_durable": case((wish == "cancel", 0), else_=durable),
+    }
 
 
 #: A wish on a running job; nothing overrules "cancel".

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from cache import DownloadProgress
 from database.job_rows import ProgressRow
+from domain import history
 from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
 from tasks.periodic import one_at_a_time
 from worker.app import app
@@ -70,12 +71,23 @@ def save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
         job = between
     logger.info("The end of job %s (%s) reaches the database late", job.id, progress.status)
     ended = runtime.jobs.transition(
-        job, progress.status, now=runtime.now(), reason=progress.reason, changes=changes
+        job,
+        progress.status,
+        now=runtime.now(),
+        reason=progress.reason,
+        changes=changes,
+        told=_told(progress),
     )
     if ended is None:
         return False
     publish_tidying(runtime, [ended])  # its worker could not
     return True
+
+
+def _told(progress: DownloadProgress) -> str | None:
+    if progress.status is JobStatus.COMPLETED:
+        return history.completed(progress.bytes_downloaded, progress.sha256)
+    return history.stopped(progress.reason, progress.bytes_downloaded, progress.bytes_durable)
 
 
 def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:

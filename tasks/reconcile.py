@@ -37,13 +37,13 @@ class Reconciled(NamedTuple):
     """What one reconcile repaired, in jobs."""
 
     orphaned: int
-    """Running by SQL, without lock and silent: queued again, or ended as a person had asked."""
+    """Running by SQL, without lock and silent: queued again, ended as a person had asked, or failed."""
     ended: int
     """Running by SQL, ended by the word of a worker that is gone: brought to SQL."""
     published: int
     """Queued by SQL, without message: published."""
     reminded: int
-    """Asked to pause or cancel: told once more."""
+    """Asked to pause or cancel, without the store's knowing: told once more."""
     stopped: int
     """Running by their worker and not by SQL: the worker was told to leave."""
     forgotten: int
@@ -123,13 +123,23 @@ def _last_heard(job: Job, progress: DownloadProgress | None) -> datetime:
 
 
 def _hand_on(runtime: Runtime, orphans: Sequence[Job]) -> int:
-    """Do what their workers can do no more: hand jobs back, or stop them where a person wanted so."""
+    """Do what their workers can do no more: hand jobs back, or stop them where a person wanted so.
+
+    A job whose attempts are used up fails: it may be what its workers die of.
+    """
     moved = runtime.jobs.transition_many(
-        orphans,
+        [job for job in orphans if job.attempts < job.max_attempts],
         JobStatus.QUEUED,
         now=runtime.now(),
         reason="its worker is gone",
         changes={"worker": None},
+    )
+    moved += runtime.jobs.transition_many(
+        [job for job in orphans if job.attempts >= job.max_attempts],
+        JobStatus.FAILED,
+        now=runtime.now(),
+        reason="Its worker is gone, and this was the last attempt.",
+        changes={"error_code": "worker_lost"},
     )
     publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], begun=True)
     publish_tidying(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
@@ -192,12 +202,16 @@ def _publish_noted(runtime: Runtime, jobs: Sequence[QueuedJob], note: str) -> bo
 
 
 def _remind(runtime: Runtime) -> int:
-    """Tell workers once more what was asked of their jobs, in case the store lost it."""
+    """Tell workers once more what was asked of their jobs, where the store has lost it."""
     asked = runtime.jobs.with_control()
+    known = runtime.cache.download.apply([], [(job.id, job.fence) for job in asked])
+    unheard = [job for job, reply in zip(asked, known, strict=True) if reply.control != job.control]
     for word in ("pause", "cancel"):
-        claims = [(job.id, job.fence) for job in asked if job.control == word]
+        claims = [(job.id, job.fence) for job in unheard if job.control == word]
         runtime.cache.download.request_control_many(word, claims)
-    return len(asked)
+        note = f"its worker was told once more to {word} it"
+        runtime.jobs.note_many([job_id for job_id, _ in claims], note, now=runtime.now())
+    return len(unheard)
 
 
 def _end_strays(runtime: Runtime) -> tuple[int, int]:

@@ -35,6 +35,13 @@ logger = logging.getLogger(__name__)
 _STOPS: Mapping[str, type[SeenError]] = MappingProxyType(
     {"cancel": CancelledError, "pause": PausedError, "leave": FencedError}
 )
+
+
+def stop_error(word: str) -> SeenError:
+    """Return what ends a download of which somebody asked ``pause``, ``cancel`` or ``leave``."""
+    return _STOPS[word](f"{word} requested")
+
+
 #: A download that has nothing to tell listens this often for what is asked of it. Seconds.
 LISTENING_INTERVAL = 0.5
 
@@ -154,7 +161,7 @@ class DownloadTracker:
         if reply.fenced:
             self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
         elif reply.control is not None and reply.control in _STOPS:
-            self.stop.set(_STOPS[reply.control](f"{reply.control} requested"))
+            self.stop.set(stop_error(reply.control))
 
 
 class ProgressReporter:

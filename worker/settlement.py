@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
+from domain import history
 from domain.errors import DatabaseUnavailableError, FencedError, StoreUnavailableError
 from domain.job import Job, JobStatus
 from worker.lease import Lease
-from worker.progress import DownloadTracker, Ending
+from worker.progress import DownloadTracker, Ending, stop_error
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,12 @@ class Settlement:
         self._lease = lease
 
     def begin_to_verify(self) -> None:
-        """Step to VERIFYING; raise FencedError when a newer claim owns the job."""
+        """Step to VERIFYING, the last look at what a person wants before the file gets its name.
+
+        Raises:
+            FencedError: a newer claim owns the job.
+            PausedError, CancelledError: a person wants it stopped.
+        """
         verifying = self._persistently(
             lambda: self._runtime.jobs.transition(
                 self._job, JobStatus.VERIFYING, now=self._runtime.now()
@@ -45,6 +50,8 @@ class Settlement:
         if verifying is None:
             raise FencedError(f"Job {self._job.id} belongs to a newer claim.")
         self._job = verifying
+        if verifying.control is not None:
+            raise stop_error(verifying.control)
 
     def write(self, ending: Ending, columns: Mapping[str, Any]) -> JobStatus | None:
         """Write how the attempt ends, with further `columns`.
@@ -71,11 +78,14 @@ class Settlement:
         )
         if changed is None:
             return None
-        if told_early and changed.status is ending.status:
+        if changed.status is not ending.status:  # a person's wish went first
+            ending = Ending(status=changed.status, reason=changed.reason)
+            self._tracker.bytes_durable = changed.bytes_durable
+            told_early.clear()
+        if told_early:
             self._note_persisted(told_early[0])
         else:
-            told = replace(ending, status=changed.status)
-            reporter.finish(self._tracker, told, persisted=True)
+            reporter.finish(self._tracker, ending, persisted=True)
         log = logger.warning if changed.status is JobStatus.FAILED else logger.info
         why = f": {ending.reason}" if ending.reason else ""
         log("Job %s is %s%s", changed.id, changed.status, why)
@@ -99,16 +109,10 @@ class Settlement:
         )
 
     def _told(self, ending: Ending, kept: int) -> str | None:
-        """Return what the history says: why, and what became of the bytes."""
         there = self._tracker.bytes_downloaded
         if ending.status is JobStatus.COMPLETED:
-            what = f"{there:,} bytes, sha256 {ending.sha256}"
-            return f"{what}; {ending.evidence}" if ending.evidence else what
-        lost = max(0, there - kept)
-        parts = [ending.reason or ""]
-        parts += [f"{kept:,} bytes are kept"] if kept else []
-        parts += [f"{lost:,} bytes are thrown away"] if lost else []
-        return "; ".join(part.removesuffix(".") for part in parts if part) or None
+            return history.completed(there, ending.sha256, ending.evidence)
+        return history.stopped(ending.reason, there, kept)
 
     def _note_persisted(self, version: int | None) -> None:
         """Let the finished hash go back to its short life, and the index forget the job."""
