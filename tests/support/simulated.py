@@ -18,6 +18,7 @@ from domain.errors import (
     FencedError,
     LeaseLostError,
     SeenError,
+    StoppedError,
     StoreUnavailableError,
 )
 from domain.job import Job, JobStatus
@@ -108,7 +109,7 @@ class SteppedAttempt(_Attempt):
         self._tracker.restart(0)
 
     def verify(self) -> None:
-        """Get to the end of the file, and ask for the fence; raise FencedError, LeaseLostError."""
+        """Get to the end of the file, and ask for the fence and for what a person wants."""
         self.write(TOTAL)
         self._begin_to_verify()
         self.lease.check()
@@ -177,7 +178,7 @@ class Worker:
                     attempt.begin_anew()
                 case _:
                     attempt.verify()
-        except (FencedError, LeaseLostError) as error:
+        except (FencedError, StoppedError) as error:
             return self.end(attempt, error)
         return None
 
