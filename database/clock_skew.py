@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from database.engine import Database
-from database.job_rows import ALIVE_NAMES
+from database.job_rows import ALIVE_NAMES, note_statement
 from database.models import jobs
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
 #: Clocks that follow NTP differ by less, and so little makes no difference here. Seconds.
 TOLERANCE = 5.0
+
+_NOTE = "it had a time in the future, by a clock that is fast: that was corrected"
 
 _NOW = bindparam("b_now", type_=jobs.c.updated_at.type)
 _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
@@ -36,7 +39,7 @@ _CORRECT = (
 
 
 def correct_future_times(database: Database, now: datetime, longest_wait: float) -> int:
-    """Set times of unfinished jobs that lie in the future to the latest they can be.
+    """Set times of unfinished jobs that lie in the future to the latest they can be, and note it.
 
     Args:
         database: whose jobs.
@@ -58,10 +61,12 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
             job_ids = connection.execute(_FIND.limit(BATCH), bearable).scalars().all()
         if not job_ids:
             return corrected
-        rows = [{"b_id": job_id, **times} for job_id in job_ids]
 
-        def work(connection: Connection, rows: list[dict[str, object]] = rows) -> None:
-            connection.execute(_CORRECT, rows)
+        def work(connection: Connection, job_ids: Sequence[str] = job_ids) -> None:
+            connection.execute(_CORRECT, [{"b_id": job_id, **times} for job_id in job_ids])
+            connection.execute(
+                note_statement(jobs.c.id.in_(job_ids)), {"b_now": now, "b_reason": _NOTE}
+            )
 
         database.transact(work)
-        corrected += len(rows)
+        corrected += len(job_ids)

@@ -99,6 +99,7 @@ def test_only_times_in_the_future_are_corrected(any_system: System) -> None:
     assert row.updated_at == now
     assert row.next_attempt_at == now + timedelta(seconds=60)
     assert row.published_at == before.published_at
+    assert "corrected" in (runtime.jobs.events(job.id)[-1].reason or "")
     assert correct_future_times(runtime.database, now, 60) == 0
 
 

@@ -16,7 +16,6 @@ from cache.progress_hash import ProgressUpdate, UpdateReply
 from domain.errors import (
     DatabaseUnavailableError,
     FencedError,
-    LeaseLostError,
     SeenError,
     StoppedError,
     StoreUnavailableError,
