@@ -19,12 +19,10 @@ def worker(settings: Settings, queue: str, concurrency: int | None = None) -> li
         DOWNLOADS: settings.download_concurrency,
         MAINTENANCE: settings.maintenance_concurrency,
     }
-    return _celery(
-        "worker",
+    return _python(
+        *("-m", "worker.program", "worker"),
         *("-Q", ",".join(QUEUES[queue])),
         *("-n", f"{queue}@%h"),
-        "--without-gossip",
-        "--without-mingle",
         *("-l", settings.log_level),
         *("-c", str(concurrency or usual[queue])),
     )
@@ -32,15 +30,15 @@ def worker(settings: Settings, queue: str, concurrency: int | None = None) -> li
 
 def beat(settings: Settings) -> list[str]:
     """Return the command of beat."""
-    # No pid file: it would lie in the current folder and outlive a crash.
-    return _celery("beat", "-l", settings.log_level, "--pidfile=")
+    return _python("-m", "worker.program", "beat", "-l", settings.log_level)
 
 
 def flower() -> list[str]:
     """Return the command of Flower, which reads its login from the settings."""
-    return _celery("flower", f"--conf={ROOT / 'flowerconfig.py'}")
+    conf = ROOT / "flowerconfig.py"
+    return _python("-m", "celery", "-A", "worker.app", "flower", f"--conf={conf}")
 
 
-def _celery(*arguments: str) -> list[str]:
+def _python(*arguments: str) -> list[str]:
     # -P: the current folder is no place to import from.
-    return [sys.executable, "-P", "-m", "celery", "-A", "worker.app", *arguments]
+    return [sys.executable, "-P", *arguments]

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos.worker FILE …``: Celery's command line with a disk and a clock to be wrong.
+"""``python -m tests.chaos.worker FILE …``: a worker with a disk and a clock to be wrong.
 
 FILE holds a `Trouble`. The seam is here and nowhere in the product: calls of the operating system fail
 as they do on a full disk, and the wall clock of the process is another one.
@@ -72,7 +72,7 @@ def break_disk(trouble: Callable[[], Trouble]) -> None:
 
 
 def main() -> None:
-    """Take the file off the command line, break what it tells of, and be Celery."""
+    """Take the file off the command line, break what it tells of, and be the worker."""
     path = Path(sys.argv.pop(1))
 
     def trouble() -> Trouble:
@@ -82,10 +82,9 @@ def main() -> None:
     break_disk(trouble)
     break_runtime_clock(trouble)
 
-    from celery.__main__ import main as celery
+    from worker.program import main as program
 
-    sys.argv[0] = "celery"
-    sys.exit(celery())
+    sys.exit(program())
 
 
 if __name__ == "__main__":

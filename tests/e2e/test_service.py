@@ -162,6 +162,7 @@ def test_a_database_that_goes_away_delays_only_the_last_word(
 
 def test_the_prefork_pool_works_and_drains_too(service: System, origin: Origin) -> None:
     worker = service.start_worker(pool="prefork", concurrency=2)
+    assert "concurrency: 2 (prefork)" in service.logs()
     quick = service.submit(origin.serve("/quick.bin", size=10_000).url)
     service.wait_for(quick, S.COMPLETED)
     slow = service.submit(origin.serve("/slow.bin", size=3_000_000, bytes_per_second=500_000).url)

@@ -18,7 +18,7 @@ from tests.support.origin import Origin
 from tests.support.process import Process, end_process
 from tests.support.stopping import AFTER_THE_FENCE, BEFORE_THE_NAME
 from tests.support.store import StoreServer
-from tests.support.system import CELERY, System
+from tests.support.system import PROGRAM, System
 from tests.support.wait import wait_until
 
 S = JobStatus
@@ -42,7 +42,7 @@ def remembering(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
 
 def start_in(service: System, folder: Path, stops_at: str = "") -> Process:
     """Start a download worker with a folder of its own, which may stop itself somewhere."""
-    program = ("-m", "tests.support.stopping", stops_at) if stops_at else CELERY
+    program = ("-m", "tests.support.stopping", stops_at) if stops_at else PROGRAM
     variables = {"SEEN_DOWNLOAD_DIR": str(folder)}
     return service.start_worker(program=program, variables=variables, concurrency=1)
 

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from celery.bin.celery import main
-
 from worker import runner
+from worker.program import main
 
 #: SQL has said that the job is still ours; the lease has not been asked yet.
 AFTER_THE_FENCE = "after-the-fence"
@@ -49,4 +48,4 @@ def _then_stop(function: Callable[..., Any]) -> Callable[..., Any]:
 if __name__ == "__main__":
     owner, name = _POINTS[sys.argv.pop(1)]
     setattr(owner, name, _then_stop(getattr(owner, name)))
-    main()
+    sys.exit(main())

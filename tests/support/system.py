@@ -23,8 +23,8 @@ from worker.broker import Broker
 from worker.runtime import Runtime, build_runtime
 
 ROOT = Path(__file__).parents[2]
-#: What Python is given to run Celery's command line; a test may wrap it.
-CELERY = ("-m", "celery")
+#: What Python is given to run a worker or beat; a test may wrap it.
+PROGRAM = ("-m", "worker.program")
 
 #: Short enough for tests, in the proportions of the real ones.
 FAST: Mapping[str, str] = {
@@ -95,7 +95,7 @@ class System:
         *,
         concurrency: int = 4,
         pool: str = "",
-        program: Sequence[str] = CELERY,
+        program: Sequence[str] = PROGRAM,
         variables: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> Process:
@@ -110,28 +110,16 @@ class System:
             wait: False returns at once.
         """
         name = f"{queue}{len(self._processes)}"
-        arguments = [
-            "worker",
-            "-Q",
-            ",".join(QUEUES[queue]),
-            "-n",
-            f"{name}@%h",
-            "-c",
-            str(concurrency),
-            "-l",
-            "INFO",
-        ]
-        if pool:
-            arguments += ["-P", pool]
-        arguments += ["--without-gossip", "--without-mingle"]
+        arguments = ["worker", "-Q", ",".join(QUEUES[queue]), "-n", f"{name}@%h"]
+        arguments += ["-c", str(concurrency), *(["-P", pool] if pool else [])]
         process = self._start(name, arguments, program, variables)
         if wait:
-            wait_until(lambda: "ready." in self.log(name), deadline=30, what=f"{name} is ready")
+            wait_until(lambda: "ready." in self.log(name), deadline=60, what=f"{name} is ready")
         return process
 
     def start_beat(self) -> Process:
         """Start beat."""
-        return self._start(f"beat{len(self._processes)}", ["beat", "-l", "INFO"])
+        return self._start(f"beat{len(self._processes)}", ["beat"])
 
     def start_all(self, *, concurrency: int = 4) -> Process:
         """Start maintenance worker, beat and one download worker; return the latter."""
@@ -153,11 +141,11 @@ class System:
         self,
         name: str,
         arguments: list[str],
-        program: Sequence[str] = CELERY,
+        program: Sequence[str] = PROGRAM,
         variables: Mapping[str, str] | None = None,
     ) -> Process:
         process = spawn(
-            [sys.executable, *program, "-A", "worker.app", *arguments],
+            [sys.executable, *program, *arguments, "-l", "INFO"],
             log=self.folder / f"{name}.log",
             env={**self.environment, **(variables or {})},
             cwd=ROOT,
