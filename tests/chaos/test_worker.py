@@ -27,8 +27,7 @@ def trouble_file(tmp_path: Path) -> Path:
 def system(tmp_path: Path, store: StoreServer, trouble_file: Path) -> Iterator[System]:
     """One with a chaos worker and what maintains it."""
     with System(tmp_path, store) as system:
-        system.start_worker("maintenance", concurrency=2)
-        system.start_beat()
+        system.start_maintenance()
         system.start_worker(program=("-m", "tests.chaos.worker", str(trouble_file)))
         yield system
 

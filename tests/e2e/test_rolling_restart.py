@@ -38,8 +38,7 @@ def test_fifty_downloads_survive_the_restart_of_each_worker(
 ) -> None:
     settings = {"SEEN_HOST_CONNECTIONS": "0", "SEEN_LOW_SPEED_TIME": "30"}
     with System(tmp_path, private_store, settings=settings) as service:
-        service.start_worker("maintenance", concurrency=2)
-        service.start_beat()
+        service.start_maintenance()
         workers = [service.start_worker(concurrency=DOWNLOADS) for _ in range(2)]
         gate = threading.Event()
         downloads = slow_downloads(

@@ -106,8 +106,7 @@ def test_whose_job_was_completed_meanwhile_leaves_no_trace(
     remembering: System, origin: Origin, tmp_path: Path
 ) -> None:
     service, ours, theirs = remembering, tmp_path / "ours", tmp_path / "theirs"
-    service.start_worker("maintenance", concurrency=2)
-    service.start_beat()
+    service.start_maintenance()
     zombie = start_in(service, ours)
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=600_000)
     job = service.submit(file.url)
@@ -137,8 +136,7 @@ def test_whose_job_is_only_queued_again_does_not_bring_its_progress_back(
     service: System, private_store: StoreServer, origin: Origin, tmp_path: Path
 ) -> None:
     """No newer claim is there to be compared with: it is its own clock that tells it to be silent."""
-    maintenance = service.start_worker("maintenance", concurrency=2)
-    beat = service.start_beat()
+    maintenance, beat = service.start_maintenance()
     zombie = start_in(service, tmp_path / "ours")
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=300_000)
     job = service.submit(file.url)
@@ -169,8 +167,7 @@ def test_who_was_paused_on_the_way_to_the_final_name_gives_none(
     service: System, origin: Origin, tmp_path: Path, point: str, overwrite: bool
 ) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    service.start_worker("maintenance", concurrency=2)
-    service.start_beat()
+    service.start_maintenance()
     zombie = start_in(service, ours, stops_at=point)
     file = origin.serve("/a.bin", size=200_000)
     job = service.submit(file.url, overwrite=overwrite)
@@ -199,8 +196,7 @@ def test_a_store_that_forgets_never_lets_a_second_worker_in(
     service: System, private_store: StoreServer, origin: Origin, tmp_path: Path, how: str
 ) -> None:
     """Two workers wait for the job; neither the lock nor the message that comes again lets both in."""
-    service.start_worker("maintenance", concurrency=2)
-    service.start_beat()
+    service.start_maintenance()
     file = origin.serve("/a.bin", size=6_000_000, bytes_per_second=800_000)
     snapshot = tmp_path / "snapshot"
     snapshot.mkdir()
@@ -237,8 +233,7 @@ def test_a_lock_that_somebody_else_has_got_is_left_alone(
     service: System, origin: Origin, tmp_path: Path
 ) -> None:
     """Given a lock that changed hands while it was believed to be held: its token tells whose it is."""
-    service.start_worker("maintenance", concurrency=2)
-    service.start_beat()
+    service.start_maintenance()
     gate_after = 300_000
     file = origin.serve("/a.bin", size=2_000_000, hang_after=gate_after, faults=1)
     job = service.submit(file.url)

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cli import embedded_store
 from tests.support.process import Process, end_process, spawn
 from tests.support.wait import wait_until
 
@@ -111,13 +113,19 @@ class Seen:
         return stack
 
     def close(self) -> None:
-        """End what was started, and a stack that was left."""
+        """Kill what was started, and a stack that was left."""
+        # How they end when they are told to, tests of that ask.
         for process in self._started:
-            end_process(process, how=signal.SIGINT, grace=20)
+            end_process(process, how=signal.SIGKILL)
         stack = self.stack()
-        if stack is not None and is_alive(stack["pid"]):
-            os.kill(stack["pid"], signal.SIGTERM)
-            wait_until(lambda: not is_alive(stack["pid"]), deadline=40, what="the stack ended")
+        if stack is None:
+            return
+        pids = (stack["pid"], *stack["pids"].values())
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_alive, pids)), what="the stack has ended")
+        embedded_store.remove_folder(stack["cache_addr"])
 
     def __enter__(self) -> Self:
         return self

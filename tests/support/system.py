@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from cli.programs import QUEUES
 from database import migrate
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
-from tests.support.process import Process, end_process, spawn
+from tests.support.process import Process, spawn
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
 from worker.broker import Broker
@@ -122,10 +123,14 @@ class System:
         return self._start(f"beat{len(self._processes)}", ["beat"])
 
     def start_all(self, *, concurrency: int = 4) -> Process:
-        """Start maintenance worker, beat and one download worker; return the latter."""
-        self.start_worker("maintenance", concurrency=2)
-        self.start_beat()
+        """Start maintenance worker, beat and one download worker; return the latter, which is ready."""
+        self.start_maintenance()
         return self.start_worker(concurrency=concurrency)
+
+    def start_maintenance(self) -> tuple[Process, Process]:
+        """Start maintenance worker and beat; they get ready while the test goes on."""
+        worker = self.start_worker("maintenance", concurrency=2, wait=False)
+        return worker, self.start_beat()
 
     def log(self, name: str) -> str:
         """Return what a process has printed so far."""
@@ -183,10 +188,13 @@ class System:
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
-        """End every process this system started, and the client."""
-        for process in reversed(self._processes):
-            if process.poll() is None:
-                end_process(process)
+        """Kill every process this system started, with its children, and close the client."""
+        # How a worker ends when it is told to, tests of that ask; here two seconds each would be lost.
+        running = [process for process in self._processes if process.poll() is None]
+        for process in running:
+            os.killpg(process.pid, signal.SIGKILL)  # `spawn` gave each a group of its own
+        for process in running:
+            process.wait()
         self.runtime.close()
 
     def __enter__(self) -> Self:
