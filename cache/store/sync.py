@@ -105,7 +105,7 @@ class SyncStore:
         try:
             connection: Any = self._idle.pop()
         except IndexError:
-            return self._pool.get_connection()
+            return self._connected()
         if connection.is_connected:
             try:
                 # Closed by the server meanwhile, or answers that nobody has read.
@@ -115,6 +115,17 @@ class SyncStore:
             if stale:
                 connection.disconnect()
         return connection
+
+    def _connected(self) -> Any:
+        """Return a connection of the pool's."""
+        try:
+            return self._pool.get_connection()
+        except RedisError:
+            raise
+        except BaseException:
+            # A signal came while it connected. The pool has half a connection now, which is for nobody.
+            self._pool.disconnect(inuse_connections=False)
+            raise
 
 
 def _read(connection: Any) -> Any:
