@@ -17,6 +17,8 @@ from tests.support.seen import Seen, is_alive
 from tests.support.wait import wait_until
 
 MB = 1_000_000
+#: Another connection would fetch what lies behind a gate.
+ALONE = ("--connections", "1")
 
 
 @pytest.fixture
@@ -68,9 +70,9 @@ def test_two_at_once_share_one_stack_until_the_last_is_done(seen: Seen, origin: 
     first_gate, second_gate = threading.Event(), threading.Event()
     first = origin.serve("/first.bin", size=2 * MB, gate=first_gate, gate_after=MB)
     second = origin.serve("/second.bin", size=2 * MB, gate=second_gate, gate_after=MB)
-    one = seen.start("get", first.url)
+    one = seen.start("get", first.url, *ALONE)
     stack = seen.wait_for_stack("downloads")
-    two = seen.start("get", second.url)
+    two = seen.start("get", second.url, *ALONE)
     wait_until(lambda: origin.requests_for("/second.bin"), deadline=30)
 
     first_gate.set()
@@ -119,7 +121,7 @@ def test_json_is_the_finished_jobs(seen: Seen, origin: Origin) -> None:
 def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin: Origin) -> None:
     gate = threading.Event()
     file = origin.serve("/long.bin", size=20 * MB, gate=gate, gate_after=10 * MB)
-    get = seen.start("get", file.url)
+    get = seen.start("get", file.url, *ALONE)
     wait_until(
         lambda: [r for r in origin.requests_for("/long.bin") if r.bytes_sent >= 10 * MB],
         deadline=30,
@@ -132,7 +134,7 @@ def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin
     assert not visible(seen.folder)
 
     gate.set()
-    result = seen.good("get", file.url)
+    result = seen.good("get", file.url, *ALONE)
     assert "continuing an earlier download" in result.out
     last = origin.requests_for("/long.bin")[-1]
     assert last.range is not None
@@ -144,7 +146,7 @@ def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin
 def test_the_same_secrets_continue_and_others_do_not(seen: Seen, origin: Origin) -> None:
     gate = threading.Event()
     file = origin.serve("/long.bin", size=2 * MB, gate=gate, gate_after=MB)
-    options = ("-u", "me:hunter2", "-H", "X-Key: hunter2", "--max-bytes", "3M")
+    options = (*ALONE, "-u", "me:hunter2", "-H", "X-Key: hunter2", "--max-bytes", "3M")
     get = seen.start("get", file.url, *options)
     wait_until(
         lambda: [r for r in origin.requests_for("/long.bin") if r.bytes_sent >= MB], deadline=30
@@ -170,7 +172,7 @@ def test_a_killed_stack_leaves_nobody_and_the_same_command_goes_on(
 ) -> None:
     gate = threading.Event()
     file = origin.serve("/long.bin", size=2 * MB, gate=gate, gate_after=MB)
-    get = seen.start("get", file.url)
+    get = seen.start("get", file.url, *ALONE)
     wait_until(lambda: origin.requests_for("/long.bin"), deadline=30)
     stack = seen.wait_for_stack("downloads")
     os.kill(stack["pid"], signal.SIGKILL)
@@ -179,7 +181,7 @@ def test_a_killed_stack_leaves_nobody_and_the_same_command_goes_on(
     assert "The local stack was stopped" in seen.printed
 
     gate.set()
-    seen.good("get", file.url)
+    seen.good("get", file.url, *ALONE)
     assert digest(seen.folder / "long.bin") == file.sha256
     assert not Path(stack["cache_addr"].removeprefix("unix://")).parent.exists()
 
@@ -187,7 +189,7 @@ def test_a_killed_stack_leaves_nobody_and_the_same_command_goes_on(
 def test_a_killed_command_leaves_its_stack_to_stop_by_itself(seen: Seen, origin: Origin) -> None:
     gate = threading.Event()
     file = origin.serve("/long.bin", size=2 * MB, gate=gate, gate_after=MB)
-    get = seen.start("get", file.url)
+    get = seen.start("get", file.url, *ALONE)
     wait_until(lambda: origin.requests_for("/long.bin"), deadline=30)
     stack = seen.wait_for_stack("downloads")
     get.kill()
@@ -197,7 +199,7 @@ def test_a_killed_command_leaves_its_stack_to_stop_by_itself(seen: Seen, origin:
     assert job["status"] == "queued"
 
     gate.set()
-    seen.good("get", file.url)
+    seen.good("get", file.url, *ALONE)
     assert digest(seen.folder / "long.bin") == file.sha256
     assert len(seen.good("list", "--json").json()) == 1
 

@@ -212,9 +212,9 @@ def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
 ) -> None:
     with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
         manager.ping()
+        before = proxy.round_trips
         pacer = Pacer(manager.limits, worker="one", interval=60)
         paces = [pacer.join(f"job-{number}", HOST) for number in range(50)]
-        before = proxy.round_trips
         wait_until(lambda: proxy.round_trips == before + 1, what="the first tick")
         for _ in range(4):
             pacer.tick()
