@@ -25,6 +25,33 @@ from tests.support.origin import Origin  # noqa: E402
 from tests.support.postgres import PostgresServer  # noqa: E402
 from tests.support.store import StoreServer  # noqa: E402
 
+#: Folders whose tests start programs, which keeps the processors busy.
+_BUSY = ("chaos", "e2e")
+#: Others, whose tests rather wait: those with long files first.
+_WAITING = ("property", "transfer", "integration")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix files that keep the processors busy with files that wait: several run at a time.
+
+    The busy ones are through when about two thirds of the others are: the last file to end is short.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    order: list[tuple[float, Path]] = []
+    for are_busy, share in ((True, 0.65), (False, 1.0)):
+        paths = [path for path in files if (path.parent.name in _BUSY) is are_busy]
+        paths.sort(key=_place)
+        order += [(share * number / len(paths), path) for number, path in enumerate(paths)]
+    items[:] = [item for _, path in sorted(order) for item in files[path]]
+
+
+def _place(path: Path) -> int:
+    folders, name = (*_BUSY, *_WAITING), path.parent.name
+    return folders.index(name) if name in folders else len(folders)
+
 
 @pytest.fixture(scope="session")
 def _shared_store() -> Iterator[StoreServer]:
