@@ -8,6 +8,7 @@ process has threads (and Python 3.12 warns about it). The pid stays the same thr
 
 import ctypes
 import os
+import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -38,6 +39,8 @@ def die_with_parent(parent: int, signal_number: int) -> None:
 def main(arguments: list[str]) -> None:
     """Do as the command line says; returns only by raising."""
     parent, signal_number, user, *command = arguments
+    # A shell's background jobs ignore SIGINT, and hand that on: a test's Ctrl-C would do nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # In this order: the kernel forgets the death signal when the user changes.
     drop_privileges(user)
     die_with_parent(int(parent), int(signal_number))
