@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from enum import Enum, auto
 from typing import Any
 
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Together with the longest pause between two looks (5 s) another beat takes over within half a minute.
 LEASE_TTL = 20.0
+
+#: Set by the signal that tells this process to end.
+_told_to_end = threading.Event()
 
 _CeleryScheduler: Any = beat.Scheduler  # its stub knows too little of what a subclass may do
 
@@ -121,6 +125,13 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
 
     def tick(self, *_: Any) -> float:
         """Send what is due, if we lead; return the seconds until the next tick."""
+        pause = self._tick()
+        if _told_to_end.is_set():
+            # The signal's own came where an exception goes no further, say in a `__del__`.
+            raise SystemExit(0)
+        return pause
+
+    def _tick(self) -> float:
         try:
             if not self._leads():
                 self._cache.beat.stand_by(self._worker)
@@ -200,4 +211,5 @@ def _stop_cleanly(**_: Any) -> None:
 
 
 def _leave(_number: int, _frame: object) -> None:
+    _told_to_end.set()
     raise SystemExit(0)

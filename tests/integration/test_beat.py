@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from celery import Celery
 from celery.schedules import crontab
 
+import worker.beat
 from tests.support.beats import scheduler, sent
 from tests.support.process import free_port
 from tests.support.store import StoreServer
@@ -89,6 +92,19 @@ def test_other_schedules_than_intervals_are_refused(store: StoreServer) -> None:
     app.conf.beat_schedule = {"nightly": {"task": "a", "schedule": crontab(hour="4")}}
     with pytest.raises(TypeError, match=r"nightly.*intervals in seconds"):
         Scheduler(app)
+
+
+def test_a_signal_whose_exception_is_lost_ends_it_after_the_tick(
+    store: StoreServer, beat: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a signal that comes where an exception goes no further, as in a `__del__`."""
+    monkeypatch.setattr(worker.beat, "_told_to_end", threading.Event())
+    one = beat(store, HOURLY)
+    one.tick()
+    with suppress(SystemExit):
+        worker.beat._leave(signal.SIGTERM, None)
+    with pytest.raises(SystemExit):
+        one.tick()
 
 
 # ── several ─────────────────────────────────────────────────────────────────────────────────────
