@@ -1,8 +1,8 @@
 """Celery's worker and beat as programs of their own: ``python -m worker.program worker|beat …``.
 
-Celery's command line is left out. It loads the commands of every package that has some (Flower, with its
-web server, and a line editor for a shell): a quarter of a second and 15 MB for each process. It also takes
-``-P prefork`` for its own default, and runs the configured pool instead.
+Celery's command line is left out. It loads the commands of every package that has some (Flower, with
+its web server, and a line editor for a shell): a quarter of a second and 15 MB for each process. It also
+takes ``-P prefork`` for its own default, and runs the configured pool instead.
 """
 
 from __future__ import annotations
