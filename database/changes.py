@@ -72,20 +72,19 @@ class Change:
             "reason": self.reason,
             "error_code": None,
             "next_attempt_at": None,
+            "finished_at": self.now if to in FINISHED else None,
             **self.changes,
         }
         if to not in RUNNING:
             # Until then it is owed: the store may have lost the word to the worker.
             values["control"] = None
-        if to in FINISHED:
-            values["finished_at"] = self.now
         if to is JobStatus.COMPLETED:
             values["secrets"] = None  # nobody needs them any more
         if to is JobStatus.CANCELLED:
             values["bytes_durable"] = 0  # its part file goes
         if to is JobStatus.QUEUED and before.status in FINISHED:
             # What was there beyond that has been thrown away.
-            values |= {"finished_at": None, "bytes_downloaded": before.bytes_durable}
+            values["bytes_downloaded"] = before.bytes_durable
         if to in {JobStatus.QUEUED, JobStatus.PAUSED}:
             values["published_at"] = None
         return values

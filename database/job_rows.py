@@ -145,7 +145,7 @@ def _as_wished(values: Mapping[str, Any], to: JobStatus, obey: Sequence[str]) ->
     """Return the columns that depend on what a person wants by now."""
     wish = jobs.c.control
     states = {word: WISHES[word].value for word in obey}
-    reasons = {word: wish_reason(word) for word in obey}
+    reasons = {word: values["reason"] if WISHES[word] is to else wish_reason(word) for word in obey}
     otherwise: dict[str, Any] = {"status": to.value, "reason": values["reason"]}
     if to is JobStatus.PAUSED:
         otherwise = {"status": JobStatus.QUEUED.value, "reason": None}
@@ -156,7 +156,7 @@ def _as_wished(values: Mapping[str, Any], to: JobStatus, obey: Sequence[str]) ->
         "reason": case(reasons, value=wish, else_=otherwise["reason"]),
         "error_code": case((wish.in_(obey), None), else_=values["error_code"]),
         "next_attempt_at": case((wish.in_(obey), None), else_=values["next_attempt_at"]),
-        "finished_at": case((wish == "cancel", now), else_=values.get("finished_at")),
+        "finished_at": case((wish == "cancel", now), else_=values["finished_at"]),
         # Its part file goes.
         "bytes_durable": case((wish == "cancel", 0), else_=durable),
     }
