@@ -15,9 +15,18 @@ BEGUN_QUEUE = "downloads.begun"
 DOWNLOAD_QUEUES = (BEGUN_QUEUE, *(f"downloads.{priority}" for priority in Priority))
 MAINTENANCE_QUEUE = "maintenance"
 
-#: Of so many messages one is looked for in the low queue first, and three others in the normal one.
+#: Which priority's queue is looked into first at which of so many messages; at all others it is the
+#: queue of what was begun.
 _ROUND = 12
-_NORMAL_FIRST, _LOW_FIRST = (3, 6, 9), 0
+_FAVOURED = {
+    3: Priority.NORMAL,
+    4: Priority.HIGH,
+    6: Priority.NORMAL,
+    7: Priority.HIGH,
+    9: Priority.NORMAL,
+    10: Priority.HIGH,
+    0: Priority.LOW,
+}
 
 
 def queue_of(priority: Priority) -> str:
@@ -33,9 +42,10 @@ def priority_of(queue: str) -> Priority | None:
 class PriorityOrder:
     """The order in which one consumer asks its queues for the next message: begun, high, normal, low.
 
-    However many wait in the first queues, every fourth message is looked for elsewhere first, so that
-    none waits for ever: of twelve, three go to normal and one to low, where there are any. kombu makes
-    one of these a connection (its option ``queue_order_strategy``) and calls `rotate` for each message.
+    However many wait in the first queues, some messages are looked for elsewhere first, so that none
+    waits for ever: of twelve, three go to high, three to normal and one to low, where there are any.
+    kombu makes one of these a connection (its option ``queue_order_strategy``) and calls `rotate` for
+    each message.
     """
 
     def __init__(self, queues: Sequence[str] | None = None) -> None:
@@ -49,13 +59,10 @@ class PriorityOrder:
 
     def consume(self, n: int) -> list[str]:
         """Return the queues in the order in which the next message is looked for."""
-        turn = (self._taken + 1) % _ROUND
-        if turn == _LOW_FIRST:
-            favoured = queue_of(Priority.LOW)
-        elif turn in _NORMAL_FIRST:
-            favoured = queue_of(Priority.NORMAL)
-        else:
+        priority = _FAVOURED.get((self._taken + 1) % _ROUND)
+        if priority is None:
             return self._queues[:n]
+        favoured = queue_of(priority)
         return sorted(self._queues, key=lambda queue: queue != favoured)[:n]
 
     def rotate(self, last_used: str) -> str:

@@ -43,7 +43,12 @@ def test_high_is_served_first_and_low_is_not_starved() -> None:
 def test_what_was_begun_goes_first_and_starves_nobody() -> None:
     taken = served({BEGUN: 1200, HIGH: 1200, NORMAL: 1200, LOW: 1200}, 120)
     assert taken[:2] == [BEGUN, BEGUN]
-    assert Counter(taken) == {BEGUN: 80, NORMAL: 30, LOW: 10}
+    assert Counter(taken) == {BEGUN: 50, HIGH: 30, NORMAL: 30, LOW: 10}
+
+
+def test_what_was_begun_goes_first_where_it_meets_one_priority_alone() -> None:
+    assert Counter(served({BEGUN: 1200, HIGH: 1200}, 120)) == {BEGUN: 90, HIGH: 30}
+    assert Counter(served({BEGUN: 1200, LOW: 1200}, 120)) == {BEGUN: 110, LOW: 10}
 
 
 def test_what_is_empty_is_passed_over() -> None:
