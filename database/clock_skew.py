@@ -21,8 +21,13 @@ _NOTE = "it had a time in the future, by a clock that is fast: that was correcte
 _NOW = bindparam("b_now", type_=jobs.c.updated_at.type)
 _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
 #: The latest that each of these can be. For them wait an orphan to be found, a lost message to be sent
-#: again, a waiting job to be woken.
-_LIMITS = {jobs.c.updated_at: _NOW, jobs.c.published_at: _NOW, jobs.c.next_attempt_at: _LATEST}
+#: again, a new message to be noted, a waiting job to be woken.
+_LIMITS = {
+    jobs.c.updated_at: _NOW,
+    jobs.c.published_at: _NOW,
+    jobs.c.spent_at: _NOW,
+    jobs.c.next_attempt_at: _LATEST,
+}
 
 _FIND = (
     select(jobs.c.id)

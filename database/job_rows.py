@@ -17,8 +17,10 @@ from sqlalchemy import (
     Row,
     String,
     Update,
+    and_,
     bindparam,
     case,
+    false,
     func,
     insert,
     or_,
@@ -191,14 +193,54 @@ MOVE = (
     .values(
         priority=bindparam("b_priority", type_=jobs.c.priority.type),
         published_at=case((jobs.c.status != JobStatus.QUEUED.value, jobs.c.published_at)),
+        # Who is just publishing it to its old queue must not note that any more.
+        updated_at=case(
+            (
+                jobs.c.status == JobStatus.QUEUED.value,
+                bindparam("b_now", type_=jobs.c.updated_at.type),
+            ),
+            else_=jobs.c.updated_at,
+        ),
     )
     .returning(*COLUMNS)
 )
 
+_SENT_AT = bindparam("b_sent_at", type_=jobs.c.published_at.type)
+
+
+def _queued_job(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return what names one job by its id, if it is queued and all of `conditions` are true of it.
+
+    They are one value to PostgreSQL, so that it takes the row by its id. With statistics of a time when
+    few jobs were queued it may think that to look through all that are costs no more.
+    """
+    true_of_it = and_(jobs.c.status == JobStatus.QUEUED.value, *conditions)
+    return (jobs.c.id == bindparam("b_id")) & func.coalesce(true_of_it, false())
+
+
+#: A message was sent for a job that has not changed since, and it is neither spent yet nor an old one.
 MARK_PUBLISHED = (
     update(jobs)
-    .where(jobs.c.id == bindparam("b_id"))
-    .values(published_at=bindparam("published_at"))
+    .where(
+        _queued_job(
+            jobs.c.updated_at == bindparam("b_updated_at", type_=jobs.c.updated_at.type),
+            jobs.c.published_at.is_(None) | (jobs.c.published_at < _SENT_AT),
+            jobs.c.spent_at.is_(None) | (jobs.c.spent_at < _SENT_AT),
+        )
+    )
+    .values(published_at=_SENT_AT, in_front=bindparam("b_in_front", type_=jobs.c.in_front.type))
+)
+
+#: A queued job's message was spent without effect; it may have a newer one.
+MARK_SPENT = (
+    update(jobs)
+    .where(
+        _queued_job(
+            jobs.c.published_at.is_(None) | (jobs.c.published_at <= _SENT_AT),
+            jobs.c.spent_at.is_(None) | (jobs.c.spent_at < _SENT_AT),
+        )
+    )
+    .values(published_at=None, spent_at=_SENT_AT)
 )
 
 SAVE_PROGRESS = (

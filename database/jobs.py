@@ -27,6 +27,7 @@ from database.job_rows import (
     COLUMNS,
     INSERT_EVENT,
     MARK_PUBLISHED,
+    MARK_SPENT,
     MOVE,
     NOTE_EVENT,
     REQUEST_CONTROL,
@@ -39,7 +40,7 @@ from database.job_rows import (
     to_job,
     to_job_event,
 )
-from database.models import job_events, jobs
+from database.models import IN_FRONT, job_events, jobs
 from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
 from domain.job import (
     ALIVE,
@@ -271,7 +272,9 @@ class JobRepository:
 
         One that is queued has no message any more, as far as this knows: publish it.
         """
-        rows = [{"b_id": job.id, "b_priority": priority.value} for job in _in_order(some)]
+        rows = [
+            {"b_id": job.id, "b_priority": priority.value, "b_now": now} for job in _in_order(some)
+        ]
         before = {job.id: job.priority for job in some}
 
         def work(connection: Connection) -> list[Job]:
@@ -312,23 +315,57 @@ class JobRepository:
 
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 
-    def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
-        """Note that the broker has a message for these jobs."""
-        if not job_ids:
+    def mark_published(
+        self, some: Sequence[Job | QueuedJob], sent_at: datetime, *, in_front: bool = False
+    ) -> None:
+        """Note that the broker got a message for each of these jobs.
+
+        Whatever came before this note goes before it: a job that was claimed, handed back, paused or
+        moved since it was read is left as it is, and so is one whose message was spent already.
+
+        Args:
+            some: queued jobs, as read before their messages were sent.
+            sent_at: the time that the messages carry.
+            in_front: whether they went to the queue of what was begun.
+        """
+        if not some:
             return
         # Row by row and in order of id, as every statement on many rows: two that take the same rows in
         # different orders would wait for each other.
-        rows = [{"b_id": job_id, "published_at": now} for job_id in sorted(job_ids)]
+        rows = [
+            {
+                "b_id": job.id,
+                "b_updated_at": job.updated_at,
+                "b_sent_at": sent_at,
+                "b_in_front": in_front,
+            }
+            for job in sorted(some, key=lambda job: job.id)
+        ]
         self._database.transact(lambda connection: connection.execute(MARK_PUBLISHED, rows))
 
-    def mark_unpublished(self, job_id: str) -> None:
-        """Note that a queued job's message was spent without effect, so that it gets another."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value)
-                .values(published_at=None)
-            )
+    def mark_unpublished(self, job_id: str, sent_at: datetime | None = None) -> None:
+        """Note that a queued job's message was spent without effect, so that it gets another.
+
+        That is true also where its sender notes it only after this. A job that has a newer message is
+        left as it is.
+
+        Args:
+            job_id: its id.
+            sent_at: the time that the message carries; without one it is taken for the newest.
+        """
+        any_message = (
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value)
+            .values(published_at=None)
+        )
+
+        def work(connection: Connection) -> None:
+            if sent_at is None:
+                connection.execute(any_message)
+            else:
+                connection.execute(MARK_SPENT, {"b_id": job_id, "b_sent_at": sent_at})
+
+        self._database.transact(work)
 
     def forget_messages(self, before: datetime) -> None:
         """Note that messages that went out before `before` are gone, with the broker that had them."""
@@ -347,8 +384,12 @@ class JobRepository:
             .order_by(jobs.c.next_attempt_at)
             .limit(limit)
         )
-        with self._database.write() as connection:
-            return self._requeue(connection, due, JobStatus.WAITING, now, "its waiting is over")
+
+        def work(connection: Connection) -> list[QueuedJob]:
+            longest = connection.execute(due).scalars().all()
+            return self._wake(connection, longest, now, "its waiting is over")
+
+        return self._database.transact(work)
 
     def wake_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the longest waiting jobs that wait for a place at this host; return them."""
@@ -376,12 +417,14 @@ class JobRepository:
         with self._database.read() as connection:
             if connection.execute(look).first() is None:
                 return []
-        with self._database.write() as connection:
+
+        def work(connection: Connection) -> list[QueuedJob]:
             # By a statement of its own: PostgreSQL may run a subquery once for each row, and each run
             # would pass by what is locked and updated already, until nobody is left waiting.
             longest = connection.execute(waiting).scalars().all()
-            chosen = select(jobs.c.id).where(jobs.c.id.in_(longest))
-            return sorted(self._requeue(connection, chosen, JobStatus.WAITING, now, reason))
+            return self._wake(connection, longest, now, reason)
+
+        return self._database.transact(work)
 
     def running_since(
         self, quiet_since: datetime, *, after: Job | None = None, limit: int = 1000
@@ -402,18 +445,31 @@ class JobRepository:
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
 
-    def unpublished(self, before: datetime, limit: int = 1000) -> list[QueuedJob]:
-        """Return queued jobs that nobody published by `before`, the oldest first."""
+    def unpublished(
+        self, before: datetime, *, after_id: str = "", limit: int = 1000
+    ) -> list[QueuedJob]:
+        """Return queued jobs that nobody published by `before`, in order of their ids."""
         every = [priority.value for priority in Priority]  # so that the index serves
         waiting = jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before)
-        return self._queued(jobs.c.priority.in_(every) & waiting, limit)
+        return self._queued(jobs.c.priority.in_(every) & waiting, after_id, limit)
 
     def published_before(
-        self, priority: Priority, before: datetime, limit: int = 1000
+        self,
+        before: datetime,
+        priority: Priority | None,
+        *,
+        after_id: str = "",
+        limit: int = 1000,
     ) -> list[QueuedJob]:
-        """Return queued jobs of one priority that were published before `before`, the oldest first."""
+        """Return queued jobs whose last message was sent by `before`, in order of their ids.
+
+        Those whose message went to the queue of that priority; without one, to that of what was begun.
+        """
         old = jobs.c.published_at <= before
-        return self._queued((jobs.c.priority == priority.value) & old, limit)
+        if priority is None:
+            return self._queued(IN_FRONT & old, after_id, limit)
+        behind = (jobs.c.priority == priority.value) & ~jobs.c.in_front
+        return self._queued(behind & old, after_id, limit)
 
     def resting_with_bytes(self, after_id: str, limit: int = 1000) -> list[Job]:
         """Return jobs that wait or rest and count on bytes of their part file, in order of their ids."""
@@ -479,22 +535,26 @@ class JobRepository:
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
 
-    def _queued(self, condition: ColumnElement[bool], limit: int) -> list[QueuedJob]:
+    def _queued(self, condition: ColumnElement[bool], after_id: str, limit: int) -> list[QueuedJob]:
         query = (
-            select(jobs.c.id, jobs.c.priority)
+            select(jobs.c.id, jobs.c.priority, jobs.c.updated_at)
             .where(jobs.c.status == JobStatus.QUEUED.value, condition)
             .order_by(jobs.c.id)
             .limit(limit)
         )
+        if after_id:  # else SQLite would look through all jobs in order of their ids
+            query = query.where(jobs.c.id > after_id)
         with self._database.read() as connection:
-            return [QueuedJob(row.id, Priority(row.priority)) for row in connection.execute(query)]
+            rows = connection.execute(query)
+            return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
 
-    def _requeue(
-        self, connection: Connection, which: Any, source: JobStatus, now: datetime, reason: str
+    def _wake(
+        self, connection: Connection, job_ids: Sequence[str], now: datetime, reason: str
     ) -> list[QueuedJob]:
+        """Queue waiting jobs whose rows this transaction has locked; return them by their ids."""
         rows = connection.execute(
             update(jobs)
-            .where(jobs.c.id.in_(which.scalar_subquery()), jobs.c.status == source.value)
+            .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
             .values(
                 status=JobStatus.QUEUED.value,
                 updated_at=now,
@@ -505,9 +565,11 @@ class JobRepository:
         ).all()
         woken = [to_job(row) for row in rows]
         if woken:
-            events = [event_row(job, source, JobStatus.QUEUED, now, reason) for job in woken]
+            events = [
+                event_row(job, JobStatus.WAITING, JobStatus.QUEUED, now, reason) for job in woken
+            ]
             connection.execute(insert(job_events), events)
-        return [QueuedJob(job.id, job.priority) for job in woken]
+        return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in woken)
 
     # ── progress ────────────────────────────────────────────────────────────────────────────────
 

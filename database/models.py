@@ -39,6 +39,10 @@ metadata = MetaData(naming_convention=NAMING)
 ALIVE = text("status NOT IN ('completed', 'failed', 'cancelled')")
 
 
+#: Of jobs whose last message went to the queue of what was begun; as text, so that its index serves.
+IN_FRONT = text("in_front")
+
+
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware UTC time: `timestamptz` on PostgreSQL, naive UTC text on SQLite, aware in Python."""
 
@@ -108,7 +112,12 @@ jobs = Table(
     Column("worker", String(255)),
     Column("control", String(16)),
     Column("next_attempt_at", UTCDateTime),
+    # The time that the job's last message carries. These three are about messages: NULL says that it has
+    # none; whether that went in front of all; and the time that the last one carried which was spent
+    # without effect (its sender may come to note it only after that).
     Column("published_at", UTCDateTime),
+    Column("in_front", Boolean, nullable=False, server_default=false()),
+    Column("spent_at", UTCDateTime),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("started_at", UTCDateTime),
@@ -125,6 +134,13 @@ jobs = Table(
     Index(None, "status", "next_attempt_at"),
     Index(None, "status", "host"),
     Index(None, "status", "priority", "published_at"),
+    Index(
+        "ix_jobs_in_front",
+        "status",
+        "published_at",
+        sqlite_where=IN_FRONT,
+        postgresql_where=IN_FRONT,
+    ),
     Index(None, "user_id", "id"),
     Index(None, "finished_at"),
     # One living job a flight, whoever submits at the same moment.

@@ -366,7 +366,10 @@ class Job:
     error_code: str | None = None
     next_attempt_at: datetime | None = None
     published_at: datetime | None = None
-    """When its message last went to the broker; None while nobody has published it."""
+    """When its message went to the broker, the last time that it waited; None where nobody noted that.
+
+    Once it is claimed nobody notes it any more.
+    """
     started_at: datetime | None = None
     finished_at: datetime | None = None
     bytes_downloaded: int = 0
@@ -404,6 +407,7 @@ class QueuedJob(NamedTuple):
 
     id: str
     priority: Priority
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

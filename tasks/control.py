@@ -301,14 +301,14 @@ class _Batch:
 
     def _move(self, jobs: Sequence[Job]) -> None:
         runtime, rule = self._runtime, self._rule
-        now = runtime.now()
         moved = runtime.jobs.transition_many(
-            jobs, rule.to, now=now, reason=rule.reason, changes=rule.changes
+            jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
         )
         if rule.to is _S.CANCELLED:
             publish_tidying(runtime, [job for job in moved if job.fence > 0])
-        elif rule.to is _S.QUEUED and publish_jobs(runtime, moved):
-            moved = [replace(job, published_at=now) for job in moved]
+        elif rule.to is _S.QUEUED:
+            sent_at = publish_jobs(runtime, moved)
+            moved = [replace(job, published_at=sent_at) for job in moved]
         self._changed |= {job.id: job for job in moved}
         for job in jobs:
             if job.status in FINISHED and job.id not in self._changed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Task
 
 from worker.app import app, current_runtime
+from worker.broker import SENT_AT, read_time
 from worker.queues import priority_of
 from worker.runner import run_download
 
@@ -13,4 +14,5 @@ from worker.runner import run_download
 def run(self: Task[[str], str], job_id: str) -> str:
     """Run one job; the message is only a hint, SQL decides whether there is anything to do."""
     queue = str((self.request.delivery_info or {}).get("routing_key"))
-    return run_download(current_runtime(), job_id, priority_of(queue)).value
+    sent_at = read_time(self.request.get(SENT_AT))
+    return run_download(current_runtime(), job_id, priority_of(queue), sent_at).value

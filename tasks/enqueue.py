@@ -48,9 +48,11 @@ def submit_many(
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
     # Who is new stands for itself; whoever else asks for the same is told of it.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
-    if publish_jobs(runtime, list(new.values())):
-        now = runtime.now()
-        accepted = [replace(job, published_at=now) if job.id in new else job for job in accepted]
+    sent_at = publish_jobs(runtime, list(new.values()))
+    if sent_at is not None:
+        accepted = [
+            replace(one, published_at=sent_at) if one.id in new else one for one in accepted
+        ]
     return [
         SubmittedJob(
             **{field.name: getattr(job, field.name) for field in fields(Job)},

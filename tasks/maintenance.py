@@ -24,7 +24,7 @@ def wake(runtime: Runtime) -> int:
     gone. Returns how many were queued or published.
     """
     woken = runtime.jobs.wake_due(runtime.now())
-    if not publish_jobs(runtime, woken):
+    if publish_jobs(runtime, woken) is None:
         return 0
     orphaned, _ = hand_on_orphans(runtime)
     return len(woken) + publish_unpublished(runtime) + orphaned

@@ -7,7 +7,7 @@ harm), counted, and written into the job's history.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 #: A caller that stored a job is given this long to publish it itself. Seconds.
 PUBLISHING_GRACE = 2.0
-#: A message counts as lost when its job is still queued this long after it, or after that of the job at
-#: the queue's head where there is one. Seconds.
+#: A message counts as lost when its job is still queued this long after it was sent, and no queue has it
+#: any more: one that was sent this long before the message at the head has been taken. Seconds.
 DELIVERY_GRACE = 30.0
 #: What has just changed may still be on its way from one place to the other. Seconds.
 SETTLING_GRACE = 5.0
@@ -153,46 +153,72 @@ def publish_unpublished(runtime: Runtime) -> int:
     """Publish what nobody has; return how many jobs that were."""
     published = 0
     before = runtime.now() - timedelta(seconds=PUBLISHING_GRACE)
-    while jobs := runtime.jobs.unpublished(before, limit=BATCH):
+    after_id = ""
+    while jobs := runtime.jobs.unpublished(before, after_id=after_id, limit=BATCH):
+        after_id = jobs[-1].id
         if not _publish_noted(runtime, jobs, "it had no message; it was published"):
             break
         published += len(jobs)
-        if len(jobs) < BATCH:
-            break
     return published
 
 
 def _publish_lost(runtime: Runtime) -> int:
-    """Publish again what must have been taken from its queue long ago, and is still queued.
-
-    A queue is first in, first out: a job published well before the one at its head is not in it.
-    """
-    return sum(_publish_lost_of(runtime, priority) for priority in Priority)
-
-
-def _publish_lost_of(runtime: Runtime, priority: Priority) -> int:
-    lost_before = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
-    head = runtime.broker.head(priority)
-    if head is not None:
-        first = runtime.jobs.get_many([head]).get(head)
-        if first is None or first.published_at is None or first.priority is not priority:
-            return 0  # it tells nothing; once it is taken, the next one does
-        lost_before = min(lost_before, first.published_at - timedelta(seconds=DELIVERY_GRACE))
-    published = 0
-    while jobs := runtime.jobs.published_before(priority, lost_before, limit=BATCH):
-        in_front = runtime.broker.begun()  # whose messages are in no queue of a priority
-        jobs = [job for job in jobs if job.id not in in_front]
-        if not jobs:
-            break
-        note = "its message was lost; it was published again"
-        if not _publish_noted(runtime, jobs, note):
-            break
-        published += len(jobs)
+    """Publish again what must have been taken from its queue long ago, and is still queued."""
+    delivered = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
+    # First: what is taken from it while we look is known to have been there.
+    in_front = runtime.broker.begun()
+    published = _publish_lost_of(runtime, None, delivered, in_front)
+    for priority in Priority:
+        taken = _taken_before(runtime, priority)
+        if taken is not None:
+            published += _publish_lost_of(runtime, priority, min(delivered, taken), in_front)
     return published
 
 
-def _publish_noted(runtime: Runtime, jobs: Sequence[QueuedJob], note: str) -> bool:
-    if not publish_jobs(runtime, jobs):
+def _taken_before(runtime: Runtime, priority: Priority) -> datetime | None:
+    """Return until when messages of one priority were sent that all have been taken; None: nobody knows.
+
+    A queue is first in, first out: what was sent well before the message at its head is not in it. So a
+    message that was lost out of many that were sent at the same time is not missed before most of them
+    have been taken: to find it sooner, the whole queue would have to be read.
+    """
+    head = runtime.broker.head(priority)
+    if head is None:
+        return runtime.now()
+    if head.job_id is None or head.sent_at is None:
+        return None  # once it is taken, the next one tells
+    sent_at = head.sent_at
+    first = runtime.jobs.get_many([head.job_id]).get(head.job_id)
+    if first is not None and first.published_at is not None:
+        # The job may have had another message since. It may also be that a fast clock wrote this one's
+        # time, and then it was put right in the row alone.
+        sent_at = min(sent_at, first.published_at)
+    return sent_at - timedelta(seconds=DELIVERY_GRACE)
+
+
+def _publish_lost_of(
+    runtime: Runtime, priority: Priority | None, before: datetime, in_front: Set[str]
+) -> int:
+    """Publish again what was sent to one queue by `before` and is not `in_front`.
+
+    The queue is that of a priority; without one, that of what was begun.
+    """
+    published = 0
+    after_id = ""
+    note = "its message was lost; it was published again"
+    while jobs := runtime.jobs.published_before(before, priority, after_id=after_id, limit=BATCH):
+        after_id = jobs[-1].id
+        lost = [job for job in jobs if job.id not in in_front]
+        if not _publish_noted(runtime, lost, note, begun=priority is None):
+            break
+        published += len(lost)
+    return published
+
+
+def _publish_noted(
+    runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, begun: bool = False
+) -> bool:
+    if publish_jobs(runtime, jobs, begun=begun) is None:
         return False
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True

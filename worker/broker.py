@@ -6,7 +6,8 @@ import base64
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from celery import Celery
 from kombu import Connection
@@ -21,10 +22,22 @@ from worker.broker_sweep import BrokerSweep, Swept
 from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, queue_of
 
 TASK = "download.run"
+#: The header that says when a message was sent, in ISO 8601 with its offset.
+SENT_AT = "sent_at"
 
 #: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
 #: needed, and the one used last is taken first, so that a quiet process has one.
 _CONNECTIONS = 64
+
+
+class QueuedMessage(NamedTuple):
+    """What a message that waits in a download queue says; None where it does not say it.
+
+    One from before messages told their time has no `sent_at`, and one of somebody else has nothing.
+    """
+
+    job_id: str | None
+    sent_at: datetime | None
 
 
 class Broker:
@@ -43,14 +56,17 @@ class Broker:
         self._connections = connection.Pool(_CONNECTIONS)
         self._sweep = BrokerSweep(app)
 
-    def publish(self, jobs: Sequence[Job | QueuedJob], *, begun: bool = False) -> None:
-        """Send one message a job to its queue; it carries the job's id and nothing else.
+    def publish(
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, begun: bool = False
+    ) -> None:
+        """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
 
         With `begun` they go before all that nobody has begun yet.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
         """
+        headers = {SENT_AT: sent_at.isoformat()}
         with self._producer() as producer, producer.batch():
             for job in jobs:
                 self._app.send_task(
@@ -59,6 +75,7 @@ class Broker:
                     queue=BEGUN_QUEUE if begun else queue_of(job.priority),
                     producer=producer,
                     retry=False,
+                    headers=headers,
                     # Nobody waits for a result: without this each message would subscribe to one.
                     ignore_result=True,
                 )
@@ -68,20 +85,21 @@ class Broker:
         with self._producer() as producer:
             self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
 
-    def head(self, priority: Priority) -> str | None:
-        """Return the id of the job whose message is next in its queue, or None when none waits."""
+    def head(self, priority: Priority) -> QueuedMessage | None:
+        """Return the message that is next in the queue of a priority, or None when none waits."""
         with self._connection() as connection:
             channel: Any = connection.default_channel
             # kombu pushes on the left and pops on the right.
             raw = channel.client.lindex(queue_of(priority), -1)
-        return None if raw is None else _job_id(raw)
+        return None if raw is None else read_message(raw)
 
     def begun(self) -> set[str]:
         """Return the ids of the jobs that wait in front of all others; these are few."""
         with self._connection() as connection:
             channel: Any = connection.default_channel
             messages = channel.client.lrange(BEGUN_QUEUE, 0, -1)
-        return {job_id for job_id in map(_job_id, messages) if job_id is not None}
+        job_ids = (read_message(raw).job_id for raw in messages)
+        return {job_id for job_id in job_ids if job_id is not None}
 
     def backlogs(self) -> dict[str, int]:
         """Return how many messages wait in each download queue, by its name's last part."""
@@ -110,14 +128,23 @@ class Broker:
             yield connection
 
 
-def _job_id(raw: bytes) -> str | None:
-    """Return the job id that a message of ours names, or None when it is somebody else's."""
+def read_message(raw: bytes) -> QueuedMessage:
+    """Read a message as it lies in a download queue."""
     try:
-        body = base64.b64decode(json.loads(raw)["body"])
-        (job_id,) = json.loads(body)[0]
-    except (ValueError, TypeError, KeyError, IndexError):
+        message = json.loads(raw)
+        (job_id,) = json.loads(base64.b64decode(message["body"]))[0]
+        return QueuedMessage(str(job_id), read_time(message["headers"].get(SENT_AT)))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return QueuedMessage(None, None)
+
+
+def read_time(header: object) -> datetime | None:
+    """Return the aware time that the header `SENT_AT` tells, or None when it tells none."""
+    try:
+        time = datetime.fromisoformat(str(header))
+    except ValueError:
         return None
-    return str(job_id)
+    return None if time.tzinfo is None else time
 
 
 def allow_binding_sweep(connection: Connection) -> None:

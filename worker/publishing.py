@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from domain.job import Job, JobStatus, QueuedJob
@@ -15,24 +16,30 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-def publish_jobs(runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, begun: bool = False) -> bool:
-    """Publish queued jobs and note it; False when the broker did not take them (beat tries again).
+def publish_jobs(
+    runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, begun: bool = False
+) -> datetime | None:
+    """Publish queued jobs and note it, for those that have not changed since they were read.
 
     With `begun` they go before all that nobody has begun yet.
+
+    Returns the time that their messages carry and that was noted; None when the broker did not take
+    them (beat tries again).
     """
+    sent_at = runtime.now()
     if not jobs:
-        return True
+        return sent_at
     try:
-        runtime.broker.publish(jobs, begun=begun)
+        runtime.broker.publish(jobs, sent_at, begun=begun)
     except StoreUnavailableError as error:
         logger.warning("%d jobs wait for the broker: %s", len(jobs), error)
-        return False
+        return None
     try:
-        runtime.jobs.mark_published([job.id for job in jobs], runtime.now())
+        runtime.jobs.mark_published(jobs, sent_at, in_front=begun)
     except DatabaseUnavailableError as error:
         # They will be published once more, which does nothing.
         logger.warning("%d published jobs are not noted as such: %s", len(jobs), error)
-    return True
+    return sent_at
 
 
 def publish_again(runtime: Runtime, job_id: str) -> None:
@@ -51,6 +58,6 @@ def publish_tidying(runtime: Runtime, jobs: Sequence[Job]) -> None:
     if not jobs:
         return
     try:
-        runtime.broker.publish(jobs)
+        runtime.broker.publish(jobs, runtime.now())
     except StoreUnavailableError as error:
         logger.warning("The part files of %d jobs stay for now: %s", len(jobs), error)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,12 @@ class Outcome(StrEnum):
     """Another claim owns the job now, or may: this one left no trace."""
 
 
-def run_download(runtime: Runtime, job_id: str, priority: Priority | None = None) -> Outcome:
+def run_download(
+    runtime: Runtime,
+    job_id: str,
+    priority: Priority | None = None,
+    sent_at: datetime | None = None,
+) -> Outcome:
     """Run the job of one message to the end of this attempt.
 
     Args:
@@ -98,6 +103,7 @@ def run_download(runtime: Runtime, job_id: str, priority: Priority | None = None
         job_id: what the message says.
         priority: that of the queue it came from; a job that has been moved to another one has its
             message there.
+        sent_at: when the message was sent, as it says.
     """
     if runtime.drain.has_begun:
         # The broker handed this out while we were already leaving: somebody else is to have it.
@@ -108,10 +114,10 @@ def run_download(runtime: Runtime, job_id: str, priority: Priority | None = None
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
     except StoreUnavailableError as error:
         logger.warning("Job %s was not started: %s", job_id, error)
-        _mark_unpublished(runtime, job_id)
+        _note_spent(runtime, job_id, sent_at)
         return Outcome.NOT_STARTED
     if lease is None:
-        return _leave_to_holder(runtime, job_id)
+        return _leave_to_holder(runtime, job_id, sent_at)
     try:
         outcome = _run_locked(runtime, job_id, priority, lease, stop)
     finally:
@@ -141,20 +147,20 @@ def _run_locked(
         return Outcome.UNSAVED
 
 
-def _leave_to_holder(runtime: Runtime, job_id: str) -> Outcome:
+def _leave_to_holder(runtime: Runtime, job_id: str, sent_at: datetime | None) -> Outcome:
     """Drop the message of a job whose lock is held; but see that a queued one gets another.
 
     Between the state QUEUED and a free lock lie a few milliseconds: a message that comes in that moment
     must not be the last one.
     """
-    _mark_unpublished(runtime, job_id)
+    _note_spent(runtime, job_id, sent_at)
     return Outcome.ALREADY_RUNNING
 
 
-def _mark_unpublished(runtime: Runtime, job_id: str) -> None:
+def _note_spent(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
     """Note, if the job is still queued, that its message was spent; without database, time tells."""
     with suppress(DatabaseUnavailableError):
-        runtime.jobs.mark_unpublished(job_id)
+        runtime.jobs.mark_unpublished(job_id, sent_at)
 
 
 def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:

@@ -42,7 +42,9 @@ def test_a_slow_download_is_followed_by_hash_and_database(service: System, origi
     assert 0 < (service.runtime.cache.service.ttl(lock) or 0) <= 3
     wait_until(lambda: seen_bytes(service, job) > first)
     wait_until(lambda: 0 < service.job(job).bytes_downloaded <= seen_bytes(service, job))
-    service.runtime.broker.publish([job])  # a second message for the running job
+    service.runtime.broker.publish(
+        [job], service.runtime.now()
+    )  # a second message for the running job
 
     done = service.wait_for(job, S.COMPLETED)
 

@@ -210,7 +210,8 @@ def test_a_store_that_forgets_never_lets_a_second_worker_in(
     else:
         private_store.kill()
         private_store.start_from(snapshot)
-    service.runtime.broker.publish([job, job])  # as the snapshot might have had them
+    # As the snapshot might have had them.
+    service.runtime.broker.publish([job, job], service.runtime.now())
 
     done = service.wait_for(job, S.COMPLETED, deadline=60)
 

@@ -260,7 +260,9 @@ def test_many_sweeps_change_nothing_for_those_who_live(
     assert {exchange: bound(client, exchange) for exchange in queues} == queues
     assert set(client.keys()) == keys
     assert all(client.ttl(key) == -1 for key in keys)
-    assert system.runtime.broker.head(Priority.NORMAL) == job.id
+    head = system.runtime.broker.head(Priority.NORMAL)
+    assert head is not None
+    assert head.job_id == job.id
     worker.send_signal(signal.SIGCONT)
     assert caller.wait(timeout=60) == 0
     assert "worker@here: OK" in system.log("caller")

@@ -79,7 +79,8 @@ def test_a_job_of_a_fast_worker_is_published_again_in_its_usual_time(
         reconcile(ahead(any_system, timedelta(seconds=seconds)))
         maintenance.wake(ahead(any_system, timedelta(seconds=seconds)))
     broker = any_system.runtime.broker
-    assert job.id in broker.begun() | {broker.head(Priority.NORMAL)}
+    head = broker.head(Priority.NORMAL)
+    assert job.id in broker.begun() | {head and head.job_id}
 
 
 def test_only_times_in_the_future_are_corrected(any_system: System) -> None:

@@ -43,7 +43,7 @@ EVERY: dict[str, Use] = {
     "claim": lambda repo, job: repo.claim(job.id, worker="w", now=NOW),
     "transition": lambda repo, job: repo.transition(job, JobStatus.VERIFYING, now=NOW),
     "request_control": lambda repo, job: repo.request_control([job], "cancel"),
-    "mark_published": lambda repo, job: repo.mark_published([job.id], NOW),
+    "mark_published": lambda repo, job: repo.mark_published([job], NOW),
     "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
     "resting_with_bytes": lambda repo, job: repo.resting_with_bytes(""),
     "last_workers": lambda repo, job: repo.last_workers([job.id]),
@@ -59,7 +59,7 @@ EVERY: dict[str, Use] = {
     "wake_due": lambda repo, job: repo.wake_due(NOW),
     "running_since": lambda repo, job: repo.running_since(NOW),
     "unpublished": lambda repo, job: repo.unpublished(NOW),
-    "published_before": lambda repo, job: repo.published_before(Priority.NORMAL, NOW),
+    "published_before": lambda repo, job: repo.published_before(NOW, Priority.NORMAL),
     "with_control": lambda repo, job: repo.with_control(),
     "save_progress": lambda repo, job: repo.save_progress([ROW], NOW),
 }

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ from tests.support.passing import PassingTime, Snapshot, passing_time
 from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.broker import _job_id
+from worker.broker import QueuedMessage, read_message
 from worker.queues import DOWNLOAD_QUEUES
 from worker.runner import Outcome
 from worker.runtime import Runtime
@@ -150,8 +151,10 @@ class Recovery(RuleBasedStateMachine):
         """A message is a hint: anybody may have one for any job at any time."""
         self._take(data, data.draw(st.sampled_from(self._awake()), "worker"), self._job(data))
 
-    def _take(self, data: st.DataObject, worker: Worker, job_id: str) -> None:
-        attempt = worker.take(job_id)
+    def _take(
+        self, data: st.DataObject, worker: Worker, job_id: str, sent_at: datetime | None = None
+    ) -> None:
+        attempt = worker.take(job_id, sent_at)
         if attempt is not None:
             self._work(data, worker, attempt)
 
@@ -247,8 +250,10 @@ class Recovery(RuleBasedStateMachine):
 
     def _deliver(self, data: st.DataObject) -> None:
         """Give what waits in the queues to processes that are awake."""
-        for job_id in self._messages() if self._awake() else []:
-            self._take(data, data.draw(st.sampled_from(self._awake()), "worker"), job_id)
+        for message in self._messages() if self._awake() else []:
+            assert message.job_id is not None
+            worker = data.draw(st.sampled_from(self._awake()), "worker")
+            self._take(data, worker, message.job_id, message.sent_at)
 
     # ── what breaks ─────────────────────────────────────────────────────────────────────────────
 
@@ -381,8 +386,9 @@ class Recovery(RuleBasedStateMachine):
                 self._pass(ROUND)
                 for what in (persist_progress, wake, reconcile, cleanup_stale):
                     what(self.runtime)
-                for job_id in self._messages():
-                    self._run_whole(healer, job_id)
+                for message in self._messages():
+                    assert message.job_id is not None
+                    self._run_whole(healer, message.job_id)
                 if self._is_all_over():
                     break
         finally:
@@ -468,12 +474,11 @@ class Recovery(RuleBasedStateMachine):
             self.time.let_pass(step)
             seconds -= step
 
-    def _messages(self) -> list[str]:
-        """Take every message out of the queues; return whose they are."""
+    def _messages(self) -> list[QueuedMessage]:
+        """Take every message out of the queues."""
         with self.system.store.client(db=1) as client:
             raw = [client.rpop(queue, 1000) for queue in DOWNLOAD_QUEUES]
-        ids = [_job_id(message) for some in raw for message in some or ()]
-        return [job_id for job_id in ids if job_id is not None]
+        return [read_message(message) for some in raw for message in some or ()]
 
     @contextmanager
     def _without_database(self) -> Iterator[None]:

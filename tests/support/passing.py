@@ -6,10 +6,11 @@ exactly as if the time had gone by.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from sqlalchemy import select, update
 from cache.clock import lease_clock
 from database.models import jobs
 from tests.support.store import StoreServer
+from worker.broker import SENT_AT
+from worker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime
 
 #: Moments in `jobs` that something is decided by.
-_MOMENTS = ("updated_at", "published_at", "next_attempt_at")
+_MOMENTS = ("updated_at", "published_at", "spent_at", "next_attempt_at")
 #: The databases of the store in which the service keeps anything: the cache, and the broker.
 _DATABASES = (0, 1)
 
@@ -56,6 +59,7 @@ class PassingTime:
         self.passed += seconds
         self._age_rows(seconds)
         self._age_keys(seconds)
+        self._age_messages(seconds)
         # How long the store has been seen to lose nothing: it has been watched all the while.
         self._runtime.cache.continuity._since -= seconds
 
@@ -99,6 +103,7 @@ class PassingTime:
                     pipeline.restore(key, max(0, life), value)
             pipeline.execute()
         self._age_keys(self.passed - snapshot.passed)
+        self._age_messages(self.passed - snapshot.passed)
 
     # ── ageing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -134,6 +139,19 @@ class PassingTime:
         for member, _ in client.zscan_iter(active):
             pipeline.zincrby(active, -by, member)
         pipeline.execute()
+
+    def _age_messages(self, seconds: float) -> None:
+        by, client = timedelta(seconds=seconds), self._clients[1]
+        for queue in DOWNLOAD_QUEUES:
+            for place, raw in enumerate(client.lrange(queue, 0, -1)):
+                client.lset(queue, place, _older(raw, by))
+
+
+def _older(raw: bytes | str, by: timedelta) -> str:
+    message = json.loads(raw)
+    sent_at = datetime.fromisoformat(message["headers"][SENT_AT])
+    message["headers"][SENT_AT] = (sent_at - by).isoformat()
+    return json.dumps(message)
 
 
 def _age_hash(client: redis.Redis, pipeline: Any, key: bytes, by: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import cast
 
 from cache import DownloadCache
@@ -149,13 +150,13 @@ class Worker:
             ),
         )
 
-    def take(self, job_id: str) -> SteppedAttempt | None:
+    def take(self, job_id: str, sent_at: datetime | None = None) -> SteppedAttempt | None:
         """Take a job by a message, as `run_download` does; None when there is nothing to do."""
         runtime = self.runtime
         stop = StopSignal(runtime.drain)
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
         if lease is None:
-            runtime.jobs.mark_unpublished(job_id)
+            runtime.jobs.mark_unpublished(job_id, sent_at)
             return None
         job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
         if job is None:
