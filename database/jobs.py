@@ -383,6 +383,9 @@ class JobRepository:
             .where(jobs.c.status == JobStatus.WAITING.value, jobs.c.next_attempt_at <= now)
             .order_by(jobs.c.next_attempt_at)
             .limit(limit)
+            # Others take rows in order of id. Who waits for no row keeps nobody waiting for ever; what
+            # somebody has in hand is due the next time.
+            .with_for_update(skip_locked=True)
         )
 
         def work(connection: Connection) -> list[QueuedJob]:

@@ -280,6 +280,29 @@ def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
     assert repo.get(paused.id) == paused
 
 
+def test_who_wakes_and_who_resumes_do_not_wait_for_each_other(postgres_url: str) -> None:
+    """Given jobs that are due in another order than that of their ids, in which all else goes."""
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    first, second = (
+        new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
+        for number in range(2)
+    )
+    repo.add([second, first])
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as resuming:
+            resume = update(jobs).values(status="queued")
+            resuming.execute(resume.where(jobs.c.id == first.id))
+            woken = pool.submit(repo.wake_due, NOW)
+            wait_until(lambda: woken.done() or resuming.execute(waiting).scalar())
+            resuming.execute(resume.where(jobs.c.id == second.id, jobs.c.status == "waiting"))
+        assert ids(woken.result(30)) == [second.id]
+    assert repo.count_by_status() == {S.QUEUED: 2}
+    database.close()
+
+
 def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
     waiting = [
         new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
