@@ -285,19 +285,41 @@ class _Batch:
             self._unchanged[job.id] = job
 
     def _ask(self, jobs: Sequence[Job]) -> None:
-        """Note the wish in SQL, then tell the workers."""
+        """Note the wish in SQL, then tell the workers what SQL says by now."""
         asked = self._runtime.jobs.request_control(jobs, self._rule.asks)
-        self._changed |= {job.id: job for job in asked}
-        download = self._runtime.cache.download
+        for job in asked:
+            # It is not as wanted where somebody has cancelled it meanwhile: nothing overrules that.
+            as_wanted = job.control == self._rule.asks
+            (self._changed if as_wanted else self._unchanged)[job.id] = job
         try:
-            if self._rule.asks is None:
-                download.withdraw_control([job.id for job in asked])
-            else:
-                download.request_control_many(
-                    self._rule.asks, [(job.id, job.fence) for job in asked]
-                )
+            self._tell(asked)
         except StoreUnavailableError as error:
             logger.warning("%d jobs hear of it when the store is back: %s", len(asked), error)
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """Bring the wishes on running jobs to the store, until it has those that SQL has.
+
+        Of two callers, the first in SQL may be the last in the store. So each looks at SQL once more
+        when the store has its word: whoever comes last in the store brings what SQL says.
+        """
+        untold = list(jobs)
+        for _ in range(_ROUNDS):
+            if not untold:
+                return
+            self._tell_once(untold)
+            now = self._runtime.jobs.get_many([job.id for job in untold])
+            untold = [now[job.id] for job in untold if _wants_else(now.get(job.id), job)]
+
+    def _tell_once(self, jobs: Sequence[Job]) -> None:
+        download = self._runtime.cache.download
+        claims: dict[str | None, list[tuple[str, int]]] = {}
+        for job in jobs:
+            claims.setdefault(job.control, []).append((job.id, job.fence))
+        for word, some in claims.items():
+            if word is None:
+                download.withdraw_control(some)
+            else:
+                download.request_control_many(word, some)
 
     def _move(self, jobs: Sequence[Job]) -> None:
         runtime, rule = self._runtime, self._rule
@@ -319,3 +341,8 @@ class _Batch:
         twin = self._runtime.jobs.living_twin(job)
         if twin is not None:
             self._refused[job.id] = DuplicateJobError(job.id, twin)
+
+
+def _wants_else(now: Job | None, told: Job) -> bool:
+    """Say whether something else is wanted by now of a claim that was told something."""
+    return now is not None and now.fence == told.fence and now.control != told.control
