@@ -142,7 +142,7 @@ def _tell(result: Controlled, *, named: bool, as_json: bool) -> None:
     else:
         if named:
             for job in (*result.changed, *result.unchanged):
-                print(f"{job.id} {_state(job)}")
+                print(f"{job.id} {formats.standing(job)}")
         else:
             _count_up(result.changed)
         for error in result.refused:
@@ -154,13 +154,9 @@ def _tell(result: Controlled, *, named: bool, as_json: bool) -> None:
 def _count_up(changed: Sequence[Job]) -> None:
     if not changed:
         print("There are no such jobs.")
-    states = [_state(job) for job in changed]
+    states = [formats.standing(job) for job in changed]
     for state in dict.fromkeys(states):
         print(f"{states.count(state):,} {state}")
-
-
-def _state(job: Job) -> str:
-    return job.status.value + (f" ({job.control} requested)" if job.control else "")
 
 
 def _describe(job: Job) -> dict[str, Any]:

@@ -148,6 +148,7 @@ def _tell_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     for job in accepted:
         if not job.is_new:
             print(
-                f"seen: {job.id} is there already, {job.status}; it was not added a second time.",
+                f"seen: {job.id} is there already, {formats.standing(job)}; "
+                "it was not added a second time.",
                 file=sys.stderr,
             )

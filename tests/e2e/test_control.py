@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from domain.job import JobStatus
+from database import Database, JobRepository
+from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.seen import Seen
 from tests.support.store import StoreServer
@@ -100,6 +102,48 @@ def test_an_idempotency_key_is_for_one_request(seen: Seen) -> None:
     assert job in other.error_line()
     assert seen.run("add", f"{URL}/b", f"{URL}/c", "--idempotency-key", "k").status == 2
     assert list(states(seen)) == [job]
+
+
+@pytest.fixture
+def repo(seen: Seen) -> Iterator[JobRepository]:
+    """The person's jobs, for what a worker would do with them."""
+    database = Database(f"sqlite:///{seen.data_dir / 'seen.db'}")
+    yield JobRepository(database)
+    database.close()
+
+
+def claimed(repo: JobRepository, job_id: str) -> Job:
+    job = repo.claim(job_id, worker="w", now=datetime.now(UTC))
+    assert job is not None
+    return job
+
+
+def test_who_adds_the_same_after_a_cancel_gets_a_new_job(seen: Seen, repo: JobRepository) -> None:
+    (job,) = add(seen, f"{URL}/a", "--idempotency-key", "order 7")
+    claimed(repo, job)
+    assert seen.good("cancel", job).out == f"{job} downloading (cancel requested)\n"
+    again = seen.good("add", f"{URL}/a")
+    assert again.out.strip() != job
+    assert again.err == ""
+    # A key leads to its own job, and says what becomes of it.
+    keyed = seen.good("add", f"{URL}/a", "--idempotency-key", "order 7")
+    assert (keyed.out.strip(), keyed.err.strip()) == (
+        job,
+        f"seen: {job} is there already, downloading (cancel requested); "
+        "it was not added a second time.",
+    )
+    assert states(seen) == {again.out.strip(): "queued", job: "downloading"}
+
+
+def test_getting_what_is_being_paused_takes_the_pause_back(seen: Seen, repo: JobRepository) -> None:
+    (job,) = add(seen, f"{URL}/a")
+    running = claimed(repo, job)
+    assert seen.good("pause", job).out == f"{job} downloading (pause requested)\n"
+    process = seen.start("get", f"{URL}/a")
+    wait_until(lambda: repo.get(job).control is None)
+    assert repo.transition(running, JobStatus.FAILED, now=datetime.now(UTC), reason="enough")
+    assert process.wait(30) == 1
+    assert "continuing an earlier download" in seen.printed
 
 
 def test_jobs_are_moved_between_queues(seen: Seen) -> None:
