@@ -61,7 +61,7 @@ def test_jobs_are_changed_by_filter(seen: Seen) -> None:
     assert states(seen) == {**dict.fromkeys(mine, "paused"), other: "queued"}
     assert seen.good("cancel", "--host", "192.0.2.1").out == "1 cancelled\n"
     assert seen.good("resume", "--status", "paused", "--user", "bob").out == (
-        "There are no such jobs.\n"
+        "There are no such jobs to resume.\n"
     )
     told = seen.good("resume", "--all", "--json").json()
     assert {job["id"] for job in told["changed"]} == set(mine)
@@ -78,6 +78,63 @@ def test_what_is_not_said_or_said_twice_changes_nothing(seen: Seen, command: str
         assert result.status == 2
         assert result.error_line()
     assert states(seen) == {job: "queued"}
+
+
+HOW = "by --user, --host, --status or --all"
+
+
+#: What is asked wrongly, the code of its error, and words of its message.
+WRONG: list[tuple[list[str], str, str]] = [
+    (["cancel"], "refused", f"Give ids, or say which jobs {HOW}."),
+    (["cancel", "JOB", "--all"], "refused", f"Give ids, or say which jobs {HOW}: not both."),
+    (["move", "--to", "high"], "refused", f"Give ids, or say which jobs {HOW}."),
+    (["move", "--all"], "usage", "Missing option '--to'. Choose from: high, normal, low."),
+    (
+        ["move", "JOB", "--to", "urgent"],
+        "usage",
+        "'urgent' is not one of 'high', 'normal', 'low'.",
+    ),
+    (
+        ["list", "--status", "foo"],
+        "usage",
+        "for '--status': 'foo' is not one of 'queued', 'down",
+    ),
+    (
+        ["pause", "--status", "foo"],
+        "usage",
+        "for '--status': 'foo' is not one of 'queued', 'down",
+    ),
+    (["pause", "--status", "completed"], "invalid_input", "Completed jobs cannot be paused."),
+    (["retry", "--status", "paused"], "invalid_input", "Paused jobs cannot be retried."),
+    (
+        ["move", "--status", "failed", "--to", "low"],
+        "invalid_input",
+        "Failed jobs cannot be moved.",
+    ),
+    (["cancel", "--host", "http://x/"], "invalid_input", "without scheme, port or path."),
+    (["list", "--host", "http://x/"], "invalid_input", "without scheme, port or path."),
+    (["retry", "JOB"], "illegal_transition", "is paused: it cannot be retried."),
+    (["resume", "x"], "unknown_job", "There is no job 'x'."),
+]
+
+
+def test_what_was_asked_wrongly_is_said_in_a_sentence(seen: Seen) -> None:
+    (job,) = add(seen, f"{URL}/a")
+    seen.good("pause", job)
+    for wrong, code, message in WRONG:
+        arguments = [job if one == "JOB" else one for one in wrong]
+        result = seen.run(*arguments)
+        assert (result.status, result.out) == (2, "")
+        assert message in result.error_line()
+        assert "Value error" not in result.err
+        assert "None" not in result.err
+        as_json = seen.run(*arguments, "--json")
+        assert (as_json.status, as_json.err) == (2, "")
+        told = as_json.json()
+        error = told["error"] if "error" in told else told["refused"][0]
+        assert error["code"] == code
+        assert message in error["message"]
+    assert states(seen) == {job: "paused"}
 
 
 def test_the_same_again_is_told_and_not_added(seen: Seen) -> None:
@@ -152,11 +209,14 @@ def test_jobs_are_moved_between_queues(seen: Seen) -> None:
     assert "0 begun, 0 high, 0 normal, 1 low" in broker["message"]
     moved = seen.good("move", job, "--to", "high", "--json").json()
     assert [one["priority"] for one in moved["changed"]] == ["high"]
-    assert seen.good("move", "--all", "--to", "high").out == "There are no such jobs.\n"
+    assert seen.good("move", "--all", "--to", "high").out == ("There are no such jobs to move.\n")
     shown = seen.good("show", job).out
     assert "moved from low to high" in shown
     assert seen.run("move", job, "--to", "urgent").status == 2
     assert seen.run("move", job).status == 2
+    assert seen.good("move", job, "--to", "low").out == f"{job} queued, low\n"
+    assert seen.good("move", job, "--to", "low").out == f"{job} queued, low\n"
+    assert seen.good("move", "--all", "--to", "normal").out == "1 queued, normal\n"
     seen.good("cancel", job)
     refused = seen.run("move", job, "--to", "low")
     assert refused.status == 2
