@@ -166,7 +166,8 @@ class DownloadCache(Operations[S]):
     def request_control_many(self, word: str, claims: Sequence[tuple[str, int]]) -> Plan[None]:
         """Ask several claims, given as (job id, fence), for something, in one round trip.
 
-        The words are "pause", "cancel", and "leave" for a claim that SQL knows no more.
+        The words are "pause", "cancel", and "leave" for a claim that SQL knows no more. In this order
+        each replaces those before it, and none replaces one behind it.
         """
         yield from self._ask(word, claims)
 
@@ -174,17 +175,24 @@ class DownloadCache(Operations[S]):
         yield from scripts.pipelined(
             ["progress_control"],
             [
-                scripts.call(
-                    "progress_control", self._key(job_id), f"{word}:{fence}", self._progress_ms
-                )
+                scripts.call("progress_control", self._key(job_id), word, fence, self._progress_ms)
                 for job_id, fence in claims
             ],
         )
 
     @operation
-    def withdraw_control(self, job_ids: Sequence[str]) -> Plan[None]:
-        """Take back what was asked of jobs, if nobody has heard of it yet."""
-        yield from _send([("HDEL", self._key(job_id), "control") for job_id in job_ids])
+    def withdraw_control(self, claims: Sequence[tuple[str, int]]) -> Plan[None]:
+        """Take a "pause" back from several claims, given as (job id, fence), unless it was heard.
+
+        Nothing else is taken back: a "cancel" stays.
+        """
+        yield from scripts.pipelined(
+            ["progress_unpause"],
+            [
+                scripts.call("progress_unpause", self._key(job_id), fence)
+                for job_id, fence in claims
+            ],
+        )
 
     @operation
     def remove(self, *job_ids: str) -> Plan[int]:

@@ -73,8 +73,8 @@ def at_rest(views: Sequence[JobView]) -> bool:
 
 
 def _wake(runtime: Runtime, job: Job) -> bool:
-    """Have a job at rest go on now; False when it runs, or waits its turn, already."""
-    if job.status in {JobStatus.WAITING, JobStatus.PAUSED}:
+    """Have a job at rest, or on its way there, go on; False when it runs or waits its turn already."""
+    if job.status in {JobStatus.WAITING, JobStatus.PAUSED} or job.control == "pause":
         # A person is here and asks now: a wait between two attempts is over, too.
         with suppress(IllegalTransitionError):  # it ended meanwhile
             tasks.resume(job.id, runtime=runtime)

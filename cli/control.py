@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import formats
-from cli.errors import WRONG_USE, report
+from cli.errors import WRONG_USE, RefusedError, report
 from cli.session import check_ids, open_runtime
-from domain.errors import InvalidInputError
 from domain.job import Job, JobFilter, JobStatus, Priority
-from domain.limits import plain_host
+from domain.limits import check_host
 
 if TYPE_CHECKING:  # loads Celery: not before the ids have been looked at
     from tasks import Controlled
@@ -51,7 +50,7 @@ def _command(word: str, told: str) -> Command:
         else:
             with _counting() as count:
                 result = tasks.control_matching(action, where, runtime=runtime, progress=count)
-        _tell(result, named=where is None, as_json=as_json)
+        _tell(word, result, formats.standing, named=where is None, as_json=as_json)
 
     run.__doc__ = told
     return run
@@ -82,7 +81,7 @@ def move(
     else:
         with _counting() as count:
             result = tasks.move_matching(where, to, runtime=runtime, progress=count)
-    _tell(result, named=where is None, as_json=as_json)
+    _tell("move", result, _standing_and_priority, named=where is None, as_json=as_json)
 
 
 def _where(
@@ -96,17 +95,17 @@ def _where(
     """Return the filter that the options say; None when ids are given, and look at those.
 
     Raises:
-        InvalidInputError: neither was given, or both.
+        RefusedError: neither was given, or both.
+        InvalidInputError: the host is none.
     """
     filtered = every or any(one is not None for one in (user, host, status))
     if bool(job_ids) == filtered:
-        raise InvalidInputError(
-            "ID", job_ids, "Give ids, or say which jobs by --user, --host, --status or --all."
-        )
+        asked = "Give ids, or say which jobs by --user, --host, --status or --all"
+        raise RefusedError(f"{asked}: not both." if filtered else f"{asked}.")
     if job_ids:
         check_ids(job_ids)
         return None
-    return JobFilter(status, user, None if host is None else plain_host(host))
+    return JobFilter(status, user, None if host is None else check_host(host))
 
 
 @contextmanager
@@ -127,7 +126,15 @@ def _counting() -> Iterator[Callable[[int], None]]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _tell(result: Controlled, *, named: bool, as_json: bool) -> None:
+def _tell(
+    word: str,
+    result: Controlled,
+    describe: Callable[[Job], str],
+    *,
+    named: bool,
+    as_json: bool,
+) -> None:
+    """Print what came of the command `word`; a status of 2 when it could not be done with some jobs."""
     if as_json:
         formats.print_json(
             {
@@ -142,25 +149,24 @@ def _tell(result: Controlled, *, named: bool, as_json: bool) -> None:
     else:
         if named:
             for job in (*result.changed, *result.unchanged):
-                print(f"{job.id} {_state(job)}")
-        else:
-            _count_up(result.changed)
+                print(f"{job.id} {describe(job)}")
+        elif result.changed or not result.refused:
+            _count_up(word, [describe(job) for job in result.changed])
         for error in result.refused:
             report(str(error), error.code, as_json=False)
     if result.refused:
         raise typer.Exit(WRONG_USE)
 
 
-def _count_up(changed: Sequence[Job]) -> None:
-    if not changed:
-        print("There are no such jobs.")
-    states = [_state(job) for job in changed]
+def _count_up(word: str, states: Sequence[str]) -> None:
+    if not states:
+        print(f"There are no such jobs to {word}.")
     for state in dict.fromkeys(states):
         print(f"{states.count(state):,} {state}")
 
 
-def _state(job: Job) -> str:
-    return job.status.value + (f" ({job.control} requested)" if job.control else "")
+def _standing_and_priority(job: Job) -> str:
+    return f"{formats.standing(job)}, {job.priority}"
 
 
 def _describe(job: Job) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from domain.errors import InvalidInputError
+from domain.job import Job
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgtp]?)(i?)b?", re.IGNORECASE | re.ASCII)
@@ -63,6 +64,11 @@ def ago(when: datetime) -> str:
     if seconds < 86_400:
         return f"{duration(seconds)} ago"
     return f"{seconds // 86_400:.0f} d ago"
+
+
+def standing(job: Job) -> str:
+    """Return a job's state, and what was asked of a running one: ``downloading (pause requested)``."""
+    return job.status.value + (f" ({job.control} requested)" if job.control else "")
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ import settings as settings_module
 from cli import formats, options, requests
 from cli.session import check_ids, is_empty, open_reader, open_runtime
 from domain.job import JobFilter, JobStatus, Priority
-from domain.limits import plain_host
+from domain.limits import check_host
 
 if TYPE_CHECKING:
     from tasks import SubmittedJob
@@ -102,7 +102,7 @@ def list_jobs(
     views = []
     if not is_empty(settings_module.load()):
         reader = open_reader()
-        where = JobFilter(status, user, None if host is None else plain_host(host))
+        where = JobFilter(status, user, None if host is None else check_host(host))
         views = reader.views(reader.jobs.find(where, limit=limit))
     if as_json:
         from cli.live import describe
@@ -148,6 +148,7 @@ def _tell_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     for job in accepted:
         if not job.is_new:
             print(
-                f"seen: {job.id} is there already, {job.status}; it was not added a second time.",
+                f"seen: {job.id} is there already, {formats.standing(job)}; "
+                "it was not added a second time.",
                 file=sys.stderr,
             )

@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         report(str(error), error.code, as_json=as_json)
         return exit_status(error)
     except typer.TyperException as error:
-        report(f"{error.format_message()} `seen --help` tells more.", "usage", as_json=as_json)
+        report(f"{_sentence(error)} `seen --help` tells more.", "usage", as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -74,3 +74,9 @@ def run(arguments: Sequence[str]) -> int:
         report(f"The system refuses: {error}.", "system", as_json=as_json)
         return FAILED
     return status if isinstance(status, int) else 0
+
+
+def _sentence(error: typer.TyperException) -> str:
+    """Return what Typer complains of without the words of the library that it asked."""
+    text = error.format_message().replace("Value error, ", "").strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,7 +1,8 @@
 """Accepting jobs: each becomes a row, or is told which job it is the same as.
 
 Two unique indexes make that safe for callers who submit at the same moment: one living job a flight, one
-job an idempotency key.
+job an idempotency key. A running job that is being cancelled holds its flight no more: it will bring
+nobody a file. Its keys stay with it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from database.job_rows import ALIVE_NAMES, COLUMNS, FIELDS, batches, event_row, to_job
-from database.models import ALIVE, idempotency_keys, job_events, jobs
+from database.job_rows import COLUMNS, FIELDS, batches, event_row, to_job
+from database.models import FLYING, idempotency_keys, job_events, jobs
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
 
-#: Between two looks at a living twin it may end, and another one begin.
+#: Between two looks at a living twin it may end or be cancelled, and another one begin.
 _ROUNDS = 10
 
 
@@ -72,13 +73,13 @@ def _owners(connection: Connection, keys: set[str]) -> dict[str, Job]:
 
 
 def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
-    """Insert jobs of different flights; return by flight each of them, or the one that lives already."""
+    """Insert jobs of different flights; return by flight each of them, or the one that is there."""
     stored: dict[str, Job] = {}
     missing = wanted
     for _ in range(_ROUNDS):
         if not missing:
             return stored
-        statement = _insert_unless_alive(connection).returning(jobs.c.id)
+        statement = _insert_unless_flying(connection).returning(jobs.c.id)
         inserted = set(connection.execute(statement, [_row(job) for job in missing]).scalars())
         stored |= {_flight(job): job for job in missing if job.id in inserted}
         events = [
@@ -88,15 +89,15 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
         ]
         if events:
             connection.execute(insert(job_events), events)
-        stored |= _living(connection, [_flight(job) for job in missing if job.id not in inserted])
+        stored |= _flying(connection, [_flight(job) for job in missing if job.id not in inserted])
         missing = [job for job in missing if _flight(job) not in stored]
     raise DatabaseUnavailableError("The same jobs end and begin all the time; submit them again.")
 
 
-def _living(connection: Connection, flights: Sequence[str]) -> dict[str, Job]:
+def _flying(connection: Connection, flights: Sequence[str]) -> dict[str, Job]:
     found: dict[str, Job] = {}
     for some in batches(flights):
-        query = select(*COLUMNS).where(jobs.c.flight.in_(some), jobs.c.status.in_(ALIVE_NAMES))
+        query = select(*COLUMNS).where(jobs.c.flight.in_(some), FLYING)
         found |= {_flight(job): job for job in map(to_job, connection.execute(query))}
     return found
 
@@ -118,10 +119,10 @@ def _row(job: Job) -> dict[str, Any]:
     return {**values, "status": job.status.value, "priority": job.priority.value}
 
 
-def _insert_unless_alive(connection: Connection) -> Any:
-    """Return an INSERT that leaves out jobs of whose flight one is alive already."""
+def _insert_unless_flying(connection: Connection) -> Any:
+    """Return an INSERT that leaves out jobs whose flight another one holds."""
     return _insert_of(connection)(jobs).on_conflict_do_nothing(
-        index_elements=[jobs.c.flight], index_where=ALIVE
+        index_elements=[jobs.c.flight], index_where=FLYING
     )
 
 

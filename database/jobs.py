@@ -22,7 +22,6 @@ from database.acceptance import RacedError, accept
 from database.changes import Change
 from database.engine import Database
 from database.job_rows import (
-    ALIVE_NAMES,
     CLAIM,
     COLUMNS,
     INSERT_EVENT,
@@ -40,7 +39,7 @@ from database.job_rows import (
     to_job,
     to_job_event,
 )
-from database.models import IN_FRONT, job_events, jobs
+from database.models import FLYING, IN_FRONT, job_events, jobs
 from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
 from domain.job import (
     ALIVE,
@@ -76,7 +75,8 @@ class JobRepository:
     def add(self, new: Sequence[Job], keys: Mapping[str, str] | None = None) -> list[Job]:
         """Store new jobs, all or none; return for each the job that stands for it, in that order.
 
-        That is another one where a living job has the same flight, or where its key was used before.
+        That is another one where a living job has the same flight (one that is being cancelled
+        does not count), or where its key was used before.
 
         Args:
             new: jobs to be.
@@ -247,10 +247,8 @@ class JobRepository:
         return self._database.transact(work) if some else []
 
     def living_twin(self, job: Job) -> str | None:
-        """Return the id of another job that lives and asks for the same, if there is one."""
-        query = select(jobs.c.id).where(
-            jobs.c.flight == job.flight, jobs.c.status.in_(ALIVE_NAMES), jobs.c.id != job.id
-        )
+        """Return the id of another job that lives, is not being cancelled and asks for the same."""
+        query = select(jobs.c.id).where(jobs.c.flight == job.flight, FLYING, jobs.c.id != job.id)
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 

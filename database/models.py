@@ -35,8 +35,12 @@ NAMING = {
 
 metadata = MetaData(naming_convention=NAMING)
 
-#: Of jobs that have not ended; as text, since an index has no parameters.
-ALIVE = text("status NOT IN ('completed', 'failed', 'cancelled')")
+#: Of jobs that hold their flight: they have not ended, and a running one is not being cancelled.
+#: As text, since an index has no parameters.
+FLYING = text(
+    "status NOT IN ('completed', 'failed', 'cancelled') "
+    "AND (control IS NULL OR control <> 'cancel')"
+)
 
 
 #: Of jobs whose last message went to the queue of what was begun; as text, so that its index serves.
@@ -143,13 +147,14 @@ jobs = Table(
     ),
     Index(None, "user_id", "id"),
     Index(None, "finished_at"),
-    # One living job a flight, whoever submits at the same moment.
+    # One living job a flight, whoever submits at the same moment. What leaves this index by a cancel
+    # comes back by a retry alone, since nothing takes a cancel back.
     Index(
         "uq_jobs_flight_alive",
         "flight",
         unique=True,
-        sqlite_where=ALIVE,
-        postgresql_where=ALIVE,
+        sqlite_where=FLYING,
+        postgresql_where=FLYING,
     ),
 )
 

@@ -61,13 +61,17 @@ class UnknownJobError(SeenError):
 
 
 class IllegalTransitionError(SeenError):
-    """The job is in a state from which the wanted change makes no sense."""
+    """The job is in a state from which the wanted change makes no sense.
+
+    Args:
+        wanted: what was to be done with it: "paused", "moved", ….
+    """
 
     code = "illegal_transition"
 
     def __init__(self, job_id: str, status: str, wanted: str) -> None:
         self.job_id, self.status, self.wanted = job_id, status, wanted
-        super().__init__(f"Job {job_id} is {status}: it cannot become {wanted}.")
+        super().__init__(f"Job {job_id} is {status}: it cannot be {wanted}.")
 
 
 class DuplicateJobError(SeenError):

@@ -21,6 +21,7 @@ from typing import TypeVar
 from domain.errors import (
     DuplicateJobError,
     IllegalTransitionError,
+    InvalidInputError,
     StoreUnavailableError,
     UnknownJobError,
 )
@@ -73,6 +74,7 @@ class _Rule:
 
     Attributes:
         to: what becomes of it.
+        done: the same as a person says it: "paused".
         sources: the states in which it is changed at once.
         settled: the states in which there is nothing to do.
         asks: what a running one is asked, as its `control` has it.
@@ -82,6 +84,7 @@ class _Rule:
     """
 
     to: JobStatus
+    done: str
     sources: frozenset[JobStatus]
     settled: frozenset[JobStatus]
     reason: str
@@ -93,6 +96,7 @@ class _Rule:
 _RULES = {
     Action.PAUSE: _Rule(
         to=_S.PAUSED,
+        done="paused",
         sources=frozenset({_S.QUEUED, _S.WAITING}),
         settled=frozenset({_S.PAUSED}),
         asks="pause",
@@ -100,6 +104,7 @@ _RULES = {
     ),
     Action.CANCEL: _Rule(
         to=_S.CANCELLED,
+        done="cancelled",
         sources=frozenset({_S.QUEUED, _S.WAITING, _S.PAUSED}),
         settled=frozenset({_S.CANCELLED}),
         asks="cancel",
@@ -107,6 +112,7 @@ _RULES = {
     ),
     Action.RESUME: _Rule(
         to=_S.QUEUED,
+        done="resumed",
         sources=frozenset({_S.PAUSED, _S.WAITING}),
         settled=frozenset({_S.QUEUED}),
         takes_back="pause",
@@ -114,6 +120,7 @@ _RULES = {
     ),
     Action.RETRY: _Rule(
         to=_S.QUEUED,
+        done="retried",
         sources=frozenset({_S.FAILED, _S.CANCELLED}),
         settled=frozenset({_S.QUEUED, _S.WAITING}),
         reason="it was retried",
@@ -184,9 +191,13 @@ def control_matching(
         where: with whose jobs.
         runtime: of this process.
         progress: called after each batch with the number of jobs changed so far.
+
+    Raises:
+        InvalidInputError: the filter names a state in which it makes no sense; nothing was changed.
     """
     runtime = runtime or current_runtime()
     rule = _RULES[action]
+    check_status(where, rule.sources | rule.settled | RUNNING, rule.done)
     result = Controlled()
     for page in pages(runtime, where, sorted({*rule.sources, *RUNNING})):
         one = _Batch(runtime, rule, page).run()
@@ -207,6 +218,15 @@ def known_jobs(runtime: Runtime, job_ids: Sequence[str]) -> dict[str, Job]:
         if job_id not in found:
             raise UnknownJobError(job_id)
     return {job_id: found[job_id] for job_id in job_ids}
+
+
+def check_status(where: JobFilter, possible: frozenset[JobStatus], done: str) -> None:
+    """Raise InvalidInputError if jobs in the state that a filter names cannot be `done` at all."""
+    status = where.status
+    if status is not None and status not in possible:
+        raise InvalidInputError(
+            "status", status.value, f"{status.capitalize()} jobs cannot be {done}."
+        )
 
 
 def pages(runtime: Runtime, where: JobFilter, among: Sequence[JobStatus]) -> Iterator[list[str]]:
@@ -275,7 +295,7 @@ class _Batch:
         self._move(moved)
 
     def _refuse(self, job: Job) -> None:
-        self._refused[job.id] = IllegalTransitionError(job.id, job.status, self._rule.to)
+        self._refused[job.id] = IllegalTransitionError(job.id, job.status, self._rule.done)
 
     def _ask_or_leave(self, job: Job, asked: list[Job]) -> None:
         rule = self._rule
@@ -285,19 +305,41 @@ class _Batch:
             self._unchanged[job.id] = job
 
     def _ask(self, jobs: Sequence[Job]) -> None:
-        """Note the wish in SQL, then tell the workers."""
+        """Note the wish in SQL, then tell the workers what SQL says by now."""
         asked = self._runtime.jobs.request_control(jobs, self._rule.asks)
-        self._changed |= {job.id: job for job in asked}
-        download = self._runtime.cache.download
+        for job in asked:
+            # It is not as wanted where somebody has cancelled it meanwhile: nothing overrules that.
+            as_wanted = job.control == self._rule.asks
+            (self._changed if as_wanted else self._unchanged)[job.id] = job
         try:
-            if self._rule.asks is None:
-                download.withdraw_control([job.id for job in asked])
-            else:
-                download.request_control_many(
-                    self._rule.asks, [(job.id, job.fence) for job in asked]
-                )
+            self._tell(asked)
         except StoreUnavailableError as error:
             logger.warning("%d jobs hear of it when the store is back: %s", len(asked), error)
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """Bring the wishes on running jobs to the store, until it has those that SQL has.
+
+        Of two callers, the first in SQL may be the last in the store. So each looks at SQL once more
+        when the store has its word: whoever comes last in the store brings what SQL says.
+        """
+        untold = list(jobs)
+        for _ in range(_ROUNDS):
+            if not untold:
+                return
+            self._tell_once(untold)
+            now = self._runtime.jobs.get_many([job.id for job in untold])
+            untold = [now[job.id] for job in untold if _wants_else(now.get(job.id), job)]
+
+    def _tell_once(self, jobs: Sequence[Job]) -> None:
+        download = self._runtime.cache.download
+        claims: dict[str | None, list[tuple[str, int]]] = {}
+        for job in jobs:
+            claims.setdefault(job.control, []).append((job.id, job.fence))
+        for word, some in claims.items():
+            if word is None:
+                download.withdraw_control(some)
+            else:
+                download.request_control_many(word, some)
 
     def _move(self, jobs: Sequence[Job]) -> None:
         runtime, rule = self._runtime, self._rule
@@ -319,3 +361,8 @@ class _Batch:
         twin = self._runtime.jobs.living_twin(job)
         if twin is not None:
             self._refused[job.id] = DuplicateJobError(job.id, twin)
+
+
+def _wants_else(now: Job | None, told: Job) -> bool:
+    """Say whether something else is wanted by now of a claim that was told something."""
+    return now is not None and now.fence == told.fence and now.control != told.control

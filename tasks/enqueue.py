@@ -26,8 +26,8 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
     and starts when the broker is back.
 
     A job that has not ended and asks for the very same (`domain.flight.flight_of`) is returned instead
-    of a new one, in whatever state it is; so is the one that was submitted with the same idempotency
-    key. `is_new` says which it was.
+    of a new one, in whatever state it is, unless it is being cancelled. So is the one that was submitted
+    with the same idempotency key, whatever has become of it. `is_new` says which it was.
 
     Raises:
         InvalidInputError: the folder lies outside the download folder, or there is no key to keep

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from domain.errors import IllegalTransitionError, InvalidInputError
+from domain.errors import IllegalTransitionError, UnknownJobError
 from domain.job import ALIVE, Job, JobFilter, JobStatus, Priority
-from tasks.control import BATCH, Controlled, known_jobs, pages
+from tasks.control import BATCH, Controlled, check_status, known_jobs, pages
 from worker.app import current_runtime
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
@@ -21,7 +21,9 @@ def move(job_id: str, priority: Priority, *, runtime: Runtime | None = None) -> 
     result = move_many([job_id], priority, runtime=runtime)
     if result.refused:
         raise result.refused[0]
-    return (result.changed or result.unchanged)[0]
+    for job in result.changed or result.unchanged:
+        return job
+    raise UnknownJobError(job_id)  # it ended long ago, and was removed at this moment
 
 
 def move_many(
@@ -48,10 +50,13 @@ def move_matching(
     runtime: Runtime | None = None,
     progress: Callable[[int], None] = lambda _count: None,
 ) -> Controlled:
-    """Give all jobs that fit a filter and have not ended another priority."""
+    """Give all jobs that fit a filter and have not ended another priority.
+
+    Raises:
+        InvalidInputError: the filter names a state in which jobs have ended; nothing was changed.
+    """
     runtime = runtime or current_runtime()
-    if where.status is not None and where.status not in ALIVE:
-        raise InvalidInputError("status", where.status.value, "Such jobs wait in no queue.")
+    check_status(where, ALIVE, "moved")
     result = Controlled()
     for page in pages(runtime, where, sorted(ALIVE)):
         _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
@@ -63,12 +68,12 @@ def move_matching(
 def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: Controlled) -> None:
     moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
     publish_jobs(runtime, [job for job in moved.values() if job.status is JobStatus.QUEUED])
+    # As they are now: what was read before may have ended, or been moved by somebody else.
+    others = runtime.jobs.get_many([job.id for job in jobs if job.id not in moved])
     for job in jobs:
         if job.id in moved:
             result.changed.append(moved[job.id])
-        elif job.is_finished:
-            result.refused.append(
-                IllegalTransitionError(job.id, job.status, f"{priority} priority")
-            )
-        else:
-            result.unchanged.append(job)
+        elif job.id in others and others[job.id].is_finished:
+            result.refused.append(IllegalTransitionError(job.id, others[job.id].status, "moved"))
+        elif job.id in others:
+            result.unchanged.append(others[job.id])

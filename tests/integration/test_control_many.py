@@ -13,7 +13,8 @@ import tasks
 from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
 from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
 from tasks import maintenance
-from tasks.control import BATCH, Action
+from tasks.control import BATCH, Action, Controlled
+from tasks.move import _move
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.origin import Origin
@@ -305,7 +306,7 @@ def test_moving_twice_changes_nothing_and_what_has_ended_is_refused(system: Syst
     first = tasks.move_many(ids, Priority.HIGH, runtime=runtime)
     assert [job.id for job in first.changed] == ids[:2]
     assert [str(error) for error in first.refused] == [
-        f"Job {ended.id} is cancelled: it cannot become high priority."
+        f"Job {ended.id} is cancelled: it cannot be moved."
     ]
     messages = runtime.broker.backlogs()[Priority.HIGH]
     second = tasks.move_many(ids, Priority.HIGH, runtime=runtime)
@@ -314,6 +315,46 @@ def test_moving_twice_changes_nothing_and_what_has_ended_is_refused(system: Syst
     assert system.job(running_one).status is S.DOWNLOADING
     with pytest.raises(IllegalTransitionError):
         tasks.move(ended.id, Priority.LOW, runtime=runtime)
+
+
+@pytest.mark.parametrize("end", [S.CANCELLED, S.QUEUED])
+def test_what_becomes_of_a_job_while_it_is_moved_is_told(
+    any_system: System, end: JobStatus
+) -> None:
+    """Given somebody who has read a job that runs, and moves it when that is over."""
+    runtime = any_system.runtime
+    job = in_state(any_system, S.DOWNLOADING)
+    assert runtime.jobs.transition(job, end, now=runtime.now()) is not None
+    if end is S.QUEUED:
+        tasks.move(job.id, Priority.HIGH, runtime=runtime)
+    result = Controlled()
+    _move([job], Priority.HIGH, runtime, result)
+    told = [(one.status, one.priority) for one in result.unchanged]
+    assert told == ([] if end is S.CANCELLED else [(S.QUEUED, Priority.HIGH)])
+    refused = [str(error) for error in result.refused]
+    assert refused == (
+        [f"Job {job.id} is cancelled: it cannot be moved."] if end is S.CANCELLED else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "states"),
+    [
+        (Action.PAUSE, {S.COMPLETED, S.FAILED, S.CANCELLED}),
+        (Action.RESUME, {S.COMPLETED, S.FAILED, S.CANCELLED}),
+        (Action.CANCEL, {S.COMPLETED, S.FAILED}),
+        (Action.RETRY, {S.PAUSED, S.COMPLETED}),
+    ],
+)
+def test_a_filter_by_a_state_in_which_it_makes_no_sense_is_refused(
+    system: System, action: Action, states: set[JobStatus]
+) -> None:
+    for status in S:
+        if status in states:
+            with pytest.raises(InvalidInputError, match=f"{status.capitalize()} jobs cannot be "):
+                tasks.control_matching(action, JobFilter(status), runtime=system.runtime)
+        else:
+            tasks.control_matching(action, JobFilter(status), runtime=system.runtime)
 
 
 def test_a_filter_moves_what_has_not_ended(system: System) -> None:

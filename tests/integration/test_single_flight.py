@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 import tasks
-from domain.errors import DuplicateJobError, IdempotencyKeyReusedError
-from domain.job import JobStatus, SubmittedJob
+from domain.errors import DuplicateJobError, IdempotencyKeyReusedError, SeenError
+from domain.job import Job, JobStatus, SubmittedJob
 from tests.support.build import unused_url
 from tests.support.origin import Origin
+from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
+from tests.support.wait import wait_until
 from worker.runner import Outcome, run_download
 
 S = JobStatus
@@ -135,6 +139,206 @@ def test_a_job_that_has_ended_is_not_retried_beside_its_living_twin(any_system: 
     result = tasks.control_many(tasks.Action.RETRY, both, runtime=any_system.runtime)
     assert [job.id for job in result.changed] == [ended.id]
     assert [type(error) for error in result.refused] == [DuplicateJobError]
+
+
+# ── while it is being cancelled ─────────────────────────────────────────────────────────────────
+
+
+def claimed(system: System, url: str, **fields: object) -> Job:
+    """A job that a worker has, without a worker: it stays as it is until the test says how it ends."""
+    job = submit(system, url, **fields)
+    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert running is not None
+    return running
+
+
+def end(system: System, job: Job, status: JobStatus = S.CANCELLED) -> None:
+    assert system.runtime.jobs.transition(job, status, now=system.runtime.now()) is not None
+
+
+def test_who_asks_after_a_cancel_gets_a_job_that_will_run(any_system: System) -> None:
+    runtime, url = any_system.runtime, unused_url()
+    job = claimed(any_system, url)
+    assert tasks.cancel(job.id, runtime=runtime).control == "cancel"
+
+    again = submit(any_system, url)
+    assert (again.is_new, again.status, again.control) == (True, S.QUEUED, None)
+    assert again.id != job.id
+    third = submit(any_system, url)
+    assert (third.is_new, third.id) == (False, again.id)
+
+    end(any_system, job)
+    assert any_system.job(again).status is S.QUEUED
+    assert submit(any_system, url).id == again.id
+
+
+def test_a_cancelled_job_is_not_retried_beside_the_one_that_took_its_place(
+    any_system: System,
+) -> None:
+    runtime, url = any_system.runtime, unused_url()
+    job = claimed(any_system, url)
+    tasks.cancel(job.id, runtime=runtime)
+    again = submit(any_system, url)
+    end(any_system, job)
+    with pytest.raises(DuplicateJobError, match=again.id):
+        tasks.retry(job.id, runtime=runtime)
+    tasks.cancel(again.id, runtime=runtime)
+    assert tasks.retry(job.id, runtime=runtime).status is S.QUEUED
+    # It is the one that others join from now on.
+    assert submit(any_system, url).id == job.id
+    with pytest.raises(DuplicateJobError, match=job.id):
+        tasks.retry(again.id, runtime=runtime)
+
+
+def test_of_two_that_were_being_cancelled_at_once_one_is_retried(
+    any_system: System,
+) -> None:
+    runtime, url = any_system.runtime, unused_url()
+    jobs = []
+    for _ in range(2):
+        job = claimed(any_system, url)
+        tasks.cancel(job.id, runtime=runtime)
+        jobs.append(job)
+    for job in jobs:
+        end(any_system, job)
+    result = tasks.control_many(tasks.Action.RETRY, [job.id for job in jobs], runtime=runtime)
+    assert [job.id for job in result.changed] == [jobs[0].id]
+    assert [error.job_id for error in result.refused] == [jobs[1].id]
+
+
+@pytest.mark.parametrize("status", [S.COMPLETED, S.FAILED])
+def test_a_job_that_ends_before_it_hears_of_its_cancel_disturbs_nobody(
+    any_system: System, status: JobStatus
+) -> None:
+    runtime, url = any_system.runtime, unused_url()
+    job = claimed(any_system, url)
+    verifying = runtime.jobs.transition(job, S.VERIFYING, now=runtime.now())
+    assert verifying is not None
+    tasks.cancel(job.id, runtime=runtime)
+    again = submit(any_system, url)
+    assert again.is_new
+    end(any_system, verifying, status)
+    assert submit(any_system, url).id == again.id
+
+
+@pytest.mark.parametrize("action", [tasks.Action.PAUSE, tasks.Action.RESUME, tasks.Action.RETRY])
+def test_nothing_brings_a_job_back_that_another_one_has_replaced(
+    any_system: System, action: tasks.Action
+) -> None:
+    runtime, url = any_system.runtime, unused_url()
+    job = claimed(any_system, url)
+    tasks.cancel(job.id, runtime=runtime)
+    again = submit(any_system, url)
+    result = tasks.control_many(action, [job.id], runtime=runtime)
+    assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
+    # Its worker hands it back, or is gone: what would let it go on lets it end.
+    handed_back = runtime.jobs.transition(job, S.QUEUED, now=runtime.now())
+    assert handed_back is not None
+    assert handed_back.status is S.CANCELLED
+    assert any_system.job(again).status is S.QUEUED
+
+
+def test_a_pause_that_has_not_come_is_no_cancel(any_system: System) -> None:
+    url = unused_url()
+    job = claimed(any_system, url)
+    tasks.pause(job.id, runtime=any_system.runtime)
+    again = submit(any_system, url)
+    assert (again.id, again.is_new, again.control) == (job.id, False, "pause")
+
+
+def test_a_key_stays_with_the_job_that_is_being_cancelled(any_system: System) -> None:
+    url = unused_url()
+    job = claimed(any_system, url, idempotency_key="order 7")
+    tasks.cancel(job.id, runtime=any_system.runtime)
+    same = submit(any_system, url, idempotency_key="order 7")
+    assert (same.id, same.is_new, same.control) == (job.id, False, "cancel")
+    other = submit(any_system, url, idempotency_key="order 8")
+    assert other.is_new
+    assert submit(any_system, url).id == other.id
+    # In one call, each gets what it gets alone.
+    wanted = [
+        tasks.DownloadRequest(url=url, idempotency_key="order 7"),
+        tasks.DownloadRequest(url=url),
+    ]
+    answers = tasks.submit_many(wanted, runtime=any_system.runtime)
+    assert [one.id for one in answers] == [job.id, other.id]
+
+
+def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: System) -> None:
+    """Whoever asks after the cancel gets a job that nobody has cancelled, and all of them the same."""
+    runtime = any_system.runtime
+    for _ in range(5):
+        url = unused_url()
+        job = claimed(any_system, url)
+        noted = threading.Event()
+
+        def click(
+            number: int, url: str = url, job: Job = job, noted: threading.Event = noted
+        ) -> tuple[bool, str]:
+            if number == 8:
+                tasks.cancel(job.id, runtime=runtime)
+                noted.set()
+            after = noted.is_set()
+            return after, submit(any_system, url).id
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(click, range(24)))
+        late = {job_id for after, job_id in answers if after}
+        assert len(late) == 1
+        assert job.id not in late
+        assert {job_id for _, job_id in answers} <= {job.id, *late}
+        assert len(living(any_system, job)) == 1
+
+
+def test_there_are_never_two_of_one_flight_that_nobody_cancels(any_system: System) -> None:
+    """Given people who submit, cancel and retry the same at once, and workers that claim and stop."""
+    runtime, url = any_system.runtime, unused_url()
+    first = submit(any_system, url)
+
+    def act(number: int) -> int:
+        with suppress(SeenError):
+            known: Job = submit(any_system, url) if number % 3 else first
+            if number % 2:
+                runtime.jobs.claim(known.id, worker="w", now=runtime.now())
+            if number % 5 < 2:
+                known = tasks.cancel(known.id, runtime=runtime)
+            if number % 5 == 1:
+                runtime.jobs.transition(any_system.job(known), S.QUEUED, now=runtime.now())
+        return len(living(any_system, first))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(act, range(120))) == 1
+    found = runtime.jobs.find(limit=200)
+    assert len(found) > 3
+    assert all(one.flight == first.flight for one in found)
+
+
+def living(system: System, job: Job) -> list[Job]:
+    """The jobs of the same flight that have not ended and are not being cancelled."""
+    return [
+        one
+        for one in system.runtime.jobs.find(limit=200)
+        if one.flight == job.flight and not one.is_finished and one.control != "cancel"
+    ]
+
+
+def test_the_old_download_and_the_new_one_do_not_touch_each_other(
+    system: System, origin: Origin
+) -> None:
+    """Given a worker that has not heard of the cancel when the new job is done already."""
+    file = origin.serve("/a.bin", size=400_000, hang_after=200_000, faults=1)
+    job = system.submit(file.url)
+    with running(system, job) as outcomes:
+        wait_until(lambda: len(origin.requests_for("/a.bin")) == 1)
+        assert system.runtime.jobs.request_control([system.job(job)], "cancel")
+        again = submit(system, file.url)
+        assert again.is_new
+        assert run_download(system.runtime, again.id) is Outcome.COMPLETED
+        assert system.job(job).status is S.DOWNLOADING
+        tasks.cancel(job.id, runtime=system.runtime)
+    assert outcomes == [Outcome.CANCELLED]
+    assert [path.name for path in system.downloads.iterdir()] == ["a.bin"]
+    assert system.job(again).sha256 == file.sha256
 
 
 # ── idempotency keys ────────────────────────────────────────────────────────────────────────────

@@ -227,7 +227,7 @@ def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin:
     tasks.cancel(job.id, runtime=any_system.runtime)
     assert reconcile(any_system.runtime).reminded == 0
 
-    any_system.runtime.cache.download.withdraw_control([job.id])
+    any_system.runtime.cache.download.remove(job.id)
     assert reconcile(any_system.runtime).reminded == 1
     assert last_told(any_system, job) == "its worker was told once more to cancel it"
     assert reconcile(any_system.runtime).reminded == 0

@@ -114,6 +114,42 @@ def test_a_word_does_not_prolong_or_shorten_a_life(
     assert 0 < manager.client.pttl(key) <= 5_000
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "heard"),
+    [
+        ("pause", "cancel", "cancel"),
+        ("cancel", "pause", "cancel"),  # however late the pause comes
+        ("pause", "pause", "pause"),
+        ("cancel", "leave", "leave"),
+        ("leave", "cancel", "leave"),
+    ],
+)
+def test_no_word_replaces_one_that_nothing_overrules(
+    cache: DownloadCache, first: str, second: str, heard: str
+) -> None:
+    cache.apply([update(fence=3)])
+    cache.request_control("job-1", first, 3)
+    cache.request_control("job-1", second, 3)
+    assert cache.apply([update(fence=3, sequence=2)])[0].control == heard
+
+
+def test_the_word_to_a_newer_claim_is_the_one_that_counts(cache: DownloadCache) -> None:
+    cache.request_control("job-1", "cancel", 3)
+    cache.request_control("job-1", "pause", 4)
+    cache.request_control("job-1", "cancel", 3)
+    assert cache.apply([update(fence=4)])[0].control == "pause"
+
+
+def test_only_a_pause_of_the_same_claim_is_taken_back(cache: DownloadCache) -> None:
+    cache.apply([update(fence=3)])
+    cache.withdraw_control([("job-1", 3), ("job-2", 1)])
+    for word, fence, heard in (("pause", 2, "pause"), ("pause", 3, None), ("cancel", 3, "cancel")):
+        cache.request_control("job-1", word, 3)
+        cache.withdraw_control([("job-1", fence)])
+        assert cache.apply([update(fence=3, sequence=2)])[0].control == heard
+    assert cache.get_progress("job-2") is None
+
+
 def test_the_index_of_a_busy_user_sheds_what_is_old(
     manager: CacheManager, cache: DownloadCache
 ) -> None:

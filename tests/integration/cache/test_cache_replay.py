@@ -181,6 +181,8 @@ def test_the_scripts_are_loaded_again_in_the_middle(
     manager.client.script_flush()
     cache.request_control("job-1", "cancel", 1)
     manager.client.script_flush()
+    cache.withdraw_control([("job-1", 1)])
+    manager.client.script_flush()
     cache.mark_persisted([("job-1", 2**40)])
     manager.client.script_flush()
     assert cache.cleanup_stale_progress(0).stale == 1

@@ -95,7 +95,7 @@ RAISING_WRITES: dict[str, Use] = {
 
 #: What removes or decides something, or reads what is kept nowhere else.
 RAISING: dict[str, Use] = {
-    "withdraw_control": lambda m: m.download.withdraw_control(["job-1"]),
+    "withdraw_control": lambda m: m.download.withdraw_control([("job-1", 1)]),
     "delete": lambda m: m.service.delete("seen:x"),
     "delete_by_pattern": lambda m: m.service.delete_by_pattern("seen:x*"),
     "delete_keys_by_pattern": lambda m: m.delete_keys_by_pattern("seen:x*"),
