@@ -75,7 +75,8 @@ def _owners(connection: Connection, keys: set[str]) -> dict[str, Job]:
 def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
     """Insert jobs of different flights; return by flight each of them, or the one that is there."""
     stored: dict[str, Job] = {}
-    missing = wanted
+    # Two callers who bring the same in different orders would wait for each other.
+    missing = sorted(wanted, key=_flight)
     for _ in range(_ROUNDS):
         if not missing:
             return stored

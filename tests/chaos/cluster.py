@@ -103,8 +103,10 @@ class Cluster:
     def drain(self, name: str) -> None:
         """SIGTERM; it is started again by `want`, as soon as it has ended."""
         program = self.programs[name]
-        program.wanted, program.leaving_since = False, time.monotonic()
-        program.process.terminate()
+        program.wanted = False
+        if program.leaving_since is None:  # told twice, it would end at once
+            program.leaving_since = time.monotonic()
+            program.process.terminate()
 
     def want(self, name: str) -> None:
         """Have a program run again."""

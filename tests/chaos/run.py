@@ -110,7 +110,10 @@ class _Run:
         self._undo: dict[int, Callable[[], None]] = {}
         self._served: set[str] = set()
         self.client = Client(broken.system.runtime, broken.origin, seed)
-        self.watcher = Watcher(broken.system.runtime, self._under_way, broken.origin.furthest)
+        runtime = broken.system.runtime
+        self.watcher = Watcher(
+            runtime, self._under_way, broken.origin.furthest, runtime.settings.progress_ttl
+        )
 
     def _under_way(self) -> list[str]:
         return [order.job_id for order in self.client.unfinished()]

@@ -116,6 +116,24 @@ def test_many_who_submit_the_same_at_once_share_one_job(any_system: System) -> N
     assert any_system.backlog() == len(urls)
 
 
+def test_many_who_bring_the_same_in_other_orders_wait_for_nobody_in_a_circle(
+    any_system: System,
+) -> None:
+    names = [unused_url() + f"?{number}" for number in range(1_000)]
+    requests = [tasks.DownloadRequest(url=url) for url in names]
+    ready = threading.Barrier(4)
+
+    def bring(turn: int) -> set[str]:
+        mine = requests if turn % 2 else requests[::-1]
+        ready.wait()
+        return {job.id for job in tasks.submit_many(mine, runtime=any_system.runtime)}
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(bring, range(4))
+    assert len(first) == len(names)
+    assert all(other == first for other in others)
+
+
 def test_the_origin_is_asked_once(system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=1000)
     jobs = [submit(system, file.url) for _ in range(3)]
