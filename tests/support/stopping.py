@@ -1,6 +1,6 @@
-"""A Celery worker that stops itself (SIGSTOP) once, in the middle of something, until SIGCONT.
+"""A worker that stops itself (SIGSTOP) once, in the middle of something, until SIGCONT.
 
-    python -m tests.support.stopping POINT -A worker.app worker …
+    python -m tests.support.stopping POINT worker …
 
 The points are those at which a process may be paused for long and must find out, when it goes on, that
 the job is not its own any more.
