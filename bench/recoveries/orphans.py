@@ -28,6 +28,8 @@ S = JobStatus
 _REST = (S.COMPLETED,) * 90 + (S.FAILED,) * 5 + (S.WAITING,) * 3 + (S.PAUSED,) * 2
 BATCH = 5_000
 LONG_AGO = timedelta(hours=1)
+#: When waiting jobs are due; reconcile takes a time beyond the longest wait for that of a fast clock.
+SOON = timedelta(minutes=4)
 
 
 def reconciling(jobs: int, orphans: int) -> list[Figure]:
@@ -98,7 +100,7 @@ def _job(runtime: Runtime, status: JobStatus) -> Job:
         max_attempts=10,
         created_at=then,
         updated_at=then,
-        next_attempt_at=runtime.now() + LONG_AGO if status is S.WAITING else None,
+        next_attempt_at=runtime.now() + SOON if status is S.WAITING else None,
         host="127.0.0.1",
     )
 
