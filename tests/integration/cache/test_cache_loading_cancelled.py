@@ -93,7 +93,9 @@ def test_whenever_a_task_is_cancelled_the_next_one_loads_and_stores(store: Store
                 await asyncio.wait([task])
                 async with asyncio.timeout(30):
                     assert await load() == 1
-                assert await mine.service.delete(KEY) == 1
+                stored = await mine.service.get(KEY, int)
+                deleted = await mine.service.delete(KEY)
+                assert (stored, deleted) == (1, 1), (steps, task, mine.counts())
             assert cancelled > 10
 
     asyncio.run(scenario())
