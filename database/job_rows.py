@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from database.models import job_events, jobs
+from domain.history import requested
 from domain.job import ALIVE, RUNNING, Job, JobEvent, JobStatus, Priority
 
 FIELDS = tuple(field.name for field in fields(Job))
@@ -115,11 +116,6 @@ CLAIM = (
 WISHES = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
-def wish_reason(word: str) -> str:
-    """Return the reason of a job that was stopped because a person wanted it."""
-    return f"{word} requested"
-
-
 @cache
 def change_statement(names: tuple[str, ...], to: JobStatus, *, obey: Sequence[str] = ()) -> Update:
     """Return the compare-and-set that sets the columns `names`, and the status to `to`.
@@ -147,7 +143,7 @@ def _as_wished(values: Mapping[str, Any], to: JobStatus, obey: Sequence[str]) ->
     """Return the columns that depend on what a person wants by now."""
     wish = jobs.c.control
     states = {word: WISHES[word].value for word in obey}
-    reasons = {word: values["reason"] if WISHES[word] is to else wish_reason(word) for word in obey}
+    reasons = {word: values["reason"] if WISHES[word] is to else requested(word) for word in obey}
     otherwise: dict[str, Any] = {"status": to.value, "reason": values["reason"]}
     if to is JobStatus.PAUSED:
         otherwise = {"status": JobStatus.QUEUED.value, "reason": None}

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     func,
     insert,
     select,
@@ -385,12 +386,7 @@ class JobRepository:
             # somebody has in hand is due the next time.
             .with_for_update(skip_locked=True)
         )
-
-        def work(connection: Connection) -> list[QueuedJob]:
-            longest = connection.execute(due).scalars().all()
-            return self._wake(connection, longest, now, "its waiting is over")
-
-        return self._database.transact(work)
+        return self._wake(due, now, "its waiting is over")
 
     def wake_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the longest waiting jobs that wait for a place at this host; return them."""
@@ -418,14 +414,7 @@ class JobRepository:
         with self._database.read() as connection:
             if connection.execute(look).first() is None:
                 return []
-
-        def work(connection: Connection) -> list[QueuedJob]:
-            # By a statement of its own: PostgreSQL may run a subquery once for each row, and each run
-            # would pass by what is locked and updated already, until nobody is left waiting.
-            longest = connection.execute(waiting).scalars().all()
-            return self._wake(connection, longest, now, reason)
-
-        return self._database.transact(work)
+        return self._wake(waiting, now, reason)
 
     def running_since(
         self, quiet_since: datetime, *, after: Job | None = None, limit: int = 1000
@@ -549,28 +538,32 @@ class JobRepository:
             rows = connection.execute(query)
             return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
 
-    def _wake(
-        self, connection: Connection, job_ids: Sequence[str], now: datetime, reason: str
-    ) -> list[QueuedJob]:
-        """Queue waiting jobs whose rows this transaction has locked; return them by their ids."""
-        rows = connection.execute(
-            update(jobs)
-            .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
-            .values(
-                status=JobStatus.QUEUED.value,
-                updated_at=now,
-                published_at=None,
-                next_attempt_at=None,
-            )
-            .returning(*COLUMNS)
-        ).all()
-        woken = [to_job(row) for row in rows]
-        if woken:
-            events = [
-                event_row(job, JobStatus.WAITING, JobStatus.QUEUED, now, reason) for job in woken
-            ]
-            connection.execute(insert(job_events), events)
-        return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in woken)
+    def _wake(self, chosen: Select[tuple[str]], now: datetime, reason: str) -> list[QueuedJob]:
+        """Queue the waiting jobs that a query names and locks; return them in order of their ids."""
+
+        def work(connection: Connection) -> list[QueuedJob]:
+            # By a statement of its own: PostgreSQL may run a subquery once for each row, and each run
+            # would pass by what is locked and updated already, until nobody is left waiting.
+            job_ids = connection.execute(chosen).scalars().all()
+            rows = connection.execute(
+                update(jobs)
+                .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
+                .values(
+                    status=JobStatus.QUEUED.value,
+                    updated_at=now,
+                    published_at=None,
+                    next_attempt_at=None,
+                )
+                .returning(*COLUMNS)
+            ).all()
+            woken = [to_job(row) for row in rows]
+            if woken:
+                states = (JobStatus.WAITING, JobStatus.QUEUED)
+                events = [event_row(job, *states, now, reason) for job in woken]
+                connection.execute(insert(job_events), events)
+            return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in woken)
+
+        return self._database.transact(work)
 
     # ── progress ────────────────────────────────────────────────────────────────────────────────
 

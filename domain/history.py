@@ -1,11 +1,37 @@
-"""What a job's history says of the bytes it had."""
+"""The words of a job's history: why it stopped, and what became of its bytes."""
 
 from __future__ import annotations
 
+from domain.job import JobStatus
 
-def completed(size: int, sha256: str | None, evidence: str | None = None) -> str:
-    """Return what is said of a file that is whole, and of what spoke for it."""
-    what = f"{size:,} bytes, sha256 {sha256}"
+
+def requested(word: str) -> str:
+    """Return the reason of a job that was stopped because a person asked for it."""
+    return f"{word} requested"
+
+
+def ended(
+    status: JobStatus,
+    *,
+    reason: str | None,
+    there: int,
+    kept: int,
+    sha256: str | None = None,
+    evidence: str | None = None,
+) -> str | None:
+    """Return what is said of an attempt that left its job in a state.
+
+    Args:
+        status: the state.
+        reason: why.
+        there: bytes that were there at its end.
+        kept: those that the next attempt may go on from.
+        sha256: of a complete file.
+        evidence: what spoke for it.
+    """
+    if status is not JobStatus.COMPLETED:
+        return stopped(reason, there, kept)
+    what = f"{there:,} bytes, sha256 {sha256}"
     return f"{what}; {evidence}" if evidence else what
 
 

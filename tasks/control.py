@@ -25,6 +25,7 @@ from domain.errors import (
     StoreUnavailableError,
     UnknownJobError,
 )
+from domain.history import requested
 from domain.job import FINISHED, RUNNING, Job, JobFilter, JobStatus
 from worker.app import current_runtime
 from worker.publishing import publish_jobs, publish_tidying
@@ -100,7 +101,7 @@ _RULES = {
         sources=frozenset({_S.QUEUED, _S.WAITING}),
         settled=frozenset({_S.PAUSED}),
         asks="pause",
-        reason="pause requested",
+        reason=requested("pause"),
     ),
     Action.CANCEL: _Rule(
         to=_S.CANCELLED,
@@ -108,7 +109,7 @@ _RULES = {
         sources=frozenset({_S.QUEUED, _S.WAITING, _S.PAUSED}),
         settled=frozenset({_S.CANCELLED}),
         asks="cancel",
-        reason="cancel requested",
+        reason=requested("cancel"),
     ),
     Action.RESUME: _Rule(
         to=_S.QUEUED,

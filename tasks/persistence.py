@@ -76,18 +76,18 @@ def save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
         now=runtime.now(),
         reason=progress.reason,
         changes=changes,
-        told=_told(progress),
+        told=history.ended(
+            progress.status,
+            reason=progress.reason,
+            there=progress.bytes_downloaded,
+            kept=progress.bytes_durable,
+            sha256=progress.sha256,
+        ),
     )
     if ended is None:
         return False
     publish_tidying(runtime, [ended])  # its worker could not
     return True
-
-
-def _told(progress: DownloadProgress) -> str | None:
-    if progress.status is JobStatus.COMPLETED:
-        return history.completed(progress.bytes_downloaded, progress.sha256)
-    return history.stopped(progress.reason, progress.bytes_downloaded, progress.bytes_durable)
 
 
 def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:

@@ -24,6 +24,7 @@ from domain.errors import (
     SeenError,
     StoreUnavailableError,
 )
+from domain.history import requested
 from domain.job import Job, JobStatus
 from worker.lease import Lease
 from worker.speed import SpeedMeter
@@ -39,7 +40,7 @@ _STOPS: Mapping[str, type[SeenError]] = MappingProxyType(
 
 def stop_error(word: str) -> SeenError:
     """Return what ends a download of which somebody asked ``pause``, ``cancel`` or ``leave``."""
-    return _STOPS[word](f"{word} requested")
+    return _STOPS[word](requested(word))
 
 
 #: A download that has nothing to tell listens this often for what is asked of it. Seconds.

@@ -105,14 +105,15 @@ class Settlement:
             now=self._runtime.now(),
             reason=ending.reason,
             changes={**counts, **ending.details(), **columns},
-            told=self._told(ending, columns.get("bytes_durable", tracker.bytes_durable)),
+            told=history.ended(
+                ending.status,
+                reason=ending.reason,
+                there=tracker.bytes_downloaded,
+                kept=columns.get("bytes_durable", tracker.bytes_durable),
+                sha256=ending.sha256,
+                evidence=ending.evidence,
+            ),
         )
-
-    def _told(self, ending: Ending, kept: int) -> str | None:
-        there = self._tracker.bytes_downloaded
-        if ending.status is JobStatus.COMPLETED:
-            return history.completed(there, ending.sha256, ending.evidence)
-        return history.stopped(ending.reason, there, kept)
 
     def _note_persisted(self, version: int | None) -> None:
         """Let the finished hash go back to its short life, and the index forget the job."""

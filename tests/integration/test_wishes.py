@@ -57,15 +57,21 @@ def stopped_half_way(system: System, origin: Origin) -> Job:
 # ── before the file gets its name ───────────────────────────────────────────────────────────────
 
 
+def whole_with_a_wish(system: System, origin: Origin, word: str) -> tuple[Job, list[Outcome]]:
+    """Download a file to its last byte while SQL alone knows a wish; return how that ended."""
+    gate = threading.Event()
+    job = system.submit(half_done(origin, gate).url, connections=1)
+    with running(system, job) as outcomes:
+        wait_for_half(system, job)
+        wish(system, job, word)
+        gate.set()
+    return job, outcomes
+
+
 def test_a_cancel_that_only_sql_knows_stops_a_file_that_is_whole(
     any_system: System, origin: Origin
 ) -> None:
-    gate = threading.Event()
-    job = any_system.submit(half_done(origin, gate).url, connections=1)
-    with running(any_system, job) as outcomes:
-        wait_for_half(any_system, job)
-        wish(any_system, job, "cancel")
-        gate.set()
+    job, outcomes = whole_with_a_wish(any_system, origin, "cancel")
     assert outcomes == [Outcome.CANCELLED]
     assert list(any_system.downloads.iterdir()) == []
     row = any_system.job(job)
@@ -75,12 +81,7 @@ def test_a_cancel_that_only_sql_knows_stops_a_file_that_is_whole(
 def test_a_pause_that_only_sql_knows_keeps_a_file_that_is_whole(
     any_system: System, origin: Origin
 ) -> None:
-    gate = threading.Event()
-    job = any_system.submit(half_done(origin, gate).url, connections=1)
-    with running(any_system, job) as outcomes:
-        wait_for_half(any_system, job)
-        wish(any_system, job, "pause")
-        gate.set()
+    job, outcomes = whole_with_a_wish(any_system, origin, "pause")
     assert outcomes == [Outcome.PAUSED]
     assert any_system.job(job).bytes_durable == SIZE
     asked = len(origin.requests_for("/a.bin"))
