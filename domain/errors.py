@@ -159,6 +159,30 @@ class DiskFullError(TransientError):
         super().__init__(message, code="disk_full", retry_after=self._PAUSE)
 
 
+class DiskUnavailableError(TransientError):
+    """The worker's disk or folder cannot be used for now: read-only, unreachable, or broken.
+
+    It says nothing of the job, so it is no attempt; the bytes that are there are kept.
+    """
+
+    _PAUSE = 10.0
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="disk_unavailable", retry_after=self._PAUSE)
+
+
+class WorkerResourcesError(TransientError):
+    """The worker's process has too few descriptors, too little memory, or too few threads.
+
+    It says nothing of the job, so it is no attempt.
+    """
+
+    _PAUSE = 5.0
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="worker_resources", retry_after=self._PAUSE)
+
+
 class HostBusyError(TransientError):
     """The job may not connect yet: a limit is reached, or its host is to be left alone for a while.
 

@@ -23,19 +23,14 @@ from typing import Self
 
 from pydantic import ConfigDict, TypeAdapter
 
-from domain.errors import DiskFullError, PermanentError, TransientError
+from domain.errors import TransientError
 from domain.job import WORKING_PREFIX
+from worker.disk_errors import courtesy, disk_errors
+from worker.disk_verdicts import Step
 from worker.files import numbered
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: How file systems say that they have no hard links, or not here.
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-#: What a name or a folder is wrong for, however often we try.
-_HOPELESS = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EROFS}
-#: How file systems say that they cannot reserve room: then none is reserved.
-_NO_ALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-#: The code of a job whose part file another process on this machine still has open.
-PART_FILE_BUSY = "part_file_busy"
 #: So many files of one name are numbered before we give up.
 MAX_CLASHES = 10_000
 
@@ -98,8 +93,9 @@ class PartFile:
         """
         self.path = _part_path(directory, job_id)
         self._checkpoint_path = self.path.with_suffix(".json")
-        with disk_errors():
+        with disk_errors(Step.MAKE_FOLDER, directory):
             directory.mkdir(parents=True, exist_ok=True)
+        with disk_errors(Step.OPEN, self.path):
             self._fd = _open_locked(self.path)
             self._is_doubtful = False
             try:
@@ -111,25 +107,25 @@ class PartFile:
     @staticmethod
     def exists(directory: Path, job_id: str) -> bool:
         """Say whether there is a part file of this job, without making one."""
-        with disk_errors():
+        with disk_errors(Step.LOOK, directory):
             return _part_path(directory, job_id).exists()
 
     @property
     def size(self) -> int:
         """Bytes in the file, those that nobody has written yet included."""
-        with disk_errors():
+        with disk_errors(Step.LOOK, self.path):
             return os.fstat(self._fd).st_size
 
     @property
     def allocated(self) -> int:
         """Bytes of the disk that the file holds."""
-        with disk_errors():
+        with disk_errors(Step.LOOK, self.path):
             return os.fstat(self._fd).st_blocks * 512
 
     @property
     def device(self) -> int:
         """The file system it lies on, as the system numbers it."""
-        with disk_errors():
+        with disk_errors(Step.LOOK, self.path):
             return os.fstat(self._fd).st_dev
 
     # ── writing and reading ─────────────────────────────────────────────────────────────────────
@@ -140,7 +136,7 @@ class PartFile:
         Raises:
             DiskFullError: they do not fit.
         """
-        with disk_errors():
+        with disk_errors(Step.WRITE, self.path):
             size = sum(map(len, chunks))
             written = os.pwritev(self._fd, chunks, position)
             if written < size:  # a full disk, or a signal: the rest tells
@@ -153,7 +149,7 @@ class PartFile:
 
     def read_into(self, buffer: memoryview, position: int) -> int:
         """Fill `buffer` from `position` on; return how many bytes there were."""
-        with disk_errors():
+        with disk_errors(Step.READ, self.path):
             return os.preadv(self._fd, [buffer], position)
 
     def allocate(self, total: int) -> None:
@@ -163,12 +159,12 @@ class PartFile:
             DiskFullError: it has not so many.
         """
         if total > 0:
-            with disk_errors():
+            with courtesy(self.path):
                 _allocate(self._fd, total)
 
     def discard(self) -> None:
         """Throw away every byte, and first the checkpoint that vouches for them."""
-        with disk_errors():
+        with disk_errors(Step.WRITE, self.path):
             self._drop_checkpoint()
             os.ftruncate(self._fd, 0)
         self.checkpoint = Checkpoint()
@@ -182,14 +178,14 @@ class PartFile:
         Raises:
             TransientError: the disk refuses, or has refused before: the last checkpoint stays.
         """
-        with disk_errors():
+        with disk_errors(Step.SYNC, self.path):
             self._make_durable(os.fdatasync)
             self._write_checkpoint(checkpoint)
         self.checkpoint = checkpoint
 
     def cut(self, total: int) -> None:
         """End the file after `total` bytes."""
-        with disk_errors():
+        with disk_errors(Step.WRITE, self.path):
             os.ftruncate(self._fd, total)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
@@ -203,18 +199,19 @@ class PartFile:
         to say no. A name that is taken gets a number, unless `overwrite` says to replace it. The part
         file's own name stays until `forget`: a second link by which a crash in between is recognised.
         """
-        with disk_errors():
+        with disk_errors(Step.SYNC, self.path):
             self._make_durable(os.fsync)
+        with courtesy(self.path):
             os.fchmod(self._fd, 0o666 & ~_umask())
         may_publish()
-        with disk_errors():
+        with disk_errors(Step.NAME, self.path.with_name(name)):
             path = self._replace(name) if overwrite else self._link(name)
             _sync_directory(self.path.parent)
         return path
 
     def published_path(self) -> Path | None:
         """Return the final path if this part file has been published already, else None."""
-        with disk_errors():
+        with disk_errors(Step.LOOK, self.path):
             status = os.fstat(self._fd)
             if status.st_nlink < 2:
                 return None
@@ -229,13 +226,13 @@ class PartFile:
         """Take back the final name, if the file has one: its job did not come to be completed."""
         path = self.published_path()
         if path is not None:
-            with disk_errors():
+            with disk_errors(Step.REMOVE, self.path):
                 path.unlink(missing_ok=True)
                 _sync_directory(path.parent)
 
     def forget(self) -> None:
         """Remove every working name of this job; a published file keeps its own name."""
-        with disk_errors():
+        with disk_errors(Step.REMOVE, self.path):
             # The part file last: as long as it is there, its lock keeps others from the rest.
             for suffix in (".json", ".tmp", ".new", ".part"):
                 self.path.with_suffix(suffix).unlink(missing_ok=True)
@@ -347,14 +344,10 @@ def _open_locked(path: Path) -> int:
     while True:
         fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with disk_errors(Step.LOCK, path):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _names(path, fd):
                 return fd
-        except BlockingIOError:
-            os.close(fd)
-            raise TransientError(
-                f"Another process still writes {path}.", code=PART_FILE_BUSY
-            ) from None
         except BaseException:
             os.close(fd)
             raise
@@ -370,11 +363,12 @@ def _names(path: Path, fd: int) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with courtesy(directory):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 @cache
@@ -391,8 +385,7 @@ def _allocate(fd: int, total: int) -> None:
     if fallocate is None or fallocate(fd, 0, 0, total) == 0:
         return
     number = ctypes.get_errno()
-    if number not in _NO_ALLOCATION:
-        raise OSError(number, os.strerror(number))
+    raise OSError(number, os.strerror(number))
 
 
 @cache
@@ -403,24 +396,3 @@ def _umask() -> int:
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)
     return 0o022
-
-
-class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors():`
-    """Turns the operating system's disk errors into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not isinstance(error, OSError):
-            return
-        if error.errno in _DISK_FULL:
-            raise DiskFullError(f"The disk is full: {error}.") from error
-        if error.errno in _HOPELESS:
-            raise PermanentError(f"The file cannot be there: {error}.", code="bad_path") from error
-        raise TransientError(f"The disk refuses: {error}.", code="disk_error") from error

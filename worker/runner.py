@@ -38,10 +38,11 @@ from domain.errors import (
 )
 from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
+from worker.disk_errors import PART_FILE_BUSY
 from worker.files import name_from_url
 from worker.lease import Lease
 from worker.leftovers import is_over, remove_leftovers
-from worker.part_file import PART_FILE_BUSY, PartFile
+from worker.part_file import PartFile
 from worker.progress import Ending
 from worker.publishing import publish_again, publish_jobs
 from worker.runtime import Runtime
@@ -61,6 +62,8 @@ _NOT_AN_ATTEMPT = frozenset(
     {
         PART_FILE_BUSY,  # a predecessor on this machine stands still with its hand on the file
         "disk_full",
+        "disk_unavailable",
+        "worker_resources",
         "host_busy",
         "user_busy",
         "host_cooling",

@@ -8,7 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 from domain.errors import DiskFullError, PermanentError
-from worker.part_file import PartFile, disk_errors
+from worker.disk_errors import disk_errors
+from worker.disk_verdicts import Step
+from worker.part_file import PartFile
 
 
 class Space:
@@ -69,7 +71,7 @@ class Space:
 
 
 def _check_volume(directory: Path, total: int) -> None:
-    with disk_errors():
+    with disk_errors(Step.LOOK, directory):
         volume = shutil.disk_usage(directory).total
     if total > volume:
         raise PermanentError(
@@ -79,5 +81,5 @@ def _check_volume(directory: Path, total: int) -> None:
 
 
 def _free(directory: Path) -> int:
-    with disk_errors():
+    with disk_errors(Step.LOOK, directory):
         return shutil.disk_usage(directory).free

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import PermanentError, TransientError
+from domain.errors import DiskUnavailableError, PermanentError, TransientError
 from worker.part_file import Checkpoint, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -193,7 +193,7 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
 
         with monkeypatch.context() as broken:
             broken.setattr(os, name, refused)
-            with pytest.raises(TransientError, match="refuses"):
+            with pytest.raises(DiskUnavailableError, match="could not be synced"):
                 tell[name](part)
         with pytest.raises(TransientError, match="did not take everything") as caught:
             part.sync(described((0, 10)))
@@ -266,25 +266,29 @@ def test_a_file_of_another_process_is_free_once_that_is_killed(tmp_path: Path) -
 
 # ── a disk that refuses ─────────────────────────────────────────────────────────────────────────
 
-FULL = """
+SMALL_FILES = """
 import json, resource, sys
 from pathlib import Path
-from domain.errors import DiskFullError
+from domain.errors import PermanentError
 from worker.part_file import PartFile
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 try:
     for number in range(9):
         part.write([b"x" * 100] * 3, number * 300)
-except DiskFullError as error:
-    print(json.dumps([part.size, error.code, part.path.stat().st_size]))
+except PermanentError as error:
+    print(json.dumps([part.size, error.code, str(error)]))
 """
 
 
-def test_a_disk_that_is_full_keeps_what_fitted(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FULL, str(tmp_path), JOB]
+def test_file_that_the_file_system_has_no_room_for_by_its_size_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", SMALL_FILES, str(tmp_path), JOB]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [1000, "disk_full", 1000]
+    size, code, message = json.loads(done.stdout)
+    assert (size, code) == (1000, "too_large")
+    assert "too large for this file system" in message
 
 
 @pytest.mark.parametrize(
@@ -308,8 +312,8 @@ def test_a_closed_file_refuses_in_our_words(tmp_path: Path) -> None:
     part.close()
     uses: list[Callable[[], object]] = [
         lambda: part.write([b"x"], 0),
-        lambda: part.allocate(10),
         lambda: part.cut(0),
+        lambda: part.allocate(10),
         part.discard,
         lambda: part.size,
         part.published_path,

@@ -219,7 +219,7 @@ def test_a_disk_that_cannot_be_read_is_told(
         digests.follow(len(DATA))
     with pytest.raises(TransientError, match="Input/output error") as caught:
         digests.finish(len(DATA), nothing)
-    assert caught.value.code == "disk_error"
+    assert caught.value.code == "disk_unavailable"
     digests.close()
 
 
