@@ -28,6 +28,7 @@ from worker.progress import DownloadTracker, ProgressReporter
 from worker.runner import run_download
 from worker.space import Space
 from worker.stop import StopSignal
+from worker.transfer.allowance import Allowance, Unlimited
 from worker.transfer.curl import TransferOptions
 from worker.transfer.order import Order
 from worker.transfer.origin import AddressGuard
@@ -165,6 +166,8 @@ class Direct:
 
     Attributes:
         may_write: asked before every write.
+        allowance: what it may use of what is shared.
+        space: of the volume.
         notes: what it told a person.
         tracker: of the last run.
     """
@@ -174,6 +177,8 @@ class Direct:
     networks: tuple[str, ...] = ("127.0.0.0/8",)
     job: Job = field(default_factory=new_job)
     may_write: Callable[[], None] = lambda: None
+    allowance: Allowance = field(default_factory=Unlimited)
+    space: Space = field(default_factory=lambda: Space(0))
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
 
@@ -191,10 +196,11 @@ class Direct:
                 self.tracker,
                 options=self.options,
                 guard=AddressGuard(self.networks),
-                space=Space(0),
+                space=self.space,
                 may_write=self.may_write,
                 checkpoints=checkpoints,
                 hashing=hashing,
+                allowance=self.allowance,
                 note=self.notes.append,
             ) as transfer,
         ):
@@ -220,6 +226,11 @@ class Direct:
         with self.part.open("rb") as file:
             file.seek(first)
             return file.read()
+
+    def fetch_size(self, *urls: str, **order: Any) -> int:
+        """Run one attempt, however large the file; return its size, which is not read back."""
+        with self.transfer(Order(urls=urls, **order)) as transfer:
+            return transfer.run().size
 
     def failure(self, *urls: str, **order: Any) -> str:
         """Run one attempt that fails; return its code."""

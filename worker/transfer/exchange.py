@@ -40,15 +40,16 @@ class Exchange:
         on_answer: called once, when status and header are there; returns whether the body is of use,
             or raises.
         write: gets (exchange, chunks): puts them on disk at the piece's position.
-        may_take: asked before so many bytes are taken; no stops the body until `go_on`.
+        may_take: asked before so many bytes are taken, or decoded; no stops the body until `go_on`.
 
     Attributes:
         judgement: what the answer was found to be.
         is_accepted: the body belongs into the piece.
         promised: where in the file (exclusive) the answer's body ends, by its own word, or None.
         decoder: undoes the body's encoding, where the job wants that.
-        is_paused: the body waits for its rate.
-        received: bytes of the body.
+        is_paused: the body waits for its rate, or for the decoder.
+        received: bytes of the body, as sent.
+        is_received: the response has come to its end; some of its body may still have to be decoded.
         watch: how fast they come.
         error: what went wrong in a callback.
     """
@@ -72,7 +73,7 @@ class Exchange:
         self.accepted_at = 0.0
         self.judgement: Judgement | None = None
         self.promised: int | None = None
-        self.was_cut = self.is_paused = False
+        self.was_cut = self.is_paused = self.is_received = False
         self.decoder: Decoder | None = None
         self.error: Exception | None = None
         self.handle: Any = None
@@ -82,6 +83,8 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
+        #: Bytes that were taken and have not been decoded: their output is paid for up to this.
+        self._credit = 0
         self._ftp = FtpReplies()
         self._header_size = 0
         self._refused_address: str | None = None
@@ -106,7 +109,7 @@ class Exchange:
         self.redirects += 1
         self.answer = Answer()
         self.received = self._header_size = 0
-        self.is_judged = self.is_accepted = False
+        self.is_judged = self.is_accepted = self.is_received = False
         self.error = None
         self._refused_address = None
         self.watch = StallWatch(time.monotonic())
@@ -117,10 +120,28 @@ class Exchange:
             chunks, self._chunks, self._pending = self._chunks, [], 0
             self._write(self, chunks)
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the body waits, and not for the decoder."""
+        return self.is_paused and not self.has_undecoded
+
     def go_on(self) -> None:
         """Take up again what waited for its rate. Not from inside a callback."""
         self.is_paused = False
         self.handle.pause(pycurl.PAUSE_CONT)
+
+    @property
+    def has_undecoded(self) -> bool:
+        """Whether the decoder has work: until it is done, no more of the body is taken."""
+        return self.decoder is not None and self.error is None and self.decoder.has_work
+
+    def decode(self) -> None:
+        """Decode a bounded amount of what has come, within the rate. Failures are kept in `error`."""
+        try:
+            self._decode()
+            self.flush()
+        except Exception as error:
+            self.error = error
 
     def close_sockets(self) -> None:
         """Close our ends of the sockets: pycurl works on duplicates."""
@@ -197,20 +218,32 @@ class Exchange:
         try:
             if not self.is_judged:
                 self.judge()
-            if not self._may_take(len(data)):
+            if self.has_undecoded or not self._may_take(len(data)):
                 self.is_paused = True
                 return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`
             self.received += len(data)
             if not self.is_accepted:
                 return None if self.received <= _UNREAD_BODY else _STOP
-            return self._take(data)
+            if self.decoder is None:
+                return self._take(data)
+            self.decoder.feed(data)
+            self._credit += len(data)
+            self._decode()
+            return None
         except Exception as error:
             self.error = error
             return _STOP
 
+    def _decode(self) -> None:
+        """Do one step of decoding. What it returns beyond what was received is taken from the rate."""
+        if self.decoder is None or not self._may_take(0):
+            return
+        data = self.decoder.step()
+        self._may_take(max(0, len(data) - self._credit))
+        self._credit = max(0, self._credit - len(data))
+        self._take(data)
+
     def _take(self, data: bytes) -> int | None:
-        if self.decoder is not None:
-            data = self.decoder.decode(data)
         piece = self.piece
         position = piece.position + self._pending
         end = position + len(data)

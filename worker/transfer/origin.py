@@ -92,7 +92,7 @@ def _unwrap(
 
 @dataclass(slots=True)
 class Answer:
-    """The status and headers of a response; of several fields of one name the last."""
+    """The status and headers of a response; of several fields of one name the last, except codings."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -112,12 +112,18 @@ class Answer:
             self.is_complete = True
         name, colon, value = text.partition(":")
         if colon:
-            self.headers[name.strip().lower()] = value.strip()
+            self._add(name.strip().lower(), value.strip())
+
+    def _add(self, name: str, value: str) -> None:
+        # Codings are a list, which may be spread over several fields (RFC 9110, section 5.3).
+        before = self.headers.get(name) if name == "content-encoding" else None
+        self.headers[name] = value if before is None else f"{before}, {value}"
 
     @property
     def is_encoded(self) -> bool:
         """Whether the body is not the file as it is, but compressed."""
-        return self.headers.get("content-encoding", "identity").strip().lower() != "identity"
+        codings = self.headers.get("content-encoding", "").lower().split(",")
+        return any(coding.strip() not in {"", "identity"} for coding in codings)
 
     @property
     def content_length(self) -> int | None:

@@ -154,14 +154,14 @@ class Target:
     def write(self, piece: Piece, chunks: list[bytes]) -> int:
         """Put bytes where `piece` goes on; return how many they were."""
         self._may_write()
+        if self.pieces.total is None:
+            self.check_size(self.pieces.count + sum(map(len, chunks)))
         size = self._part.write(chunks, piece.position)
         self.pieces.advance(piece, size)
         self._tracker.bytes_downloaded = self.pieces.count
         if not self._is_allocated and self.pieces.left is not None:
             self._space.found(self._part, self.pieces.left)
         self._digests.follow(self.pieces.prefix)
-        if self.pieces.total is None:
-            self.check_size(self.pieces.count)
         return size
 
     def check_size(self, size: int | None) -> None:

@@ -318,7 +318,7 @@ class Transfer:
         self._throttle.fill(time.monotonic())
         with self._turn:
             for exchange in self._exchanges:
-                if exchange.is_paused and self._throttle.pause() == 0:
+                if exchange.may_go_on and self._throttle.pause() == 0:
                     exchange.go_on()
             self._loop.act(events)
             for exchange in self._exchanges:
@@ -327,10 +327,21 @@ class Transfer:
             exchange.close_sockets()
         for handle, code, detail in self._loop.ended():
             for exchange in [one for one in self._exchanges if one.handle is handle]:
-                self._ended(exchange, code, detail)
+                exchange.is_received = code == 0
+                if not exchange.has_undecoded or code != 0:
+                    self._ended(exchange, code, detail)
+        self._decode()
         self._target.checkpoint_when_due()
         self._look_at_speeds()
         self._gather(self._pieces.count - before)
+
+    def _decode(self) -> None:
+        """Undo a body's encoding further. Not while libcurl works: others wait for their turn."""
+        for exchange in [one for one in self._exchanges if one.has_undecoded]:
+            exchange.decode()
+            is_done = exchange.is_received and not exchange.has_undecoded
+            if is_done or exchange.error is not None:
+                self._ended(exchange, 0, "")
 
     def _gather(self, moved: int) -> None:
         """Let more bytes arrive before the next look: many slow downloads share one interpreter.
@@ -561,14 +572,15 @@ class Transfer:
 
     @property
     def _is_throttled(self) -> bool:
-        return any(one.is_paused for one in self._exchanges)
+        return any(one.is_paused or one.has_undecoded for one in self._exchanges)
 
     def _look_at_speeds(self) -> None:
         """End what stands still, and what is so slow that another connection would be done sooner."""
         now = time.monotonic()
         slow = float(self._options.low_speed_limit)
         for exchange in list(self._exchanges):
-            exchange.watch.look(now, exchange.received, slow, waits=exchange.is_paused)
+            waits = exchange.is_paused or exchange.has_undecoded
+            exchange.watch.look(now, exchange.received, slow, waits=waits)
             patience = self._options.low_speed_time
             if exchange.received == 0 and len(self._exchanges) > 1:
                 # Not heard of yet, and others are: its piece need not wait as long as a whole file.
