@@ -24,6 +24,7 @@ from pydantic import (
 
 from domain import request_fields
 from domain.errors import InvalidInputError
+from domain.limits import plain_host
 from domain.request_fields import HIDDEN
 from domain.urls import check_url, display_url
 
@@ -417,12 +418,16 @@ class JobFilter:
     Attributes:
         status: only in this state.
         user_id: only this user's.
-        host: only from this host (`domain.urls.host_of`).
+        host: only from this host, in any spelling; kept in the one that rows have.
     """
 
     status: JobStatus | None = None
     user_id: str | None = None
     host: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.host is not None:
+            object.__setattr__(self, "host", plain_host(self.host))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from contextlib import suppress
 
 from domain.errors import InvalidInputError
+from domain.hosts import HostError, normal_host
 
 #: Bytes a second; slower than this nothing would ever end.
 MIN_RATE = 1024
 MAX_RATE = 2**50
 
 TOTAL = "total"
-
-_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 
 def host_scope(host: str) -> str:
@@ -28,35 +25,29 @@ def job_scope(job_id: str) -> str:
 
 
 def plain_host(text: str) -> str:
-    """Return a host's one spelling: lower case, IDNA, no brackets, no dot at its end.
+    """Return a host's one spelling (`domain.hosts`).
 
-    What is no host comes back nearly as it is: whoever connects to it finds that out.
+    What is no host comes back in lower case: whatever connects to it finds that out.
     """
-    host = text.removeprefix("[").removesuffix("]").rstrip(".").lower()
-    with suppress(ValueError):
-        if ":" in host:
-            return str(ipaddress.IPv6Address(host))
-        if not host.isascii():
-            return host.encode("idna").decode()
-    return host
+    with suppress(HostError):
+        return normal_host(text)
+    return text.lower()
 
 
 def check_host(text: str) -> str:
     """Return a host's one spelling if it is a name or an address, else raise InvalidInputError."""
-    host = plain_host(text)
-    if not _HOST_NAME.fullmatch(host) and not _is_ipv6(host):
-        raise InvalidInputError(
-            "host", text, "It is a host name or an address, without scheme, port or path."
-        )
+    try:
+        host = normal_host(text)
+    except HostError as error:
+        raise _no_host(text, str(error)) from None
+    if host.startswith("-"):
+        raise _no_host(text, "It begins like an option.")
     return host
 
 
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+def _no_host(text: str, why: str) -> InvalidInputError:
+    remedy = f"It is a host name or an address, without scheme, port or path. {why}"
+    return InvalidInputError("host", text, remedy)
 
 
 def check_rate(rate: int) -> int:

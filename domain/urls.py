@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from typing import Self
+from urllib.parse import quote, urljoin, urlsplit
 
 from domain.errors import InvalidInputError
-from domain.limits import plain_host
+from domain.hosts import HostError, host_in_url, normal_host
 
 #: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
 MAX_URL_OCTETS = 8000
-
-#: RFC 1035, section 2.3.4, as text.
-MAX_HOST = 253
+MAX_PORT = 65535
 
 SCHEMES = ("http", "https", "ftp", "ftps")
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
@@ -24,82 +25,167 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
 _FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 #: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
 _FTP_TYPE = re.compile(r";type=[ad]$", re.IGNORECASE)
+#: RFC 3986, appendix B, where there is an authority. Ours are never split by `urllib.parse.urlsplit`: it
+#: drops some characters, and its parts do not say how they were written.
+_ABSOLUTE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL
+)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
+_REST = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL)
+#: A browser takes the backslash for the authority's end, others for a part of the user name.
+_DOUBTFUL_AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]{2,}[^/?#\\]*\\")
 #: RFC 3986, sections 2.1 and 2.3.
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
 def check_url(text: str) -> str:
-    """Return the URL if it is one we can download from, else raise InvalidInputError("url", …).
+    """Return a URL that we can download from as it is stored and sent.
 
-    What is not ASCII is encoded as the standards say (IDNA, percent-encoded UTF-8).
+    Its host is in its one spelling (`domain.hosts`), and what is not ASCII is percent-encoded UTF-8.
+    Nothing else is changed: checking twice changes nothing more.
+
+    Raises:
+        InvalidInputError: we cannot download from it. The field is ``url``.
     """
-    if _octets(text) > MAX_URL_OCTETS:
-        raise InvalidInputError(
-            "url", display_url(text), f"URLs may have at most {MAX_URL_OCTETS} octets."
-        )
+    try:
+        return _checked(text)
+    except ValueError as error:
+        raise InvalidInputError("url", display_url(text), str(error)) from None
+
+
+def _checked(text: str) -> str:
+    """Do what `check_url` does; raise ValueError with a sentence that says what is wrong."""
     if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in text):
-        raise InvalidInputError(
-            "url", display_url(text), "Spaces and control characters must be percent-encoded."
-        )
-    parts = _split(text)
-    if parts.scheme.lower() not in SCHEMES:
-        raise InvalidInputError("url", display_url(text), f"It must begin with {_scheme_list()}.")
-    if not parts.hostname:
-        raise InvalidInputError("url", display_url(text), "It has no host name.")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidInputError(
-            "url",
-            display_url(text),
-            "User names and passwords in URLs are not accepted: give them as username and password "
-            "(--login).",
-        )
+        raise ValueError("Spaces and control characters must be percent-encoded.")
+    parts = _UrlParts.of(_in_ascii(text))
     if parts.scheme.lower() in {"ftp", "ftps"}:
-        _check_ftp(text, parts)
-    usable = text if text.isascii() else _in_ascii(text, parts)
-    if len(urlsplit(usable).hostname or "") > MAX_HOST:
-        raise InvalidInputError(
-            "url", display_url(text), f"A host name has at most {MAX_HOST} characters."
-        )
-    return usable
+        _check_ftp(parts.path)
+    url = str(parts)
+    if len(url) > MAX_URL_OCTETS:
+        raise ValueError(f"URLs may have at most {MAX_URL_OCTETS} octets.")
+    return url
 
 
-def _check_ftp(text: str, parts: SplitResult) -> None:
-    if _FTP_CONTROL.search(parts.path):
+def resolve_location(base: str, location: str) -> str:
+    """Return where the Location header of an answer from `base` leads, as browsers read it.
+
+    Args:
+        base: a checked URL.
+        location: the header's value, one character an octet, as servers send it: with raw UTF-8 or other
+            octets, spaces, tabs and backslashes in it.
+
+    Raises:
+        InvalidInputError: it leads to nothing that we can download from.
+    """
+    # Octets are encoded as they stand, whatever charset they are of; a host's have to be UTF-8.
+    text = "".join(f"%{ord(char):02X}" if ord(char) > 0x7F else char for char in location)
+    text = text.replace("\t", "").strip(" ").replace(" ", "%20")
+    if _DOUBTFUL_AUTHORITY.match(text):
+        raise InvalidInputError("url", display_url(text), "A host name has no '\\'.")
+    try:
+        target = urljoin(base, _with_slashes(text))
+    except ValueError as error:
         raise InvalidInputError(
-            "url", display_url(text), "A path on an FTP server has no control characters."
+            "url", display_url(text), f"It cannot be parsed: {error}."
+        ) from None
+    return check_url(target)
+
+
+def _with_slashes(reference: str) -> str:
+    """Write a path's backslashes as slashes, as browsers do."""
+    path = re.match("[^?#]*", reference)
+    length = path.end() if path else 0
+    return reference[:length].replace("\\", "/") + reference[length:]
+
+
+@dataclass(frozen=True, slots=True)
+class _UrlParts:
+    """An absolute URL in parts; `str` puts it together again, which nothing else does."""
+
+    scheme: str
+    host: str
+    port: int | None
+    rest: str
+    """Path, query and fragment, as they stand."""
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Take a URL apart; raise ValueError with a sentence when it is none of ours."""
+        match = _ABSOLUTE.fullmatch(text)
+        if match is None or match["scheme"].lower() not in SCHEMES:
+            raise ValueError(f"It must begin with {_scheme_list()}.")
+        if "@" in match["authority"]:
+            raise ValueError(
+                "User names and passwords in URLs are not accepted: give them as username and "
+                "password (--login)."
+            )
+        host, port = _host_and_port(match["authority"])
+        return cls(match["scheme"], normal_host(host), port, match["rest"])
+
+    @property
+    def path(self) -> str:
+        return self._rest("path")
+
+    @property
+    def query(self) -> str:
+        return self._rest("query")
+
+    def _rest(self, name: str) -> str:
+        match = _REST.fullmatch(self.rest)
+        return (match and match[name]) or ""
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{host_in_url(self.host)}{port}{self.rest}"
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise ValueError(
+            "It cannot be parsed: its host is followed by something that is no port, or is an IPv6 "
+            "address without brackets."
         )
-    if not parts.path.strip("/") or parts.path.endswith("/") or _FTP_TYPE.search(parts.path):
-        raise InvalidInputError(
-            "url", display_url(text), "On an FTP server it must name a file, without ';type='."
-        )
+    if not match["host"]:
+        raise ValueError("It has no host name.")
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= MAX_PORT:
+        raise ValueError(f"It cannot be parsed: a port is a number from 1 to {MAX_PORT}.")
+    return match["host"], port
+
+
+def _check_ftp(path: str) -> None:
+    if _FTP_CONTROL.search(path):
+        raise ValueError("A path on an FTP server has no control characters.")
+    if not path.strip("/") or path.endswith("/") or _FTP_TYPE.search(path):
+        raise ValueError("On an FTP server it must name a file, without ';type='.")
 
 
 def host_of(url: str) -> str | None:
-    """Return the host that a URL speaks to, for limits and filters; None when it names none.
-
-    As limits write it: in lower case, without port, brackets, and the root's dot.
-    """
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
+    """Return the one spelling of the host that a URL speaks to; None when it names none."""
+    match = _ABSOLUTE.match(url)
+    authority = _AUTHORITY.fullmatch(match["authority"].rpartition("@")[2]) if match else None
+    if authority is None:
         return None
-    return plain_host(host) if host else None
+    with suppress(HostError):
+        return normal_host(authority["host"])
+    return None
 
 
 def canonical_url(url: str) -> str:
     """Return the one form of a checked URL that all its spellings share (RFC 3986, section 6.2).
 
-    Scheme and host in lower case, no default port, no root's dot, no empty path, no dot segments, no
-    fragment, percent-encodings in upper case and only where they are needed. Queries keep their order.
+    The scheme in lower case, the host in its one spelling, no default port, no empty path, no dot
+    segments, no fragment, percent-encodings in upper case and only where they are needed. Queries keep
+    their order.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    host = (parts.hostname or "").removesuffix(".")
-    shown = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in {None, DEFAULT_PORTS[scheme]} else f":{parts.port}"
+    parts = _UrlParts.of(url)
     path = _without_dot_segments(_plain_encoding(parts.path)) or "/"
-    return urlunsplit((scheme, f"{shown}{port}", path, _plain_encoding(parts.query), ""))
+    query = f"?{_plain_encoding(parts.query)}" if parts.query else ""
+    scheme = parts.scheme.lower()
+    port = None if parts.port == DEFAULT_PORTS[scheme] else parts.port
+    return str(replace(parts, scheme=scheme, port=port, rest=f"{path}{query}"))
 
 
 def _plain_encoding(part: str) -> str:
@@ -126,41 +212,12 @@ def _without_dot_segments(path: str) -> str:
     return "/".join(kept)
 
 
-def _in_ascii(text: str, parts: SplitResult) -> str:
-    """Return a URL as people write it in the form that travels: IDNA host, percent-encoded rest."""
+def _in_ascii(text: str) -> str:
+    """Percent-encode what is not ASCII, as UTF-8."""
     try:
-        host = (parts.hostname or "").encode("idna").decode()
-    except UnicodeError as error:
-        raise InvalidInputError(
-            "url", display_url(text), f"Its host name cannot be written in IDNA: {error}."
-        ) from error
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
-    path, query, fragment = map(_percent_encode, (parts.path, parts.query, parts.fragment))
-    return urlunsplit((parts.scheme, netloc, path, query, fragment))
-
-
-def _percent_encode(part: str) -> str:
-    return "".join(char if char.isascii() else quote(char) for char in part)
-
-
-def _octets(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(
-            "url", display_url(text), "It is not valid Unicode text."
-        ) from error
-
-
-def _split(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # parsed lazily; raises when it is not a port
-    except ValueError as error:
-        raise InvalidInputError(
-            "url", display_url(text), f"It cannot be parsed: {error}."
-        ) from error
-    return parts
+        return "".join(char if char.isascii() else quote(char) for char in text)
+    except UnicodeEncodeError:
+        raise ValueError("It is not valid Unicode text.") from None
 
 
 def _scheme_list() -> str:

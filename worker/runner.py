@@ -214,7 +214,7 @@ class _Attempt:
         self._lease = lease
         self._stop = stop
         self._tracker = runtime.reporter.track(job, stop, lease)
-        self._host = job.host or host_of(job.url) or ""
+        self._host = host_of(job.url) or job.host or ""
         self._settlement = Settlement(runtime, job, self._tracker, lease)
         self._evidence: str | None = None
 

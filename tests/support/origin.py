@@ -55,9 +55,13 @@ class RequestLog:
 
 
 class Origin:
-    """The server: 127.0.0.1, a free port, one thread a connection. Listens once made."""
+    """The server: a free port, one thread a connection. Listens once made.
 
-    def __init__(self) -> None:
+    Args: host: the address to listen at, IPv4 or IPv6.
+    """
+
+    def __init__(self, host: str = HOST) -> None:
+        self._host = host
         self._lock = threading.RLock()  # `respond` may look at the log
         self._files: dict[str, ServedFile] = {}
         self._log: list[RequestLog] = []
@@ -67,7 +71,9 @@ class Origin:
         self._connections: list[Connection] = []
         self._overrule: Callable[[Request, Plan], Plan] | None = None
         self._closing = threading.Event()
-        self._listener = socket.create_server((HOST, 0), backlog=256)
+        self._listener = socket.create_server(
+            (host, 0), backlog=256, family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, name="origin", daemon=True)
         self._acceptor.start()
@@ -114,7 +120,8 @@ class Origin:
 
     def url(self, path: str) -> str:
         """The address of a path such as "/file.bin"."""
-        return f"http://{HOST}:{self.port}{path}"
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{shown}:{self.port}{path}"
 
     @property
     def requests(self) -> list[RequestLog]:
@@ -172,7 +179,7 @@ class Origin:
             return
         self._closing.set()
         # Wakes accept, which closing its socket from another thread would not.
-        socket.create_connection((HOST, self.port), timeout=JOIN_TIMEOUT).close()
+        socket.create_connection((self._host, self.port), timeout=JOIN_TIMEOUT).close()
         self._acceptor.join(JOIN_TIMEOUT)
         self._listener.close()
         for connection in self._connections:

@@ -23,6 +23,10 @@ URL = "https://example.com/films/a.mkv?b=2&a=1"
         ("https://example.com:80/", "https://example.com:80/"),
         ("http://example.com./x", "http://example.com/x"),
         ("http://[2001:DB8::1]:80/x", "http://[2001:db8::1]/x"),
+        ("http://[fe80::1%25eth0]/x", "http://[fe80::1%25eth0]/x"),
+        ("http://ex%61mple.com/x", "http://example.com/x"),
+        ("http://0x7f.1/x", "http://127.0.0.1/x"),
+        ("http://example.com//x?", "http://example.com//x"),
         ("http://example.com/a/./b/../c", "http://example.com/a/c"),
         ("http://example.com/../../a", "http://example.com/a"),
         ("http://example.com/a/..", "http://example.com/"),
@@ -48,6 +52,7 @@ def flight(secrets: str | None = None, **fields: Any) -> str:
     "fields",
     [
         {"url": "HTTPS://Example.com:443/films/./a.mkv?b=2&a=1#here"},
+        {"url": "https://ex%61mple.com./films/a.mkv?b=2&a=1"},
         {"directory": "."},
         {"connections": 8},
         {"max_attempts": 2},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import InvalidInputError
+from domain.job import DownloadRequest
 from domain.urls import check_url, display_url, host_of
 
 
@@ -13,8 +14,13 @@ from domain.urls import check_url, display_url, host_of
     [
         "http://example.com",
         "https://example.com/film.mkv",
-        "HTTPS://EXAMPLE.COM:8443/a%20b?x=1#y",
+        "HTTPS://example.com:8443/a%20b?x=1#y",
         "http://[2606:2800:220:1::]:8080/x",
+        "http://[fe80::1%25eth0]/x",
+        "http://example.com?",
+        "http://example.com/?#",
+        "http://example.com//a//b/../c;d=e?f=/g?h#i?j",
+        "http://example.com/%zz%2F%e9",
         "http://192.0.2.1/",
         "ftp://example.com/films/film.mkv",
         "FTPS://example.com:2121/a%20b;type=i",
@@ -50,6 +56,21 @@ def test_a_usable_url_is_returned_unchanged(url: str) -> None:
         ("http://example.com:99999/", "parsed"),
         ("http://example.com:port/", "parsed"),
         ("http://[::1/", "parsed"),
+        ("http://::1/", "brackets"),
+        ("http://[::1]x/", "parsed"),
+        ("http://[::1]:80:80/", "parsed"),
+        ("http://example.com:0/", "from 1 to 65535"),
+        ("http://example.com:-1/", "parsed"),
+        ("http://example.com:８０/", "parsed"),
+        ("http://a%20b/", "no ' '"),
+        ("http://a\\b/", "A host name has no"),
+        ("http://a%40b/", "no '@'"),
+        ("http://%FF/", "UTF-8"),
+        ("http://127.0.0.256/", "IPv4"),
+        ("http://a..b/", "two in a row"),
+        ("http:/example.com/", "begin with http"),
+        ("http:\\\\example.com\\a", "begin with http"),
+        ("http://example.com/" + "ü" * 2000, "8000"),
         ("http://example.com/a b", "percent-encoded"),
         ("http://example.com/a\nb", "percent-encoded"),
         ("http://example.com/\x7f", "percent-encoded"),
@@ -110,10 +131,32 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
         ("http://host/café.bin", "http://host/caf%C3%A9.bin"),
         ("http://bücher.example:81/a?q=ü#ß", "http://xn--bcher-kva.example:81/a?q=%C3%BC#%C3%9F"),
         ("https://host/a%20b/é%2Fc", "https://host/a%20b/%C3%A9%2Fc"),
+        ("http://[::1]:8080/é.bin", "http://[::1]:8080/%C3%A9.bin"),
+        ("http://[fe80::1%25eth0]/é", "http://[fe80::1%25eth0]/%C3%A9"),
+        ("http://straße.invalid/", "http://xn--strae-oqa.invalid/"),
+        ("http://i❤.ws/", "http://xn--i-7iq.ws/"),
     ],
 )
 def test_what_is_not_ascii_is_encoded(url: str, sent: str) -> None:
     assert check_url(url) == sent
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://EXAMPLE.com./A", "https://example.com/A"),
+        ("https://ex%61mple.com/%41", "https://example.com/%41"),
+        ("http://%31%36%39.254.169.254/", "http://169.254.169.254/"),
+        ("http://0x7f.1:0080/", "http://127.0.0.1:80/"),
+        ("http://2130706433?a", "http://127.0.0.1?a"),
+        ("http://[::FFFF:7f00:1]#a", "http://127.0.0.1#a"),
+        ("http://[2001:DB8:0::1]:/", "http://[2001:db8::1]/"),
+    ],
+)
+def test_a_host_is_asked_for_and_shown_in_its_one_spelling(url: str, sent: str) -> None:
+    assert check_url(url) == check_url(sent) == sent
+    assert DownloadRequest(url=url).url == sent
+    assert display_url(sent).startswith(sent.partition("?")[0].partition("#")[0])
 
 
 def test_a_host_that_has_no_idna_form_is_refused() -> None:
@@ -132,6 +175,13 @@ def test_a_host_that_has_no_idna_form_is_refused() -> None:
         ("ftps://example.com:21/x", "example.com"),
         ("http://[2001:DB8::1]:8080/", "2001:db8::1"),
         ("http://[::1]/", "::1"),
+        ("http://[::ffff:127.1.2.3]/", "127.1.2.3"),
+        ("http://[fe80::1%25eth0]/", "fe80::1%eth0"),
+        ("http://ex%61mple.com/", "example.com"),
+        ("http://127.1/", "127.0.0.1"),
+        ("http://straße.invalid/é", "xn--strae-oqa.invalid"),
+        ("http://a..b/", None),
+        ("/x", None),
         ("http://example.com:99999/", "example.com"),
         ("http://[::1", None),
         ("http:///x", None),

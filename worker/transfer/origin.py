@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from domain.hosts import HostError, normal_host
+from worker.transfer.special_addresses import (
+    METADATA,
+    NOT_PUBLIC,
+    Address,
+    embedded_ipv4,
+    reached_as_ipv4,
+)
+
 # 18 digits are more bytes than any file system holds, and fit into 64 bits.
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_SPACE = " \t\r\n"
 #: A date this much older than the answer is taken for strong. Seconds.
 STRONG_DATE_AGE = 60
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
-
-#: Reached through NAT64, an IPv4 address hides in the last 32 bits (RFC 6052).
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-#: Where clouds hand out credentials to whoever asks from inside (AWS, Azure, GCP, Oracle, Alibaba). A
-#: network that happens to contain one does not allow it; only its own address does.
-_METADATA = frozenset(
-    ipaddress.ip_address(text)
-    for text in (
-        "169.254.169.254",
-        "fd00:ec2::254",
-        "fd20:ce::254",
-        "168.63.129.16",
-        "192.0.0.192",
-        "100.100.100.200",
-    )
-)
 
 
 class AddressGuard:
@@ -49,45 +41,35 @@ class AddressGuard:
     def allows_host(self, host: str) -> bool:
         """Say whether a host may be asked for through a proxy, which resolves names itself.
 
-        All that can be told here is an address that stands in place of a name.
+        All that can be told here is an address that stands in place of a name, in any spelling.
         """
-        address = _address(host.strip("[]"))
-        return address is None or self.allows(address)
+        try:
+            name = normal_host(host)
+        except HostError:
+            return False
+        try:
+            return self.allows(name)
+        except ValueError:
+            return True  # a name
 
     def allows(self, address: str) -> bool:
-        """Say whether `address` (IPv4 or IPv6, without port) may be connected to."""
-        ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
-        if ip in _METADATA:
-            return any(ip in network and network.num_addresses == 1 for network in self._allowed)
+        """Say whether `address` (IPv4 or IPv6, without port) may be connected to.
+
+        Raises:
+            ValueError: it is no address.
+        """
+        told = ipaddress.ip_address(address.partition("%")[0])
+        ip = reached_as_ipv4(told) or told
+        metadata = METADATA & {ip, *embedded_ipv4(ip)}
+        if metadata:
+            return any(self._names_alone(one) for one in {ip, *metadata})
         if any(ip in network for network in self._allowed):
             return True
-        # `is_global` alone lets through what has no place on the internet: ::/96 and other unassigned
-        # parts of IPv6, site-local addresses, and IPv4 in 6to4, whose relays are gone.
-        special = ip.is_multicast or ip.is_reserved
-        if isinstance(ip, ipaddress.IPv6Address):
-            special = special or ip.is_site_local or ip.sixtofour is not None
-        return ip.is_global and not special
+        return not any(ip in network for network in NOT_PUBLIC)
 
-
-def _address(host: str) -> str | None:
-    """Return the address that stands in place of a name, however it is written (``0x7f.1``), or None."""
-    with suppress(ValueError):
-        return str(ipaddress.ip_address(host))
-    with suppress(OSError, ValueError):
-        return socket.inet_ntoa(socket.inet_aton(host))
-    return None
-
-
-def _unwrap(
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the IPv4 address that an IPv6 one stands for, if it does."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return ip.ipv4_mapped
-        if ip in _NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip
+    def _names_alone(self, ip: Address) -> bool:
+        """Say whether an allowed network is this very address: what lies around it does not mean it."""
+        return any(ip in network and network.num_addresses == 1 for network in self._allowed)
 
 
 @dataclass(slots=True)
@@ -101,7 +83,8 @@ class Answer:
 
     def feed(self, line: bytes) -> None:
         """Take in one header line as libcurl hands it out."""
-        text = line.decode("latin-1").strip()
+        # Not every space of Unicode: 0x85 and 0xA0 end the UTF-8 form of many letters.
+        text = line.decode("latin-1").strip(_SPACE)
         if text.startswith("HTTP/"):
             # A new response begins: the one after a 1xx.
             self.status = _status(text)
@@ -112,7 +95,7 @@ class Answer:
             self.is_complete = True
         name, colon, value = text.partition(":")
         if colon:
-            self._add(name.strip().lower(), value.strip())
+            self._add(name.strip(_SPACE).lower(), value.strip(_SPACE))
 
     def _add(self, name: str, value: str) -> None:
         # Codings are a list, which may be spread over several fields (RFC 9110, section 5.3).

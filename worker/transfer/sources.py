@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from domain.errors import InvalidInputError, PermanentError
-from domain.urls import check_url, display_url
+from domain.urls import display_url, resolve_location
 from worker.transfer.curl import same_origin
 from worker.transfer.order import Order
 
@@ -83,11 +83,10 @@ class Sources:
         Raises:
             PermanentError: to where nobody should be led.
         """
-        target = _readable(location, base=url)
         try:
-            target = check_url(target)
+            target = resolve_location(url, location)
         except InvalidInputError as error:
-            raise _unsafe(f"{display_url(target)}: {error.remedy}") from None
+            raise _unsafe(str(error).removeprefix("url: ")) from None
         before, after = urlsplit(url).scheme.lower(), urlsplit(target).scheme.lower()
         if after not in {"http", "https"}:
             raise _unsafe(f"{after}:// is not followed from {before}://.")
@@ -97,18 +96,6 @@ class Sources:
                 "a forged file."
             )
         return target
-
-
-def _readable(location: str, base: str) -> str:
-    """Resolve a Location; what servers send raw (spaces, UTF-8) is percent-encoded."""
-    try:
-        text = location.encode("latin-1").decode()
-    except UnicodeError:
-        text = location
-    try:
-        return urljoin(base, text.replace(" ", "%20"))
-    except ValueError:
-        raise _unsafe(f"{display_url(text)} cannot be read.") from None
 
 
 def _unsafe(why: str) -> PermanentError:

@@ -209,7 +209,12 @@ def test_the_environment_makes_no_way_around_the_proxy(
     assert len(proxy.passed) == len(origin.requests) == 1
 
 
-NUMERALS = ["127.0.0.1", "0x7f000001", "2130706433", "127.1", "[::ffff:127.0.0.1]"]
+NUMERALS = [
+    *("127.0.0.1", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "127.0.0.1."),
+    *("[::ffff:127.0.0.1]", "[::1]", "[::]", "0"),
+    # libcurl decodes these after a check of what is written has passed them.
+    *("%31%32%37.0.0.1", "%30x7f.1", "%31%36%39.254.169.254", "%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1"),
+]
 
 
 @pytest.mark.parametrize("host", NUMERALS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from domain.job import JobStatus
+from domain.job import DownloadRequest, JobStatus
 from tests.support import misbehaviour as does
+from tests.support.net import has_ipv6
 from tests.support.origin import Origin
 from tests.support.origin_behaviour import Plan, Request
 from tests.support.transferring import Direct, Downloads
@@ -80,6 +82,39 @@ def test_a_location_is_read_as_browsers_do(
     assert downloads.run(link.url).sha256 == file.sha256
 
 
+@pytest.mark.parametrize("raw", ["é".encode(), b"\xe9", "à".encode(), b"\xa0\x85"])
+def test_raw_octets_in_a_location_are_asked_for_as_they_stand(
+    downloads: Downloads, origin: Origin, raw: bytes
+) -> None:
+    encoded = "".join(f"%{octet:02X}" for octet in raw)
+    file = origin.serve(f"/dir/{encoded}", body=BODY)
+    link = origin.serve("/dir/link", body=b"", redirect=f"/dir/{raw.decode('latin-1')}")
+
+    assert downloads.run(link.url).sha256 == file.sha256
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1]:{port}/b\xc3\xa9.bin",
+        "//[0:0::1]:{port}/b\xc3\xa9.bin",
+        "b\xc3\xa9.bin",
+        "\\b\xc3\xa9.bin",
+    ],
+)
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_an_ipv6_origin_keeps_its_brackets(tmp_path: Path, location: str) -> None:
+    with Origin("::1") as origin:
+        origin.serve("/b%C3%A9.bin", body=BODY)
+        origin.serve("/%C3%A9.bin", body=b"", redirect=location.format(port=origin.port))
+        request = DownloadRequest(url=origin.url("/é.bin"))
+        direct = Direct(tmp_path / "direct", networks=("::1/128",))
+
+        direct.fetch(request.url)
+
+        assert direct.data == BODY
+
+
 REFUSED = {
     "a private address": ("http://10.0.0.1/a", "forbidden_address"),
     "a private address in hexadecimal": ("http://0x0a000001/a", "forbidden_address"),
@@ -98,6 +133,12 @@ REFUSED = {
     "a login": ("http://ada:pass@127.0.0.1:{port}/a", "unsafe_redirect"),
     "no port": ("http://127.0.0.1:port/a", "unsafe_redirect"),
     "a broken address": ("http://[::1/a", "unsafe_redirect"),
+    "broken brackets": ("http://[é]/a".encode().decode("latin-1"), "unsafe_redirect"),
+    "a host that is not UTF-8": ("http://b\xfccher.example/a", "unsafe_redirect"),
+    "a host with a backslash": ("http://127.0.0.1:{port}\\@10.0.0.1/a", "unsafe_redirect"),
+    "a number that is no address": ("http://127.0.0.256/a", "unsafe_redirect"),
+    "metadata, percent-encoded": ("http://%31%36%39.254.169.254/a", "forbidden_address"),
+    "IPv6's documentation": ("http://[3fff::1]/a", "forbidden_address"),
     "script": ("javascript:alert(1)", "unsafe_redirect"),
     "a control character": ("/a\x01b", "unsafe_redirect"),
     "too long": ("/" + "a" * 9000, "unsafe_redirect"),

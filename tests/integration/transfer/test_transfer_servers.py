@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import formatdate
@@ -15,6 +14,7 @@ import pytest
 from domain.job import JobStatus
 from tests.support import ftp
 from tests.support.ftp import Ftp
+from tests.support.net import has_ipv6
 from tests.support.nginx import Nginx
 from tests.support.plain_server import PlainServer
 from tests.support.system import System
@@ -79,15 +79,7 @@ def test_nginx_with_tls_and_http2(system: System, authority: Authority, nginx: N
         assert len({entry.connection for entry in entries}) > 1
 
 
-def _has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
 def test_nginx_over_ipv6(tmp_path: Path, system: System, nginx: Nginx) -> None:
     with Nginx(host="[::1]") as server:
         (server.root / "a.bin").write_bytes(DATA)

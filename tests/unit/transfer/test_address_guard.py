@@ -71,7 +71,142 @@ NOT_PUBLIC = [
     "fd20:ce::254",
 ]
 
-METADATA = ["169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192"]
+METADATA = [
+    *("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
+    *("169.254.170.2", "169.254.170.23", "169.254.0.23", "169.254.42.42"),
+]
+
+
+#: IANA's registries of special-purpose addresses, and what else is no public unicast address.
+SPECIAL = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.0.0/29",
+    "192.0.0.8/32",
+    "192.0.0.9/32",
+    "192.0.0.10/32",
+    "192.0.0.170/31",
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "255.255.255.255/32",
+    "::/128",
+    "::1/128",
+    "::/96",
+    "::ffff:0:0:0/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "100:0:0:1::/64",
+    "2001::/23",
+    "2001::/32",
+    "2001:1::1/128",
+    "2001:1::2/128",
+    "2001:1::3/128",
+    "2001:2::/48",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:10::/28",
+    "2001:20::/28",
+    "2001:30::/28",
+    "2001:db8::/32",
+    "2002::/16",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+    "4000::/3",
+    "8000::/1",
+]
+
+#: Directly before and after the lines above: given to somebody.
+BESIDE = [
+    "1.0.0.0",
+    "9.255.255.255",
+    "11.0.0.0",
+    "100.63.255.255",
+    "100.128.0.0",
+    "126.255.255.255",
+    "128.0.0.0",
+    "169.253.255.255",
+    "169.255.0.0",
+    "172.15.255.255",
+    "172.32.0.0",
+    "191.255.255.255",
+    "192.0.1.0",
+    "192.0.3.0",
+    "192.88.98.255",
+    "192.88.100.0",
+    "192.167.255.255",
+    "192.169.0.0",
+    "198.17.255.255",
+    "198.20.0.0",
+    "198.51.99.255",
+    "198.51.101.0",
+    "203.0.112.255",
+    "203.0.114.0",
+    "223.255.255.255",
+    "2000::1",
+    "2001:200::1",
+    "2001:db7:ffff::1",
+    "2001:db9::1",
+    "2003::1",
+    "3ffe::1",
+    "3fff:1000::1",
+]
+
+
+@pytest.mark.parametrize("line", SPECIAL)
+def test_special_purpose_addresses_are_refused(line: str) -> None:
+    network = ipaddress.ip_network(line)
+    for address in (network[0], network[network.num_addresses // 2], network[-1]):
+        assert not AddressGuard().allows(str(address))
+
+
+@pytest.mark.parametrize("address", BESIDE)
+def test_what_lies_beside_them_is_allowed(address: str) -> None:
+    assert AddressGuard().allows(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("example.org", True),
+        ("8.8.8.8", True),
+        ("[2606:2800:220:1::]", True),
+        ("134744072", True),
+        ("127.1", False),
+        ("0x7f.1", False),
+        ("2852039166", False),
+        ("%31%36%39.254.169.254", False),
+        ("169.254.169.254.", False),
+        ("169。254。169。254", False),
+        ("[::ffff:a9fe:a9fe]", False),
+        ("::1", False),
+        ("[fe80::1%25eth0]", False),
+        ("", False),
+        ("a b", False),
+        ("127.0.0.256", False),
+    ],
+)
+def test_a_host_is_judged_by_the_address_that_it_spells(host: str, allowed: bool) -> None:
+    """Behind a proxy nothing else can be judged."""
+    assert AddressGuard().allows_host(host) is allowed
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -118,9 +253,28 @@ def test_credentials_of_the_cloud_are_given_out_by_their_own_address_only(
     assert AddressGuard([address]).allows(told)
 
 
-@pytest.mark.parametrize("address", ["fd00:ec2::254", "fd20:ce::254"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("2002:a9fe:a9fe::1", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "::a9fe:a9fe"),
+        "2001:0:4136:e378:8000:63bf:5601:5601",  # Teredo writes the client's address inverted
+    ],
+)
+def test_nor_are_they_by_a_gateway_of_an_allowed_network(address: str) -> None:
+    around = ["2002::/16", "64:ff9b:1::/48", "::/0", "169.254.0.0/16"]
+    assert not AddressGuard(around).allows(address)
+    assert AddressGuard([*around, "169.254.169.254"]).allows(address)
+    assert AddressGuard([*around, address]).allows(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["fd00:ec2::254", "fd20:ce::254", "fd00:ec2::23", "fd00:42::42", "fe80::a9fe:a9fe"],
+)
 def test_so_are_those_of_ipv6(address: str) -> None:
-    assert not AddressGuard(["fd00::/8", "fc00::/7", "::/0", "0.0.0.0/0"]).allows(address)
+    assert not AddressGuard(["fd00::/8", "fc00::/7", "fe80::/10", "::/0", "0.0.0.0/0"]).allows(
+        address
+    )
     assert AddressGuard([f"{address}/128"]).allows(address)
 
 

@@ -1,0 +1,159 @@
+"""Hosts: the one spelling of a host that guard, limits, filters, displays and libcurl all share."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import unquote_to_bytes
+
+import idna
+
+#: RFC 1035, section 2.3.4, as text.
+MAX_HOST = 253
+#: The same for one label, in its ASCII form.
+MAX_LABEL = 63
+
+#: Underscores are in no host name by RFC 952, and in use all the same.
+_FORBIDDEN = re.compile(r"[^a-z0-9_.-]")
+#: A last label of this form makes the host an IPv4 address, or no host (as the URL Standard has it).
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+#: With a zone (RFC 4007).
+_IPV6 = re.compile(r"([0-9a-fA-F:.]+)(?:%([A-Za-z0-9._~-]{1,15}))?")
+_LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
+_JOINERS = {0x200C: None, 0x200D: None}
+
+
+class HostError(ValueError):
+    """A text is no host; the message is a sentence that says why."""
+
+
+def normal_host(text: str) -> str:
+    """Return a host's one spelling, which all of its spellings share.
+
+    Names are percent-decoded, mapped by UTS 46 (non-transitional, as browsers and curl do) and written
+    in ASCII, in lower case, without the root's dot. IPv4 addresses are four decimal numbers, however
+    they were written (``127.1``, ``0x7f.1``, ``2130706433``, ``0177.0.0.1``), also where IPv6 maps them.
+    IPv6 addresses are compressed, without brackets; a link-local one may have a zone (``fe80::1%eth0``).
+
+    Raises:
+        HostError: it is no host.
+    """
+    if text.startswith("[") or ":" in text:
+        return _ipv6(text)
+    labels = _mapped(_decoded(text)).removesuffix(".").split(".")
+    name = ".".join(map(_ascii_label, labels))
+    _check_name(name)
+    return _ipv4(name) if _NUMBER.fullmatch(name.rpartition(".")[2]) else name
+
+
+def host_in_url(host: str) -> str:
+    """Return a host in its one spelling as it stands in URLs: IPv6 in brackets (RFC 3986, RFC 6874)."""
+    return f"[{host.replace('%', '%25')}]" if ":" in host else host
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise HostError("Its host name is not UTF-8: write it in UTF-8 or as xn--….") from None
+
+
+def _mapped(name: str) -> str:
+    try:
+        return idna.uts46_remap(name, std3_rules=False)
+    except idna.IDNAError as error:
+        raise _not_idna(_why(error)) from None
+
+
+def _ascii_label(label: str) -> str:
+    """Return a label's ASCII form, with the checks of UTS 46 that browsers make.
+
+    `idna.alabel` would refuse what IDNA 2008 does not list, emoji for one, which are in use.
+    """
+    if label.isascii():
+        return label
+    try:
+        if not _joins_well(label):
+            # The mark joins nothing here and cannot be seen; IDNA 2003 dropped it everywhere.
+            return _ascii_label(label.translate(_JOINERS))
+        idna.check_initial_combiner(label)
+        idna.check_bidi(label)
+    except (
+        ValueError
+    ) as error:  # IDNAError, or a character that this Python's Unicode does not know
+        raise _not_idna(_why(error)) from None
+    encoded = f"xn--{label.encode('punycode').decode()}"
+    if len(encoded) > MAX_LABEL:
+        raise _not_idna(f"{encoded[:16]}… has more than {MAX_LABEL} characters")
+    return encoded
+
+
+def _joins_well(label: str) -> bool:
+    joiners = (position for position, char in enumerate(label) if ord(char) in _JOINERS)
+    return all(idna.valid_contextj(label, position) for position in joiners)
+
+
+def _why(error: ValueError) -> str:
+    codepoint = getattr(error, "codepoint", None)
+    return "it is not allowed" if codepoint is None else f"U+{codepoint:04X} is not allowed there"
+
+
+def _not_idna(reason: str) -> HostError:
+    return HostError(f"Its host name cannot be written in IDNA: {reason}.")
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise HostError("It has no host name.")
+    forbidden = _FORBIDDEN.search(name)
+    if forbidden:
+        raise HostError(f"A host name has no {forbidden[0]!r}.")
+    if "" in name.split("."):
+        raise HostError("Its host name begins with a dot, or has two in a row.")
+    if len(name) > MAX_HOST:
+        raise HostError(f"A host name has at most {MAX_HOST} characters.")
+
+
+def _ipv4(name: str) -> str:
+    """Read an address as inet_aton does: one to four numbers, decimal, octal or hexadecimal."""
+    try:
+        *first, last = (_number(part) for part in name.split("."))
+    except ValueError:
+        raise _no_ipv4() from None
+    if len(first) > 3 or any(number > 255 for number in first) or last >= 256 ** (4 - len(first)):
+        raise _no_ipv4()
+    high = sum(number << 8 * (3 - place) for place, number in enumerate(first))
+    return str(ipaddress.IPv4Address(high + last))
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    if text.startswith("0x"):
+        return int(text[2:] or "0", 16)
+    return int(text, 8 if len(text) > 1 and text.startswith("0") else 10)
+
+
+def _no_ipv4() -> HostError:
+    return HostError("Its host ends in a number, as IPv4 addresses do, and is none.")
+
+
+def _ipv6(text: str) -> str:
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].replace("%25", "%", 1)  # as URLs write a zone (RFC 6874)
+    match = _IPV6.fullmatch(text)
+    if match is None:
+        raise _no_ipv6()
+    try:
+        ip = ipaddress.IPv6Address(match[1])
+    except ValueError:
+        raise _no_ipv6() from None
+    if match[2] is None:
+        return str(ip.ipv4_mapped or ip)
+    if ip not in _LINK_LOCAL:
+        raise HostError("Only link-local IPv6 addresses (fe80::…) have a zone.")
+    return f"{ip}%{match[2]}"
+
+
+def _no_ipv6() -> HostError:
+    return HostError("Its host has a colon or brackets, and is no IPv6 address.")
