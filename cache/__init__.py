@@ -4,7 +4,7 @@ from cache.beat_cache import BeatCache
 from cache.catalog_cache import CatalogCache, CatalogEntry
 from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
-from cache.hold import LockHold
+from cache.hold import HeldLock, LockHold
 from cache.keys import KeyBuilder
 from cache.limit_models import Cooling, Demand, SlotRequest, Slots
 from cache.lock import Lock
@@ -48,6 +48,7 @@ __all__ = [
     "DownloadProgress",
     "DownloadTotals",
     "HealthReport",
+    "HeldLock",
     "KeyBuilder",
     "Lock",
     "LockGrant",

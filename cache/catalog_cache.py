@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from cache import codec, ttl
+from cache.arguments import milliseconds
 from cache.keys import KeyBuilder
 from cache.load_options import LoadChoices, LoadOptions
 from cache.loading import Loader
@@ -23,7 +24,7 @@ from cache.store.aio import AsyncStore
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Plan
 from cache.store.sync import SyncStore
-from cache.values import Values, milliseconds
+from cache.values import Values
 from domain.errors import InvalidInputError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 from urllib.parse import quote
 
 from domain.errors import InvalidInputError
@@ -11,6 +12,9 @@ from domain.errors import InvalidInputError
 MAX_IDENTIFIER_BYTES = 512
 #: A longer search query stands in its key as a digest.
 MAX_QUERY_CHARS = 100
+
+#: First parts of the names of the service's own locks: the beat that leads, and its periodic tasks.
+SERVICE_LOCKS = frozenset({"beat", "task"})
 
 _UNESCAPED = "-._~@"
 #: Keys whose identifier is a session's or a user's.
@@ -194,6 +198,20 @@ class KeyBuilder:
                 "pattern", pattern, f"It must begin with {self._prefix!r}: other keys are not ours."
             )
         return pattern
+
+
+def application_lock(resource: Any) -> Any:
+    """Return the name of a lock of the application's, unless it is one of the service's own.
+
+    ``download:<id>`` is shared on purpose: its holder keeps the workers off that download.
+
+    Raises:
+        InvalidInputError: the name begins with one of `SERVICE_LOCKS`.
+    """
+    if isinstance(resource, str) and resource.partition(":")[0] in SERVICE_LOCKS:
+        problem = f"The service has a lock of that name; use another one, such as 'app:{resource}'."
+        raise InvalidInputError("resource", resource, problem)
+    return resource
 
 
 def _escape(field: str, identifier: str) -> str:

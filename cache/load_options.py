@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from cache import arguments
 from cache.store.plan import Plan
-from cache.values import LONGEST_LIFE, milliseconds
-from domain.errors import InvalidInputError
 
 
 class LoadChoices(TypedDict, total=False):
@@ -46,12 +45,8 @@ class LoadOptions:
 
     def check(self) -> None:
         """Raise InvalidInputError for an option that makes no sense."""
-        milliseconds(self.ttl, self.jitter)
+        arguments.milliseconds(self.ttl, self.jitter)
         for name in ("miss_ttl", "load_timeout"):
-            if not 0 < getattr(self, name) <= LONGEST_LIFE:
-                problem = "It is more than 0 seconds, a century at most."
-                raise InvalidInputError(name, getattr(self, name), problem)
+            arguments.milliseconds(getattr(self, name), field=name)
         for name in ("stale_for", "early", "wait"):
-            if not 0 <= getattr(self, name) <= LONGEST_LIFE:
-                problem = f"It is 0 or more, {LONGEST_LIFE:.0f} at most."
-                raise InvalidInputError(name, getattr(self, name), problem)
+            arguments.number(name, getattr(self, name))

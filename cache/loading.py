@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from cache import codec
+from cache.arguments import milliseconds
 from cache.clock import ServerClock
 from cache.counts import Count
 from cache.flights import AGAIN, Flight, Flights, Landing
@@ -29,7 +30,7 @@ from cache.load_options import LoadOptions
 from cache.near import Fetched
 from cache.store import scripts
 from cache.store.plan import Await, Batch, Call, Pause, Plan
-from cache.values import Values, milliseconds
+from cache.values import Values
 from domain.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class Loader:
         except GeneratorExit:
             raise
         except BaseException as error:
-            # Above all a task that is cancelled: nobody shall wait for a loader that does not run.
+            # Above all a task that is cancelled: no caller shall wait for a loader that does not run.
             with suppress(Exception):
                 yield from self._finish(want, flight)
             if not isinstance(error, Exception):
@@ -298,6 +299,7 @@ class Loader:
             "beside" if beside else "instead",
             codec.CLAIM_HEAD,
             codec.CLAIM_TAIL,
+            await_reply=True,
         )
         self._clock.set(int(now), asked_at)
         flight.claimed = verdict == _CLAIMED
@@ -307,7 +309,14 @@ class Loader:
         self, want: _Want[T], flight: Flight, raw: bytes = b"", life_ms: int = 0
     ) -> Plan[bool]:
         """Give the claim up, and store what was loaded; False when the claim was no longer ours."""
-        reply = yield from scripts.run("load_finish", want.key, flight.token, raw, life_ms)
+        reply = yield from scripts.run(
+            "load_finish",
+            want.key,
+            flight.token,
+            raw,
+            life_ms,
+            await_reply=True,
+        )
         return bool(reply)
 
     def _load(self, want: _Want[T]) -> Plan[Landing[T]]:

@@ -178,7 +178,10 @@ class CacheManager(Operations[S]):
         return Lock(self.store, self.keys.download_lock_key(job_id), ttl=self._lock_ttl)
 
     def lock(self, resource: str, *, ttl: float | None = None) -> Lock[S]:
-        """Return the (not yet acquired) lock of any resource; `ttl` in seconds."""
+        """Return the (not yet acquired) lock of one of the service's own resources; `ttl` in seconds.
+
+        Applications take theirs by `session`, where no name meets one of the service's.
+        """
         life = self._lock_ttl if ttl is None else ttl
         return Lock(self.store, self.keys.lock_key(resource), ttl=life)
 

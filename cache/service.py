@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
+from cache.arguments import milliseconds
 from cache.counts import CacheCounts
 from cache.load_options import LoadChoices, LoadOptions
 from cache.loading import Loader
@@ -12,7 +13,7 @@ from cache.store.aio import AsyncStore
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Command, Plan
 from cache.store.sync import SyncStore
-from cache.values import Values, milliseconds
+from cache.values import Values
 from domain.errors import StoreUnavailableError
 
 T = TypeVar("T")

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from cache import codec, rate_limit, ttl
+from cache import arguments, codec, rate_limit, ttl
 from cache.hold import LockHold
-from cache.lock import Lock
+from cache.keys import application_lock
+from cache.lock import LockEntry
 from cache.models import LockGrant, RateDecision, RateLimit, SessionData, UserData
 from cache.rate_limit import Failing
 from cache.store import scripts
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Argument, Batch, Command, Plan
-from cache.values import BATCH, Values, milliseconds
+from cache.store.plan import Batch, Command, Plan
+from cache.values import BATCH, Values
 from domain.errors import InvalidInputError, StoreUnavailableError
 
 #: A session that others change at the same time is read anew this often before a touch gives up.
@@ -80,7 +81,7 @@ class SessionCache(Operations[S]):
             if expires_at is not None:
                 session = session.model_copy(update={"expires_at": expires_at})
             life_ms = _life_ms(session)
-            swap = _spelt_out("value_swap", key, raw, codec.encode(session), life_ms)
+            swap = scripts.with_source("value_swap", key, raw, codec.encode(session), life_ms)
             # Listed even if it has just been deleted: that is harmless, and ends by itself.
             swapped, _ = yield Batch(swap, self._listed(session, life_ms), atomic=True)
             self._values.forget(key)
@@ -201,30 +202,37 @@ class SessionCache(Operations[S]):
 
     @operation
     def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Plan[LockGrant]:
-        """Take the lock of a resource for `ttl` seconds if nobody holds it. Raises without a store."""
-        lock = self._lock(resource, ttl)
-        return LockGrant(lock.token, (yield from Lock.acquire.plan(lock)))
+        """Take the lock of a resource for `ttl` seconds if nobody holds it. Raises without a store.
+
+        Raises:
+            InvalidInputError: the name is one of the service's own, see `cache.keys.application_lock`.
+        """
+        entry = self._entry(resource, ttl)
+        return LockGrant(entry.token, (yield from entry.take()))
 
     @operation
     def extend_lock(self, resource: str, lock_id: str, ttl: float = ttl.LOCK) -> Plan[bool]:
         """Give one's own lock a new life from now on; False when it is no longer one's own."""
-        return Lock.extend.plan(self._lock(resource, ttl, lock_id))
+        return LockEntry.extend.plan(self._entry(resource, ttl, _lock_id(lock_id)))
 
     @operation
     def release_lock(self, resource: str, lock_id: str) -> Plan[bool]:
         """Let one's own lock go; False when it was no longer one's own."""
-        return Lock.release.plan(self._lock(resource, ttl.LOCK, lock_id))
+        return LockEntry.release.plan(self._entry(resource, ttl.LOCK, _lock_id(lock_id)))
 
     def lock(self, resource: str, *, ttl: float = ttl.LOCK, wait: float = 0.0) -> LockHold[S]:
         """Return a context manager that holds the lock of a resource and renews it until its block ends.
 
         Args:
-            wait: seconds to wait while somebody else holds it; then, or at once with 0, LockTakenError.
+            wait: seconds to wait while another holder has it; then, or at once with 0, LockTakenError.
         """
-        return LockHold(self.store, self._lock(resource, ttl), wait=wait)
+        return LockHold(self.store, self._lock_key(resource), ttl=ttl, wait=wait)
 
-    def _lock(self, resource: str, ttl: float, token: str | None = None) -> Lock[S]:
-        return Lock(self.store, self._keys.lock_key(resource), ttl=ttl, token=token)
+    def _entry(self, resource: str, ttl: float, token: str | None = None) -> LockEntry[S]:
+        return LockEntry(self.store, self._lock_key(resource), ttl=ttl, token=token)
+
+    def _lock_key(self, resource: str) -> str:
+        return self._keys.lock_key(application_lock(resource))
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────
 
@@ -232,16 +240,16 @@ class SessionCache(Operations[S]):
         return self._keys.user_sessions_key(session.user_id), session.session_id
 
     def _listed(self, session: SessionData, life_ms: int) -> Command:
-        return _spelt_out("index_add", *self._index(session), life_ms)
+        # With its text: in a transaction it is too late to tell it to the server.
+        return scripts.with_source("index_add", *self._index(session), life_ms)
 
     def _session_ids(self, user_id: str) -> Plan[list[str]]:
         (members,) = yield Batch(("ZREVRANGE", self._keys.user_sessions_key(user_id), 0, -1))
         return [member.decode() for member in members]
 
 
-def _spelt_out(name: str, key: str, *args: Argument) -> Command:
-    """Return a script's call with its text: in a transaction it is too late to tell it to the server."""
-    return ("EVAL", scripts.source(name), 1, key, *args)
+def _lock_id(value: str) -> str:
+    return arguments.text("lock_id", value)
 
 
 @lru_cache(maxsize=1024)
@@ -261,4 +269,4 @@ def _life_ms(session: SessionData) -> int:
         raise InvalidInputError(
             "expires_at", session.expires_at.isoformat(), "It is in the past; nothing was stored."
         )
-    return milliseconds(min(ttl.SESSION, left))
+    return arguments.milliseconds(min(ttl.SESSION, left))

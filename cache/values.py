@@ -7,23 +7,21 @@ takes something out (a delete) or decides something (a counter, set_nx) raises: 
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from cache import codec
+from cache.arguments import milliseconds
 from cache.counts import Counter
 from cache.keys import KeyBuilder
 from cache.near import Fetched, NearCache
 from cache.store.plan import Batch, Blocking, Command, Plan
-from domain.errors import InvalidInputError, StoreUnavailableError
+from domain.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Longest life of a value in seconds, a century: what is longer is a mistake, or infinite.
-LONGEST_LIFE = 100 * 366 * 86_400.0
 #: Keys that one SCAN step looks at: small enough never to hold up the server.
 BATCH = 500
 #: Keys that one UNLINK removes (below a millisecond of the server's time), and such steps a round trip.
@@ -205,13 +203,3 @@ class Values:
         """Let go of what this process keeps in its memory of keys that it has changed."""
         if self.near is not None:
             self.near.forget(key if isinstance(key, str) else key.decode() for key in keys)
-
-
-def milliseconds(ttl: float, jitter: float = 0.0) -> int:
-    """Return a TTL as the store takes it, shortened at random by up to the share `jitter` of it."""
-    if not 0 < ttl <= LONGEST_LIFE:
-        raise InvalidInputError("ttl", ttl, "A life is more than 0 seconds, a century at most.")
-    if not 0 <= jitter < 1:
-        raise InvalidInputError("jitter", jitter, "It is a share of the TTL, 0 to less than 1.")
-    # Only ever shorter: nobody is served a value for longer than was said.
-    return max(1, round(ttl * 1000 * (1 - jitter * random.random())))  # noqa: S311 - no secret

@@ -31,7 +31,7 @@ class InvalidInputError(SeenError):
     def __init__(self, field: str, value: object, remedy: str) -> None:
         self.field = field
         self.remedy = remedy
-        shown = repr(value)
+        shown = _shown(value)
         if len(shown) > 120:
             shown = f"{shown[:117]}…"
         self._shown = shown
@@ -42,6 +42,14 @@ class InvalidInputError(SeenError):
         error = InvalidInputError(field, None, self.remedy)
         error.args = (f"{field}: {self._shown} is not valid. {self.remedy}",)
         return error
+
+
+def _shown(value: object) -> str:
+    """Return the repr of a value from outside, which may be huge, or may have none."""
+    try:
+        return repr(value[:200] if isinstance(value, str | bytes) else value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 class SettingsError(SeenError):
@@ -110,13 +118,17 @@ class StoreUnavailableError(SeenError):
 
 
 class LockTakenError(SeenError):
-    """Somebody else holds the lock."""
+    """Another holder has the lock, or the caller itself, who cannot enter it twice."""
 
     code = "lock_taken"
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, by_caller: bool = False) -> None:
         self.key = key
-        super().__init__(f"Somebody else holds the lock {key}. Try again later, or wait for it.")
+        super().__init__(
+            f"The caller holds the lock {key} already, and cannot enter it twice."
+            if by_caller
+            else f"Another holder has the lock {key}. Try again later, or wait for it."
+        )
 
 
 class DatabaseUnavailableError(SeenError):

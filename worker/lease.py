@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from cache.clock import lease_clock
-from cache.lock import Lock, extend_all
+from cache.lock import Lock, LockEntry, entry_of, extend_all
 from domain.errors import LeaseLostError, StoreUnavailableError
 from worker.stop import StopSignal
 from worker.ticker import Ticker
@@ -32,7 +32,7 @@ def last_write(asked_at: float, ttl: float) -> float:
 class Lease:
     """One held lock with the moment, on our own clock, after which its holder must not write."""
 
-    def __init__(self, lock: Lock, stop: StopSignal, acquired_at: float) -> None:
+    def __init__(self, lock: LockEntry, stop: StopSignal, acquired_at: float) -> None:
         self.lock = lock
         self.stop = stop
         self.renewed(acquired_at)
@@ -93,7 +93,7 @@ class LeaseKeeper:
         asked_at = lease_clock()
         if not lock.acquire():
             return None
-        lease = Lease(lock, stop, asked_at)
+        lease = Lease(entry_of(lock), stop, asked_at)
         with self._mutex:
             self._leases.add(lease)
         for ticker in self._tickers:

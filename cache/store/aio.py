@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience
-from cache.store.exchange import Attempt, packed
+from cache.store.exchange import Attempt, is_interruption, packed
 from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
 R = TypeVar("R")
@@ -99,22 +100,31 @@ class AsyncStore:
         attempt = Attempt(batch, self._patience, self.breaker)
         while True:
             try:
-                received = await self._exchange(attempt.commands)
+                received = await self._exchange(attempt.commands, batch.await_reply)
             except RedisError as error:
                 await asyncio.sleep(attempt.pause(error))
             else:
                 return attempt.replies(received)
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
         cancelled = _times_cancelled()
         connection = await self._take()
+        replies: list[Any] = []
         try:
             await connection.send_packed_command(packed(commands))
             _heed_cancellation(cancelled)
-            return [await _read(connection) for _ in commands]
-        except BaseException:
-            # Answers may be on their way that nobody would read.
-            await connection.disconnect(nowait=True)
+            while len(replies) < len(commands):
+                replies.append(await _read(connection))
+            return replies
+        except BaseException as error:
+            try:
+                if await_reply and connection.is_connected and is_interruption(error):
+                    with suppress(RedisError, OSError):
+                        while len(replies) < len(commands):
+                            replies.append(await _read(connection))
+            finally:
+                # Answers may be on their way that nobody would read.
+                await connection.disconnect(nowait=True)
             raise
         finally:
             self._idle.append(connection)
@@ -144,6 +154,6 @@ def _heed_cancellation(before: int) -> None:
 
 async def _read(connection: Any) -> Any:
     try:
-        return await connection.read_response()
+        return await connection.read_response(disconnect_on_error=False)
     except ResponseError as error:
         return error

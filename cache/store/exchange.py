@@ -25,6 +25,11 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
     return [b"".join(pack_command(command) for command in commands)]  # type: ignore[arg-type]
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Say whether an exchange ended because its caller was interrupted, not because of the server."""
+    return not isinstance(error, RedisError | OSError)
+
+
 class Attempt:
     """One batch, sent once or, where it may be repeated, several times.
 

@@ -27,13 +27,15 @@ class Batch:
         once: never send them a second time: they count something, and a lost answer does not say whether
             they ran.
         errors_as_replies: put a command's error into its place instead of raising the first one.
+        await_reply: when the caller is interrupted (cancelled, or by a signal), wait for the reply all
+            the same: what the caller sends then, to undo the commands, must not overtake them.
 
     Raises (at the ``yield``):
         StoreUnavailableError: no answer, or a server that cannot serve (out of memory, read-only,
         loading). redis.ResponseError: a command was wrong.
     """
 
-    __slots__ = ("atomic", "commands", "errors_as_replies", "once")
+    __slots__ = ("atomic", "await_reply", "commands", "errors_as_replies", "once")
 
     def __init__(
         self,
@@ -41,11 +43,13 @@ class Batch:
         atomic: bool = False,
         once: bool = False,
         errors_as_replies: bool = False,
+        await_reply: bool = False,
     ) -> None:
         self.commands = commands
         self.atomic = atomic
         self.once = once
         self.errors_as_replies = errors_as_replies
+        self.await_reply = await_reply
 
 
 class Pause:

@@ -36,15 +36,25 @@ def call(name: str, key: str, *args: Argument) -> Command:
     return ("EVALSHA", digest(name), 1, key, *args)
 
 
-def run(name: str, key: str, *args: Argument, once: bool = False) -> Plan[Any]:
+def with_source(name: str, key: str, *args: Argument) -> Command:
+    """Return the command that runs one script on its one key, known to the server or not."""
+    return ("EVAL", source(name), 1, key, *args)
+
+
+def run(
+    name: str, key: str, *args: Argument, once: bool = False, await_reply: bool = False
+) -> Plan[Any]:
     """Run one script and return its reply; a server that has forgotten it is told again.
 
     Args:
         once: it counts something, and must not be sent again when the answer gets lost.
+        await_reply: see `Batch`.
     """
-    (reply,) = yield Batch(call(name, key, *args), once=once, errors_as_replies=True)
+    command = call(name, key, *args)
+    (reply,) = yield Batch(command, once=once, errors_as_replies=True, await_reply=await_reply)
     if isinstance(reply, NoScriptError):
-        (reply,) = yield Batch(("EVAL", source(name), 1, key, *args), once=once)
+        command = with_source(name, key, *args)
+        (reply,) = yield Batch(command, once=once, await_reply=await_reply)
     return _checked([reply])[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience
-from cache.store.exchange import Attempt, packed
+from cache.store.exchange import Attempt, is_interruption, packed
 from cache.store.fork import begin_in_each_process
 from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
 
@@ -82,20 +83,29 @@ class SyncStore:
         attempt = Attempt(batch, self._patience, self.breaker)
         while True:
             try:
-                received = self._exchange(attempt.commands)
+                received = self._exchange(attempt.commands, batch.await_reply)
             except RedisError as error:
                 time.sleep(attempt.pause(error))
             else:
                 return attempt.replies(received)
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    def _exchange(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
         connection = self._take()
+        replies: list[Any] = []
         try:
             connection.send_packed_command(packed(commands))
-            return [_read(connection) for _ in commands]
-        except BaseException:
-            # Answers may be on their way that nobody would read.
-            connection.disconnect()
+            while len(replies) < len(commands):
+                replies.append(_read(connection))
+            return replies
+        except BaseException as error:
+            try:
+                if await_reply and connection.is_connected and is_interruption(error):
+                    with suppress(RedisError, OSError):
+                        while len(replies) < len(commands):
+                            replies.append(_read(connection))
+            finally:
+                # Answers may be on their way that nobody would read.
+                connection.disconnect()
             raise
         finally:
             self._idle.append(connection)
@@ -130,6 +140,6 @@ class SyncStore:
 
 def _read(connection: Any) -> Any:
     try:
-        return connection.read_response()
+        return connection.read_response(disconnect_on_error=False)
     except ResponseError as error:
         return error

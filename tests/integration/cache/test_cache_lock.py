@@ -35,12 +35,23 @@ def test_locks_of_different_resources_do_not_meet(manager: CacheManager) -> None
     assert not manager.lock("download:x").acquire()
 
 
-def test_acquiring_what_is_already_ours_is_no_second_holder(manager: CacheManager) -> None:
+def test_a_lock_cannot_be_acquired_twice(manager: CacheManager) -> None:
     lock = manager.lock("x")
     assert lock.acquire()
-    assert lock.acquire()
+    token = lock.token
+    assert not lock.acquire()
+    assert lock.token == token
     assert lock.release()
     assert not lock.release()
+
+
+def test_each_acquisition_has_a_token_of_its_own(manager: CacheManager) -> None:
+    lock, tokens = manager.lock("x"), set()
+    for _ in range(3):
+        assert lock.acquire()
+        tokens.add(lock.token)
+        assert lock.release()
+    assert len(tokens) == 3
 
 
 def test_only_the_holders_token_releases_and_extends(manager: CacheManager) -> None:
