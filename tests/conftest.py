@@ -12,7 +12,7 @@ import pytest
 def _forget_developer_settings() -> None:
     """What a developer has set for the product must not reach a test."""
     for name in [name for name in os.environ if name.startswith("SEEN_")]:
-        if name not in {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_FULL"}:
+        if name not in {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_REDIS", "SEEN_TEST_FULL"}:
             del os.environ[name]
 
 

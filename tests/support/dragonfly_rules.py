@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.support import resp
-from tests.support.dragonfly_scripts import Scripts
+from tests.support.dragonfly_scripts import Scripts, sha1
 from tests.support.resp import Arguments
 
 VERSION = "df-v1.40.1"
@@ -111,14 +111,17 @@ def _script_flush(server: Server, _: Connection, request: Arguments) -> Verdict:
 
 
 def _eval(server: Server, _: Connection, request: Arguments) -> Verdict:
-    return Ask((request[0], server.scripts.load(request[1]), *request[2:]))
+    digest = sha1(request[1])
+    sent = (request[0], server.scripts.load(request[1]), *request[2:])
+    return Ask(sent, lambda frame: script_error(frame, digest))
 
 
 def _evalsha(server: Server, _: Connection, request: Arguments) -> Verdict:
     digest = request[1].lower()
     if server.scripts.is_fatal(digest):
         raise AbortedError("Check failed: result == Interpreter::RUN_OK")
-    return Ask((request[0], server.scripts.servers_digest(digest), *request[2:]))
+    sent = (request[0], server.scripts.servers_digest(digest), *request[2:])
+    return Ask(sent, lambda frame: script_error(frame, digest))
 
 
 # ── the server's own account ─────────────────────────────────────────────────────────────────────
@@ -303,12 +306,15 @@ def judge(server: Server, connection: Connection, request: Arguments) -> Verdict
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────
 
-#: Redis' text, by itself or at the end of a script's error, and Redis 7's note of the script after it.
-_FULL = re.compile(
-    rb"-?OOM command not allowed when used memory > 'maxmemory'\.?"
-    rb"(?: script: (?P<digest>[0-9a-f]{40}), on (?P<place>@user_script:\d+)\.?)?"
-)
+#: A full Redis or Valkey, by itself or at the end of a script's error.
+_FULL = re.compile(rb"-?OOM command not allowed when used memory > 'maxmemory'\.?")
+#: An error within a script, as Redis 6.2 puts it.
 _CALL = re.compile(rb"call to f_([0-9a-f]{40})")
+#: The same as Redis 7 and, without the digest, Valkey 9 put it.
+_NOTED = re.compile(
+    rb"-(?P<text>[^\r\n]*?) script:(?: [0-9a-f]{40},)? on (?P<place>@user_script: ?\d+)\.?\r\n"
+)
+_UNKNOWN = b"0" * 40
 
 
 def dragonfly_error(server: Server, frame: bytes) -> bytes:
@@ -317,21 +323,23 @@ def dragonfly_error(server: Server, frame: bytes) -> bytes:
     A full server answers "ERR Out of memory" (`facade/error.h`, kOutOfMemory), within a script after
     the script's own error; seen on 1.40.1.
     """
-    if frame.startswith(b"*") and (_FULL.search(frame) or _CALL.search(frame)):
+    if frame.startswith(b"*") and any(p.search(frame) for p in (_FULL, _CALL, _NOTED)):
         return resp.array([dragonfly_error(server, part) for part in resp.elements(frame)])
     if not frame.startswith(b"-"):
         return frame
     frame = _CALL.sub(lambda call: b"call to " + server.scripts.clients_digest(call[1]), frame)
-    full = _FULL.search(frame)
-    if full is None:
+    return _FULL.sub(b"-ERR Out of memory", script_error(frame))
+
+
+def script_error(frame: bytes, digest: bytes = _UNKNOWN) -> bytes:
+    """Return an error within a script as Dragonfly puts it; clients know the script by `digest`."""
+    noted = _NOTED.fullmatch(frame)
+    if noted is None:
         return frame
-    if full["digest"]:
-        digest = server.scripts.clients_digest(full["digest"])
-        return _script_error(digest, full["place"] + b": -ERR Out of memory")
-    return frame[: full.start()] + b"-ERR Out of memory" + frame[full.end() :]
+    return _running_script(digest, noted["place"] + b": -" + noted["text"])
 
 
-def _script_error(digest: bytes, message: bytes) -> bytes:
+def _running_script(digest: bytes, message: bytes) -> bytes:
     return resp.error(b"ERR Error running script (call to %b): %b" % (digest, message))
 
 
@@ -361,7 +369,7 @@ class Refusal:
         if not is_meant:
             return None
         if self.in_scripts and name in (b"EVAL", b"EVALSHA"):
-            return _script_error(b"0" * 40, b"@user_script: 1: -" + self.message)
+            return _running_script(_UNKNOWN, b"@user_script: 1: -" + self.message)
         return resp.error(self.message)
 
 

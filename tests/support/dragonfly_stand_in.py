@@ -53,6 +53,8 @@ class _StandIn:
         """Start the server behind, with what the last snapshot holds."""
         flags = [
             *("--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
+            # The stream to a replica begins with a length: the other form ends with a mark of its own.
+            *("--repl-diskless-sync", "no"),
             *("--dir", str(self.options.dir), "--databases", str(self.options.dbnum)),
             *("--maxmemory", self.options.maxmemory, "--requirepass", self.options.requirepass),
         ]

