@@ -22,7 +22,7 @@ from domain.errors import DatabaseUnavailableError, SeenError, StoreUnavailableE
 from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.alone import run_alone
 from worker.leftovers import is_over, remove_leftovers
-from worker.part_file import PartFile
+from worker.part_file import WORKING_SUFFIXES, PartFile
 from worker.runtime import Runtime
 from worker.ticker import Ticker
 
@@ -36,7 +36,9 @@ UNKNOWN_GRACE = 24 * 3600.0
 #: Jobs that are looked up at a time.
 BATCH = 500
 
-_WORKING_NAME = re.compile(rf"{re.escape(WORKING_PREFIX)}([0-9a-f-]{{36}})\.(?:part|json|tmp|new)")
+_WORKING_NAME = re.compile(
+    rf"{re.escape(WORKING_PREFIX)}([0-9a-f-]{{36}})(?:{'|'.join(map(re.escape, WORKING_SUFFIXES))})"
+)
 
 
 class Swept(NamedTuple):
@@ -121,7 +123,7 @@ def _ended_some_time_ago(runtime: Runtime, job: Job) -> bool:
 def _is_old(found: Leftover) -> bool:
     paths = found.directory.glob(f"{WORKING_PREFIX}{found.job_id}.*")
     try:
-        newest = max((path.stat().st_mtime for path in paths), default=0.0)
+        newest = max((path.lstat().st_mtime for path in paths), default=0.0)
     except FileNotFoundError:
         return False  # somebody is at work here
     return newest < time.time() - UNKNOWN_GRACE

@@ -9,106 +9,84 @@ crash.
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import ConfigDict, TypeAdapter
-
 from domain.errors import TransientError
 from domain.job import WORKING_PREFIX
+from worker.checkpoint import CHECKPOINT, Checkpoint
 from worker.disk_errors import courtesy, disk_errors
-from worker.disk_verdicts import Step
-from worker.files import numbered
+from worker.disk_verdicts import Step, Verdict, verdict
+from worker.folder_abilities import abilities
+from worker.own_files import (
+    ForeignFileError,
+    create_own,
+    open_folder,
+    open_own,
+    read_own,
+    remove_name,
+)
+from worker.publication import Publication, Record, move
 
-#: How file systems say that they have no hard links, or not here.
-_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-#: So many files of one name are numbered before we give up.
-MAX_CLASHES = 10_000
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """What the last checkpoint says: which bytes are fsynced, and what file they are of."""
-
-    __pydantic_config__ = ConfigDict(strict=True)
-
-    written: tuple[tuple[int, int], ...] = ()
-    """Half-open intervals of the file, in order, that are fsynced."""
-    total: int | None = None
-    validator: str | None = None
-    """What If-Range asks with; None when these bytes cannot be continued."""
-    date: str | None = None
-    """The Last-Modified date where it is a strong validator."""
-    etag: str | None = None
-    """As sent, weak or strong; a continuation that says another one is of another file."""
-    last_modified: str | None = None
-    encoding: str | None = None
-    """The Content-Encoding in which these bytes came and are stored."""
-    name: str | None = None
-    source: str | None = None
-    """The SHA-256 of the URL they are from: the URL itself may be a secret."""
-    digests: tuple[str, ...] = ()
-    """What the origin says the whole file's digests are, as ``algorithm:hex``."""
-
-    @property
-    def durable(self) -> int:
-        """How many bytes are fsynced."""
-        return sum(end - start for start, end in self.written)
-
-    def fits(self, size: int) -> bool:
-        """Say whether a file of `size` bytes can hold what this vouches for."""
-        position = 0
-        for start, end in self.written:
-            if not position <= start < end:
-                return False
-            position = end
-        return position <= size and (self.total is None or position <= self.total)
-
-
-_CHECKPOINT = TypeAdapter(Checkpoint)
+#: What the working names of a job end with; the part file last, since its lock guards the others.
+WORKING_SUFFIXES = (".json", ".tmp", ".new", ".try", ".publish", ".part")
 
 
 class PartFile:
     """The part file of one job, open and locked. Close it, or use it as a context manager.
 
+    Args:
+        directory: absolute and resolved; it is made where it is missing.
+        job_id: whose file it is.
+        is_given: the job names a folder outside the download folder.
+
     Attributes:
         checkpoint: the last one written, or the one found.
+        notes: what a reader of the job's history should know of how it was opened and published.
     """
 
-    def __init__(self, directory: Path, job_id: str) -> None:
+    def __init__(self, directory: Path, job_id: str, *, is_given: bool = False) -> None:
         """Open or create the part file.
 
         Raises:
-            TransientError: another process on this machine is still writing it.
+            TransientError: another process on this machine is still writing it, or the folder cannot be
+                used for now.
+            PermanentError: the folder cannot be made, or its file system cannot do what is needed.
             DiskFullError: no room even for that.
         """
         self.path = _part_path(directory, job_id)
+        self.notes: list[str] = []
         self._checkpoint_path = self.path.with_suffix(".json")
-        with disk_errors(Step.MAKE_FOLDER, directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        with disk_errors(Step.OPEN, self.path):
-            self._fd = _open_locked(self.path)
-            self._is_doubtful = False
-            try:
-                self.checkpoint = self._read_checkpoint()
-            except BaseException:
-                self.close()
-                raise
+        self._is_doubtful = False
+        self._fd = -1
+        self._moved_to: Path | None = None
+        made = Step.MAKE_GIVEN_FOLDER if is_given else Step.MAKE_FOLDER
+        with disk_errors(made, directory):
+            self._folder = open_folder(directory)
+        try:
+            self._uids = abilities(directory, self._folder).uids
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def exists(directory: Path, job_id: str) -> bool:
-        """Say whether there is a part file of this job, without making one."""
+        """Say whether there is a part file of this job, or one on its way to its name; makes none."""
+        path = _part_path(directory, job_id)
         with disk_errors(Step.LOOK, directory):
-            return _part_path(directory, job_id).exists()
+            return any(os.path.lexists(path.with_suffix(one)) for one in (".part", ".publish"))
 
     @property
     def size(self) -> int:
@@ -127,6 +105,11 @@ class PartFile:
         """The file system it lies on, as the system numbers it."""
         with disk_errors(Step.LOOK, self.path):
             return os.fstat(self._fd).st_dev
+
+    @property
+    def record(self) -> Record | None:
+        """What was written before the file got its final name; None when it has none."""
+        return self._publication.record
 
     # ── writing and reading ─────────────────────────────────────────────────────────────────────
 
@@ -191,13 +174,24 @@ class PartFile:
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
     def publish(
-        self, name: str, *, overwrite: bool, may_publish: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        *,
+        overwrite: bool,
+        digests: Sequence[str] = (),
+        may_publish: Callable[[], None] = lambda: None,
     ) -> Path:
         """Give the file its final name, atomically, and return its path.
 
-        `may_publish` is asked last of all, after the bytes are durable, which may take long; it raises
-        to say no. A name that is taken gets a number, unless `overwrite` says to replace it. The part
-        file's own name stays until `forget`: a second link by which a crash in between is recognised.
+        Args:
+            name: one path component. A name that is taken gets a number, unless `overwrite` says to
+                replace it; one that the file system refuses is replaced by one that it takes.
+            overwrite: replace what has the name.
+            digests: what the bytes have been found to have, as ``algorithm:hex``.
+            may_publish: asked last of all, after the bytes are durable, which may take long; it raises
+                to say no.
+
+        Nothing that the disk does after the file has its name raises.
         """
         with disk_errors(Step.SYNC, self.path):
             self._make_durable(os.fsync)
@@ -205,43 +199,61 @@ class PartFile:
             os.fchmod(self._fd, 0o666 & ~_umask())
         may_publish()
         with disk_errors(Step.NAME, self.path.with_name(name)):
-            path = self._replace(name) if overwrite else self._link(name)
-            _sync_directory(self.path.parent)
+            path = self._publication.publish(
+                self._fd, name, overwrite=overwrite, digests=tuple(digests)
+            )
+        self._sync_names()
+        if self._publication.base_name != name:
+            self.notes.append(
+                f"its file system refuses the name {name!r}: it is called {path.name!r}"
+            )
         return path
 
     def published_path(self) -> Path | None:
-        """Return the final path if this part file has been published already, else None."""
+        """Return the final path if this file has been published already, else None."""
+        if self._moved_to is not None:
+            return self._moved_to
         with disk_errors(Step.LOOK, self.path):
-            status = os.fstat(self._fd)
-            if status.st_nlink < 2:
-                return None
-            with os.scandir(self.path.parent) as entries:
-                for entry in entries:
-                    # Our own working names do not count: a crash can leave one as a second link.
-                    if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX):
-                        return Path(entry.path)
-        return None
+            return self._publication.find(self._fd)
 
     def withdraw(self) -> None:
         """Take back the final name, if the file has one: its job did not come to be completed."""
         path = self.published_path()
         if path is not None:
-            with disk_errors(Step.REMOVE, self.path):
-                path.unlink(missing_ok=True)
-                _sync_directory(path.parent)
+            with disk_errors(Step.REMOVE, path):
+                self._publication.withdraw(path)
+            self._sync_names()
+
+    def refuse_folder(self, name: str) -> None:
+        """Raise PermanentError when a folder has a name that is to be replaced."""
+        with disk_errors(Step.LOOK, self.path.with_name(name)):
+            self._publication.refuse_folder(name)
+
+    def begin_afresh(self, why: str) -> None:
+        """Leave the file that is open as it is, under its other names, and go on with an empty one."""
+        self.notes.append(f"{self.path.name} is begun anew: {why}")
+        with disk_errors(Step.REMOVE, self.path):
+            self._publication.forget()
+            self._drop_checkpoint()
+            if self._moved_to is None:
+                remove_name(self.path, folder=self._folder)
+        self._close_file()
+        self._moved_to = None
+        self._open()
 
     def forget(self) -> None:
         """Remove every working name of this job; a published file keeps its own name."""
-        with disk_errors(Step.REMOVE, self.path):
-            # The part file last: as long as it is there, its lock keeps others from the rest.
-            for suffix in (".json", ".tmp", ".new", ".part"):
-                self.path.with_suffix(suffix).unlink(missing_ok=True)
+        for suffix in WORKING_SUFFIXES:
+            path = self.path.with_suffix(suffix)
+            with disk_errors(Step.REMOVE, path):
+                remove_name(path, folder=self._folder)
 
     def close(self) -> None:
         """Close the file and let its lock go; what is on disk stays."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close_file()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
 
     def __enter__(self) -> Self:
         return self
@@ -254,43 +266,80 @@ class PartFile:
     ) -> None:
         self.close()
 
-    # ── how it is done ──────────────────────────────────────────────────────────────────────────
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────
 
-    def _link(self, name: str) -> Path:
-        for number in range(MAX_CLASHES):
-            path = self.path.with_name(numbered(name, number))
+    def _open(self) -> None:
+        self.checkpoint = Checkpoint()
+        with disk_errors(Step.OPEN, self.path):
+            self._publication = Publication(self.path, self._folder, self._uids)
+            self._fd = self._open_locked()
+            if self._moved_to is None:
+                self._settle_links()
+            self.checkpoint = self._read_checkpoint()
+
+    def _open_locked(self) -> int:
+        while True:
+            fd, path = self._open_unlocked()
             try:
-                os.link(self.path, path)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                if error.errno not in _NO_HARD_LINKS:
-                    raise
-                return self._rename(path)
-            return path
-        raise TransientError(
-            f"There are {MAX_CLASHES} files named like {name!r}.", code="name_taken"
+                with disk_errors(Step.LOCK, self.path):
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._names(path, fd):
+                    self._moved_to = None if path == self.path else path
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            # The holder before us removed it between our open and our lock: open the new one.
+            os.close(fd)
+
+    def _open_unlocked(self) -> tuple[int, Path]:
+        """Open the part file, or the file that it has become."""
+        self._publication.reload()
+        moved = self._publication.open_moved()
+        if moved is not None:
+            return moved
+        try:
+            return self._open_part(os.O_CREAT), self.path
+        except ForeignFileError as error:
+            remove_name(self.path, folder=self._folder)
+            self.notes.append(f"{self.path.name} was {error.kind}: it is removed, and begun anew")
+            return self._open_part(os.O_CREAT | os.O_EXCL), self.path
+
+    def _open_part(self, flags: int) -> int:
+        return open_own(
+            self.path,
+            os.O_RDWR | flags,
+            folder=self._folder,
+            uids=self._uids,
+            may_have_links=True,
         )
 
-    def _rename(self, path: Path) -> Path:
-        """Publish on a file system without hard links: claim the name, then move onto it."""
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        self.path.replace(path)
-        return path
+    def _settle_links(self) -> None:
+        """See to what a crash, or a person, has left of a part file with several names."""
+        self._publication.reload()
+        second = self.path.with_suffix(".new")
+        if os.fstat(self._fd).st_nlink > 1 and self._names(second, self._fd):
+            remove_name(second, folder=self._folder)  # it was about to replace another file
+        if self._publication.find(self._fd) is not None:
+            return
+        self._publication.undo()
+        if os.fstat(self._fd).st_nlink > 1:
+            # What is written now would be written into another person's file, and by that name, too.
+            self.begin_afresh("it has another name (a hard link)")
 
-    def _replace(self, name: str) -> Path:
-        path = self.path.with_name(name)
-        temporary = self.path.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
+    def _names(self, path: Path, fd: int) -> bool:
         try:
-            os.link(self.path, temporary)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            self.path.replace(path)
-            return path
-        temporary.replace(path)
-        return path
+            found = os.stat(path.name, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(fd))
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # ── durability ──────────────────────────────────────────────────────────────────────────────
 
     def _make_durable(self, sync: Callable[[int], None]) -> None:
         """Have every byte that was written on the disk, or never again say so of this open file.
@@ -310,65 +359,44 @@ class PartFile:
 
     def _read_checkpoint(self) -> Checkpoint:
         try:
-            checkpoint = _CHECKPOINT.validate_json(self._checkpoint_path.read_bytes())
+            text = read_own(self._checkpoint_path, folder=self._folder, uids=self._uids)
+            checkpoint = CHECKPOINT.validate_json(text)
             if checkpoint.fits(self.size):
                 return checkpoint
-        except (OSError, ValueError):
-            pass  # None, or one that a crash tore.
+        except FileNotFoundError:
+            return Checkpoint()
+        except (ValueError, ForeignFileError):
+            pass  # One that a crash tore, or that is none.
         # Nothing is vouched for; nor will it be once the file has been made as long as it ought to be.
         self._drop_checkpoint()
         return Checkpoint()
 
     def _drop_checkpoint(self) -> None:
         """Remove the checkpoint so that no crash brings it back, to vouch for other bytes."""
-        try:
-            self._checkpoint_path.unlink()
-        except FileNotFoundError:
-            return
-        _sync_directory(self.path.parent)
+        if remove_name(self._checkpoint_path, folder=self._folder):
+            with courtesy(self.path.parent):
+                os.fsync(self._folder)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint_path.with_suffix(".tmp")
-        with temporary.open("w") as file:
+        with os.fdopen(create_own(temporary, folder=self._folder), "w") as file:
             json.dump(asdict(checkpoint), file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._checkpoint_path)
+        move(temporary, self._checkpoint_path, self._folder)
+
+    def _sync_names(self) -> None:
+        """Make names durable. A file is whole and named without it, so a refusal is only logged."""
+        try:
+            os.fsync(self._folder)
+        except OSError as error:
+            refused = verdict(Step.COURTESY, error.errno) is Verdict.PASS_OVER
+            log = logger.debug if refused else logger.warning
+            log("The folder %s could not be synced: %s", self.path.parent, error)
 
 
 def _part_path(directory: Path, job_id: str) -> Path:
     return directory / f"{WORKING_PREFIX}{job_id}.part"
-
-
-def _open_locked(path: Path) -> int:
-    while True:
-        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            with disk_errors(Step.LOCK, path):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _names(path, fd):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        # The holder before us removed it between our open and our lock: open the new one.
-        os.close(fd)
-
-
-def _names(path: Path, fd: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
-    except FileNotFoundError:
-        return False
-
-
-def _sync_directory(directory: Path) -> None:
-    with courtesy(directory):
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 @cache

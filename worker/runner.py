@@ -13,7 +13,7 @@ What holds it together:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -189,7 +189,9 @@ def _remove_part(runtime: Runtime, job: Job) -> None:
 
 
 def _open_part(runtime: Runtime, job: Job) -> PartFile:
-    return PartFile(runtime.resolve(job.directory), job.id)
+    directory = runtime.resolve(job.directory)
+    is_given = not directory.is_relative_to(runtime.files_dir)
+    return PartFile(directory, job.id, is_given=is_given)
 
 
 def _ending(status: JobStatus, error: SeenError) -> Ending:
@@ -249,17 +251,15 @@ class _Attempt:
 
     def _download(self) -> Outcome:
         with _open_part(self._runtime, self._job) as part:
-            path = part.published_path()
-            if path is None:
-                path, digest = self._fetch_when_admitted(part)
-            else:
-                # The worker before us fell between publishing and saying so.
-                digest = self._recognise(part)
+            path, digest = self._recognise(part) or self._fetch_when_admitted(part)
             return self._complete(part, str(path), digest)
 
     def _fetch_when_admitted(self, part: PartFile) -> tuple[Path, str]:
         """Connect only with a slot of the host's and the user's, and keep within their rates."""
         runtime, job = self._runtime, self._job
+        self._tell_notes(part)
+        if job.name is not None and job.overwrite:
+            part.refuse_folder(job.name)  # now, not when the whole file has come
         admission = runtime.admissions.enter(job.id, self._host, job.user_id)
         pace = runtime.pacer.join(job.id, self._host)
         try:
@@ -289,8 +289,10 @@ class _Attempt:
                 path = part.publish(
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
+                    digests=[f"sha256:{sha256}", *self._wanted(transfer.promised_digests)],
                     may_publish=self._lease.check,
                 )
+                self._tell_notes(part)
                 return path, sha256
             except SeenError:
                 # Whole, and not published: the next attempt need not fetch it again.
@@ -333,6 +335,14 @@ class _Attempt:
             note=self._note,
         )
 
+    def _tell_notes(self, part: PartFile) -> None:
+        while part.notes:
+            self._note(part.notes.pop(0))
+
+    def _wanted(self, promised: Iterable[str]) -> list[str]:
+        """Return the digests that the file has to have: the caller's, and those that were promised."""
+        return [*([self._job.checksum] if self._job.checksum else []), *promised]
+
     def _note(self, text: str) -> None:
         """Write into the job's history what a reader of it should know; never worth an attempt."""
         logger.info("Job %s: %s", self._job.id, text)
@@ -356,25 +366,39 @@ class _Attempt:
         except SeenError:
             transfer.keep()
             raise
-        promised = [self._job.checksum] if self._job.checksum else []
-        for text in (*promised, *transfer.promised_digests):
-            wanted = Checksum.parse(text)
-            if actual[wanted.algorithm] != wanted.digest:
-                raise ChecksumMismatchError(
-                    wanted.algorithm, wanted.digest, actual[wanted.algorithm]
-                )
-        self._evidence = _evidence(promised, transfer)
+        self._compare(actual, self._wanted(transfer.promised_digests))
+        self._evidence = _evidence(self._wanted([]), transfer)
         return actual["sha256"]
 
-    def _recognise(self, part: PartFile) -> str:
-        """Take over a file that stands under its final name already."""
-        size = part.size
-        self._tracker.bytes_total = size
-        self._tracker.restart(size)
+    def _compare(self, actual: Mapping[str, str], wanted: Iterable[str]) -> None:
+        for one in map(Checksum.parse, wanted):
+            if actual[one.algorithm] != one.digest:
+                raise ChecksumMismatchError(one.algorithm, one.digest, actual[one.algorithm])
+
+    def _recognise(self, part: PartFile) -> tuple[Path, str] | None:
+        """Take over a file that stands under its final name already; None when there is none.
+
+        The worker before us fell between publishing and saying so. Its record says what the bytes have
+        to be; they are read again, since the file has had a name that others know.
+        """
+        path, record = part.published_path(), part.record
+        if path is None or record is None:
+            return None
+        wanted = self._wanted(record.digests)
+        algorithms = {"sha256", *(Checksum.parse(one).algorithm for one in wanted)}
+        actual = PrefixDigests(part, algorithms, self._runtime.hashing).finish(
+            part.size, self._may_go_on
+        )
+        try:
+            self._compare(actual, wanted)
+        except ChecksumMismatchError as error:
+            part.begin_afresh(f"{path.name} is not what was published: {error}")
+            return None
+        self._tracker.bytes_total = part.size
+        self._tracker.restart(part.size)
         self._begin_to_verify()
         self._evidence = "published by the attempt before"
-        digests = PrefixDigests(part, {"sha256"}, self._runtime.hashing)
-        return digests.finish(size, self._may_go_on)["sha256"]
+        return path, actual["sha256"]
 
     def _file_name(self, fetched: Fetched) -> str:
         return self._job.name or fetched.name or name_from_url(self._job.url)

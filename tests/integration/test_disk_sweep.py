@@ -28,7 +28,7 @@ from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
 
 S = JobStatus
-SUFFIXES = (".part", ".json", ".tmp", ".new")
+SUFFIXES = (".part", ".json", ".tmp", ".new", ".try", ".publish")
 
 
 def leave_part(folder: Path, job_id: str, *, age: float = 0) -> list[Path]:
@@ -77,11 +77,20 @@ def test_a_published_file_keeps_its_own_name(system: System) -> None:
 
 def test_a_file_that_got_its_name_before_its_job_was_cancelled_goes_with_it(system: System) -> None:
     job = ended(system, S.CANCELLED)
-    part, *_ = leave_part(system.downloads / "deep/er", job.id)
-    film = part.with_name("film.mkv")
-    os.link(part, film)
+    folder = system.downloads / "deep/er"
+    with PartFile(folder, job.id) as part:
+        part.publish("film.mkv", overwrite=False)
     assert sweep(system.runtime).ended == 1
-    assert list(part.parent.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_persons_own_link_to_a_part_file_stays_when_its_job_was_cancelled(system: System) -> None:
+    job = ended(system, S.CANCELLED)
+    part, *_ = leave_part(system.downloads / "deep/er", job.id)
+    backup = part.with_name("backup")
+    os.link(part, backup)
+    assert sweep(system.runtime).ended == 1
+    assert list(part.parent.iterdir()) == [backup]
 
 
 def test_what_is_still_of_use_stays(system: System) -> None:

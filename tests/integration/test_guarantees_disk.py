@@ -70,9 +70,10 @@ class Disk:
 
     def _naming(self, really: Callable[..., None]) -> Callable[..., None]:
         def name(source: Any, target: Any, **options: Any) -> None:
-            path = Path(target)
+            path = _in_folder(target, options.get("dst_dir_fd"))
             if path.parent == self.folder and path.suffix == ".json":
-                written = json.loads(Path(source).read_text())["written"]
+                draft = _in_folder(source, options.get("src_dir_fd"))
+                written = json.loads(draft.read_text())["written"]
                 self.entries.append(("vouched", written[-1][1] if written else 0))
             really(source, target, **options)
             if path.parent == self.folder and not path.name.startswith("."):
@@ -82,6 +83,10 @@ class Disk:
 
     def of(self, *kinds: str) -> list[tuple[str, Any]]:
         return [entry for entry in self.entries if entry[0] in kinds]
+
+
+def _in_folder(name: Any, folder: int | None) -> Path:
+    return Path(name) if folder is None else Path(f"/proc/self/fd/{folder}").readlink() / name
 
 
 @pytest.fixture

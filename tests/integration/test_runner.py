@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
 
 S = JobStatus
@@ -26,6 +26,14 @@ def run(system: System, job: Job) -> Outcome:
 
 def statuses(system: System, job: Job) -> list[JobStatus]:
     return [event.to_status for event in system.runtime.jobs.events(job.id)]
+
+
+def publish_and_crash(system: System, job: Job, body: bytes) -> None:
+    """Leave what a worker leaves that falls after the file got its name and before SQL knew."""
+    with PartFile(system.downloads, job.id) as part:
+        part.write([body], 0)
+        digest = hashlib.sha256(body).hexdigest()
+        part.publish("a.bin", overwrite=False, digests=[f"sha256:{digest}"])
 
 
 def leftovers(system: System) -> list[str]:
@@ -370,10 +378,7 @@ def test_a_file_published_before_a_crash_is_recognised(system: System, origin: O
     """Given a worker that fell after the file got its name and before SQL knew."""
     file = origin.serve("/a.bin", size=10_000)
     job = system.submit(file.url)
-    system.downloads.mkdir()
-    part = system.downloads / f".seen-{job.id}.part"
-    part.write_bytes(file.body_slice(0, 10_000))
-    os.link(part, system.downloads / "a.bin")
+    publish_and_crash(system, job, file.body_slice(0, 10_000))
 
     assert run(system, job) is Outcome.COMPLETED
 
@@ -387,10 +392,7 @@ def test_a_file_published_before_a_crash_goes_when_its_job_is_cancelled(
 ) -> None:
     """Given a worker that fell after the file got its name, and a person who cancels before the next."""
     job = system.submit(origin.serve("/a.bin", size=10_000).url)
-    system.downloads.mkdir()
-    part = system.downloads / f".seen-{job.id}.part"
-    part.write_bytes(b"x" * 10_000)
-    os.link(part, system.downloads / "a.bin")
+    publish_and_crash(system, job, b"x" * 10_000)
     (system.downloads / "b.bin").write_bytes(b"somebody else's")
 
     tasks.cancel(job.id, runtime=system.runtime)

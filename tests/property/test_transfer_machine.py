@@ -26,7 +26,8 @@ from tests.support.misbehaviour import Respond
 from tests.support.origin import Origin, ServedFile
 from tests.support.origin_behaviour import Fault, FaultKind, Plan, Request
 from tests.support.transferring import QUICK, Direct
-from worker.part_file import Checkpoint, PartFile
+from worker.checkpoint import Checkpoint
+from worker.part_file import PartFile
 from worker.transfer.curl import TransferOptions
 from worker.transfer.sources import Source
 

@@ -139,7 +139,8 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from domain.errors import SeenError
-from worker.part_file import Checkpoint, PartFile
+from worker.checkpoint import Checkpoint
+from worker.part_file import PartFile
 
 root = Path(sys.argv[1])
 buffer = memoryview(bytearray(4))

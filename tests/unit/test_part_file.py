@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskUnavailableError, PermanentError, TransientError
-from worker.part_file import Checkpoint, PartFile
+from worker.checkpoint import Checkpoint
+from worker.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,7 @@ def test_who_cannot_open_a_part_file_lets_go_of_it(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(PermanentError) as caught:
             PartFile(tmp_path, JOB)
-        assert caught.value.code == "bad_path"
+        assert caught.value.code == "foreign_file"
     checkpoint_path(tmp_path).rmdir()
     assert reopened(tmp_path) == (0, Checkpoint())
 
@@ -322,7 +323,11 @@ def test_a_closed_file_refuses_in_our_words(tmp_path: Path) -> None:
         with pytest.raises(TransientError) as caught:
             use()
         assert caught.value.code == "disk_error"
-    part.path.unlink()
-    part.path.mkdir()
-    with pytest.raises(PermanentError, match="directory"):
-        part.forget()
+
+
+def test_folder_at_a_working_name_is_not_removed(tmp_path: Path) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        part.path.unlink()
+        part.path.mkdir()
+        with pytest.raises(PermanentError, match="is a folder"):
+            part.forget()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from domain.errors import SeenError
-from worker.part_file import Checkpoint, PartFile
+from worker.checkpoint import Checkpoint
+from worker.part_file import PartFile
 from worker.progress import DownloadTracker
 
 logger = logging.getLogger(__name__)

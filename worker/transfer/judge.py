@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from domain.errors import PermanentError, TransientError
-from worker.part_file import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.transfer import verdict
 from worker.transfer.curl import Request
 from worker.transfer.origin import Answer

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from domain.errors import PermanentError
 from domain.job import Checksum
+from worker.checkpoint import Checkpoint
 from worker.digest_fields import promised_digests
 from worker.files import name_from_disposition
-from worker.part_file import Checkpoint, PartFile
+from worker.part_file import PartFile
 from worker.progress import DownloadTracker
 from worker.space import Space
 from worker.transfer.checkpoints import Checkpoints

@@ -20,7 +20,8 @@ from typing import Self
 
 from domain.errors import PermanentError, SeenError, TransientError
 from domain.urls import host_of
-from worker.part_file import Checkpoint, PartFile
+from worker.checkpoint import Checkpoint
+from worker.part_file import PartFile
 from worker.progress import DownloadTracker
 from worker.space import Space
 from worker.transfer.allowance import Allowance, Unlimited

@@ -14,8 +14,9 @@ import pytest
 from domain.errors import DiskFullError, LeaseLostError
 from tests.support.build import new_job
 from tests.support.wait import wait_until
+from worker.checkpoint import Checkpoint
 from worker.drain import Drain
-from worker.part_file import Checkpoint, PartFile
+from worker.part_file import PartFile
 from worker.progress import DownloadTracker
 from worker.stop import StopSignal
 from worker.transfer.checkpoints import Checkpoints

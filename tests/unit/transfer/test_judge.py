@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from domain.errors import PermanentError, TransientError
-from worker.part_file import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.transfer.curl import Request
 from worker.transfer.judge import Ruling, judge
 from worker.transfer.origin import Answer
