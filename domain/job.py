@@ -254,7 +254,7 @@ class DownloadRequest(BaseModel):
             raise InvalidInputError(
                 "name", value, "A file name has no slashes and no control characters."
             )
-        if value.startswith(WORKING_PREFIX):
+        if value.casefold().startswith(WORKING_PREFIX):  # some file systems ignore case
             raise InvalidInputError(
                 "name", value, f"Names that begin with {WORKING_PREFIX!r} are the service's own."
             )
