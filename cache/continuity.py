@@ -17,44 +17,51 @@ from cache.store.plan import Batch, Plan
 
 #: A store's clock that moves by more than this against ours, between two looks, has jumped. Seconds.
 _JUMP = 1.0
-#: Servers tell in whole seconds for how long they have run.
-_COARSE = 2.0
 
 
 class Continuity(Operations[S]):
     """Watches one store; knows only what it has seen itself.
 
-    A mark without TTL lies in the store: who finds it gone, or another one, knows that data went. The
-    server's run id tells of a restart, which an old snapshot would hide: the mark is in it, too.
-    Dragonfly has none; there, how long it has run tells.
+    A mark without TTL lies in the store: when it is gone, or another one is there, data was lost. A
+    restart from an old snapshot brings the mark back, so each server process has to have a name, too
+    (see `_server_name`). A server that tells none may have restarted between any two looks.
     """
 
     def __init__(self, store: S, keys: KeyBuilder) -> None:
         super().__init__(store)
         self._key = keys.continuity_key()
         self._seen: tuple[Any, ...] = ()
-        self._offset = self._started = self._since = 0.0
+        self._offset = self._since = 0.0
 
     @operation
     def observe(self) -> Plan[float]:
-        """Return for how many seconds nothing can have been lost; 0 at the first look.
+        """Return for how many seconds nothing can have been lost.
 
-        Raises StoreUnavailableError when the store does not answer.
+        0 at the first look, and at each one where the server does not tell its name. Raises
+        StoreUnavailableError when the store does not answer.
         """
         asked_at = lease_clock()
         token = secrets.token_hex(8)
-        _, mark, info, (seconds, micros) = yield Batch(
-            ("SET", self._key, token, "NX"), ("GET", self._key), ("INFO", "server"), ("TIME",)
+        name = yield from _server_name()
+        _, mark, (seconds, micros) = yield Batch(
+            ("SET", self._key, token, "NX"), ("GET", self._key), ("TIME",)
         )
         now = lease_clock()
         offset = int(seconds) + int(micros) / 1e6 - now
-        server = parse_info(info)
-        seen = (mark, server.get("run_id"))
-        started = now - int(server.get("uptime_in_seconds", 0))
+        seen = (mark, name)
         # An answer that took long tells its time that much less exactly.
         jumped = abs(offset - self._offset) > _JUMP + (now - asked_at)
-        restarted = started > self._started + _COARSE + (now - asked_at)
-        if seen != self._seen or jumped or restarted:
-            self._seen, self._since, self._started = seen, asked_at, started
+        if seen != self._seen or jumped or name is None:
+            self._seen, self._since = seen, asked_at
         self._offset = offset
         return asked_at - self._since
+
+
+def _server_name() -> Plan[str | None]:
+    """Return what names this very server process, or None where INFO does not tell or is not allowed.
+
+    Redis and Valkey have `run_id`. Dragonfly has none; its `master_replid` is new at every start.
+    """
+    replies = yield Batch(("INFO", "server"), ("INFO", "replication"), errors_as_replies=True)
+    told = parse_info(b"\n".join(reply for reply in replies if isinstance(reply, bytes)))
+    return told.get("run_id") or told.get("master_replid")

@@ -305,6 +305,8 @@ class CacheStats(_Value):
     used_memory: int
     max_memory: int
     """0 means no limit."""
+    eviction_policy: str | None
+    """``noeviction``, or what is evicted at the limit: ``allkeys-lru``, ``eviction`` (Dragonfly), …"""
     hits: int
     misses: int
     hit_ratio: float | None

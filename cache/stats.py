@@ -26,6 +26,8 @@ def read_stats(keys: KeyBuilder, scan_limit: int) -> Plan[CacheStats]:
         db_size=replies[-1],
         used_memory=_number(info, "used_memory"),
         max_memory=_number(info, "maxmemory"),
+        # Not by CONFIG GET, which Dragonfly answers with nothing and managed servers refuse.
+        eviction_policy=info.get("maxmemory_policy"),
         hits=hits,
         misses=misses,
         hit_ratio=hits / (hits + misses) if hits + misses else None,

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from cache import CacheManager
+from cache.models import CacheStats
 from cache.store.connection import store_errors
 from cli import environment, formats
 from cli.findings import Finding, ok, problem, warning
@@ -18,6 +19,8 @@ from settings import Settings
 #: Dragonfly refuses to start with less for each of its threads, and works poorly just above it.
 _PER_THREAD = 256 * 2**20
 _SKEW = 1.0
+#: How to switch eviction off, where it is not an option of Redis.
+_NO_EVICTION = {"dragonfly": "Start Dragonfly without --cache_mode"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -42,11 +45,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
         )
         looks: list[Callable[[], Finding]] = [
             lambda: _round_trip(cache),
-            lambda: _eviction(cache),
+            lambda: _eviction(stats),
             lambda: _clock(cache),
         ]
         if stats.server == "dragonfly":
-            looks += [lambda: _cache_mode(cache), lambda: _threads(cache, stats.max_memory)]
+            looks += [lambda: _threads(cache, stats.max_memory)]
         for look in looks:
             try:
                 yield look()
@@ -74,18 +77,18 @@ def _round_trip(cache: CacheManager) -> Finding:
     return ok("store round trip", times)
 
 
-def _eviction(cache: CacheManager) -> Finding:
-    limit, policy = _config(cache, "maxmemory"), _config(cache, "maxmemory-policy")
-    shown = "unknown" if limit is None else formats.size(int(limit)) if int(limit) else "no limit"
-    if policy is None:
-        return ok("store memory", f"limit {shown}; eviction policy unknown (it does not tell)")
-    if policy != "noeviction":
-        return problem(
-            "store memory",
-            f"limit {shown}, eviction policy {policy}: it may throw queued messages away",
-            "Set maxmemory-policy to noeviction on the server that holds queues.",
-        )
-    return ok("store memory", f"limit {shown}, policy noeviction")
+def _eviction(stats: CacheStats) -> Finding:
+    limit = formats.size(stats.max_memory) if stats.max_memory else "no limit"
+    if stats.eviction_policy is None:
+        return ok("store memory", f"limit {limit}; eviction policy unknown (it does not tell)")
+    if stats.eviction_policy == "noeviction":
+        return ok("store memory", f"limit {limit}, policy noeviction")
+    return problem(
+        "store memory",
+        f"limit {limit}, eviction policy {stats.eviction_policy}: it may throw queued messages away",
+        _NO_EVICTION.get(stats.server, "Set maxmemory-policy to noeviction")
+        + " on the server that holds queues.",
+    )
 
 
 def _clock(cache: CacheManager) -> Finding:
@@ -103,19 +106,6 @@ def _clock(cache: CacheManager) -> Finding:
     return ok("store clock", f"{abs(skew) * 1000:.0f} ms off this machine's")
 
 
-def _cache_mode(cache: CacheManager) -> Finding:
-    mode = _config(cache, "cache_mode")
-    if mode is None:
-        return ok("dragonfly cache mode", "unknown (it does not tell)")
-    if mode.lower() in {"true", "1", "yes", "on"}:
-        return problem(
-            "dragonfly cache mode",
-            "on: it throws keys away, queued messages too",
-            "Start Dragonfly without --cache_mode.",
-        )
-    return ok("dragonfly cache mode", "off")
-
-
 def _threads(cache: CacheManager, max_memory: int) -> Finding:
     with store_errors():
         info: dict[str, Any] = cache.client.info("server")
@@ -130,15 +120,3 @@ def _threads(cache: CacheManager, max_memory: int) -> Finding:
             "--proactor_threads.",
         )
     return ok("dragonfly memory", f"{formats.size(max_memory)} for {threads} threads")
-
-
-def _config(cache: CacheManager, name: str) -> str | None:
-    """Return one of the server's options, or None where it does not tell."""
-    try:
-        with store_errors():
-            found: dict[Any, Any] = cache.client.config_get(name)
-    except redis.RedisError:
-        return None
-    for value in found.values():
-        return value.decode() if isinstance(value, bytes) else str(value)
-    return None

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import pytest
 
-
-def _forget_developer_settings() -> None:
-    """What a developer has set for the product must not reach a test."""
-    for name in [name for name in os.environ if name.startswith("SEEN_")]:
-        if name not in {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_REDIS", "SEEN_TEST_FULL"}:
-            del os.environ[name]
-
+from tests.support.environment import forget_developer_settings
 
 # At import, before any module of the product can read a setting.
-_forget_developer_settings()
+forget_developer_settings()
 
 from tests.support import process  # noqa: E402
 from tests.support.nginx import Nginx, find_nginx  # noqa: E402

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.chaos import report
 from tests.chaos.run import run
+from tests.support.environment import forget_developer_settings
 
 #: A seed that nobody gave is below this.
 SEEDS = 1_000_000
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     options = parser.parse_args(arguments)
+    forget_developer_settings()
     seed = random.randrange(SEEDS) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="seen-chaos-"))
     outcome = run(folder, seed=seed, faults=options.faults, database=options.database, say=_say)

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from tests.support import process
+from tests.support.environment import OWN
 from tests.support.fetch import fetch, listens
 from tests.support.nginx import Nginx, NginxRequest
 from tests.support.postgres import PostgresServer
@@ -41,8 +42,7 @@ def test_wait_until_names_what_it_waited_for() -> None:
 
 
 def test_no_setting_of_the_developer_reaches_a_test() -> None:
-    allowed = {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_FULL"}
-    assert not [n for n in os.environ if n.startswith("SEEN_") and n not in allowed]
+    assert not [n for n in os.environ if n.startswith("SEEN_") and n not in OWN]
 
 
 # --- store

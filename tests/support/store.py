@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import secrets
@@ -29,6 +30,7 @@ from tests.support.process import (
     spawn,
     wait_ready,
 )
+from tests.support.wait import wait_until
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,10 +52,11 @@ class StoreServer:
 
     kind: Literal["redis", "valkey", "dragonfly"]
 
-    def __init__(self, *, stand_in: bool = False) -> None:
+    def __init__(self, *options: str, stand_in: bool = False) -> None:
         """Prepare; nothing runs before `start`. Raises `ServerError` without a program.
 
         Args:
+            options: more options of the program.
             stand_in: the stand-in, whatever the environment says.
         """
         dragonfly = RULES if stand_in else os.environ.get("SEEN_TEST_DRAGONFLY")
@@ -70,6 +73,7 @@ class StoreServer:
         self.password = secrets.token_hex(8)
         self.port = 0
         self._folder = Path(tempfile.mkdtemp(prefix="seen-store-"))
+        self._options = options
         self._data = self._folder / "data"
         self._log = self._folder / "server.log"
         self._process: Process | None = None
@@ -121,13 +125,15 @@ class StoreServer:
         process, self._process = self._process, None
         if process is not None:
             end_process(process)
+            wait_until(self._refuses, interval=0.002, what="a port that refuses")
 
     def kill(self) -> None:
-        """SIGKILL, as a crash; returns once the process is gone."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        """SIGKILL, as a crash; returns once the process is gone and its port refuses.
+
+        The kernel closes the sockets of some servers (io_uring) a little after their process.
+        """
+        if self._kill_process():
+            wait_until(self._refuses, interval=0.002, what="a port that refuses")
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers. Raises `ServerError` if not running."""
@@ -167,6 +173,26 @@ class StoreServer:
             self.kill()
         self.stop()
         self._start(keep_data=not lose_data)
+
+    def demote(self, master: StoreServer) -> None:
+        """Become a replica of another running server, which gets this one's data first.
+
+        From now on this server refuses writes, as after a failover, and has what it had.
+        """
+        master._replicate(self)
+        with master._admin() as client:
+            client.replicaof("NO", "ONE")
+        self._replicate(master)
+
+    def _replicate(self, master: StoreServer) -> None:
+        with self._admin() as client:
+            client.config_set("masterauth", master.password)
+            client.replicaof(HOST, str(master.port))
+            wait_until(
+                lambda: client.info("replication")["master_link_status"] == "up",
+                deadline=30,
+                what="a replica in step",
+            )
 
     def flush(self) -> None:
         """FLUSHALL: empty every database."""
@@ -243,16 +269,25 @@ class StoreServer:
     def _launch(self, port: int) -> None:
         flags = _dragonfly_flags() if self.kind == "dragonfly" else _redis_flags()
         common = ["--bind", HOST, "--port", str(port), "--requirepass", self.password]
-        options = [*common, "--dir", str(self._data), *flags]
+        options = [*common, "--dir", str(self._data), *flags, *self._options]
         self._log.unlink(missing_ok=True)
         before, self.port = self.port, port
         self._process = self._spawn(options)
         try:
             wait_ready(self._process, self._log, self._answers)
         except BaseException:
-            self.kill()
+            self._kill_process()
             self.port = before
             raise
+
+    def _kill_process(self) -> bool:
+        """Kill the process and say whether there was one."""
+        process, self._process = self._process, None
+        if process is None:
+            return False
+        process.kill()
+        process.wait()
+        return True
 
     def _spawn(self, options: Sequence[str]) -> Process:
         if not self.is_stand_in:
@@ -260,6 +295,11 @@ class StoreServer:
         program = [sys.executable, "-m", STAND_IN, f"--server={self.binary}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return spawn([*program, *options], log=self._log, env=environment)
+
+    def _refuses(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((HOST, self.port)) == errno.ECONNREFUSED
 
     def _answers(self) -> bool:
         try:

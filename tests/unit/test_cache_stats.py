@@ -20,7 +20,8 @@ DRAGONFLY = {
     "clients": "# Clients\r\nconnected_clients:7\r\nmax_clients:64000\r\n"
     "client_read_buffer_bytes:1280\r\nblocked_clients:1\r\npipeline_queue_length:0\r\n",
     "memory": "# Memory\r\nused_memory:4821336\r\nused_memory_human:4.60MiB\r\n"
-    "used_memory_peak:5021336\r\nmaxmemory:536870912\r\nmaxmemory_human:512.00MiB\r\ncache_mode:store\r\n",
+    "used_memory_peak:5021336\r\nmaxmemory:536870912\r\nmaxmemory_human:512.00MiB\r\ncache_mode:store\r\n"
+    "maxmemory_policy:noeviction\r\n",
     "stats": "# Stats\r\ntotal_connections_received:12\r\ntotal_commands_processed:801\r\n"
     "instantaneous_ops_per_sec:-1\r\nexpired_keys:4\r\nevicted_keys:2\r\nkeyspace_hits:300\r\n"
     "keyspace_misses:100\r\n",
@@ -83,6 +84,7 @@ def test_every_server_is_read_alike(info: dict[str, str], server: str, version: 
         db_size=12,
         used_memory=4821336,
         max_memory=536870912,
+        eviction_policy="noeviction",
         hits=300,
         misses=100,
         hit_ratio=0.75,
@@ -106,6 +108,22 @@ def test_a_figure_that_a_server_does_not_tell_is_nothing() -> None:
     assert (stats.server, stats.version, stats.max_memory) == ("redis", "9.9", 0)
     assert (stats.hits, stats.hit_ratio, stats.keyspace) == (0, None, {})
     assert stats_of({}).version == "unknown"
+    assert stats_of({}).eviction_policy is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "policy"),
+    [
+        ("cache_mode:cache\r\nmaxmemory_policy:eviction\r\n", "eviction"),
+        ("cache_mode:store\r\nmaxmemory_policy:noeviction\r\n", "noeviction"),
+        ("maxmemory_policy:allkeys-lru\r\n", "allkeys-lru"),
+        ("used_memory:1\r\n", None),
+    ],
+)
+def test_eviction_policy_is_read_from_what_each_server_tells(
+    memory: str, policy: str | None
+) -> None:
+    assert stats_of({"memory": memory}).eviction_policy == policy
 
 
 # ── families ────────────────────────────────────────────────────────────────────────────────────

@@ -51,6 +51,13 @@ def manager(store: StoreServer, connect: Connect) -> Iterator[CacheManager]:
 
 
 @pytest.fixture
+def master() -> Iterator[StoreServer]:
+    """A second server, for the private one to become a replica of."""
+    with StoreServer() as server:
+        yield server
+
+
+@pytest.fixture
 def service(manager: CacheManager) -> CacheService:
     """Its values."""
     return manager.service

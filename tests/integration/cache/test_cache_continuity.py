@@ -22,9 +22,16 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(params=["private_store", "private_stand_in"])
+def server(request: pytest.FixtureRequest) -> StoreServer:
+    """A server that has a run id, and one that has none."""
+    server: StoreServer = request.getfixturevalue(request.param)
+    return server
+
+
 @pytest.fixture
-def manager(private_store: StoreServer) -> Iterator[CacheManager]:
-    with cache_manager(private_store) as manager:
+def manager(server: StoreServer) -> Iterator[CacheManager]:
+    with cache_manager(server) as manager:
         yield manager
 
 
@@ -41,28 +48,28 @@ def test_time_counts_from_the_first_look(continuity: Continuity) -> None:
 
 
 def test_two_watchers_do_not_disturb_each_other(
-    continuity: Continuity, private_store: StoreServer
+    continuity: Continuity, server: StoreServer
 ) -> None:
-    with cache_manager(private_store) as other:
+    with cache_manager(server) as other:
         assert continuity.observe() == other.continuity.observe() == 0
         assert continuity.observe() > 0
         assert other.continuity.observe() > 0
 
 
-def test_an_emptied_store_begins_anew(continuity: Continuity, private_store: StoreServer) -> None:
+def test_an_emptied_store_begins_anew(continuity: Continuity, server: StoreServer) -> None:
     continuity.observe()
-    private_store.flush()
+    server.flush()
     assert continuity.observe() == 0
     assert continuity.observe() > 0
 
 
 @pytest.mark.parametrize("lose_data", [True, False])
 def test_a_store_that_restarted_begins_anew(
-    continuity: Continuity, private_store: StoreServer, lose_data: bool
+    continuity: Continuity, server: StoreServer, lose_data: bool
 ) -> None:
     """Also one that has all its data: they may be those of an hour ago."""
     continuity.observe()
-    private_store.restart(lose_data=lose_data)
+    server.restart(lose_data=lose_data)
     assert continuity.observe() == 0
     assert continuity.observe() > 0
 
@@ -81,8 +88,27 @@ def test_a_clock_that_jumps_may_have_ended_lives(
     assert continuity.observe() == 0
 
 
-def test_without_store_nothing_is_known(continuity: Continuity, private_store: StoreServer) -> None:
+def test_without_store_nothing_is_known(continuity: Continuity, server: StoreServer) -> None:
     continuity.observe()
-    private_store.stop()
+    server.stop()
     with pytest.raises(StoreUnavailableError):
         continuity.observe()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "NOPERM this user has no permissions to run the 'info' command",
+        "ERR unknown command 'INFO'",
+    ],
+)
+def test_server_that_does_not_tell_its_name_may_have_restarted(
+    private_stand_in: StoreServer, refusal: str
+) -> None:
+    with cache_manager(private_stand_in) as manager:
+        private_stand_in.refuse(refusal, commands=["INFO"])
+        assert manager.continuity.observe() == 0
+        assert manager.continuity.observe() == 0
+        private_stand_in.accept()
+        assert manager.continuity.observe() == 0
+        assert manager.continuity.observe() > 0

@@ -102,12 +102,12 @@ def test_a_store_that_restarts_during_the_load_has_forgotten_the_claim(
 
 
 def test_a_stale_value_is_served_by_who_could_not_claim_it(
-    private_store: StoreServer, connect: Connect, free_port: int
+    private_store: StoreServer, connect: Connect, master: StoreServer
 ) -> None:
     with connect(private_store) as manager:
         manager.service.get_or_load(KEY, int, Loader(1), 60, stale_for=60)
         manager.client.setrange(KEY, 33, bytes(8))  # stale since 1970
-        manager.client.replicaof("127.0.0.1", free_port)  # read-only from now on
+        private_store.demote(master)
         unused = Loader(2)
         for _ in range(3):
             assert manager.service.get_or_load(KEY, int, unused, 60, stale_for=3e9) == 1

@@ -331,14 +331,13 @@ def test_a_store_that_cannot_save_refuses_what_adds(
 
 
 def test_a_read_only_replica_refuses_what_adds(
-    private_store: StoreServer, free_port: int, connect: Connect
+    private_store: StoreServer, master: StoreServer, connect: Connect
 ) -> None:
     with connect(private_store) as manager:
         for use in EVERY.values():
             use(manager)
         manager.service.set("seen:there", 1, 60)
-        # It keeps its data, and stays read-only while it looks for a master that is not there.
-        manager.client.replicaof("127.0.0.1", free_port)
+        private_store.demote(master)
         refusals_are_told(manager)
         assert manager.service.get("seen:there", int) == 1
         with pytest.raises(StoreUnavailableError):

@@ -292,11 +292,14 @@ def test_the_log_hides_whose_session_it_was(
 
 
 def test_a_value_that_cannot_be_deleted_is_a_miss_all_the_same(
-    private_store: StoreServer, connect: Connect, caplog: pytest.LogCaptureFixture, free_port: int
+    private_store: StoreServer,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    master: StoreServer,
 ) -> None:
     with connect(private_store) as manager:
         manager.client.set(KEY, b"nonsense")
-        manager.client.replicaof("127.0.0.1", free_port)  # read-only from now on
+        private_store.demote(master)
         assert manager.service.get(KEY, int) is None
         assert "could not be deleted" in caplog.text
         assert manager.client.exists(KEY)

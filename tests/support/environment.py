@@ -1,0 +1,18 @@
+"""The environment of tests, of the chaos runner and of the benchmarks."""
+
+from __future__ import annotations
+
+import os
+
+#: What these programs themselves are told by the environment.
+OWN = {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_REDIS", "SEEN_TEST_FULL"}
+
+
+def forget_developer_settings() -> None:
+    """Remove what a developer has set for the product, for this process and those that it starts.
+
+    To be called before a module of the product reads a setting.
+    """
+    for name in list(os.environ):
+        if name.upper().startswith("SEEN_") and name not in OWN:
+            del os.environ[name]
