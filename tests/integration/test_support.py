@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.chaos import __main__ as chaos
 from tests.support import process
 from tests.support.environment import OWN
 from tests.support.fetch import fetch, listens
@@ -43,6 +44,20 @@ def test_wait_until_names_what_it_waited_for() -> None:
 
 def test_no_setting_of_the_developer_reaches_a_test() -> None:
     assert not [n for n in os.environ if n.startswith("SEEN_") and n not in OWN]
+
+
+def test_no_setting_of_the_caller_reaches_a_chaos_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("seen_database_url", "sqlite:///elsewhere.db")
+
+    def begin(*_: object, **__: object) -> None:
+        raise SystemExit(
+            str([n for n in os.environ if n.upper().startswith("SEEN_") and n not in OWN])
+        )
+
+    monkeypatch.setattr("tests.chaos.__main__.run", begin)
+    with pytest.raises(SystemExit, match=r"^\[\]$"):
+        chaos.main(["--faults", "1"])
 
 
 # --- store
