@@ -159,7 +159,7 @@ class DownloadRequest(BaseModel):
         idempotency_key: any text of the caller's own (at most 200 characters). A second request of the
             same user with the same key gets the job of the first, whatever has become of it.
         headers: further request headers, at most 50.
-        username, password: for basic authentication, or the login of an FTP server.
+        username, password: for Basic or Digest authentication, or the login of an FTP server.
         cookies: the value of a Cookie header.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -27,12 +28,16 @@ class Passed:
 class HttpProxy(Closing):
     """One connection for one request; every answer ends with its connection. Listens once made.
 
+    Args:
+        refuse: gets each request; what it returns is sent instead of passing the request on.
+
     Attributes:
         port: where it listens.
         passed: the requests so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refuse: Callable[[Passed], bytes | None] = lambda _request: None) -> None:
+        self._refuse = refuse
         self.passed: list[Passed] = []
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -77,6 +82,11 @@ class HttpProxy(Closing):
             pairs = [line.partition(":") for line in lines]
             headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
             self.passed.append(Passed(method, target, headers))
+            refusal = self._refuse(self.passed[-1])
+            if refusal is not None:
+                client.sendall(refusal)
+                client.shutdown(socket.SHUT_WR)
+                return
             address = urlsplit(f"//{target}" if method == "CONNECT" else target)
             with socket.create_connection(
                 (address.hostname or HOST, address.port or 80), timeout=TIMEOUT

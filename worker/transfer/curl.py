@@ -14,6 +14,7 @@ import certifi
 import pycurl
 
 from domain.urls import DEFAULT_PORTS
+from worker.transfer.adaptation import Adaptation
 
 #: libcurl reads up to so many bytes from a socket at once. Measured on loopback: a quarter of it costs a
 #: fifth of the speed, four times as much falls out of the processor's cache.
@@ -63,8 +64,12 @@ class Request:
     condition: str | None = None
     """If-Range: the validator that the range must still fit."""
     headers: Sequence[str] = field(default=(), repr=False)
+    cookies: str | None = field(default=None, repr=False)
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    proxy: str = field(default="", repr=False)
+    """What it goes through, as the options say; may hold a password."""
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
     @property
     def is_ftp(self) -> bool:
@@ -98,17 +103,26 @@ def prepare(
         handle.setopt(pycurl.FTP_SKIP_PASV_IP, 1)
     else:
         handle.setopt(pycurl.HTTPHEADER, [line.encode() for line in _header_lines(request)])
+        if request.cookies is not None:
+            # Not among the headers: libcurl joins them with those that the origin has set.
+            handle.setopt(pycurl.COOKIE, request.cookies)
+    if request.first is None and request.adaptation.range_from_start:
+        handle.setopt(pycurl.RANGE, "0-")
     if request.first is not None:
         last = "" if request.last is None else request.last
         handle.setopt(pycurl.RANGE, f"{request.first}-{last}")
 
 
 def _log_in(handle: Any, request: Request, options: TransferOptions) -> None:
+    # One scheme, not a choice: with a choice libcurl asks without a login first.
+    adaptation = request.adaptation
+    digest, basic = pycurl.HTTPAUTH_DIGEST, pycurl.HTTPAUTH_BASIC
+    handle.setopt(pycurl.HTTPAUTH, digest if adaptation.digest_login else basic)
+    handle.setopt(pycurl.PROXYAUTH, digest if adaptation.digest_proxy else basic)
     if request.username is not None:
         # As octets: of text pycurl takes ASCII only.
         handle.setopt(pycurl.USERNAME, request.username.encode())
         handle.setopt(pycurl.PASSWORD, (request.password or "").encode())
-        handle.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC)
     if options.netrc is not None:
         handle.setopt(pycurl.NETRC, pycurl.NETRC_OPTIONAL)
         handle.setopt(pycurl.NETRC_FILE, str(options.netrc))

@@ -14,7 +14,8 @@ from typing import Any
 import pycurl
 
 from domain.errors import PermanentError, TransientError
-from worker.transfer import verdict
+from domain.urls import host_of
+from worker.transfer import resolving, verdict
 from worker.transfer.curl import Request, TransferOptions, prepare
 from worker.transfer.decoding import Decoder
 from worker.transfer.ftp import FtpReplies
@@ -149,7 +150,7 @@ class Exchange:
             opened.close()
         self._opened.clear()
 
-    def judge(self) -> None:
+    def judge(self, *, has_content: bool = False) -> None:
         """Have the answer judged, if it has not been: it may have had no body."""
         if not self.is_judged:
             if not self.answer.is_complete:
@@ -157,6 +158,7 @@ class Exchange:
             self.is_judged = True
             if self.request.is_ftp:
                 self.answer = self._ftp.answer(self.request.first)
+            self.answer.has_content = has_content
             self.is_accepted = self._on_answer(self)
             self.accepted_at = time.monotonic()
 
@@ -177,9 +179,18 @@ class Exchange:
             return verdict.forbidden_address(self._refused_address)
         if self.is_judged and not self.is_accepted:
             return None  # ended by us, in the middle of a body that nobody wants
+        if self._proxy_refused():
+            return verdict.of_proxy(self.answer, self.request)
         if self.answer.status >= 400:
-            return verdict.of_status(self.answer.status, self.answer.headers.get("retry-after"))
+            return verdict.of_answer(self.answer, self.request)
+        if code == pycurl.E_COULDNT_RESOLVE_HOST:
+            return resolving.explain(host_of(self.request.url) or "")
         return verdict.of_curl(code, detail)
+
+    def _proxy_refused(self) -> bool:
+        """Say whether the proxy answered CONNECT, and not with a success."""
+        status = self.handle.getinfo(pycurl.HTTP_CONNECTCODE) if self.request.proxy else 0
+        return bool(status) and not 200 <= status < 300
 
     def _broken_promise(self) -> TransientError | None:
         """A body that libcurl found complete may still be shorter than its Content-Range."""
@@ -217,7 +228,7 @@ class Exchange:
     def _on_body(self, data: bytes) -> int | None:
         try:
             if not self.is_judged:
-                self.judge()
+                self.judge(has_content=True)
             if self.has_undecoded or not self._may_take(len(data)):
                 self.is_paused = True
                 return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`

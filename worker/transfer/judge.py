@@ -7,12 +7,10 @@ from enum import Enum, auto
 
 from domain.errors import PermanentError, TransientError
 from worker.checkpoint import Checkpoint
-from worker.transfer import verdict
+from worker.transfer import statuses, verdict
 from worker.transfer.curl import Request
 from worker.transfer.origin import Answer
-
-#: Statuses that send us elsewhere with a GET.
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+from worker.transfer.statuses import Meaning
 
 
 class Ruling(Enum):
@@ -55,34 +53,63 @@ def judge(
     Raises:
         TransientError, PermanentError: the status is not a success.
     """
-    if answer.status in REDIRECTS and "location" in answer.headers:
+    meaning = statuses.meaning(answer.status)
+    if meaning is Meaning.REDIRECT and "location" in answer.headers:
         return Judgement(Ruling.ELSEWHERE)
+    if meaning is Meaning.FILE:
+        _check_content(answer)
     if request.first is None:
-        return _judge_whole(answer)
-    if answer.status == 206:
+        return _judge_whole(request, answer, meaning)
+    if meaning is Meaning.PART:
         return _judge_part(request, answer, begun, is_mirror=is_mirror)
-    if answer.status == 200:
+    if meaning is Meaning.FILE:
         return _judge_refusal(request, answer, begun)
     if answer.status == 416:
         return _judge_unsatisfiable(request, answer, begun, is_mirror=is_mirror)
-    raise verdict.of_status(answer.status, answer.headers.get("retry-after"))
+    raise verdict.of_answer(answer, request)
 
 
-def _judge_whole(answer: Answer) -> Judgement:
-    if answer.status == 200 and answer.promises_no_number:
+def _check_content(answer: Answer) -> None:
+    """Raise where a success brings no file: its length is nonsense, or there is nothing to store."""
+    if answer.promises_no_number:
         raise TransientError(
             "The origin promises a length that no file can have.", code="bad_response"
         )
-    if answer.status == 200:
-        return Judgement(Ruling.WHOLE)
-    if answer.status == 206:
-        span = answer.content_range
-        if span is not None and span[0] == 0 and span[2] == span[1] + 1:
-            return Judgement(Ruling.WHOLE)  # nobody asked for a range, but all of it is all of it
+    is_delta = answer.status == 226 and "im" in answer.headers
+    # An empty file is one, where the status says that this is the file.
+    is_empty = answer.status not in {200, 203} and not answer.has_content
+    if is_delta or is_empty:
+        why = "a change to an earlier version was not asked for" if is_delta else "no content"
         raise PermanentError(
-            "The origin sent a part of the file where all of it was asked for.", code="bad_range"
+            f"The origin answered {statuses.describe(answer.status)}: {why}.",
+            code=f"http_{answer.status}",
         )
-    raise verdict.of_status(answer.status, answer.headers.get("retry-after"))
+
+
+def _judge_whole(request: Request, answer: Answer, meaning: Meaning) -> Judgement:
+    if meaning is Meaning.FILE:
+        return Judgement(Ruling.WHOLE)
+    if meaning is Meaning.PART:
+        return _judge_unasked_part(answer)
+    is_empty_file = answer.status == 416 and answer.unsatisfied_size == 0
+    if request.adaptation.range_from_start and is_empty_file:
+        return Judgement(Ruling.COMPLETE)
+    raise verdict.of_answer(answer, request)
+
+
+def _judge_unasked_part(answer: Answer) -> Judgement:
+    """Take a 206 to a request for the whole file, unless it says that something is missing.
+
+    Where it does not say how long the file is, the content is stored as curl and wget do; `Answer` then
+    claims no size and no validator, so that nothing is ever joined to it.
+    """
+    span, is_multipart = answer.content_range, answer.is_multipart_range
+    is_all = span is not None and span[0] == 0 and span[2] in {None, span[1] + 1}
+    if is_all or ("content-range" not in answer.headers and not is_multipart):
+        return Judgement(Ruling.WHOLE)
+    raise PermanentError(
+        "The origin sent a part of the file where all of it was asked for.", code="bad_range"
+    )
 
 
 def _judge_part(
@@ -159,4 +186,8 @@ def _agrees(answer: Answer, begun: Checkpoint) -> bool:
 
 def unexpected(error: TransientError | PermanentError) -> bool:
     """Say whether an origin refused a request in a way that may hold for this one alone."""
-    return error.code.startswith("http_") or error.code in {"connect", "empty_reply", "reset"}
+    return error.code.startswith(("http_", "proxy_")) or error.code in {
+        "connect",
+        "empty_reply",
+        "reset",
+    }

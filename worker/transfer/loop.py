@@ -40,6 +40,7 @@ class CurlLoop:
         """Take a handle out, whether its request has ended or not. Not from inside a callback."""
         with suppress(pycurl.error):  # it had not been started
             self._multi.remove_handle(handle)
+        handle.setopt(pycurl.SHARE, None)  # `reset` keeps it, and with it a job's cookies
         handle.reset()
         if len(self._spare) < _SPARE_HANDLES:
             self._spare.append(handle)

@@ -72,14 +72,25 @@ class AddressGuard:
         return any(ip in network and network.num_addresses == 1 for network in self._allowed)
 
 
+#: Fields that are lists, so that several of one name are one (RFC 9110, 5.3). Of others the last counts.
+_LISTS = frozenset(
+    {
+        *("content-encoding", "www-authenticate", "proxy-authenticate", "warning"),
+        *("repr-digest", "content-digest", "digest", "x-goog-hash"),
+    }
+)
+
+
 @dataclass(slots=True)
 class Answer:
-    """The status and headers of a response; of several fields of one name the last, except codings."""
+    """The status and headers of a response; of several fields of one name the last, or their list."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     is_complete: bool = True
     """Whether the header came to its end; only what `feed` was given can be incomplete."""
+    has_content: bool = True
+    """False when the response has ended without a byte of content."""
 
     def feed(self, line: bytes) -> None:
         """Take in one header line as libcurl hands it out."""
@@ -98,9 +109,9 @@ class Answer:
             self._add(name.strip(_SPACE).lower(), value.strip(_SPACE))
 
     def _add(self, name: str, value: str) -> None:
-        # Codings are a list, which may be spread over several fields (RFC 9110, section 5.3).
-        before = self.headers.get(name) if name == "content-encoding" else None
-        self.headers[name] = value if before is None else f"{before}, {value}"
+        if name in _LISTS and name in self.headers:
+            value = f"{self.headers[name]}, {value}"
+        self.headers[name] = value
 
     @property
     def is_encoded(self) -> bool:
@@ -137,10 +148,23 @@ class Answer:
         return int(match[1]) if match else None
 
     @property
+    def is_multipart_range(self) -> bool:
+        """Whether the body holds ranges with headers of their own between them."""
+        return self.headers.get("content-type", "").lower().startswith("multipart/byteranges")
+
+    @property
     def promised_size(self) -> int | None:
         """The size of the whole file, as far as this answer tells it."""
+        if self.status != 206:
+            return self.content_length
         span = self.content_range
-        return span[2] if self.status == 206 and span is not None else self.content_length
+        return None if span is None else span[2]
+
+    @property
+    def promised_end(self) -> int | None:
+        """Where in the file (exclusive) the body of an answer from its first byte on has to end."""
+        span = self.content_range if self.status == 206 else None
+        return self.content_length if span is None else span[1] + 1
 
     @property
     def promises_no_number(self) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 
-from domain.errors import TransientError
+from domain.errors import PermanentError, TransientError
 from worker.transfer.curl import TransferOptions
+from worker.transfer.resolving import NO_SUCH_HOST
 
 #: A longer wait than this is waited in SQL: nobody holds a worker and a lock for it. Seconds.
 LONGEST_PAUSE = 10.0
 #: An origin that breaks off every now and then is not down. Seconds.
 _AFTER_PROGRESS = 0.1
+#: A name that does not exist is asked for once more after this. Seconds.
+_SECOND_LOOK = 1.0
 
 
 class ShortRetries:
@@ -19,6 +22,7 @@ class ShortRetries:
     def __init__(self, options: TransferOptions, now: float) -> None:
         self._options = options
         self._failures = 0
+        self._had_no_host = False
         self._bytes, self._time = 0, now
 
     def pause(self, error: TransientError, bytes_so_far: int, now: float) -> float:
@@ -28,7 +32,13 @@ class ShortRetries:
             bytes_so_far: of the file, on disk. Progress is what came since the last failure faster than
                 the speed that counts as standing still.
             now: monotonic seconds.
+
+        Raises:
+            PermanentError: the host name does not exist, and did not a moment ago.
         """
+        if error.code == NO_SUCH_HOST and not bytes_so_far:
+            return self._look_again(error)
+        self._had_no_host = False
         gained = bytes_so_far - self._bytes
         progressed = gained >= max(1.0, self._options.low_speed_limit * (now - self._time))
         self._bytes, self._time = bytes_so_far, now
@@ -43,3 +53,13 @@ class ShortRetries:
         ):
             raise error
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+
+    def _look_again(self, error: TransientError) -> float:
+        """Try a name that does not exist twice within seconds, and not once more.
+
+        A name that bytes of this file came from is no such one: then its zone has trouble.
+        """
+        if self._had_no_host:
+            raise PermanentError(str(error), code=error.code) from error
+        self._had_no_host = True
+        return _SECOND_LOOK

@@ -65,10 +65,14 @@ class Sources:
         order = self._order
         if not same_origin(url, order.urls[0]):
             return ()
-        lines = [
+        return [
             f"{name}: {value}" if value else f"{name};" for name, value in order.headers.items()
         ]
-        return [*lines, f"Cookie: {order.cookies}"] if order.cookies else lines
+
+    def cookies_for(self, url: str) -> str | None:
+        """Return the job's own cookies, for a URL of the origin they were given for; else None."""
+        order = self._order
+        return order.cookies if same_origin(url, order.urls[0]) else None
 
     def login_for(self, url: str) -> tuple[str | None, str | None]:
         """Return the job's user name and password, for a URL of the origin they were given for."""

@@ -234,10 +234,12 @@ class Target:
 def _description(answer: Answer, source: str, total: int | None, *, decoded: bool) -> Checkpoint:
     """Say what file this answer begins, as later answers and attempts are to know it."""
     headers = answer.headers
+    is_unplaced = answer.status == 206 and answer.promised_size is None
     return Checkpoint(
         total=total,
-        # What has been decoded cannot be continued: ranges are of what was sent.
-        validator=None if decoded else answer.validator,
+        # What has been decoded cannot be continued: ranges are of what was sent. Nor can what calls
+        # itself a part of a file whose size nobody knows.
+        validator=None if decoded or is_unplaced else answer.validator,
         date=answer.date,
         etag=headers.get("etag"),
         last_modified=headers.get("last-modified"),

@@ -24,7 +24,10 @@ from worker.checkpoint import Checkpoint
 from worker.part_file import PartFile
 from worker.progress import DownloadTracker
 from worker.space import Space
+from worker.transfer import statuses
+from worker.transfer.adaptation import Adaptation
 from worker.transfer.allowance import Allowance, Unlimited
+from worker.transfer.cookies import CookieJars
 from worker.transfer.curl import Request, TransferOptions, buffer_size
 from worker.transfer.decoding import Decoder
 from worker.transfer.exchange import Exchange
@@ -37,6 +40,7 @@ from worker.transfer.sharing import MEASURE, Sharing
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
 from worker.transfer.stall import StallWatch
+from worker.transfer.statuses import Meaning
 from worker.transfer.target import Fetched, Target
 from worker.transfer.throttle import Throttle
 from worker.transfer.verdict import forbidden_address
@@ -132,6 +136,8 @@ class Transfer:
         self._restarts = 0
         self._trust_ranges = True
         self._condition: str | None = None
+        self._adaptation = Adaptation()
+        self._jars = CookieJars()
         self._sharing = Sharing(options, self._allowance, order.connections)
         self._watch = StallWatch(time.monotonic())
         self._throttle = Throttle(self._allowance, time.monotonic())
@@ -215,8 +221,12 @@ class Transfer:
             exchange.piece = self._target.forget_layout()
         decoded = self._order.decode and answer.is_encoded
         exchange.decoder = Decoder(answer.headers["content-encoding"]) if decoded else None
+        if answer.status == 206 and answer.promised_size is None:
+            self._note(
+                "the origin sent what it calls a part, and not which: it is taken for the file"
+            )
         total = self._target.begin(answer, exchange.source.digest, decoded=decoded)
-        exchange.promised = total
+        exchange.promised = None if decoded else answer.promised_end
         self._condition = self._begun.validator
         says_ranges = answer.headers.get("accept-ranges", "").lower() == "bytes"
         self._sharing.is_possible = says_ranges and total is not None and self._can_continue
@@ -299,12 +309,16 @@ class Transfer:
         exchange.request = replace(
             exchange.request,
             headers=self._sources.headers_for(url),
+            cookies=self._sources.cookies_for(url),
             username=username,
             password=password,
+            proxy=self._options.proxy,
+            adaptation=self._adaptation,
         )
         exchange.attach(
             self._loop.handle(), self._options, self._guard, buffer_size(_running.count)
         )
+        self._jars.attach(exchange.handle, url)
         self._loop.start(exchange.handle)
 
     # ── what comes back ─────────────────────────────────────────────────────────────────────────
@@ -377,7 +391,8 @@ class Transfer:
             self._accept_part(exchange)
             return True
         refused = judgement.ruling in {Ruling.NO_RANGES, Ruling.CHANGED}
-        if refused and exchange.answer.status == 200 and self._exchanges == [exchange]:
+        is_whole = statuses.meaning(exchange.answer.status) is Meaning.FILE
+        if refused and is_whole and self._exchanges == [exchange]:
             # The whole file is on its way already, and nothing else is: take it.
             self._take_whole(exchange, judgement.why)
             return True
@@ -507,7 +522,7 @@ class Transfer:
         if source.current != source.url and unexpected(error) and exchange.redirects == 0:
             # Where the redirect led has gone; the given URL may lead elsewhere by now.
             source.current = source.url
-        elif self._leave_out(source, error):
+        elif self._adapt(exchange, error) or self._leave_out(source, error):
             return
         elif self._exchanges and unexpected(error):
             self._ask_for_no_more()
@@ -515,6 +530,22 @@ class Transfer:
             self._begin_again(TransientError(str(error), code=error.code))
         else:
             raise error
+
+    def _adapt(self, exchange: Exchange, error: PermanentError) -> bool:
+        """Have the next request put differently, where the refusal says how; False where it does not."""
+        request = exchange.request
+        adapted = request.adaptation.after_refusal(
+            error.code,
+            exchange.answer.headers,
+            is_whole=request.first is None,
+            has_login=request.username is not None or self._options.netrc is not None,
+            has_proxy_login="@" in self._options.proxy,
+        )
+        if adapted is None or request.is_ftp:
+            return False
+        logger.info("Job %s asks once more, as %s: %s", self._tracker.job_id, adapted, error)
+        self._adaptation = adapted
+        return True
 
     def _failed(self, exchange: Exchange, error: TransientError) -> None:
         """A request failed in a way that may pass; raise when its time has come to wait in SQL."""

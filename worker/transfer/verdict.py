@@ -1,23 +1,23 @@
-"""From what went wrong to what follows: one table for HTTP statuses, one for libcurl's codes."""
+"""From what went wrong to what follows: for HTTP answers (by `statuses`) and for libcurl's codes."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from types import MappingProxyType
 
 import pycurl
 
 from domain.errors import PermanentError, TransientError
-
-#: Statuses that may be gone at the next attempt; 5xx are too.
-TRANSIENT_STATUSES = frozenset({408, 425, 429})
-#: 5xx that say the request itself will never work.
-PERMANENT_5XX = frozenset({501, 505})
+from worker.transfer import logins, statuses
+from worker.transfer.curl import Request
+from worker.transfer.origin import Answer
+from worker.transfer.statuses import Meaning
 
 #: More header than libcurl takes, 300 KB; pycurl has no name for it.
 E_TOO_LARGE = 100
+#: The handshake with a SOCKS proxy failed; nor for this.
+E_PROXY = 97
 
 #: libcurl's codes (libcurl-errors(3)) that another attempt cannot change. Every other one is
 #: transient: the number of attempts bounds what we do not know.
@@ -36,6 +36,11 @@ PERMANENT_CURL = MappingProxyType(
 _TRANSIENT_CURL = MappingProxyType(
     {
         pycurl.E_COULDNT_RESOLVE_HOST: ("dns", "The host name cannot be resolved"),
+        pycurl.E_COULDNT_RESOLVE_PROXY: (
+            "proxy_dns",
+            "The proxy's host name (SEEN_PROXY) cannot be resolved",
+        ),
+        E_PROXY: ("proxy", "The proxy (SEEN_PROXY) did not make the connection"),
         pycurl.E_COULDNT_CONNECT: ("connect", "The connection failed"),
         pycurl.E_OPERATION_TIMEDOUT: ("timeout", "The origin was too slow"),
         pycurl.E_PARTIAL_FILE: ("truncated", "The origin sent less than it promised"),
@@ -53,15 +58,44 @@ _TRANSIENT_CURL = MappingProxyType(
 )
 
 
+def of_answer(answer: Answer, request: Request) -> TransientError | PermanentError:
+    """Return what an HTTP answer that does not bring the file means."""
+    if answer.status == 401:
+        why = logins.explain_origin(
+            answer.headers.get("www-authenticate", ""), was_given=request.username is not None
+        )
+        return PermanentError(f"The origin answered 401 Unauthorized: {why}", code="http_401")
+    if answer.status == 407 and request.proxy:
+        return of_proxy(answer, request)
+    return of_status(answer.status, answer.headers.get("retry-after"))
+
+
+def of_proxy(answer: Answer, request: Request) -> TransientError | PermanentError:
+    """Return what the answer of the proxy itself means, to a request or to CONNECT."""
+    if answer.status == 407:
+        why = logins.explain_proxy(
+            answer.headers.get("proxy-authenticate", ""), was_given="@" in request.proxy
+        )
+        return PermanentError(
+            f"The proxy answered 407 Proxy Authentication Required: {why}", code="proxy_login"
+        )
+    message = f"The proxy (SEEN_PROXY) answered {statuses.describe(answer.status)}."
+    return _of_meaning(answer.status, None, message, f"proxy_{answer.status}")
+
+
 def of_status(status: int, retry_after: str | None = None) -> TransientError | PermanentError:
     """Return what an HTTP status that is not a success means."""
-    message = f"The origin answered {status} {_phrase(status)}".rstrip() + "."
-    code = f"http_{status}"
-    transient = status in TRANSIENT_STATUSES or (
-        500 <= status < 600 and status not in PERMANENT_5XX
-    )
-    if transient:
-        return TransientError(message, code=code, retry_after=parse_retry_after(retry_after))
+    message = f"The origin answered {statuses.describe(status)}."
+    return _of_meaning(status, retry_after, message, f"http_{status}")
+
+
+def _of_meaning(
+    status: int, retry_after: str | None, message: str, code: str
+) -> TransientError | PermanentError:
+    seconds = parse_retry_after(retry_after)
+    meaning = statuses.meaning(status, has_retry_after=seconds is not None)
+    if meaning is Meaning.RETRY:
+        return TransientError(message, code=code, retry_after=seconds)
     return PermanentError(message, code=code)
 
 
@@ -97,10 +131,3 @@ def parse_retry_after(header: str | None) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

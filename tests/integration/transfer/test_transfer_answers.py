@@ -73,7 +73,7 @@ ANSWERS = {
     "304": ({"respond": does.status(304)}, S.FAILED, "http_304"),
     "416 to no range": ({"respond": does.status(416)}, S.FAILED, "http_416"),
     "418": ({"respond": does.status(418)}, S.FAILED, "http_418"),
-    "999": ({"respond": does.status(999)}, S.FAILED, "http_999"),
+    "999": ({"respond": does.status(999)}, S.WAITING, "http_999"),
 }
 
 

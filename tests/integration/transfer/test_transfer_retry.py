@@ -114,13 +114,9 @@ def test_a_status_and_what_follows(persistent: Downloads, origin: Origin, status
 
     assert job.error_code == f"http_{status}"
     assert job.status is (S.WAITING if status in TRANSIENT else S.FAILED)
-    assert len(origin.requests) == (4 if status in TRANSIENT else 1)
-
-
-def test_a_host_without_an_address(downloads: Downloads) -> None:
-    """A label of 64 letters is more than DNS takes: nobody is asked for it."""
-    job = downloads.run(f"http://{'a' * 64}.test/a.bin")
-    assert (job.status, job.error_code) == (S.WAITING, "dns")
+    # Some origins give these to a request without a range only.
+    asked_twice = status in {400, 403, 406}
+    assert len(origin.requests) == (4 if status in TRANSIENT else 1 + asked_twice)
 
 
 def test_a_port_that_nobody_listens_on(downloads: Downloads, free_port: int) -> None:

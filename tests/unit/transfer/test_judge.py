@@ -8,6 +8,7 @@ import pytest
 
 from domain.errors import PermanentError, TransientError
 from worker.checkpoint import Checkpoint
+from worker.transfer.adaptation import Adaptation
 from worker.transfer.curl import Request
 from worker.transfer.judge import Ruling, judge
 from worker.transfer.origin import Answer
@@ -40,6 +41,8 @@ def part(span: str = "400-999/1000", etag: str | None = '"a"', **fields: str) ->
         (WHOLE, Checkpoint(), answer(200, content_length="5"), R.WHOLE),
         (WHOLE, Checkpoint(), answer(206, content_range="bytes 0-9/10"), R.WHOLE),
         (WHOLE, Checkpoint(), answer(302, location="/b"), R.ELSEWHERE),
+        (WHOLE, Checkpoint(), answer(300, location="/b"), R.ELSEWHERE),
+        (WHOLE, Checkpoint(), answer(310, location="/b"), R.ELSEWHERE),
         # a part of it
         (REST, BEGUN, part(), R.PART),
         (REST, BEGUN, part(etag=None), R.PART),
@@ -137,6 +140,7 @@ def test_a_mirror_does_not_say_where_a_file_of_unknown_size_ends() -> None:
         (404, PermanentError),
         (410, PermanentError),
         (451, PermanentError),
+        (202, TransientError),
         (408, TransientError),
         (425, TransientError),
         (429, TransientError),
@@ -152,7 +156,79 @@ def test_a_status_that_is_no_success_is_raised(
     assert caught.value.code == f"http_{status}"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("span", ["0-8/10", "1-9/10", "0-9/*"])
-def test_a_part_that_nobody_asked_for_is_refused(span: str) -> None:
+@pytest.mark.parametrize("status", [304, 305, 306])
+def test_location_of_a_status_that_is_no_redirect_is_not_followed(status: int) -> None:
+    with pytest.raises(PermanentError):
+        judge(WHOLE, answer(status, location="/b"), Checkpoint())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content_range": "bytes 0-8/10"},
+        {"content_range": "bytes 1-9/10"},
+        {"content_range": "bytes 1-9/*"},
+        {"content_range": "items 0-9/10"},
+        {"content_range": "nonsense"},
+        {"content_type": "multipart/byteranges; boundary=x"},
+    ],
+)
+def test_unasked_part_that_is_not_all_of_the_file_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(PermanentError, match="a part of the file"):
-        judge(WHOLE, answer(206, content_range=f"bytes {span}"), Checkpoint())
+        judge(WHOLE, answer(206, **fields), Checkpoint())
+
+
+@pytest.mark.parametrize("fields", [{}, {"content_range": "bytes 0-9/*"}])
+def test_unasked_part_of_unknown_length_is_the_file_and_promises_no_size(
+    fields: dict[str, str],
+) -> None:
+    given = answer(206, content_length="10", etag='"a"', **fields)
+    assert judge(WHOLE, given, Checkpoint()).ruling is R.WHOLE
+    assert given.promised_size is None
+    assert given.promised_end == 10
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "is_success"),
+    [
+        (200, {}, True),
+        (200, {"content_length": "0"}, True),
+        (203, {"content_length": "0"}, True),
+        (203, {}, True),
+        (201, {}, True),
+        (201, {"content_length": "0"}, False),
+        (207, {}, True),
+        (208, {}, True),
+        (226, {}, True),
+        (226, {"im": "vcdiff"}, False),
+        (299, {}, True),
+        (299, {"content_length": "0"}, False),
+        (202, {}, False),
+        (204, {}, False),
+        (205, {}, False),
+    ],
+)
+def test_success_with_content_is_the_file(
+    status: int, fields: dict[str, str], *, is_success: bool
+) -> None:
+    given = answer(status, **fields)
+    given.has_content = fields.get("content_length") != "0"
+    if is_success:
+        assert judge(WHOLE, given, Checkpoint()).ruling is R.WHOLE
+        return
+    with pytest.raises((PermanentError, TransientError)) as caught:
+        judge(WHOLE, given, Checkpoint())
+    assert caught.value.code == f"http_{status}"
+
+
+def test_whole_file_in_another_success_status_replaces_what_was_begun() -> None:
+    assert judge(REST, answer(203, etag='"b"'), BEGUN).ruling is R.CHANGED
+    assert judge(REST, answer(203), BEGUN).ruling is R.NO_RANGES
+
+
+def test_empty_file_asked_for_as_a_range_is_complete() -> None:
+    asked = Request(url="http://a/", adaptation=Adaptation(range_from_start=True))
+    given = answer(416, content_range="bytes */0")
+    assert judge(asked, given, Checkpoint()).ruling is R.COMPLETE
+    with pytest.raises(PermanentError):
+        judge(WHOLE, given, Checkpoint())

@@ -40,7 +40,8 @@ SECRETS: dict[str, Any] = {
 )
 def test_secrets_go_to_the_origin_they_were_given_for(url: str) -> None:
     given = sources(**SECRETS)
-    assert given.headers_for(url) == ["X-Key: k", "X-Empty;", "Cookie: session=s"]
+    assert given.headers_for(url) == ["X-Key: k", "X-Empty;"]
+    assert given.cookies_for(url) == "session=s"
     assert given.login_for(url) == ("me", "p")
 
 

@@ -12,30 +12,52 @@ import pytest
 
 from domain.errors import PermanentError, TransientError
 from tests.support.process import free_port
-from worker.transfer.verdict import E_TOO_LARGE, of_curl, of_status, parse_retry_after
-
-TRANSIENT = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 524, 599]
-PERMANENT = [301, 304, 400, 401, 403, 404, 405, 406, 410, 413, 414, 416, 418, 451, 499, 501, 505]
+from worker.transfer.statuses import Meaning, meaning
+from worker.transfer.verdict import E_PROXY, E_TOO_LARGE, of_curl, of_status, parse_retry_after
 
 
-@pytest.mark.parametrize("status", TRANSIENT)
-def test_a_status_that_may_pass(status: int) -> None:
+@pytest.mark.parametrize("status", [0, *range(100, 1000)])
+def test_every_status_that_is_no_success_has_a_verdict(status: int) -> None:
+    expected = TransientError if meaning(status) is Meaning.RETRY else PermanentError
     verdict = of_status(status)
-    assert isinstance(verdict, TransientError)
+    assert type(verdict) is expected
     assert verdict.code == f"http_{status}"
     assert str(status) in str(verdict)
-
-
-@pytest.mark.parametrize("status", PERMANENT)
-def test_a_status_that_will_not_pass(status: int) -> None:
-    verdict = of_status(status)
-    assert isinstance(verdict, PermanentError)
-    assert verdict.code == f"http_{status}"
 
 
 def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
     assert str(of_status(404)) == "The origin answered 404 Not Found."
     assert str(of_status(599)) == "The origin answered 599."
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (101, "interim"),
+        (202, "still preparing"),
+        (204, "no content"),
+        (205, "no content"),
+        (300, "several versions"),
+        (302, "without saying where"),
+        (304, "no condition"),
+        (305, "proxy of its own"),
+        (423, "locked"),
+        (451, "legal"),
+        (511, "captive portal"),
+        (999, "not a valid status"),
+    ],
+)
+def test_status_without_a_file_says_in_words_why(status: int, words: str) -> None:
+    assert words in str(of_status(status))
+
+
+@pytest.mark.parametrize("status", [403, 413])
+def test_refusal_with_retry_after_is_temporary(status: int) -> None:
+    assert isinstance(of_status(status), PermanentError)
+    assert isinstance(of_status(status, "soon"), PermanentError)
+    later = of_status(status, "7")
+    assert isinstance(later, TransientError)
+    assert later.retry_after == 7
 
 
 def test_only_a_transient_verdict_carries_retry_after() -> None:
@@ -57,6 +79,8 @@ def test_only_a_transient_verdict_carries_retry_after() -> None:
         (pycurl.E_PEER_FAILED_VERIFICATION, PermanentError, "bad_certificate"),
         (pycurl.E_SSL_CACERT_BADFILE, PermanentError, "bad_ca_file"),
         (pycurl.E_COULDNT_RESOLVE_HOST, TransientError, "dns"),
+        (pycurl.E_COULDNT_RESOLVE_PROXY, TransientError, "proxy_dns"),
+        (E_PROXY, TransientError, "proxy"),
         (pycurl.E_COULDNT_CONNECT, TransientError, "connect"),
         (pycurl.E_OPERATION_TIMEDOUT, TransientError, "timeout"),
         (pycurl.E_PARTIAL_FILE, TransientError, "truncated"),

@@ -1,0 +1,57 @@
+"""Who asks for which login, from the challenges of a 401 or 407 (RFC 9110, section 11.6)."""
+
+from __future__ import annotations
+
+import re
+
+#: What a challenge may hold between quotes; commas in it end nothing.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: A scheme stands at the start of a challenge; a parameter has an equals sign after its name.
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,29})(?=\s+[^\s=]|\s*$)")
+_MOST_SCHEMES = 5
+
+#: What a login by name and password can answer.
+ANSWERABLE = frozenset({"basic", "digest"})
+
+
+def schemes(challenges: str) -> list[str]:
+    """Return the authentication schemes that a field names, as spelt there, each once."""
+    items = _QUOTED.sub('""', challenges).split(",")
+    found = [match[1] for item in items if (match := _SCHEME.match(item))]
+    return list(dict.fromkeys(found))[:_MOST_SCHEMES]
+
+
+def wants_digest(challenges: str) -> bool:
+    """Say whether a login is asked for by Digest and could not be given by Basic."""
+    asked = {name.lower() for name in schemes(challenges)}
+    return "digest" in asked and "basic" not in asked
+
+
+def explain_origin(challenges: str, *, was_given: bool) -> str:
+    """Return what an origin asks for and what to do, as the end of a sentence and the next one."""
+    asked = schemes(challenges)
+    kinds = f" ({', '.join(asked)})" if asked else ""
+    known = {name.lower() for name in asked}
+    if "bearer" in known and not known & ANSWERABLE:
+        return (
+            f"it asks for a token{kinds}. Give one with --header 'Authorization: Bearer TOKEN' "
+            "(`headers` in a request)."
+        )
+    if asked and not known & ANSWERABLE:
+        return f"it asks for a login{kinds} that is not supported; Basic and Digest are."
+    if was_given:
+        return f"it does not accept the login that was given{kinds}. Check its name and password."
+    return f"it asks for a login{kinds}. Give one with --login NAME (`username` in a request)."
+
+
+def explain_proxy(challenges: str, *, was_given: bool) -> str:
+    """Return what the proxy asks for and what to do, as `explain_origin` does."""
+    asked = schemes(challenges)
+    kinds = f" ({', '.join(asked)})" if asked else ""
+    if asked and not {name.lower() for name in asked} & ANSWERABLE:
+        return f"it asks for a login{kinds} that is not supported; Basic and Digest are."
+    if was_given:
+        return f"it does not accept the login in SEEN_PROXY{kinds}. Check its name and password."
+    return (
+        f"it asks for a login{kinds}. Give one in SEEN_PROXY, as in http://NAME:PASSWORD@HOST:PORT."
+    )
