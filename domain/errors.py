@@ -162,13 +162,20 @@ class TransientError(SeenError):
 
 
 class DiskFullError(TransientError):
-    """The file system has no room for the rest of the file. The part file is kept."""
+    """The file system has no room for the rest of the file.
+
+    Args:
+        message: for people.
+        uses_attempt: this very file took the room, and nothing tells how much more it needs: waiting
+            for it without end would let it fill the disk again and again.
+    """
 
     #: Room does not come back within a second or two.
     _PAUSE = 30.0
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, uses_attempt: bool = False) -> None:
         super().__init__(message, code="disk_full", retry_after=self._PAUSE)
+        self.uses_attempt = uses_attempt
 
 
 class DiskUnavailableError(TransientError):

@@ -24,6 +24,7 @@ from domain.errors import (
     CancelledError,
     ChecksumMismatchError,
     DatabaseUnavailableError,
+    DiskFullError,
     DrainingError,
     FencedError,
     InvalidInputError,
@@ -441,9 +442,10 @@ class _Attempt:
 
     def _try_later(self, error: TransientError) -> Outcome:
         job = self._job
-        if error.code in _NOT_AN_ATTEMPT:
+        has_filled_disk = isinstance(error, DiskFullError) and error.uses_attempt
+        if error.code in _NOT_AN_ATTEMPT and not has_filled_disk:
             return self._wait(error, attempts=job.attempts - 1)
-        if error.retry_after:
+        if error.retry_after and not has_filled_disk:
             pause = self._runtime.retries.bounded(error.retry_after)
             self._runtime.admissions.cool_down(error.host or self._host, pause, str(error))
         if job.attempts >= job.max_attempts:

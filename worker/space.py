@@ -1,4 +1,8 @@
-"""Room on disk: what running downloads of this process have promised to write, summed over a volume."""
+"""Room on disk: what running downloads of this process have promised to write, summed over a volume.
+
+A file of known size asks once. One whose size nobody tells asks again and again while it grows, and gets
+room in steps: whatever it does not tell, `keep_free` bytes stay free.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,9 @@ from domain.errors import DiskFullError, PermanentError
 from worker.disk_errors import disk_errors
 from worker.disk_verdicts import Step
 from worker.part_file import PartFile
+
+#: A file that grows is promised so many bytes at once: the system is asked seldom.
+GROWTH = 2**20
 
 
 class Space:
@@ -29,6 +36,8 @@ class Space:
         #: By file: its volume, and for how many bytes room is still to be found.
         self._promised: dict[PartFile, tuple[int, int]] = {}
         self._sums: Counter[int] = Counter()
+        #: By file whose size is not known: how many bytes it has taken by growing.
+        self._grown: dict[PartFile, int] = {}
 
     def reserve(self, part: PartFile, total: int) -> None:
         """Promise `part` room for `total` bytes, instead of what was promised to it before.
@@ -38,8 +47,9 @@ class Space:
             PermanentError: they would not fit if the volume were empty: waiting would have no end.
         """
         device, missing = part.device, max(0, total - part.allocated)
-        free = _free(part.path.parent)
         with self._mutex:
+            # Asked in here: what is written after this is still promised when it is counted.
+            free = _free(part.path.parent)
             others = self._sums[device] - self._missing(part)
             if missing + others + self._keep_free > free:
                 _check_volume(part.path.parent, total)
@@ -55,12 +65,56 @@ class Space:
             if part in self._promised:
                 self._promise(part, self._promised[part][0], left)
 
+    def grow(self, part: PartFile, size: int) -> None:
+        """Promise `part`, whose size is not known, room for `size` more bytes, or for more than that.
+
+        Raises:
+            DiskFullError: with what others will write, they do not fit.
+        """
+        with self._mutex:
+            if self._missing(part) >= size:
+                return
+            folder, device = part.path.parent, part.device
+            others = self._sums[device] - self._missing(part)
+            free = _free(folder)
+            room = free - others - self._keep_free
+            if room < size:
+                grown = self._grown.get(part, 0)
+                raise DiskFullError(
+                    "The origin does not tell the file's size, and there is no room for more than "
+                    f"{grown:,} bytes of it: {folder} has {free:,} bytes free, {self._keep_free:,} stay "
+                    f"free and {others:,} are promised to other downloads.",
+                    uses_attempt=free - self._keep_free < size and self._is_largest(part),
+                )
+            self._promise(part, device, min(room, max(size, GROWTH)))
+
+    def grown(self, part: PartFile, size: int) -> None:
+        """Note that `size` bytes of what `grow` promised are written."""
+        with self._mutex:
+            if part in self._promised:
+                self._grown[part] = self._grown.get(part, 0) + size
+                device, missing = self._promised[part]
+                self._promise(part, device, max(0, missing - size))
+
+    def was_filled_by(self, part: PartFile) -> bool:
+        """Say whether no other file of unknown size took more of the room than `part`."""
+        with self._mutex:
+            return self._is_largest(part)
+
     def release(self, part: PartFile) -> None:
         """Nothing is promised to `part` any more."""
         with self._mutex:
+            self._grown.pop(part, None)
             if part in self._promised:
                 self._promise(part, self._promised[part][0], 0)
                 del self._promised[part]
+
+    def _is_largest(self, part: PartFile) -> bool:
+        if part not in self._grown:
+            return False
+        device = self._promised[part][0]
+        rivals = [size for one, size in self._grown.items() if self._promised[one][0] == device]
+        return self._grown[part] == max(rivals)
 
     def _missing(self, part: PartFile) -> int:
         return self._promised.get(part, (0, 0))[1]

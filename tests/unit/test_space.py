@@ -138,3 +138,72 @@ def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int
             volume.reserve(there, 100 * MIB)
         finally:
             there.forget()
+
+
+# ── files whose size is not known ───────────────────────────────────────────────────────────────
+
+
+def grow(volume: Space, part: PartFile, size: int) -> None:
+    volume.grow(part, size)
+    volume.grown(part, size)
+
+
+def refusal(volume: Space, part: PartFile, size: int) -> DiskFullError:
+    with pytest.raises(DiskFullError) as caught:
+        volume.grow(part, size)
+    return caught.value
+
+
+def test_file_that_grows_leaves_what_stays_free(
+    open_part: Open, free: Callable[[int], None]
+) -> None:
+    volume, part = Space(10 * MIB), open_part("a")
+    free(10 * MIB + 1000)
+    grow(volume, part, 1000)
+    free(10 * MIB)
+    assert "10,485,760" in str(refusal(volume, part, 1))
+
+
+def test_room_is_promised_in_steps(open_part: Open, free: Callable[[int], None]) -> None:
+    volume, part, other = Space(0), open_part("a"), open_part("b")
+    free(100 * MIB)
+    grow(volume, part, 1)
+    free(0)  # not asked again before the step is used up
+    grow(volume, part, space.GROWTH - 1)
+    assert refusal(volume, part, 1).uses_attempt
+    free(space.GROWTH)
+    volume.grow(other, space.GROWTH)
+    refusal(volume, part, 1)
+
+
+def test_what_grows_and_what_is_promised_do_not_share_bytes(
+    open_part: Open, free: Callable[[int], None]
+) -> None:
+    volume, part, other = Space(0), open_part("a"), open_part("b")
+    free(100 * MIB)
+    volume.reserve(other, 100 * MIB)
+    error = refusal(volume, part, 1)
+    assert not error.uses_attempt  # the other one may end
+    volume.release(other)
+    volume.grow(part, 100 * MIB)
+    with pytest.raises(DiskFullError):
+        volume.reserve(other, 1)
+
+
+def test_only_the_largest_file_uses_an_attempt(
+    open_part: Open, free: Callable[[int], None]
+) -> None:
+    """A small file beside one that fills the disk has done nothing wrong; nor has one that begins."""
+    volume, large, small, new = Space(0), open_part("a"), open_part("b"), open_part("c")
+    free(100 * MIB)
+    grow(volume, large, 60 * MIB)
+    grow(volume, small, 30 * MIB)
+    free(0)
+    assert refusal(volume, large, MIB).uses_attempt
+    assert not refusal(volume, small, MIB).uses_attempt
+    assert not refusal(volume, new, MIB).uses_attempt
+    assert volume.was_filled_by(large)
+    volume.release(large)
+    assert refusal(volume, small, MIB).uses_attempt
+    volume.release(small)
+    assert not refusal(volume, small, MIB).uses_attempt

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from domain.errors import SeenError
 from worker.checkpoint import Checkpoint
@@ -55,6 +56,11 @@ class Checkpoints:
         if self._running is not None:
             running, self._running = self._running, None
             running.result()
+
+    def forget(self) -> None:
+        """Wait for the one under way, whatever it meets: what it vouches for is about to go."""
+        with suppress(SeenError):
+            self.wait()
 
     def keep(self, may_write: Callable[[], None]) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from domain.errors import PermanentError
+from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.job import Checksum
 from worker.checkpoint import Checkpoint
 from worker.digest_fields import promised_digests
@@ -20,6 +21,8 @@ from worker.transfer.digests import PrefixDigests
 from worker.transfer.order import Order
 from worker.transfer.origin import Answer
 from worker.transfer.pieces import Interval, Piece, Pieces
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +137,15 @@ class Target:
         if self.pieces.count:
             self._note(f"it starts over, {self.pieces.count:,} bytes are thrown away: {why}")
         self._part.discard()
+        self._begin_with_nothing()
+        self._tracker.bytes_total = None
+        self._tracker.restart(0)
+
+    def _begin_with_nothing(self) -> None:
+        self._space.release(self._part)
         self.begun = Checkpoint()
         self.pieces = self._new_pieces(None)
         self._renew_digests()
-        self._tracker.bytes_total = None
-        self._tracker.restart(0)
 
     def was_begun_at(self, source: str) -> bool:
         """Say whether the file was begun there: every other source has to say that it has the same."""
@@ -155,15 +162,32 @@ class Target:
     def write(self, piece: Piece, chunks: list[bytes]) -> int:
         """Put bytes where `piece` goes on; return how many they were."""
         self._may_write()
-        if self.pieces.total is None:
-            self.check_size(self.pieces.count + sum(map(len, chunks)))
-        size = self._part.write(chunks, piece.position)
+        grows = self.pieces.total is None
+        if grows:
+            self._ask_for_room(sum(map(len, chunks)))
+        size = self._put(chunks, piece.position)
+        if grows:
+            self._space.grown(self._part, size)
         self.pieces.advance(piece, size)
         self._tracker.bytes_downloaded = self.pieces.count
         if not self._is_allocated and self.pieces.left is not None:
             self._space.found(self._part, self.pieces.left)
         self._digests.follow(self.pieces.prefix)
         return size
+
+    def _ask_for_room(self, size: int) -> None:
+        """See that a file whose size nobody tells may grow by `size` bytes, before they are written."""
+        self.check_size(self.pieces.count + size)
+        self._space.grow(self._part, size)
+
+    def _put(self, chunks: list[bytes], position: int) -> int:
+        try:
+            return self._part.write(chunks, position)
+        except DiskFullError as error:
+            # A quota, or a disk that others fill: the free room told nothing of it.
+            grows = self.pieces.total is None
+            error.uses_attempt = grows and self._space.was_filled_by(self._part)
+            raise
 
     def check_size(self, size: int | None) -> None:
         """Raise PermanentError when so many bytes are more than the job or the service allows."""
@@ -179,9 +203,33 @@ class Target:
         """Make what is there durable, if it is time to."""
         self._checkpoints.when_due()
 
-    def keep(self) -> None:
-        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
-        self._checkpoints.keep(self._may_write)
+    def keep(self, why: SeenError | None = None) -> None:
+        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.
+
+        A file of unknown size holds no room while its job waits, if nothing could be continued or the
+        disk is full (`why`): others would find no room for its sake, and it may never fit.
+        """
+        continues = self.pieces.is_complete or self.begun.validator is not None
+        if isinstance(why, DiskFullError) and not (continues and self.pieces.total is not None):
+            self._give_back("there is no room for the file, and others may need theirs")
+        elif not continues and self.pieces.total is None:
+            self._give_back("no validator of the origin vouches for them")
+        else:
+            self._checkpoints.keep(self._may_write)
+
+    def _give_back(self, why: str) -> None:
+        """Throw away what is there, and say so, while nobody else may have the file."""
+        try:
+            self._may_write()
+            self._checkpoints.forget()
+            self._part.discard()
+        except SeenError as error:
+            logger.warning("The bytes of job %s stay for now: %s", self._tracker.job_id, error)
+            return
+        if self.pieces.count:
+            self._note(f"{self.pieces.count:,} bytes are thrown away: {why}")
+        self._begin_with_nothing()
+        self._tracker.restart(0)
 
     # ── its end ─────────────────────────────────────────────────────────────────────────────────
 

@@ -18,7 +18,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from domain.errors import PermanentError, SeenError, TransientError
+from domain.errors import (
+    CancelledError,
+    FencedError,
+    PermanentError,
+    SeenError,
+    TransientError,
+)
 from domain.urls import host_of
 from worker.checkpoint import Checkpoint
 from worker.part_file import PartFile
@@ -159,9 +165,9 @@ class Transfer:
                 self._step()
                 self._tell_notes()
             return self._target.complete()
-        except SeenError:
+        except SeenError as error:
             self._drop_all()
-            self.keep()
+            self._keep_after(error)
             raise
         finally:
             _running.add(-1)
@@ -185,6 +191,11 @@ class Transfer:
     def keep(self) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them."""
         self._target.keep()
+
+    def _keep_after(self, error: SeenError) -> None:
+        # After the others the job is over, and its part file goes with it; or it is another worker's.
+        if not isinstance(error, CancelledError | PermanentError | FencedError):
+            self._target.keep(error)
 
     def begin_anew(self, why: str) -> None:
         """Throw everything away; the next `run` fetches the file in one stream."""
@@ -567,7 +578,9 @@ class Transfer:
             return
         if self._pieces.is_complete:
             return  # what broke, did so after the last byte
-        pause = self._retries.pause(error, self._pieces.count, time.monotonic())
+        # What is about to be thrown away is no progress.
+        kept = self._pieces.count if self._can_continue else 0
+        pause = self._retries.pause(error, kept, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._tracker.job_id, pause, error)
         self._not_before = time.monotonic() + pause
 
