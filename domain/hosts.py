@@ -40,8 +40,8 @@ def normal_host(text: str) -> str:
     """
     if text.startswith("[") or ":" in text:
         return _ipv6(text)
-    labels = _mapped(_decoded(text)).removesuffix(".").split(".")
-    name = ".".join(map(_ascii_label, labels))
+    is_plain = text.isascii() and "%" not in text
+    name = (text.lower() if is_plain else _in_ascii(_decoded(text))).removesuffix(".")
     _check_name(name)
     return _ipv4(name) if _NUMBER.fullmatch(name.rpartition(".")[2]) else name
 
@@ -58,11 +58,12 @@ def _decoded(text: str) -> str:
         raise HostError("Its host name is not UTF-8: write it in UTF-8 or as xn--….") from None
 
 
-def _mapped(name: str) -> str:
+def _in_ascii(name: str) -> str:
     try:
-        return idna.uts46_remap(name, std3_rules=False)
+        mapped = idna.uts46_remap(name, std3_rules=False)
     except idna.IDNAError as error:
         raise _not_idna(_why(error)) from None
+    return ".".join(map(_ascii_label, mapped.split(".")))
 
 
 def _ascii_label(label: str) -> str:

@@ -21,6 +21,7 @@ SCHEMES = ("http", "https", "ftp", "ftps")
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
 )
+_CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 #: A line break ends an FTP command, and what follows would be another one.
 _FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 #: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
@@ -56,7 +57,7 @@ def check_url(text: str) -> str:
 
 def _checked(text: str) -> str:
     """Do what `check_url` does; raise ValueError with a sentence that says what is wrong."""
-    if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in text):
+    if _CONTROL_OR_SPACE.search(text):
         raise ValueError("Spaces and control characters must be percent-encoded.")
     parts = _UrlParts.of(_in_ascii(text))
     if parts.scheme.lower() in {"ftp", "ftps"}:
@@ -214,6 +215,8 @@ def _without_dot_segments(path: str) -> str:
 
 def _in_ascii(text: str) -> str:
     """Percent-encode what is not ASCII, as UTF-8."""
+    if text.isascii():
+        return text
     try:
         return "".join(char if char.isascii() else quote(char) for char in text)
     except UnicodeEncodeError:
