@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
+from worker import transport
 from worker.beat_watch import BeatWatch
 from worker.broker import Broker
 from worker.disk_sweep import Sweeper
@@ -19,6 +20,7 @@ from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
 
+transport.use_it()
 app = Celery("seen")
 app.config_from_object("celeryconfig")
 app.steps["worker"].add("worker.shutdown:Shutdown")

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
-from kombu.transport import redis as kombu_redis
 
 from cache.store.connection import store_errors
-from cache.store.scripts import sha1
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
 from worker.broker_sweep import BrokerSweep, Swept
@@ -145,19 +143,6 @@ def read_time(header: object) -> datetime | None:
     except ValueError:
         return None
     return None if time.tzinfo is None else time
-
-
-def allow_binding_sweep(connection: Connection) -> None:
-    """Let kombu's binding sweep run on Dragonfly, which refuses scripts that name keys at run time.
-
-    The flag belongs to the script on that server, so one client sets it for all; a server that has
-    restarted must be told again. Redis and Valkey need nothing.
-    """
-    with _broker_errors():
-        client: Any = connection.default_channel.client  # type: ignore[attr-defined]
-        if "dragonfly_version" in client.info("server"):
-            digest = sha1(kombu_redis.SWEEP_BINDINGS)  # type: ignore[attr-defined]
-            client.execute_command("SCRIPT", "FLAGS", digest, "allow-undeclared-keys")
 
 
 @contextmanager

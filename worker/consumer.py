@@ -1,17 +1,11 @@
-"""Celery's consumer, with three things added: a word to Dragonfly, a clean end, events in batches."""
+"""Celery's consumer, with two things added: a clean end, and events in batches."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery.worker import consumer
 from kombu.common import ignore_errors
-
-from domain.errors import StoreUnavailableError
-from worker.broker import allow_binding_sweep
-
-logger = logging.getLogger(__name__)
 
 #: Task events wait this long for company. Seconds; nobody watching Flower sees the difference.
 GATHERING = 0.2
@@ -20,24 +14,13 @@ _CeleryConsumer: Any = consumer.Consumer  # its stub lacks what the events need
 
 
 class Consumer(_CeleryConsumer):  # type: ignore[misc]
-    """Prepares the broker at every connection, and sends task events in batches.
+    """Ends cleanly, and sends task events in batches.
 
     Celery publishes every event at the event loop's next step, which for small downloads is a third of
     the loop's work. Gathered, a whole batch is one message.
     """
 
     _flush_is_due = False
-
-    def connect(self) -> Any:
-        """Connect to the broker, waiting for it if need be, and prepare it."""
-        connection = super().connect()
-        try:
-            allow_binding_sweep(connection)
-        except StoreUnavailableError as error:
-            logger.warning(
-                "The broker could not be prepared; the next connection tries again: %s", error
-            )
-        return connection
 
     def stop(self) -> None:
         """Take no more messages, and give back at once what the broker hands out in this moment.
