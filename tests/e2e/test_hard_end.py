@@ -38,7 +38,7 @@ def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
 
 def run_into_a_hanging_disk(system: System, origin: Origin, disk: Disk) -> Download:
     """Submit a download that has a checkpoint, and that waits for its next one for ever."""
-    [download] = downloads = slow_downloads(system, origin, 1)
+    [download] = downloads = slow_downloads(system, origin, 1, size=10_000_000)
     wait_until(
         lambda: all_run(system, downloads) and durable_on_disk(system, download[0]) > 0,
         deadline=20,
@@ -69,7 +69,7 @@ def test_a_second_signal_ends_a_worker_at_once(service: System, origin: Origin, 
     assert worker.poll() is None
 
     worker.send_signal(signal.SIGTERM)
-    assert ended(worker, deadline=2) == 1
+    assert ended(worker, deadline=20) == 1
     assert "Told to end a second time (SIGTERM)" in service.logs()
     assert "1 tasks did not stop in time" in service.logs()
     disk.recover()
@@ -86,7 +86,7 @@ def test_a_drain_that_takes_too_long_ends_by_itself(
         download = run_into_a_hanging_disk(service, origin, disk)
 
         worker.send_signal(signal.SIGTERM)
-        assert ended(worker, deadline=5) == 1
+        assert ended(worker, deadline=20) == 1
         assert "Draining took longer than 2 s" in service.logs()
         assert "1 tasks did not stop in time" in service.logs()
         disk.recover()
@@ -104,7 +104,7 @@ def test_what_the_broker_hands_to_a_leaving_worker_goes_back_before_its_end(
     # A command wakes its event loop, which ends; what it has asked the broker for is still due.
     command(service, "ping")
     service.submit(origin.serve("/next.bin", size=1000).url)
-    wait_until(lambda: service.backlog() == 1, deadline=3)
+    wait_until(lambda: service.backlog() == 1, deadline=20)
     assert worker.poll() is None
     disk.recover()
-    assert ended(worker, deadline=5) == 0
+    assert ended(worker, deadline=20) == 0

@@ -41,8 +41,14 @@ class Disk:
         }
 
     def hang(self) -> None:
-        """Let no fdatasync return any more."""
+        """Let no fdatasync return any more, and wait until one hangs.
+
+        Without a call that hangs a worker may still end in time: its last checkpoint needs none when no
+        byte has come since the one before.
+        """
         self._hangs.touch()
+        reached = self._hangs.with_name(f"{self._hangs.name}.reached")
+        wait_until(reached.exists, deadline=60, what="a checkpoint hangs")
 
     def recover(self) -> None:
         """Let them return."""
