@@ -7,13 +7,17 @@ from contextlib import closing
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
 from cache import CacheManager
+from cli import formats
 from cli.beat_check import described
 from cli.findings import Finding, ok, problem, warning
 from cli.programs import QUEUES
 from domain.errors import StoreUnavailableError
+from domain.text import escaped
 from settings import Settings
+from worker import dead_letters
 from worker.app import app
 from worker.broker import Broker
+from worker.dead_letters import DeadLetter
 
 _TIMEOUT = 1.0
 _START_BEAT = "Start one, or better two: seen beat (or `seen up` for everything here)."
@@ -26,11 +30,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         with closing(Broker(app, timeout=settings.cache_timeout)) as broker:
             waiting = broker.backlogs()
+            unusable = broker.wrong_types()
+            refused = [] if dead_letters.KEY in unusable else broker.dead_letters()
     except StoreUnavailableError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return
     counts = ", ".join(f"{count:,} {priority}" for priority, count in waiting.items())
     yield ok("broker", f"answers; messages that wait for a download worker: {counts}")
+    yield from (_unusable(key, kind) for key, kind in unusable.items())
+    yield _dead_letters(refused)
     served = _served()
     for kind, queues in QUEUES.items():
         workers = {worker for queue in queues for worker in served.get(queue, [])}
@@ -64,11 +72,39 @@ def _beat(settings: Settings) -> Finding:
     return ok("beat", described(status))
 
 
+def _unusable(key: str, kind: str) -> Finding:
+    shown = escaped(key)
+    return problem(
+        "broker keys",
+        f"{shown} holds a {kind} where a list is expected: its messages cannot be sent or taken",
+        f"Find out who wrote it, then delete or rename it: redis-cli -n <database> DEL {shown!r}.",
+    )
+
+
+def _dead_letters(letters: list[DeadLetter]) -> Finding:
+    if not letters:
+        return ok("dead letters", "no message was refused")
+    newest, count = letters[0], len(letters)
+    kept = f"at least {count:,}" if count >= dead_letters.MAX_ENTRIES else f"{count:,}"
+    when = "" if newest.at is None else f", {formats.ago(newest.at)}"
+    return warning(
+        "dead letters",
+        f"{kept} refused; the newest one{when}: {newest.queue}: {newest.reason}",
+        "Something else writes to the broker: seen dead-letters list, then seen dead-letters clear.",
+    )
+
+
 def _served() -> dict[str, list[str]]:
     """Return the workers that answer, by queue."""
     answers = app.control.inspect(timeout=_TIMEOUT).active_queues() or {}
     served: dict[str, list[str]] = {}
     for worker, queues in answers.items():
-        for queue in queues:
-            served.setdefault(queue["name"], []).append(worker)
+        for name in _names(queues):
+            served.setdefault(name, []).append(worker)
     return served
+
+
+def _names(queues: object) -> list[str]:
+    """Return the names of the queues in a worker's answer; one of another form serves none."""
+    listed = queues if isinstance(queues, list) else []
+    return [str(queue["name"]) for queue in listed if isinstance(queue, dict) and "name" in queue]

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import typer
 
-from cli import cache, control, db, doctor, get, jobs, limit, services, up, watch
+from cli import cache, control, db, dead_letters, doctor, get, jobs, limit, services, up, watch
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
 
@@ -41,6 +41,7 @@ app.command(rich_help_panel=_PARTS)(services.beat)
 app.command(rich_help_panel=_PARTS)(services.flower)
 app.add_typer(cache.app, name="cache", rich_help_panel=_PARTS)
 app.add_typer(db.app, name="db", rich_help_panel=_PARTS)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_PARTS)
 
 
 def main() -> None:

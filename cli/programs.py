@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 import sys
 
 from cli.environment import ROOT
@@ -22,10 +24,24 @@ def worker(settings: Settings, queue: str, concurrency: int | None = None) -> li
     return _python(
         *("-m", "worker.program", "worker"),
         *("-Q", ",".join(QUEUES[queue])),
-        *("-n", f"{queue}@%h"),
+        *("-n", node_name(queue)),
         *("-l", settings.log_level),
         *("-c", str(concurrency or usual[queue])),
     )
+
+
+def node_name(queue: str) -> str:
+    """Return a new name for a worker; Celery puts the machine's name for ``%h``.
+
+    Two workers of one name share a mailbox, and control commands reach one of them. Machine and process
+    number do not tell workers apart: containers may share the one, and each counts the other from 1.
+    """
+    return f"{queue}-{secrets.token_hex(4)}@%h"
+
+
+def node_pattern(queue: str) -> str:
+    """Return the glob that the names of this machine's workers of one kind match."""
+    return f"{queue}-*@{socket.gethostname()}"
 
 
 def beat(settings: Settings) -> list[str]:

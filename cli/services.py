@@ -27,8 +27,22 @@ def worker(
         int | None,
         typer.Option(min=1, max=1000, help="Jobs at once (SEEN_DOWNLOAD_CONCURRENCY)."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Run nothing: say whether a worker of this machine answers (exit status 0 or 1).",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
     """Run a worker in the foreground; Ctrl-C or SIGTERM hands its downloads back and ends it."""
+    if check:
+        from cli import worker_check
+
+        raise typer.Exit(worker_check.check(queue.value, as_json=as_json))
+    if as_json:
+        raise RefusedError("--json goes with --check: a running worker prints its log.")
     settings = environment.settle_key(_prepare())
     _become(programs.worker(settings, queue.value, concurrency))
 

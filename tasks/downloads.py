@@ -5,12 +5,13 @@ from __future__ import annotations
 from celery import Task
 
 from worker.app import app, current_runtime
-from worker.broker import SENT_AT, read_time
+from worker.broker import read_time
 from worker.queues import priority_of
 from worker.runner import run_download
+from worker.task_messages import DOWNLOAD_TASK, SENT_AT
 
 
-@app.task(name="download.run", bind=True)
+@app.task(name=DOWNLOAD_TASK, bind=True)
 def run(self: Task[[str], str], job_id: str) -> str:
     """Run one job; the message is only a hint, SQL decides whether there is anything to do."""
     queue = str((self.request.delivery_info or {}).get("routing_key"))

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
-from worker import transport
+from worker import log_lines, transport
 from worker.beat_watch import BeatWatch
 from worker.broker import Broker
 from worker.disk_sweep import Sweeper
@@ -58,8 +58,9 @@ def close_runtime() -> None:
 
 
 @signals.after_setup_logger.connect
-def _quieten(**_: Any) -> None:
-    """Leave out two lines a message that name Celery's ids: the runner's one line names the job."""
+def _set_up_log(**_: Any) -> None:
+    """Escape what is logged, and leave out two lines a message: the runner's one line names the job."""
+    log_lines.install()
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
+from redis.exceptions import ResponseError
 
 from cache.store.connection import store_errors
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
+from worker import dead_letters
 from worker.broker_sweep import BrokerSweep, Swept
-from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, queue_of
-
-TASK = "download.run"
-#: The header that says when a message was sent, in ISO 8601 with its offset.
-SENT_AT = "sent_at"
+from worker.dead_letters import DeadLetter
+from worker.envelope import InvalidMessageError
+from worker.queue_keys import is_wrong_type, wrong_types
+from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, queue_of
+from worker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
 
 #: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
 #: needed, and the one used last is taken first, so that a quiet process has one.
 _CONNECTIONS = 64
+
+
+_NO_LIST = "A key of the broker holds no list where one is expected; `seen doctor` names it."
 
 
 class QueuedMessage(NamedTuple):
@@ -68,7 +71,7 @@ class Broker:
         with self._producer() as producer, producer.batch():
             for job in jobs:
                 self._app.send_task(
-                    TASK,
+                    DOWNLOAD_TASK,
                     args=(job.id,),
                     queue=BEGUN_QUEUE if begun else queue_of(job.priority),
                     producer=producer,
@@ -84,32 +87,55 @@ class Broker:
             self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
 
     def head(self, priority: Priority) -> QueuedMessage | None:
-        """Return the message that is next in the queue of a priority, or None when none waits."""
-        with self._connection() as connection:
-            channel: Any = connection.default_channel
-            # kombu pushes on the left and pops on the right.
-            raw = channel.client.lindex(queue_of(priority), -1)
+        """Return the message that is taken next from the queue of this priority, if it has any.
+
+        It says nothing where it is none of ours, or where the queue's key holds no list.
+        """
+        with self._client() as client:
+            try:
+                # kombu pushes on the left and pops on the right.
+                raw = client.lindex(queue_of(priority), -1)
+            except ResponseError as error:
+                return _unless_wrong_type(error, QueuedMessage(None, None))
         return None if raw is None else read_message(raw)
 
     def begun(self) -> set[str]:
         """Return the ids of the jobs that wait in front of all others; these are few."""
-        with self._connection() as connection:
-            channel: Any = connection.default_channel
-            messages = channel.client.lrange(BEGUN_QUEUE, 0, -1)
+        with self._client() as client:
+            try:
+                messages = client.lrange(BEGUN_QUEUE, 0, -1)
+            except ResponseError as error:
+                messages = _unless_wrong_type(error, [])
         job_ids = (read_message(raw).job_id for raw in messages)
         return {job_id for job_id in job_ids if job_id is not None}
 
     def backlogs(self) -> dict[str, int]:
         """Return how many messages wait in each download queue, by its name's last part."""
-        with self._connection() as connection:
-            channel: Any = connection.default_channel
-            client = channel.client
-            return {name.partition(".")[2]: int(client.llen(name)) for name in DOWNLOAD_QUEUES}
+        with self._client() as client:
+            return {name.partition(".")[2]: _length(client, name) for name in DOWNLOAD_QUEUES}
 
     def sweep(self) -> Swept:
         """Put an end to what killed processes left in the broker; live ones notice nothing."""
         with self._connection() as connection:
             return self._sweep.run(connection.default_channel)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages that were refused last, the newest first."""
+        with self._client() as client:
+            return dead_letters.read(client)
+
+    def clear_dead_letters(self) -> int:
+        """Empty the dead-letter list, and return how many messages were in it."""
+        with self._client() as client:
+            return dead_letters.clear(client)
+
+    def wrong_types(self) -> dict[str, str]:
+        """Return the keys that should hold a list and hold something else, with its type."""
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            steps, queues = channel.priority_steps, (*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
+            keys = [channel._q_for_pri(queue, step) for step in steps for queue in queues]
+            return wrong_types(channel.client, [*keys, dead_letters.KEY])
 
     def close(self) -> None:
         """Close every connection; this broker is of no use afterwards."""
@@ -121,28 +147,46 @@ class Broker:
             yield producer
 
     @contextmanager
+    def _client(self) -> Iterator[Any]:
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            yield channel.client
+
+    @contextmanager
     def _connection(self) -> Iterator[Connection]:
         with _broker_errors(), self._connections.acquire(block=True) as connection:
             yield connection
 
 
-def read_message(raw: bytes) -> QueuedMessage:
-    """Read a message as it lies in a download queue."""
+T = TypeVar("T")
+
+
+def _unless_wrong_type(error: ResponseError, instead: T) -> T:
+    """Return `instead` for a key that holds no list, which `seen doctor` names; else raise the error."""
+    if not is_wrong_type(error):
+        raise error
+    return instead
+
+
+def _length(client: Any, queue: str) -> int:
     try:
-        message = json.loads(raw)
-        (job_id,) = json.loads(base64.b64decode(message["body"]))[0]
-        return QueuedMessage(str(job_id), read_time(message["headers"].get(SENT_AT)))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return int(client.llen(queue))
+    except ResponseError as error:
+        return _unless_wrong_type(error, 0)
+
+
+def read_message(raw: bytes) -> QueuedMessage:
+    """Read a message as it lies in a download queue; they are all alike."""
+    try:
+        message = read_task_message(raw, BEGUN_QUEUE)
+    except InvalidMessageError:
         return QueuedMessage(None, None)
+    return QueuedMessage(message.job_id, message.sent_at)
 
 
 def read_time(header: object) -> datetime | None:
     """Return the aware time that the header `SENT_AT` tells, or None when it tells none."""
-    try:
-        time = datetime.fromisoformat(str(header))
-    except ValueError:
-        return None
-    return None if time.tzinfo is None else time
+    return None if header is None else datetime.fromisoformat(str(header))
 
 
 @contextmanager
@@ -152,4 +196,10 @@ def _broker_errors() -> Iterator[None]:
             yield
     except (BatchPublishError, OperationalError, OSError) as error:
         cause = error.__cause__ if isinstance(error, BatchPublishError) else error
+        if is_wrong_type(cause):
+            raise StoreUnavailableError(_NO_LIST) from error
         raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
+    except ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        raise StoreUnavailableError(_NO_LIST) from error

@@ -20,11 +20,12 @@ from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.system import System, client_app
 from tests.support.wait import wait_until
-from worker.broker import SENT_AT, Broker, QueuedMessage, read_message
+from worker.broker import Broker, QueuedMessage, read_message
 from worker.publishing import publish_jobs
 from worker.queues import BEGUN_QUEUE, queue_of
 from worker.runner import Outcome, run_download
 from worker.runtime import Runtime
+from worker.task_messages import SENT_AT
 
 S = JobStatus
 NORMAL = queue_of(Priority.NORMAL)

@@ -20,9 +20,9 @@ from sqlalchemy import select, update
 from cache.clock import lease_clock
 from database.models import jobs
 from tests.support.store import StoreServer
-from worker.broker import SENT_AT
 from worker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime
+from worker.task_messages import SENT_AT
 
 #: Moments in `jobs` that something is decided by.
 _MOMENTS = ("updated_at", "published_at", "spent_at", "next_attempt_at")

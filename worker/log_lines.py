@@ -1,0 +1,47 @@
+"""What the programs write to their logs: one visible line a record, whatever text is in it.
+
+Log lines carry text that others wrote: URLs, headers of origins, arguments of messages. A newline in it
+would forge a line, and an escape sequence would act on the terminal that shows the log. Both are escaped
+in the record itself, so that every handler and every library that logs is covered.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from domain.text import escaped
+
+#: Characters of one message, and of one line of a traceback.
+MAX_MESSAGE, MAX_TRACE_LINE = 4_000, 1_000
+#: Lines of one traceback; the last ones are kept, since they name the error.
+MAX_TRACE = 200
+#: In front of each line of a traceback, so that none of them can pass for a record of its own.
+TRACE_PREFIX = "  | "
+
+_formatter = logging.Formatter()
+
+
+class LogLine(logging.LogRecord):
+    """A record whose message is one line of visible characters, and whose traceback is indented."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        if self.exc_info and self.exc_info[0] is not None:
+            # Formatters print this instead of formatting the exception themselves.
+            self.exc_text = _trace(_formatter.formatException(self.exc_info))
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the message with its arguments, escaped and cut."""
+        return escaped(super().getMessage(), MAX_MESSAGE)
+
+
+def install() -> None:
+    """Let this process log such records from now on. For programs: a library must not do this."""
+    logging.setLogRecordFactory(LogLine)
+
+
+def _trace(text: str) -> str:
+    lines = text.split("\n")
+    cut = len(lines) - MAX_TRACE
+    shown = [f"… ({cut:,} lines left out)", *lines[-MAX_TRACE:]] if cut > 0 else lines
+    return "\n".join(f"{TRACE_PREFIX}{escaped(line, MAX_TRACE_LINE)}" for line in shown)
