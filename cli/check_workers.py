@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -39,7 +40,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield ok("broker", f"answers; messages that wait for a download worker: {counts}")
     yield from (_unusable(key, kind) for key, kind in unusable.items())
     yield _dead_letters(refused)
-    served = _served()
+    answers = _answers()
+    yield from _shared_names(answers)
+    served = _served(answers)
     for kind, queues in QUEUES.items():
         workers = {worker for queue in queues for worker in served.get(queue, [])}
         unserved = [queue for queue in queues if queue not in served]
@@ -50,7 +53,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
                 f"Start one that serves them all: seen worker --queue {kind}.",
             )
         elif workers:
-            yield ok(f"workers of {kind}", ", ".join(sorted(workers)))
+            yield ok(f"workers of {kind}", f"{len(workers)}: {', '.join(sorted(workers))}")
         else:
             yield warning(
                 f"workers of {kind}",
@@ -94,13 +97,30 @@ def _dead_letters(letters: list[DeadLetter]) -> Finding:
     )
 
 
-def _served() -> dict[str, list[str]]:
-    """Return the workers that answer, by queue."""
-    answers = app.control.inspect(timeout=_TIMEOUT).active_queues() or {}
+def _answers() -> list[dict[str, object]]:
+    """Ask all workers for their queues: a list of objects from node name to queues."""
+    return app.control.broadcast("active_queues", reply=True, timeout=_TIMEOUT) or []
+
+
+def _shared_names(answers: list[dict[str, object]]) -> Iterator[Finding]:
+    """Yield a finding for each name of several workers, which control commands cannot tell apart."""
+    counts = Counter(escaped(name, 100) for answer in answers for name in answer)
+    for name, count in counts.items():
+        if count > 1:
+            yield warning(
+                "worker names",
+                f"{count} workers are called {name}: what is asked of one reaches all of them",
+                "Start workers by `seen worker`, or give each a name of its own (-n).",
+            )
+
+
+def _served(answers: list[dict[str, object]]) -> dict[str, list[str]]:
+    """Return the workers that answered, by queue."""
     served: dict[str, list[str]] = {}
-    for worker, queues in answers.items():
-        for name in _names(queues):
-            served.setdefault(name, []).append(worker)
+    for answer in answers:
+        for worker, queues in answer.items():
+            for name in _names(queues):
+                served.setdefault(name, []).append(escaped(worker, 100))
     return served
 
 

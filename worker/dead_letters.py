@@ -74,12 +74,19 @@ def clear(client: Any) -> int:
     return removed
 
 
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("no offset")
+    return time.astimezone(UTC)
+
+
 def _parse(raw: bytes) -> DeadLetter:
     """Read one entry; others may have written it, so nothing in it is trusted."""
     try:
         fields = json.loads(raw)
         return DeadLetter(
-            at=datetime.fromisoformat(fields["at"]),
+            at=_time(fields["at"]),
             queue=escaped(str(fields["queue"]), MAX_FIELD),
             reason=escaped(str(fields["reason"]), MAX_FIELD),
             size=int(fields["size"]),

@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -332,7 +331,6 @@ class Deployment:
         return {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self._image),
-            "HOSTNAME": socket.gethostname(),  # a container engine sets it
             **declared,
             **{key: value for key, value in self._elsewhere.items() if key in declared},
             "SEEN_DATA_DIR": str(self.folder / name),  # a container has a disk of its own
@@ -454,7 +452,7 @@ def test_a_service_becomes_healthy(deployment: Deployment, name: str) -> None:
     wait_until(lambda: deployment.check(name), deadline=60, interval=0.2, what=f"{name} is healthy")
 
 
-@pytest.mark.parametrize("name", ["worker", "beat", "flower"])
+@pytest.mark.parametrize("name", ["worker", "worker-maintenance", "beat", "flower"])
 def test_a_service_that_is_not_there_is_not_healthy(
     tmp_path: Path, image: Path, private_store: StoreServer, name: str
 ) -> None:
@@ -492,7 +490,7 @@ def test_beat_ticks_and_the_maintenance_worker_does_the_work(deployment: Deploym
 
     done = wait_until(ticked, deadline=60, interval=0.2, what="a periodic task has run")
 
-    assert {task["worker"].partition("@")[0] for task in done} == {"maintenance"}
+    assert {task["worker"].partition("-")[0] for task in done} == {"maintenance"}
 
 
 @pytest.mark.parametrize("name", sorted(LASTING))
