@@ -80,7 +80,7 @@ def decode_json(raw: bytes, what: str) -> Any:
         InvalidMessageError: it is not JSON, or cannot be held.
     """
     try:
-        return json.loads(raw.decode(), object_hook=object_hook, parse_constant=_refuse)
+        return _DECODER.decode(raw.decode())
     except RecursionError:
         raise InvalidMessageError(f"{what} is nested too deeply") from None
     except (
@@ -121,3 +121,6 @@ def _expect(fields: dict[str, Any], name: str, wanted: str) -> None:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(object_hook=object_hook, parse_constant=_refuse)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
+from backports import zstd
+
 from domain.ids import new_job_id
 
 Message = dict[str, Any]
@@ -225,6 +227,7 @@ BOMBS: Mapping[str, Callable[[], bytes]] = {
     "zlib": lambda: bomb("zlib", zlib.compress),
     "bzip2": lambda: bomb("bzip2", bz2.compress),
     "lzma": lambda: bomb("lzma", lambda body: lzma.compress(body, preset=0)),
+    "zstd": lambda: bomb("zstd", zstd.compress),
 }
 
 #: Fields of a valid message that Celery would act on, and that are left out instead.
