@@ -5,8 +5,8 @@ ends the worker, some are put back on the way out and end the next one, and a co
 whole. Here a raw message is read by `worker.task_messages` or `worker.control_messages` first. One that
 they refuse is logged once and moved to the dead-letter list (`worker.dead_letters`); the loop goes on.
 
-`worker.app` puts this transport in the place of kombu's under its names, so that workers, beat, Flower and
-callers of control commands use it alike.
+`worker.app` puts this transport in the place of kombu's under its names, so that workers, beat, Flower
+and callers of control commands use it alike.
 """
 
 from __future__ import annotations
