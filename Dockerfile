@@ -19,7 +19,7 @@ RUN groupadd --gid 10001 seen \
     && install -d -o seen -g seen -m 0750 /var/lib/seen /downloads
 COPY --from=build /opt/seen /opt/seen
 # The root file system is read-only at run time; the bytecode was compiled when pip installed.
-ENV PATH=/opt/seen/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/seen/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONUTF8=1
 WORKDIR /var/lib/seen
 USER 10001:10001
 STOPSIGNAL SIGTERM

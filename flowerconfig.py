@@ -32,7 +32,8 @@ elif not os.environ.get("FLOWER_BASIC_AUTH"):
     raise SystemExit("Flower does not start without a password: set SEEN_FLOWER_PASSWORD.")
 
 # ── what it remembers ───────────────────────────────────────────────────────────────────────────
-_s.data_dir.mkdir(parents=True, exist_ok=True)
+_s.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+os.umask(0o077)  # Flower opens its file itself; all of its files are for their owner alone
 persistent = True
 db = str(_s.data_dir / "flower")
 # Flower stands still while it saves; with this many tasks that is a blink. What SQL knows is not lost.

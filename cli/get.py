@@ -58,6 +58,7 @@ def get(
     max_bytes: options.MaxBytes = None,
     connections: options.Connections = None,
     decode: options.Decode = False,
+    ignore_origin_digests: options.IgnoreOriginDigests = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the finished jobs as JSON, and no progress.")
     ] = False,
@@ -83,6 +84,7 @@ def get(
         max_bytes=max_bytes,
         connections=connections,
         decode=decode,
+        ignore_origin_digests=ignore_origin_digests,
     )
     terminate_as_interrupt()
     with _stack(at_home) as stack:

@@ -47,6 +47,7 @@ def add(
     max_bytes: options.MaxBytes = None,
     connections: options.Connections = None,
     decode: options.Decode = False,
+    ignore_origin_digests: options.IgnoreOriginDigests = False,
     priority: Annotated[
         Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
     ] = Priority.NORMAL,
@@ -75,6 +76,7 @@ def add(
         max_bytes=max_bytes,
         connections=connections,
         decode=decode,
+        ignore_origin_digests=ignore_origin_digests,
         priority=priority,
         idempotency_key=idempotency_key,
     )

@@ -134,6 +134,7 @@ def describe(one: JobView) -> dict[str, Any]:
         for name in (
             *("id", "directory", "name", "checksum", "user_id", "overwrite"),
             *("host", "max_bytes", "connections", "decode", "priority"),
+            "ignore_origin_digests",
             *("attempts", "max_attempts", "fence", "worker", "control", "next_attempt_at"),
             *("published_at", "created_at", "started_at", "finished_at"),
         )

@@ -18,8 +18,9 @@ from pathlib import Path
 import settings as settings_module
 from cli import environment, stack_state
 from cli.errors import StackError
-from cli.processes import bound, last_line
+from cli.processes import last_line, open_log
 from cli.stack_state import StackState
+from worker.utf8_mode import UTF8
 
 _POLL = 0.02
 #: Longer than a stack that is just stopping, and then a store, can take.
@@ -85,11 +86,10 @@ def joined() -> Iterator[Membership]:
 def _start(data_dir: Path) -> StackState:
     """Start a supervisor and return once its store answers."""
     log = data_dir / "logs" / "supervisor.log"
-    log.parent.mkdir(exist_ok=True)
-    bound(log)
-    with log.open("ab") as output:
+    log.parent.mkdir(exist_ok=True, mode=0o700)
+    with open_log(log) as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli.supervisor"],
+            [sys.executable, *UTF8, "-P", "-m", "cli.supervisor"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

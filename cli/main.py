@@ -13,6 +13,7 @@ import typer
 from cli import cache, control, db, dead_letters, doctor, get, jobs, limit, services, up, watch
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
+from worker import utf8_mode
 
 app = typer.Typer(
     name="seen",
@@ -46,6 +47,7 @@ app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_PARTS)
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
+    utf8_mode.ensure()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -36,6 +36,13 @@ Connections = Annotated[
 Decode = Annotated[
     bool, typer.Option("--decode", help="Unpack what the origin sends packed without being asked.")
 ]
+IgnoreOriginDigests = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-origin-digests",
+        help="Do not check the digests that the origin names (they may be wrong); --checksum counts.",
+    ),
+]
 
 LOGIN_HELP = (
     "A login for the origin. NAME alone asks for the password, NAME:@FILE reads it (@- from standard "

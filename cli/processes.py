@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from cli.environment import ROOT
 
@@ -42,9 +43,8 @@ class Child:
 
     def start(self) -> None:
         """Start it, its output appended to its log."""
-        bound(self.log)
         guarded = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self._command]
-        with self.log.open("ab") as output:
+        with open_log(self.log) as output:
             self._process = subprocess.Popen(
                 guarded,
                 stdin=subprocess.DEVNULL,
@@ -98,10 +98,12 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "(it said nothing)")
 
 
-def bound(log: Path) -> None:
-    """Begin a log anew when it has grown too large."""
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        os.truncate(log, 0)
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to append to it, for its owner alone; one that has grown too large is begun anew."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.fstat(fd).st_size > MAX_LOG_BYTES:
+        os.ftruncate(fd, 0)
+    return os.fdopen(fd, "ab")
 
 
 def _ending(code: int) -> str:

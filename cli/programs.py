@@ -9,6 +9,7 @@ import sys
 from cli.environment import ROOT
 from settings import Settings
 from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+from worker.utf8_mode import UTF8
 
 DOWNLOADS, MAINTENANCE = "downloads", MAINTENANCE_QUEUE
 #: What a worker of each kind consumes from.
@@ -57,4 +58,4 @@ def flower() -> list[str]:
 
 def _python(*arguments: str) -> list[str]:
     # -P: the current folder is no place to import from.
-    return [sys.executable, "-P", *arguments]
+    return [sys.executable, *UTF8, "-P", *arguments]

@@ -29,6 +29,7 @@ def build(
     max_bytes: str | None = None,
     connections: int | None = None,
     decode: bool = False,
+    ignore_origin_digests: bool = False,
     priority: Priority = Priority.NORMAL,
     idempotency_key: str | None = None,
 ) -> list[DownloadRequest]:
@@ -60,6 +61,7 @@ def build(
         "max_bytes": None if max_bytes is None else formats.parse_size("--max-bytes", max_bytes),
         "connections": connections,
         "decode": decode,
+        "ignore_origin_digests": ignore_origin_digests,
         "priority": priority,
         "idempotency_key": idempotency_key,
     }

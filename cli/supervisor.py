@@ -22,6 +22,7 @@ from cli.processes import Child, last_line
 from cli.stack_state import StackState
 from domain.errors import SeenError
 from settings import Settings
+from worker import utf8_mode
 
 _TICK = 0.1
 _STORE_PATIENCE = 15.0
@@ -55,7 +56,7 @@ class Supervisor:
         self._flower_url = flower_url
         self._data_dir = environment.make_data_dir(settings)
         self._logs = self._data_dir / "logs"
-        self._logs.mkdir(exist_ok=True)
+        self._logs.mkdir(exist_ok=True, mode=0o700)
         self._lock = stack_state.stack_lock(self._data_dir)
         self._children: list[Child] = []
         self._state: StackState | None = None
@@ -233,4 +234,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    utf8_mode.ensure()
     main()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from database.engine import Database
 
 #: The newest revision in `migrations/versions`; a test compares. Known here so that a start-up with
 #: nothing to do does not pay for importing Alembic.
-HEAD = "0005"
+HEAD = "0006"
 
 #: Any fixed number: it names the lock that lets one process migrate PostgreSQL at a time.
 _ADVISORY_LOCK = 0x5EE4
@@ -19,14 +19,14 @@ _ADVISORY_LOCK = 0x5EE4
 def current(database: Database) -> str | None:
     """Return the revision the database is at, or None for an empty one."""
     with database.read() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return None if revision is None else str(revision)
+        return _revision(connection)
 
 
 def upgrade(database: Database) -> bool:
-    """Migrate to HEAD; True when there was something to do. Safe for several processes at once."""
+    """Migrate to HEAD; False when there was nothing to do.
+
+    Safe for several processes at once: one migrates, the others wait for it and return False.
+    """
     if current(database) == HEAD:
         return False
     from alembic import command
@@ -36,7 +36,19 @@ def upgrade(database: Database) -> bool:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with database.write() as connection:
         if not database.is_sqlite:
+            # Neither waiting nor migrating is cut short as a usual statement is.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        # Whoever had the lock before may have migrated. SQLite has one writer at a time.
+        if _revision(connection) == HEAD:
+            return False
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return True
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if revision is None else str(revision)

@@ -102,6 +102,7 @@ jobs = Table(
     Column("max_bytes", BigInteger),
     Column("connections", Integer),
     Column("decode", Boolean, nullable=False, server_default=false()),
+    Column("ignore_origin_digests", Boolean, nullable=False, server_default=false()),
     Column("priority", String(8), nullable=False, server_default="normal"),
     # SHA-256 in hexadecimal (domain/flight.py).
     Column("flight", String(64)),

@@ -32,6 +32,9 @@ def flight_of(request: DownloadRequest, secrets: str | None) -> str:
         request.max_bytes,
         request.decode,
     ]
+    if request.ignore_origin_digests:
+        # Only then: jobs that were submitted before there was this keep their fingerprints.
+        same.append("ignore_origin_digests")
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()
 
 

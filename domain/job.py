@@ -155,6 +155,8 @@ class DownloadRequest(BaseModel):
         max_bytes: a larger file fails; None for no limit but the service's.
         connections: 1 to 32 at once; None takes the service's setting.
         decode: undo a Content-Encoding that the origin sends without being asked to.
+        ignore_origin_digests: do not hold the file against digests that its origin names; for an origin
+            whose digests are wrong. `checksum` counts all the same.
         priority: high, normal or low: the queue it waits in.
         idempotency_key: any text of the caller's own (at most 200 characters). A second request of the
             same user with the same key gets the job of the first, whatever has become of it.
@@ -179,6 +181,7 @@ class DownloadRequest(BaseModel):
     max_bytes: int | None = None
     connections: int | None = None
     decode: bool = False
+    ignore_origin_digests: bool = False
     priority: Priority = Priority.NORMAL
     idempotency_key: str | None = Field(default=None, exclude=True)
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
@@ -350,6 +353,7 @@ class Job:
     max_bytes: int | None = None
     connections: int | None = None
     decode: bool = False
+    ignore_origin_digests: bool = False
     priority: Priority = Priority.NORMAL
     flight: str | None = field(default=None, repr=False)
     """What jobs that ask for the very same have in common (`domain.flight`)."""

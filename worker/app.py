@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
-from worker import log_lines, transport
+from worker import log_lines, transport, utf8_mode
 from worker.beat_watch import BeatWatch
 from worker.broker import Broker
 from worker.disk_sweep import Sweeper
@@ -55,6 +55,12 @@ def close_runtime() -> None:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:
         runtime.close()
+
+
+@signals.celeryd_init.connect
+def _speak_utf8(**_: Any) -> None:
+    """Put a worker that Celery's own command line starts into UTF-8 mode, too."""
+    utf8_mode.ensure()
 
 
 @signals.after_setup_logger.connect

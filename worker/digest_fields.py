@@ -32,34 +32,66 @@ _STRUCTURED = re.compile(
 _PLAIN = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([A-Za-z0-9+/]+=*)\s*")
 
 
-def promised_digests(headers: Mapping[str, str]) -> list[Checksum]:
+def promised_digests(headers: Mapping[str, str], status: int = 200) -> list[Checksum]:
     """Return the digests of the whole file as it is sent, the strongest first, one of each kind.
 
     Args:
-        headers: field names in lower case. Of a response with the whole file: a 206 may carry a
-            Content-MD5 of its part.
+        headers: field names in lower case, of a response with the whole file.
+        status: of that response.
 
-    Read are `Repr-Digest` (RFC 9530), `Digest` (RFC 3230), `Content-MD5` (RFC 1864) and
-    `x-goog-hash`. Of two that contradict each other in one kind the first of these counts.
+    Of two that contradict each other in one kind the first that `_members` yields counts.
     """
+    if _is_transformed(headers, status):
+        return []
     found: dict[str, Checksum] = {}
-    for name, encoded in _members(headers):
+    for name, encoded in _members(headers, status):
         checksum = _checksum(_NAMES.get(name.lower()), encoded)
         if checksum is not None:
             found.setdefault(checksum.algorithm, checksum)
     return sorted(found.values(), key=lambda one: _STRENGTH.index(one.algorithm))
 
 
-def _members(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for member in headers.get("repr-digest", "").split(","):
+def _is_transformed(headers: Mapping[str, str], status: int) -> bool:
+    """Say whether a proxy says that it has changed what the origin sent: 203, or warning 214."""
+    return status == 203 or any(
+        warning.strip().startswith("214") for warning in headers.get("warning", "").split(",")
+    )
+
+
+def _members(headers: Mapping[str, str], status: int) -> Iterator[tuple[str, str]]:
+    """Yield names of algorithms, and digests as sent, of the fields that speak of these bytes.
+
+    | field | of what | counts |
+    |---|---|---|
+    | `Repr-Digest` (RFC 9530) | the whole file as encoded for this response | always |
+    | `Content-Digest` (RFC 9530) | the body | but in a 206, whose body may be a part |
+    | `Digest` (RFC 3230) | the whole file as encoded for this response | always |
+    | `x-goog-hash` | what is stored | where that is what is sent |
+    | `Content-MD5` (RFC 1864) | the body | but in a 206 |
+
+    Not read: an ETag that looks like MD5 (of an upload in parts it is none), `x-amz-checksum-…` (with
+    a suffix `-N`, or COMPOSITE, a digest of digests), and trailers, which come when all is written.
+    """
+    whole_body = status != 206
+    fields = ("repr-digest", "content-digest") if whole_body else ("repr-digest",)
+    for member in ",".join(headers.get(field, "") for field in fields).split(","):
         if match := _STRUCTURED.fullmatch(member):
             yield match[1], match[2]
-    for field in ("digest", "x-goog-hash"):
-        for member in headers.get(field, "").split(","):
-            if match := _PLAIN.fullmatch(member):
-                yield match[1], match[2]
-    if "content-md5" in headers:
+    plain = ("digest", "x-goog-hash") if _sends_what_is_stored(headers, status) else ("digest",)
+    for member in ",".join(headers.get(field, "") for field in plain).split(","):
+        if match := _PLAIN.fullmatch(member):
+            yield match[1], match[2]
+    if whole_body and "content-md5" in headers:
         yield "md5", headers["content-md5"].strip()
+
+
+def _sends_what_is_stored(headers: Mapping[str, str], status: int) -> bool:
+    """Say whether Google Cloud Storage sends an object as it is, and has not unpacked it on the way."""
+    stored = headers.get("x-goog-stored-content-encoding", "identity").strip().lower()
+    sent = headers.get("content-encoding", "identity").strip().lower()
+    size, length = headers.get("x-goog-stored-content-length"), headers.get("content-length")
+    same_size = status == 206 or None in {size, length} or size == length
+    return stored == sent and same_size
 
 
 def _checksum(algorithm: str | None, encoded: str) -> Checksum | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from celery.utils.nodenames import default_nodename, host_format
 
+from worker import utf8_mode
 from worker.app import app
 
 
@@ -52,4 +53,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    utf8_mode.ensure()
     sys.exit(main())

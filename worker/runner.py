@@ -323,6 +323,7 @@ class _Attempt:
                 connections=job.connections or runtime.transfers.connections,
                 max_bytes=job.max_bytes,
                 decode=job.decode,
+                ignore_origin_digests=job.ignore_origin_digests,
             ),
             part,
             self._tracker,

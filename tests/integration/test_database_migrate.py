@@ -81,13 +81,13 @@ UPGRADE = """
 import sys
 from database import Database, migrate
 database = Database(sys.argv[1])
-migrate.upgrade(database)
+print(migrate.upgrade(database))
 assert migrate.current(database) == migrate.HEAD
 database.close()
 """
 
 
-def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
+def test_one_of_several_processes_that_upgrade_at_once_migrates(database_url: str) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", UPGRADE, database_url],
@@ -100,6 +100,7 @@ def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
     ]
     told = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, "\n".join(told)
+    assert sorted(told) == ["False\n"] * 4 + ["True\n"]
     database = Database(database_url)
     JobRepository(database).add([new_job()])
     database.close()
@@ -116,6 +117,22 @@ def test_an_upgrade_waits_for_the_one_that_runs(postgres_url: str) -> None:
             wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
             assert not upgraded.done()
         assert upgraded.result(30) is True
+    database.close()
+
+
+def test_upgrade_that_waited_for_another_has_nothing_to_do(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as running:
+            key = {"key": migrate._ADVISORY_LOCK}
+            running.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+            upgraded = pool.submit(migrate.upgrade, database)
+            wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
+            up = config()
+            up.attributes["connection"] = running
+            command.upgrade(up, "head")
+        assert upgraded.result(30) is False
     database.close()
 
 
@@ -186,6 +203,11 @@ def test_a_job_that_is_being_cancelled_lets_go_of_its_flight_and_takes_it_back(
     assert repo.add([paused]) == [paused]
     move(database, "0004")
     # The older schema knows one holder until it has ended: it is the one that nobody cancels.
-    assert [repo.get(job.id).flight for job in (cancelled, paused)] == [None, paused.flight]
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT id, flight FROM jobs"))
+        assert {row.id: row.flight for row in rows} == {
+            cancelled.id: None,
+            paused.id: paused.flight,
+        }
     assert migrate.upgrade(database) is True
     assert repo.add([flying()]) == [paused]

@@ -61,6 +61,76 @@ def test_the_newer_field_counts_where_two_contradict_each_other() -> None:
     assert found.digest == hashlib.sha256(HELLO).hexdigest()
 
 
+GOOGLE = {"x-goog-hash": f"md5={MD5}"}
+GZIP = {"content-encoding": "gzip"}
+
+#: What the answer is, and the algorithms whose digests are of the bytes that it sends.
+APPLIES = {
+    "repr-digest of a whole file": (200, {"repr-digest": f"sha-256=:{SHA256}:"}, ["sha256"]),
+    "repr-digest of a range": (206, {"repr-digest": f"sha-256=:{SHA256}:"}, ["sha256"]),
+    "repr-digest of an encoded file": (
+        200,
+        {"repr-digest": f"sha-256=:{SHA256}:", **GZIP},
+        ["sha256"],
+    ),
+    "content-digest of a whole file": (200, {"content-digest": f"sha-256=:{SHA256}:"}, ["sha256"]),
+    "content-digest of a range": (206, {"content-digest": f"sha-256=:{SHA256}:"}, []),
+    "digest of a range": (206, {"digest": f"md5={MD5}"}, ["md5"]),
+    "content-md5 of a whole file": (200, {"content-md5": MD5}, ["md5"]),
+    "content-md5 of a range": (206, {"content-md5": MD5}, []),
+    "google, stored as sent": (200, GOOGLE, ["md5"]),
+    "google, said to be stored as sent": (
+        200,
+        {**GOOGLE, "x-goog-stored-content-encoding": "identity"},
+        ["md5"],
+    ),
+    "google, unpacked on the way": (200, {**GOOGLE, "x-goog-stored-content-encoding": "gzip"}, []),
+    "google, sent packed": (
+        200,
+        {**GOOGLE, **GZIP, "x-goog-stored-content-encoding": "GZIP"},
+        ["md5"],
+    ),
+    "google, packed on the way": (
+        200,
+        {**GOOGLE, **GZIP, "x-goog-stored-content-encoding": "identity"},
+        [],
+    ),
+    "google, packed, who knows where": (200, {**GOOGLE, **GZIP}, []),
+    "google, of another length": (
+        200,
+        {**GOOGLE, "x-goog-stored-content-length": "5", "content-length": "9"},
+        [],
+    ),
+    "google, a range": (
+        206,
+        {**GOOGLE, "x-goog-stored-content-length": "9", "content-length": "5"},
+        ["md5"],
+    ),
+    "changed by a proxy (203)": (203, {"digest": f"md5={MD5}"}, []),
+    "changed by a proxy (214)": (
+        200,
+        {"digest": f"md5={MD5}", "warning": '110 a "stale", 214 b "unpacked"'},
+        [],
+    ),
+    "another warning": (200, {"digest": f"md5={MD5}", "warning": '110 a "214 stale"'}, ["md5"]),
+    "an etag like md5": (200, {"etag": f'"{hashlib.md5(HELLO).hexdigest()}"'}, []),
+    "an etag of an upload in parts": (200, {"etag": f'"{hashlib.md5(HELLO).hexdigest()}-3"'}, []),
+    "s3": (200, {"x-amz-checksum-sha256": SHA256}, []),
+    "s3, of parts": (
+        200,
+        {"x-amz-checksum-sha256": f"{SHA256}-3", "x-amz-checksum-type": "COMPOSITE"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "headers", "algorithms"), APPLIES.values(), ids=APPLIES)
+def test_promise_counts_where_it_is_of_the_bytes_that_are_sent(
+    status: int, headers: dict[str, str], algorithms: list[str]
+) -> None:
+    assert [one.algorithm for one in promised_digests(headers, status)] == algorithms
+
+
 def test_the_check_value_of_crc32c() -> None:
     """The one that catalogues of CRCs give for "123456789"."""
     hasher = new_hasher("crc32c")

@@ -77,6 +77,7 @@ def test_how_it_is_fetched_makes_no_difference(fields: dict[str, Any]) -> None:
         {"checksum": "md5:" + "0" * 32},
         {"max_bytes": 5},
         {"decode": True},
+        {"ignore_origin_digests": True},
         {"secrets": "mark"},
     ],
 )

@@ -19,6 +19,7 @@ class Order:
         connections: at most so many at once.
         max_bytes: a larger file is refused; None for any size.
         decode: undo a Content-Encoding that the origin sends without being asked to.
+        ignore_origin_digests: what the origin says the file's digest is does not count.
     """
 
     urls: tuple[str, ...]
@@ -30,3 +31,4 @@ class Order:
     connections: int = 4
     max_bytes: int | None = None
     decode: bool = False
+    ignore_origin_digests: bool = False

@@ -109,6 +109,8 @@ class Target:
         """
         total = None if decoded else answer.promised_size
         self.begun = _description(answer, source, total, decoded=decoded)
+        if self._order.ignore_origin_digests:
+            self.begun = replace(self.begun, digests=())
         self.check_size(total)
         self._tracker.bytes_total = total
         if total is not None:
@@ -295,5 +297,7 @@ def _description(answer: Answer, source: str, total: int | None, *, decoded: boo
         name=name_from_disposition(headers.get("content-disposition")),
         source=source,
         # They are of what is sent, not of what it decodes to.
-        digests=() if decoded else tuple(str(one) for one in promised_digests(headers)[:1]),
+        digests=()
+        if decoded
+        else tuple(str(one) for one in promised_digests(headers, answer.status)[:1]),
     )

@@ -119,3 +119,39 @@ def test_every_algorithm_of_the_caller(
 
     assert (good.status, good.sha256) == (S.COMPLETED, file.sha256)
     assert (bad.status, bad.error_code) == (S.FAILED, "checksum_mismatch")
+
+
+# ── what an origin names and what it sends ──────────────────────────────────────────────────────
+
+
+def test_hash_of_an_object_that_was_unpacked_on_the_way_is_not_checked(
+    downloads: Downloads, origin: Origin
+) -> None:
+    """Google Cloud Storage, of an object that is stored with gzip, to a client that takes none."""
+    fields = {"x-goog-hash": "crc32c=AAAAAA==", "x-goog-stored-content-encoding": "gzip"}
+    file = origin.serve("/a.bin", size=SIZE, extra_headers=fields)
+    job = downloads.run(file.url)
+    assert (job.status, job.sha256) == (S.COMPLETED, file.sha256)
+
+
+def test_hash_in_several_fields_of_one_name_is_read(downloads: Downloads, origin: Origin) -> None:
+    fields = {"x-goog-hash": "crc32c=????", "X-Goog-Hash": "md5=AAAAAAAAAAAAAAAAAAAAAA=="}
+    file = origin.serve("/a.bin", size=SIZE, extra_headers=fields)
+    assert downloads.run(file.url).error_code == "checksum_mismatch"
+
+
+@pytest.mark.parametrize("respond", WRONG_FIELDS.values(), ids=WRONG_FIELDS)
+def test_promise_of_the_origin_can_be_ignored(
+    downloads: Downloads, origin: Origin, respond: Respond
+) -> None:
+    file = origin.serve("/a.bin", size=SIZE, respond=respond)
+    job = downloads.run(file.url, ignore_origin_digests=True)
+    assert (job.status, job.sha256) == (S.COMPLETED, file.sha256)
+
+
+def test_checksum_of_the_caller_counts_where_the_origin_is_ignored(
+    downloads: Downloads, origin: Origin
+) -> None:
+    file = origin.serve("/a.bin", size=SIZE, respond=does.digest(right=False))
+    job = downloads.run(file.url, ignore_origin_digests=True, checksum=f"sha256:{'0' * 64}")
+    assert (job.status, job.error_code) == (S.FAILED, "checksum_mismatch")
