@@ -127,6 +127,12 @@ class Settings(BaseSettings):
     low_speed_limit: Annotated[int, Field(ge=1)] = Field(
         1, description="Bytes a second below which a transfer counts as stalled."
     )
+    min_bytes_per_minute: Annotated[int, Field(ge=0)] = Field(
+        60_000,
+        description="A download that gets fewer bytes in a minute of waiting for its origin is given up "
+        "and tried again as another attempt; 0 for no floor. Time that a rate limit holds it back does "
+        "not count.",
+    )
     max_bytes: int = Field(
         0,
         ge=0,

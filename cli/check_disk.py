@@ -15,6 +15,7 @@ from cli.session import is_empty
 from database import Database, migrate
 from domain.errors import DatabaseUnavailableError
 from settings import Settings
+from worker import descriptors
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -23,6 +24,22 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _folder("data folder", settings.data_dir, "SEEN_DATA_DIR")
     yield _folder("download folder", settings.files_dir, "SEEN_DOWNLOAD_DIR")
     yield _room(settings)
+    yield _descriptors(settings)
+
+
+def _descriptors(settings: Settings) -> Finding:
+    """A worker raises its soft limit by itself; the hard one is another's to raise."""
+    downloads, connections = settings.download_concurrency, settings.connections
+    wanted, (_soft, hard) = descriptors.needed(downloads, connections), descriptors.limits()
+    if hard >= wanted:
+        return ok("file descriptors", f"a worker may have {hard:,}, and needs {wanted:,} at most")
+    return warning(
+        "file descriptors",
+        f"{downloads} downloads at once may need {wanted:,}, and a process of this user may have "
+        f"{hard:,}: a worker runs {descriptors.carried(hard, connections)} at once",
+        "Raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=), or lower "
+        "SEEN_DOWNLOAD_CONCURRENCY.",
+    )
 
 
 def _database(settings: Settings) -> Finding:

@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 import settings as settings_module
+from cache.store import scripts
 from worker import log_lines, transport, utf8_mode
 from worker.beat_watch import BeatWatch
 from worker.broker import Broker
@@ -76,6 +77,7 @@ def _begin_to_sweep(sender: Any, **_: Any) -> None:
     """Look after the disk, which only a download worker has."""
     global _sweeper
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
+        scripts.load_all()
         runtime = current_runtime()
         _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
         _sweeper.start()

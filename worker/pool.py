@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery.concurrency.thread import TaskPool as ThreadPool
 from kombu.asynchronous import get_event_loop
+
+from worker.resources import lack_of
+
+logger = logging.getLogger(__name__)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Goes on with the threads it has when the system gives it no more."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError as error:
+            if not self._threads or lack_of(error) is None:
+                raise
+            # What was submitted stands in the queue already: a thread that gets free takes it.
+            logger.warning("No thread could be started; %d go on", len(self._threads))
 
 
 class TaskPool(ThreadPool):
@@ -15,6 +34,10 @@ class TaskPool(ThreadPool):
     tell the event loop when a slot becomes free, so the next message would wait until the loop wakes by
     itself, up to a second.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.executor = _Threads(max_workers=self.limit)
 
     def on_apply(self, *args: Any, **kwargs: Any) -> Any:
         """Hand a task to a thread, and wake the loop when it is done."""

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 from celery.utils.nodenames import default_nodename, host_format
 
-from worker import utf8_mode
+import settings as settings_module
+from worker import descriptors, utf8_mode
 from worker.app import app
+from worker.queues import DOWNLOAD_QUEUES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # No pid file: it would lie in the current folder and outlive a crash.
         app.Beat(loglevel=options.loglevel).run()
         return 0
+    concurrency = options.concurrency
+    if set(DOWNLOAD_QUEUES) & set(options.queues.split(",")):
+        concurrency = descriptors.prepare(concurrency, settings_module.load().connections)
     worker = app.Worker(
         hostname=host_format(default_nodename(options.hostname)),
         queues=options.queues.split(","),
-        concurrency=options.concurrency,
+        concurrency=concurrency,
         pool=options.pool,
         loglevel=options.loglevel,
         # Workers need not know of each other: what they share is in the store and in SQL.

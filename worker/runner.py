@@ -46,6 +46,7 @@ from worker.leftovers import is_over, remove_leftovers
 from worker.part_file import PartFile
 from worker.progress import Ending
 from worker.publishing import publish_again, publish_jobs
+from worker.resources import lack_of
 from worker.runtime import Runtime
 from worker.settlement import Settlement
 from worker.stop import StopSignal
@@ -109,14 +110,22 @@ def run_download(
             message there.
         sent_at: when the message was sent, as it says.
     """
-    if runtime.drain.has_begun:
-        # The broker handed this out while we were already leaving: somebody else is to have it.
-        publish_again(runtime, job_id)
-        return Outcome.HANDED_BACK
+    with runtime.capacity.place(runtime.drain) as has_place:
+        if has_place:
+            return _run_in_place(runtime, job_id, priority, sent_at)
+    # The broker handed this out while the process was already leaving: another one is to have it.
+    publish_again(runtime, job_id)
+    return Outcome.HANDED_BACK
+
+
+def _run_in_place(
+    runtime: Runtime, job_id: str, priority: Priority | None, sent_at: datetime | None
+) -> Outcome:
     stop = StopSignal(runtime.drain)
     try:
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
     except StoreUnavailableError as error:
+        _note_lack(runtime, error)
         logger.warning("Job %s was not started: %s", job_id, error)
         _note_spent(runtime, job_id, sent_at)
         return Outcome.NOT_STARTED
@@ -142,6 +151,7 @@ def _run_locked(
         if job is None:
             return _tidy_up(runtime, job_id)
     except DatabaseUnavailableError as error:
+        _note_lack(runtime, error)
         logger.warning("Job %s was not started: %s", job_id, error)
         return Outcome.NOT_STARTED
     try:
@@ -149,6 +159,12 @@ def _run_locked(
     except DatabaseUnavailableError as error:
         logger.warning("Job %s: its state could not be saved yet: %s", job_id, error)
         return Outcome.UNSAVED
+
+
+def _note_lack(runtime: Runtime, error: SeenError) -> None:
+    """Run fewer jobs for a while, if it is this process that cannot reach what it asked for."""
+    if lack_of(error) is not None and runtime.capacity.shrink():
+        runtime.database.close()  # those of its connections that are idle
 
 
 def _leave_to_holder(runtime: Runtime, job_id: str, sent_at: datetime | None) -> Outcome:
@@ -228,7 +244,8 @@ class _Attempt:
         except FencedError:
             return self._leave()
         except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
-            return self._hand_back(error)
+            lack = lack_of(error)
+            return self._hand_back(error) if lack is None else self._try_later(lack)
         except PausedError as error:
             # That a person stopped it says nothing of the origin.
             return self._settle(_ending(JobStatus.PAUSED, error), attempts=self._job.attempts - 1)
@@ -242,7 +259,10 @@ class _Attempt:
             # Not this attempt's fault, and not its end: what is on disk and in the store tells it.
             self._runtime.reporter.untrack(self._tracker)
             raise
-        except Exception:
+        except Exception as error:
+            lack = lack_of(error)
+            if lack is not None:
+                return self._try_later(lack)
             logger.exception("Job %s met an error nobody foresaw", self._job.id)
             return self._try_later(
                 TransientError("An internal error; the worker's log has it.", code="internal")
@@ -443,6 +463,7 @@ class _Attempt:
 
     def _try_later(self, error: TransientError) -> Outcome:
         job = self._job
+        _note_lack(self._runtime, error)
         has_filled_disk = isinstance(error, DiskFullError) and error.uses_attempt
         if error.code in _NOT_AN_ATTEMPT and not has_filled_disk:
             return self._wait(error, attempts=job.attempts - 1)

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from domain.limits import TOTAL
 from settings import Settings
 from worker.admission import Admissions
 from worker.broker import Broker
+from worker.capacity import Capacity
 from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
@@ -58,6 +59,7 @@ class Runtime:
     checkpoints: ThreadPoolExecutor
     hashing: ThreadPoolExecutor
     space: Space
+    capacity: Capacity = field(default_factory=Capacity)
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -123,6 +125,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             max_redirects=settings.max_redirects,
             user_agent=settings.user_agent,
             checkpoint_interval=settings.checkpoint_interval,
+            min_bytes_per_minute=settings.min_bytes_per_minute,
             max_bytes=settings.max_bytes or None,
             connections=settings.connections,
             short_retries=settings.short_retries,

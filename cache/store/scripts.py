@@ -20,6 +20,13 @@ def source(name: str) -> str:
     return resources.files("cache.lua").joinpath(f"{name}.lua").read_text()
 
 
+def load_all() -> None:
+    """Read every script now: a process that has run out of descriptors could not do so later."""
+    for file in resources.files("cache.lua").iterdir():
+        if file.name.endswith(".lua"):
+            digest(file.name.removesuffix(".lua"))
+
+
 @cache
 def digest(name: str) -> str:
     """Return the digest of one of our scripts."""

@@ -36,6 +36,8 @@ class TransferOptions:
     max_redirects: int
     user_agent: str
     checkpoint_interval: float
+    min_bytes_per_minute: int = 0
+    """A download that gets less in a minute of waiting for bytes is given up; 0 for no floor."""
     max_bytes: int | None = None
     """No file may be larger; None for any size."""
     connections: int = 4

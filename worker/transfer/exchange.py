@@ -6,6 +6,7 @@ transfer looks at `error` when it has.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from typing import Any
 
 import pycurl
 
-from domain.errors import PermanentError, TransientError
+from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
+from worker.resources import lack_of, lack_of_curl
 from worker.transfer import resolving, verdict
 from worker.transfer.curl import Request, TransferOptions, prepare
 from worker.transfer.decoding import Decoder
@@ -89,6 +91,7 @@ class Exchange:
         self._ftp = FtpReplies()
         self._header_size = 0
         self._refused_address: str | None = None
+        self._is_ipv6 = False
         self._guard: AddressGuard | None = None
         self._opened: list[socket.socket] = []
 
@@ -173,6 +176,8 @@ class Exchange:
             return self.error
         if code == 0:
             return self._broken_promise()
+        if self.answer.status == 0 and (lack := self._lack(code, detail)) is not None:
+            return lack
         if self.was_cut:
             return None
         if self._refused_address is not None and self.answer.status == 0:
@@ -186,6 +191,10 @@ class Exchange:
         if code == pycurl.E_COULDNT_RESOLVE_HOST:
             return resolving.explain(host_of(self.request.url) or "")
         return verdict.of_curl(code, detail)
+
+    def _lack(self, code: int, detail: str) -> WorkerResourcesError | None:
+        system_errno = self.handle.getinfo(pycurl.OS_ERRNO)
+        return lack_of_curl(code, system_errno, detail, is_ipv6=self._is_ipv6)
 
     def _proxy_refused(self) -> bool:
         """Say whether the proxy answered CONNECT, and not with a success."""
@@ -279,6 +288,12 @@ class Exchange:
         if self._guard is not None and not self._guard.allows(where[0]):
             self._refused_address = where[0]
             return pycurl.SOCKET_BAD
-        opened = socket.socket(family, kind, protocol)
-        self._opened.append(opened)
+        self._is_ipv6 = family == socket.AF_INET6
+        try:
+            opened = socket.socket(family, kind, protocol)
+            self._opened.append(opened)
+            os.close(os.dup(opened.fileno()))  # pycurl is about to, and would not tell
+        except OSError as error:
+            self.error = lack_of(error)
+            return pycurl.SOCKET_BAD
         return opened

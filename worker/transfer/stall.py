@@ -1,4 +1,4 @@
-"""How fast one connection is, and since when it is too slow."""
+"""How fast a connection is, since when it is too slow, and whether a download gets on at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,38 @@ from __future__ import annotations
 TICK = 0.25
 #: The weight of the newest look in the speed.
 _NEWEST = 0.4
+
+
+#: Seconds of waiting for an origin after which a download is looked at.
+FLOOR_WINDOW = 60.0
+
+
+class SpeedFloor:
+    """The least that a download has to get in a minute of waiting for its origin.
+
+    Only time counts in which the transfer waits for bytes: neither what a rate limit holds back, nor the
+    time of the disk, makes an origin slow.
+
+    Args:
+        least: bytes in a minute; 0 for no floor.
+    """
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._waited = 0.0
+        self._count = 0
+
+    def waited(self, seconds: float, count: int) -> int | None:
+        """Note a wait, after which the file has `count` bytes.
+
+        Returns the bytes of the minute that this ends, if they are too few; else None.
+        """
+        self._waited += seconds
+        if self._waited < FLOOR_WINDOW:
+            return None
+        moved = count - self._count
+        self._waited, self._count = 0.0, count
+        return max(0, moved) if moved < self._least else None
 
 
 class StallWatch:

@@ -24,6 +24,7 @@ from domain.errors import (
     PermanentError,
     SeenError,
     TransientError,
+    WorkerResourcesError,
 )
 from domain.urls import host_of
 from worker.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ from worker.transfer.pieces import Piece, Pieces
 from worker.transfer.sharing import MEASURE, Sharing
 from worker.transfer.short_retry import ShortRetries
 from worker.transfer.sources import Source, Sources
-from worker.transfer.stall import StallWatch
+from worker.transfer.stall import FLOOR_WINDOW, SpeedFloor, StallWatch
 from worker.transfer.statuses import Meaning
 from worker.transfer.target import Fetched, Target
 from worker.transfer.throttle import Throttle
@@ -146,6 +147,7 @@ class Transfer:
         self._jars = CookieJars()
         self._sharing = Sharing(options, self._allowance, order.connections)
         self._watch = StallWatch(time.monotonic())
+        self._floor = SpeedFloor(options.min_bytes_per_minute)
         self._throttle = Throttle(self._allowance, time.monotonic())
 
     def run(self) -> Fetched:
@@ -339,7 +341,9 @@ class Transfer:
             self._tracker.stop.wait(min(_LOOK_UP, max(0.0, self._not_before - time.monotonic())))
             self._watch = StallWatch(time.monotonic())
             return
+        began = time.monotonic()
         events = self._wait()
+        self._keep_to_floor(time.monotonic() - began)
         before = self._pieces.count
         self._throttle.fill(time.monotonic())
         with self._turn:
@@ -383,6 +387,7 @@ class Transfer:
             pause = min(_LONGEST_GATHER, _GATHER / max(speed, 1.0))
             if pause >= _SHORTEST_GATHER:
                 time.sleep(pause)
+                self._keep_to_floor(pause)
 
     def _on_answer(self, exchange: Exchange) -> bool:
         """Judge an answer; say whether its body is of use.
@@ -454,6 +459,8 @@ class Transfer:
             self._refused(exchange, error)
         elif type(error) is TransientError:
             self._failed(exchange, error)
+        elif isinstance(error, WorkerResourcesError) and self._exchanges:
+            self._ask_for_no_more()  # this process cannot carry another connection now
         else:
             raise error
 
@@ -614,6 +621,21 @@ class Transfer:
         if self._is_throttled:
             patience = min(patience, self._throttle.pause())
         return self._loop.wait(patience)
+
+    def _keep_to_floor(self, seconds: float) -> None:
+        """Give up what gets next to nothing: it would hold the worker's place for as long as it likes.
+
+        A wait counts while a body is on its way; for an answer there are times of their own.
+        """
+        if self._is_throttled or not any(one.is_accepted for one in self._exchanges):
+            return
+        moved = self._floor.waited(seconds, self._pieces.count)
+        if moved is not None:
+            raise TransientError(
+                f"The origin sent {moved:,} bytes in {FLOOR_WINDOW:g} seconds; the least is "
+                f"{self._options.min_bytes_per_minute:,} (SEEN_MIN_BYTES_PER_MINUTE).",
+                code="too_slow",
+            )
 
     @property
     def _is_throttled(self) -> bool:

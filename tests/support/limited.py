@@ -1,0 +1,20 @@
+"""``python -m tests.support.limited N worker …``: a worker that may have N file descriptors."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+
+def main() -> None:
+    """Take the limit off the command line, set it, and be the worker."""
+    limit = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    from worker.program import main as program
+
+    sys.exit(program(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    main()

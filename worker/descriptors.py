@@ -1,0 +1,66 @@
+"""How many file descriptors a download worker needs, and what it does when it may not have them."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+logger = logging.getLogger(__name__)
+
+#: Of a worker that runs nothing: logs, the store, the broker, the database, Celery's own.
+_BASE = 48
+#: Of one download beside its connections: part file, checkpoint, folder, libcurl's own, a store and a
+#: database connection.
+_PER_DOWNLOAD = 10
+#: Of one connection: pycurl holds a duplicate for a moment.
+_PER_CONNECTION = 2
+
+
+def needed(downloads: int, connections: int) -> int:
+    """Return the descriptors that so many downloads need, each with so many connections."""
+    return _BASE + downloads * _per_download(connections)
+
+
+def carried(limit: int, connections: int) -> int:
+    """Return how many downloads, one at least, a limit of descriptors carries."""
+    return max(1, (limit - _BASE) // _per_download(connections))
+
+
+def limits() -> tuple[int, int]:
+    """Return (soft, hard) of this process; no limit is a number that is never reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _number(soft), _number(hard)
+
+
+def prepare(downloads: int, connections: int) -> int:
+    """Raise this process's soft limit as far as `downloads` need it; return how many may run at once.
+
+    They are as many as asked for, or those that the hard limit carries, which is then logged.
+    """
+    wanted = needed(downloads, connections)
+    soft, hard = limits()
+    if soft < wanted and soft < hard:
+        soft = min(wanted, hard)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
+    if soft >= wanted:
+        return downloads
+    fewer = min(downloads, carried(soft, connections))
+    logger.warning(
+        "%d downloads at once may need %d file descriptors, and this process may have %d: it runs %d at "
+        "once. Raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=)",
+        downloads,
+        wanted,
+        soft,
+        fewer,
+    )
+    return fewer
+
+
+def _per_download(connections: int) -> int:
+    return _PER_DOWNLOAD + connections * _PER_CONNECTION
+
+
+def _number(limit: int) -> int:
+    return 2**31 if limit == resource.RLIM_INFINITY else limit
