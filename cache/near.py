@@ -31,8 +31,9 @@ from typing import Any, TypeVar, cast
 from redis.exceptions import RedisError, ResponseError, TimeoutError
 
 from cache.store.breaker import Breaker
-from cache.store.connection import is_unavailable, unavailable
+from cache.store.connection import unavailable
 from cache.store.fork import begin_in_each_process
+from cache.store.refusals import refusal_in
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +209,9 @@ class NearCache:
                 connection.read_response()
             except ResponseError as error:
                 connection.disconnect()
-                if is_unavailable(error):
-                    raise
+                refusal = refusal_in(error)
+                if refusal is not None and not refusal.is_denied:
+                    raise  # it refuses everything for now
                 self._supported = False
                 logger.warning("This server tracks no keys, so there is no near cache: %s", error)
                 return False

@@ -117,6 +117,22 @@ class StoreUnavailableError(SeenError):
     code = "store_unavailable"
 
 
+class StoreRefusesError(StoreUnavailableError):
+    """The store answers, and refuses to serve: it is full, a replica, does not know us.
+
+    Args:
+        words: what the server said.
+        remedy: what to do, as a sentence.
+    """
+
+    code = "store_refuses"
+
+    def __init__(self, words: str, remedy: str) -> None:
+        self.words = words
+        self.remedy = remedy
+        super().__init__(f"The store refuses: {words.rstrip('.')}. {remedy}")
+
+
 class LockTakenError(SeenError):
     """Another holder has the lock, or the caller itself, who cannot enter it twice."""
 

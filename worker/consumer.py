@@ -1,11 +1,15 @@
-"""Celery's consumer, with two things added: a clean end, and events in batches."""
+"""Celery's consumer, with three things added: patience with the store, a clean end, events in batches."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
 from kombu.common import ignore_errors
+
+from worker.patience import SERVED_AFTER, RefusalPatience
+from worker.store_refusal import StoreRefusalError
 
 #: Task events wait this long for company. Seconds; nobody watching Flower sees the difference.
 GATHERING = 0.2
@@ -14,13 +18,35 @@ _CeleryConsumer: Any = consumer.Consumer  # its stub lacks what the events need
 
 
 class Consumer(_CeleryConsumer):  # type: ignore[misc]
-    """Ends cleanly, and sends task events in batches.
+    """Waits for a store that refuses, ends cleanly, and sends task events in batches.
 
     Celery publishes every event at the event loop's next step, which for small downloads is a third of
     the loop's work. Gathered, a whole batch is one message.
     """
 
+    connection: Any
     _flush_is_due = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._patience = RefusalPatience()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of the connection before Celery makes a new one; wait first if the store refuses.
+
+        Celery itself waits only for connections that it cannot make, and logs each one it loses.
+        """
+        if not isinstance(exc, StoreRefusalError):
+            super().on_connection_error_after_connected(exc)
+            return
+        connection, self.connection = self.connection, None
+        ignore_errors(connection, connection.close)
+        self._patience.wait(exc, maybe_shutdown)
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Begin to run; an error of the connection takes back what is registered here."""
+        super().register_with_event_loop(hub)
+        hub.call_later(SERVED_AFTER, self._patience.served)
 
     def stop(self) -> None:
         """Take no more messages, and give back at once what the broker hands out in this moment.

@@ -31,6 +31,7 @@ from worker.control_messages import (
 )
 from worker.envelope import InvalidMessageError
 from worker.queue_keys import QueueKeys, is_wrong_type
+from worker.store_refusal import RefusalChannel, StoreRefusalError
 from worker.task_messages import celery_message, read_task_message
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 #: Characters of a refused message that its log line shows; the dead-letter list has more.
 _LOGGED = 200
 
-_KombuChannel: Any = kombu_redis.Channel  # its stub lacks what is overridden here
+_Channel: Any = RefusalChannel  # kombu's stub lacks what is overridden here
 _KombuTransport: Any = kombu_redis.Transport
 _KombuQoS: Any = virtual.QoS
 
@@ -69,7 +70,7 @@ class QoS(_KombuQoS):  # type: ignore[misc]
         return []
 
 
-class Channel(_KombuChannel):  # type: ignore[misc]
+class Channel(_Channel):  # type: ignore[misc]
     """Takes messages from queues and broadcasts, and hands on those that are valid."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -180,6 +181,7 @@ class Transport(_KombuTransport):  # type: ignore[misc]
     """The transport of every ``redis://``, ``rediss://`` and ``redis+socket://`` broker of this app."""
 
     Channel = Channel
+    connection_errors = (*_KombuTransport.connection_errors, StoreRefusalError)
 
 
 def use_it() -> None:

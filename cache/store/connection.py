@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -10,31 +9,18 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    BusyLoadingError,
-    ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    TimeoutError,
-)
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from domain.errors import StoreUnavailableError
+from cache.store.refusals import refusal_in, words_of
+from domain.errors import StoreRefusesError, StoreUnavailableError
 from settings import Settings, parse_addr
 
 #: Kept well below common load balancers' idle limits, so that a dead peer is noticed in time.
 HEALTH_CHECK_SECONDS = 25
 #: Connections that one pool may open: one for each thread or task that waits for an answer.
 MAX_CONNECTIONS = 2048
-
-_UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError)
-
-#: How a server says that it is there but cannot serve. A pipeline and a script put words before it.
-_REFUSAL = re.compile(
-    r"(^|: -?)(MISCONF|OOM|LOADING|READONLY|MASTERDOWN|BUSY|Out of memory)\b|EXECABORT.*because of: OOM"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +103,7 @@ def _options(settings: Settings, patience: Patience, protocol: int) -> dict[str,
 
 
 class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
-    """Turns redis-py's "no answer" errors into StoreUnavailableError; a wrong command stays an error."""
+    """Turns "no answer" and refusals into StoreUnavailableError; a wrong command stays an error."""
 
     def __enter__(self) -> None:
         return None
@@ -133,12 +119,15 @@ class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Say whether the server does not answer or, like one without memory (OOM), cannot serve."""
-    return isinstance(error, _UNAVAILABLE) or (
-        isinstance(error, RedisError) and _REFUSAL.search(str(error)) is not None
-    )
+    """Say whether the server does not answer or refuses to serve (`cache.store.refusals`)."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return isinstance(error, RedisError) and refusal_in(error) is not None
 
 
 def unavailable(error: BaseException) -> StoreUnavailableError:
     """Return the error in our own words."""
-    return StoreUnavailableError(f"The store does not answer: {error}")
+    refusal = refusal_in(error)
+    if refusal is None:
+        return StoreUnavailableError(f"The store does not answer: {error}")
+    return StoreRefusesError(words_of(error), refusal.remedy)
