@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import redis
@@ -105,12 +103,9 @@ def without_replicas(store: StoreServer) -> Iterator[None]:
 
 @contextmanager
 def without_disk(store: StoreServer) -> Iterator[None]:
-    """MISCONF: the last snapshot failed, since its folder is gone."""
-    with store.client() as client, TemporaryDirectory() as folder, ExitStack() as stack:
-        gone = Path(folder) / "gone"
-        gone.mkdir()
-        stack.enter_context(_configured(store, dir=str(gone), save="3600 1"))
-        gone.rmdir()
+    """MISCONF: the last snapshot failed. This server never writes one again."""
+    with store.client() as client, _configured(store, save="3600 1"):
+        store.break_snapshots()
         with suppress(redis.ResponseError):
             client.bgsave()
 

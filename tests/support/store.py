@@ -151,7 +151,9 @@ class StoreServer:
 
     def break_snapshots(self) -> None:
         """Make every later snapshot of a Redis or Valkey fail, until its next start without data."""
-        (self._data / "dump.rdb").mkdir()
+        snapshot = self._data / "dump.rdb"
+        snapshot.unlink(missing_ok=True)
+        snapshot.mkdir()
 
     def start_from(self, folder: Path) -> None:
         """Start with what `save` left in `folder`; the server must not run."""

@@ -8,10 +8,12 @@ StoreUnavailableError.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
 from cache.limit_models import Demand
@@ -21,6 +23,7 @@ from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from settings import Settings
 from tests.support.build import Connect
+from tests.support.refusal_texts import TEXTS, Text
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
 
@@ -146,6 +149,12 @@ RAISING: dict[str, Use] = {
     "demands": lambda m: m.limits.demands(["total"]),
     "last_runs": lambda m: m.beat.last_runs(),
     "status": lambda m: m.beat.status(),
+}
+
+#: Some of those that are scripts, of each part of the cache.
+IN_SCRIPTS: dict[str, Use] = {
+    name: {**RAISING_WRITES, **RAISING}[name]
+    for name in ("set_progress", "apply", "take_slots", "extend", "tick", "request_control")
 }
 
 LIMITS: dict[str, Use] = {
@@ -342,6 +351,25 @@ def test_a_read_only_replica_refuses_what_adds(
         assert manager.service.get("seen:there", int) == 1
         with pytest.raises(StoreUnavailableError):
             manager.service.delete("seen:there")
+
+
+@pytest.mark.parametrize(
+    "text", TEXTS, ids=lambda text: f"{text.row}-{text.server}-{zlib.crc32(text.said.encode())}"
+)
+def test_every_operation_knows_every_refusal(
+    stand_in: StoreServer, connect: Connect, text: Text
+) -> None:
+    with connect(stand_in) as manager:
+        for use in EVERY.values():
+            use(manager)  # each script and connection is known from here on
+        if "script" in text.server:
+            stand_in.refuse(text.said, commands=("EVAL", "EVALSHA"))
+            outcomes = {name: _outcome(use, manager) for name, use in EVERY.items()}
+            assert {n: o for n, o in outcomes.items() if isinstance(o, redis.RedisError)} == {}
+            assert not_raised(manager, IN_SCRIPTS) == []
+        else:
+            stand_in.refuse(text.said)
+            assert wrongs(manager) == []
 
 
 def refusals_are_told(manager: CacheManager) -> None:
