@@ -6,19 +6,22 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import redis
-
 from cache import CacheManager
 from cache.models import CacheStats
 from cache.store.connection import store_errors
 from cli import environment, formats
 from cli.findings import Finding, ok, problem, warning
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreRefusesError, StoreUnavailableError
 from settings import Settings
 
 #: Dragonfly refuses to start with less for each of its threads, and works poorly just above it.
 _PER_THREAD = 256 * 2**20
 _SKEW = 1.0
+_WITHOUT_INFO = (
+    "Allow INFO (ACL: +info). Without it the store is taken for Redis or Valkey, whether it evicts is "
+    "not known, and jobs of killed workers are found after SEEN_ORPHAN_AFTER, since its restarts are "
+    "not seen."
+)
 #: How to switch eviction off, where it is not an option of Redis.
 _NO_EVICTION = {"dragonfly": "Start Dragonfly without --cache_mode"}
 
@@ -28,33 +31,38 @@ def examine(settings: Settings) -> Iterator[Finding]:
     with CacheManager.connect(settings, retries=0) as cache:
         try:
             milliseconds = cache.ping()
-            stats = cache.stats(scan_limit=0)  # no look at the keys: nothing here tells of them
+        except StoreRefusesError as error:
+            yield _refused("store", error)
+            return
         except StoreUnavailableError as error:
             yield _away(settings, error)
             return
-        except redis.RedisError as error:
-            yield problem(
-                "store",
-                f"it refuses: {error}",
-                "Set SEEN_CACHE_USERNAME and SEEN_CACHE_PASSWORD to what it asks for.",
-            )
-            return
-        yield ok(
-            "store",
-            f"{stats.server} {stats.version} at {settings.cache_addr}, {milliseconds:.1f} ms",
-        )
-        looks: list[Callable[[], Finding]] = [
-            lambda: _round_trip(cache),
-            lambda: _eviction(stats),
-            lambda: _clock(cache),
-        ]
-        if stats.server == "dragonfly":
-            looks += [lambda: _threads(cache, stats.max_memory)]
-        for look in looks:
+        where = f"at {settings.cache_addr}, {milliseconds:.1f} ms"
+        looks: dict[str, Callable[[], Finding]] = {
+            "store round trip": lambda: _round_trip(cache),
+            "store clock": lambda: _clock(cache),
+        }
+        try:
+            stats = cache.stats(scan_limit=0)  # no look at the keys: nothing here tells of them
+        except StoreRefusesError as error:
+            yield ok("store", f"answers {where}")
+            yield warning("store figures", f"INFO is refused: {error.words}", _WITHOUT_INFO)
+        else:
+            yield ok("store", f"{stats.server} {stats.version} {where}")
+            looks["store memory"] = lambda: _eviction(stats)
+            if stats.server == "dragonfly":
+                looks["dragonfly memory"] = lambda: _threads(cache, stats.max_memory)
+        for what, look in looks.items():
             try:
                 yield look()
+            except StoreRefusesError as error:
+                yield _refused(what, error)
             except StoreUnavailableError as error:
-                yield problem("store", str(error), "It went away while being looked at.")
+                yield problem(what, str(error), "It went away while being looked at.")
+
+
+def _refused(what: str, error: StoreRefusesError) -> Finding:
+    return problem(what, f"it refuses: {error.words}", error.remedy)
 
 
 def _away(settings: Settings, error: StoreUnavailableError) -> Finding:

@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 
+import redis
+from kombu.exceptions import OperationalError
+
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
 from cache import CacheManager
+from cache.store.connection import unavailable
 from cli import formats
 from cli.beat_check import described
 from cli.findings import Finding, ok, problem, warning
@@ -40,7 +44,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield ok("broker", f"answers; messages that wait for a download worker: {counts}")
     yield from (_unusable(key, kind) for key, kind in unusable.items())
     yield _dead_letters(refused)
-    answers = _answers()
+    try:
+        answers = _answers()
+    except (OperationalError, redis.RedisError, OSError) as error:
+        found = unavailable(error.__cause__ or error)
+        yield problem(
+            "workers", str(found), "Workers cannot be asked as long as the store does so."
+        )
+        return
     yield from _shared_names(answers)
     served = _served(answers)
     for kind, queues in QUEUES.items():
@@ -67,7 +78,7 @@ def _beat(settings: Settings) -> Finding:
         with CacheManager.connect(settings, retries=0) as cache:
             status = cache.beat.status()
     except StoreUnavailableError as error:
-        return problem("beat", str(error), "It went away while being looked at.")
+        return problem("beat", str(error), "What beat does is not known while the store does so.")
     if status is None:
         return warning("beat", "none has ticked within a day", _START_BEAT)
     if status.is_missing:

@@ -12,7 +12,8 @@ from kombu import Connection
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import ResponseError
 
-from cache.store.connection import store_errors
+from cache.store.connection import store_errors, unavailable
+from cache.store.refusals import refusal_in
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
 from worker import dead_letters
@@ -198,6 +199,9 @@ def _broker_errors() -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, BatchPublishError) else error
         if is_wrong_type(cause):
             raise StoreUnavailableError(_NO_LIST) from error
+        said = error.__cause__ or error
+        if refusal_in(said) is not None:
+            raise unavailable(said) from error
         raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
     except ResponseError as error:
         if not is_wrong_type(error):
