@@ -1,4 +1,4 @@
-"""Celery's consumer, with three things added: patience with the store, a clean end, events in batches."""
+"""Celery's consumer, with patience for the store, a clean end and events in batches added."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from settings import Settings
 from tests.support.build import Connect
+from tests.support.least_rights import PASSWORD, USER_NAME, grant_least_rights
 from tests.support.refusal_texts import TEXTS, Text
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
@@ -351,6 +352,20 @@ def test_a_read_only_replica_refuses_what_adds(
         assert manager.service.get("seen:there", int) == 1
         with pytest.raises(StoreUnavailableError):
             manager.service.delete("seen:there")
+
+
+def test_every_operation_works_with_the_rights_of_the_document(
+    private_store: StoreServer, connect: Connect
+) -> None:
+    with private_store.client() as client:
+        grant_least_rights(client)
+        client.execute_command("ACL", "LOG", "RESET")
+        with connect(private_store, cache_username=USER_NAME, cache_password=PASSWORD) as manager:
+            outcomes = {name: _outcome(use, manager) for name, use in EVERY.items()}
+        refused = {entry["object"] for entry in client.acl_log()}
+    failed = {name for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    assert failed == {"stats", "run_maintenance"}
+    assert refused <= {"info", "client|setinfo"}
 
 
 @pytest.mark.parametrize(
