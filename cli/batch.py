@@ -57,6 +57,12 @@ class Batch:
             with suppress(IllegalTransitionError):  # it has just finished
                 tasks.pause(job_id, runtime=self._runtime)
 
+    def give_up(self, job_id: str) -> None:
+        """Pause one that this command began or woke; another one goes on for whoever wants it."""
+        if job_id in self._ours:
+            with suppress(IllegalTransitionError):  # it has just finished
+                tasks.pause(job_id, runtime=self._runtime)
+
     def _note_earlier(self, job_ids: set[str]) -> None:
         for one in self.read():
             if one.job.id not in job_ids:

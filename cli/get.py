@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli import environment, formats, local_stack, options, requests
+from cli import environment, formats, going_on, local_stack, options, requests
 from cli.errors import FAILED, INTERRUPTED, StackError
 from cli.interrupts import terminate_as_interrupt
+from cli.patience import ATTEMPTS, Patience
 from domain.job import DownloadRequest, JobStatus
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ def get(
     connections: options.Connections = None,
     decode: options.Decode = False,
     ignore_origin_digests: options.IgnoreOriginDigests = False,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=f"Attempts before it fails, 1 to 1000; else {ATTEMPTS}, within a minute.",
+        ),
+    ] = None,
+    max_time: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.1, help="Stop after this long, whatever is there."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the finished jobs as JSON, and no progress.")
     ] = False,
@@ -66,7 +78,8 @@ def get(
     """Download files, with nothing else running or installed.
 
     Workers that are configured (SEEN_CACHE_ADDR) or run already (seen up) do it; else they are started
-    for the time it takes. Interrupted by Ctrl-C, the same command continues where it stopped.
+    for the time it takes. Interrupted by Ctrl-C, the same command continues where it stopped. An origin
+    that does not answer is given up after a minute; the last line says how to go on.
     """
     settings = settings_module.load()
     at_home = not environment.has_store(settings)
@@ -77,6 +90,7 @@ def get(
         sha256=sha256,
         checksum=checksum,
         overwrite=overwrite,
+        max_attempts=attempts or ATTEMPTS,
         mirrors=mirror,
         headers=header,
         login=login,
@@ -88,7 +102,8 @@ def get(
     )
     terminate_as_interrupt()
     with _stack(at_home) as stack:
-        status = _download(wanted, stack, as_json=as_json)
+        patience = Patience(max_time=max_time, has_attempts=attempts is not None)
+        status = _download(wanted, stack, patience, as_json=as_json)
     raise typer.Exit(status)
 
 
@@ -101,7 +116,9 @@ def _stack(at_home: bool) -> Iterator[Membership | None]:
         yield None
 
 
-def _download(wanted: list[DownloadRequest], stack: Membership | None, *, as_json: bool) -> int:
+def _download(
+    wanted: list[DownloadRequest], stack: Membership | None, patience: Patience, *, as_json: bool
+) -> int:
     from cli import display as displays
     from cli.batch import Batch
     from cli.live import describe
@@ -111,32 +128,55 @@ def _download(wanted: list[DownloadRequest], stack: Membership | None, *, as_jso
     try:
         for text in batch.notes:
             display.note(text)
-        interrupted = _follow(batch, display, stack)
+        interrupted, left = _follow(batch, display, stack, patience)
     finally:
         display.close()
     views = batch.read()
+    again = {one.job.id: _how_to_go_on(one, stack) for one in views}
     if as_json:
-        formats.print_json([describe(one) for one in views])
+        more = [{"left": left.get(i), "continue_with": again[i]} for i in (v.job.id for v in views)]
+        formats.print_json([describe(one) | two for one, two in zip(views, more, strict=True)])
     for one in views:
         if one.status is not JobStatus.COMPLETED and not interrupted:
-            print(f"seen: {displays.ending(one)}", file=sys.stderr)
+            why = left.get(one.job.id)
+            told = displays.ending(one) if why is None else f"{one.label}: given up, as {why}"
+            print(f"seen: {formats.printable(told)}", file=sys.stderr)
     if interrupted:
         print("seen: interrupted. The same command continues where it stopped.", file=sys.stderr)
         return INTERRUPTED
+    for line in dict.fromkeys(line for line in again.values() if line is not None):
+        print(f"seen: to go on: {line}", file=sys.stderr)
     return 0 if all(one.status is JobStatus.COMPLETED for one in views) else FAILED
 
 
-def _follow(batch: Batch, display: Display, stack: Membership | None) -> bool:
-    """Show the batch until all of it has come to rest; True when a person interrupted it."""
+def _how_to_go_on(one: JobView, stack: Membership | None) -> str | None:
+    return going_on.command(one.job, sys.argv[1:], at_home=stack is not None)
+
+
+def _follow(
+    batch: Batch, display: Display, stack: Membership | None, patience: Patience
+) -> tuple[bool, dict[str, str]]:
+    """Show the batch until all of it has come to rest, or is not waited for any more.
+
+    Returns whether a person interrupted it, and by id why jobs were left.
+    """
     from cli.batch import at_rest
 
     try:
         worry = _worry(display, stack)
+        left: dict[str, str] = {}
+        left_at = 0.0
         while True:
             views = batch.read()
             display.show(views)
-            if at_rest(views):
-                return False
+            waits_for = [one for one in views if one.job.id not in left]
+            # Those that are left pause within a second, or go on for others.
+            may_leave = time.monotonic() - left_at > _PAUSE_PATIENCE
+            if at_rest(views) or (left and may_leave and at_rest(waits_for)):
+                return False, left
+            for job_id, why in patience.exhausted(waits_for).items():
+                left[job_id], left_at = why, time.monotonic()
+                batch.give_up(job_id)
             worry(views)
             time.sleep(_POLL)
     except KeyboardInterrupt:
@@ -146,7 +186,7 @@ def _follow(batch: Batch, display: Display, stack: Membership | None) -> bool:
         while not at_rest(views := batch.read()) and time.monotonic() < end:
             time.sleep(_POLL / 4)
         display.show(views)
-        return True
+        return True, {}
 
 
 def _worry(display: Display, stack: Membership | None) -> Callable[[Sequence[JobView]], None]:

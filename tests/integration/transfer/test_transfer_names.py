@@ -101,8 +101,7 @@ def test_host_of_a_redirect_that_does_not_exist_is_named(fetch: Fetch, origin: O
     assert "gone.test" in message
 
 
-@pytest.mark.parametrize("host", [f"{'a' * 64}.test", "a..test"], ids=["long label", "empty label"])
-def test_impossible_name_fails_at_once(downloads: Downloads, host: str) -> None:
+def test_label_that_is_too_long_fails_at_once(downloads: Downloads) -> None:
     """Nothing is sent for it: a label has 1 to 63 octets."""
-    job = downloads.run(f"http://{host}/a.bin")
+    job = downloads.run(f"http://{'a' * 64}.test/a.bin")
     assert (job.status, job.error_code, job.attempts) == (S.FAILED, NO_SUCH_HOST, 1)

@@ -1,0 +1,127 @@
+"""When `seen get` stops waiting, and by which command what it leaves goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli import going_on
+from cli.live import JobView, view
+from cli.patience import Patience
+from domain.job import JobStatus
+from tests.support.build import new_job
+
+S = JobStatus
+
+
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def seen_as(status: JobStatus, count: int = 0, *, pause: float = 1.0, **changes: Any) -> JobView:
+    later = datetime.now(UTC) + timedelta(seconds=pause) if status is S.WAITING else None
+    job = replace(
+        new_job(), id="j", status=status, bytes_downloaded=count, next_attempt_at=later, **changes
+    )
+    return view(job, None)
+
+
+FAILED_ONCE = seen_as(S.WAITING, error_code="connect", reason="The connection failed.")
+
+
+def test_origin_that_does_not_answer_is_given_up_after_a_minute(clock: Clock) -> None:
+    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    assert patience.exhausted([FAILED_ONCE]) == {}
+    clock.now += 59
+    assert patience.exhausted([seen_as(S.DOWNLOADING)]) == {}
+    clock.now += 2
+    assert (
+        "no byte has come for 60 seconds. The connection failed."
+        in (patience.exhausted([seen_as(S.DOWNLOADING)])["j"])
+    )
+
+
+def test_long_wait_that_the_origin_asks_for_is_not_begun(clock: Clock) -> None:
+    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    waits = seen_as(S.WAITING, pause=300, error_code="http_503", reason="503.")
+    assert "seconds away" in patience.exhausted([waits])["j"]
+
+
+def test_bytes_renew_the_patience(clock: Clock) -> None:
+    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    patience.exhausted([FAILED_ONCE])
+    clock.now += 59
+    patience.exhausted([seen_as(S.DOWNLOADING, 5)])
+    clock.now += 59
+    assert patience.exhausted([seen_as(S.DOWNLOADING, 5)]) == {}
+
+
+@pytest.mark.parametrize("code", ["disk_full", "host_busy", "user_busy"])
+def test_wait_that_says_nothing_of_the_origin_is_waited_for(clock: Clock, code: str) -> None:
+    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    waits = seen_as(S.WAITING, pause=300, error_code=code, reason="…")
+    patience.exhausted([waits])
+    clock.now += 3600
+    assert patience.exhausted([waits]) == {}
+
+
+def test_given_number_of_attempts_is_the_only_limit(clock: Clock) -> None:
+    patience = Patience(max_time=None, has_attempts=True, clock=clock)
+    patience.exhausted([FAILED_ONCE])
+    clock.now += 3600
+    assert patience.exhausted([FAILED_ONCE]) == {}
+
+
+def test_max_time_ends_downloads_that_have_bytes_too(clock: Clock) -> None:
+    patience = Patience(max_time=30, has_attempts=False, clock=clock)
+    assert patience.exhausted([seen_as(S.DOWNLOADING, 5)]) == {}
+    clock.now += 30
+    assert "--max-time" in patience.exhausted([seen_as(S.DOWNLOADING, 9)])["j"]
+    assert patience.exhausted([seen_as(S.COMPLETED), seen_as(S.PAUSED)]) == {}
+
+
+GET = ["get", "http://a/b c", "-o", "x"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "at_home", "expected"),
+    [
+        ({"status": S.COMPLETED}, True, None),
+        ({"status": S.CANCELLED}, True, None),
+        ({"status": S.PAUSED}, True, "seen get 'http://a/b c' -o x"),
+        ({"status": S.PAUSED}, False, "seen resume j"),
+        ({"status": S.DOWNLOADING}, False, "seen watch j"),
+        ({"status": S.FAILED, "attempts": 1}, True, None),
+        (
+            {"status": S.FAILED, "attempts": 3},
+            True,
+            "seen retry j && seen get 'http://a/b c' -o x",
+        ),
+        ({"status": S.FAILED, "attempts": 3}, False, "seen retry j"),
+    ],
+)
+def test_command_by_which_a_download_goes_on(
+    changes: dict[str, Any], at_home: bool, expected: str | None
+) -> None:
+    job = replace(new_job(), id="j", max_attempts=3, **changes)
+    assert going_on.command(job, GET, at_home=at_home) == expected
+
+
+@pytest.mark.parametrize("secret", ["-uada:p", "--header=X: k", "http://a/?token=t"])
+def test_secrets_are_not_repeated(secret: str) -> None:
+    job = replace(new_job(), id="j", status=S.PAUSED)
+    assert secret not in (going_on.command(job, ["get", secret], at_home=True) or "")
