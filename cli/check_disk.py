@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,16 @@ from sqlalchemy import text
 from cli import formats
 from cli.findings import Finding, ok, problem, warning
 from cli.session import is_empty
-from database import Database, migrate
+from database import Database, JobRepository, migrate
 from domain.errors import DatabaseUnavailableError
+from domain.job import JobStatus
 from settings import Settings
 from worker import descriptors
+from worker.folder_abilities import trouble_of
+
+#: Why jobs wait for a disk, and of how many waiting jobs that is asked.
+_DISK_CODES = frozenset({"disk_full", "disk_unavailable"})
+_MOST_JOBS = 10_000
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -25,6 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _folder("download folder", settings.files_dir, "SEEN_DOWNLOAD_DIR")
     yield _room(settings)
     yield _descriptors(settings)
+    yield from _waiting_jobs(settings)
 
 
 def _descriptors(settings: Settings) -> Finding:
@@ -76,7 +84,31 @@ def _folder(what: str, folder: Path, variable: str) -> Finding:
         return problem(what, f"{there} is a file", f"Set {variable} to a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         return problem(what, f"{there} cannot be written", f"Change its owner, or set {variable}.")
+    trouble = trouble_of(there.resolve())
+    if trouble is not None:
+        return problem(what, str(trouble), f"Put that right, or set {variable}. Jobs wait for it.")
     return ok(what, str(folder) if there == folder else f"{folder} (will be made)")
+
+
+def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
+    """Tell of jobs that wait for a folder, which may be another one, or on another machine."""
+    if is_empty(settings):
+        return
+    database = Database(settings.sqlalchemy_url())
+    try:
+        jobs = JobRepository(database).find(among=[JobStatus.WAITING], limit=_MOST_JOBS)
+    except DatabaseUnavailableError:
+        return  # told already
+    finally:
+        database.close()
+    reasons = Counter(job.reason or "" for job in jobs if job.error_code in _DISK_CODES)
+    if reasons:
+        reason, _ = reasons.most_common(1)[0]
+        yield problem(
+            "waiting for a disk",
+            f"{reasons.total()} jobs, most of them because: {reason}",
+            "Put that right: they go on by themselves, with the bytes they have.",
+        )
 
 
 def _room(settings: Settings) -> Finding:

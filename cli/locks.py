@@ -9,6 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from domain.errors import SettingsError
+from worker.own_files import open_own
+
 _POLL = 0.02
 
 
@@ -25,8 +28,13 @@ class FileLock:
         return self._fd >= 0
 
     def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:
-        """Take the lock; False when others kept it for `patience` seconds."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock; False when others kept it for `patience` seconds.
+
+        Raises:
+            SettingsError: the data folder's file system has no locks.
+            ForeignFileError: what has the lock's name is no file of ours.
+        """
+        fd = open_own(self.path, os.O_RDWR | os.O_CREAT)
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         end = time.monotonic() + patience
         try:
@@ -37,6 +45,8 @@ class FileLock:
                     if time.monotonic() >= end:
                         return False
                     time.sleep(_POLL)
+                except OSError as error:
+                    raise _no_locks(self.path, error) from error
                 else:
                     self._fd, fd = fd, -1
                     return True
@@ -66,13 +76,22 @@ class FileLock:
 def is_locked(path: Path) -> bool:
     """Say whether some process holds the exclusive lock of a file; creates nothing."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise _no_locks(path, error) from error
     finally:
         os.close(fd)
     return False
+
+
+def _no_locks(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"The data folder {path.parent} cannot be used: its file system refuses a lock on {path.name} "
+        f"({error.strerror}). Set SEEN_DATA_DIR to a folder on a local disk, or mount it with locks."
+    )

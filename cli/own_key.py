@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from domain.errors import SettingsError
+from worker.own_files import read_own
 
 
 def own_key(data_dir: Path) -> str:
@@ -20,9 +21,10 @@ def own_key(data_dir: Path) -> str:
     """
     path = data_dir / "secret.key"
     try:
-        if not path.exists():
+        if not os.path.lexists(path):
             _make(path)
-        key = path.read_text(encoding="ascii").strip()
+        # It has two names for a moment while another process makes it.
+        key = read_own(path, may_have_links=True).decode("ascii").strip()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise SettingsError(

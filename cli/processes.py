@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cli.environment import ROOT
+from worker.own_files import open_own
 
 _GUARD = Path(__file__).with_name("guard.py")
 MAX_LOG_BYTES = 10_000_000
@@ -100,7 +101,7 @@ def last_line(log: Path) -> str:
 
 def open_log(path: Path) -> BinaryIO:
     """Open a log to append to it, for its owner alone; one that has grown too large is begun anew."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if os.fstat(fd).st_size > MAX_LOG_BYTES:
         os.ftruncate(fd, 0)
     return os.fdopen(fd, "ab")

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cli.locks import FileLock, is_locked
+from worker.own_files import ForeignFileError, create_own, read_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +62,15 @@ def running(data_dir: Path) -> StackState | None:
 def last_known(data_dir: Path) -> StackState | None:
     """Return what the file says, whether or not that stack still runs."""
     try:
-        return StackState(**json.loads(_path(data_dir).read_text()))
-    except (OSError, ValueError, TypeError):
+        return StackState(**json.loads(read_own(_path(data_dir))))
+    except (OSError, ValueError, TypeError, ForeignFileError):
         return None
 
 
 def write(data_dir: Path, state: StackState) -> None:
     """Replace the file in one step; it holds a password, so only its owner may read it."""
     temporary = _path(data_dir).with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
+    with os.fdopen(create_own(temporary), "w") as file:
         json.dump(asdict(state), file, indent=2)
     temporary.replace(_path(data_dir))
 

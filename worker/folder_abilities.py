@@ -42,8 +42,8 @@ class Abilities:
     """What a folder's file system can do.
 
     Attributes:
-        uids: whose files are ours: this process's user, and the one that this file system gives its
-            files to (an NFS server that maps users, a share that is mounted for one user).
+        uids: whose files are ours: this process's user, the folder's owner, and the user that this file
+            system gives new files to (an NFS server that maps users, a share mounted for one user).
     """
 
     uids: frozenset[int]
@@ -104,7 +104,7 @@ def ask(directory: Path, folder: int) -> Abilities:
     with disk_errors(Step.OPEN, directory):
         fd = create_own(trial, folder=folder)
     try:
-        owner = os.fstat(fd).st_uid
+        owners = {os.fstat(fd).st_uid, os.fstat(folder).st_uid}
         _try_lock(directory, fd)
         if not _can_link(trial, second, folder):
             _try_rename(trial, second, folder)
@@ -112,7 +112,7 @@ def ask(directory: Path, folder: int) -> Abilities:
         os.close(fd)
         for path in (trial, second):
             _remove(path, folder)
-    return Abilities(uids=frozenset({os.geteuid(), owner}))
+    return Abilities(uids=frozenset({os.geteuid(), *owners}))
 
 
 def _try_lock(directory: Path, fd: int) -> None:

@@ -73,7 +73,8 @@ def open_own(
         path: of the file; its name is looked up in `folder` where that is given.
         flags: as `os.open` takes them. Not O_TRUNC: it would empty a file before it is looked at.
         folder: a folder's descriptor.
-        uids: the users whose files count as ours; by default this process's.
+        uids: the users whose files count as ours; by default this process's and the folder's owner, who
+            can do with the names in it what they like.
         may_have_links: a file with several names is ours as well.
 
     Raises:
@@ -129,14 +130,20 @@ def remove_name(path: Path, *, folder: int | None = None) -> bool:
     return True
 
 
-def read_own(path: Path, *, folder: int | None = None, uids: frozenset[int] | None = None) -> bytes:
+def read_own(
+    path: Path,
+    *,
+    folder: int | None = None,
+    uids: frozenset[int] | None = None,
+    may_have_links: bool = False,
+) -> bytes:
     """Return what a small file of ours holds.
 
     Raises:
         ForeignFileError, OSError: as `open_own`.
         ValueError: it is larger than any that the service writes.
     """
-    fd = open_own(path, os.O_RDONLY, folder=folder, uids=uids)
+    fd = open_own(path, os.O_RDONLY, folder=folder, uids=uids, may_have_links=may_have_links)
     with os.fdopen(fd, "rb") as file:
         text = file.read(_LONGEST_TEXT + 1)
     if len(text) > _LONGEST_TEXT:
@@ -202,8 +209,10 @@ def _refuse_foreign(
     if status is None:
         return
     kind = _kind(status)
-    if kind is None and status.st_uid not in (uids or {os.geteuid()}):
-        kind = "a file of another user"
+    if kind is None and status.st_uid != os.geteuid():
+        if uids is None:
+            uids = frozenset({path.parent.stat().st_uid})
+        kind = None if status.st_uid in uids else "a file of another user"
     if kind is None and status.st_nlink > 1 and not may_have_links:
         kind = "a file that has another name, too"
     if kind is not None:
