@@ -178,6 +178,11 @@ class Settings(BaseSettings):
     user_downloads: Limit = Field(
         0, description="Downloads of one user at once, by all workers; 0 for no limit."
     )
+    places_share: Annotated[int, Field(ge=1, le=100)] = Field(
+        75,
+        description="Percent of a worker's places that downloads from one host, or of one user, may "
+        "hold while jobs of others are queued; 100 for all.",
+    )
     max_rate: Annotated[int, Field(ge=0, le=MAX_RATE)] = Field(
         0,
         description="Bytes a second of all workers together, where `seen limit --total` has set none; "

@@ -157,6 +157,17 @@ class JobRepository:
         with self._database.read() as connection:
             return {JobStatus(status): count for status, count in connection.execute(query)}
 
+    def has_queued_of_others(self, column: str, value: str) -> bool:
+        """Say whether a queued job has another value, or none, in ``host`` or ``user_id``."""
+        field = jobs.c[column]
+        # Ranges, not an inequality: those an index answers.
+        looks = [
+            select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED.value, other).limit(1)
+            for other in (field < value, field > value, field.is_(None))
+        ]
+        with self._database.read() as connection:
+            return any(connection.execute(look).first() is not None for look in looks)
+
     def events(self, job_id: str) -> list[JobEvent]:
         """Return the audit trail of one job, the oldest first."""
         if not _can_exist(job_id):

@@ -79,6 +79,7 @@ def _begin_to_sweep(sender: Any, **_: Any) -> None:
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
         scripts.load_all()
         runtime = current_runtime()
+        runtime.shares.places = getattr(sender.pool, "limit", None)
         _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
         _sweeper.start()
 

@@ -281,6 +281,11 @@ class _Attempt:
         self._tell_notes(part)
         if job.name is not None and job.overwrite:
             part.refuse_folder(job.name)  # now, not when the whole file has come
+        with runtime.shares.hold(self._host, job.user_id):
+            return self._fetch_with_slots(part)
+
+    def _fetch_with_slots(self, part: PartFile) -> tuple[Path, str]:
+        runtime, job = self._runtime, self._job
         admission = runtime.admissions.enter(job.id, self._host, job.user_id)
         pace = runtime.pacer.join(job.id, self._host)
         try:

@@ -24,6 +24,7 @@ from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
 from worker.secret_box import SecretBox
+from worker.shares import Shares
 from worker.space import Space
 from worker.transfer.curl import TransferOptions
 from worker.transfer.origin import AddressGuard
@@ -59,6 +60,7 @@ class Runtime:
     checkpoints: ThreadPoolExecutor
     hashing: ThreadPoolExecutor
     space: Space
+    shares: Shares
     capacity: Capacity = field(default_factory=Capacity)
     files_dir: Path
     worker: str
@@ -89,6 +91,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
     flusher_cache = CacheManager.connect(settings, retries=0)
     cache = CacheManager.connect(settings)
+    jobs = JobRepository(database)
     worker = f"{socket.gethostname()}:{os.getpid()}"
     return Runtime(
         settings=settings,
@@ -96,7 +99,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         cache=cache,
         flusher_cache=flusher_cache,
         database=database,
-        jobs=JobRepository(database),
+        jobs=jobs,
         reporter=ProgressReporter(
             flusher_cache.download,
             flush_interval=settings.flush_interval,
@@ -137,6 +140,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         space=Space(settings.min_free_bytes),
+        shares=Shares(jobs, settings.places_share),
         files_dir=settings.files_dir.resolve(),
         worker=worker,
     )

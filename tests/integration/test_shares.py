@@ -1,0 +1,75 @@
+"""Places of a worker: one host or user has all of them, until jobs of others are queued."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from domain.errors import HostBusyError
+from tests.support.system import System
+from worker import shares
+from worker.shares import Shares
+
+HERE, THERE = "http://here.example/", "http://there.example/"
+
+
+@pytest.fixture
+def places(any_system: System, monkeypatch: pytest.MonkeyPatch) -> Shares:
+    """The shares of a worker with four places: three for one host."""
+    monkeypatch.setattr(shares, "_ASK_AGAIN", 0.0)
+    places = Shares(any_system.runtime.jobs, 75)
+    places.places = 4
+    return places
+
+
+def hold(places: Shares, number: int, host: str, user: str | None = None) -> ExitStack:
+    stack = ExitStack()
+    for _ in range(number):
+        stack.enter_context(places.hold(host, user))
+    return stack
+
+
+def refusal(places: Shares, host: str, user: str | None = None) -> str:
+    with pytest.raises(HostBusyError) as caught, places.hold(host, user):
+        pass
+    return caught.value.code
+
+
+def test_host_has_all_places_while_no_other_is_queued(any_system: System, places: Shares) -> None:
+    any_system.submit(HERE + "a")
+    with hold(places, 9, "here.example"):
+        pass
+
+
+def test_host_has_its_share_while_others_are_queued(any_system: System, places: Shares) -> None:
+    with hold(places, 3, "here.example"):
+        any_system.submit(THERE + "a")
+        assert refusal(places, "here.example") == "host_busy"
+        with places.hold("there.example", None):
+            pass
+    with hold(places, 3, "here.example"):  # what was held is free again
+        pass
+
+
+def test_user_has_its_share_while_others_are_queued(any_system: System, places: Shares) -> None:
+    with ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(places.hold(f"{number}.example", "ada"))
+        any_system.submit(HERE + "a", user_id="ada")
+        with places.hold("4.example", "ada"):
+            pass
+        any_system.submit(HERE + "b")  # of no user
+        assert refusal(places, "4.example", "ada") == "user_busy"
+        with places.hold("4.example", "bob"), places.hold("4.example", None):
+            pass
+
+
+@pytest.mark.parametrize(("number", "percent"), [(None, 75), (4, 100), (1, 75)])
+def test_no_share(any_system: System, places: Shares, number: Any, percent: int) -> None:
+    """Of an unknown number of places, of all of them, and of a single one."""
+    any_system.submit(THERE + "a")
+    places.places, places._percent = number, percent
+    with hold(places, 1 if number == 1 else 4, "here.example"):
+        pass
