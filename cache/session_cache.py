@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from cache import arguments, codec, rate_limit, ttl
 from cache.hold import LockHold
@@ -46,11 +48,19 @@ class SessionCache(Operations[S]):
         Raises:
             InvalidInputError: it has expired already.
         """
+        arguments.instance("session", session, SessionData)
         key, life_ms = self._keys.session_key(session.session_id), _life_ms(session)
         stored = ("SET", key, codec.encode(session), "PX", life_ms)
         try:
+            # What is no value at all is overwritten like any other.
+            (former,) = yield Batch(("GET", key), errors_as_replies=True)
             # In one: a session that is listed nowhere would outlive every invalidation.
-            yield Batch(stored, self._listed(session, life_ms), atomic=True)
+            yield Batch(
+                stored,
+                self._listed(session, life_ms),
+                *self._unlisted_from_former_user(session, former),
+                atomic=True,
+            )
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
@@ -114,18 +124,15 @@ class SessionCache(Operations[S]):
         found = []
         for key, raw in zip(keys, raws, strict=True):
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
-            if session is not None:
+            # The index may name a session that has another user by now.
+            if session is not None and session.user_id == user_id:
                 found.append(session)
         return found
 
     @operation
     def count_sessions(self, user_id: str) -> Plan[int]:
         """Return how many sessions a user has. Raises without a store."""
-        ids = yield from self._session_ids(user_id)
-        if not ids:
-            return 0
-        (count,) = yield Batch(("EXISTS", *(self._keys.session_key(one) for one in ids)))
-        return int(count)
+        return len((yield from SessionCache.list_sessions.plan(self, user_id)))
 
     @operation
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Plan[int]:
@@ -133,7 +140,9 @@ class SessionCache(Operations[S]):
         index, deleted = self._keys.user_sessions_key(user_id), 0
         ids = [one for one in (yield from self._session_ids(user_id)) if one != keep]
         for start in range(0, len(ids), BATCH):
-            some = ids[start : start + BATCH]
+            some = yield from self._not_of_another(user_id, ids[start : start + BATCH])
+            if not some:
+                continue
             keys = [self._keys.session_key(one) for one in some]
             # In one, and not the whole index: a session that begins meanwhile must stay listed.
             count, _ = yield Batch(("UNLINK", *keys), ("ZREM", index, *some), atomic=True)
@@ -243,6 +252,18 @@ class SessionCache(Operations[S]):
         # With its text: in a transaction it is too late to tell it to the server.
         return scripts.with_source("index_add", *self._index(session), life_ms)
 
+    def _unlisted_from_former_user(self, session: SessionData, former: Any) -> Iterator[Command]:
+        """Take a session out of the index of the user that it had before."""
+        user_id = _user_of(former)
+        if user_id is not None and user_id != session.user_id:
+            yield ("ZREM", self._keys.user_sessions_key(user_id), session.session_id)
+
+    def _not_of_another(self, user_id: str, ids: Sequence[str]) -> Plan[list[str]]:
+        """Return the sessions but those of other users, which stay; unreadable ones have no user."""
+        (raws,) = yield Batch(("MGET", *(self._keys.session_key(one) for one in ids)))
+        users = (_user_of(raw) for raw in raws)
+        return [one for one, user in zip(ids, users, strict=True) if user in (None, user_id)]
+
     def _session_ids(self, user_id: str) -> Plan[list[str]]:
         (members,) = yield Batch(("ZREVRANGE", self._keys.user_sessions_key(user_id), 0, -1))
         return [member.decode() for member in members]
@@ -250,6 +271,16 @@ class SessionCache(Operations[S]):
 
 def _lock_id(value: str) -> str:
     return arguments.text("lock_id", value)
+
+
+def _user_of(raw: Any) -> str | None:
+    """Return the user of a stored session; None where there is none that can be read."""
+    if not isinstance(raw, bytes):
+        return None
+    with suppress(codec.UnreadableValueError):
+        session = codec.decode(raw, SessionData)
+        return None if session is None else session.user_id
+    return None
 
 
 @lru_cache(maxsize=1024)
