@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from worker.runner import run_download
 from worker.stop import StopSignal
 
 MIB = 2**20
+#: Commands that the script of an update runs, and those that a flush sends beside scripts.
+_INSIDE = ("hmget", "time", "hset", "pexpire", "pttl", "hget", "del")
+_PLAIN = ("zadd", "zrem", "zremrangebyscore")
 
 
 def main(arguments: list[str]) -> None:
@@ -36,27 +40,57 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="seen-bench-") as name, StoreServer() as store:
         settings = {"SEEN_FLUSH_INTERVAL": "0.25", "SEEN_HEARTBEAT_INTERVAL": "5"}
         with System(Path(name), store, settings=settings | {"SEEN_PROGRESS_TTL": "30"}) as system:
-            figures = [_updates(system, options.downloads, options.seconds)]
+            figures = _updates(system, options.downloads, options.seconds)
             figures += _transfer(system, Path(name), options.size)
     show("progress", figures, as_json=options.json)
 
 
-def _updates(system: System, downloads: int, seconds: float) -> Figure:
-    """Flush as fast as it goes, every download having moved since the flush before."""
+def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
+    """Flush as fast as it goes, every download having moved since the flush before.
+
+    What the server has to do for it is counted, too: that is the same on every server, its time is not.
+    """
     reporter = ProgressReporter(
         system.runtime.cache.download, flush_interval=3600, heartbeat_interval=5
     )
     trackers = [_track(reporter, system, number) for number in range(downloads)]
-    told = 0
+    reporter.flush()  # connects, and makes the hashes
+    told = flushes = 0
+    before = _commands(system)
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for tracker in trackers:
             tracker.bytes_downloaded += 65_536
         told += reporter.flush()
+        flushes += 1
+    ran = _commands(system) - before
     for tracker in trackers:
         reporter.finish(tracker, Ending(status=JobStatus.CANCELLED), persisted=True)
     reporter.close()
-    return Figure(f"updates a second, {downloads} downloads", told / elapsed, "1/s", "20,000")
+    scripts, inside = ran["progress_update"], ran["inside"]
+    return [
+        Figure(f"updates a second, {downloads} downloads", told / elapsed, "1/s", "20,000"),
+        Figure("scripts a flush", ran["evalsha"] / flushes, ""),
+        Figure("commands a flush, beside scripts", ran["plain"] / flushes, ""),
+        Figure("commands within the script of one update", inside / scripts, ""),
+        Figure("the server's time for one script", ran["script_usec"] / ran["evalsha"], "µs"),
+    ]
+
+
+def _commands(system: System) -> Counter[str]:
+    """Return how many commands the server has run, by where they came from."""
+    stats = system.runtime.cache.client.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+    return Counter(
+        {
+            "evalsha": calls.get("evalsha", 0),
+            # Each update is one of these, and no other script or plain command of a flush is.
+            "progress_update": calls.get("hmget", 0),
+            "inside": sum(calls.get(name, 0) for name in _INSIDE),
+            "plain": sum(calls.get(name, 0) for name in _PLAIN),
+            "script_usec": int(stats.get("cmdstat_evalsha", {}).get("usec", 0)),
+        }
+    )
 
 
 def _track(reporter: ProgressReporter, system: System, number: int) -> DownloadTracker:

@@ -14,6 +14,11 @@ from domain.errors import InvalidInputError
 
 T = TypeVar("T")
 
+
+class InvalidNumberError(InvalidInputError, ValueError):
+    """A number that does not fit; a ValueError as well, which is what such numbers raise in Python."""
+
+
 #: Longest life in seconds, a century: what is longer is a mistake, or infinite.
 LONGEST_LIFE = 100 * 366 * 86_400.0
 #: Longest key, token, reason or name of a member: everything the store has to compare or repeat.
@@ -87,14 +92,17 @@ def whole(field: str, value: Any, *, least: int = 0, most: int = LARGEST_INTEGER
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidInputError(field, value, f"It is a whole number, {least} to {most}.")
+        bounds = f"{least} or more" if most == LARGEST_INTEGER else f"{least} to {most}"
+        raise InvalidNumberError(field, value, f"It is a whole number, {bounds}.")
     return value
 
 
 def number(field: str, value: float, *, least: float = 0.0, most: float = LONGEST_LIFE) -> float:
     """Check a number between two bounds, neither infinite nor NaN."""
     if not _is_number(value) or not least <= value <= most:
-        raise InvalidInputError(field, value, f"It is a number, {least:g} to {most:g}.")
+        raise InvalidNumberError(
+            field, value, f"It is a number, {least:g} or more, {most:g} at most."
+        )
     return float(value)
 
 
@@ -127,6 +135,13 @@ def moment(field: str, value: Any) -> datetime:
         raise InvalidInputError(field, value, "It is a datetime.")
     if value.utcoffset() is None:
         raise InvalidInputError(field, value, "It has a time zone, such as datetime.now(UTC).")
+    return value
+
+
+def word(field: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Check one of several words."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInputError(field, value, f"It is one of {', '.join(choices)}.")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from cache import arguments
 from cache import ttl as lives
 from cache.keys import KeyBuilder
 from cache.models import BeatStatus
@@ -33,7 +34,11 @@ class BeatCache(Operations[S]):
             worker: who it is, ``host:pid``.
             ages: how many seconds ago it sent each entry of its schedule.
         """
-        runs = [part for name, age in ages.items() for part in (name, round(age * 1000))]
+        runs = [
+            part
+            for name, age in arguments.mapping("ages", ages).items()
+            for part in (arguments.text("ages", name), _age_ms(age))
+        ]
         runs_key = self._keys.beat_runs_key()
         yield from scripts.pipelined(
             ["beat_sign", "beat_runs"],
@@ -73,8 +78,14 @@ class BeatCache(Operations[S]):
         )
 
     def _sign(self, worker: str, leads: int) -> tuple[Argument, ...]:
-        key = self._keys.beat_key()
+        key, worker = self._keys.beat_key(), arguments.text("worker", worker)
         return scripts.call("beat_sign", key, worker, leads, _STANDBY_MS, _LIFE_MS)
+
+
+def _age_ms(age: float) -> int:
+    """Return an age in milliseconds; below 0 when the clock of the store went back."""
+    longest = arguments.LONGEST_LIFE
+    return round(arguments.number("ages", age, least=-longest, most=longest) * 1000)
 
 
 def _milliseconds(time: tuple[bytes, bytes]) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from cache import codec, ttl
+from cache import arguments, codec, ttl
 from cache.arguments import milliseconds
 from cache.keys import KeyBuilder
 from cache.load_options import LoadChoices, LoadOptions
@@ -100,6 +100,7 @@ class CatalogCache(Operations[S]):
         return (yield from self._values.delete(*listed))
 
     def _entry(self, key: str, model: type[T], ttl: float) -> CatalogEntry[T, S]:
+        codec.check_model(model)
         return CatalogEntry(self.store, self._values, self._loader, key, model, ttl)
 
 
@@ -176,8 +177,11 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         Raises:
             InvalidInputError: `load_timeout` is longer than an invalidation is remembered (10 minutes).
         """
+        if titles is not None:
+            arguments.function("titles", titles)
         listing = partial(self._list, titles) if titles else None
         options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
+        options.check()
         if titles and options.load_timeout > MARK_SECONDS:
             problem = f"With titles it is {MARK_SECONDS:g} seconds at most."
             raise InvalidInputError("load_timeout", options.load_timeout, problem)
@@ -207,7 +211,7 @@ class CatalogEntry(Operations[S], Generic[T, S]):
             scripts.call(
                 "index_add", self._title_key(title), self.key, life_ms + LISTED_LONGER_MS, *began_ms
             )
-            for title in dict.fromkeys(titles)
+            for title in dict.fromkeys(arguments.texts("titles", titles))
         ]
 
     def _title_key(self, title: str) -> str:
@@ -217,6 +221,8 @@ class CatalogEntry(Operations[S], Generic[T, S]):
 
 def normalised(query: str) -> str:
     """Return a search query without what makes no difference: case, width, extra spaces."""
+    if not isinstance(query, str):
+        raise InvalidInputError("query", query, "It is a text.")
     folded = unicodedata.normalize("NFKC", query).casefold()
     # Once more: folding may take a letter apart that another way of writing it leaves whole.
     return " ".join(unicodedata.normalize("NFKC", folded).split())

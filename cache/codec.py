@@ -33,6 +33,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from typing_extensions import is_typeddict
 
+from cache.arguments import InvalidNumberError
 from domain.errors import InvalidInputError
 
 T = TypeVar("T")
@@ -153,9 +154,9 @@ def _text(form: _Form, value: Any) -> bytes:
         raise InvalidInputError("value", type(value).__name__, problem)
     try:
         return form.adapter.dump_json(value, warnings="error")
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(
-            "value", type(value).__name__, f"It is not what the model says: {error}"
+            "value", type(value).__name__, f"It is not what the model says: {error}."
         ) from None
 
 
@@ -247,13 +248,30 @@ class _Form:
 _forms: dict[Any, _Form] = {}
 
 
+def check_model(model: Any) -> None:
+    """Raise InvalidInputError for what pydantic cannot read and write."""
+    _form(model)
+
+
 def _form(model: Any) -> _Form:
-    form = _forms.get(model)
-    if form is None:
-        is_model = isinstance(model, type) and issubclass(model, BaseModel)
-        generic = model.__pydantic_generic_metadata__["origin"] if is_model else object
-        form = _Form(TypeAdapter(model), schema_version(model), generic or model)
-        _forms[model] = form
+    if isinstance(model, str):
+        raise InvalidInputError("model", model, "It is a type, not its name.")
+    try:
+        form = _forms.get(model)
+        return _new_form(model) if form is None else form
+    except InvalidInputError:
+        raise
+    except Exception as error:  # pydantic's, or whatever the class of a caller's raises
+        reason = str(error)[:200].partition("\n")[0].rstrip(".")
+        problem = f"It is no type that pydantic can read and write: {reason}."
+        raise InvalidInputError("model", model, problem) from None
+
+
+def _new_form(model: Any) -> _Form:
+    is_model = isinstance(model, type) and issubclass(model, BaseModel)
+    generic = model.__pydantic_generic_metadata__["origin"] if is_model else object
+    form = _Form(TypeAdapter(model), schema_version(model), generic or model)
+    _forms[model] = form
     return form
 
 
@@ -268,7 +286,8 @@ def schema_version(model: Any) -> int:
     seen: set[Any] = set()
     version = sum(_own_version(part) for part in _parts(model, seen))
     if not 0 <= version < 2**16:
-        raise ValueError(f"the cache versions within {model!r} add up to {version}, not 0 to 65535")
+        problem = f"The cache versions within {model!r} add up to a number from 0 to 65535."
+        raise InvalidNumberError("cache_version", version, problem)
     return version
 
 

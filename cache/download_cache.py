@@ -6,12 +6,11 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cache import ttl
+from cache import arguments, ttl
 from cache.download_index import DownloadIndex
 from cache.keys import KeyBuilder
 from cache.models import DownloadPage, DownloadProgress, DownloadTotals, version
@@ -33,6 +32,8 @@ from domain.job import FINISHED, RUNNING, JobStatus
 
 #: Jobs that one round trip reads or writes at most.
 BATCH = 500
+#: What may be asked of the claim of a running job.
+CONTROL_WORDS = ("pause", "cancel", "leave")
 #: Seconds over which the bytes of all downloads are averaged.
 RATE_SECONDS = 5
 
@@ -77,6 +78,7 @@ class DownloadCache(Operations[S]):
         return self._set(progresses)
 
     def _set(self, progresses: Sequence[DownloadProgress]) -> Plan[int]:
+        progresses = [_storable(one) for one in arguments.items("progresses", progresses)]
         commands = [
             scripts.call(
                 "progress_set", self._key(one.job_id), *set_arguments(one, self._life(one.status))
@@ -108,13 +110,16 @@ class DownloadCache(Operations[S]):
         which updates were new and which were fenced. Safe to call again with the same updates when
         the answer did not come.
         """
-        commands = [self._update(one) for one in updates]
-        commands += self._indexes.listing([(u.job_id, u.user_id, u.status) for u in updates])
-        # The newest of a job comes last, and is the one that counts.
-        rising = sorted(updates, key=lambda u: u.version)
-        commands += self._indexes.unsaved({u.job_id: u.version for u in rising if not u.persisted})
-        told = len(commands)
-        commands += [("HMGET", self._key(job_id), "fence", "control") for job_id, _ in listening]
+        try:
+            commands = self._telling(updates)
+            told = len(commands)
+            commands += [
+                ("HMGET", self._key(job_id), "fence", "control") for job_id, _ in listening
+            ]
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            # Not checked one by one: a worker makes thousands of them a second.
+            problem = f"They are ProgressUpdate and (job id, fence): {error}."
+            raise InvalidInputError("updates", type(updates).__name__, problem) from None
         raw = yield from scripts.pipelined(["progress_update"], commands)
         replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
         standing = [read_standing(c[1], one) for c, one in zip(listening, raw[told:], strict=True)]
@@ -129,6 +134,15 @@ class DownloadCache(Operations[S]):
         yield from self._count(written, *self._indexes.ending(ended))
         return [*replies, *standing]
 
+    def _telling(self, updates: Sequence[ProgressUpdate]) -> list[Command]:
+        """Return the commands that tell these updates, first those of the hashes, in their order."""
+        commands = [self._update(one) for one in updates]
+        commands += self._indexes.listing([(u.job_id, u.user_id, u.status) for u in updates])
+        # The newest of a job comes last, and is the one that counts.
+        rising = sorted(updates, key=lambda u: u.version)
+        commands += self._indexes.unsaved({u.job_id: u.version for u in rising if not u.persisted})
+        return commands
+
     @operation
     def increment_downloaded_bytes(
         self, job_id: str, increment: int, *, fence: int = 0, sequence: int | None = None
@@ -140,9 +154,8 @@ class DownloadCache(Operations[S]):
         to repeat: after a StoreUnavailableError the bytes may or may not have been added. The hash's
         life is renewed.
         """
-        if increment < 0:
-            raise ValueError(f"increment is a number of bytes, 0 or more, not {increment}")
-        step = "" if sequence is None else sequence
+        increment = arguments.whole("increment", increment)
+        step = "" if sequence is None else arguments.whole("sequence", sequence)
         reply = yield from self._touch(job_id, fence, step, increment)
         if reply[0] != 1:
             return None
@@ -152,8 +165,7 @@ class DownloadCache(Operations[S]):
     @operation
     def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> Plan[bool]:
         """Set the speed (megabits a second) of a job whose hash exists; False when it does not."""
-        if not 0 <= mbps < math.inf:
-            raise ValueError(f"a speed is 0 or more megabits a second, not {mbps}")
+        mbps = arguments.number("mbps", mbps, most=1e12)
         reply = yield from self._touch(job_id, fence, "", 0, "download_speed_mbps", f"{mbps:.3f}")
         return bool(reply[0] == 1)
 
@@ -172,11 +184,12 @@ class DownloadCache(Operations[S]):
         yield from self._ask(word, claims)
 
     def _ask(self, word: str, claims: Sequence[tuple[str, int]]) -> Plan[None]:
+        arguments.word("word", word, CONTROL_WORDS)
         yield from scripts.pipelined(
             ["progress_control"],
             [
                 scripts.call("progress_control", self._key(job_id), word, fence, self._progress_ms)
-                for job_id, fence in claims
+                for job_id, fence in _claims("claims", claims)
             ],
         )
 
@@ -190,14 +203,14 @@ class DownloadCache(Operations[S]):
             ["progress_unpause"],
             [
                 scripts.call("progress_unpause", self._key(job_id), fence)
-                for job_id, fence in claims
+                for job_id, fence in _claims("claims", claims)
             ],
         )
 
     @operation
     def remove(self, *job_ids: str) -> Plan[int]:
         """Forget the progress of jobs; return how many hashes there were."""
-        return self._remove(job_ids)
+        return self._remove(arguments.texts("job_ids", job_ids))
 
     def _remove(self, job_ids: Sequence[str]) -> Plan[int]:
         removed = 0
@@ -229,7 +242,7 @@ class DownloadCache(Operations[S]):
     @operation
     def get_many(self, job_ids: Sequence[str]) -> Plan[dict[str, DownloadProgress]]:
         """Return the live progress of several jobs; those without are left out."""
-        return self._read(job_ids)
+        return self._read(arguments.texts("job_ids", job_ids))
 
     def _read(self, job_ids: Sequence[str]) -> Plan[dict[str, DownloadProgress]]:
         found: dict[str, DownloadProgress] = {}
@@ -261,6 +274,8 @@ class DownloadCache(Operations[S]):
             limit: how many at most.
         """
         _positive("limit", limit)
+        if after is not None:
+            arguments.text("after", after)
         (members,) = yield Batch(("ZRANGE", self._keys.active_downloads_key(), 0, -1))
         job_ids = sorted(_texts(members))
         start = 0 if after is None else bisect_right(job_ids, after)
@@ -317,11 +332,12 @@ class DownloadCache(Operations[S]):
 
         `finished` are jobs whose final state is saved: their hashes go back to the short life.
         """
-        pairs: list[str | int] = [part for pair in saved for part in pair]
+        pairs: list[str | int] = [part for pair in _claims("saved", saved) for part in pair]
         commands: list[Command] = []
         if pairs:
             commands.append(scripts.call("index_remove", self._keys.dirty_downloads_key(), *pairs))
-        commands += [("PEXPIRE", self._key(job_id), self._progress_ms) for job_id in finished]
+        ended = arguments.texts("finished", finished)
+        commands += [("PEXPIRE", self._key(job_id), self._progress_ms) for job_id in ended]
         yield from scripts.pipelined(["index_remove"], commands)
 
     @operation
@@ -330,22 +346,23 @@ class DownloadCache(Operations[S]):
 
         A finished hash that the database does not have yet is kept: it may be the only witness.
         """
-        return clean_up(self._keys, older_than)
+        return clean_up(self._keys, arguments.number("older_than", older_than))
 
     # ── how it is written ───────────────────────────────────────────────────────────────────────
 
     def _update(self, update: ProgressUpdate) -> Command:
         life_ms = self._progress_ms if update.persisted else self._life(update.status)
-        arguments = update_arguments(update, life_ms)
-        return scripts.call("progress_update", self._key(update.job_id), *arguments)
+        step = update_arguments(update, life_ms)
+        return scripts.call("progress_update", self._key(update.job_id), *step)
 
     def _touch(
         self, job_id: str, fence: int, sequence: int | str, increment: int, *fields: str
     ) -> Plan[list[Any]]:
         """Update a hash only if it exists, and mark it unsaved."""
-        arguments = (fence, sequence, increment, "", "", self._progress_ms, *fields)
+        arguments.whole("fence", fence)
+        step = (fence, sequence, increment, "", "", self._progress_ms, *fields)
         reply: list[Any] = yield from scripts.run(
-            "progress_update", self._key(job_id), *arguments, once=True
+            "progress_update", self._key(job_id), *step, once=True
         )
         if reply[0] >= 0:
             yield from _send(
@@ -377,9 +394,27 @@ def _send(*groups: Iterable[Command]) -> Plan[None]:
 
 
 def _positive(name: str, number: int) -> int:
-    if number < 1:
-        raise InvalidInputError(name, number, "It is 1 or more.")
-    return number
+    return arguments.whole(name, number, least=1)
+
+
+def _storable(progress: Any) -> DownloadProgress:
+    """Check a progress whose numbers the store can keep exactly."""
+    found = arguments.instance("progress", progress, DownloadProgress)
+    for name in ("fence", "sequence"):
+        arguments.whole(name, getattr(found, name), most=arguments.LARGEST_EXACT_INTEGER)
+    for name in ("bytes_downloaded", "bytes_durable"):
+        arguments.whole(name, getattr(found, name))
+    if found.bytes_total is not None:
+        arguments.whole("bytes_total", found.bytes_total)
+    return found
+
+
+def _claims(field: str, claims: Any) -> list[tuple[str, int]]:
+    """Check a list of (job id, number)."""
+    return [
+        (arguments.text("job_id", job_id), arguments.whole(field, number))
+        for job_id, number in arguments.pairs(field, claims)
+    ]
 
 
 def _texts(raw: Any) -> list[str]:

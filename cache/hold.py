@@ -19,7 +19,7 @@ from cache.store.fork import begin_in_each_process
 from cache.store.operation import Operations, S
 from cache.store.plan import Await, Pause, Plan
 from cache.store.sync import SyncStore
-from domain.errors import LeaseLostError, LockTakenError, StoreUnavailableError
+from domain.errors import LeaseLostError, LockTakenError, StoreReplyError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class HeldLock(Operations[S]):
                 logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
                 interval = self.lock.ttl / RENEWALS_PER_LIFE / 10
                 continue
+            except StoreReplyError:
+                extended = False  # something else stands at its key
             if not extended:
                 self._lost = True
                 return
@@ -89,6 +91,8 @@ class HeldLock(Operations[S]):
         except StoreUnavailableError as error:
             logger.warning("%s was not released and expires by itself: %s", self.lock.key, error)
             return kept
+        except StoreReplyError:
+            return False
         return kept and released
 
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+from cache import arguments
 from domain.errors import InvalidInputError
 
 MAX_IDENTIFIER_BYTES = 512
@@ -38,7 +39,7 @@ class KeyBuilder:
     """
 
     def __init__(self, namespace: str = "seen") -> None:
-        if not _NAMESPACE.fullmatch(namespace):
+        if not _NAMESPACE.fullmatch(_text("namespace", namespace)):
             raise InvalidInputError(
                 "namespace", namespace, "It has 1 to 40 letters, digits, dots, dashes, underscores."
             )
@@ -71,18 +72,19 @@ class KeyBuilder:
 
     def catalog_discover_key(self, genre: str, kind: str, page: int) -> str:
         """One page of the discover sections; genre and kind may be empty."""
-        if page < 1:
-            raise InvalidInputError("page", page, "Pages count from 1.")
-        return self._catalog("discover", _optional(genre), _optional(kind), str(page))
+        number = arguments.whole("page", page, least=1)
+        return self._catalog(
+            "discover", _optional("genre", genre), _optional("kind", kind), str(number)
+        )
 
     def catalog_search_key(self, query: str, genre: str, kind: str) -> str:
         """One search; a query of more than 100 characters stands as its SHA-256."""
-        if len(query) > MAX_QUERY_CHARS:
+        if len(_text("query", query)) > MAX_QUERY_CHARS:
             # "=" never appears unencoded in a short query, so the two forms cannot meet.
             shown = f"sha256={hashlib.sha256(_encode('query', query)).hexdigest()}"
         else:
             shown = _escape("query", query)
-        return self._catalog("search", shown, _optional(genre), _optional(kind))
+        return self._catalog("search", shown, _optional("genre", genre), _optional("kind", kind))
 
     def catalog_watch_later_key(self, user_id: str) -> str:
         """One user's watch-later list."""
@@ -158,7 +160,7 @@ class KeyBuilder:
 
     def lock_key(self, resource: str) -> str:
         """The lock of one resource; colons in its name stay, so ``download:<id>`` reads as such."""
-        _bounded("resource", resource)
+        _bounded("resource", _text("resource", resource))
         parts = (_escape("resource", part) for part in resource.split(":"))
         return f"{self._prefix}lock:{':'.join(parts)}"
 
@@ -181,19 +183,13 @@ class KeyBuilder:
 
         The same id has the same digits, so that lines about it can be found together.
         """
-        if not key.startswith(self._prefix):
-            return key
-        private = _PRIVATE.fullmatch(key, len(self._prefix))
-        if private is None:
-            return key
-        digits = hashlib.sha256(private["id"].encode()).hexdigest()[:8]
-        return f"{self._prefix}{private['head']}#{digits}{private['tail'] or ''}"
+        return shown(key) if _text("key", key).startswith(self._prefix) else key
 
     # ── patterns ────────────────────────────────────────────────────────────────────────────────
 
     def pattern(self, pattern: str) -> str:
         """Return `pattern` if it stays inside the namespace, else raise InvalidInputError."""
-        if not pattern.startswith(self._prefix):
+        if not _text("pattern", pattern).startswith(self._prefix):
             raise InvalidInputError(
                 "pattern", pattern, f"It must begin with {self._prefix!r}: other keys are not ours."
             )
@@ -214,20 +210,36 @@ def application_lock(resource: Any) -> Any:
     return resource
 
 
+def shown(key: str) -> str:
+    """Return a key of whatever namespace as logs and messages may have it, see `KeyBuilder.shown`."""
+    namespace, colon, name = key.partition(":")
+    private = _PRIVATE.fullmatch(name)
+    if private is None:
+        return key
+    digits = hashlib.sha256(private["id"].encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{namespace}{colon}{private['head']}#{digits}{private['tail'] or ''}"
+
+
+def _text(field: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError(field, value, "It is a text.")
+    return value
+
+
 def _escape(field: str, identifier: str) -> str:
-    if not identifier:
+    if not _text(field, identifier):
         raise InvalidInputError(field, identifier, "It must not be empty.")
     return _bounded(field, identifier)
 
 
 def _kind_and_name(field: str, text: str) -> str:
     """Escape ``kind:name``; further colons belong to the name (an IPv6 address has some)."""
-    kind, colon, name = text.partition(":")
+    kind, colon, name = _text(field, text).partition(":")
     return f"{_escape(field, kind)}:{_escape(field, name)}" if colon else _escape(field, kind)
 
 
-def _optional(part: str) -> str:
-    return _bounded("part", part)
+def _optional(field: str, part: str) -> str:
+    return _bounded(field, _text(field, part))
 
 
 def _bounded(field: str, identifier: str) -> str:

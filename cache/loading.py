@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cache import codec
+from cache import arguments, codec
 from cache.arguments import milliseconds
 from cache.clock import ServerClock
 from cache.counts import Count
@@ -102,6 +102,9 @@ class Loader:
     ) -> Plan[T | None]:
         """The value of `key`, loaded by one caller where it is missing."""
         options.check()
+        codec.check_model(model)
+        arguments.key(key)
+        arguments.function("loader", loader)
         want = _Want(key, model, loader, options)
         came = time.monotonic()
         patience_ends = came + options.wait

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cache import codec
+from cache import arguments, codec
 from cache.beat_cache import BeatCache
 from cache.catalog_cache import CatalogCache
 from cache.continuity import Continuity
@@ -33,7 +33,7 @@ from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
 from cache.transfer_limits import TransferLimits
 from cache.values import Values
-from domain.errors import StoreUnavailableError
+from domain.errors import SeenError
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -188,6 +188,7 @@ class CacheManager(Operations[S]):
     @operation
     def which_locks_live(self, job_ids: list[str]) -> Plan[set[str]]:
         """Return those of `job_ids` whose download lock is held, in one round trip."""
+        job_ids = arguments.texts("job_ids", job_ids)
         if not job_ids:
             return set()
         keys = (self.keys.download_lock_key(job_id) for job_id in job_ids)
@@ -228,8 +229,8 @@ class CacheManager(Operations[S]):
             if replies[1] != written:
                 problem = "what was written did not come back"
             beat = yield from BeatCache.status.plan(self.beat)
-        except (StoreUnavailableError, RedisError) as error:
-            # RedisError: it answers, but with a refusal, such as missing rights.
+        except (SeenError, RedisError) as error:
+            # It may answer with a refusal, such as missing rights.
             problem = str(error)
         beat_age = None if beat is None else beat.age_seconds
         return HealthReport(ok=problem is None, error=problem, beat_age=beat_age, **times)
@@ -241,6 +242,7 @@ class CacheManager(Operations[S]):
         Args:
             scan_limit: about how many keys are looked at to count families; 0 looks at none.
         """
+        arguments.whole("scan_limit", scan_limit)
         return read_stats(self.keys, scan_limit)
 
     def counts(self) -> CacheCounts:

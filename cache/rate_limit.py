@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from cache import arguments
 from cache.models import RateDecision, RateLimit, RateState
 from cache.store import scripts
 from cache.store.breaker import PAUSE
 from cache.store.plan import Plan
-from domain.errors import InvalidInputError, StoreUnavailableError
+from domain.errors import InvalidInputError, StoreReplyError, StoreUnavailableError
 
 #: Which way a limit fails when the store does not answer: everything is allowed, or nothing.
 Failing = Literal["open", "closed"]
@@ -22,25 +23,31 @@ Failing = Literal["open", "closed"]
 
 def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Plan[RateDecision]:
     """Take `cost` from all of `limits` at once, or from none; see `lua/rate_limit.lua`."""
-    if not limits:
-        raise InvalidInputError("limits", limits, "There is at least one.")
+    limits = [arguments.instance("limits", one, RateLimit) for one in _several(limits)]
     smallest = min(limit.limit for limit in limits)
-    if not (0 <= cost <= smallest and cost == int(cost)):
-        raise InvalidInputError(
-            "cost", cost, f"It is a whole number, 0 to the smallest limit, {smallest}."
-        )
-    if fail not in ("open", "closed"):
-        raise InvalidInputError("fail", fail, 'It is "open" or "closed".')
+    try:
+        cost = arguments.whole("cost", cost, most=smallest)
+    except InvalidInputError as error:
+        problem = f"It is a whole number, 0 to the smallest limit, {smallest}."
+        raise InvalidInputError(error.field, cost, problem) from None
+    arguments.word("fail", fail, ("open", "closed"))
     pairs = [
         number for limit in limits for number in (limit.limit, round(limit.window * 1_000_000))
     ]
     try:
         # Once: taken twice for one request is wrong, too.
         reply = yield from scripts.run("rate_limit", key, cost, *pairs, once=True)
-    except StoreUnavailableError:
+    except (StoreUnavailableError, StoreReplyError):
         allowed = fail == "open"
         return RateDecision(allowed=allowed, retry_after=0.0 if allowed else PAUSE, states=())
     return _decision(limits, reply)
+
+
+def _several(limits: Sequence[RateLimit]) -> list[RateLimit]:
+    found = arguments.items("limits", limits)
+    if not found:
+        raise InvalidInputError("limits", limits, "There is at least one.")
+    return found
 
 
 def _decision(limits: Sequence[RateLimit], reply: Sequence[int]) -> RateDecision:

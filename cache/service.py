@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
+from cache import arguments
 from cache.arguments import milliseconds
 from cache.counts import CacheCounts
 from cache.load_options import LoadChoices, LoadOptions
@@ -150,7 +151,7 @@ class CacheService(Operations[S]):
     @operation
     def delete(self, *keys: str) -> Plan[int]:
         """Delete keys; return how many there were. Raises without a store."""
-        return self._values.delete(*keys)
+        return self._values.delete(*arguments.texts("key", keys))
 
     @operation
     def delete_by_pattern(self, pattern: str) -> Plan[int]:
@@ -167,7 +168,7 @@ class CacheService(Operations[S]):
     def exists(self, key: str) -> Plan[bool]:
         """Say whether `key` exists."""
         try:
-            (found,) = yield Batch(("EXISTS", key))
+            (found,) = yield Batch(("EXISTS", arguments.key(key)))
         except StoreUnavailableError:
             return False
         return bool(found)
@@ -176,7 +177,7 @@ class CacheService(Operations[S]):
     def expire(self, key: str, ttl: float) -> Plan[bool]:
         """Give `key` a new TTL; False when it does not exist, or without a store."""
         try:
-            (done,) = yield Batch(("PEXPIRE", key, milliseconds(ttl)))
+            (done,) = yield Batch(("PEXPIRE", arguments.key(key), milliseconds(ttl)))
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
@@ -187,7 +188,7 @@ class CacheService(Operations[S]):
     def ttl(self, key: str) -> Plan[float | None]:
         """Return the seconds `key` has left, or None when it does not exist or never expires."""
         try:
-            (left,) = yield Batch(("PTTL", key))
+            (left,) = yield Batch(("PTTL", arguments.key(key)))
         except StoreUnavailableError:
             return None
         return left / 1000 if left >= 0 else None
@@ -198,6 +199,8 @@ class CacheService(Operations[S]):
 
         Raises without a store, and is tried once: the amount may or may not have been added then.
         """
+        arguments.key(key)
+        arguments.whole("amount", amount, least=-(2**63))
         commands: list[Command] = []
         if ttl is not None:
             # Created with its life, so that no counter is ever left without one.

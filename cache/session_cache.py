@@ -83,6 +83,8 @@ class SessionCache(Operations[S]):
                 stays deleted or changed.
         """
         key = self._keys.session_key(session_id)
+        if expires_at is not None:
+            arguments.moment("expires_at", expires_at)
         for _ in range(TRIES):
             (raw,) = yield Batch(("GET", key))
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
@@ -138,6 +140,8 @@ class SessionCache(Operations[S]):
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Plan[int]:
         """Forget a user's sessions, or all but `keep`; return how many. Raises without a store."""
         index, deleted = self._keys.user_sessions_key(user_id), 0
+        if keep is not None:
+            arguments.text("keep", keep)
         ids = [one for one in (yield from self._session_ids(user_id)) if one != keep]
         for start in range(0, len(ids), BATCH):
             some = yield from self._not_of_another(user_id, ids[start : start + BATCH])
@@ -155,6 +159,7 @@ class SessionCache(Operations[S]):
     @operation
     def set_user(self, user: UserData) -> Plan[bool]:
         """Store a user's profile for 15 minutes; False when it was dropped."""
+        arguments.instance("user", user, UserData)
         return self._values.set(self._keys.user_key(user.id), user, ttl.USER)
 
     @operation
@@ -188,6 +193,8 @@ class SessionCache(Operations[S]):
             cost: units to take; 0 only looks.
             fail: what happens when the store does not answer: "open" allows, "closed" refuses.
         """
+        arguments.whole("limit", limit, least=1)
+        arguments.number("window", window)
         limits = _one_limit(limit, window)
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
 

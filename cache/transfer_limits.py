@@ -6,10 +6,10 @@ What is limited is told by names: a *resource* has slots (``connections:<host>``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cache import arguments
 from cache import ttl as lives
 from cache.keys import KeyBuilder
 from cache.limit_models import Admission, Cooling, Demand, SlotRequest, Slots
@@ -19,6 +19,8 @@ from cache.store.plan import Argument, Batch, Command, Plan
 from domain.errors import InvalidInputError
 from domain.limits import check_rate
 
+#: More slots of one resource than any host or user could use.
+MAX_SLOTS = 2**31
 #: Characters of a reason that are kept.
 MAX_REASON = 200
 
@@ -60,13 +62,14 @@ class TransferLimits(Operations[S]):
         life_ms = _milliseconds("ttl", ttl)
         commands = [
             scripts.call("slots_renew", self._keys.slots_key(resource), member, life_ms)
-            for resource, member in holdings
+            for resource, member in _holdings(holdings)
         ]
         return scripts.pipelined(["slots_renew"], commands)
 
     @operation
     def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Plan[None]:
         """Give back all slots of (resource, member) pairs, in one round trip."""
+        holdings = _holdings(holdings)
         if holdings:
             yield Batch(*self._releasing(holdings))
 
@@ -88,7 +91,7 @@ class TransferLimits(Operations[S]):
     def cool_down(self, host: str, seconds: float, reason: str) -> Plan[bool]:
         """Keep every worker off a host for a while; False when a longer cool-down stays."""
         key, life_ms = self._keys.cool_down_key(host), _milliseconds("seconds", seconds)
-        reply = yield from scripts.run("cool_down", key, life_ms, reason[:MAX_REASON])
+        reply = yield from scripts.run("cool_down", key, life_ms, _reason(reason))
         return bool(reply)
 
     @operation
@@ -113,6 +116,11 @@ class TransferLimits(Operations[S]):
 
         What was granted beside a refusal goes back in a second one.
         """
+        arguments.text("member", member)
+        requests = [
+            arguments.instance("requests", one, SlotRequest)
+            for one in arguments.items("requests", requests)
+        ]
         taking = [
             scripts.call("slots_take", *_taking(self._keys, one, member, ttl)) for one in requests
         ]
@@ -130,7 +138,7 @@ class TransferLimits(Operations[S]):
     @operation
     def set_rate(self, scope: str, rate: int | None) -> Plan[None]:
         """Limit a scope to some bytes a second, or take its limit away (None)."""
-        return self._set_rates({scope: rate})
+        return self._set_rates({_scope(scope): rate})
 
     @operation
     def set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
@@ -140,10 +148,10 @@ class TransferLimits(Operations[S]):
     def _set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
         key = self._keys.limits_key()
         commands: list[Command] = []
-        for scope, rate in rates.items():
+        for scope, rate in arguments.mapping("rates", rates).items():
             field = _scope(scope)
             commands.append(
-                ("HDEL", key, field) if rate is None else ("HSET", key, field, check_rate(rate))
+                ("HDEL", key, field) if rate is None else ("HSET", key, field, _rate(rate))
             )
         if commands:
             yield Batch(*commands, atomic=True)
@@ -165,16 +173,21 @@ class TransferLimits(Operations[S]):
         A demand of no transfers takes its note back. A note that is not repeated for `ttl` seconds
         counts no more.
         """
+        arguments.text("worker", worker)
         return self._share(worker, demands, _milliseconds("ttl", ttl))
 
     @operation
     def demands(self, scopes: Sequence[str]) -> Plan[dict[str, Demand]]:
         """Return what all processes demand of limited rates, by scope."""
-        return self._share("", dict.fromkeys(scopes, Demand()), 1)
+        wanted = arguments.texts("scopes", scopes)
+        return self._share("", dict.fromkeys(wanted, Demand()), 1)
 
     def _share(
         self, worker: str, demands: Mapping[str, Demand], life_ms: int
     ) -> Plan[dict[str, Demand]]:
+        demands = {
+            scope: _demand(own) for scope, own in arguments.mapping("demands", demands).items()
+        }
         commands = [
             scripts.call("demand_share", self._keys.demand_key(scope), worker, *own, life_ms)
             for scope, own in demands.items()
@@ -197,12 +210,9 @@ class TransferLimits(Operations[S]):
 def _taking(
     keys: KeyBuilder, request: SlotRequest, member: str, ttl: float
 ) -> tuple[str, Argument, Argument, Argument, Argument]:
-    if not member:
-        raise InvalidInputError("member", member, "It must not be empty.")
-    if request.want < 0:
-        raise InvalidInputError("want", request.want, "It is a number of slots, 0 or more.")
-    if request.limit < 1:
-        raise InvalidInputError("limit", request.limit, "It is a number of slots, 1 or more.")
+    arguments.text("member", member)
+    arguments.whole("want", request.want, most=MAX_SLOTS)
+    arguments.whole("limit", request.limit, least=1, most=MAX_SLOTS)
     key = keys.slots_key(request.resource)
     return key, member, request.want, request.limit, _milliseconds("ttl", ttl)
 
@@ -214,7 +224,32 @@ def _cooling(left_ms: Any, reason: Any) -> Cooling | None:
     return Cooling(left_ms / 1000, reason.decode(errors="replace"))
 
 
+def _holdings(holdings: Any) -> list[tuple[str, str]]:
+    return [
+        (resource, arguments.text("member", member))
+        for resource, member in arguments.pairs("holdings", holdings)
+    ]
+
+
+def _reason(reason: Any) -> str:
+    if not isinstance(reason, str):
+        raise InvalidInputError("reason", reason, "It is a text.")
+    return reason[:MAX_REASON]
+
+
+def _rate(rate: Any) -> int:
+    return check_rate(arguments.whole("rate", rate))
+
+
+def _demand(demand: Any) -> Demand:
+    found = arguments.instance("demands", demand, Demand)
+    for name, count in found._asdict().items():
+        arguments.whole(name, count)
+    return found
+
+
 def _scope(scope: str) -> str:
+    arguments.text("scope", scope)
     kind, _, name = scope.partition(":")
     if scope != "total" and (kind not in {"host", "job"} or not name):
         raise InvalidInputError("scope", scope, "It is total, host:<host> or job:<id>.")
@@ -222,6 +257,4 @@ def _scope(scope: str) -> str:
 
 
 def _milliseconds(field: str, seconds: float) -> int:
-    if not 0 < seconds < math.inf:
-        raise InvalidInputError(field, seconds, "It is more than 0 seconds.")
-    return max(1, round(seconds * 1000))
+    return arguments.milliseconds(seconds, field=field)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from cache import codec
+from cache import arguments, codec
 from cache.arguments import milliseconds
 from cache.counts import Counter
 from cache.keys import KeyBuilder
@@ -50,6 +50,8 @@ class Values:
     def get(self, key: str, model: type[T]) -> Plan[T | None]:
         """The value of `key`, or None."""
         near = self.near
+        codec.check_model(model)
+        arguments.key(key)
         try:
             found = yield from self.nearby(key, model)
             if found is not None:
@@ -115,6 +117,8 @@ class Values:
 
     def mget(self, keys: Sequence[str], model: type[T]) -> Plan[dict[str, T]]:
         """What is there of `keys`, in one round trip."""
+        keys = arguments.texts("keys", keys)
+        codec.check_model(model)
         if not keys:
             return {}
         try:
@@ -137,6 +141,7 @@ class Values:
         self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
     ) -> Plan[bool]:
         """Store a value; False when it was dropped."""
+        arguments.key(key)
         raw = codec.encode(value, model)
         stored = yield from self.put([("SET", key, raw, "PX", milliseconds(ttl, jitter))])
         self.forget(key)
@@ -149,7 +154,8 @@ class Values:
         milliseconds(ttl, jitter)
         commands: list[Command] = [
             ("SET", key, codec.encode(value, model), "PX", milliseconds(ttl, jitter))
-            for key, value in values.items()
+            for key, value in arguments.mapping("values", values).items()
+            if arguments.key(key)
         ]
         if not commands:
             return True
@@ -159,6 +165,7 @@ class Values:
 
     def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Plan[bool]:
         """Store a value only where there is none; True when it was stored. Raises without a store."""
+        arguments.key(key)
         raw = codec.encode(value, model)
         # Once: repeated after a lost answer, it would find its own first try in its way.
         (reply,) = yield Batch(("SET", key, raw, "NX", "PX", milliseconds(ttl)), once=True)

@@ -133,6 +133,12 @@ class StoreRefusesError(StoreUnavailableError):
         super().__init__(f"The store refuses: {words.rstrip('.')}. {remedy}")
 
 
+class StoreReplyError(SeenError):
+    """The store refused one command: its key holds something else than the command works on."""
+
+    code = "store_reply"
+
+
 class LockTakenError(SeenError):
     """Another holder has the lock, or the caller itself, who cannot enter it twice."""
 

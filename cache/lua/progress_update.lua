@@ -18,23 +18,23 @@
 --   sequence  the sequence the hash stands at, as text ('' when nothing was written)
 --
 -- What an older claim left (why it failed, where its file went) goes; a control word stays.
--- Counts stay text: a Lua number would lose digits above 2^53 and print large ones as 1e+15.
+-- An update that continues its claim costs four commands: each one costs more than all of the Lua around
+-- it. Where a sum would exceed what a Lua number holds exactly (2^53), HINCRBY adds instead.
 
 local key = KEYS[1]
-local held = redis.call('HMGET', key, 'fence', 'sequence', 'control')
+local held = redis.call('HMGET', key, 'fence', 'sequence', 'control', 'bytes_downloaded')
 local held_fence = tonumber(held[1] or '')
 local held_sequence = tonumber(held[2] or '') or 0
 local control = held[3] or ''
+local held_bytes = held[4] or '0'
 local fence = tonumber(ARGV[1])
 local sequence = ARGV[2]
 local knows_absolute = ARGV[4] ~= ''
 
-local function reply(verdict)
+local function renew()
     if knows_absolute or redis.call('PTTL', key) < tonumber(ARGV[6]) then
         redis.call('PEXPIRE', key, ARGV[6])
     end
-    local bytes = redis.call('HGET', key, 'bytes_downloaded') or ''
-    return {verdict, control, bytes, sequence}
 end
 
 if held_fence and held_fence > fence then
@@ -49,8 +49,8 @@ end
 if sequence == '' then
     sequence = string.format('%.0f', fresh and 1 or held_sequence + 1)
 elseif not fresh and tonumber(sequence) <= held_sequence then
-    sequence = held[2]
-    return reply(0)
+    renew()
+    return {0, control, held_bytes, held[2]}
 end
 
 if fresh and held_fence then
@@ -62,16 +62,27 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(tonumber(time[2]) / 1000))
-
-redis.call('HSET', key, 'fence', ARGV[1], 'sequence', sequence, 'updated_at', now,
-    (table.unpack or unpack)(ARGV, 7))
 local lacks_updates = knows_absolute and tonumber(sequence) > held_sequence + 1
+local bytes = held_bytes
 if fresh or lacks_updates or ARGV[5] == '1' then
-    redis.call('HSET', key, 'bytes_downloaded', ARGV[4])
+    bytes = ARGV[4]
 elseif ARGV[3] ~= '0' then
-    redis.call('HINCRBY', key, 'bytes_downloaded', ARGV[3])
+    local sum = (tonumber(held_bytes) or 0) + tonumber(ARGV[3])
+    if sum < 2 ^ 53 then
+        bytes = string.format('%.0f', sum)
+    else
+        redis.call('HINCRBY', key, 'bytes_downloaded', ARGV[3])
+        bytes = redis.call('HGET', key, 'bytes_downloaded')
+    end
 end
-if ARGV[3] ~= '0' then
-    redis.call('HSET', key, 'last_byte_at', now)
+
+local rest = table.unpack or unpack
+if ARGV[3] == '0' then
+    redis.call('HSET', key, 'fence', ARGV[1], 'sequence', sequence, 'updated_at', now,
+        'bytes_downloaded', bytes, rest(ARGV, 7))
+else
+    redis.call('HSET', key, 'fence', ARGV[1], 'sequence', sequence, 'updated_at', now,
+        'bytes_downloaded', bytes, 'last_byte_at', now, rest(ARGV, 7))
 end
-return reply(1)
+renew()
+return {1, control, bytes, sequence}

@@ -9,12 +9,20 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from cache.keys import shown
+from cache.store.plan import Argument, Command
 from cache.store.refusals import refusal_in, words_of
-from domain.errors import StoreRefusesError, StoreUnavailableError
+from domain.errors import StoreRefusesError, StoreReplyError, StoreUnavailableError
 from settings import Settings, parse_addr
 
 #: Kept well below common load balancers' idle limits, so that a dead peer is noticed in time.
@@ -123,6 +131,28 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return isinstance(error, RedisError) and refusal_in(error) is not None
+
+
+def in_our_words(error: Exception, command: Command) -> Exception:
+    """Return what the caller of a command is told whose reply is an error.
+
+    A server that cannot serve is unavailable; one that has forgotten a script is told it again; what it
+    refuses otherwise is about this command's key.
+    """
+    if isinstance(error, NoScriptError) or not isinstance(error, ResponseError):
+        return unavailable(error) if is_unavailable(error) else error
+    if is_unavailable(error):
+        return unavailable(error)
+    keyed = command[3:4] if command[0] in ("EVALSHA", "EVAL") else command[1:2]
+    what = " ".join([str(command[0]), *(shown(_as_text(key)) for key in keyed)])
+    problem = f"The store refused {what}: {error}"
+    if "WRONGTYPE" in problem:
+        problem += ". Another program wrote that key: delete it, or choose another name."
+    return StoreReplyError(problem)
+
+
+def _as_text(key: Argument) -> str:
+    return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
 def unavailable(error: BaseException) -> StoreUnavailableError:

@@ -9,8 +9,9 @@ from hiredis import pack_command
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cache.store.breaker import Breaker
-from cache.store.connection import Patience, is_unavailable, unavailable
+from cache.store.connection import Patience, in_our_words, is_unavailable, unavailable
 from cache.store.plan import Batch, Command
+from domain.errors import InvalidInputError
 
 _MULTI: Command = ("MULTI",)
 _EXEC: Command = ("EXEC",)
@@ -22,7 +23,13 @@ LONGEST_PAUSE = 0.2
 
 def packed(commands: Sequence[Command]) -> list[bytes]:
     """Return commands as they go over the wire, in one piece: each piece costs a call of the system."""
-    return [b"".join(pack_command(command) for command in commands)]  # type: ignore[arg-type]
+    try:
+        return [b"".join(pack_command(command) for command in commands)]  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        # What no check of an argument has caught: nothing has been sent.
+        raise InvalidInputError(
+            "argument", None, f"It cannot be sent to the store: {error}."
+        ) from None
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -81,19 +88,20 @@ class Attempt:
         if self._breaker:
             self._breaker.answered()
         if self._batch.atomic:
-            received = _executed(received)
+            received = _executed(received, self._batch.commands)
         if not self._batch.errors_as_replies:
-            for reply in received:
+            for command, reply in zip(self._batch.commands, received, strict=True):
                 if isinstance(reply, Exception):
-                    raise unavailable(reply) if is_unavailable(reply) else reply
+                    raise in_our_words(reply, command)
         return received
 
 
-def _executed(received: list[Any]) -> list[Any]:
+def _executed(received: list[Any], commands: Sequence[Command]) -> list[Any]:
     """Return the results of a transaction, or raise why it was not run."""
     result = received[-1]
     if not isinstance(result, Exception):
         return list(result)
-    refused = (reply for reply in received[1:-1] if isinstance(reply, Exception))
-    error = next(refused, result)
-    raise unavailable(error) if is_unavailable(error) else error
+    queued = zip(commands, received[1:-1], strict=True)
+    refused = (pair for pair in queued if isinstance(pair[1], Exception))
+    command, error = next(refused, (_EXEC, result))
+    raise in_our_words(error, command)

@@ -32,7 +32,7 @@ class Batch:
 
     Raises (at the ``yield``):
         StoreUnavailableError: no answer, or a server that cannot serve (out of memory, read-only,
-        loading). redis.ResponseError: a command was wrong.
+        loading). StoreReplyError: it refused a command, say because its key is of another type.
     """
 
     __slots__ = ("atomic", "await_reply", "commands", "errors_as_replies", "once")

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from cache.store.connection import is_unavailable, unavailable
+from cache.store.connection import in_our_words
 from cache.store.plan import Argument, Batch, Command, Plan
 
 
@@ -62,7 +62,7 @@ def run(
     if isinstance(reply, NoScriptError):
         command = with_source(name, key, *args)
         (reply,) = yield Batch(command, once=once, await_reply=await_reply)
-    return _checked([reply])[0]
+    return _checked([reply], [command])[0]
 
 
 def pipelined(
@@ -80,11 +80,11 @@ def pipelined(
     if any(isinstance(reply, NoScriptError) for reply in replies):
         yield Batch(*(("SCRIPT", "LOAD", source(name)) for name in names))
         replies = yield Batch(*commands, once=once, errors_as_replies=True)
-    return _checked(replies)
+    return _checked(replies, commands)
 
 
-def _checked(replies: list[Any]) -> list[Any]:
-    for reply in replies:
+def _checked(replies: list[Any], commands: Sequence[Command]) -> list[Any]:
+    for reply, command in zip(replies, commands, strict=True):
         if isinstance(reply, Exception):
-            raise unavailable(reply) if is_unavailable(reply) else reply
+            raise in_our_words(reply, command)
     return replies

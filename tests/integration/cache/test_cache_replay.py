@@ -12,6 +12,7 @@ from cache.progress_hash import ProgressUpdate
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from tests.support.build import Connect
+from tests.support.commands import commands, commands_since
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 
@@ -255,3 +256,34 @@ def test_a_repeated_increment_with_sequence_is_still_marked_unsaved(
         assert cache.increment_downloaded_bytes("job-1", 50, fence=1, sequence=3) is None
         assert cache.dirty() == [("job-1", version(1, 3))]
         assert current(cache).bytes_downloaded == 150
+
+
+def test_an_update_that_continues_its_claim_costs_four_commands_of_its_script(
+    manager: CacheManager,
+) -> None:
+    """Each of them costs the server more than the script around them, on Dragonfly most of all."""
+    cache = manager.download
+    cache.apply([update(1, 10)])
+    before = commands(manager.client)
+    cache.apply([update(2, 30, 20)])
+    ran = commands_since(manager.client, before)
+    assert {name: ran.get(name, 0) for name in ("evalsha", "hmget", "hset", "hincrby", "hget")} == {
+        "evalsha": 2,  # of the hash, and of the rate of all downloads
+        "hmget": 1,
+        "hset": 1,
+        "hincrby": 1,  # of the rate
+        "hget": 0,
+    }
+    found = cache.get_progress("job-1")
+    assert found is not None
+    assert found.bytes_downloaded == 30
+
+
+@pytest.mark.parametrize("held", [2**53 - 2, 2**53 - 1, 2**53, 2**53 + 1, 2**62])
+def test_counts_stay_exact_where_lua_numbers_end(cache: DownloadCache, held: int) -> None:
+    cache.apply([update(1, held)])
+    for sequence in (2, 3):
+        cache.apply([update(sequence, held + sequence - 1, 1)])
+        found = cache.get_progress("job-1")
+        assert found is not None
+        assert found.bytes_downloaded == held + sequence - 1
