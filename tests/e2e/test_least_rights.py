@@ -69,6 +69,8 @@ def doctor_names_info(system: System) -> None:
     assert doctor.returncode == 0, doctor.stdout
     lines = doctor.stdout.splitlines()
     assert any(line.startswith("warning") and "INFO is refused" in line for line in lines)
+    for kind in ("downloads", "maintenance"):  # their mailboxes work
+        assert any(line.startswith(f"ok        workers of {kind}") for line in lines), lines
     stats = seen(system, *NEEDS_INFO)
     assert stats.returncode == 1
     assert stats.stderr.startswith("seen: The store refuses: ")
