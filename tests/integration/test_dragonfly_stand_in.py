@@ -13,8 +13,9 @@ import pytest
 import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from tests.support.dragonfly_rules import VERSION
 from tests.support.process import free_port
-from tests.support.store import StoreServer
+from tests.support.store import ROOT, StoreServer
 from tests.support.wait import wait_until
 
 UNDECLARED = "return redis.call('GET', 'elsewhere')"
@@ -140,8 +141,13 @@ def test_time_in_scripts_is_in_whole_milliseconds_and_stands_still(client: redis
 def test_info_is_dragonflys(client: redis.Redis) -> None:
     info = client.info()
     assert "run_id" not in info
-    assert info["dragonfly_version"] == "df-v1.40.1"
+    assert info["dragonfly_version"] == VERSION
     assert (info["cache_mode"], info["maxmemory_policy"]) == ("store", "noeviction")
+
+
+def test_rules_are_those_of_the_version_in_compose() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert f"dragonflydb/dragonfly:{VERSION.removeprefix('df-')}\n" in compose
 
 
 def test_replication_id_is_new_at_each_start() -> None:
