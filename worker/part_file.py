@@ -86,7 +86,7 @@ class PartFile:
         """Say whether there is a part file of this job, or one on its way to its name; makes none."""
         path = _part_path(directory, job_id)
         with disk_errors(Step.LOOK, directory):
-            return any(os.path.lexists(path.with_suffix(one)) for one in (".part", ".publish"))
+            return any(_is_there(path.with_suffix(one)) for one in (".part", ".publish"))
 
     @property
     def size(self) -> int:
@@ -393,6 +393,15 @@ class PartFile:
             refused = verdict(Step.COURTESY, error.errno) is Verdict.PASS_OVER
             log = logger.debug if refused else logger.warning
             log("The folder %s could not be synced: %s", self.path.parent, error)
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether anything has a name; a folder that cannot be looked into raises: it says nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _part_path(directory: Path, job_id: str) -> Path:

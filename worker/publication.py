@@ -64,7 +64,7 @@ class Publication:
         uids: whose files are ours.
 
     Attributes:
-        record: the one on disk, None when there is none.
+        record: the one on disk when it was looked for last, None when there was none.
         base_name: the name that was given last, before a number was added.
     """
 
@@ -75,7 +75,7 @@ class Publication:
         self._part, self._folder, self._uids = part, folder, uids
         self._path = part.with_suffix(".publish")
         self._second = part.with_suffix(".new")
-        self.reload()
+        self.record = None
 
     def reload(self) -> None:
         """Read the record anew."""
@@ -284,11 +284,12 @@ class Publication:
     def _write(self, record: Record, *, durable: bool) -> None:
         """Write the record. Only where the part file loses its name it has to survive a power cut."""
         fd = create_own(self._path, folder=self._folder)
-        with os.fdopen(fd, "w") as file:
-            json.dump(asdict(record), file)
-            file.flush()
+        try:
+            os.write(fd, json.dumps(asdict(record)).encode())
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(fd)
+        finally:
+            os.close(fd)
         self.record = record
 
 

@@ -331,3 +331,21 @@ def test_folder_at_a_working_name_is_not_removed(tmp_path: Path) -> None:
         part.path.mkdir()
         with pytest.raises(PermanentError, match="is a folder"):
             part.forget()
+
+
+def test_folder_that_cannot_be_looked_into_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or bytes that are there would be given up while a disk is in trouble."""
+    PartFile(tmp_path, JOB).close()
+    assert PartFile.exists(tmp_path, JOB)
+    assert not PartFile.exists(tmp_path / "missing", JOB)
+
+    def refused(*_arguments: object, **_options: object) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "lstat", refused)
+        broken.setattr(os, "stat", refused)
+        with pytest.raises(DiskUnavailableError):
+            PartFile.exists(tmp_path, JOB)
