@@ -182,7 +182,7 @@ def test_jobs_that_are_there_keep_what_they_have_and_get_their_host(database: Da
     found = JobRepository(database).get_many(list(urls))
     assert {job.id: job.host for job in found.values()} == {
         "a": "example.com",
-        "b": "x" * 300,
+        "b": None,  # longer than a host name can be
         "c": None,
     }
     assert {(job.mirrors, job.decode, job.secrets) for job in found.values()} == {((), False, None)}
