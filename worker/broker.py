@@ -29,7 +29,9 @@ from worker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
 _CONNECTIONS = 64
 
 
-_NO_LIST = "A key of the broker holds no list where one is expected; `seen doctor` names it."
+_WRONG_TYPE = (
+    "A key of the broker has another type than it should; `seen doctor` names those of queues."
+)
 
 
 class QueuedMessage(NamedTuple):
@@ -198,7 +200,7 @@ def _broker_errors() -> Iterator[None]:
     except (BatchPublishError, OperationalError, OSError) as error:
         cause = error.__cause__ if isinstance(error, BatchPublishError) else error
         if is_wrong_type(cause):
-            raise StoreUnavailableError(_NO_LIST) from error
+            raise StoreUnavailableError(_WRONG_TYPE) from error
         said = error.__cause__ or error
         if refusal_in(said) is not None:
             raise unavailable(said) from error
@@ -206,4 +208,4 @@ def _broker_errors() -> Iterator[None]:
     except ResponseError as error:
         if not is_wrong_type(error):
             raise
-        raise StoreUnavailableError(_NO_LIST) from error
+        raise StoreUnavailableError(_WRONG_TYPE) from error

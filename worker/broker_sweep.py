@@ -122,8 +122,9 @@ class _Table:
         plain: set[_Entry] = set()
         marked: dict[_Entry, int] = {}
         for member in islice(self._client.sscan_iter(self._key, count=_STEP), _STEP * _STEPS):
-            entry = tuple(member.decode().split(self._sep))
-            if len(entry) != 3:
+            text = member.decode("utf-8", "replace")
+            entry = tuple(text.split(self._sep))
+            if len(entry) != 3 or "\ufffd" in text:
                 continue
             since = entry[1].removeprefix(_MARK)
             if entry[1] == "":
@@ -178,7 +179,7 @@ def _is_for(raw: bytes, queues: set[str]) -> bool:
     """Say whether a message in the book, ``[message, exchange, routing key]``, went to one of these."""
     try:
         _, _, routing_key = json.loads(raw)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return False
     return str(routing_key).partition(".")[0] in queues
 

@@ -89,6 +89,13 @@ class Channel(_Channel):  # type: ignore[misc]
         """
         return 0
 
+    def get_table(self, exchange: str) -> list[tuple[str, ...]]:
+        """Return the bindings of an exchange, without malformed entries, at which publishing fails."""
+        with self.conn_or_acquire() as client:
+            members = client.smembers(self.keyprefix_queue % exchange)
+        entries = [tuple(one.decode("utf-8", "replace").split(self.sep)) for one in members]
+        return [entry for entry in entries if len(entry) == 3]
+
     def _brpop_start(self, timeout: int | None = None) -> None:
         """Ask for the next message of all queues whose keys can hold messages."""
         queues = self._queue_cycle.consume(len(self.active_queues))

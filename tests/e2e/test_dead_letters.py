@@ -109,6 +109,6 @@ def test_key_of_another_type_is_named(seen: Seen, client: Any) -> None:
     assert {one["message"].split()[0] for one in found} == {"downloads.normal", KEY}
     refused = seen.run("dead-letters", "list")
     assert refused.status != 0
-    assert "holds no list" in refused.error_line()
+    assert "has another type" in refused.error_line()
     assert seen.good("dead-letters", "clear").out == "0 removed\n"
     assert seen.good("dead-letters", "list").out == "No message was refused.\n"

@@ -68,6 +68,37 @@ def test_a_process_that_publishes_now_and_then_keeps_one_connection(
     assert broker_clients(store) == addresses
 
 
+def test_binding_that_is_none_keeps_no_job_from_being_published(
+    system: System, store: StoreServer
+) -> None:
+    with store.client(db=1) as client:
+        client.sadd("_kombu.binding.downloads.normal", b"x", b"\xff", b"a\x06\x16b")
+        client.sadd("_kombu.binding.celery.pidbox", b"x", b"\xff\x06\x16\x06\x16\xff")
+        client.hset("unacked", mapping={"a": "junk", "b": "null", "c": "[" * 100_000, "d": "5"})
+        client.zadd("unacked_index", dict.fromkeys("abcd", 1.0))
+        assert system.submit(URL).published_at is not None
+        assert client.llen("downloads.normal") == 1
+        system.runtime.broker.sweep()
+        assert client.hlen("unacked") == 4, "only messages of ours are taken out"
+    assert system.app.control.broadcast("ping", reply=True, timeout=0.1) == []
+
+
+@pytest.mark.parametrize("key", ["downloads.normal", "_kombu.binding.celery.pidbox", "unacked"])
+def test_key_of_another_type_is_told_as_a_broker_that_cannot_serve(
+    system: System, store: StoreServer, key: str
+) -> None:
+    with store.client(db=1) as client:
+        client.set(key, "x")
+        client.zadd("unacked_index", {"a": 1.0})
+    job = system.submit(URL)
+    assert (job.published_at is None) is (key == "downloads.normal")
+    assert system.runtime.broker.backlogs()["normal"] == (key != "downloads.normal")
+    assert system.runtime.broker.begun() == set()
+    if key != "downloads.normal":
+        with pytest.raises(StoreUnavailableError, match="has another type"):
+            system.runtime.broker.sweep()
+
+
 def test_a_forked_child_has_connections_of_its_own(system: System) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.forked_broker"],
