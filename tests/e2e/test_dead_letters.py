@@ -14,6 +14,10 @@ from worker import dead_letters
 from worker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES, dead_letter
 
 
+#: Many commands one after the other, each of which loads a Python: on a busy machine they take long.
+pytestmark = pytest.mark.timeout(600)
+
+
 @pytest.fixture
 def seen(tmp_path: Path, store: StoreServer) -> Iterator[Seen]:
     settings = {"SEEN_CACHE_ADDR": store.addr, "SEEN_CACHE_PASSWORD": store.password}

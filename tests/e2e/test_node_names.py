@@ -16,6 +16,9 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
 
+#: Many commands one after the other, each of which loads a Python: on a busy machine they take long.
+pytestmark = pytest.mark.timeout(600)
+
 NAME = rf"downloads-[0-9a-f]{{8}}@{re.escape(socket.gethostname())}"
 
 
@@ -46,10 +49,6 @@ def test_two_workers_on_one_machine_have_names_of_their_own(seen: Seen) -> None:
     wait_until(lambda: len(set(names(seen))) == 2, deadline=60, what="doctor counts two")
     both = set(names(seen))
     assert re.fullmatch(rf"{NAME}\n", seen.good("worker", "--check").out)
-    answer = seen.good("worker", "--check", "--json").json()
-    assert answer["ok"] is True
-    assert set(answer["workers"]) < both
-    assert seen.run("worker", "--check", "--queue", "maintenance").status == 1
 
     end_process(first, how=signal.SIGTERM)
     third = seen.start("worker", "--concurrency", "1")
