@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.chaos.schedule import WORKERS, DatabaseKind
+from tests.chaos.schedule import WORKERS, DatabaseKind, StoreKind
 from tests.chaos.trouble import Trouble
 from tests.support.origin import Origin
 from tests.support.postgres import PostgresServer
 from tests.support.process import Process, ServerError
 from tests.support.proxy import Proxy
+from tests.support.refusing_disk import RefusingDisk
 from tests.support.store import StoreServer
 from tests.support.system import System
 
@@ -62,6 +63,7 @@ class Cluster:
     origin: Origin
     postgres: PostgresServer | None
     lines: list[Proxy]
+    disks: list[RefusingDisk]
     folder: Path
     programs: dict[str, Program] = field(default_factory=dict)
     frozen: list[tuple[float, float]] = field(default_factory=list)
@@ -73,6 +75,13 @@ class Cluster:
     def kind(self) -> DatabaseKind:
         """Which database it runs on."""
         return "sqlite" if self.postgres is None else "postgres"
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """Which kind of store it runs on."""
+        if self.store.is_stand_in:
+            return "stand-in"
+        return "dragonfly" if self.store.kind == "dragonfly" else "redis"
 
     # ── programs ────────────────────────────────────────────────────────────────────────────────
 
@@ -89,7 +98,10 @@ class Cluster:
         return self.system.start_worker(
             concurrency=CONCURRENCY,
             program=("-m", "tests.chaos.worker", str(self.trouble_file(number))),
-            variables={"SEEN_CACHE_ADDR": self.lines[number].addr},
+            variables={
+                "SEEN_CACHE_ADDR": self.lines[number].addr,
+                **self.disks[number].environment,
+            },
             wait=False,
         )
 
@@ -143,10 +155,10 @@ class Cluster:
             program.process.kill()
             program.process.wait()
 
-    # ── disks and clocks ────────────────────────────────────────────────────────────────────────
+    # ── clocks ────────────────────────────────────────────────────────────────────────
 
     def trouble_file(self, number: int) -> Path:
-        """Return where a worker reads what is wrong with its disk and clock."""
+        """Return where a worker reads what is wrong with its clock."""
         return self.folder / f"trouble-{number}.json"
 
     def trouble(self, number: int, trouble: Trouble) -> None:
@@ -166,10 +178,16 @@ def cluster(folder: Path, kind: DatabaseKind) -> Iterator[Cluster]:
         system = System(folder, store, database_url=url, settings=SETTINGS)
         stack.callback(system.close)
         stack.callback(_wake, store)  # a store that stands still would keep the client waiting
-        made = Cluster(system, store, origin, postgres, lines, folder)
+        disks = [RefusingDisk(_new_folder(folder / f"disk-{number}")) for number in range(WORKERS)]
+        made = Cluster(system, store, origin, postgres, lines, disks, folder)
         for name in (MAINTENANCE, BEAT, *map(worker_name, range(WORKERS))):
             made.start(name)
         yield made
+
+
+def _new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def _wake(store: StoreServer) -> None:

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import random
+import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
+
+import redis
 
 from tests.chaos.cluster import BEAT, MAINTENANCE, Cluster, worker_name
 from tests.chaos.schedule import Fault, Kind
 from tests.chaos.trouble import Trouble
-from tests.support import origin_behaviour
+from tests.support import origin_behaviour, refusing
+from tests.support.malformed import MALFORMED
 from tests.support.origin_behaviour import Plan, Request
+from tests.support.store import ONCE
+from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
+#: The broker's database: the store's own and one.
+BROKER_DB = 1
+#: Malformed messages that are pushed to each end of each queue.
+FORGED = 5
+#: What fails on a full disk, and on one that was remounted read-only.
+FULL_DISK_REFUSES = ("pwrite", "fallocate", "fsync", "fdatasync")
+READ_ONLY_DISK_REFUSES = (
+    *("open", "mkdir", "pwrite", "fallocate", "ftruncate", "link", "rename", "unlink"),
+)
+#: A program that is still loading its modules needs so many open files to become a worker.
+FILES_TO_START = 32
+#: What a refusing stand-in answers all the same: a connection is made, and its user is known.
+_ALWAYS_ANSWERED = ("AUTH", "HELLO", "SELECT", "CLIENT", "QUIT")
 #: Who wants to write on SQLite asks again after so many seconds.
 TURN = 0.2
 
@@ -51,6 +73,21 @@ def _freeze(cluster: Cluster, fault: Fault) -> Undo:
     name = _program(fault)
     since = cluster.freeze(name)
     return lambda: cluster.thaw(name, since)
+
+
+def _take_descriptors(cluster: Cluster, fault: Fault) -> Undo:
+    """Allow a process no more open files than it has; another process after it has its own limit."""
+    pid = cluster.programs[_program(fault)].process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    open_files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    limit = max(open_files, FILES_TO_START)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+
+    def give_back() -> None:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    return give_back
 
 
 def _program(fault: Fault) -> str:
@@ -128,6 +165,59 @@ def _lock_sqlite(cluster: Cluster) -> Undo:
     return let_go
 
 
+#: What each refusal says where it is not brought about, but answered by the stand-in.
+_REFUSALS: Mapping[Kind, tuple[str, str]] = MappingProxyType(
+    {
+        Kind.STORE_READ_ONLY: ("READONLY", "READONLY You can't write against a read only replica."),
+        Kind.STORE_CUT_OFF: (
+            "MASTERDOWN",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ),
+        Kind.STORE_FORBIDS: ("NOPERM", "NOPERM this user has no permissions to run this command"),
+        Kind.STORE_FULL: ("OOM", "ERR Out of memory"),
+        Kind.STORE_WITHOUT_REPLICAS: (
+            "NOREPLICAS",
+            "NOREPLICAS Not enough good replicas to write.",
+        ),
+        Kind.STORE_WITHOUT_DISK: (
+            "MISCONF",
+            "MISCONF Errors writing to the AOF file: No space left on device",
+        ),
+        Kind.STORE_BUSY: ("BUSY", "BUSY Redis is busy running a script."),
+        Kind.STORE_LOCKED_OUT: ("WRONGPASS", "NOAUTH Authentication required."),
+        Kind.STORE_CROWDED: ("MAXCLIENTS", "ERR max number of clients reached"),
+        Kind.STORE_LOADING: ("LOADING", "LOADING Dragonfly is loading the dataset in memory"),
+        Kind.STORE_CLUSTER_DOWN: ("CLUSTERDOWN", "CLUSTERDOWN The cluster is down"),
+    }
+)
+
+
+def _refuse(cluster: Cluster, fault: Fault) -> Undo:
+    """Have the store refuse; a real server loses the data of which it becomes a replica."""
+    code, text = _REFUSALS[fault.kind]
+    if cluster.store.is_stand_in:
+        cluster.store.refuse(text, but=_ALWAYS_ANSWERED)
+        return cluster.store.accept
+    way = ExitStack()
+    way.enter_context(refusing.WAYS[code](cluster.store))
+    return way.close
+
+
+# ── messages ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _forge_messages(cluster: Cluster, fault: Fault) -> Undo:
+    """Push some malformed messages into each queue; another choice at each fault."""
+    chance = random.Random(f"forged at {fault.number}")
+    queues = [*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE]
+    # Without the rights, the room or the server there is nobody who could forge either.
+    with cluster.store.client(BROKER_DB, retry=ONCE) as client, suppress(redis.RedisError):
+        for queue in queues:
+            client.lpush(queue, *chance.sample(list(MALFORMED.values()), FORGED))
+            client.rpush(queue, *chance.sample(list(MALFORMED.values()), FORGED))
+    return _done
+
+
 # ── the line to the store ───────────────────────────────────────────────────────────────────────
 
 
@@ -203,24 +293,23 @@ def _no_answer(plan: Plan) -> Plan:
 
 
 def _fill_disk(cluster: Cluster, fault: Fault) -> Undo:
-    return _trouble(cluster, fault, disk_full=True)
+    return _refuse_calls(cluster, fault, errno.ENOSPC, FULL_DISK_REFUSES)
+
+
+def _remount_read_only(cluster: Cluster, fault: Fault) -> Undo:
+    return _refuse_calls(cluster, fault, errno.EROFS, READ_ONLY_DISK_REFUSES)
+
+
+def _refuse_calls(cluster: Cluster, fault: Fault, number: int, calls: Sequence[str]) -> Undo:
+    disk = cluster.disks[_worker(fault)]
+    disk.refuse(*(f"{call} {number} {cluster.system.downloads}" for call in calls))
+    return disk.recover
 
 
 def _step_clock(cluster: Cluster, fault: Fault) -> Undo:
-    return _trouble(cluster, fault, clock_ahead=fault.amount)
-
-
-def _trouble(cluster: Cluster, fault: Fault, **changes: float) -> Undo:
-    """Change one thing that is wrong with a worker, and put back that one."""
-    number = _worker(fault)
-
-    def change(to: Mapping[str, float]) -> None:
-        now = Trouble.read(cluster.trouble_file(number))
-        cluster.trouble(number, replace(now, **to))  # type: ignore[arg-type]
-
-    well = {name: getattr(Trouble(), name) for name in changes}
-    change(changes)
-    return lambda: change(well)
+    ahead = Trouble(clock_ahead=fault.amount)
+    cluster.trouble(_worker(fault), ahead)
+    return lambda: cluster.trouble(_worker(fault), Trouble())
 
 
 inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
@@ -235,6 +324,17 @@ inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
         Kind.STORE_EMPTIED: _empty_store,
         Kind.STORE_OLD: _age_store,
         Kind.STORE_HANGS: _hang_store,
+        Kind.STORE_READ_ONLY: _refuse,
+        Kind.STORE_CUT_OFF: _refuse,
+        Kind.STORE_FORBIDS: _refuse,
+        Kind.STORE_FULL: _refuse,
+        Kind.STORE_WITHOUT_REPLICAS: _refuse,
+        Kind.STORE_WITHOUT_DISK: _refuse,
+        Kind.STORE_BUSY: _refuse,
+        Kind.STORE_LOCKED_OUT: _refuse,
+        Kind.STORE_CROWDED: _refuse,
+        Kind.STORE_LOADING: _refuse,
+        Kind.STORE_CLUSTER_DOWN: _refuse,
         Kind.DATABASE_AWAY: _stop_database,
         Kind.DATABASE_CRASHED: _crash_database,
         Kind.LINE_CUT: _cut_line,
@@ -246,6 +346,9 @@ inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
         Kind.ORIGIN_503: _answer_503,
         Kind.ORIGIN_RESETS: _reset_answers,
         Kind.DISK_FULL: _fill_disk,
+        Kind.DISK_READ_ONLY: _remount_read_only,
         Kind.CLOCK_STEPPED: _step_clock,
+        Kind.WORKER_WITHOUT_DESCRIPTORS: _take_descriptors,
+        Kind.MESSAGES_FORGED: _forge_messages,
     }
 )

@@ -23,6 +23,8 @@ from tests.chaos.watcher import Watcher
 
 Say = Callable[[str], None]
 
+#: After these the store may know less than before: a real replica takes its primary's data.
+LOSES_DATA = {Kind.STORE_EMPTIED, Kind.STORE_OLD, Kind.STORE_READ_ONLY, Kind.STORE_CUT_OFF}
 #: Seconds between two looks at programs and schedule.
 TICK = 0.05
 #: Seconds between two words on how it goes.
@@ -69,10 +71,10 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
         database: which one it runs on.
         say: gets a line about each step.
     """
-    planned = schedule.draw(seed, faults, database)
     began = time.monotonic()
-    say(f"seed {seed}, {faults} faults, {database}")
     with cluster(folder, database) as broken:
+        planned = schedule.draw(seed, faults, database, broken.store_kind)
+        say(f"seed {seed}, {faults} faults, {database}, {broken.store_kind}")
         one = _Run(broken, seed, say)
         one.watcher.start()
         one.client.start()
@@ -141,7 +143,7 @@ class _Run:
         self._undo[fault.number] = inject(self._cluster, fault)
 
     def _end(self, fault: Fault) -> None:
-        if fault.kind in {Kind.STORE_EMPTIED, Kind.STORE_OLD}:
+        if fault.kind in LOSES_DATA:
             self.watcher.store_went_back()
         self._undo.pop(fault.number)()
 

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Literal
 
 DatabaseKind = Literal["sqlite", "postgres"]
+StoreKind = Literal["redis", "stand-in", "dragonfly"]
+"""A Redis or Valkey, the stand-in for Dragonfly, or Dragonfly."""
 
 #: Download workers.
 WORKERS = 2
@@ -37,6 +39,21 @@ class Kind(StrEnum):
     STORE_EMPTIED = "store back empty"
     STORE_OLD = "store back from an old snapshot"
     STORE_HANGS = "store hangs"
+    STORE_READ_ONLY = "store read-only"
+    """It became a replica (a failover), and blocked commands are unblocked with an error."""
+    STORE_CUT_OFF = "store cut off from its primary"
+    STORE_FORBIDS = "store forbids"
+    """Its user lost most rights."""
+    STORE_FULL = "store full"
+    STORE_WITHOUT_REPLICAS = "store without replicas"
+    STORE_WITHOUT_DISK = "store without disk"
+    """Its last snapshot failed, so it takes no writes."""
+    STORE_BUSY = "store busy"
+    """A script does not end."""
+    STORE_LOCKED_OUT = "store with another password"
+    STORE_CROWDED = "store with too many clients"
+    STORE_LOADING = "store loading"
+    STORE_CLUSTER_DOWN = "store of a cluster that is down"
     DATABASE_AWAY = "database away"
     """PostgreSQL stopped, or SQLite locked by somebody else."""
     DATABASE_CRASHED = "database crashed"
@@ -51,7 +68,12 @@ class Kind(StrEnum):
     ORIGIN_503 = "origin answers 503"
     ORIGIN_RESETS = "origin resets"
     DISK_FULL = "disk full"
+    DISK_READ_ONLY = "disk read-only"
     CLOCK_STEPPED = "clock stepped"
+    WORKER_WITHOUT_DESCRIPTORS = "worker without descriptors"
+    """Its limit of open files is as many as it has."""
+    MESSAGES_FORGED = "messages forged"
+    """Somebody pushes what is no message of ours into every queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,17 @@ _WAYS: Mapping[Kind, _Way] = MappingProxyType(
         K.STORE_EMPTIED: _Way(5, (0.1, 2.0), "store"),
         K.STORE_OLD: _Way(5, (0.1, 2.0), "store"),
         K.STORE_HANGS: _Way(5, (0.5, 6.0), "store"),
+        K.STORE_READ_ONLY: _Way(3, (0.5, 4.0), "store"),
+        K.STORE_CUT_OFF: _Way(1, (0.5, 4.0), "store"),
+        K.STORE_FORBIDS: _Way(2, (0.5, 4.0), "store"),
+        K.STORE_FULL: _Way(2, (0.5, 4.0), "store"),
+        K.STORE_WITHOUT_REPLICAS: _Way(1, (0.5, 4.0), "store"),
+        K.STORE_WITHOUT_DISK: _Way(2, (0.5, 4.0), "store"),
+        K.STORE_BUSY: _Way(2, (0.5, 4.0), "store"),
+        K.STORE_LOCKED_OUT: _Way(1, (0.5, 4.0), "store"),
+        K.STORE_CROWDED: _Way(1, (0.5, 4.0), "store"),
+        K.STORE_LOADING: _Way(2, (0.5, 4.0), "store"),
+        K.STORE_CLUSTER_DOWN: _Way(1, (0.5, 4.0), "store"),
         K.DATABASE_AWAY: _Way(6, (0.5, 5.0), "database"),
         K.DATABASE_CRASHED: _Way(3, (0.3, 3.0), "database"),
         K.LINE_CUT: _Way(6, (0.2, 6.0), "line", each_worker=True),
@@ -97,10 +130,40 @@ _WAYS: Mapping[Kind, _Way] = MappingProxyType(
         # Bytes before the reset.
         K.ORIGIN_RESETS: _Way(5, (0.5, 4.0), "origin", amounts=(1, 50_000, 200_000)),
         K.DISK_FULL: _Way(5, (0.5, 4.0), "disk", each_worker=True),
+        K.DISK_READ_ONLY: _Way(5, (0.5, 4.0), "disk", each_worker=True),
+        K.WORKER_WITHOUT_DESCRIPTORS: _Way(4, (0.5, 5.0), "process", each_worker=True),
+        K.MESSAGES_FORGED: _Way(4, (0.0, 0.0), "messages"),
         # Seconds by which it is wrong.
         K.CLOCK_STEPPED: _Way(5, (1.0, 6.0), "clock", each_worker=True, amounts=(-3600, 3600)),
     }
 )
+
+
+#: What cannot be brought about on a database or a store.
+_IMPOSSIBLE: Mapping[str, frozenset[Kind]] = MappingProxyType(
+    {
+        "sqlite": frozenset({K.DATABASE_CRASHED}),
+        "redis": frozenset({K.STORE_LOADING, K.STORE_CLUSTER_DOWN}),
+        "dragonfly": frozenset(
+            {
+                K.STORE_CUT_OFF,
+                K.STORE_WITHOUT_REPLICAS,
+                K.STORE_WITHOUT_DISK,
+                K.STORE_BUSY,
+                K.STORE_LOCKED_OUT,
+                K.STORE_CROWDED,
+                K.STORE_LOADING,
+                K.STORE_CLUSTER_DOWN,
+            }
+        ),
+    }
+)
+
+
+def possible_kinds(database: DatabaseKind, store: StoreKind) -> set[Kind]:
+    """Return what can happen to a system with this database and this store."""
+    nothing = frozenset[Kind]()
+    return set(Kind) - _IMPOSSIBLE.get(database, nothing) - _IMPOSSIBLE.get(store, nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +190,16 @@ class Fault:
         return f"{self.kind}{whose}{amount}, for {self.lasts:.2f} s"
 
 
-def draw(seed: int, faults: int, database: DatabaseKind) -> list[Fault]:
+def draw(seed: int, faults: int, database: DatabaseKind, store: StoreKind = "redis") -> list[Fault]:
     """Return the faults of a run, in order; the same ones for the same arguments."""
+    possible = possible_kinds(database, store)
     chance = random.Random(f"faults of {seed}")  # text: alike in every version of Python
     at, drawn = 0.0, []
     busy_until: dict[tuple[str, int | None], float] = {}
     saved: list[int] = []
     for number in range(1, faults + 1):
         at = round(at + chance.uniform(*PAUSES), 3)
-        kind, worker = chance.choices(*_possible(at, database, busy_until, saved, number))[0]
+        kind, worker = chance.choices(*_choices(at, possible, busy_until, saved, number))[0]
         way = _WAYS[kind]
         amount = chance.choice(way.amounts) if way.amounts else 0.0
         if kind is Kind.STORE_SAVED:
@@ -149,9 +213,9 @@ def draw(seed: int, faults: int, database: DatabaseKind) -> list[Fault]:
     return drawn
 
 
-def _possible(
+def _choices(
     at: float,
-    database: DatabaseKind,
+    possible: set[Kind],
     busy_until: Mapping[tuple[str, int | None], float],
     saved: list[int],
     number: int,
@@ -162,7 +226,7 @@ def _possible(
     for kind, way in _WAYS.items():
         if kind is Kind.STORE_OLD and not _old(saved, number):
             continue
-        if kind is Kind.DATABASE_CRASHED and database == "sqlite":
+        if kind not in possible:
             continue
         whose: list[int | None] = list(range(WORKERS)) if way.each_worker else [None]
         for worker in whose:

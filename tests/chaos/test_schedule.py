@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.chaos.faults import inject_by_kind
-from tests.chaos.schedule import OLD, DatabaseKind, Fault, Kind, draw
+from tests.chaos.schedule import OLD, DatabaseKind, Fault, Kind, StoreKind, draw, possible_kinds
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
@@ -21,9 +21,14 @@ def test_a_longer_run_begins_as_the_shorter_one() -> None:
 
 
 def test_everything_happens_in_a_long_run() -> None:
-    assert {fault.kind for fault in draw(1, 1000, "postgres")} == set(Kind)
-    on_sqlite = {fault.kind for fault in draw(1, 1000, "sqlite")}
-    assert on_sqlite == set(Kind) - {Kind.DATABASE_CRASHED}
+    assert {fault.kind for fault in draw(1, 1000, "postgres", "stand-in")} == set(Kind)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("store", ["redis", "stand-in", "dragonfly"])
+def test_only_possible_faults_are_drawn(database: DatabaseKind, store: StoreKind) -> None:
+    drawn = {fault.kind for fault in draw(1, 1000, database, store)}
+    assert drawn == possible_kinds(database, store)
 
 
 def test_every_kind_can_be_done() -> None:

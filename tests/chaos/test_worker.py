@@ -1,7 +1,8 @@
-"""The seam of the chaos worker: its disk and its clock are wrong when told so, and well again after."""
+"""The disk and the clock of the chaos worker are wrong when told so, and well again after."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from domain.job import Job, JobStatus
+from tests.chaos.faults import FULL_DISK_REFUSES, READ_ONLY_DISK_REFUSES
 from tests.chaos.trouble import Trouble
 from tests.support.origin import Origin
+from tests.support.refusing_disk import RefusingDisk
 from tests.support.store import StoreServer
 from tests.support.system import System
 
@@ -24,22 +27,44 @@ def trouble_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def system(tmp_path: Path, store: StoreServer, trouble_file: Path) -> Iterator[System]:
+def disk(tmp_path: Path) -> RefusingDisk:
+    """The worker's disk."""
+    return RefusingDisk(tmp_path)
+
+
+@pytest.fixture
+def system(
+    tmp_path: Path, store: StoreServer, trouble_file: Path, disk: RefusingDisk
+) -> Iterator[System]:
     """One with a chaos worker and what maintains it."""
     with System(tmp_path, store) as system:
         system.start_maintenance()
-        system.start_worker(program=("-m", "tests.chaos.worker", str(trouble_file)))
+        system.start_worker(
+            program=("-m", "tests.chaos.worker", str(trouble_file)), variables=disk.environment
+        )
         yield system
 
 
-def test_a_full_disk_holds_a_job_up_and_no_longer(
-    system: System, origin: Origin, trouble_file: Path
+@pytest.mark.parametrize(
+    ("number", "calls", "code"),
+    [
+        (errno.ENOSPC, FULL_DISK_REFUSES, "disk_full"),
+        (errno.EROFS, READ_ONLY_DISK_REFUSES, "disk_unavailable"),
+    ],
+)
+def test_disk_that_refuses_holds_a_job_up_and_no_longer(
+    system: System,
+    origin: Origin,
+    disk: RefusingDisk,
+    number: int,
+    calls: tuple[str, ...],
+    code: str,
 ) -> None:
-    Trouble(disk_full=True).write(trouble_file)
+    disk.refuse(*(f"{call} {number} {system.downloads}" for call in calls))
     job = system.submit(origin.serve("/a.bin", size=300_000).url)
     waiting = system.wait_for(job, S.WAITING)
-    assert waiting.error_code == "disk_full"
-    Trouble().write(trouble_file)
+    assert waiting.error_code == code
+    disk.recover()
     assert system.wait_for(job, S.COMPLETED).attempts == 1
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a worker's disk and clock: told by the runner, done by the worker's own process."""
+"""What is wrong with a worker's clock: told by the runner, done by the worker's own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 class Trouble:
     """A worker reads this from its file whenever it matters."""
 
-    disk_full: bool = False
     clock_ahead: float = 0.0
     """Seconds; negative when it is behind."""
 

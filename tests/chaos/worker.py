@@ -1,17 +1,15 @@
-"""``python -m tests.chaos.worker FILE …``: a worker with a disk and a clock to be wrong.
+"""``python -m tests.chaos.worker FILE …``: a worker with a clock to be wrong.
 
-FILE holds a `Trouble`. The seam is here and nowhere in the product: calls of the operating system fail
-as they do on a full disk, and the wall clock of the process is another one.
+FILE holds a `Trouble`. The seam is here and nowhere in the product: the wall clock of the process is
+another one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,36 +39,6 @@ def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
     runtime.build_runtime = build_with_wrong_clock
 
 
-def break_disk(trouble: Callable[[], Trouble]) -> None:
-    """Have writes, reservations and fsyncs fail while the disk is full."""
-    from worker import part_file
-
-    write_some, write_rest, allocate = os.pwritev, os.pwrite, part_file._allocate
-
-    def check() -> None:
-        if trouble().disk_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def pwritev(fd: int, buffers: Sequence[bytes], position: int, *flags: int) -> int:
-        if not trouble().disk_full:
-            return write_some(fd, buffers, position, *flags)
-        # What still fits is written; the rest finds out.
-        return write_some(fd, [buffers[0][: len(buffers[0]) // 2]], position, *flags)
-
-    def checked(call: Callable[..., Any]) -> Callable[..., Any]:
-        def checking(*arguments: Any) -> Any:
-            check()
-            return call(*arguments)
-
-        return checking
-
-    os.pwritev = pwritev  # type: ignore[assignment]
-    os.pwrite = checked(write_rest)
-    os.fsync = checked(os.fsync)
-    os.fdatasync = checked(os.fdatasync)
-    part_file._allocate = checked(allocate)
-
-
 def main() -> None:
     """Take the file off the command line, break what it tells of, and be the worker."""
     path = Path(sys.argv.pop(1))
@@ -79,7 +47,6 @@ def main() -> None:
         return Trouble.read(path)
 
     break_clock(trouble)
-    break_disk(trouble)
     break_runtime_clock(trouble)
 
     from worker.program import main as program

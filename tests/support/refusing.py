@@ -103,9 +103,10 @@ def without_replicas(store: StoreServer) -> Iterator[None]:
 
 @contextmanager
 def without_disk(store: StoreServer) -> Iterator[None]:
-    """MISCONF: the last snapshot failed. This server never writes one again."""
-    with store.client() as client, _configured(store, save="3600 1"):
+    """MISCONF: the last snapshot failed."""
+    with store.client() as client, _configured(store, save="3600 1"), ExitStack() as stack:
         store.break_snapshots()
+        stack.callback(store.mend_snapshots)
         with suppress(redis.ResponseError):
             client.bgsave()
 

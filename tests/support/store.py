@@ -150,10 +150,14 @@ class StoreServer:
         shutil.copytree(self._data, folder, dirs_exist_ok=True)
 
     def break_snapshots(self) -> None:
-        """Make every later snapshot of a Redis or Valkey fail, until its next start without data."""
+        """Make every later snapshot of a Redis or Valkey fail, until `mend_snapshots`."""
         snapshot = self._data / "dump.rdb"
         snapshot.unlink(missing_ok=True)
         snapshot.mkdir()
+
+    def mend_snapshots(self) -> None:
+        """Undo `break_snapshots`."""
+        (self._data / "dump.rdb").rmdir()
 
     def start_from(self, folder: Path) -> None:
         """Start with what `save` left in `folder`; the server must not run."""
