@@ -411,6 +411,9 @@ class _Attempt:
         path, record = part.published_path(), part.record
         if path is None or record is None:
             return None
+        self._tracker.status = JobStatus.VERIFYING
+        self._tracker.bytes_total = part.size
+        self._tracker.restart(part.size)
         wanted = self._wanted(record.digests)
         algorithms = {"sha256", *(Checksum.parse(one).algorithm for one in wanted)}
         actual = PrefixDigests(part, algorithms, self._runtime.hashing).finish(
@@ -420,9 +423,10 @@ class _Attempt:
             self._compare(actual, wanted)
         except ChecksumMismatchError as error:
             part.begin_afresh(f"{path.name} is not what was published: {error}")
+            self._tracker.status = JobStatus.DOWNLOADING
+            self._tracker.bytes_total = None
+            self._tracker.restart(0)
             return None
-        self._tracker.bytes_total = part.size
-        self._tracker.restart(part.size)
         self._begin_to_verify()
         self._evidence = "published by the attempt before"
         return path, actual["sha256"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.publication import Record
 
 S = JobStatus
 
@@ -87,10 +90,15 @@ class Crowd:
         bytes_wait = [job for job, _ in (*self.slow, *self.silent)]
         return (
             all(row.status in {S.DOWNLOADING, S.VERIFYING} for row in self.rows())
-            and all(self._system.job(job).status is S.VERIFYING for job in self.whole)
+            and all(self._is_read(job) for job in self.whole)
             and all(self._origin.requests_for(file.path) for _, file in self.refused)
             and all(seen_bytes(self._system, job) > 0 for job in bytes_wait)
         )
+
+    def _is_read(self, job: Job) -> bool:
+        """Whether a file that stands under its name is being compared with its record."""
+        progress = self._system.runtime.cache.download.get_progress(job.id)
+        return progress is not None and progress.status == S.VERIFYING
 
     def heal(self) -> None:
         """Let what can be completed be quick, and give up the rest."""
@@ -110,7 +118,10 @@ class Crowd:
         part = self._system.downloads / f"{WORKING_PREFIX}{job.id}.part"
         part.touch()
         os.truncate(part, WHOLE_SIZE)
-        os.link(part, self._system.downloads / f"whole-{number}.bin")
+        name = f"whole-{number}.bin"
+        record = Record(name=name, size=WHOLE_SIZE, inode=part.stat().st_ino)
+        part.with_suffix(".publish").write_text(json.dumps(asdict(record)))
+        os.link(part, self._system.downloads / name)
         return job
 
 
