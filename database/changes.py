@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
+from database.repeats import fold
 from domain.history import stopped
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 
@@ -25,6 +26,7 @@ class Change:
         reason: goes into the event and the job.
         changes: further columns to set.
         told: what the event says instead of the reason.
+        may_repeat: the event may be counted in the one before it (`database.repeats`).
     """
 
     to: JobStatus
@@ -32,6 +34,7 @@ class Change:
     reason: str | None
     changes: Mapping[str, Any]
     told: str | None = None
+    may_repeat: bool = False
 
     def apply(self, connection: Connection, before: Job) -> Job | None:
         """Change the job if it still is as given; return what it is now, or None if it was not."""
@@ -50,8 +53,16 @@ class Change:
             return None
         job = to_job(row)
         event = event_row(job, before.status, job.status, self.now, self._told_of(job))
-        connection.execute(INSERT_EVENT, event)
+        if not self._is_counted(connection, before, job, event):
+            connection.execute(INSERT_EVENT, event)
         return job
+
+    def _is_counted(
+        self, connection: Connection, before: Job, job: Job, event: Mapping[str, Any]
+    ) -> bool:
+        if not self.may_repeat or self.reason is None or job.status is not self.to:
+            return False
+        return fold(connection, before, event, self.reason)
 
     def apply_if_possible(self, connection: Connection, before: Job) -> Job | None:
         """Do `apply` within a transaction that goes on when a living twin stands in the way."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     false,
     func,
     insert,
@@ -79,6 +80,20 @@ def note_statement(which: ColumnElement[bool]) -> Insert:
         .where(which)
         .order_by(jobs.c.id)
         .with_for_update(),
+    )
+
+
+def is_newest_note(reason: str) -> ColumnElement[bool]:
+    """Return whether the newest event of a row of `jobs` is this very note, in its state and claim."""
+    newest = (
+        select(func.max(job_events.c.id)).where(job_events.c.job_id == jobs.c.id).scalar_subquery()
+    )
+    return exists().where(
+        job_events.c.id == newest,
+        job_events.c.reason == reason,
+        job_events.c.from_status == jobs.c.status,
+        job_events.c.to_status == jobs.c.status,
+        job_events.c.fence == jobs.c.fence,
     )
 
 

@@ -36,6 +36,7 @@ from database.job_rows import (
     ProgressRow,
     batches,
     event_row,
+    is_newest_note,
     note_statement,
     to_job,
     to_job_event,
@@ -211,6 +212,7 @@ class JobRepository:
         reason: str | None = None,
         changes: Mapping[str, Any] | None = None,
         told: str | None = None,
+        may_repeat: bool = False,
     ) -> Job | None:
         """Change the state of `job` if it still is as given, in state and fence; None if it is not.
 
@@ -224,11 +226,12 @@ class JobRepository:
             reason: goes into the event, and into the job where the state asks for one.
             changes: further columns to set.
             told: what the event says instead of the reason.
+            may_repeat: a hand-back that only repeats the one before it is counted there.
 
         Raises:
             DuplicateJobError: it has ended, and another job that asks for the same lives.
         """
-        change = Change(to, now, reason, changes or {}, told)
+        change = Change(to, now, reason, changes or {}, told, may_repeat)
         try:
             return self._database.transact(lambda connection: change.apply(connection, job))
         except IntegrityError:
@@ -313,11 +316,14 @@ class JobRepository:
         )
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
-        """Write the same note into the audit trails of several jobs, whoever owns them."""
+        """Write the same note into the audit trails of several jobs, whoever owns them.
+
+        Not where it would repeat the newest line: what maintenance does at every tick is told once.
+        """
 
         def work(connection: Connection) -> None:
             for some in batches(sorted(job_ids)):
-                statement = note_statement(jobs.c.id.in_(some))
+                statement = note_statement(jobs.c.id.in_(some) & ~is_newest_note(reason))
                 connection.execute(statement, {"b_now": now, "b_reason": reason})
 
         if job_ids:
@@ -490,12 +496,11 @@ class JobRepository:
     def last_workers(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Return which worker claimed each of these jobs last."""
         found: dict[str, str] = {}
-        claims = job_events.c.to_status == JobStatus.DOWNLOADING.value
         with self._database.read() as connection:
             for some in batches(job_ids):
                 query = (
                     select(job_events.c.job_id, job_events.c.worker)
-                    .where(job_events.c.job_id.in_(some), claims, job_events.c.worker.is_not(None))
+                    .where(job_events.c.job_id.in_(some), job_events.c.worker.is_not(None))
                     .order_by(job_events.c.id)  # the last one wins
                 )
                 found |= {row.job_id: row.worker for row in connection.execute(query)}

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from domain.job import JobStatus
+
+#: Why maintenance published a queued job's message.
+NO_MESSAGE = "it had no message; it was published"
+LOST_MESSAGE = "its message was lost; it was published again"
+
+_TIMES = re.compile(r"; (\d+) times in a row$")
 
 
 def requested(word: str) -> str:
@@ -42,3 +50,20 @@ def stopped(reason: str | None, there: int, kept: int) -> str | None:
     parts += [f"{kept:,} bytes are kept"] if kept else []
     parts += [f"{lost:,} bytes are thrown away"] if lost else []
     return "; ".join(part.removesuffix(".") for part in parts if part) or None
+
+
+def repeated(text: str, times: int) -> str:
+    """Return what is said of a job that stopped `times` times in a row for one reason."""
+    return f"{text}; {times} times in a row"
+
+
+def times_of(text: str | None) -> int:
+    """Return how many claims an event stands for, by its text."""
+    found = _TIMES.search(text or "")
+    return int(found[1]) if found else 1
+
+
+def is_about(text: str | None, reason: str) -> bool:
+    """Say whether an event's text gives this reason, whatever it says of bytes and repetitions."""
+    why = reason.removesuffix(".")
+    return text is not None and (text == why or text.startswith(f"{why}; "))

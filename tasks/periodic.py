@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
@@ -11,8 +10,6 @@ from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from worker.alone import run_alone
 from worker.app import current_runtime
 from worker.runtime import Runtime
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,13 +21,18 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
     outlives it by no more than the lock's TTL. Returns None where another one runs.
     """
 
+    what = f"The periodic task {work.__name__} could not run"
+
     @wraps(work)
     def body() -> T | None:
+        runtime = current_runtime()
         try:
-            return run_alone(current_runtime(), work)
+            result = run_alone(runtime, work)
         except (StoreUnavailableError, DatabaseUnavailableError) as error:
-            # One line, not a traceback at every tick: the next tick tries again.
-            logger.warning("%s could not run: %s", work.__name__, error)
+            # One line an outage, not a traceback at every tick: the next tick tries again.
+            runtime.outages.failed(what, error)
             return None
+        runtime.outages.worked(what)
+        return result
 
     return body

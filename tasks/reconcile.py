@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cache import DownloadProgress
 from database.clock_skew import correct_future_times
+from domain import history
 from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
 from tasks.periodic import one_at_a_time
 from tasks.persistence import save_end
@@ -156,7 +157,7 @@ def publish_unpublished(runtime: Runtime) -> int:
     after_id = ""
     while jobs := runtime.jobs.unpublished(before, after_id=after_id, limit=BATCH):
         after_id = jobs[-1].id
-        if not _publish_noted(runtime, jobs, "it had no message; it was published"):
+        if not _publish_noted(runtime, jobs, history.NO_MESSAGE):
             break
         published += len(jobs)
     return published
@@ -205,7 +206,7 @@ def _publish_lost_of(
     """
     published = 0
     after_id = ""
-    note = "its message was lost; it was published again"
+    note = history.LOST_MESSAGE
     while jobs := runtime.jobs.published_before(before, priority, after_id=after_id, limit=BATCH):
         after_id = jobs[-1].id
         lost = [job for job in jobs if job.id not in in_front]

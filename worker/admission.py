@@ -20,6 +20,7 @@ from cache.limit_models import SlotRequest
 from cache.transfer_limits import TransferLimits
 from domain.errors import HostBusyError, StoreUnavailableError
 from domain.limits import plain_host
+from worker.outages import OutageLog
 from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ BUSY_PAUSE = 5.0
 #: Slots are renewed three times in their life, so that two renewals may fail.
 RENEWALS_PER_LIFE = 3
 
+_RENEWING = "Slots could not be renewed"
 _CONNECTIONS, _DOWNLOADS, _USER = "connections", "downloads", "user"
 
 
@@ -102,6 +104,7 @@ class Admissions:
         self._needed: Counter[tuple[str, str]] = Counter()
         #: How many slots each of them stands for.
         self._slots: dict[tuple[str, str], SlotRequest] = {}
+        self._outages = OutageLog(logger)
         self._ticker = Ticker("admissions", self._renew, ttl / RENEWALS_PER_LIFE)
 
     def enter(self, job_id: str, host: str, user_id: str | None = None) -> Admission:
@@ -214,7 +217,9 @@ class Admissions:
         try:
             self.renew_all()
         except StoreUnavailableError as error:
-            logger.warning("Slots could not be renewed, trying again: %s", error)
+            self._outages.failed(_RENEWING, error)
+        else:
+            self._outages.worked(_RENEWING)
 
     def _take_again(self, holding: tuple[str, str], request: SlotRequest) -> None:
         """Take slots that expired or were lost with the store: the job goes on using them.

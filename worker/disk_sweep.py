@@ -36,6 +36,8 @@ UNKNOWN_GRACE = 24 * 3600.0
 #: Jobs that are looked up at a time.
 BATCH = 500
 
+_SWEEPING = "The disk was not swept"
+
 _WORKING_NAME = re.compile(
     rf"{re.escape(WORKING_PREFIX)}([0-9a-f-]{{36}})(?:{'|'.join(map(re.escape, WORKING_SUFFIXES))})"
 )
@@ -202,4 +204,6 @@ class Sweeper:
         try:
             sweep(self._runtime)
         except (StoreUnavailableError, DatabaseUnavailableError) as error:
-            logger.warning("The disk was not swept: %s", error)
+            self._runtime.outages.failed(_SWEEPING, error)
+        else:
+            self._runtime.outages.worked(_SWEEPING)

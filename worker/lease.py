@@ -10,6 +10,7 @@ from typing import Self
 from cache.clock import lease_clock
 from cache.lock import Lock, LockEntry, entry_of, extend_all
 from domain.errors import LeaseLostError, StoreUnavailableError
+from worker.outages import OutageLog
 from worker.stop import StopSignal
 from worker.ticker import Ticker
 
@@ -22,6 +23,8 @@ RENEWALS_PER_LIFE = 2
 STOPPING_SHARE = 1 / 6
 #: After a failed renewal the next try comes this much sooner.
 HASTE = 10
+
+_RENEWING = "The locks of running downloads could not be renewed"
 
 
 def last_write(asked_at: float, ttl: float) -> float:
@@ -78,6 +81,7 @@ class LeaseKeeper:
         # Not by key: this process may take a job anew while its former attempt still comes to an end.
         self._leases: set[Lease] = set()
         self._mutex = threading.Lock()
+        self._outages = OutageLog(logger)
         self._tickers = (
             # Soon again where it failed, in whatever way.
             Ticker("lease-keeper", self._renew, self._interval / HASTE, first=self._interval),
@@ -142,8 +146,9 @@ class LeaseKeeper:
         try:
             answers = extend_all([lease.lock for lease in leases])
         except StoreUnavailableError as error:
-            logger.warning("%d locks could not be renewed, trying again: %s", len(leases), error)
+            self._outages.failed(_RENEWING, error)
             return False
+        self._outages.worked(_RENEWING)
         for lease, extended in zip(leases, answers, strict=True):
             if extended:
                 lease.renewed(asked_at)

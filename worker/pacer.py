@@ -18,9 +18,12 @@ from cache.limit_models import Demand
 from cache.transfer_limits import TransferLimits
 from domain.errors import StoreUnavailableError
 from worker.fair_share import fair_level, share
+from worker.outages import OutageLog
 from worker.pace import Pace, Share, demands_of, spread
 
 logger = logging.getLogger(__name__)
+
+_AGREEING = "Limits of rates stay as they are"
 
 
 class Pacer:
@@ -59,7 +62,7 @@ class Pacer:
         self._busy = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._store_is_down = False
+        self._outages = OutageLog(logger)
 
     def join(self, job_id: str, host: str) -> Pace:
         """Begin to pace one transfer. It takes from what this process has, until the next tick."""
@@ -87,11 +90,9 @@ class Pacer:
         try:
             self._agree()
         except StoreUnavailableError as error:
-            if not self._store_is_down:
-                logger.warning("Limits of rates stay as they are for now: %s", error)
-            self._store_is_down = True
+            self._outages.failed(_AGREEING, error)
         else:
-            self._store_is_down = False
+            self._outages.worked(_AGREEING)
         with self._mutex:
             self._spread()
 

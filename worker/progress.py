@@ -27,6 +27,7 @@ from domain.errors import (
 from domain.history import requested
 from domain.job import Job, JobStatus
 from worker.lease import Lease
+from worker.outages import OutageLog
 from worker.speed import SpeedMeter
 from worker.stop import StopSignal
 from worker.ticker import Ticker
@@ -43,6 +44,8 @@ def stop_error(word: str) -> SeenError:
     return _STOPS[word](requested(word))
 
 
+_REPORTING = "Progress is not reported"
+
 #: A download that has nothing to tell listens this often for what is asked of it. Seconds.
 LISTENING_INTERVAL = 0.5
 
@@ -58,6 +61,8 @@ class Ending:
     sha256: str | None = None
     evidence: str | None = None
     """What speaks for a completed file: the digests that it was compared with, its validators."""
+    may_repeat: bool = False
+    """The store is why: it may end the next attempt just so, and the history then counts them."""
 
     def details(self) -> dict[str, Any]:
         """Return what the job's row and its progress have of it, by name."""
@@ -182,7 +187,7 @@ class ProgressReporter:
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
         self._ticker = Ticker("progress", self._flush, flush_interval)
-        self._store_is_down = False
+        self._outages = OutageLog(logger)
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
         """Begin to report one claimed job: the next flush shows it, and none after its lease is over."""
@@ -280,11 +285,9 @@ class ProgressReporter:
         try:
             replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in listening])
         except StoreUnavailableError as error:
-            if not self._store_is_down:
-                logger.warning("Progress cannot be told for now: %s", error)
-            self._store_is_down = True
+            self._outages.failed(_REPORTING, error)
             return 0
-        self._store_is_down = False
+        self._outages.worked(_REPORTING)
         for tracker, reply in zip(trackers, replies, strict=False):
             tracker.answered(reply)
         for tracker, reply in zip(listening, replies[len(updates) :], strict=True):

@@ -15,6 +15,8 @@ from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
+_PUBLISHING = "Queued jobs wait for the broker"
+
 
 def publish_jobs(
     runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, begun: bool = False
@@ -32,8 +34,9 @@ def publish_jobs(
     try:
         runtime.broker.publish(jobs, sent_at, begun=begun)
     except StoreUnavailableError as error:
-        logger.warning("%d jobs wait for the broker: %s", len(jobs), error)
+        runtime.outages.failed(_PUBLISHING, error)
         return None
+    runtime.outages.worked(_PUBLISHING)
     try:
         runtime.jobs.mark_published(jobs, sent_at, in_front=begun)
     except DatabaseUnavailableError as error:

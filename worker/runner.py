@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +34,7 @@ from domain.errors import (
     PermanentError,
     SeenError,
     StoppedError,
+    StoreRefusesError,
     StoreUnavailableError,
     TransientError,
     UnknownJobError,
@@ -58,6 +60,8 @@ from worker.transfer.transfer import Transfer
 
 logger = logging.getLogger(__name__)
 
+
+_STARTING = "Jobs are not started"
 
 #: Reasons to wait that say nothing of the origin: they use no attempt up.
 _NOT_AN_ATTEMPT = frozenset(
@@ -111,7 +115,7 @@ def run_download(
         sent_at: when the message was sent, as it says.
     """
     with runtime.capacity.place(runtime.drain) as has_place:
-        if has_place:
+        if has_place and runtime.claim_pause.wait(runtime.drain):
             return _run_in_place(runtime, job_id, priority, sent_at)
     # The broker handed this out while the process was already leaving: another one is to have it.
     publish_again(runtime, job_id)
@@ -126,9 +130,11 @@ def _run_in_place(
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
     except StoreUnavailableError as error:
         _note_lack(runtime, error)
-        logger.warning("Job %s was not started: %s", job_id, error)
+        _note_refusal(runtime, error)
+        runtime.outages.failed(_STARTING, error)
         _note_spent(runtime, job_id, sent_at)
         return Outcome.NOT_STARTED
+    runtime.outages.worked(_STARTING)
     if lease is None:
         return _leave_to_holder(runtime, job_id, sent_at)
     try:
@@ -165,6 +171,12 @@ def _note_lack(runtime: Runtime, error: SeenError) -> None:
     """Run fewer jobs for a while, if it is this process that cannot reach what it asked for."""
     if lack_of(error) is not None and runtime.capacity.shrink():
         runtime.database.close()  # those of its connections that are idle
+
+
+def _note_refusal(runtime: Runtime, error: SeenError) -> None:
+    """Claim no further job for a moment, if the store answers and refuses."""
+    if isinstance(error, StoreRefusesError):
+        runtime.claim_pause.refused()
 
 
 def _leave_to_holder(runtime: Runtime, job_id: str, sent_at: datetime | None) -> Outcome:
@@ -287,6 +299,7 @@ class _Attempt:
     def _fetch_with_slots(self, part: PartFile) -> tuple[Path, str]:
         runtime, job = self._runtime, self._job
         admission = runtime.admissions.enter(job.id, self._host, job.user_id)
+        runtime.claim_pause.served()
         pace = runtime.pacer.join(job.id, self._host)
         try:
             return self._fetch_and_publish(part, SharedAllowance(admission, pace))
@@ -460,7 +473,9 @@ class _Attempt:
 
     def _hand_back(self, error: SeenError) -> Outcome:
         """Queue the job again; an attempt that we cut short ourselves has not been used up."""
-        ending = _ending(JobStatus.QUEUED, error)
+        _note_refusal(self._runtime, error)
+        is_stores = not isinstance(error, DrainingError)
+        ending = replace(_ending(JobStatus.QUEUED, error), may_repeat=is_stores)
         return self._settle(ending, attempts=self._job.attempts - 1, worker=None)
 
     def _fail(self, error: SeenError) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from settings import Settings
 from worker.admission import Admissions
 from worker.broker import Broker
 from worker.capacity import Capacity
+from worker.claim_pause import ClaimPause
 from worker.drain import Drain
 from worker.files import resolve_directory
 from worker.lease import LeaseKeeper
+from worker.outages import OutageLog
 from worker.pacer import Pacer
 from worker.progress import ProgressReporter
 from worker.retry import RetryPolicy
@@ -28,6 +31,8 @@ from worker.shares import Shares
 from worker.space import Space
 from worker.transfer.curl import TransferOptions
 from worker.transfer.origin import AddressGuard
+
+logger = logging.getLogger(__name__)
 
 #: fsyncs are few and long; two threads let one slow disk not hold up the other.
 CHECKPOINT_THREADS = 2
@@ -62,6 +67,8 @@ class Runtime:
     space: Space
     shares: Shares
     capacity: Capacity = field(default_factory=Capacity)
+    claim_pause: ClaimPause = field(default_factory=ClaimPause)
+    outages: OutageLog = field(default_factory=lambda: OutageLog(logger))
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -105,6 +105,7 @@ class Settlement:
             now=self._runtime.now(),
             reason=ending.reason,
             changes={**counts, **ending.details(), **columns},
+            may_repeat=ending.may_repeat,
             told=history.ended(
                 ending.status,
                 reason=ending.reason,

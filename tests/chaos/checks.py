@@ -9,6 +9,7 @@ from pathlib import Path
 
 from domain.job import FINISHED, TRANSITIONS, WORKING_PREFIX, Job, JobEvent, JobStatus
 from tests.chaos.evidence import Evidence
+from tests.support.histories import claims_in
 from tests.support.origin import RequestLog
 
 #: The origin finds out that a client has left when its thread next runs, on a machine that is busy with
@@ -97,8 +98,7 @@ def _wrong_in_history(job: Job, events: list[JobEvent]) -> Iterator[str]:
             yield f"{_told(event)} follows {_told(before)}"
         elif not _is_note(event) and event.to_status not in TRANSITIONS[before.to_status]:
             yield f"{_told(event)} is no legal change"
-        is_claim = event.to_status is S.DOWNLOADING and not _is_note(event)
-        if event.fence != before.fence + is_claim:
+        if event.fence != before.fence + claims_in(event):
             yield f"the claim goes from {before.fence} to {event.fence} at {_told(event)}"
     for event in events:
         if event.attempt > job.max_attempts:

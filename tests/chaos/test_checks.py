@@ -244,7 +244,9 @@ def test_a_step_that_is_not_legal(good: Evidence) -> None:
     [
         (0, {"from_status": S.PAUSED}, "begins with"),
         (2, {"fence": 0}, "goes from 1 to 0"),
+        (2, {"fence": 3, "reason": "OOM; 4 times in a row"}, "goes from 1 to 3"),
         (3, {"fence": 4}, "goes from 1 to 4"),
+        (3, {"fence": 3, "reason": "OOM; 2 times in a row"}, "goes from 1 to 3"),
         (4, {"from_status": S.VERIFYING, "to_status": S.VERIFYING}, "follows"),
         (4, {"attempt": 4}, "attempt 4 of 3"),
         (5, {"worker": "host:2"}, "belongs to host:1 and to host:2"),
@@ -259,6 +261,16 @@ def test_a_history_that_cannot_be(
     wrong = violations(with_events(good, events))
     assert {violation.check for violation in wrong} == {"the history is legal"}
     assert any(what in violation.what for violation in wrong)
+
+
+def test_a_hand_back_that_stands_for_several_claims(good: Evidence) -> None:
+    job = the_job(good)
+    first, claim, *_ = good.events[job.id]
+    rest = [replace(one, fence=8) for one in good.events[job.id][3:]]
+    again = event(job, S.DOWNLOADING, S.QUEUED, 7, attempt=0, reason="OOM; 7 times in a row")
+    events = [first, claim, again, *(replace(one, attempt=1) for one in rest)]
+
+    assert found(with_job(with_events(good, events), fence=8, attempts=1)) == []
 
 
 def test_what_was_seen_on_the_way(good: Evidence) -> None:

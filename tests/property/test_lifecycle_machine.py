@@ -27,9 +27,16 @@ from database.job_rows import ProgressRow
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobFilter, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import emptied
+from tests.support.histories import claims_in
 
 S = JobStatus
 WORKERS = ("w1", "w2", "w3")
+#: Why a worker hands a job back: nothing of the store's, or one of two refusals.
+TROUBLE: tuple[dict[str, Any], ...] = (
+    {},
+    {"reason": "The store refuses: OOM.", "may_repeat": True},
+    {"reason": "The store refuses: READONLY.", "may_repeat": True},
+)
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -73,7 +80,10 @@ class Lifecycle(RuleBasedStateMachine):
         to = data.draw(st.sampled_from(sorted(TRANSITIONS[job.status])), "to")
         before = self.repo.get(job.id)
         changes = {"next_attempt_at": self.now} if to is S.WAITING else None
-        moved = self.repo.transition(job, to, now=self.tick(), changes=changes)
+        trouble = data.draw(st.sampled_from(TROUBLE), "trouble")
+        moved = self.repo.transition(
+            job, to, now=self.tick(), changes=changes, **(trouble if to is S.QUEUED else {})
+        )
         same = (before.status, before.fence) == (job.status, job.fence)
         assert (moved is not None) == same
         if moved is None or moved.status not in RUNNING:
@@ -142,8 +152,7 @@ class Lifecycle(RuleBasedStateMachine):
             for before, after in pairwise(trail):
                 assert after.from_status is before.to_status
                 assert after.to_status in TRANSITIONS[before.to_status]
-                claimed = after.to_status is S.DOWNLOADING
-                assert after.fence == before.fence + claimed
+                assert after.fence == before.fence + claims_in(after)
                 assert after.at >= before.at
             assert (trail[-1].to_status, trail[-1].fence) == (job.status, job.fence)
 

@@ -46,6 +46,7 @@ from tasks.persistence import persist_progress
 from tasks.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.databases import emptied
+from tests.support.histories import claims_in
 from tests.support.passing import PassingTime, Snapshot, passing_time
 from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
 from tests.support.store import StoreServer
@@ -316,8 +317,7 @@ class Recovery(RuleBasedStateMachine):
                 note = after.from_status is after.to_status
                 assert after.from_status is before.to_status
                 assert note or after.to_status in TRANSITIONS[before.to_status]
-                claimed = not note and after.to_status is S.DOWNLOADING
-                assert after.fence == before.fence + claimed
+                assert after.fence == before.fence + claims_in(after)
             assert (trail[-1].to_status, trail[-1].fence) == (job.status, job.fence)
 
     @invariant()

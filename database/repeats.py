@@ -1,0 +1,73 @@
+"""A hand-back that repeats the one before it: one line of the history stands for both, and counts them.
+
+While the store refuses, a job can be claimed and handed back every second. Each claim still raises the
+fence. Only the trail is shortened: of a row of such pairs it keeps the first claim, and one hand-back
+with the newest claim's fence and the number of claims it stands for. That the job's message was sent
+again in between is not kept: it is how the next claim came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
+
+from database.models import job_events
+from domain.history import LOST_MESSAGE, NO_MESSAGE, is_about, repeated, times_of
+from domain.job import RUNNING, Job, JobStatus
+
+#: A claim, the two notes that may precede it, and a hand-back.
+_LONGEST = 4
+_NEWEST = (
+    select(job_events)
+    .where(job_events.c.job_id == bindparam("b_id"))
+    .order_by(job_events.c.id.desc())
+    .limit(_LONGEST)
+)
+
+
+def fold(connection: Connection, claimed: Job, event: Mapping[str, Any], reason: str) -> bool:
+    """Count a hand-back in the event of the one before it, if nothing else happened in between.
+
+    Args:
+        connection: in the transaction that has changed the job's row.
+        claimed: the job under the claim that ends.
+        event: the row that would be inserted.
+        reason: why, without what became of the bytes.
+
+    Returns False, and changes nothing, when the event has to be inserted.
+    """
+    newest = connection.execute(_NEWEST, {"b_id": claimed.id}).all()
+    before = next((one for one in newest[1:] if not _is_message_note(one)), None)
+    if before is None or not _is_repeat(newest[0], before, claimed.fence, reason):
+        return False
+    gone = [one.id for one in newest if one.id > before.id]
+    times = times_of(before.reason) + 1
+    columns = {
+        "at": event["at"],
+        "fence": event["fence"],
+        "attempt": event["attempt"],
+        "reason": repeated(event["reason"], times),
+        "worker": claimed.worker,  # the claim that names it goes
+    }
+    connection.execute(delete(job_events).where(job_events.c.id.in_(gone)))
+    connection.execute(update(job_events).where(job_events.c.id == before.id).values(columns))
+    return True
+
+
+def _is_message_note(event: Row[Any]) -> bool:
+    is_note = event.from_status == event.to_status == JobStatus.QUEUED.value
+    return is_note and event.reason in (NO_MESSAGE, LOST_MESSAGE)
+
+
+def _is_repeat(claim: Row[Any], before: Row[Any], fence: int, reason: str) -> bool:
+    """Say whether this claim is the newest event, and follows a hand-back for the same reason."""
+    is_claim = (claim.from_status, claim.to_status, claim.fence) == (
+        JobStatus.QUEUED.value,
+        JobStatus.DOWNLOADING.value,
+        fence,
+    )
+    is_hand_back = before.from_status in RUNNING and before.to_status == JobStatus.QUEUED.value
+    follows = before.fence == fence - 1
+    return is_claim and is_hand_back and follows and is_about(before.reason, reason)

@@ -1,0 +1,69 @@
+"""What a process cannot do while a service is away, said once: when it begins, and when it is over.
+
+What is tried again at every tick fails at every tick. Each reason is logged once in an outage.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from domain.errors import SeenError, StoreRefusesError
+
+
+@dataclass(slots=True)
+class _Outage:
+    since: float
+    failures: int
+    reasons: set[str] = field(default_factory=set)
+
+
+class OutageLog:
+    """The outages that one part of a process knows of. Any thread may use it.
+
+    Args:
+        logger: of the part.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._mutex = threading.Lock()
+        self._outages: dict[str, _Outage] = {}
+
+    def failed(self, what: str, error: SeenError) -> None:
+        """Log what could not be done, unless it has failed for this reason since it last worked.
+
+        Args:
+            what: a sentence without its full stop, the same one each time.
+            error: why.
+        """
+        reason = _reason_of(error)
+        with self._mutex:
+            outage = self._outages.setdefault(what, _Outage(time.monotonic(), 0))
+            outage.failures += 1
+            is_told = reason in outage.reasons
+            outage.reasons.add(reason)
+        if not is_told:
+            why = str(error).rstrip(".")
+            self._logger.warning("%s: %s. Repeated failures are not logged", what, why)
+
+    def worked(self, what: str) -> None:
+        """Note that this works; log it if it failed before."""
+        if what not in self._outages:  # as a rule, and cheap
+            return
+        with self._mutex:
+            outage = self._outages.pop(what, None)
+        if outage is not None:
+            seconds = time.monotonic() - outage.since
+            self._logger.warning(
+                "%s: that is over, after %d failures in %.0f s", what, outage.failures, seconds
+            )
+
+
+def _reason_of(error: SeenError) -> str:
+    """Return what tells two reasons apart: not every word, since some name keys and commands."""
+    if isinstance(error, StoreRefusesError):
+        return error.words.partition(" ")[0]
+    return type(error).__name__
