@@ -85,15 +85,18 @@ def note_statement(which: ColumnElement[bool]) -> Insert:
 
 def is_newest_note(reason: str) -> ColumnElement[bool]:
     """Return whether the newest event of a row of `jobs` is this very note, in its state and claim."""
-    newest = (
-        select(func.max(job_events.c.id)).where(job_events.c.job_id == jobs.c.id).scalar_subquery()
-    )
-    return exists().where(
-        job_events.c.id == newest,
-        job_events.c.reason == reason,
-        job_events.c.from_status == jobs.c.status,
-        job_events.c.to_status == jobs.c.status,
-        job_events.c.fence == jobs.c.fence,
+    event, other = job_events.alias(), job_events.alias()
+    newest = select(func.max(other.c.id)).where(other.c.job_id == jobs.c.id).correlate(jobs)
+    return (
+        exists()
+        .where(
+            event.c.id == newest.scalar_subquery(),
+            event.c.reason == reason,
+            event.c.from_status == jobs.c.status,
+            event.c.to_status == jobs.c.status,
+            event.c.fence == jobs.c.fence,
+        )
+        .correlate(jobs)
     )
 
 

@@ -24,6 +24,7 @@ STOPPING_SHARE = 1 / 6
 #: After a failed renewal the next try comes this much sooner.
 HASTE = 10
 
+_RELEASING = "Locks are not released and expire by themselves"
 _RENEWING = "The locks of running downloads could not be renewed"
 
 
@@ -111,7 +112,9 @@ class LeaseKeeper:
         try:
             lease.lock.release()
         except StoreUnavailableError as error:
-            logger.warning("%s was not released and expires by itself: %s", lease.lock.key, error)
+            self._outages.failed(_RELEASING, error)
+        else:
+            self._outages.worked(_RELEASING)
 
     def close(self) -> None:
         """Stop the threads; leases still held expire by themselves."""
