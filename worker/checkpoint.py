@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pydantic import ConfigDict, TypeAdapter
+
+from domain.job import MAX_SIZE, Checksum
+from worker.files import safe_name
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +52,25 @@ class Checkpoint:
         return position <= size and (self.total is None or position <= self.total)
 
 
-CHECKPOINT = TypeAdapter(Checkpoint)
+_CHECKPOINT = TypeAdapter(Checkpoint)
+
+
+def read_checkpoint(text: bytes) -> Checkpoint:
+    """Return what a checkpoint's file says.
+
+    The file may be torn, or written by another program: its name becomes a file's, and its validators
+    are sent in headers.
+
+    Raises:
+        ValueError, InvalidInputError: it is none that this service writes.
+    """
+    found = _CHECKPOINT.validate_json(text)
+    if found.name is not None and safe_name(found.name) != found.name:
+        raise ValueError("Its name is no file's.")
+    if any(one and _CONTROL.search(one) for one in (found.validator, found.date)):
+        raise ValueError("Its validator has control characters.")
+    if found.total is not None and found.total > MAX_SIZE:
+        raise ValueError("Its total is no file's size.")
+    for digest in found.digests:
+        Checksum.parse(digest)
+    return found

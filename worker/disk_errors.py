@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
@@ -117,3 +117,21 @@ class courtesy:  # noqa: N801 - reads as a statement: `with courtesy(path):`
             raise translated from error
         logger.debug("The file system passes over something at %s: %s", self._path, error)
         return True
+
+
+def sync_file(fd: int, sync: Callable[[int], None] = os.fsync) -> None:
+    """Have a file's bytes on the disk, where its file system can see to that.
+
+    Args:
+        fd: of the file.
+        sync: `os.fsync` or `os.fdatasync`.
+
+    Raises:
+        OSError: the disk did not take them. That the file system has no such call is passed over.
+    """
+    try:
+        sync(fd)
+    except OSError as error:
+        if verdict(Step.SYNC, error.errno) is not Verdict.PASS_OVER:
+            raise
+        logger.debug("The file system cannot sync a file: %s", error)

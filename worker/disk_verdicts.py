@@ -156,6 +156,8 @@ _REFUSED_COURTESY = (
     errno.EINTR,
     errno.EXDEV,
 )
+#: How they say that they have no fsync for a file.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY)
 _EXCEPTIONS: Mapping[Step, Mapping[int, Verdict]] = MappingProxyType(
     {
         Step.MAKE_FOLDER: _BAD_FOLDER,
@@ -178,6 +180,9 @@ _EXCEPTIONS: Mapping[Step, Mapping[int, Verdict]] = MappingProxyType(
             errno.EINVAL: Verdict.BAD_NAME,
             errno.EILSEQ: Verdict.BAD_NAME,
         },
+        # A file system that cannot sync a file (some shares and FUSE): what is there is checked by its
+        # digests, and no other folder of it could do more.
+        Step.SYNC: dict.fromkeys(_CANNOT_SYNC, Verdict.PASS_OVER),
         # The size of a volume, not of a file.
         Step.LOOK: {errno.EOVERFLOW: Verdict.ATTEMPT},
         Step.COURTESY: dict.fromkeys(_REFUSED_COURTESY, Verdict.PASS_OVER),

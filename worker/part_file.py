@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from domain.errors import TransientError
+from domain.errors import InvalidInputError, TransientError
 from domain.job import WORKING_PREFIX
-from worker.checkpoint import CHECKPOINT, Checkpoint
-from worker.disk_errors import courtesy, disk_errors
+from worker.checkpoint import Checkpoint, read_checkpoint
+from worker.disk_errors import courtesy, disk_errors, sync_file
 from worker.disk_verdicts import Step, Verdict, verdict
 from worker.folder_abilities import abilities
 from worker.own_files import (
@@ -352,7 +352,7 @@ class PartFile:
                 code="disk_error",
             )
         try:
-            sync(self._fd)
+            sync_file(self._fd, sync)
         except OSError:
             self._is_doubtful = True
             raise
@@ -360,12 +360,12 @@ class PartFile:
     def _read_checkpoint(self) -> Checkpoint:
         try:
             text = read_own(self._checkpoint_path, folder=self._folder, uids=self._uids)
-            checkpoint = CHECKPOINT.validate_json(text)
+            checkpoint = read_checkpoint(text)
             if checkpoint.fits(self.size):
                 return checkpoint
         except FileNotFoundError:
             return Checkpoint()
-        except (ValueError, ForeignFileError):
+        except (ValueError, InvalidInputError, ForeignFileError):
             pass  # One that a crash tore, or that is none.
         # Nothing is vouched for; nor will it be once the file has been made as long as it ought to be.
         self._drop_checkpoint()
@@ -382,7 +382,7 @@ class PartFile:
         with os.fdopen(create_own(temporary, folder=self._folder), "w") as file:
             json.dump(asdict(checkpoint), file)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         move(temporary, self._checkpoint_path, self._folder)
 
     def _sync_names(self) -> None:

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 
-from domain.errors import PermanentError, TransientError
-from domain.job import WORKING_PREFIX
+from domain.errors import InvalidInputError, PermanentError, TransientError
+from domain.job import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
+from worker.disk_errors import sync_file
 from worker.disk_verdicts import Step, Verdict, verdict
 from worker.files import numbered
 from worker.folder_abilities import REFUSED
@@ -212,7 +213,9 @@ class Publication:
     def find(self, fd: int) -> Path | None:
         """Return the final path of the part file that is open as `fd`, if a record says it has one."""
         status = os.fstat(fd)
-        if self.record is None or status.st_nlink < 2 or status.st_ino != self.record.inode:
+        if self.record is None or status.st_nlink < 2:
+            return None
+        if (status.st_ino, status.st_size) != (self.record.inode, self.record.size):
             return None
         with os.scandir(self._folder) as entries:
             names = sorted(
@@ -277,8 +280,8 @@ class Publication:
     def _read(self) -> Record | None:
         try:
             text = read_own(self._path, folder=self._folder, uids=self._uids)
-            return _RECORD.validate_json(text)
-        except (FileNotFoundError, ValueError, ForeignFileError):
+            return _read_record(text)
+        except (FileNotFoundError, ValueError, InvalidInputError, ForeignFileError):
             return None
 
     def _write(self, record: Record, *, durable: bool) -> None:
@@ -287,10 +290,22 @@ class Publication:
         try:
             os.write(fd, json.dumps(asdict(record)).encode())
             if durable:
-                os.fsync(fd)
+                sync_file(fd)
         finally:
             os.close(fd)
         self.record = record
+
+
+def _read_record(text: bytes) -> Record:
+    """Return what a record's file says; raise where it is none that the service writes."""
+    record = _RECORD.validate_json(text)
+    name = os.fsencode(record.name)
+    is_path = name in {b"", b".", b".."} or b"/" in name or b"\0" in name
+    if is_path or len(name) > MAX_FOLDER_BYTES or record.name.startswith(WORKING_PREFIX):
+        raise ValueError("Its name is no file's in this folder.")
+    for digest in record.digests:
+        Checksum.parse(digest)
+    return record
 
 
 def move(source: Path, target: Path, folder: int) -> None:

@@ -424,6 +424,9 @@ class _Attempt:
         path, record = part.published_path(), part.record
         if path is None or record is None:
             return None
+        if not any(one.startswith("sha256:") for one in record.digests):
+            part.begin_afresh(f"the record of {path.name} does not say what was published")
+            return None
         self._tracker.status = JobStatus.VERIFYING
         self._tracker.bytes_total = part.size
         self._tracker.restart(part.size)

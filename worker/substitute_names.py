@@ -28,4 +28,5 @@ def _shorten(name: str) -> str:
         suffix = ""
     room = _BYTES - len(suffix.encode())
     stem = name.removesuffix(suffix).encode()[:room].decode(errors="ignore")
-    return (stem.rstrip(". ") + suffix) or "download"
+    # Without a stem the suffix would be a hidden file's name, or one of the service's own.
+    return (stem.rstrip(". ") or "download") + suffix

@@ -261,6 +261,12 @@ def test_without_a_validator_it_starts_over(system: System, origin: Origin) -> N
     )
     job = system.submit(file.url)
     assert run(system, job) is Outcome.WAITING
+    waiting = system.job(job)
+    assert (waiting.bytes_downloaded, waiting.bytes_durable) == (0, 0)
+    (part,) = system.downloads.glob(".seen-*.part")
+    assert part.stat().st_blocks == 0
+    reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
+    assert any("250,000 bytes are thrown away: no validator" in reason for reason in reasons)
     _make_due(system)
     assert run(system, job) is Outcome.COMPLETED
     assert origin.requests_for("/a.bin")[1].range is None
@@ -315,6 +321,12 @@ def test_an_entity_tag_beyond_ascii_is_no_reason_to_fail(system: System, origin:
     file = origin.serve("/a.bin", size=400_000, etag='"é"', reset_after=250_000, faults=1)
     job = system.submit(file.url)
     assert run(system, job) is Outcome.WAITING
+    waiting = system.job(job)
+    assert (waiting.bytes_downloaded, waiting.bytes_durable) == (0, 0)
+    (part,) = system.downloads.glob(".seen-*.part")
+    assert part.stat().st_blocks == 0
+    reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
+    assert any("250,000 bytes are thrown away: no validator" in reason for reason in reasons)
     _make_due(system)
     assert run(system, job) is Outcome.COMPLETED
     assert origin.requests_for("/a.bin")[1].range is None

@@ -105,6 +105,7 @@ LINES: list[tuple[str, str, Verdict]] = [
         "EPERM EACCES EINVAL ENOTSUP EOPNOTSUPP ENOSYS ENOTTY ENODEV EISDIR ESRCH",
         Verdict.PASS_OVER,
     ),
+    ("SYNC", "EINVAL ENOSYS EOPNOTSUPP ENOTTY", Verdict.PASS_OVER),
     *[
         (step, "ENOENT EBADF EFAULT", Verdict.ATTEMPT)
         for step in ("OPEN", "WRITE", "READ", "SYNC", "NAME")
@@ -275,6 +276,11 @@ REAL: list[tuple[str, str, str, str]] = [
             ("ENOSPC", "disk_full"),
             ("ESTALE", "disk_unavailable"),
         )
+    ],
+    *[
+        (use, call, name, "ok")
+        for use, call in (("sync", "fdatasync"), ("sync", "fsync"), ("publish", "fsync"))
+        for name in ("EINVAL", "ENOTSUP", "ENOSYS")
     ],
     *[
         ("publish", "fchmod", name, "ok")

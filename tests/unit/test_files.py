@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from domain.errors import InvalidInputError
+from domain.job import WORKING_PREFIX
 from worker.files import name_from_url, numbered, resolve_directory, safe_name
+from worker.substitute_names import substitutes
 
 #: What stays as it is: it does no harm here.
 KEPT = {
@@ -224,3 +226,14 @@ def test_links_in_a_circle_are_refused(root: Path) -> None:
 def test_any_folder_where_that_is_allowed(root: Path, tmp_path: Path) -> None:
     assert resolve_directory(root, str(tmp_path), allow_any=True) == tmp_path
     assert resolve_directory(root, "films", allow_any=True) == root / "films"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..seen-x", "..SEEN-x", ". .seen-x", "...", "..:", "x" * 200 + ".\u00e9", "\U0001f600" * 50],
+)
+def test_substitute_is_a_safe_name_as_well(name: str) -> None:
+    for substitute in substitutes(name):
+        assert not substitute.casefold().startswith(WORKING_PREFIX)
+        assert substitute not in {"", ".", ".."}
+        assert len(substitute.encode()) <= 143

@@ -133,6 +133,31 @@ def test_a_checkpoint_that_cannot_be_true_vouches_for_nothing(tmp_path: Path, te
     assert reopened(tmp_path) == (10, Checkpoint())
 
 
+FORGED = {
+    "path for a name": {"name": "../film.mkv"},
+    "working name": {"name": f".seen-{JOB}.part"},
+    "name with a control": {"name": "a\nb"},
+    "two header lines": {"validator": '"a"\r\nHost: other'},
+    "two header lines, by date": {"date": "Wed\r\nHost: other"},
+    "total of no file": {"total": 10**30},
+    "unknown digest": {"digests": ["sha0:00"]},
+    "digest that is none": {"digests": ["md5:xyz"]},
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_checkpoint_that_another_program_wrote_vouches_for_nothing(
+    tmp_path: Path, forged: dict[str, object]
+) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        part.write([b"0123456789"], 0)
+        part.sync(described((0, 10)))
+    assert reopened(tmp_path)[1].durable == 10
+    checkpoint = json.loads(checkpoint_path(tmp_path).read_text())
+    checkpoint_path(tmp_path).write_text(json.dumps({**checkpoint, **forged}))
+    assert reopened(tmp_path) == (10, Checkpoint())
+
+
 def test_a_checkpoint_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
         part.write([b"0123456789"], 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -131,6 +132,41 @@ def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path:
         assert part.publish("film.mkv", overwrite=True) == tmp_path / "film.mkv"
         part.forget()
     assert visible(tmp_path) == {"film.mkv": b"new"}
+
+
+NO_RECORDS = {
+    "empty name": {"name": ""},
+    "this folder": {"name": "."},
+    "the folder above": {"name": ".."},
+    "path": {"name": "../film.mkv"},
+    "absolute path": {"name": "/etc/passwd"},
+    "name with a NUL": {"name": "a\0b"},
+    "name of no file system": {"name": "x" * 5000},
+    "lone surrogate": {"name": "\ud800"},
+    "working name": {"name": f".seen-{JOB}.part"},
+    "unknown digest": {"digests": ["sha0:00"]},
+    "digest that is none": {"digests": ["sha256:xyz"]},
+    "another size": {"size": 3},
+    "another file": {"inode": 1},
+}
+
+
+@pytest.mark.parametrize("claims", [False, True])
+@pytest.mark.parametrize("forged", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_record_that_no_publication_wrote_is_no_proof(
+    tmp_path: Path, forged: dict[str, object], claims: bool
+) -> None:
+    """Given a person's link to the part file, and a record that another program wrote."""
+    with PartFile(tmp_path, JOB) as part:
+        part.write([b"body"], 0)
+    (tmp_path / "backup").hardlink_to(part.path)
+    record = {"name": "backup", "size": 4, "inode": part.path.stat().st_ino, "claims": claims}
+    part.path.with_suffix(".publish").write_text(json.dumps({**record, **forged}))
+    with PartFile(tmp_path, JOB) as successor:
+        assert successor.published_path() is None
+        assert successor.size == 0
+        successor.forget()
+    assert visible(tmp_path) == {"backup": b"body"}
 
 
 # ── many at once ────────────────────────────────────────────────────────────────────────────────

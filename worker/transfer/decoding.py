@@ -100,6 +100,10 @@ _CODINGS: MappingProxyType[str, tuple[Callable[[bytes], _Stream], bool]] = Mappi
 )
 #: So many bytes tell which format a stream has.
 _START = 2
+#: So many streams in a row may be empty: each takes time, and brings nothing that a limit would count.
+_MOST_EMPTY = 1000
+#: A stream is given so many bytes at once: what follows its end is copied for each of many short ones.
+_SLICE = 16 * 1024
 
 
 class _Layer:
@@ -110,10 +114,14 @@ class _Layer:
         self._open, self._may_repeat = _CODINGS[coding]
         self._stream: _Stream | None = None
         self._input = b""
+        #: What comes after `_input`.
+        self._later = bytearray()
+        #: Streams that were opened since the last output.
+        self._opened = 0
 
     def feed(self, data: bytes) -> None:
-        self._input += data
-        self._skip_padding()
+        self._later += data
+        self._refill()
 
     @property
     def has_work(self) -> bool:
@@ -123,7 +131,17 @@ class _Layer:
         return bool(self._input) or (self._stream is not None and not self._stream.needs_input)
 
     def step(self) -> bytes:
-        """Return what comes next, `STEP` bytes at most; nothing need come of it."""
+        """Return what comes next, `STEP` bytes at most; nothing need come of it.
+
+        Streams without output are passed over, as many as one slice of input holds.
+        """
+        while True:
+            output = self._decompress()
+            if output or not (self._is_between_streams and len(self._input) >= _START):
+                self._refill()
+                return output
+
+    def _decompress(self) -> bytes:
         if self._is_between_streams:
             self._stream = self._open_next()
         data, self._input = self._input, b""
@@ -132,6 +150,8 @@ class _Layer:
             output = self._stream.decompress(data, STEP)
         except (zlib.error, zstd.ZstdError) as error:
             raise self._explain(error) from error
+        if output:
+            self._opened = 0
         if self._stream.eof:
             self._input = self._stream.unused_data
             self._skip_padding()
@@ -153,7 +173,17 @@ class _Layer:
         if self._stream is not None and not self._may_repeat:
             # Ignored, they could be what is left of a damaged file.
             raise _bad_encoding(self._coding, "more bytes follow its end")
+        self._opened += 1
+        if self._opened > _MOST_EMPTY:
+            raise _bad_encoding(self._coding, f"more than {_MOST_EMPTY:,} empty streams in a row")
         return self._open(self._input[:_START])
+
+    def _refill(self) -> None:
+        """Take a slice of what has come, once there is too little to open or to go on with a stream."""
+        while self._later and len(self._input) < _START:
+            self._input += self._later[:_SLICE]
+            del self._later[:_SLICE]
+            self._skip_padding()
 
     def _skip_padding(self) -> None:
         """Drop the zeros with which a gzip file may be filled up."""

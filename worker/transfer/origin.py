@@ -25,6 +25,7 @@ STRONG_DATE_AGE = 60
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
+_STATUS = re.compile(r"[0-9]{3}")
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
 
 
@@ -211,4 +212,4 @@ class Answer:
 
 def _status(line: str) -> int:
     parts = line.split(maxsplit=2)
-    return int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0
+    return int(parts[1]) if len(parts) > 1 and _STATUS.fullmatch(parts[1]) else 0

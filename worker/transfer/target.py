@@ -208,13 +208,14 @@ class Target:
     def keep(self, why: SeenError | None = None) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.
 
-        A file of unknown size holds no room while its job waits, if nothing could be continued or the
-        disk is full (`why`): others would find no room for its sake, and it may never fit.
+        Bytes that no attempt could continue are given back: they would take room that others need, and
+        count as progress that is lost. So is what has come of a file of unknown size when the disk is
+        full (`why`): it may never fit.
         """
         continues = self.pieces.is_complete or self.begun.validator is not None
         if isinstance(why, DiskFullError) and not (continues and self.pieces.total is not None):
             self._give_back("there is no room for the file, and others may need theirs")
-        elif not continues and self.pieces.total is None:
+        elif not continues:
             self._give_back("no validator of the origin vouches for them")
         else:
             self._checkpoints.keep(self._may_write)

@@ -97,3 +97,8 @@ def test_last_modified_stays_as_it_was_sent() -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     assert answer("HTTP/1.1 200 OK", f"Last-Modified: {date}").last_modified == date
     assert answer("HTTP/1.1 200 OK").last_modified is None
+
+
+@pytest.mark.parametrize("status", ["9" * 5000, "-1", "20", "2000", "\xb2\xb2\xb2", ""])
+def test_status_that_is_no_three_digits_is_none(status: str) -> None:
+    assert answer(f"HTTP/1.1 {status} OK", "").status == 0

@@ -175,3 +175,27 @@ def test_coding_that_cannot_be_undone_is_refused(encoding: str) -> None:
         Decoder(encoding)
     assert caught.value.code == "unknown_encoding"
     assert len(str(caught.value)) < 400
+
+
+EMPTY_STREAMS = {
+    "gzip members": ("gzip", gzip.compress(b"")),
+    "zstd frames": ("zstd", zstd(b"")),
+    "skippable zstd frames": ("zstd", bytes.fromhex("502a4d1800000000")),
+}
+EMPTY = pytest.mark.parametrize(("encoding", "one"), EMPTY_STREAMS.values(), ids=EMPTY_STREAMS)
+
+
+@EMPTY
+@CHUNKS
+def test_empty_streams_between_others_are_passed_over(
+    encoding: str, one: bytes, chunk: int
+) -> None:
+    full = CODINGS[encoding][1](b"text")
+    assert decoded(encoding, one * 900 + full + one * 900 + full, chunk) == b"texttext"
+
+
+@EMPTY
+@CHUNKS
+def test_body_of_countless_empty_streams_is_refused(encoding: str, one: bytes, chunk: int) -> None:
+    """It costs the worker's time, and brings nothing that a limit would count."""
+    assert failure(encoding, one * 2000, chunk)[1] == "bad_encoding"
