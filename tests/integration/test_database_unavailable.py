@@ -46,6 +46,7 @@ EVERY: dict[str, Use] = {
     "mark_published": lambda repo, job: repo.mark_published([job], NOW),
     "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
     "resting_with_bytes": lambda repo, job: repo.resting_with_bytes(""),
+    "has_queued_of_others": lambda repo, job: repo.has_queued_of_others("host", "example.org"),
     "last_workers": lambda repo, job: repo.last_workers([job.id]),
     "lose_bytes": lambda repo, job: repo.lose_bytes([job], now=NOW),
     "forget_messages": lambda repo, job: repo.forget_messages(NOW),
