@@ -8,10 +8,26 @@ import tempfile
 from pathlib import Path
 
 from cli import store_program
+from cli.errors import StackError
+from worker import descriptors
 
 _PREFIX = "seen-stack-"
 #: A unix socket's path has room for 107 bytes.
 _LONGEST_PARENT = 80
+#: The server keeps 32 file descriptors for itself and takes a connection with each further one; those of
+#: a local stack are up to 16.
+_LEAST_DESCRIPTORS = 48
+
+
+def check_descriptors() -> None:
+    """Raise StackError where the store would refuse the connections of its own stack, for ever."""
+    _soft, hard = descriptors.limits()  # the server raises the soft one itself
+    if hard < _LEAST_DESCRIPTORS:
+        raise StackError(
+            f"A process may open {hard} files here; the embedded store needs {_LEAST_DESCRIPTORS} at "
+            "least. Raise the hard limit (ulimit -Hn, LimitNOFILE=), or use another store "
+            "(SEEN_CACHE_ADDR)."
+        )
 
 
 def new_folder() -> Path:

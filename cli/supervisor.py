@@ -100,6 +100,7 @@ class Supervisor:
             stack_state.remove(self._data_dir)
 
     def _start_store(self) -> None:
+        embedded_store.check_descriptors()
         folder = embedded_store.new_folder()
         self._cache_addr = f"unix://{embedded_store.socket_path(folder)}"
         store = self._begin("store", embedded_store.command(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.process import Process
+from tests.support.seen import Seen, command
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
@@ -53,6 +55,40 @@ def test_worker_started_with_few_descriptors_runs_fewer_jobs(
     system.start_worker(concurrency=16, program=("-m", "tests.support.limited", "64"))
     check(system, jobs)
     assert "file descriptors" in system.logs()
+
+
+def run_limited(person: Seen, limit: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command from a shell whose processes may open so many files."""
+    return subprocess.run(
+        ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command(arguments)],
+        cwd=person.folder,
+        env=person.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_get_works_with_the_fewest_descriptors_that_its_store_can_do_with(
+    tmp_path: Path, origin: Origin
+) -> None:
+    files = [origin.serve(f"/{number}.bin", size=SIZE) for number in range(10)]
+    with Seen(tmp_path) as person:
+        done = run_limited(person, 48, "get", *[file.url for file in files])
+        assert done.returncode == 0, done.stderr
+        assert len(list(person.folder.glob("*.bin"))) == 10
+
+
+@pytest.mark.parametrize("arguments", [("get", "http://127.0.0.1:9/a"), ("up",)])
+def test_store_without_descriptors_for_its_stack_is_refused_at_once(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with Seen(tmp_path) as person:
+        done = run_limited(person, 40, *arguments)
+    assert done.returncode == 1
+    assert "may open 40 files" in done.stderr
+    assert "ulimit -Hn" in done.stderr
 
 
 def limit_to_what_is_open(process: Process, more: int) -> None:

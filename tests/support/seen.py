@@ -64,7 +64,7 @@ class Seen:
     def run(self, *arguments: str, timeout: float = 90) -> Result:
         """Run a command to its end."""
         done = subprocess.run(
-            _command(arguments),
+            command(arguments),
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -82,7 +82,7 @@ class Seen:
 
     def start(self, *arguments: str) -> Process:
         """Start a command; what it prints is in `printed`."""
-        process = spawn(_command(arguments), log=self._log, env=self.environment, cwd=self.folder)
+        process = spawn(command(arguments), log=self._log, env=self.environment, cwd=self.folder)
         self._started.append(process)
         return process
 
@@ -148,5 +148,5 @@ def is_alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
+def command(arguments: tuple[str, ...]) -> list[str]:
     return [sys.executable, "-m", "cli", *arguments]
