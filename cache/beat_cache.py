@@ -12,8 +12,11 @@ from cache.models import BeatStatus
 from cache.store import scripts
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Argument, Batch, Plan
+from domain.text import escaped
 
 _STANDBY = b"standby:"
+#: Digits of a time in milliseconds, up to the year 5138; characters of a name that are shown.
+_TIME_DIGITS, _NAME_CHARS = 14, 300
 
 
 class BeatCache(Operations[S]):
@@ -55,23 +58,26 @@ class BeatCache(Operations[S]):
         """Return how many seconds ago each entry was sent; below 0 when the store's clock went back."""
         raw, time = yield Batch(("HGETALL", self._keys.beat_runs_key()), ("TIME",))
         now, pairs = _milliseconds(time), zip(raw[::2], raw[1::2], strict=True)
-        return {name.decode(): (now - int(at)) / 1000 for name, at in pairs}
+        times = ((name, _time(at)) for name, at in pairs)
+        return {
+            name.decode(errors="replace"): (now - at) / 1000 for name, at in times if at is not None
+        }
 
     @operation
     def status(self) -> Plan[BeatStatus | None]:
         """Return who ticked last and when; None when nobody has within a day."""
         raw, time = yield Batch(("HGETALL", self._keys.beat_key()), ("TIME",))
         now, fields = _milliseconds(time), dict(zip(raw[::2], raw[1::2], strict=True))
-        if b"at" not in fields:
+        at = _time(fields.get(b"at"))
+        if at is None:
             return None
-        at = int(fields[b"at"])
         standbys = sorted(
-            name.removeprefix(_STANDBY).decode()
-            for name, seen in fields.items()
-            if name.startswith(_STANDBY) and int(seen) > now - _STANDBY_MS
+            _name(field.removeprefix(_STANDBY))
+            for field, seen in fields.items()
+            if field.startswith(_STANDBY) and (_time(seen) or 0) > now - _STANDBY_MS
         )
         return BeatStatus(
-            worker=fields[b"worker"].decode(),
+            worker=_name(fields.get(b"worker", b"")),
             ticked_at=datetime.fromtimestamp(at / 1000, UTC),
             age_seconds=max(0.0, (now - at) / 1000),
             standbys=tuple(standbys),
@@ -86,6 +92,16 @@ def _age_ms(age: float) -> int:
     """Return an age in milliseconds; below 0 when the clock of the store went back."""
     longest = arguments.LONGEST_LIFE
     return round(arguments.number("ages", age, least=-longest, most=longest) * 1000)
+
+
+def _time(raw: bytes | None) -> int | None:
+    """Return a time in milliseconds since the epoch; None for what this service did not write."""
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) <= _TIME_DIGITS else None
+
+
+def _name(raw: bytes) -> str:
+    """Return the name of a beat, safe to show whoever wrote it."""
+    return escaped(raw.decode(errors="replace"), _NAME_CHARS)
 
 
 def _milliseconds(time: tuple[bytes, bytes]) -> int:

@@ -6,16 +6,18 @@ claim changes nothing; see `lua/progress_update.lua`, which is the whole truth a
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cache import arguments, ttl
+from cache import arguments, download_index, ttl
 from cache.download_index import DownloadIndex
 from cache.keys import KeyBuilder
 from cache.models import DownloadPage, DownloadProgress, DownloadTotals, version
 from cache.progress_cleanup import CleanupReport, clean_up
 from cache.progress_hash import (
+    UNKNOWN,
     ProgressUpdate,
     UpdateReply,
     read_hash,
@@ -24,10 +26,11 @@ from cache.progress_hash import (
     set_arguments,
     update_arguments,
 )
+from cache.refused_keys import RefusedKeys
 from cache.store import scripts
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Command, Plan
-from domain.errors import InvalidInputError
+from domain.errors import InvalidInputError, StoreReplyError
 from domain.job import FINISHED, RUNNING, JobStatus
 
 #: Jobs that one round trip reads or writes at most.
@@ -61,6 +64,7 @@ class DownloadCache(Operations[S]):
         self._keys = keys
         self._progress_ms = round(progress_ttl * 1000)
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
+        self._refused = RefusedKeys()
         self._indexes = DownloadIndex(keys, user_ms=self._unpersisted_ms)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
@@ -118,9 +122,16 @@ class DownloadCache(Operations[S]):
             # Not checked one by one: a worker makes thousands of them a second.
             problem = f"They are ProgressUpdate and (job id, fence): {error}."
             raise InvalidInputError("updates", type(updates).__name__, problem) from None
-        raw = yield from scripts.pipelined(["progress_update"], commands)
-        replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
-        standing = [read_standing(c[1], one) for c, one in zip(listening, raw[told:], strict=True)]
+        raw = yield from scripts.pipelined(["progress_update"], commands, keep_refusals=True)
+        self._refused.note(raw)
+        replies = [
+            UNKNOWN if isinstance(one, StoreReplyError) else read_reply(u.fence, one)
+            for u, one in zip(updates, raw, strict=False)
+        ]
+        standing = [
+            UNKNOWN if isinstance(one, StoreReplyError) else read_standing(c[1], one)
+            for c, one in zip(listening, raw[told:], strict=True)
+        ]
         answered = list(zip(updates, replies, strict=True))
         ended = [
             update.job_id
@@ -227,7 +238,7 @@ class DownloadCache(Operations[S]):
         """
         index = self._keys.user_downloads_key(user_id)
         (members,) = yield Batch(("ZRANGE", index, 0, -1))
-        removed = yield from self._remove(_texts(members))
+        removed = yield from self._remove(download_index.job_ids(members))
         yield Batch(("UNLINK", index))
         return removed
 
@@ -246,8 +257,12 @@ class DownloadCache(Operations[S]):
     def _read(self, job_ids: Sequence[str]) -> Plan[dict[str, DownloadProgress]]:
         found: dict[str, DownloadProgress] = {}
         for batch in _batches(job_ids):
-            hashes = yield Batch(*(("HGETALL", self._key(job_id)) for job_id in batch))
+            commands = [("HGETALL", self._key(job_id)) for job_id in batch]
+            hashes = yield from scripts.pipelined([], commands, keep_refusals=True)
+            self._refused.note(hashes)
             for job_id, raw in zip(batch, hashes, strict=True):
+                if isinstance(raw, StoreReplyError):
+                    continue
                 progress = read_hash(job_id, dict(zip(raw[::2], raw[1::2], strict=True)))
                 if progress is not None:
                     found[job_id] = progress
@@ -258,7 +273,7 @@ class DownloadCache(Operations[S]):
         """Return the running downloads, the most recently updated first."""
         index = self._keys.active_downloads_key()
         (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
-        return (yield from self._running(_texts(members)))
+        return (yield from self._running(download_index.job_ids(members)))
 
     @operation
     def page_active_downloads(
@@ -276,7 +291,7 @@ class DownloadCache(Operations[S]):
         if after is not None:
             arguments.text("after", after)
         (members,) = yield Batch(("ZRANGE", self._keys.active_downloads_key(), 0, -1))
-        job_ids = sorted(_texts(members))
+        job_ids = sorted(download_index.job_ids(members))
         start = 0 if after is None else bisect_right(job_ids, after)
         page = job_ids[start : start + limit]
         more = start + limit < len(job_ids)
@@ -288,7 +303,7 @@ class DownloadCache(Operations[S]):
         """Return the live progress of a user's downloads, the most recently updated first."""
         index = self._keys.user_downloads_key(user_id)
         (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
-        job_ids = _texts(members)
+        job_ids = download_index.job_ids(members)
         found = yield from self._read(job_ids)
         return [found[job_id] for job_id in job_ids if job_id in found]
 
@@ -321,7 +336,12 @@ class DownloadCache(Operations[S]):
         """Return the jobs with unsaved progress as (job id, version)."""
         (rows,) = yield Batch(("ZRANGE", self._keys.dirty_downloads_key(), 0, -1, "WITHSCORES"))
         pairs = zip(rows[::2], rows[1::2], strict=True)
-        return [(member.decode(), int(float(score))) for member, score in pairs]
+        entries = ((download_index.job_id(member), float(score)) for member, score in pairs)
+        return [
+            (job_id, int(score))
+            for job_id, score in entries
+            if job_id is not None and math.isfinite(score)
+        ]
 
     @operation
     def mark_persisted(
@@ -414,10 +434,6 @@ def _claims(field: str, claims: Any) -> list[tuple[str, int]]:
         (arguments.text("job_id", job_id), arguments.whole(field, number))
         for job_id, number in arguments.pairs(field, claims)
     ]
-
-
-def _texts(raw: Any) -> list[str]:
-    return [member.decode() for member in raw]
 
 
 def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:

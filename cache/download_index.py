@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cache.keys import KeyBuilder
+from cache.keys import MAX_IDENTIFIER_BYTES, KeyBuilder
 from cache.store.plan import Argument, Command
 from domain.job import RUNNING, JobStatus
 
@@ -61,6 +61,20 @@ class DownloadIndex:
         """Take jobs out of the active and the unsaved index."""
         yield ("ZREM", self._keys.active_downloads_key(), *job_ids)
         yield ("ZREM", self._keys.dirty_downloads_key(), *job_ids)
+
+
+def job_ids(members: Iterable[bytes]) -> list[str]:
+    """Return the members of an index that can be job ids; `cleanup_stale_progress` removes the rest."""
+    found = (job_id(member) for member in members)
+    return [one for one in found if one is not None]
+
+
+def job_id(member: bytes) -> str | None:
+    """Return a member of an index, or None when no program of ours can have written it."""
+    try:
+        return member.decode() if 0 < len(member) <= MAX_IDENTIFIER_BYTES else None
+    except UnicodeDecodeError:
+        return None
 
 
 def _scored(job_ids: Iterable[str], score: int) -> Iterator[Argument]:

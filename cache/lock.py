@@ -225,9 +225,12 @@ class _Entry(Protocol):
 
 
 def extend_all(locks: Sequence[_Entry]) -> list[bool]:
-    """Extend several locks of one store in one round trip; answers come in the same order."""
+    """Extend several locks of one store in one round trip; answers come in the same order.
+
+    A lock whose key holds something else now is not extended.
+    """
     if not locks:
         return []
     commands = [scripts.call("lock_extend", lock.key, lock.token, lock.ttl_ms) for lock in locks]
-    replies = locks[0].store.run(scripts.pipelined(["lock_extend"], commands))
-    return [bool(reply) for reply in replies]
+    extending = scripts.pipelined(["lock_extend"], commands, keep_refusals=True)
+    return [reply == 1 for reply in locks[0].store.run(extending)]

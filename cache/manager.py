@@ -18,6 +18,7 @@ from cache.catalog_cache import CatalogCache
 from cache.continuity import Continuity
 from cache.counts import CacheCounts
 from cache.download_cache import DownloadCache
+from cache.key_types import foreign_types
 from cache.keys import KeyBuilder
 from cache.lock import Lock
 from cache.models import CacheStats, HealthReport, MaintenanceReport, UserInvalidation
@@ -196,6 +197,11 @@ class CacheManager(Operations[S]):
         return {job_id for job_id, exists in zip(job_ids, held, strict=True) if exists}
 
     # ── health and figures ──────────────────────────────────────────────────────────────────────
+
+    @operation
+    def foreign_types(self) -> Plan[dict[str, str]]:
+        """Return the service's own keys in which another program keeps something else, with its type."""
+        return foreign_types(self.keys)
 
     @operation
     def ping(self) -> Plan[float]:

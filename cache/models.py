@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AwareDatetime,
@@ -26,6 +26,10 @@ from domain.job import JobStatus
 BEAT_PATIENCE = 30.0
 
 
+#: What the database can hold.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -42,11 +46,11 @@ class DownloadProgress(_Value):
     job_id: str
     status: JobStatus
     user_id: str | None = None
-    bytes_downloaded: NonNegativeInt = 0
+    bytes_downloaded: Count = 0
     """Bytes on disk, fsynced or not."""
-    bytes_durable: NonNegativeInt = 0
+    bytes_durable: Count = 0
     """Bytes that survive a crash: fsynced and written into the checkpoint."""
-    bytes_total: NonNegativeInt | None = None
+    bytes_total: Count | None = None
     """The size of the whole file; None while nobody knows it."""
     download_speed_mbps: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Smoothed speed in megabits (10^6 bits) a second."""
@@ -55,8 +59,8 @@ class DownloadProgress(_Value):
     path: str | None = None
     """The published file, once completed."""
     sha256: str | None = None
-    fence: NonNegativeInt = 0
-    sequence: NonNegativeInt = 0
+    fence: Count = 0
+    sequence: Count = 0
     updated_at: datetime | None = None
     """The last sign of life of the worker, by the store's clock."""
     last_byte_at: datetime | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from cache import download_index
 from cache.keys import KeyBuilder
 from cache.store import scripts
 from cache.store.plan import Argument, Batch, Plan
@@ -47,14 +49,15 @@ def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
     """Remove the hashes nobody has touched since; their index entries go as those without hash."""
     (members,) = yield Batch(("ZRANGEBYSCORE", keys.active_downloads_key(), "-inf", horizon_ms))
     removed = 0
-    for batch in _batches([member.decode() for member in members]):
+    for batch in _batches(download_index.job_ids(members)):
         commands = [
             scripts.call(
                 "progress_remove", keys.download_job_key(job_id), horizon_ms, *sorted(FINISHED)
             )
             for job_id in batch
         ]
-        removed += sum((yield from scripts.pipelined(["progress_remove"], commands)))
+        replies = yield from scripts.pipelined(["progress_remove"], commands, keep_refusals=True)
+        removed += sum(reply for reply in replies if isinstance(reply, int))
     return removed
 
 
@@ -64,8 +67,12 @@ def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None])
     while True:
         (step,) = yield Batch(("ZSCAN", index, cursor, "COUNT", BATCH))
         cursor, flat = step
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        entries = [(member.decode(), int(float(score))) for member, score in pairs]
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
+        entries = [entry for pair in pairs if (entry := _entry(*pair)) is not None]
+        foreign = [member for member, score in pairs if _entry(member, score) is None]
+        if foreign:
+            (gone,) = yield Batch(("ZREM", index, *foreign))
+            removed += gone
         # One step may bring more than asked for.
         for batch in _batches(entries):
             missing = yield from _without_hash(keys, batch)
@@ -75,6 +82,12 @@ def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None])
             job_ids.update((job_id, None) for job_id, _ in missing[: MOST_NAMED - len(job_ids)])
         if cursor == b"0":
             return removed
+
+
+def _entry(member: bytes, score: bytes) -> _Entry | None:
+    """Return a member of an index as this service writes them, or None when another program wrote it."""
+    job_id, number = download_index.job_id(member), float(score)
+    return (job_id, int(number)) if job_id is not None and math.isfinite(number) else None
 
 
 def _without_hash(keys: KeyBuilder, entries: Sequence[_Entry]) -> Plan[list[_Entry]]:

@@ -109,16 +109,20 @@ def _fields(source: ProgressUpdate | DownloadProgress, speed_mbps: float) -> lis
 
 def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
     """Read what `progress_update` answered to the claim `fence`."""
-    word, _, addressed_to = raw[1].decode().partition(":")
+    word, _, addressed_to = raw[1].decode(errors="replace").partition(":")
     control = word if word and addressed_to == str(fence) else None
     return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
+
+
+#: What is known of a job whose key holds no hash: nothing.
+UNKNOWN = UpdateReply(applied=False, fenced=False, control=None)
 
 
 def read_standing(fence: int, raw: list[Any]) -> UpdateReply:
     """Read what ``HMGET fence control`` says to the claim `fence`, which has nothing to tell."""
     held, word = raw
     reply = read_reply(fence, [0, word or b""])
-    return reply._replace(fenced=held is not None and int(held) > fence)
+    return reply._replace(fenced=held is not None and held.isdigit() and int(held[:30]) > fence)
 
 
 def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | None:

@@ -6,6 +6,7 @@ What is limited is told by names: a *resource* has slots (``connections:<host>``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from domain.limits import check_rate
 MAX_SLOTS = 2**31
 #: Characters of a reason that are kept.
 MAX_REASON = 200
+
+#: Slots of one member, and their end in milliseconds since the epoch.
+_SLOTS = re.compile(rb"(\d{1,10}) (\d{1,15})")
 
 
 class TransferLimits(Operations[S]):
@@ -64,7 +68,8 @@ class TransferLimits(Operations[S]):
             scripts.call("slots_renew", self._keys.slots_key(resource), member, life_ms)
             for resource, member in _holdings(holdings)
         ]
-        return scripts.pipelined(["slots_renew"], commands)
+        replies = yield from scripts.pipelined(["slots_renew"], commands, keep_refusals=True)
+        return [reply if isinstance(reply, int) else 0 for reply in replies]
 
     @operation
     def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Plan[None]:
@@ -80,9 +85,9 @@ class TransferLimits(Operations[S]):
         now = int(seconds) * 1000 + int(micro) // 1000
         held = {}
         for member, value in zip(raw[::2], raw[1::2], strict=True):
-            count, end = map(int, value.split())
-            if end > now:
-                held[member.decode()] = count
+            note = _SLOTS.fullmatch(value)  # others may have written what cannot be read
+            if note is not None and int(note[2]) > now:
+                held[member.decode(errors="replace")] = int(note[1])
         return held
 
     # ── cool-downs ──────────────────────────────────────────────────────────────────────────────
@@ -161,8 +166,8 @@ class TransferLimits(Operations[S]):
         """Return the limits that are set, in bytes a second, by scope."""
         (raw,) = yield Batch(("HGETALL", self._keys.limits_key()))
         pairs = zip(raw[::2], raw[1::2], strict=True)
-        # What somebody wrote by hand must not stop every pacer.
-        return {scope.decode(): int(rate) for scope, rate in pairs if rate.isdigit()}
+        read = (_read_rate(scope, rate) for scope, rate in pairs)
+        return dict(one for one in read if one is not None)
 
     @operation
     def share_demands(
@@ -239,6 +244,14 @@ def _reason(reason: Any) -> str:
 
 def _rate(rate: Any) -> int:
     return check_rate(arguments.whole("rate", rate))
+
+
+def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
+    """Return one limit; None for one that `set_rates` would refuse: it must not stop every pacer."""
+    try:
+        return _scope(scope.decode()), _rate(int(rate))
+    except (ValueError, InvalidInputError):
+        return None
 
 
 def _demand(demand: Any) -> Demand:

@@ -41,6 +41,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         looks: dict[str, Callable[[], Finding]] = {
             "store round trip": lambda: _round_trip(cache),
             "store clock": lambda: _clock(cache),
+            "store keys": lambda: _keys(cache, settings),
         }
         try:
             stats = cache.stats(scan_limit=0)  # no look at the keys: nothing here tells of them
@@ -112,6 +113,19 @@ def _clock(cache: CacheManager) -> Finding:
             "Let both follow NTP: ages of progress are told by the store's clock.",
         )
     return ok("store clock", f"{abs(skew) * 1000:.0f} ms off this machine's")
+
+
+def _keys(cache: CacheManager, settings: Settings) -> Finding:
+    foreign = cache.foreign_types()
+    if not foreign:
+        return ok("store keys", "hold what this service keeps there")
+    held = ", ".join(f"{key} (a {kind})" for key, kind in foreign.items())
+    return problem(
+        "store keys",
+        f"another program wrote {held}: what needs them does not work",
+        f"Find out which program it was, then: redis-cli -n {settings.cache_db} DEL "
+        f"{' '.join(foreign)}.",
+    )
 
 
 def _threads(cache: CacheManager, max_memory: int) -> Finding:

@@ -16,7 +16,7 @@ from cli import formats
 from cli.beat_check import described
 from cli.findings import Finding, ok, problem, warning
 from cli.programs import QUEUES
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreError
 from domain.text import escaped
 from settings import Settings
 from worker import dead_letters
@@ -37,7 +37,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             waiting = broker.backlogs()
             unusable = broker.wrong_types()
             refused = [] if dead_letters.KEY in unusable else broker.dead_letters()
-    except StoreUnavailableError as error:
+    except StoreError as error:
         yield problem("broker", str(error), "Start it, or set SEEN_BROKER_URL.")
         return
     counts = ", ".join(f"{count:,} {priority}" for priority, count in waiting.items())
@@ -77,7 +77,7 @@ def _beat(settings: Settings) -> Finding:
     try:
         with CacheManager.connect(settings, retries=0) as cache:
             status = cache.beat.status()
-    except StoreUnavailableError as error:
+    except StoreError as error:
         return problem("beat", str(error), "What beat does is not known while the store does so.")
     if status is None:
         return warning("beat", "none has ticked within a day", _START_BEAT)
@@ -90,7 +90,8 @@ def _unusable(key: str, kind: str) -> Finding:
     shown = escaped(key)
     return problem(
         "broker keys",
-        f"{shown} holds a {kind} where a list is expected: its messages cannot be sent or taken",
+        f"{shown} holds a {kind}, which is not what Celery keeps there: its messages cannot be sent or "
+        "taken",
         f"Find out who wrote it, then delete or rename it: redis-cli -n <database> DEL {shown!r}.",
     )
 

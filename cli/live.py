@@ -10,7 +10,7 @@ from cache.download_cache import DownloadCache
 from cache.models import DownloadProgress
 from cli.formats import printable
 from database import JobRepository
-from domain.errors import StoreUnavailableError, UnknownJobError
+from domain.errors import StoreError, UnknownJobError
 from domain.job import RUNNING, Job, JobEvent, JobStatus
 from domain.urls import display_url
 from worker.files import name_from_url
@@ -118,7 +118,7 @@ class LiveReader:
             return {}
         try:
             return self._cache.get_many(job_ids)
-        except StoreUnavailableError:
+        except StoreError:
             self._store_again_at = time.monotonic() + _STORE_PAUSE
             return {}
 

@@ -111,7 +111,13 @@ class IdempotencyKeyReusedError(SeenError):
 # ── services that do not answer ──────────────────────────────────────────────────────────────────
 
 
-class StoreUnavailableError(SeenError):
+class StoreError(SeenError):
+    """The store did not do what it was asked: loops that try again wait for all of these alike."""
+
+    code = "store"
+
+
+class StoreUnavailableError(StoreError):
     """Dragonfly (or Redis) did not answer. Reads treat it as a miss; locks are never granted on it."""
 
     code = "store_unavailable"
@@ -133,7 +139,7 @@ class StoreRefusesError(StoreUnavailableError):
         super().__init__(f"The store refuses: {words.rstrip('.')}. {remedy}")
 
 
-class StoreReplyError(SeenError):
+class StoreReplyError(StoreError):
     """The store refused one command: its key holds something else than the command works on."""
 
     code = "store_reply"

@@ -22,7 +22,7 @@ from domain.errors import (
     DuplicateJobError,
     IllegalTransitionError,
     InvalidInputError,
-    StoreUnavailableError,
+    StoreError,
     UnknownJobError,
 )
 from domain.history import requested
@@ -314,7 +314,7 @@ class _Batch:
             (self._changed if as_wanted else self._unchanged)[job.id] = job
         try:
             self._tell(asked)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.warning("%d jobs hear of it when the store is back: %s", len(asked), error)
 
     def _tell(self, jobs: Sequence[Job]) -> None:

@@ -7,6 +7,7 @@ import logging
 from cache import CacheStats
 from cache.manager import describe
 from cache.progress_cleanup import CleanupReport
+from domain.ids import is_job_id
 from domain.limits import job_scope
 from tasks.periodic import one_at_a_time
 from tasks.reconcile import hand_on_orphans, publish_unpublished
@@ -37,7 +38,9 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
     if any(report):
         logger.info("Cleaned up: %d stale, %d index entries without progress", *report[:2])
     note = "the store listed it without progress; the entry was removed"
-    runtime.jobs.note_many(report.job_ids, note, now=runtime.now())
+    runtime.jobs.note_many(
+        [one for one in report.job_ids if is_job_id(one)], note, now=runtime.now()
+    )
     return report
 
 
@@ -45,7 +48,8 @@ def _lift_limits(runtime: Runtime) -> None:
     """Take away the limits of jobs that have ended, or that nobody knows."""
     limits = runtime.cache.limits
     limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
-    jobs = runtime.jobs.get_many([scope.removeprefix(job_scope("")) for scope in limited])
+    job_ids = [scope.removeprefix(job_scope("")) for scope in limited]
+    jobs = runtime.jobs.get_many([one for one in job_ids if is_job_id(one)])
     lasting = {job_scope(job.id) for job in jobs.values() if not job.is_finished}
     limits.set_rates({scope: None for scope in limited if scope not in lasting})
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-from domain.errors import DatabaseUnavailableError, StoreUnavailableError
+from domain.errors import DatabaseUnavailableError, StoreError
 from worker.alone import run_alone
 from worker.app import current_runtime
 from worker.runtime import Runtime
@@ -28,7 +28,7 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
         runtime = current_runtime()
         try:
             result = run_alone(runtime, work)
-        except (StoreUnavailableError, DatabaseUnavailableError) as error:
+        except (StoreError, DatabaseUnavailableError) as error:
             # One line an outage, not a traceback at every tick: the next tick tries again.
             runtime.outages.failed(what, error)
             return None

@@ -8,6 +8,7 @@ from datetime import datetime
 from cache import DownloadProgress
 from database.job_rows import ProgressRow
 from domain import history
+from domain.ids import is_job_id
 from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
 from tasks.periodic import one_at_a_time
 from worker.app import app
@@ -28,7 +29,8 @@ def persist_progress(runtime: Runtime) -> int:
     """
     saved = 0
     # What is unsaved now, each once: a job that changes all the time must not keep the others waiting.
-    unsaved = [job_id for job_id, _ in runtime.cache.download.dirty()]
+    # What is no job id was written by another program; `cleanup_stale` removes it.
+    unsaved = [job_id for job_id, _ in runtime.cache.download.dirty() if is_job_id(job_id)]
     for start in range(0, len(unsaved), BATCH):
         progresses = runtime.cache.download.get_many(unsaved[start : start + BATCH])
         _save(runtime, list(progresses.values()))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cache import DownloadProgress
 from database.clock_skew import correct_future_times
 from domain import history
+from domain.ids import is_job_id
 from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
 from tasks.periodic import one_at_a_time
 from tasks.persistence import save_end
@@ -250,7 +251,7 @@ def _end_strays(runtime: Runtime) -> tuple[int, int]:
     after: str | None = None
     while True:
         page = runtime.cache.download.page_active_downloads(after=after, limit=BATCH)
-        strays = _strays(runtime, page.items)
+        strays = _strays(runtime, [one for one in page.items if is_job_id(one.job_id)])
         alive = runtime.cache.which_locks_live([one.job_id for one in strays])
         leaving = [one for one in strays if one.job_id in alive]
         gone = [one.job_id for one in strays if one.job_id not in alive]

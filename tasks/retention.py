@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from database.retention import Retention
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreError
 from tasks.periodic import one_at_a_time
 from worker.app import app
 from worker.runtime import Runtime
@@ -66,7 +66,7 @@ def _forget(runtime: Runtime, job_ids: Sequence[str]) -> bool:
     """Remove jobs' progress from the store; False without store, where it ends by itself."""
     try:
         runtime.cache.download.remove(*job_ids)
-    except StoreUnavailableError as error:
+    except StoreError as error:
         logger.warning("What the store has of removed jobs stays for now: %s", error)
         return False
     return True

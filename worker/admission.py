@@ -18,7 +18,7 @@ from cache import ttl as lives
 from cache.limit_models import Admission as Answer
 from cache.limit_models import SlotRequest
 from cache.transfer_limits import TransferLimits
-from domain.errors import HostBusyError, StoreUnavailableError
+from domain.errors import HostBusyError, StoreError
 from domain.limits import plain_host
 from worker.outages import OutageLog
 from worker.ticker import Ticker
@@ -147,7 +147,7 @@ class Admissions:
         resource, job_id = holding
         try:
             slots = self._limits.take_slots(resource, job_id, want, request.limit, self._ttl)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.warning("Job %s gets no further connections: %s", job_id, error)
             return min(want, request.want)
         self._note(holding, request, slots.granted)
@@ -166,14 +166,14 @@ class Admissions:
                 del self._needed[holding], self._slots[holding]
         try:
             self._limits.release_slots(done)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.warning("The slots of job %s expire by themselves: %s", admission.job_id, error)
 
     def cool_down(self, host: str, seconds: float, reason: str) -> None:
         """Keep every worker off a host for a while; without a store only this job knows."""
         try:
             self._limits.cool_down(plain_host(host), seconds, reason)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.warning("Other workers are not told to leave %s alone: %s", host, error)
 
     def renew_all(self) -> None:
@@ -216,7 +216,7 @@ class Admissions:
     def _renew(self) -> None:
         try:
             self.renew_all()
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._outages.failed(_RENEWING, error)
         else:
             self._outages.worked(_RENEWING)

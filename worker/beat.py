@@ -21,7 +21,7 @@ import settings as settings_module
 from cache import CacheManager
 from cache.clock import lease_clock
 from cache.lock import Lock
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreError
 from settings import Settings
 from worker.broker import Broker
 from worker.lease import RENEWALS_PER_LIFE, last_write
@@ -140,7 +140,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
             if not self._send_due():
                 return 0.0  # something held us up until the lease had ended: who leads now?
             self._cache.beat.tick(self._worker, self._timetable.ages(lease_clock()))
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._turn(_State.CUT_OFF, logging.WARNING, "Nothing is sent for now: %s", error)
             return self._longest_pause
         self._turn(_State.LEADS, logging.INFO, "This beat leads: it sends the periodic tasks")
@@ -170,7 +170,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
             logger.info("Sending due task %s (%s)", name, entry.task)
             try:
                 self._broker.send(entry.task, **entry.options)
-            except StoreUnavailableError:
+            except StoreError:
                 self._leadership.give_back()  # another beat may have a broker
                 raise
             self._timetable.ran(name, lease_clock())
@@ -188,7 +188,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
         """Give the lease back and close the connections. May be called again."""
         try:
             self._leadership.give_back()
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.warning("The lease was not given back and ends by itself: %s", error)
         self._cache.close()
         self._broker.close()

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cache import CacheManager
 from cache.models import BEAT_PATIENCE, BeatStatus
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreError
 from settings import Settings
 from worker.ticker import Ticker
 
@@ -54,7 +54,7 @@ class BeatWatch:
         """Look once."""
         try:
             status = self._cache.beat.status()
-        except StoreUnavailableError:
+        except StoreError:
             self._waits_since = time.monotonic()
             return
         if status is not None and status.ticked_at != self._last_tick:

@@ -18,6 +18,7 @@ from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
 from worker import dead_letters
 from worker.broker_sweep import BrokerSweep, Swept
+from worker.control_messages import BROADCASTS
 from worker.dead_letters import DeadLetter
 from worker.envelope import InvalidMessageError
 from worker.queue_keys import is_wrong_type, wrong_types
@@ -133,12 +134,16 @@ class Broker:
             return dead_letters.clear(client)
 
     def wrong_types(self) -> dict[str, str]:
-        """Return the keys that should hold a list and hold something else, with its type."""
+        """Return the keys of queues and bindings that hold something else, with its type."""
         with self._connection() as connection:
             channel: Any = connection.default_channel
             steps, queues = channel.priority_steps, (*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
             keys = [channel._q_for_pri(queue, step) for step in steps for queue in queues]
-            return wrong_types(channel.client, [*keys, dead_letters.KEY])
+            tables = [channel.keyprefix_queue % exchange for exchange in (*queues, *BROADCASTS)]
+            return {
+                **wrong_types(channel.client, [*keys, dead_letters.KEY]),
+                **wrong_types(channel.client, tables, "set"),
+            }
 
     def close(self) -> None:
         """Close every connection; this broker is of no use afterwards."""

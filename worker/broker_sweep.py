@@ -33,6 +33,8 @@ from typing import Any, NamedTuple
 
 from celery import Celery
 
+from worker.queue_keys import wrong_types
+
 #: How long nobody must have been heard of. Seconds. kombu keeps a table that is not renewed as long, and
 #: renews it every twenty minutes (`kombu.transport.redis.MIN_BINDING_TTL`).
 PATIENCE = 3600
@@ -75,9 +77,15 @@ class BrokerSweep:
         events = self._app.conf.event_exchange
         replies = mailbox.reply_exchange.name
         queues = self._end_queues(client, _queue_names(replies, events, channel.sep))
+        tables = {
+            channel.keyprefix_queue % name: name
+            for name in (replies, mailbox.exchange.name, events)
+        }
+        foreign = wrong_types(client, tables, "set")  # `seen doctor` names these
         bindings = sum(
-            _Table(channel, exchange).sweep(now, self._patience)
-            for exchange in (replies, mailbox.exchange.name, events)
+            _Table(channel, name).sweep(now, self._patience)
+            for key, name in tables.items()
+            if key not in foreign
         )
         # By their first words: a queue of an earlier version may have had another ending.
         ours = {queue.name.partition(".")[0] for queue in self._app.conf.task_queues}
@@ -163,6 +171,10 @@ def _queue_names(replies: str, events: str, sep: str) -> Callable[[str], object]
 def _forget_unacked(channel: Any, ours: set[str], now: int) -> int:
     """Take our own messages out of the book of unacknowledged ones; those of others stay."""
     client = channel.client
+    if wrong_types(client, [channel.unacked_index_key], "zset") or wrong_types(
+        client, [channel.unacked_key], "hash"
+    ):
+        return 0
     horizon = now - 2 * channel.visibility_timeout
     tags = client.zrangebyscore(channel.unacked_index_key, "-inf", horizon, 0, _STEP)
     if not tags:

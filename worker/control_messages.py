@@ -18,6 +18,8 @@ from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 REPLY_EXCHANGE = "reply.celery.pidbox"
 COMMAND_EXCHANGE = "celery.pidbox"
 EVENT_EXCHANGE = "celeryev"
+#: Where Celery's own messages go.
+BROADCASTS = (COMMAND_EXCHANGE, REPLY_EXCHANGE, EVENT_EXCHANGE)
 
 #: Bytes of a raw message. A reply may list what a worker runs; events come in batches.
 MAX_COMMAND, MAX_REPLY, MAX_EVENTS = 256 * 1024, 8 * 2**20, 8 * 2**20

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from domain.errors import DatabaseUnavailableError, SeenError, StoreUnavailableError
+from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.alone import run_alone
 from worker.leftovers import is_over, remove_leftovers
@@ -203,7 +203,7 @@ class Sweeper:
     def _sweep(self) -> None:
         try:
             sweep(self._runtime)
-        except (StoreUnavailableError, DatabaseUnavailableError) as error:
+        except (StoreError, DatabaseUnavailableError) as error:
             self._runtime.outages.failed(_SWEEPING, error)
         else:
             self._runtime.outages.worked(_SWEEPING)

@@ -37,7 +37,7 @@ def read_envelope(raw: bytes, limit: int) -> Envelope:
     """
     if len(raw) > limit:
         raise InvalidMessageError(f"it has {len(raw):,} bytes, and at most {limit:,} are read")
-    message = decode_json(raw, "the message")
+    message = decode_json(raw, "the message", _PLAIN)
     if not isinstance(message, dict):
         raise InvalidMessageError(f"it is {kind_of(message)}, not an object")
     headers = _object(message, "headers")
@@ -73,14 +73,14 @@ def encode_body(body: object) -> str:
     return base64.b64encode(json.dumps(body).encode()).decode()
 
 
-def decode_json(raw: bytes, what: str) -> Any:
-    """Decode JSON with kombu's typed values; `what` names it in the reason.
+def decode_json(raw: bytes, what: str, decoder: json.JSONDecoder) -> Any:
+    """Decode JSON; `what` names it in the reason.
 
     Raises:
         InvalidMessageError: it is not JSON, or cannot be held.
     """
     try:
-        return _DECODER.decode(raw.decode())
+        return decoder.decode(raw.decode())
     except RecursionError:
         raise InvalidMessageError(f"{what} is nested too deeply") from None
     except (
@@ -104,7 +104,7 @@ def _body(encoded: object) -> Any:
         raw = base64.b64decode(encoded, validate=True)
     except ValueError:
         raise InvalidMessageError("its body is not base64") from None
-    return decode_json(raw, "its body")
+    return decode_json(raw, "its body", _TYPED)
 
 
 def _object(message: dict[str, Any], name: str) -> dict[str, Any]:
@@ -123,4 +123,8 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-_DECODER = json.JSONDecoder(object_hook=object_hook, parse_constant=_refuse)
+#: Headers and properties of ours hold no typed values: some of those (a signalling NaN) cannot even be
+#: compared with what is expected.
+_PLAIN = json.JSONDecoder(parse_constant=_refuse)
+#: What replies to control commands may hold: kombu's typed values, such as times.
+_TYPED = json.JSONDecoder(object_hook=object_hook, parse_constant=_refuse)

@@ -9,7 +9,7 @@ from typing import Self
 
 from cache.clock import lease_clock
 from cache.lock import Lock, LockEntry, entry_of, extend_all
-from domain.errors import LeaseLostError, StoreUnavailableError
+from domain.errors import LeaseLostError, StoreError
 from worker.outages import OutageLog
 from worker.stop import StopSignal
 from worker.ticker import Ticker
@@ -111,7 +111,7 @@ class LeaseKeeper:
             self._leases.discard(lease)
         try:
             lease.lock.release()
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._outages.failed(_RELEASING, error)
         else:
             self._outages.worked(_RELEASING)
@@ -148,7 +148,7 @@ class LeaseKeeper:
         asked_at = lease_clock()
         try:
             answers = extend_all([lease.lock for lease in leases])
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._outages.failed(_RENEWING, error)
             return False
         self._outages.worked(_RENEWING)

@@ -16,7 +16,7 @@ from typing import Self
 
 from cache.limit_models import Demand
 from cache.transfer_limits import TransferLimits
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreError
 from worker.fair_share import fair_level, share
 from worker.outages import OutageLog
 from worker.pace import Pace, Share, demands_of, spread
@@ -89,7 +89,7 @@ class Pacer:
                 pace.measure(now)
         try:
             self._agree()
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._outages.failed(_AGREEING, error)
         else:
             self._outages.worked(_AGREEING)
@@ -104,7 +104,7 @@ class Pacer:
             self._thread.join()
         try:
             self._tell({})
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.debug("Our demand of limited rates expires by itself: %s", error)
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from domain.errors import (
     FencedError,
     PausedError,
     SeenError,
-    StoreUnavailableError,
+    StoreError,
 )
 from domain.history import requested
 from domain.job import Job, JobStatus
@@ -217,7 +217,7 @@ class ProgressReporter:
             updates = tracker.last_updates(ending, persisted=persisted)
             try:
                 replies = self._cache.apply(updates)
-            except StoreUnavailableError as error:
+            except StoreError as error:
                 logger.warning("The end of job %s was not told: %s", tracker.job_id, error)
                 return None
         return None if replies[-1].fenced else updates[-1].version
@@ -284,7 +284,7 @@ class ProgressReporter:
             return 0
         try:
             replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in listening])
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._outages.failed(_REPORTING, error)
             return 0
         self._outages.worked(_REPORTING)

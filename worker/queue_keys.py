@@ -51,15 +51,17 @@ class QueueKeys:
         self._retry_at = time.monotonic() + RETRY_AFTER
 
 
-def wrong_types(client: Any, keys: Iterable[str]) -> dict[str, str]:
-    """Return those of `keys` that hold something else than a list, with its type."""
+def wrong_types(client: Any, keys: Iterable[str], expected: str = "list") -> dict[str, str]:
+    """Return those of `keys` that hold something else than what is expected, with its type."""
     names = list(keys)
     with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.type(name)
         types = [kind.decode() for kind in pipe.execute()]
     return {
-        name: kind for name, kind in zip(names, types, strict=True) if kind not in ("list", "none")
+        name: kind
+        for name, kind in zip(names, types, strict=True)
+        if kind not in (expected, "none")
     }
 
 

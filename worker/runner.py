@@ -28,13 +28,16 @@ from domain.errors import (
     DiskFullError,
     DrainingError,
     FencedError,
+    HostBusyError,
     InvalidInputError,
     LeaseLostError,
     PausedError,
     PermanentError,
     SeenError,
     StoppedError,
+    StoreError,
     StoreRefusesError,
+    StoreReplyError,
     StoreUnavailableError,
     TransientError,
     UnknownJobError,
@@ -62,6 +65,9 @@ logger = logging.getLogger(__name__)
 
 
 _STARTING = "Jobs are not started"
+
+#: Until a job looks again whether a key of the store holds what it should. Seconds.
+_KEY_PAUSE = 30.0
 
 #: Reasons to wait that say nothing of the origin: they use no attempt up.
 _NOT_AN_ATTEMPT = frozenset(
@@ -128,7 +134,7 @@ def _run_in_place(
     stop = StopSignal(runtime.drain)
     try:
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
-    except StoreUnavailableError as error:
+    except StoreError as error:
         _note_lack(runtime, error)
         _note_refusal(runtime, error)
         runtime.outages.failed(_STARTING, error)
@@ -258,6 +264,9 @@ class _Attempt:
         except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
             lack = lack_of(error)
             return self._hand_back(error) if lack is None else self._try_later(lack)
+        except StoreReplyError as error:
+            # A key of its host's or user's limits holds something else: the error says which.
+            return self._try_later(HostBusyError(str(error), retry_after=_KEY_PAUSE))
         except PausedError as error:
             # That a person stopped it says nothing of the origin.
             return self._settle(_ending(JobStatus.PAUSED, error), attempts=self._job.attempts - 1)

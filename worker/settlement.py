@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain import history
-from domain.errors import DatabaseUnavailableError, FencedError, StoreUnavailableError
+from domain.errors import DatabaseUnavailableError, FencedError, StoreError
 from domain.job import Job, JobStatus
 from worker.lease import Lease
 from worker.progress import DownloadTracker, Ending, stop_error
@@ -123,7 +123,7 @@ class Settlement:
         job_id = self._job.id
         try:
             self._runtime.cache.download.mark_persisted([(job_id, version)], [job_id])
-        except StoreUnavailableError as error:
+        except StoreError as error:
             logger.debug("The store will notice later that job %s is saved: %s", job_id, error)
 
     def _persistently(

@@ -57,6 +57,10 @@ def read_queued(raw: bytes, queue: str) -> Any:
     return celery_message(read_task_message(raw, queue), queue)
 
 
+def _log_table(key: str) -> None:
+    logger.error("The key %s of the broker holds no table of bindings: delete or rename it", key)
+
+
 class QoS(_KombuQoS):  # type: ignore[misc]
     """Messages that were taken and are not acknowledged; on the way out they are put back."""
 
@@ -89,12 +93,41 @@ class Channel(_Channel):  # type: ignore[misc]
         """
         return 0
 
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Note that a queue belongs to an exchange; go on without where the table's key holds no set.
+
+        Queues of tasks and broadcasts are reached without their tables, so that a worker still does its
+        work; only replies to control commands need theirs.
+        """
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            _log_table(self.keyprefix_queue % exchange)
+
     def get_table(self, exchange: str) -> list[tuple[str, ...]]:
         """Return the bindings of an exchange, without malformed entries, at which publishing fails."""
-        with self.conn_or_acquire() as client:
-            members = client.smembers(self.keyprefix_queue % exchange)
+        key = self.keyprefix_queue % exchange
+        try:
+            with self.conn_or_acquire() as client:
+                members = client.smembers(key)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            _log_table(key)
+            return []
         entries = [tuple(one.decode("utf-8", "replace").split(self.sep)) for one in members]
         return [entry for entry in entries if len(entry) == 3]
+
+    def _size(self, queue: str) -> int:
+        """Return how many messages a queue has; none where its key holds no list, as `_keys` finds."""
+        try:
+            return int(super()._size(queue))
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return 0
 
     def _brpop_start(self, timeout: int | None = None) -> None:
         """Ask for the next message of all queues whose keys can hold messages."""

@@ -23,7 +23,7 @@ end
 
 local fields = redis.call('HGETALL', key)
 for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 8) == 'standby:' and tonumber(fields[i + 1]) < now - tonumber(ARGV[3]) then
+    if string.sub(fields[i], 1, 8) == 'standby:' and (tonumber(fields[i + 1]) or 0) < now - tonumber(ARGV[3]) then
         redis.call('HDEL', key, fields[i])
     end
 end

@@ -31,7 +31,8 @@ local sums = {0, 0, 0, 0}
 local notes = redis.call('HGETALL', key)
 for i = 1, #notes, 2 do
     local ends, a, b, c, d = string.match(notes[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-    if tonumber(ends) <= now then
+    -- The numbers of a note that is longer would not add up to a number.
+    if not ends or #notes[i + 1] > 120 or tonumber(ends) <= now then
         redis.call('HDEL', key, notes[i])
     else
         for place, number in ipairs({a, b, c, d}) do

@@ -10,7 +10,7 @@ local key = KEYS[1]
 local second = tonumber(redis.call('TIME')[1])
 redis.call('HINCRBY', key, string.format('%.0f', second), ARGV[1])
 for _, field in ipairs(redis.call('HKEYS', key)) do
-    if tonumber(field) < second - tonumber(ARGV[2]) then
+    if (tonumber(field) or 0) < second - tonumber(ARGV[2]) then
         redis.call('HDEL', key, field)
     end
 end

@@ -14,7 +14,7 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local slots, ends = string.match(value, '^(%d+) (%d+)$')
-if tonumber(ends) <= now then
+if not ends or tonumber(ends) <= now then
     redis.call('HDEL', key, ARGV[1])
     return 0
 end

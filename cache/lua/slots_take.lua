@@ -8,7 +8,8 @@
 --
 -- Returns {granted, used}: the slots the member holds now, and those that all members hold.
 --
--- Safe to repeat: it sets, and does not add. Members whose end has come are removed. Where the limit has been
+-- Safe to repeat: it sets, and does not add. Members whose end has come are removed, and
+-- entries that cannot be read. Where the limit has been
 -- lowered below what is held, a member that asks again keeps one slot: it is in the middle of something.
 
 local key, member, life = KEYS[1], ARGV[1], tonumber(ARGV[4])
@@ -20,7 +21,7 @@ local held, others = 0, 0
 local entries = redis.call('HGETALL', key)
 for i = 1, #entries, 2 do
     local slots, ends = string.match(entries[i + 1], '^(%d+) (%d+)$')
-    if tonumber(ends) <= now then
+    if not ends or tonumber(ends) <= now then
         redis.call('HDEL', key, entries[i])
     elseif entries[i] == member then
         held = tonumber(slots)

@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError
 
 from cache.store.connection import in_our_words
 from cache.store.plan import Argument, Batch, Command, Plan
+from domain.errors import StoreReplyError
 
 
 @cache
@@ -66,13 +67,18 @@ def run(
 
 
 def pipelined(
-    names: Sequence[str], commands: Sequence[Command], *, once: bool = False
+    names: Sequence[str],
+    commands: Sequence[Command],
+    *,
+    once: bool = False,
+    keep_refusals: bool = False,
 ) -> Plan[list[Any]]:
     """Send commands in one round trip and return the replies in order.
 
     When the server has forgotten a script (it restarted), the named ones are loaded and the whole
     pipeline is sent again: what goes through here must be safe to repeat in that case. With `once` it is
-    never repeated because an answer got lost.
+    never repeated because an answer got lost. With `keep_refusals` a command whose key holds something
+    else has a StoreReplyError for its reply, so that one such key does not stop the others.
     """
     if not commands:
         return []
@@ -80,11 +86,16 @@ def pipelined(
     if any(isinstance(reply, NoScriptError) for reply in replies):
         yield Batch(*(("SCRIPT", "LOAD", source(name)) for name in names))
         replies = yield Batch(*commands, once=once, errors_as_replies=True)
-    return _checked(replies, commands)
+    return _checked(replies, commands, keep_refusals=keep_refusals)
 
 
-def _checked(replies: list[Any], commands: Sequence[Command]) -> list[Any]:
-    for reply, command in zip(replies, commands, strict=True):
+def _checked(
+    replies: list[Any], commands: Sequence[Command], *, keep_refusals: bool = False
+) -> list[Any]:
+    for place, (reply, command) in enumerate(zip(replies, commands, strict=True)):
         if isinstance(reply, Exception):
-            raise in_our_words(reply, command)
+            error = in_our_words(reply, command)
+            if not keep_refusals or not isinstance(error, StoreReplyError):
+                raise error
+            replies[place] = error
     return replies

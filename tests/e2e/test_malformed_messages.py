@@ -22,6 +22,7 @@ from tests.support.process import Process
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.control_messages import BROADCASTS
 from worker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES
 from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
@@ -199,6 +200,32 @@ def test_maintenance_worker_goes_on_after_malformed_messages(
 
 
 # ── keys of another type ────────────────────────────────────────────────────────────────────────
+
+
+def test_worker_starts_where_queues_and_tables_of_bindings_hold_something_else(
+    store: StoreServer, origin: Origin, tmp_path: Path
+) -> None:
+    client = store.client(db=1)
+    exchanges = (*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, *BROADCASTS)
+    for exchange in exchanges:
+        client.set(f"_kombu.binding.{exchange}", "no set")
+        client.set(f"_kombu.binding_permanent.{exchange}", "no set")
+    client.set("_kombu.binding_deadlines", "no sorted set")
+    for queue in ("downloads.begun", "downloads.high"):
+        client.set(queue, "no list")
+    for key in ("unacked", "unacked_index"):
+        client.set(key, "neither")
+    with System(tmp_path, store) as system:
+        worker = system.start_all(concurrency=1)
+        system.wait_for(system.submit(origin.serve("/a.bin", size=1000).url), JobStatus.COMPLETED)
+        system.app.send_task("broker.sweep", ignore_result=True)
+        system.app.send_task("cache.log_stats", ignore_result=True)
+        wait_until(lambda: "Cache: " in system.logs(), deadline=60, what="both tasks have run")
+        assert worker.poll() is None
+        assert "Traceback" not in system.logs()
+        found = system.runtime.broker.wrong_types()
+        keys = [f"_kombu.binding.{exchange}" for exchange in exchanges]
+        assert found.keys() == {"downloads.begun", "downloads.high", *keys}
 
 
 def test_queue_key_of_another_type_is_left_out_and_the_other_queues_go_on(

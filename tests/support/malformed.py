@@ -136,6 +136,12 @@ MALFORMED: Mapping[str, bytes] = {
     "a huge number": b'{"headers": ' + b"9" * 10_000 + b"}",
     "not a number": changed("properties", "priority", to=float("nan")),
     "infinite": changed("headers", "retries", to=float("inf")),
+    "a signalling NaN as retries": changed(
+        "headers", "retries", to={"__type__": "decimal", "__value__": "sNaN"}
+    ),
+    "a typed value as task": changed(
+        "headers", "task", to={"__type__": "decimal", "__value__": "sNaN"}
+    ),
     "larger than any of ours": changed("headers", "argsrepr", to="x" * 20_000),
     "an escape sequence": b"\x1b]0;owned\x07\x1b[2J",
     "a line that looks like the log's": b"x\n2026-01-01 00:00:00,000 INFO worker: all is well",

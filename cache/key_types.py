@@ -1,0 +1,30 @@
+"""Which keys of the service hold something that another program wrote, in words for `seen doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cache.keys import KeyBuilder
+from cache.store.plan import Batch, Plan
+
+
+def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
+    """Return the keys that all processes share, each with the type that it has or lacks."""
+    return {
+        keys.active_downloads_key(): "zset",
+        keys.dirty_downloads_key(): "zset",
+        keys.download_rate_key(): "hash",
+        keys.limits_key(): "hash",
+        keys.beat_key(): "hash",
+        keys.beat_runs_key(): "hash",
+        keys.continuity_key(): "string",
+        keys.lock_key("beat"): "string",
+    }
+
+
+def foreign_types(keys: KeyBuilder) -> Plan[dict[str, str]]:
+    """Return those of them that hold something else, with its type."""
+    expected = expected_types(keys)
+    found = yield Batch(*(("TYPE", key) for key in expected))
+    types = zip(expected, (kind.decode() for kind in found), strict=True)
+    return {key: kind for key, kind in types if kind not in (expected[key], "none")}
