@@ -31,7 +31,7 @@ def stats(
         formats.print_json(found.model_dump(mode="json"))
         return
     for name, value in _rows(found):
-        print(f"{name:<12} {value}")
+        print(formats.printable(f"{name:<12} {value}"))
 
 
 @app.command("forget-user")

@@ -39,7 +39,7 @@ def current() -> None:
         print("The database has no tables yet. Run: seen db upgrade")
     else:
         newest = "the newest" if found == migrate.HEAD else f"the newest is {migrate.HEAD}"
-        print(f"{found} ({newest})")
+        print(formats.printable(f"{found} ({newest})"))
 
 
 @app.command()

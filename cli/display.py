@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -210,7 +209,7 @@ class Objects:
     def show(self, views: Sequence[JobView]) -> None:
         """Print the jobs that changed."""
         for one in views:
-            told = json.dumps(describe(one), ensure_ascii=False)
+            told = formats.as_json(describe(one))
             if self._told.get(one.job.id) != told:
                 self._told[one.job.id] = told
                 print(told, flush=True)

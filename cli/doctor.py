@@ -8,6 +8,7 @@ import typer
 
 from cli import formats
 from cli.errors import FAILED
+from domain.text import escaped
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -20,9 +21,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         formats.print_json([one.as_json() for one in findings])
     else:
         for one in findings:
-            print(f"{_MARKS[one.level.value]} {one.what}: {one.message}")
+            # Servers and other programs may have written parts of it.
+            print(escaped(f"{_MARKS[one.level.value]} {one.what}: {one.message}"))
             if one.remedy:
-                print(f"          → {one.remedy}")
+                print(escaped(f"          → {one.remedy}"))
     problems = any(one.level is Level.PROBLEM for one in findings)
     raise typer.Exit(FAILED if problems else 0)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
+from cli import formats
 from domain.errors import (
     DuplicateJobError,
     IdempotencyKeyReusedError,
@@ -14,6 +14,7 @@ from domain.errors import (
     SettingsError,
     UnknownJobError,
 )
+from domain.text import escaped
 
 
 class RefusedError(SeenError):
@@ -53,6 +54,6 @@ def report(message: str, code: str, *, as_json: bool) -> None:
     """Print an error: ``seen: …`` to standard error, or a JSON object to standard output."""
     line = " ".join(message.split())
     if as_json:
-        print(json.dumps({"error": {"code": code, "message": line}}, ensure_ascii=False))
+        print(formats.as_json({"error": {"code": code, "message": line}}))
     else:
-        print(f"seen: {line}", file=sys.stderr)
+        print(f"seen: {escaped(line)}", file=sys.stderr)

@@ -78,4 +78,17 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(as_json(value, indent=2))
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON whose strings hold no character that a terminal would act on."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    # json.dumps itself breaks lines by newlines alone, and escapes those in strings.
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return json.dumps(char)[1:-1]

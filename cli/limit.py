@@ -57,7 +57,7 @@ def limit(
         formats.print_json(found)
         return
     for what, allowed, used in _rows(found):
-        print(f"{what:<42} {allowed:<24} {used}")
+        print(formats.printable(f"{what:<42} {allowed:<24} {used}"))
 
 
 def parse_rate(option: str, text: str) -> int | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cli import formats
+from cli.errors import report
+from cli.formats import as_json
 from domain.errors import InvalidInputError
 
 
@@ -80,3 +83,17 @@ def test_ages() -> None:
 def test_nothing_steers_the_terminal() -> None:
     assert formats.printable("a\x1b[31mb\r\n\u202ec") == "a�[31mb���c"
     assert formats.printable("Füße 映画.mkv") == "Füße 映画.mkv"
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31m", "\x9b31m", "\x7f", "a\u202eb", "\ud800", "a\nb", "film \u00e9 \U0001f600"]
+)
+def test_json_holds_no_character_that_a_terminal_acts_on(text: str) -> None:
+    shown = as_json({"name": text})
+    assert shown.isprintable()
+    assert json.loads(shown) == {"name": text}
+
+
+def test_error_is_one_line_of_visible_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    report("said \x1b]0;owned\x07 and\nmore \u202e", "store", as_json=False)
+    assert capsys.readouterr().err == "seen: said \\x1b]0;owned\\x07 and more \\u202e\n"
