@@ -279,6 +279,16 @@ class Settings(BaseSettings):
         scheme = value.get_secret_value().partition("://")[0].partition("+")[0]
         if scheme not in {"postgresql", "postgres", "sqlite"}:
             raise ValueError("it begins with postgresql:// or sqlite:///")
+        # Here, since only those who name a database need SQLAlchemy for it.
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            make_url(value.get_secret_value())
+        except (ValueError, ArgumentError):
+            raise ValueError(
+                "it is no URL: user, password, host, port or path are not right"
+            ) from None
         return value
 
     @field_validator("secret_key")
@@ -448,6 +458,10 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
+#: Characters of a wrong value that its error shows.
+_SHOWN = 200
+
+
 def _shown(name: str) -> str:
     if "SecretStr" in str(Settings.model_fields[name].annotation):
         return "'***'"
@@ -455,7 +469,8 @@ def _shown(name: str) -> str:
     spelt = {key.upper(): value for key, value in os.environ.items()}
     value = os.environ.get(_variable(name), spelt.get(_variable(name), ""))
     # A URL has no place in any of these, and may carry a password all the same.
-    return repr(re.sub(r"[^/\s]*@", "***@", value))
+    shown = re.sub(r"[^/\s]*@", "***@", value)
+    return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…")
 
 
 def _variable(field: str) -> str:

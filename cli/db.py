@@ -38,6 +38,7 @@ def current() -> None:
     if found is None:
         print("The database has no tables yet. Run: seen db upgrade")
     else:
+        migrate.refuse_unknown(found)
         newest = "the newest" if found == migrate.HEAD else f"the newest is {migrate.HEAD}"
         print(formats.printable(f"{found} ({newest})"))
 

@@ -23,6 +23,7 @@ def open_runtime() -> Runtime:
 
     Raises:
         SettingsError: the configured database has no tables, or old ones.
+        UnknownRevisionError: a newer version of this program has migrated it.
     """
     local_stack.use_running()
     settings = settings_module.load()
@@ -68,6 +69,7 @@ def ready(settings: Settings, database: Database) -> None:
         return
     revision = migrate.current(database)
     if revision != migrate.HEAD:
+        migrate.refuse_unknown(revision)
         found = "no tables yet" if revision is None else f"its tables at revision {revision}"
         raise SettingsError(
             f"The database has {found}; this program needs revision {migrate.HEAD}. "

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from database.engine import Database
+from domain.errors import UnknownRevisionError
 
 #: The newest revision in `migrations/versions`; a test compares. Known here so that a start-up with
 #: nothing to do does not pay for importing Alembic.
@@ -14,6 +15,18 @@ HEAD = "0006"
 
 #: Any fixed number: it names the lock that lets one process migrate PostgreSQL at a time.
 _ADVISORY_LOCK = 0x5EE4
+
+
+def _known() -> set[str]:
+    """Return the revisions that this program can migrate from; their files begin with them."""
+    files = (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py")
+    return {file.name.partition("_")[0] for file in files}
+
+
+def refuse_unknown(revision: str | None) -> None:
+    """Raise UnknownRevisionError for tables that only another version of this program can use."""
+    if revision is not None and revision not in _known():
+        raise UnknownRevisionError(revision, HEAD)
 
 
 def current(database: Database) -> str | None:
@@ -26,9 +39,14 @@ def upgrade(database: Database) -> bool:
     """Migrate to HEAD; False when there was nothing to do.
 
     Safe for several processes at once: one migrates, the others wait for it and return False.
+
+    Raises:
+        UnknownRevisionError: a newer version of this program has migrated it; nothing is changed.
     """
-    if current(database) == HEAD:
+    found = current(database)
+    if found == HEAD:
         return False
+    refuse_unknown(found)
     from alembic import command
     from alembic.config import Config
 

@@ -165,6 +165,18 @@ class DatabaseUnavailableError(SeenError):
     code = "database_unavailable"
 
 
+class UnknownRevisionError(SeenError):
+    """The tables of the database are of a revision that this program does not know."""
+
+    code = "unknown_revision"
+
+    def __init__(self, revision: str, newest: str) -> None:
+        super().__init__(
+            f"The database is at revision {revision!r}, which this program does not know (its newest is "
+            f"{newest}). A newer version has migrated it: update this program."
+        )
+
+
 # ── how one attempt at a download can end ────────────────────────────────────────────────────────
 
 

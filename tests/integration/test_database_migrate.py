@@ -19,6 +19,7 @@ from sqlalchemy import inspect, text
 
 from database import Database, JobRepository, migrate
 from database.models import metadata
+from domain.errors import UnknownRevisionError
 from domain.job import Job, JobStatus
 from tests.support.build import new_job
 from tests.support.wait import wait_until
@@ -54,6 +55,18 @@ def test_upgrading_twice_does_nothing_the_second_time(database: Database) -> Non
     JobRepository(database).add([job])
     assert migrate.upgrade(database) is False
     assert JobRepository(database).get(job.id) == job
+
+
+@pytest.mark.parametrize("revision", ["9999", "\x1b[31m", ""])
+def test_tables_of_an_unknown_revision_are_refused_and_stay(
+    database: Database, revision: str
+) -> None:
+    migrate.upgrade(database)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+    with pytest.raises(UnknownRevisionError, match="does not know"):
+        migrate.upgrade(database)
+    assert migrate.current(database) == revision
 
 
 def test_migrations_build_what_the_models_describe(database: Database) -> None:
