@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,6 +18,9 @@ from database.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
+
+#: What SQLite says of a file that is damaged, or is no database of its own.
+_UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 #: A writer waits this long for another process's transaction on SQLite.
 SQLITE_BUSY_SECONDS = 30
@@ -147,4 +151,9 @@ def _database_errors() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailableError(f"The database went away: {error.orig}") from error
+        if getattr(error.orig, "sqlite_errorcode", None) in _UNREADABLE:
+            raise DatabaseUnavailableError(
+                f"The database file cannot be read ({error.orig}): restore it from a backup, or move it "
+                "away for a new one."
+            ) from error
         raise

@@ -155,11 +155,17 @@ def test_an_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
     database.close()
 
 
-def test_an_sqlite_file_that_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b"this is no database" * 1000, b"SQLite format 3\x00" + b"\xff" * 8_000, bytes(5_000)],
+)
+def test_sqlite_file_that_is_damaged_or_none_is_told_in_words(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "seen.db"
-    path.write_bytes(b"this is no database" * 1000)
+    path.write_bytes(content)
     database = Database(f"sqlite:///{path}")
-    with pytest.raises((DatabaseUnavailableError, sqlalchemy.exc.DatabaseError)):
+    with pytest.raises(DatabaseUnavailableError, match="restore it from a backup"):
         JobRepository(database).find()
     database.close()
 
