@@ -84,7 +84,7 @@ def test_binding_that_is_none_keeps_no_job_from_being_published(
 
 
 @pytest.mark.parametrize("key", ["downloads.normal", "_kombu.binding.celery.pidbox", "unacked"])
-def test_key_of_another_type_is_told_as_a_broker_that_cannot_serve(
+def test_key_of_another_type_is_passed_over_and_stays(
     system: System, store: StoreServer, key: str
 ) -> None:
     with store.client(db=1) as client:
@@ -94,9 +94,11 @@ def test_key_of_another_type_is_told_as_a_broker_that_cannot_serve(
     assert (job.published_at is None) is (key == "downloads.normal")
     assert system.runtime.broker.backlogs()["normal"] == (key != "downloads.normal")
     assert system.runtime.broker.begun() == set()
-    if key != "downloads.normal":
-        with pytest.raises(StoreUnavailableError, match="has another type"):
-            system.runtime.broker.sweep()
+    system.runtime.broker.sweep()
+    named = system.runtime.broker.wrong_types()
+    assert named == ({} if key == "unacked" else {key: "string"})
+    with store.client(db=1) as client:
+        assert client.get(key) == b"x"
 
 
 def test_a_forked_child_has_connections_of_its_own(system: System) -> None:
