@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from domain.errors import InvalidInputError
+from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.job import MAX_NAME_BYTES, WORKING_PREFIX
 from worker.content_disposition import file_name
 
@@ -59,6 +59,7 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
 
     Raises:
         InvalidInputError: the folder lies outside the download folder, also by way of a link.
+        DiskUnavailableError: the download folder itself has become a link, or lies behind one.
     """
     try:
         target = (root / directory).resolve()
@@ -71,10 +72,24 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     if in_a_circle:
         raise InvalidInputError("directory", directory, "Its links lead in a circle.")
     if not allow_any and not target.is_relative_to(root):
+        _check_root(root)
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."
         )
     return target
+
+
+def _check_root(root: Path) -> None:
+    """Raise where the download folder was moved since this process began: no job is wrong for that."""
+    try:
+        now = root.resolve()
+    except (OSError, RuntimeError):
+        return
+    if now != root:
+        raise DiskUnavailableError(
+            f"The download folder {root} leads to {now} now. Start this program again to have files put "
+            "there."
+        )
 
 
 def name_from_disposition(header: str | None) -> str | None:

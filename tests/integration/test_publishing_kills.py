@@ -167,6 +167,19 @@ def test_link_that_a_person_made_with_a_record_of_other_bytes_is_no_publication(
     assert (system.downloads / "a.bin").read_bytes() == wrong
 
 
+def test_record_without_digest_is_no_proof_of_a_publication(system: System, origin: Origin) -> None:
+    """Given a person's link to a part file as long as its file, and a record that names no bytes."""
+    file = origin.serve("/a.bin", size=30_000)
+    job = system.submit(file.url)
+    with PartFile(system.downloads, job.id) as part:
+        part.write([b"x" * 30_000], 0)
+        part.publish("a.bin", overwrite=False)
+
+    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
+
+    check_one_right_file(system, job, file, "a.bin")
+
+
 def test_link_to_a_part_file_stays_when_its_job_is_cancelled(
     system: System, origin: Origin
 ) -> None:

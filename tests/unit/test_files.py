@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import InvalidInputError
+from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.job import WORKING_PREFIX
 from worker.files import name_from_url, numbered, resolve_directory, safe_name
 from worker.substitute_names import substitutes
@@ -237,3 +237,24 @@ def test_substitute_is_a_safe_name_as_well(name: str) -> None:
         assert not substitute.casefold().startswith(WORKING_PREFIX)
         assert substitute not in {"", ".", ".."}
         assert len(substitute.encode()) <= 143
+
+
+@pytest.mark.parametrize("directory", ["", "films"])
+def test_download_folder_that_was_replaced_by_a_link_is_the_workers_trouble(
+    tmp_path: Path, directory: str
+) -> None:
+    """It was moved to another disk: no job is wrong for that, and nothing is put there unasked."""
+    root, other = tmp_path / "downloads", tmp_path / "other"
+    root.mkdir()
+    root.rename(other)
+    root.symlink_to(other)
+    with pytest.raises(DiskUnavailableError, match="leads to"):
+        resolve_directory(root, directory, allow_any=False)
+
+
+def test_folder_in_the_download_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "downloads"
+    root.mkdir()
+    (root / "films").symlink_to(tmp_path)
+    with pytest.raises(InvalidInputError):
+        resolve_directory(root, "films", allow_any=False)

@@ -9,6 +9,13 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: A scheme stands at the start of a challenge; a parameter has an equals sign after its name.
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,29})(?=\s+[^\s=]|\s*$)")
 _MOST_SCHEMES = 5
+_LONGEST_SHOWN = 100
+
+#: The forms of Digest that libcurl can answer (RFC 7616, section 3.3); without the parameter it is MD5.
+_ALGORITHMS = re.compile(r"(?:md5|sha-256|sha-512-256)(?:-sess)?", re.IGNORECASE)
+_PARAMETER = re.compile(r'([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+#: What may be shown of a parameter: the rest could be a terminal's commands.
+_NOT_SHOWN = re.compile(r"[^A-Za-z0-9 ,._-]")
 
 #: What a login by name and password can answer.
 ANSWERABLE = frozenset({"basic", "digest"})
@@ -27,6 +34,20 @@ def wants_digest(challenges: str) -> bool:
     return "digest" in asked and "basic" not in asked
 
 
+def _unknown_digest(challenges: str) -> str | None:
+    """Return for what no challenge by Digest can be answered; None where one can."""
+    parameters = _PARAMETER.findall(challenges)
+    for name, is_known in (("algorithm", _ALGORITHMS.fullmatch), ("qop", _has_auth)):
+        values = [quoted or plain for found, quoted, plain in parameters if found.lower() == name]
+        if values and not any(map(is_known, values)):
+            return f"Digest by {_NOT_SHOWN.sub('?', ', '.join(values))[:_LONGEST_SHOWN]}"
+    return None
+
+
+def _has_auth(qop: str) -> bool:
+    return "auth" in {one.strip().lower() for one in qop.split(",")}
+
+
 def explain_origin(challenges: str, *, was_given: bool) -> str:
     """Return what an origin asks for and what to do, as the end of a sentence and the next one."""
     asked = schemes(challenges)
@@ -39,6 +60,9 @@ def explain_origin(challenges: str, *, was_given: bool) -> str:
         )
     if asked and not known & ANSWERABLE:
         return f"it asks for a login{kinds} that is not supported; Basic and Digest are."
+    digest = _unknown_digest(challenges) if wants_digest(challenges) else None
+    if digest is not None:
+        return f"it asks for a login ({digest}) that is not supported."
     if was_given:
         return f"it does not accept the login that was given{kinds}. Check its name and password."
     return f"it asks for a login{kinds}. Give one with --login NAME (`username` in a request)."

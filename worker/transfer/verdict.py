@@ -110,11 +110,12 @@ def forbidden_address(address: str) -> PermanentError:
 
 def of_curl(code: int, detail: str) -> TransientError | PermanentError:
     """Return what a libcurl code means; `detail` is libcurl's own message."""
+    said = f": {detail}." if detail else "."
     if code in PERMANENT_CURL:
         name, message = PERMANENT_CURL[code]
-        return PermanentError(f"{message}: {detail}.", code=name)
+        return PermanentError(f"{message}{said}", code=name)
     name, message = _TRANSIENT_CURL.get(code, (f"curl_{code}", "The transfer failed"))
-    return TransientError(f"{message}: {detail}.", code=name)
+    return TransientError(f"{message}{said}", code=name)
 
 
 def parse_retry_after(header: str | None) -> float | None:

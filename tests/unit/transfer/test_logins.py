@@ -52,6 +52,18 @@ ASKED = [
     (401, 'Basic realm="a"', True, "", "http_401", ["Basic", "does not accept the login"]),
     (401, 'Digest realm="a"', False, "", "http_401", ["Digest", "--login"]),
     (401, 'Digest realm="a"', True, "", "http_401", ["Digest", "does not accept the login"]),
+    *[
+        (401, f'Digest realm="algorithm=x", nonce="n", {form}', True, "", "http_401", words)
+        for form, words in {
+            "algorithm=MD5": ["does not accept the login"],
+            'algorithm="SHA-256", qop="auth-int, auth"': ["does not accept the login"],
+            "algorithm=SHA-512-256-sess": ["does not accept the login"],
+            "stale=true, userhash=true": ["does not accept the login"],
+            "algorithm=FOO": ["Digest by FOO", "not supported"],
+            "qop=auth-int": ["Digest by auth-int", "not supported"],
+            'algorithm=MD5, qop="token\x1b[31m"': ["Digest by token??31m", "not supported"],
+        }.items()
+    ],
     (401, "Negotiate", True, "", "http_401", ["Negotiate", "not supported", "Basic and Digest"]),
     (401, "NTLM", False, "", "http_401", ["NTLM", "not supported"]),
     (401, "Negotiate, NTLM", False, "", "http_401", ["Negotiate, NTLM", "not supported"]),
