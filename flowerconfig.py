@@ -10,10 +10,12 @@ from typing import Any
 
 import settings as _settings
 from domain.ids import is_job_id
+from worker import flower_events as _flower_events
 from worker import log_lines as _log_lines
 
 _s = _settings.load()
 _log_lines.install()
+_flower_events.install()
 
 address = _s.flower_address
 port = _s.flower_port

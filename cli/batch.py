@@ -8,7 +8,7 @@ from typing import Self
 
 import tasks
 from cli.live import JobView, LiveReader
-from cli.session import open_runtime
+from cli.session import open_runtime, why_not_sent
 from domain.errors import IllegalTransitionError
 from domain.job import DownloadRequest, Job, JobStatus
 from worker.publishing import publish_jobs
@@ -43,7 +43,7 @@ class Batch:
         batch = cls(runtime, jobs, woken | {job.id for job in jobs if job.is_new})
         batch._note_earlier({job.id for job in jobs if not job.is_new})
         if any(job.published_at is None for job in jobs if job.is_new):
-            batch.notes.append("The store does not answer: it starts when the store is back.")
+            batch.notes.append(why_not_sent(runtime))
         return batch
 
     def read(self) -> list[JobView]:

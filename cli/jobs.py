@@ -10,7 +10,7 @@ import typer
 
 import settings as settings_module
 from cli import formats, options, requests
-from cli.session import check_ids, is_empty, open_reader, open_runtime
+from cli.session import check_ids, is_empty, open_reader, open_runtime, why_not_sent
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
@@ -87,7 +87,7 @@ def add(
     _tell_accepted(accepted, as_json=as_json)
     if any(job.is_new and job.published_at is None for job in accepted):
         print(
-            "seen: accepted, but the store does not answer: it starts when the store is back. "
+            f"seen: accepted, but not sent. {why_not_sent(runtime)} "
             "(`seen up` runs everything on this machine.)",
             file=sys.stderr,
         )

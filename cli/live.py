@@ -76,7 +76,11 @@ def view(job: Job, progress: DownloadProgress | None) -> JobView:
 
 
 class LiveReader:
-    """Reads jobs again and again; a store that is away is just a miss."""
+    """Reads jobs again and again; a store that is away is just a miss.
+
+    Attributes:
+        trouble: why the store was not read the last time it was asked; None if it was.
+    """
 
     def __init__(self, jobs: JobRepository, cache: DownloadCache) -> None:
         self.jobs = jobs
@@ -84,6 +88,7 @@ class LiveReader:
         self._rows: dict[str, Job] = {}
         self._read_at: dict[str, float] = {}
         self._store_again_at = 0.0
+        self.trouble: StoreError | None = None
 
     def read(self, job_ids: Sequence[str]) -> list[JobView]:
         """Return these jobs in this order: hashes first, rows where those do not tell.
@@ -117,8 +122,11 @@ class LiveReader:
         if time.monotonic() < self._store_again_at:
             return {}
         try:
-            return self._cache.get_many(job_ids)
-        except StoreError:
+            found = self._cache.get_many(job_ids)
+            self.trouble = None
+            return found
+        except StoreError as error:
+            self.trouble = error
             self._store_again_at = time.monotonic() + _STORE_PAUSE
             return {}
 

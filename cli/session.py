@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import settings as settings_module
 from cli import environment, local_stack
-from domain.errors import SettingsError, UnknownJobError
+from domain.errors import SettingsError, StoreRefusesError, UnknownJobError
 from domain.ids import is_job_id
 from settings import Settings
 
@@ -36,6 +36,14 @@ def open_runtime() -> Runtime:
     runtime = current_runtime()
     ready(settings, runtime.database)
     return runtime
+
+
+def why_not_sent(runtime: Runtime) -> str:
+    """Return why accepted jobs have not reached the broker, and when they will start, for people."""
+    error = runtime.outages.newest
+    if isinstance(error, StoreRefusesError):
+        return f"{error} The download starts when the store serves again."
+    return "The store does not answer: it starts when the store is back."
 
 
 def open_reader() -> LiveReader:

@@ -62,9 +62,13 @@ def _going_on(reader: LiveReader | None) -> list[str]:
 
 def _follow(reader: LiveReader, watched: list[str], display: Display) -> bool:
     """Show the jobs until all have finished; True when one of them failed."""
+    told = False
     while True:
         views = reader.read(watched)
         display.show(views)
+        if reader.trouble is not None and not told:
+            told = True
+            display.note(f"{reader.trouble} Progress is shown when the store serves again.")
         if all(one.is_over for one in views):
             return any(one.status is JobStatus.FAILED for one in views)
         time.sleep(_POLL)

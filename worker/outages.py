@@ -17,6 +17,7 @@ from domain.errors import SeenError, StoreRefusesError
 class _Outage:
     since: float
     failures: int
+    error: SeenError
     reasons: set[str] = field(default_factory=set)
 
 
@@ -32,6 +33,13 @@ class OutageLog:
         self._mutex = threading.Lock()
         self._outages: dict[str, _Outage] = {}
 
+    @property
+    def newest(self) -> SeenError | None:
+        """The newest failure that has not been followed by a success; None when all works."""
+        with self._mutex:
+            errors = [outage.error for outage in self._outages.values()]
+        return errors[-1] if errors else None
+
     def failed(self, what: str, error: SeenError) -> None:
         """Log what could not be done, unless it has failed for this reason since it last worked.
 
@@ -41,8 +49,9 @@ class OutageLog:
         """
         reason = _reason_of(error)
         with self._mutex:
-            outage = self._outages.setdefault(what, _Outage(time.monotonic(), 0))
+            outage = self._outages.setdefault(what, _Outage(time.monotonic(), 0, error))
             outage.failures += 1
+            outage.error = error
             is_told = reason in outage.reasons
             outage.reasons.add(reason)
         if not is_told:

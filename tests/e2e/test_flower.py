@@ -69,6 +69,10 @@ class Flower:
         if self._process is not None:
             end_process(self._process, how=signal.SIGTERM, grace=20)
 
+    def log(self) -> str:
+        """Return all that it has printed."""
+        return self._log.read_text(errors="replace")
+
     def output(self) -> str:
         return tail(self._log)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from domain.job import JobStatus
 from tests.support.origin import Origin
 from tests.support.process import Process
-from tests.support.refusing import WAYS
+from tests.support.refusing import SAID, WAYS, Way, saying
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
@@ -22,16 +23,17 @@ S = JobStatus
 UNHEARD = frozenset({"OOM", "BUSY"})
 #: What the server says where that is not the name of the way.
 WORDS = {"WRONGPASS": "invalid username-password", "MAXCLIENTS": "max number of clients"}
+WORDS |= {"LOADING": "loading the dataset", "SHUTDOWN": "Can not execute during"}
 WORKERS = ("downloads0", "maintenance1")
 
 
 class Processes:
     """A download worker, a maintenance worker and beat."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, pool: str = "") -> None:
         self.system = system
         self.running: list[Process] = [
-            system.start_worker(),
+            system.start_worker(pool=pool),
             system.start_worker("maintenance", concurrency=2),
             system.start_beat(),
         ]
@@ -75,15 +77,42 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
         yield Processes(system)
 
 
+@pytest.fixture(scope="module")
+def at_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    with (
+        StoreServer(stand_in=True) as store,
+        System(tmp_path_factory.mktemp("stand-in"), store) as system,
+    ):
+        yield Processes(system)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_processes_wait_for_a_refusing_store_and_go_on(
     processes: Processes, origin: Origin, way: str
 ) -> None:
+    check_that_they_wait(processes, origin, way, WAYS[way])
+
+
+@pytest.mark.parametrize("way", SAID)
+def test_processes_wait_for_a_store_that_refuses_every_command(
+    at_stand_in: Processes, origin: Origin, way: str
+) -> None:
+    check_that_they_wait(at_stand_in, origin, way, partial(saying, way=way))
+
+
+def test_processes_of_a_forking_pool_wait_for_a_refusing_store(
+    tmp_path: Path, origin: Origin
+) -> None:
+    with StoreServer() as store, System(tmp_path, store) as system:
+        check_that_they_wait(Processes(system, "prefork"), origin, "READONLY", WAYS["READONLY"])
+
+
+def check_that_they_wait(processes: Processes, origin: Origin, way: str, refusing: Way) -> None:
     system = processes.system
     processes.wait_until_served()
     processes.forget()
 
-    with WAYS[way](system.store):
+    with refusing(system.store):
         for name in () if way in UNHEARD else WORKERS:
             wait_until(partial(processes.heard, name, WORDS.get(way, way)), deadline=30)
         processes.assert_alive()

@@ -183,3 +183,24 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "MAXCLIENTS": crowded,
     }
 )
+
+#: What the stand-in for Dragonfly can be made to say to every command, by a name.
+SAID: Mapping[str, str] = MappingProxyType(
+    {
+        "LOADING": "LOADING Dragonfly is loading the dataset in memory",
+        "CLUSTERDOWN": "CLUSTERDOWN The cluster is down",
+        "TRYAGAIN": "TRYAGAIN Multiple keys request during rehashing of slot",
+        "MOVED": "MOVED 3999 127.0.0.1:6381",
+        "SHUTDOWN": "ERR Can not execute during SHUTTING DOWN",
+    }
+)
+
+
+@contextmanager
+def saying(store: StoreServer, way: str) -> Iterator[None]:
+    """One of `SAID`, by a stand-in."""
+    store.refuse(SAID[way])
+    try:
+        yield
+    finally:
+        store.accept()
