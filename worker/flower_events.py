@@ -51,7 +51,7 @@ def _capture(self: Any) -> None:
                 receiver.capture(limit=None, timeout=None, wakeup=True)
         except Exception as error:
             served.cancel()
-            outages.failed(_WATCHING, unavailable(error))
+            outages.failed(_WATCHING, unavailable(error.__cause__ or error))
         if time.monotonic() - began > SERVED_AFTER:
             pause = FIRST_PAUSE
         time.sleep(pause)
