@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_flower import Flower, worker_of
+from tests.support.refusing import refuse_everything
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
@@ -40,9 +41,9 @@ def test_flower_lives_through_a_refusing_store_and_says_it_once(
     try:
         if begins == "later":
             process = flower.start()
-            system.store.refuse(SAID[way])
+            refuse_everything(system.store, SAID[way])
         else:
-            system.store.refuse(SAID[way])
+            refuse_everything(system.store, SAID[way])
             process = flower.start()
         wait_until(lambda: "The store refuses" in flower.log(), deadline=30, what="it says so")
         # Its timer for workers that start later fires every five seconds.

@@ -24,9 +24,6 @@ UNHEARD = frozenset({"OOM", "BUSY"})
 #: What the server says where that is not the name of the way.
 WORDS = {"WRONGPASS": "invalid username-password", "MAXCLIENTS": "max number of clients"}
 WORDS |= {"LOADING": "loading the dataset", "SHUTDOWN": "Can not execute during"}
-#: A worker that waits for messages may hear a refusal only when its socket has been silent for 30 s, and
-#: one that could not connect pauses before it tries again. Seconds.
-SILENCE = 90
 WORKERS = ("downloads0", "maintenance1")
 
 
@@ -117,7 +114,7 @@ def check_that_they_wait(processes: Processes, origin: Origin, way: str, refusin
 
     with refusing(system.store):
         for name in () if way in UNHEARD else WORKERS:
-            wait_until(partial(processes.heard, name, WORDS.get(way, way)), deadline=SILENCE)
+            wait_until(partial(processes.heard, name, WORDS.get(way, way)), deadline=30)
         processes.assert_alive()
     file = origin.serve(f"/{way}.bin", size=50_000)
     job = system.submit(file.url)

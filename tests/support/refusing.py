@@ -196,10 +196,22 @@ SAID: Mapping[str, str] = MappingProxyType(
 )
 
 
+def refuse_everything(store: StoreServer, text: str) -> None:
+    """Have a stand-in answer every command with an error, until `accept`; every client connects anew.
+
+    Without that, a client that waits for a message would not hear it.
+    """
+    with store.client() as client:
+        client.ping()
+        store.refuse(text, but=("CLIENT",))
+        client.client_kill_filter(_type="normal", skipme=True)
+    store.refuse(text)
+
+
 @contextmanager
 def saying(store: StoreServer, way: str) -> Iterator[None]:
     """One of `SAID`, by a stand-in."""
-    store.refuse(SAID[way])
+    refuse_everything(store, SAID[way])
     try:
         yield
     finally:
