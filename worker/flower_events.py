@@ -42,7 +42,7 @@ _EventReceiver: Any = EventReceiver  # its stub lacks what a subclass may do
 class _Receiver(_EventReceiver):  # type: ignore[misc]
     """Receives events until the connection fails, once."""
 
-    def on_connection_error(self, exc: Exception, interval: float) -> None:
+    def on_connection_error(self, exc: Exception, interval: float) -> None:  # noqa: ARG002 - kombu passes it
         """Leave it to `_capture`: kombu would log a traceback at each try."""
         raise exc
 
