@@ -149,7 +149,7 @@ class PartFile:
         """Throw away every byte, and first the checkpoint that vouches for them."""
         with disk_errors(Step.WRITE, self.path):
             self._drop_checkpoint()
-            os.ftruncate(self._fd, 0)
+            self._truncate(0)
         self.checkpoint = Checkpoint()
 
     def sync(self, checkpoint: Checkpoint) -> None:
@@ -169,6 +169,11 @@ class PartFile:
     def cut(self, total: int) -> None:
         """End the file after `total` bytes."""
         with disk_errors(Step.WRITE, self.path):
+            self._truncate(total)
+
+    def _truncate(self, total: int) -> None:
+        """Give the file a size that it does not have yet: not every file system can."""
+        if os.fstat(self._fd).st_size != total:
             os.ftruncate(self._fd, total)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from domain.errors import InvalidInputError, PermanentError, TransientError
 from domain.job import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
-from worker.disk_errors import sync_file
+from worker.disk_errors import disk_errors, sync_file
 from worker.disk_verdicts import Step, Verdict, verdict
 from worker.files import numbered
 from worker.folder_abilities import REFUSED
@@ -286,13 +286,15 @@ class Publication:
 
     def _write(self, record: Record, *, durable: bool) -> None:
         """Write the record. Only where the part file loses its name it has to survive a power cut."""
-        fd = create_own(self._path, folder=self._folder)
-        try:
-            os.write(fd, json.dumps(asdict(record)).encode())
-            if durable:
-                sync_file(fd)
-        finally:
-            os.close(fd)
+        # Not an error of the name that the file is to get, which would have another one tried.
+        with disk_errors(Step.WRITE, self._path):
+            fd = create_own(self._path, folder=self._folder)
+            try:
+                os.write(fd, json.dumps(asdict(record)).encode())
+                if durable:
+                    sync_file(fd)
+            finally:
+                os.close(fd)
         self.record = record
 
 

@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from domain.errors import DiskFullError, PermanentError
-from worker.disk_errors import disk_errors
-from worker.disk_verdicts import Step
+from domain.job import MAX_SIZE
+from worker.disk_errors import courtesy
 from worker.part_file import PartFile
 
 #: A file that grows is promised so many bytes at once: the system is asked seldom.
@@ -125,15 +125,23 @@ class Space:
 
 
 def _check_volume(directory: Path, total: int) -> None:
-    with disk_errors(Step.LOOK, directory):
-        volume = shutil.disk_usage(directory).total
-    if total > volume:
+    volume = _usage(directory)
+    if volume is not None and total > volume[0]:
         raise PermanentError(
-            f"The file has {total:,} bytes; all of the volume of {directory} has {volume:,}.",
+            f"The file has {total:,} bytes; all of the volume of {directory} has {volume[0]:,}.",
             code="too_large",
         )
 
 
 def _free(directory: Path) -> int:
-    with disk_errors(Step.LOOK, directory):
-        return shutil.disk_usage(directory).free
+    """Return the free bytes of a volume; those of the largest file where it does not tell."""
+    usage = _usage(directory)
+    return MAX_SIZE if usage is None else usage[1]
+
+
+def _usage(directory: Path) -> tuple[int, int] | None:
+    """Return (all, free) bytes of a volume; None where its file system does not tell."""
+    with courtesy(directory):
+        usage = shutil.disk_usage(directory)
+        return usage.total, usage.free
+    return None

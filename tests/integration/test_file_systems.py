@@ -35,6 +35,8 @@ PASSED_OVER: dict[str, list[str]] = {
     "preallocation": refused("fallocate", "ENOSYS"),
     "times": refused("utime", "EINVAL"),
     "sync of the folder": refused("syncdir", "EINVAL", "EIO"),
+    "free space": refused("statvfs", "EPERM", "EINVAL", "ENOSYS", "ENOTSUP"),
+    "change of size": refused("ftruncate", "EINVAL", "ENOSYS"),
     "sync of files": refused("fsync fdatasync", "EINVAL", "ENOSYS", "ENOTSUP"),
     "every sync and links": refused("fsync fdatasync syncdir link", "EINVAL"),
     "hard links": refused("link", "EPERM", "ENOTSUP"),
