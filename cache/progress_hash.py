@@ -5,16 +5,18 @@ The scripts `lua/progress_update.lua` and `lua/progress_set.lua` take what this 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cache.models import DownloadProgress, version
+from cache.refused_keys import RefusedKeys
 from domain.job import JobStatus
 
-logger = logging.getLogger(__name__)
+#: Larger than any version that the database can hold.
+_NO_VERSION = 2**63
+_unreadable = RefusedKeys()
 
 #: Fields that most jobs lack.
 _OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
@@ -135,8 +137,14 @@ def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | Non
         for name in ("updated_at", "last_byte_at"):
             if name in fields:
                 fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
-        return DownloadProgress.model_validate({**fields, "job_id": job_id})
+        return _checked(DownloadProgress.model_validate({**fields, "job_id": job_id}))
     except (ValueError, OverflowError, OSError) as error:
         # One that cannot be read must not hide all the others.
-        logger.warning("The progress of job %s in the store cannot be read: %s", job_id, error)
+        _unreadable.log(f"The progress of job {job_id} in the store cannot be read: {error}")
         return None
+
+
+def _checked(progress: DownloadProgress) -> DownloadProgress:
+    if progress.version >= _NO_VERSION:
+        raise ValueError(f"its version {progress.version} is larger than any")
+    return progress

@@ -1,4 +1,4 @@
-"""Commands of a pipeline whose keys hold something else: passed over, and logged once each."""
+"""Keys that hold what another program wrote: passed over, and logged once each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REMEMBERED = 1_000
 
 
 class RefusedKeys:
-    """What one process has logged of such commands. Threads may share it."""
+    """What one process has logged of keys that it passes over. Threads may share it."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
@@ -22,7 +22,12 @@ class RefusedKeys:
     def note(self, replies: Iterable[object]) -> None:
         """Log the errors among the replies that are new."""
         for reply in replies:
-            if isinstance(reply, StoreReplyError) and str(reply) not in self._logged:
-                if len(self._logged) < _REMEMBERED:
-                    self._logged.add(str(reply))
-                logger.warning("%s Until then it is passed over.", reply)
+            if isinstance(reply, StoreReplyError):
+                self.log(f"{reply} Until then it is passed over.")
+
+    def log(self, warning: str) -> None:
+        """Log one warning, if it is new."""
+        if warning not in self._logged:
+            if len(self._logged) < _REMEMBERED:
+                self._logged.add(warning)
+            logger.warning("%s", warning)

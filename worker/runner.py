@@ -137,10 +137,13 @@ def _run_in_place(
     except StoreError as error:
         _note_lack(runtime, error)
         _note_refusal(runtime, error)
-        runtime.outages.failed(_STARTING, error)
+        # A key that holds something else is this job's trouble; others start.
+        is_own = isinstance(error, StoreReplyError)
+        runtime.outages.failed(_not_started(job_id) if is_own else _STARTING, error)
         _note_spent(runtime, job_id, sent_at)
         return Outcome.NOT_STARTED
     runtime.outages.worked(_STARTING)
+    runtime.outages.worked(_not_started(job_id))
     if lease is None:
         return _leave_to_holder(runtime, job_id, sent_at)
     try:
@@ -151,6 +154,10 @@ def _run_in_place(
         # Not before the lock is free: whoever gets the message must be able to take it.
         publish_again(runtime, job_id)
     return outcome
+
+
+def _not_started(job_id: str) -> str:
+    return f"Job {job_id} is not started"
 
 
 def _run_locked(

@@ -121,3 +121,19 @@ def test_job_waits_while_the_slots_of_its_host_are_a_string_and_says_so(
     assert waiting.attempts == 0
     service.client.delete("seen:slots:connections:127.0.0.1")
     service.system.wait_for(job, JobStatus.COMPLETED, deadline=60)
+
+
+def test_job_whose_lock_is_no_string_waits_and_is_logged_once(
+    service: Service, origin: Origin
+) -> None:
+    service.client.set("seen:slots:connections:127.0.0.1", "no hash")  # so that it waits
+    job = service.system.submit(origin.serve("/lock.bin", size=1000).url)
+    service.system.wait_for(job, JobStatus.WAITING, deadline=60)
+    service.client.hset(f"seen:lock:download:{job.id}", "no", "token")
+    service.client.delete("seen:slots:connections:127.0.0.1")
+    told = f"Job {job.id} is not started: The store refused"
+    wait_until(lambda: told in service.system.logs(), deadline=60, what="its key is named")
+    service.goes_on(origin)
+    assert service.system.logs().count(told) == 1
+    service.client.delete(f"seen:lock:download:{job.id}")
+    service.system.wait_for(job, JobStatus.COMPLETED, deadline=60)

@@ -66,6 +66,7 @@ PROGRESS: Mapping[str, Mapping[str, Any]] = {
     "a negative count": {"bytes_downloaded": "-1"},
     "a count that no database holds": {"bytes_downloaded": "9" * 40},
     "a fence that no database holds": {"fence": "9" * 40},
+    "a fence whose version no database holds": {"fence": "9" * 12},
     "a fence that is not finite": {"fence": "inf"},
     "a speed that is no number": {"download_speed_mbps": "nan"},
     "a time that cannot be": {"updated_at": "9" * 30},
