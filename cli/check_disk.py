@@ -112,7 +112,14 @@ def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
 
 
 def _room(settings: Settings) -> Finding:
-    free = shutil.disk_usage(_existing(settings.files_dir)).free
+    try:
+        free = shutil.disk_usage(_existing(settings.files_dir)).free
+    except OSError as error:
+        return warning(
+            "free space",
+            f"{settings.files_dir} does not tell its room: {error.strerror}",
+            "Downloads go on; nothing sees to it that room stays free there.",
+        )
     if free < settings.min_free_bytes:
         return problem(
             "free space",

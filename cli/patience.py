@@ -19,7 +19,9 @@ ATTEMPTS = 5
 #: After a failure, so long without a byte ends the wait. Seconds.
 _WITHOUT_A_BYTE = 60.0
 #: Waits with these codes say nothing of the origin.
-_NOT_A_FAILURE = frozenset({"disk_full", "host_busy", "user_busy", "part_file_busy"})
+_NOT_A_FAILURE = frozenset(
+    {"disk_full", "host_busy", "user_busy", "part_file_busy", "worker_resources"}
+)
 
 
 @dataclass(slots=True)

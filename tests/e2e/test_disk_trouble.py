@@ -57,3 +57,14 @@ def test_doctor_names_a_folder_that_cannot_be_used(
     assert finding["level"] == "problem"
     assert str(files) in finding["message"]
     assert "Read-only file system" in finding["message"]
+
+
+def test_doctor_goes_on_where_a_folder_does_not_tell_its_room(
+    seen: Seen, disk: RefusingDisk, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    disk.refuse(f"statvfs {errno.ENOSYS} {files}")
+    found = {one["check"]: one for one in seen.run("doctor", "--json").json()}
+    assert found["free space"]["level"] == "warning"
+    assert str(files) in found["free space"]["message"]

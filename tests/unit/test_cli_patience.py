@@ -70,7 +70,7 @@ def test_bytes_renew_the_patience(clock: Clock) -> None:
     assert patience.exhausted([seen_as(S.DOWNLOADING, 5)]) == {}
 
 
-@pytest.mark.parametrize("code", ["disk_full", "host_busy", "user_busy"])
+@pytest.mark.parametrize("code", ["disk_full", "host_busy", "user_busy", "worker_resources"])
 def test_wait_that_says_nothing_of_the_origin_is_waited_for(clock: Clock, code: str) -> None:
     patience = Patience(max_time=None, has_attempts=False, clock=clock)
     waits = seen_as(S.WAITING, pause=300, error_code=code, reason="…")
