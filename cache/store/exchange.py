@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from hiredis import pack_command
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from cache.store.breaker import Breaker
 from cache.store.connection import Patience, in_our_words, is_unavailable, unavailable
 from cache.store.plan import Batch, Command
-from domain.errors import InvalidInputError
+from cache.store.refusals import words_of
+from domain.errors import InvalidInputError, StoreRefusesError
 
 _MULTI: Command = ("MULTI",)
 _EXEC: Command = ("EXEC",)
+_REFUSED_CONNECTION = "It refuses the connection: check the SEEN_CACHE_ settings and its version."
 
 #: Seconds before the first repetition; doubles with every further one.
 FIRST_PAUSE = 0.02
@@ -70,6 +72,9 @@ class Attempt:
             # A budget leaves no time for pauses; a broken connection is replaced at once.
             patient = self._patience.retry_timeouts
             return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._tried - 1)) if patient else 0.0
+        if isinstance(error, ResponseError) and not is_unavailable(error):
+            # Errors of commands are replies; this one refused the connection.
+            raise StoreRefusesError(words_of(error), _REFUSED_CONNECTION) from error
         if not is_unavailable(error):
             raise error
         if self._breaker:

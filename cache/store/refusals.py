@@ -120,6 +120,12 @@ REFUSALS = (
         True,
         "Raise its maxclients, or run fewer workers.",
     ),
+    Refusal(
+        "DBINDEX",
+        r"(invalid DB index|DB index is out of range|SELECT is not allowed in cluster mode)",
+        False,
+        "Set SEEN_CACHE_DB to a database that it has; the broker and results take the two after it.",
+    ),
     # ── it does not let us in ───────────────────────────────────────────────────────────────────
     Refusal(
         "NOAUTH",

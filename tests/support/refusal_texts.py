@@ -74,6 +74,9 @@ TEXTS = (
     Text("redis", "CROSSSLOT Keys in request don't hash to the same slot", "CROSSSLOT"),
     Text("redis", "ERR max number of clients reached", "MAXCLIENTS"),
     Text("redis", "ERR max number of clients + cluster connections reached", "MAXCLIENTS"),
+    Text("redis", "ERR DB index is out of range", "DBINDEX"),
+    Text("redis", "ERR invalid DB index", "DBINDEX"),
+    Text("redis", "ERR SELECT is not allowed in cluster mode", "DBINDEX"),
     Text("redis", "NOAUTH Authentication required.", "NOAUTH"),
     Text(
         "redis",

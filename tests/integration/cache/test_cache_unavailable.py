@@ -131,6 +131,7 @@ RAISING: dict[str, Use] = {
     "extend": lambda m: m.lock("x").extend(),
     "release": lambda m: m.lock("x").release(),
     "which_locks_live": lambda m: m.which_locks_live(["job-1"]),
+    "foreign_types": lambda m: m.foreign_types(),
     "ping": lambda m: m.ping(),
     "stats": lambda m: m.stats(),
     "all_of_a_user": lambda m: m.invalidate_user("ada"),
@@ -263,6 +264,15 @@ def test_a_host_that_does_not_exist(store: StoreServer, connect: Connect) -> Non
     with connect(store, cache_addr="no-such-host.invalid:6379") as manager:
         assert manager.service.get("seen:x", int) is None
         with pytest.raises(StoreUnavailableError):
+            manager.lock("new").acquire()
+
+
+def test_database_number_that_the_store_lacks_is_told_in_words(
+    store: StoreServer, connect: Connect
+) -> None:
+    with connect(store, cache_db=99) as manager:
+        assert wrongs(manager) == []
+        with pytest.raises(StoreUnavailableError, match="Set SEEN_CACHE_DB"):
             manager.lock("new").acquire()
 
 
