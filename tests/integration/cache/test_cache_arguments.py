@@ -5,6 +5,7 @@
 | an argument of a wrong type or size | InvalidInputError, before anything is sent |
 | a key of another type, read by the cache | StoreReplyError, but for `mget`; the key stays |
 | a key of another type, for a rate limit | as `fail` says |
+| a key of another type, one of many of an operation | logged once, and passed over |
 | a key of another type, for anything else | StoreReplyError, or no difference (DEL, SET, EXISTS) |
 """
 
@@ -309,6 +310,22 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
 }
 
 
+#: Operations that pass over a key of another type and answer for the others.
+MANY_KEYS = {
+    "apply",
+    "apply, listening",
+    "apply's index",
+    "take_slots",  # an entry that cannot be read is removed
+    "get_progress",
+    "get_many",
+    "get_active_downloads",
+    "page_active_downloads",
+    "get_user_downloads",
+    "cleanup_stale_progress",
+    "renew_slots",
+}
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_on_a_key_of_another_type_raises_our_own_error(
     manager: CacheManager, client: Redis, name: str
@@ -322,6 +339,8 @@ def test_an_operation_on_a_key_of_another_type_raises_our_own_error(
         if kind in harmless:
             if isinstance(answer, Exception):
                 wrong.append(f"{kind}: {answer!r}")
+        elif name in MANY_KEYS and not isinstance(answer, Exception):
+            continue  # logged, and passed over, so that one key does not stop the others
         elif not isinstance(answer, StoreReplyError) or "seen:" not in str(answer):
             wrong.append(f"{kind}: {answer!r}")
     assert wrong == []
