@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+
+#: Found now: Python opens the codec's file, and a process may have no descriptor to spare later.
+_encode = codecs.getencoder("unicode_escape")
+
 
 def escaped(text: str, limit: int | None = None) -> str:
     r"""Return `text` with every character that is not visible written as an escape, such as ``\x1b``.
@@ -19,4 +24,4 @@ def escaped(text: str, limit: int | None = None) -> str:
 
 
 def _escape(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+    return char if char.isprintable() else _encode(char, "strict")[0].decode("ascii")

@@ -1,14 +1,16 @@
-"""Celery's consumer, with patience for the store, a clean end and events in batches added."""
+"""Celery's consumer, with patience for store and system, a clean end and events in batches added."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from celery.exceptions import WorkerTerminate
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from kombu.common import ignore_errors
 
-from worker.patience import SERVED_AFTER, RefusalPatience
+from worker.patience import SERVED_AFTER, Patience
+from worker.resources import lack_of
 from worker.store_refusal import StoreRefusalError
 
 #: Task events wait this long for company. Seconds; nobody watching Flower sees the difference.
@@ -29,7 +31,31 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._patience = RefusalPatience()
+        self._patience = Patience()
+
+    def start(self) -> None:
+        """Run until the worker ends. Where descriptors are lacking, wait for some and connect anew.
+
+        Celery ends the process there, and with it downloads that have all the descriptors they need.
+        """
+        while True:
+            try:
+                super().start()
+                return
+            except (WorkerTerminate, Exception) as end:
+                lack = lack_of(end)
+                if lack is None:
+                    raise
+            self._let_go()
+            self._patience.wait_for_resources(lack, maybe_shutdown)
+            self.on_close()
+            self._cancel_connection_timer_entries()
+            self.blueprint.restart(self)
+
+    def _let_go(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            ignore_errors(connection, connection.close)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the connection before Celery makes a new one; wait first if the store refuses.
@@ -39,9 +65,8 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
         if not isinstance(exc, StoreRefusalError):
             super().on_connection_error_after_connected(exc)
             return
-        connection, self.connection = self.connection, None
-        ignore_errors(connection, connection.close)
-        self._patience.wait(exc, maybe_shutdown)
+        self._let_go()
+        self._patience.wait_for_store(exc, maybe_shutdown)
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Begin to run; an error of the connection takes back what is registered here."""

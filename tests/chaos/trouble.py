@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+#: Bytes of the file.
+_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +20,23 @@ class Trouble:
     """Seconds; negative when it is behind."""
 
     def write(self, path: Path) -> None:
-        """Tell it to whoever reads `path`."""
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        """Tell it to the worker that reads `path`: in place, since that worker has the file open."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(fd, json.dumps(asdict(self)).encode().ljust(_LENGTH), 0)
+        finally:
+            os.close(fd)
 
     @classmethod
-    def read(cls, path: Path) -> Trouble:
-        """Return what is told; nothing is wrong while there is no file."""
-        try:
-            return cls(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return cls()
+    def reader(cls, path: Path) -> Callable[[], Trouble]:
+        """Open the file, made where it is missing, and return what reads it.
+
+        The descriptor is kept: the worker reads its clock without having any to spare, too.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+        def read() -> Trouble:
+            text = os.pread(fd, _LENGTH, 0)
+            return cls(**json.loads(text)) if text else cls()
+
+        return read

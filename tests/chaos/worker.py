@@ -41,11 +41,7 @@ def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
 
 def main() -> None:
     """Take the file off the command line, break what it tells of, and be the worker."""
-    path = Path(sys.argv.pop(1))
-
-    def trouble() -> Trouble:
-        return Trouble.read(path)
-
+    trouble = Trouble.reader(Path(sys.argv.pop(1)))
     break_clock(trouble)
     break_runtime_clock(trouble)
 

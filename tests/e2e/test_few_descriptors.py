@@ -106,3 +106,18 @@ def test_worker_that_runs_out_of_descriptors_runs_fewer_jobs_for_a_while(
     check(system, submit(system, origin, "before"))
     limit_to_what_is_open(worker, more)
     check(system, submit(system, origin, number=16))
+
+
+def test_worker_without_any_descriptor_connects_again_when_it_has_some(
+    system: System, store: StoreServer, origin: Origin
+) -> None:
+    worker = system.start_worker(concurrency=4)
+    check(system, submit(system, origin, "before", number=4))
+    before = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    with store.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    wait_until(lambda: "Too many open files" in system.logs(), deadline=60, what="it lacks one")
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before)
+    check(system, submit(system, origin, "after", number=4))
+    assert worker.poll() is None
