@@ -1,4 +1,4 @@
-"""One store on a unix socket, reached by the cache, by kombu's broker and by Celery's results."""
+"""One store on a unix socket, reached by the cache, by the broker and by Celery's results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from kombu import Connection
 
 from cache import CacheManager
+from domain.ids import new_job_id
+from domain.job import Priority, QueuedJob
 from settings import Settings
+from tests.support.build import NOW
 from tests.support.process import end_process, spawn, wait_ready
 from tests.support.store import ONCE, StoreServer
+from tests.support.system import client_app
+from worker.broker import Broker
+from worker.queues import queue_of
 
 #: Everything that means something in a URL.
 SECRET = "p@ss:/w?r#d%2F&+=["
@@ -46,19 +51,24 @@ def unix_settings(_shared_store: StoreServer) -> Iterator[Settings]:
             end_process(process)
 
 
+def client_of(settings: Settings, *, db: int) -> redis.Redis:
+    """A client of the socket that goes by no URL of ours."""
+    path = settings.cache_addr.removeprefix("unix://")
+    return redis.Redis(unix_socket_path=path, password=SECRET, db=db)
+
+
 def test_cache_broker_and_results_each_find_their_database(unix_settings: Settings) -> None:
     with CacheManager.connect(unix_settings) as manager:
         manager.service.set("seen:x", 1, 60)
-        with Connection(unix_settings.celery_broker_url()) as connection:
-            channel: Any = connection.default_channel
-            with connection.SimpleQueue("letters") as queue:
-                queue.put("hello")
-                assert channel.client.llen("letters") == 1
-                assert queue.get(timeout=5).payload == "hello"
+        broker = Broker(client_app(unix_settings), timeout=unix_settings.cache_timeout)
+        broker.publish([QueuedJob(new_job_id(), Priority.NORMAL, NOW)], NOW)
+        broker.close()
+        with client_of(unix_settings, db=4) as client:
+            assert client.llen(queue_of(Priority.NORMAL)) == 1
         app = Celery("test", backend=unix_settings.celery_result_url())
         backend: Any = app.backend
         backend.client.set("result", "1")
         found = manager.client.info("keyspace")
         assert found["db3"]["keys"] == 1
-        assert set(found) >= {"db3", "db5"}
+        assert set(found) == {"db3", "db4", "db5"}
         backend.client.connection_pool.disconnect()
