@@ -8,8 +8,9 @@ from datetime import datetime
 
 from cache import CacheManager
 from cache.models import BEAT_PATIENCE, BeatStatus
-from domain.errors import StoreError
+from domain.errors import StoreReplyError, StoreUnavailableError
 from settings import Settings
+from worker.outages import OutageLog
 from worker.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -17,13 +18,15 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks.
 INTERVAL = 5.0
 
+_READING = "Whether beat runs is not known"
+
 
 class BeatWatch:
     """Looks at beat's sign of life from a thread of its own, and tells the log when it is missed.
 
     A tick is a sign that differs from the last look's: only our own clock is asked, so none that is set
     raises an alarm or hides one. While the store does not answer beat cannot tick either, and nothing
-    is said.
+    is said. A sign that cannot be read, since another program wrote its key, is logged once.
 
     Args:
         settings: where the store is.
@@ -39,6 +42,7 @@ class BeatWatch:
         self._last_tick: datetime | None = None
         self._waits_since = time.monotonic()
         self._is_missed = False
+        self._outages = OutageLog(logger)
         self._ticker = Ticker("beat-watch", self.look, interval)
 
     def start(self) -> None:
@@ -54,9 +58,14 @@ class BeatWatch:
         """Look once."""
         try:
             status = self._cache.beat.status()
-        except StoreError:
+        except StoreUnavailableError:
             self._waits_since = time.monotonic()
             return
+        except StoreReplyError as error:
+            self._waits_since = time.monotonic()
+            self._outages.failed(_READING, error)
+            return
+        self._outages.worked(_READING)
         if status is not None and status.ticked_at != self._last_tick:
             self._heard(status)
         elif not self._is_missed and time.monotonic() - self._waits_since > self._patience:
