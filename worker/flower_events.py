@@ -15,8 +15,7 @@ from celery.events import EventReceiver
 from flower import events
 from kombu.exceptions import OperationalError
 
-from cache.store.connection import unavailable
-from cache.store.refusals import refusal_in
+from cache.store.connection import is_unavailable, unavailable
 from worker.outages import OutageLog
 from worker.patience import FIRST_PAUSE, LONGEST_PAUSE, SERVED_AFTER
 
@@ -31,7 +30,7 @@ def install() -> None:
     """Make this process's Flower capture events so. Before it starts."""
     events.Events.run = _capture
     for name in ("flower.events", "flower.inspector"):
-        logging.getLogger(name).addFilter(_is_no_echo)
+        logging.getLogger(name).addFilter(is_no_echo)
     # It tells of each connection; while the store refuses, each try is one.
     logging.getLogger("kombu.mixins").setLevel(logging.WARNING)
 
@@ -69,12 +68,12 @@ def _capture(self: Any) -> None:
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 
-def _is_no_echo(record: logging.LogRecord) -> bool:
+def is_no_echo(record: logging.LogRecord) -> bool:
     """Drop a line about an outage that the loop for events has told of."""
     arguments = record.args if isinstance(record.args, tuple) else ()
     is_outage = any(
-        isinstance(one, OperationalError)
-        or (isinstance(one, Exception) and refusal_in(one) is not None)
+        isinstance(one, OperationalError | OSError)
+        or (isinstance(one, Exception) and is_unavailable(one))
         for one in arguments
     )
     return not (is_outage and str(record.msg).startswith(_ECHOES))
