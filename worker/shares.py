@@ -15,7 +15,7 @@ from domain.errors import DatabaseUnavailableError, HostBusyError
 #: Seconds after which a job that was refused asks again, on average.
 _PAUSE = 5.0
 #: Whether others are queued is asked at most this often. Seconds.
-_ASK_AGAIN = 1.0
+ASK_AGAIN = 1.0
 
 _HOST, _USER = "host", "user_id"
 
@@ -70,8 +70,8 @@ class Shares:
 
     def _others_wait(self, holder: tuple[str, str]) -> bool:
         now = time.monotonic()
-        asked_at, answer = self._answers.get(holder, (-_ASK_AGAIN, False))
-        if now - asked_at < _ASK_AGAIN:
+        asked_at, answer = self._answers.get(holder, (-ASK_AGAIN, False))
+        if now - asked_at < ASK_AGAIN:
             return answer
         try:
             answer = self._jobs.has_queued_of_others(*holder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from domain.job import JobStatus
@@ -10,6 +11,7 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
+from worker.shares import ASK_AGAIN
 
 S = JobStatus
 
@@ -17,7 +19,8 @@ S = JobStatus
 def test_job_of_another_host_passes_the_queued_ones(
     tmp_path: Path, store: StoreServer, origin: Origin
 ) -> None:
-    with System(tmp_path, store) as system:
+    # Downloads whose gates are shut hold their places: none may end because it stands still.
+    with System(tmp_path, store, settings={"SEEN_LOW_SPEED_TIME": "120"}) as system:
         gates = [threading.Event() for _ in range(8)]
         files = [
             origin.serve(f"/{n}.bin", size=50_000, gate=gate, gate_after=1000)
@@ -26,11 +29,14 @@ def test_job_of_another_host_passes_the_queued_ones(
         slow = [system.submit(file.url) for file in files]
         system.start_worker(concurrency=4)
 
-        def running() -> int:
-            return sum(system.job(job).status is S.DOWNLOADING for job in slow)
+        def has_all_places() -> bool:
+            # A job asks for a place before it connects.
+            return len(origin.requests) == 4
 
-        # Nobody else is queued: the host has all places.
-        wait_until(lambda: running() == 4, what="the host has all places")
+        wait_until(has_all_places, what="the host has all places")
+        # For so long a worker goes by what it knows: that no job of another host is queued.
+        asks_again = time.monotonic() + ASK_AGAIN
+        wait_until(lambda: time.monotonic() > asks_again, what="it asks again who is queued")
         other = system.submit(
             origin.serve("/b.bin", size=1000).url.replace("127.0.0.1", "localhost")
         )

@@ -18,7 +18,7 @@ HERE, THERE = "http://here.example/", "http://there.example/"
 @pytest.fixture
 def places(any_system: System, monkeypatch: pytest.MonkeyPatch) -> Shares:
     """The shares of a worker with four places: three for one host."""
-    monkeypatch.setattr(shares, "_ASK_AGAIN", 0.0)
+    monkeypatch.setattr(shares, "ASK_AGAIN", 0.0)
     places = Shares(any_system.runtime.jobs, 75)
     places.places = 4
     return places
