@@ -39,6 +39,8 @@ redis_socket_connect_timeout = 5
 # A unix socket knows no keepalive, and Celery's backend would fail for asking.
 redis_socket_keepalive = not result_backend.startswith("redis+socket")
 redis_backend_health_check_interval = 25
+#: One for all threads: no task stores a result, and building one takes descriptors.
+result_backend_thread_safe = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for its broker, however long it is away
 if _s.cache_tls:

@@ -145,7 +145,8 @@ def _begin_immediate(connection: Connection) -> None:
 def _database_errors() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, TimeoutError) as error:
+    except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
+        # An OSError is the driver's: it has no descriptor, or no memory, to reach the server with.
         cause = getattr(error, "orig", None) or error
         raise DatabaseUnavailableError(f"The database does not answer: {cause}") from error
     except DBAPIError as error:

@@ -77,11 +77,17 @@ def _begin_to_sweep(sender: Any, **_: Any) -> None:
     """Look after the disk, which only a download worker has."""
     global _sweeper
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
-        scripts.load_all()
+        _load_before_descriptors_lack()
         runtime = current_runtime()
         runtime.shares.places = getattr(sender.pool, "limit", None)
         _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
         _sweeper.start()
+
+
+def _load_before_descriptors_lack() -> None:
+    """Read and build now what the first job needs: with no descriptor to spare that would fail."""
+    scripts.load_all()
+    _ = app.backend
 
 
 @signals.worker_ready.connect

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.alone import run_alone
+from worker.folder_abilities import is_trial
 from worker.leftovers import is_over, remove_leftovers
 from worker.part_file import WORKING_SUFFIXES, PartFile
 from worker.runtime import Runtime
@@ -33,6 +34,8 @@ SETTLING_GRACE = 10.0
 #: A part file whose job nobody knows may be of another database's service; one that was not touched
 #: for so long is not in use. Seconds.
 UNKNOWN_GRACE = 24 * 3600.0
+#: A trial file (`folder_abilities`) is removed by the process that made it within moments. Seconds.
+TRIAL_GRACE = 60.0
 #: Jobs that are looked up at a time.
 BATCH = 500
 
@@ -123,12 +126,13 @@ def _ended_some_time_ago(runtime: Runtime, job: Job) -> bool:
 
 
 def _is_old(found: Leftover) -> bool:
+    grace = TRIAL_GRACE if is_trial(found.job_id) else UNKNOWN_GRACE
     paths = found.directory.glob(f"{WORKING_PREFIX}{found.job_id}.*")
     try:
         newest = max((path.lstat().st_mtime for path in paths), default=0.0)
     except FileNotFoundError:
         return False  # somebody is at work here
-    return newest < time.time() - UNKNOWN_GRACE
+    return newest < time.time() - grace
 
 
 def _remove(runtime: Runtime, found: Leftover) -> bool:

@@ -99,7 +99,7 @@ def ask(directory: Path, folder: int) -> Abilities:
         PermanentError, TransientError: as `abilities`.
     """
     # Named like a part file, so that the sweep removes what a crash leaves.
-    trial = directory / f"{WORKING_PREFIX}{uuid.uuid4()}.tmp"
+    trial = directory / f"{WORKING_PREFIX}{uuid.uuid4()}.tmp"  # as `is_trial` knows it
     second = trial.with_suffix(".new")
     with disk_errors(Step.OPEN, directory):
         fd = create_own(trial, folder=folder)
@@ -113,6 +113,13 @@ def ask(directory: Path, folder: int) -> Abilities:
         for path in (trial, second):
             _remove(path, folder)
     return Abilities(uids=frozenset({os.geteuid(), *owners}))
+
+
+def is_trial(name_id: str) -> bool:
+    """Say whether the id in a working name is a trial file's: a random UUID, as no job has one."""
+    with suppress(ValueError):
+        return uuid.UUID(name_id).version == 4
+    return False
 
 
 def _try_lock(directory: Path, fd: int) -> None:

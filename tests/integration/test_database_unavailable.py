@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -210,3 +214,42 @@ def test_times_decide_by_the_callers_clock(database: Database) -> None:
     repo.add([job])
     assert repo.wake_due(far - timedelta(microseconds=1)) == []
     assert [one.id for one in repo.wake_due(far)] == [job.id]
+
+
+_WITHOUT_DESCRIPTORS = """
+import resource, sys
+from database import Database, JobRepository
+from domain.errors import DatabaseUnavailableError
+
+database = Database(sys.argv[1])
+repo = JobRepository(database)
+if sys.argv[2] == "used":
+    repo.count_by_status()
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+try:
+    with database.read() as one, database.read() as other:
+        one.exec_driver_sql("SELECT 1"), other.exec_driver_sql("SELECT 1")
+except DatabaseUnavailableError as error:
+    print(error)
+finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+repo.count_by_status()
+"""
+
+
+@pytest.mark.parametrize("before", ["used", "not used"])
+def test_database_is_unavailable_to_a_process_without_descriptors(
+    database_url: str, before: str
+) -> None:
+    with closing(Database(database_url)) as database:
+        migrate.upgrade(database)
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_DESCRIPTORS, database_url, before],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The database does not answer"), done.stdout

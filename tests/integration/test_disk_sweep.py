@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.disk_sweep import UNKNOWN_GRACE, Swept, sweep
+from worker.disk_sweep import TRIAL_GRACE, UNKNOWN_GRACE, Swept, sweep
 from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
 
@@ -117,6 +118,15 @@ def test_a_job_that_nobody_knows_has_a_day(system: System) -> None:
     assert sweep(system.runtime) == Swept(0, 1, 0)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in rest)
+
+
+def test_trial_file_that_a_crash_left_is_removed_after_a_minute(system: System) -> None:
+    old = leave_part(system.downloads, str(uuid.uuid4()), age=TRIAL_GRACE + 60)
+    new = leave_part(system.downloads, str(uuid.uuid4()))
+    odd = leave_part(system.downloads, "-" * 36, age=TRIAL_GRACE + 60)
+    assert sweep(system.runtime) == Swept(0, 1, 0)
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in [*new, *odd])
 
 
 def test_a_file_in_use_is_left_alone(system: System) -> None:
