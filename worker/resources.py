@@ -25,10 +25,9 @@ _LACKS = MappingProxyType(
         errno.EADDRNOTAVAIL: "local ports",
     }
 )
+_NO_HANDLE = "memory or file descriptors"
 #: libcurl's codes that say so by themselves.
-_CURL_LACKS = MappingProxyType(
-    {pycurl.E_OUT_OF_MEMORY: "memory", pycurl.E_FAILED_INIT: "memory or file descriptors"}
-)
+_CURL_LACKS = MappingProxyType({pycurl.E_OUT_OF_MEMORY: "memory", pycurl.E_FAILED_INIT: _NO_HANDLE})
 #: Its codes behind which a lack may stand: of sockets, of the resolver's threads and sockets, and of
 #: descriptors for certificates and netrc.
 _CURL_MAYBE = frozenset(
@@ -109,7 +108,9 @@ def _shown_by(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "threads"
     if isinstance(error, pycurl.error) and error.args:
-        return _CURL_LACKS.get(error.args[0])
+        # Of handles that libcurl could not make there is no code, only pycurl's own words.
+        could_not_make = str(error.args[0]).startswith("initializing ")
+        return _NO_HANDLE if could_not_make else _CURL_LACKS.get(error.args[0])
     # SQLite names no errno; it is the process's own database file that it has opened before.
     if "unable to open database file" in str(error) and descriptors_are_scarce():
         return _LACKS[errno.EMFILE]

@@ -39,6 +39,7 @@ LACKS: dict[str, tuple[BaseException, str]] = {
     "a thread": (RuntimeError("can't start new thread"), "threads"),
     "memory of libcurl": (pycurl.error(pycurl.E_OUT_OF_MEMORY, ""), "memory"),
     "a handle of libcurl": (pycurl.error(pycurl.E_FAILED_INIT, ""), "descriptors"),
+    "a loop of libcurl": (pycurl.error("initializing curl-multi failed"), "descriptors"),
     "a connection to the store": (caused(StoreUnavailableError("down"), EMFILE), "RLIMIT"),
     "a connection to the database": (caused(DatabaseUnavailableError("down"), EMFILE), "RLIMIT"),
     "what the disk said": (WorkerResourcesError("a lack"), "a lack"),
