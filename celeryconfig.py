@@ -3,7 +3,7 @@
 from kombu import Exchange, Queue
 
 import settings as _settings
-from worker import queues as _queues
+from worker.broker import queues as _queues
 
 _s = _settings.load()
 
@@ -25,13 +25,13 @@ broker_transport_options = {
     # not yet acknowledged would cost two round trips a job, to give one back after an hour.
     "ack_emulation": False,
     # Who publishes hears within a second that the broker refuses (that it is silent: after
-    # SEEN_CACHE_TIMEOUT, see `worker.broker.Broker`); SQL has the job, and beat publishes it.
+    # SEEN_CACHE_TIMEOUT, see `worker.broker.client.Broker`); SQL has the job, and beat publishes it.
     # (A worker waits for its broker by other settings, below.)
     "max_retries": 2,
     "interval_start": 0.1,
     "interval_step": 0.1,
     "interval_max": 0.2,
-    "queue_order_strategy": "worker.queues:PriorityOrder",
+    "queue_order_strategy": "worker.broker.queues:PriorityOrder",
 }
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
@@ -76,11 +76,11 @@ task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
 imports = (
     "tasks.downloads",
-    "tasks.persistence",
-    "tasks.reconcile",
-    "tasks.maintenance",
-    "tasks.retention",
-    "tasks.broker",
+    "tasks.periodic.persist",
+    "tasks.periodic.reconcile",
+    "tasks.periodic.maintenance",
+    "tasks.periodic.purge",
+    "tasks.periodic.broker",
 )
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
@@ -91,8 +91,8 @@ worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False
 # libcurl lets go of the GIL while it waits, so threads serve well; prefork works too.
-worker_pool = "worker.pool:TaskPool"
-worker_consumer = "worker.consumer:Consumer"
+worker_pool = "worker.celery_ext.pool:TaskPool"
+worker_consumer = "worker.celery_ext.consumer:Consumer"
 worker_concurrency = _s.download_concurrency
 worker_send_task_events = True
 task_send_sent_event = False
@@ -102,7 +102,7 @@ worker_task_log_format = worker_log_format
 worker_redirect_stdouts = False
 
 # ── beat ────────────────────────────────────────────────────────────────────────────────────────
-beat_scheduler = "worker.beat:Scheduler"
+beat_scheduler = "worker.celery_ext.scheduler:Scheduler"
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import settings as _settings
 from domain.ids import is_job_id
-from worker import flower_events as _flower_events
-from worker import log_lines as _log_lines
+from worker.celery_ext import flower_events as _flower_events
+from worker.celery_ext import log_format as _log_lines
 
 _s = _settings.load()
 _log_lines.install()

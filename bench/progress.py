@@ -18,10 +18,10 @@ from domain.job import Job, JobStatus
 from tests.support.nginx import Nginx
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.drain import Drain
-from worker.progress import DownloadTracker, Ending, ProgressReporter
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker, Ending, ProgressReporter
 from worker.runner import run_download
-from worker.stop import StopSignal
 
 MIB = 2**20
 #: Commands that the script of an update runs, and those that a flush sends beside scripts.

@@ -1,13 +1,12 @@
 """The cache layer: everything that knows Dragonfly. It also runs on Redis 6.2+ and Valkey."""
 
-from cache.beat_cache import BeatCache
-from cache.catalog_cache import CatalogCache, CatalogEntry
-from cache.counts import CacheCounts
-from cache.download_cache import DownloadCache
-from cache.hold import HeldLock, LockHold
+from cache.coordination.beat_cache import BeatCache
+from cache.coordination.held_lock import HeldLock, LockHold
+from cache.coordination.limit_models import Cooling, Demand, SlotRequest, Slots
+from cache.coordination.lock import Lock
+from cache.coordination.transfer_limits import TransferLimits
+from cache.downloads.download_cache import DownloadCache
 from cache.keys import KeyBuilder
-from cache.limit_models import Cooling, Demand, SlotRequest, Slots
-from cache.lock import Lock
 from cache.manager import CacheManager
 from cache.models import (
     BeatStatus,
@@ -25,11 +24,12 @@ from cache.models import (
     UserData,
     UserInvalidation,
 )
-from cache.service import CacheService
-from cache.session_cache import SessionCache
+from cache.platform.catalog_cache import CatalogCache, CatalogEntry
+from cache.platform.counts import CacheCounts
+from cache.platform.service import CacheService
+from cache.platform.session_cache import SessionCache
 from cache.store.aio import AsyncStore
 from cache.store.sync import SyncStore
-from cache.transfer_limits import TransferLimits
 
 __all__ = [
     "AsyncStore",

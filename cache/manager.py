@@ -12,19 +12,22 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cache import arguments, codec
-from cache.beat_cache import BeatCache
-from cache.catalog_cache import CatalogCache
-from cache.continuity import Continuity
-from cache.counts import CacheCounts
-from cache.download_cache import DownloadCache
+from cache import arguments
+from cache.coordination.beat_cache import BeatCache
+from cache.coordination.data_loss import Continuity
+from cache.coordination.lock import Lock
+from cache.coordination.transfer_limits import TransferLimits
+from cache.downloads.download_cache import DownloadCache
 from cache.key_types import foreign_types
 from cache.keys import KeyBuilder
-from cache.lock import Lock
 from cache.models import CacheStats, HealthReport, MaintenanceReport, UserInvalidation
-from cache.near import NearCache
-from cache.service import CacheService
-from cache.session_cache import SessionCache
+from cache.platform import codec
+from cache.platform.catalog_cache import CatalogCache
+from cache.platform.client_side_cache import NearCache
+from cache.platform.counts import CacheCounts
+from cache.platform.service import CacheService
+from cache.platform.session_cache import SessionCache
+from cache.platform.values import Values
 from cache.stats import SCAN_LIMIT, read_stats
 from cache.store.aio import AsyncStore
 from cache.store.breaker import Breaker
@@ -32,8 +35,6 @@ from cache.store.connection import async_client, hasty, patient, sync_client
 from cache.store.operation import Operations, S, operation
 from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
-from cache.transfer_limits import TransferLimits
-from cache.values import Values
 from domain.errors import SeenError
 from settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cli import formats
+from cli.output import formatting as formats
 from domain.errors import (
     DuplicateJobError,
     IdempotencyKeyReusedError,

@@ -10,7 +10,19 @@ from io import TextIOWrapper
 
 import typer
 
-from cli import cache, control, db, dead_letters, doctor, get, jobs, limit, services, up, watch
+from cli.commands import (
+    cache,
+    control,
+    db,
+    dead_letters,
+    doctor,
+    get,
+    jobs,
+    limit,
+    services,
+    up,
+    watch,
+)
 from cli.errors import FAILED, INTERRUPTED, exit_status, report
 from domain.errors import SeenError
 from worker import utf8_mode

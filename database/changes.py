@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
-from database.repeats import fold
+from database.repeated_events import fold
 from domain.history import stopped
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 
@@ -26,7 +26,7 @@ class Change:
         reason: goes into the event and the job.
         changes: further columns to set.
         told: what the event says instead of the reason.
-        may_repeat: the event may be counted in the one before it (`database.repeats`).
+        may_repeat: the event may be counted in the one before it (`database.repeated_events`).
     """
 
     to: JobStatus

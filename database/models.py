@@ -106,7 +106,7 @@ jobs = Table(
     Column("priority", String(8), nullable=False, server_default="normal"),
     # SHA-256 in hexadecimal (domain/flight.py).
     Column("flight", String(64)),
-    # The names of what there is, a space, a Fernet token (worker/secret_box.py).
+    # The names of what there is, a space, a Fernet token (worker/credentials.py).
     Column("secrets", Text),
     Column("status", String(16), nullable=False),
     Column("reason", Text),

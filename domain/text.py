@@ -23,5 +23,10 @@ def escaped(text: str, limit: int | None = None) -> str:
     return f"{shown}… ({cut:,} more characters)" if cut else shown
 
 
+def printable(text: str) -> str:
+    """Return text without characters that a terminal would act on instead of showing."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
 def _escape(char: str) -> str:
     return char if char.isprintable() else _encode(char, "strict")[0].decode("ascii")

@@ -1,7 +1,7 @@
 """The public Python API (`submit`, `cancel`, …), and Celery's entry points beside it."""
 
 from domain.job import DownloadRequest, Job, JobFilter, JobStatus, Priority, SubmittedJob
-from tasks.control import (
+from tasks.api.control import (
     Action,
     Controlled,
     cancel,
@@ -11,8 +11,8 @@ from tasks.control import (
     resume,
     retry,
 )
-from tasks.enqueue import submit, submit_many
-from tasks.move import move, move_many, move_matching
+from tasks.api.move import move, move_many, move_matching
+from tasks.api.submit import submit, submit_many
 
 __all__ = [
     "Action",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from celery import Task
 
 from worker.app import app, current_runtime
-from worker.broker import read_time
-from worker.queues import priority_of
+from worker.broker.client import read_time
+from worker.broker.queues import priority_of
+from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT
 from worker.runner import run_download
-from worker.task_messages import DOWNLOAD_TASK, SENT_AT
 
 
 @app.task(name=DOWNLOAD_TASK, bind=True)

@@ -11,12 +11,14 @@ from celery import Celery, signals
 
 import settings as settings_module
 from cache.store import scripts
-from worker import log_lines, transport, utf8_mode
-from worker.beat_watch import BeatWatch
-from worker.broker import Broker
-from worker.disk_sweep import Sweeper
-from worker.drain import Drain
-from worker.queues import DOWNLOAD_QUEUES
+from worker import utf8_mode
+from worker.broker import transport
+from worker.broker.client import Broker
+from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.celery_ext import log_format as log_lines
+from worker.celery_ext.beat_monitor import BeatWatch
+from worker.cleanup.sweeper import Sweeper
+from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 transport.use_it()
 app = Celery("seen")
 app.config_from_object("celeryconfig")
-app.steps["worker"].add("worker.shutdown:Shutdown")
+app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
 
 #: Begins when this process, or the parent it was forked from, is told to end.
 drain = Drain()

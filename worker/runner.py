@@ -44,22 +44,22 @@ from domain.errors import (
 )
 from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
-from worker.disk_errors import PART_FILE_BUSY
-from worker.files import name_from_url
-from worker.lease import Lease
-from worker.leftovers import is_over, remove_leftovers
-from worker.part_file import PartFile
-from worker.progress import Ending
+from worker.cleanup.job_files import is_over, remove_leftovers
+from worker.leases.lease import Lease
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import Ending
 from worker.publishing import publish_again, publish_jobs
 from worker.resources import lack_of
 from worker.runtime import Runtime
-from worker.settlement import Settlement
-from worker.stop import StopSignal
-from worker.transfer.allowance import Allowance, SharedAllowance
-from worker.transfer.digests import PrefixDigests
-from worker.transfer.order import Order
-from worker.transfer.target import Fetched
-from worker.transfer.transfer import Transfer
+from worker.state_writer import Settlement
+from worker.storage.disk_errors import PART_FILE_BUSY
+from worker.storage.filenames import name_from_url
+from worker.storage.part_file import PartFile
+from worker.transfer.engine import Transfer
+from worker.transfer.integrity.digests import PrefixDigests
+from worker.transfer.output_file import Fetched
+from worker.transfer.quota import Allowance, SharedAllowance
+from worker.transfer.spec import Order
 
 logger = logging.getLogger(__name__)
 

@@ -15,22 +15,22 @@ from cache import CacheManager
 from database import Database, JobRepository
 from domain.limits import TOTAL
 from settings import Settings
-from worker.admission import Admissions
-from worker.broker import Broker
-from worker.capacity import Capacity
-from worker.claim_pause import ClaimPause
-from worker.drain import Drain
-from worker.files import resolve_directory
-from worker.lease import LeaseKeeper
+from worker.backoff import RetryPolicy
+from worker.broker.client import Broker
+from worker.credentials import SecretBox
+from worker.leases.drain import Drain
+from worker.leases.lease import LeaseKeeper
+from worker.limits.capacity import Capacity
+from worker.limits.claim_pause import ClaimPause
+from worker.limits.rate_controller import Pacer
+from worker.limits.slots import Admissions
+from worker.limits.worker_shares import Shares
 from worker.outages import OutageLog
-from worker.pacer import Pacer
-from worker.progress import ProgressReporter
-from worker.retry import RetryPolicy
-from worker.secret_box import SecretBox
-from worker.shares import Shares
-from worker.space import Space
-from worker.transfer.curl import TransferOptions
-from worker.transfer.origin import AddressGuard
+from worker.progress.reporter import ProgressReporter
+from worker.storage.disk_space import Space
+from worker.storage.filenames import resolve_directory
+from worker.transfer.http.curl_options import TransferOptions
+from worker.transfer.http.response import AddressGuard
 
 logger = logging.getLogger(__name__)
 

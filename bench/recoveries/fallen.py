@@ -24,7 +24,7 @@ from tests.support.process import Process, end_process
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.lease import RENEWALS_PER_LIFE
+from worker.leases.lease import RENEWALS_PER_LIFE
 
 #: A connection gets so many bytes a second: no download ends while it is watched.
 PACE, SIZE = 20_000, 1 << 30

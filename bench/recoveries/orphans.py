@@ -17,7 +17,7 @@ from bench.report import Figure
 from database.models import jobs as table
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
-from tasks.reconcile import reconcile
+from tasks.periodic.reconcile import reconcile
 from tests.support.postgres import PostgresServer
 from tests.support.store import StoreServer
 from tests.support.system import System

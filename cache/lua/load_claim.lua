@@ -13,7 +13,7 @@
 --   verdict  1 claimed, 0 somebody else has claimed it, 2 it has changed since it was read: read again
 --   now      the server's clock, milliseconds since the epoch, as text
 --
--- The layout of the head stands in cache/codec.py: token at bytes 5 to 20, end of the claim at 21 to 33.
+-- The layout of the head stands in cache/platform/codec.py: token at bytes 5 to 20, end of the claim at 21 to 33.
 
 local key = KEYS[1]
 local time = redis.call('TIME')

@@ -23,7 +23,7 @@ from tests.support import origin_behaviour, refusing
 from tests.support.malformed import MALFORMED
 from tests.support.origin_behaviour import Plan, Request
 from tests.support.store import ONCE
-from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
 #: The broker's database: the store's own and one.
 BROKER_DB = 1

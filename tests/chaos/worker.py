@@ -45,7 +45,7 @@ def main() -> None:
     break_clock(trouble)
     break_runtime_clock(trouble)
 
-    from worker.program import main as program
+    from worker.celery_ext.main import main as program
 
     sys.exit(program())
 

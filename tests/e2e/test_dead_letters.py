@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.seen import Seen
 from tests.support.store import StoreServer
-from worker import dead_letters
-from worker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES, dead_letter
+from worker.broker import dead_letters
+from worker.broker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES, dead_letter
 
 #: Many commands one after the other, each of which loads a Python: on a busy machine they take long.
 pytestmark = pytest.mark.timeout(600)

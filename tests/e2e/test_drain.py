@@ -35,7 +35,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.publication import Record
+from worker.storage.publication import Record
 
 S = JobStatus
 

@@ -19,7 +19,7 @@ from tests.support.process import Process, end_process, free_port, spawn, tail, 
 from tests.support.store import StoreServer
 from tests.support.system import ROOT, System
 from tests.support.wait import wait_until
-from worker.queues import DOWNLOAD_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES
 
 USER = "watcher"
 # With a comma, at which Flower splits the passwords it takes from its own environment variable.

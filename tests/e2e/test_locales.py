@@ -18,8 +18,8 @@ NAME = "映画 ü.bin"
 PROGRAMS = {
     "python -m cli": ["-c", "import runpy; runpy.run_module('cli', run_name='__main__')", "--help"],
     "console script": ["-c", "from cli.main import main; main()", "--help"],
-    "python -m worker.program": ["-m", "worker.program", "worker", "--help"],
-    "python -m cli.supervisor": ["-m", "cli.supervisor"],
+    "python -m worker.celery_ext.main": ["-m", "worker.celery_ext.main", "worker", "--help"],
+    "python -m cli.local_stack.supervisor": ["-m", "cli.local_stack.supervisor"],
     "celery -A worker.app": ["-m", "celery", "-A", "worker.app", "worker"],
 }
 

@@ -22,9 +22,9 @@ from tests.support.process import Process
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.control_messages import BROADCASTS
-from worker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES
-from worker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+from worker.broker.control_messages import BROADCASTS
+from worker.broker.dead_letters import KEY, MAX_BYTES, MAX_ENTRIES
+from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
 QUEUE = "downloads.normal"
 #: Damaged messages of one run; with the environment variable SEEN_TEST_FULL=1 many more.

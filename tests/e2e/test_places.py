@@ -11,7 +11,7 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.shares import ASK_AGAIN
+from worker.limits.worker_shares import ASK_AGAIN
 
 S = JobStatus
 

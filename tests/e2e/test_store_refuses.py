@@ -61,7 +61,7 @@ class Processes:
     def heard(self, name: str, words: str) -> bool:
         """Say whether a worker's consumer has logged these words of the server since `forget`."""
         lines = self.news(name).splitlines()
-        consumers = ("worker.patience", "celery.worker.consumer")
+        consumers = ("worker.celery_ext.consumer_backoff", "celery.worker.consumer")
         return any(words in line and any(one in line for one in consumers) for line in lines)
 
     def forget(self) -> None:

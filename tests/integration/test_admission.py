@@ -14,7 +14,7 @@ from tests.support.build import cache_manager
 from tests.support.store import StoreServer
 from tests.support.system import System, client_runtime
 from tests.support.wait import wait_until
-from worker.admission import Admissions
+from worker.limits.slots import Admissions
 
 HOST = "example.org"
 CONNECTIONS, DOWNLOADS, USER = f"connections:{HOST}", f"downloads:{HOST}", "user:ann"

@@ -15,12 +15,12 @@ import pytest
 from celery import Celery
 from celery.schedules import crontab
 
-import worker.beat
+import worker.celery_ext.scheduler
 from tests.support.beats import scheduler, sent
 from tests.support.process import free_port
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.beat import Scheduler
+from worker.celery_ext.scheduler import Scheduler
 
 Beat = Callable[..., Scheduler]
 HOURLY = {"a": 3600.0, "b": 7200.0}
@@ -98,11 +98,11 @@ def test_a_signal_whose_exception_is_lost_ends_it_after_the_tick(
     store: StoreServer, beat: Beat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a signal that comes where an exception goes no further, as in a `__del__`."""
-    monkeypatch.setattr(worker.beat, "_told_to_end", threading.Event())
+    monkeypatch.setattr(worker.celery_ext.scheduler, "_told_to_end", threading.Event())
     one = beat(store, HOURLY)
     one.tick()
     with suppress(SystemExit):
-        worker.beat._leave(signal.SIGTERM, None)
+        worker.celery_ext.scheduler._leave(signal.SIGTERM, None)
     with pytest.raises(SystemExit):
         one.tick()
 

@@ -14,7 +14,7 @@ from cache import CacheManager
 from tests.support.build import cache_settings
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.beat_watch import BeatWatch
+from worker.celery_ext.beat_monitor import BeatWatch
 
 PATIENCE, INTERVAL = 1.0, 0.05
 
@@ -50,7 +50,9 @@ def look_on(watch: BeatWatch, seconds: float = 2 * PATIENCE) -> None:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
-        r.getMessage() for r in caplog.records if r.name in {"worker.beat_watch", "worker.ticker"}
+        r.getMessage()
+        for r in caplog.records
+        if r.name in {"worker.celery_ext.beat_monitor", "worker.periodic_thread"}
     ]
 
 

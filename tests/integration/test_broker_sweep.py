@@ -21,8 +21,8 @@ from tests.support.process import Process, end_process, spawn
 from tests.support.store import StoreServer
 from tests.support.system import ROOT, System
 from tests.support.wait import wait_until
-from worker import broker_sweep
-from worker.broker_sweep import PATIENCE, BrokerSweep, Swept
+from worker.broker import cleanup as broker_sweep
+from worker.broker.cleanup import PATIENCE, BrokerSweep, Swept
 
 SEP = "\x06\x16"
 REPLIES, MAILBOXES, EVENTS = "reply.celery.pidbox", "celery.pidbox", "celeryev"

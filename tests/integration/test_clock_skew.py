@@ -12,8 +12,8 @@ import pytest
 from database import clock_skew
 from database.clock_skew import correct_future_times
 from domain.job import Job, JobStatus, Priority
-from tasks import maintenance
-from tasks.reconcile import reconcile
+from tasks.periodic import maintenance
+from tasks.periodic.reconcile import reconcile
 from tests.support.system import System
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime

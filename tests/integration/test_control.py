@@ -14,9 +14,9 @@ from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
-from worker.transfer.digests import PrefixDigests
+from worker.storage.part_file import PartFile
+from worker.transfer.integrity.digests import PrefixDigests
 
 S = JobStatus
 

@@ -12,9 +12,9 @@ import pytest
 import tasks
 from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
 from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
-from tasks import maintenance
-from tasks.control import BATCH, Action, Controlled
-from tasks.move import _move
+from tasks.api.control import BATCH, Action, Controlled
+from tasks.api.move import _move
+from tasks.periodic import maintenance
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.origin import Origin

@@ -10,7 +10,7 @@ import pytest
 
 import tasks
 from domain.job import Job
-from tasks.control import _RULES, Action, _Batch
+from tasks.api.control import _RULES, Action, _Batch
 from tests.support.build import unused_url
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer

@@ -24,9 +24,9 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.disk_sweep import TRIAL_GRACE, UNKNOWN_GRACE, Swept, sweep
-from worker.part_file import PartFile
+from worker.cleanup.sweeper import TRIAL_GRACE, UNKNOWN_GRACE, Swept, sweep
 from worker.runner import Outcome, run_download
+from worker.storage.part_file import PartFile
 
 S = JobStatus
 SUFFIXES = (".part", ".json", ".tmp", ".new", ".try", ".publish")

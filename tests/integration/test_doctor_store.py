@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.check_store import examine
-from cli.findings import Finding
+from cli.diagnostics.findings import Finding
+from cli.diagnostics.store import examine
 from tests.support.build import cache_settings
 from tests.support.store import StoreServer
 

@@ -9,7 +9,7 @@ import pytest
 import tasks
 from domain.errors import DatabaseUnavailableError, InvalidInputError
 from domain.job import DownloadRequest, JobStatus
-from tasks import maintenance
+from tasks.periodic import maintenance
 from tests.support.aging import age_jobs
 from tests.support.postgres import PostgresServer
 from tests.support.store import StoreServer

@@ -16,7 +16,7 @@ from tests.support.refusing_disk import RefusingDisk
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.disk_sweep import SETTLING_GRACE
+from worker.cleanup.sweeper import SETTLING_GRACE
 
 S = JobStatus
 HERE = "/downloads"

@@ -14,7 +14,7 @@ from kombu import Connection
 from tests.support.process import free_port
 from tests.support.store import ONCE, StoreServer
 from tests.support.wait import wait_until
-from worker.flower_events import is_no_echo
+from worker.celery_ext.flower_events import is_no_echo
 
 INSPECTOR = "Inspect method %s failed: %s"
 

@@ -9,7 +9,7 @@ from tests.support.control_forgeries import FORGED_EVENTS, FORGED_REPLIES, event
 from tests.support.malformed import raw
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.dead_letters import KEY
+from worker.broker.dead_letters import KEY
 
 TOPIC = "/1.celeryev/worker.heartbeat"
 

@@ -15,8 +15,8 @@ import pytest
 from tests.support.aging import age_jobs
 from tests.support.origin import Origin
 from tests.support.system import System
-from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
+from worker.storage.part_file import PartFile
 
 SIZE = 400_000
 OLD = "Wed, 21 Oct 2015 07:28:00 GMT"

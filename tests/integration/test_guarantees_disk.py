@@ -19,8 +19,9 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker import part_file, space
 from worker.runner import Outcome, run_download
+from worker.storage import disk_space as space
+from worker.storage import part_file
 
 SIZE = 400_000
 

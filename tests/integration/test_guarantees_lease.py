@@ -24,10 +24,10 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.drain import Drain
-from worker.lease import Lease, LeaseKeeper
+from worker.leases.drain import Drain
+from worker.leases.lease import Lease, LeaseKeeper
+from worker.leases.stop_signal import StopSignal
 from worker.runner import Outcome, run_download
-from worker.stop import StopSignal
 
 MIB = 1 << 20
 #: Where the hashing of 2 MiB reads last.
@@ -53,7 +53,7 @@ class JumpingClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     clock = JumpingClock()
-    monkeypatch.setattr("worker.lease.lease_clock", clock)
+    monkeypatch.setattr("worker.leases.lease.lease_clock", clock)
     return clock
 
 
@@ -187,7 +187,7 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
         return size
 
     monkeypatch.setattr(os, "preadv", preadv)
-    monkeypatch.setattr("worker.transfer.digests._STEP", 4 * MIB)
+    monkeypatch.setattr("worker.transfer.integrity.digests._STEP", 4 * MIB)
 
     assert run_download(system.runtime, job.id) is Outcome.FENCED
 
@@ -238,7 +238,7 @@ class HandSetClock:
 @pytest.fixture
 def hand_set(monkeypatch: pytest.MonkeyPatch) -> HandSetClock:
     clock = HandSetClock()
-    monkeypatch.setattr("worker.lease.lease_clock", clock)
+    monkeypatch.setattr("worker.leases.lease.lease_clock", clock)
     return clock
 
 

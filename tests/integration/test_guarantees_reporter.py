@@ -13,9 +13,9 @@ from tests.support.build import new_job
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.drain import Drain
-from worker.progress import DownloadTracker
-from worker.stop import StopSignal
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker
 
 #: Longer than any test: only what a test flushes by hand is told.
 BY_HAND = {

@@ -10,15 +10,15 @@ import pytest
 
 from cache import CacheManager, Lock
 from cache.clock import lease_clock
-from cache.lock import entry_of
+from cache.coordination.lock import entry_of
 from domain.errors import LeaseLostError, StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.drain import Drain
-from worker.lease import Lease, LeaseKeeper
-from worker.stop import StopSignal
+from worker.leases.drain import Drain
+from worker.leases.lease import Lease, LeaseKeeper
+from worker.leases.stop_signal import StopSignal
 
 TTL = 1.0
 

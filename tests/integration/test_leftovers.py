@@ -18,9 +18,9 @@ from domain.job import Job, JobStatus
 from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.leftovers import remove_leftovers
-from worker.part_file import PartFile
+from worker.cleanup.job_files import remove_leftovers
 from worker.runner import Outcome, run_download
+from worker.storage.part_file import PartFile
 
 S = JobStatus
 

@@ -10,11 +10,12 @@ import pytest
 
 import tasks
 from cache import CacheManager
-from cache.progress_hash import ProgressUpdate
+from cache.downloads.progress_hash import ProgressUpdate
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
 from domain.limits import job_scope
-from tasks import maintenance, persistence, reconcile
+from tasks.periodic import maintenance, reconcile
+from tasks.periodic import persist as persistence
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.origin import Origin

@@ -17,8 +17,8 @@ from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.pace import Pace
-from worker.pacer import Pacer
+from worker.limits.rate_controller import Pacer
+from worker.limits.transfer_rate import Pace
 
 HOST = "example.org"
 #: Bytes a second of a transfer that nothing holds back.

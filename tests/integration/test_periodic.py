@@ -6,7 +6,7 @@ import threading
 
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.alone import run_alone
+from worker.exclusive import run_alone
 from worker.runtime import Runtime
 
 

@@ -14,9 +14,9 @@ from tests.support.proxy import Proxy
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.drain import Drain
-from worker.progress import DownloadTracker, Ending
-from worker.stop import StopSignal
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker, Ending
 
 S = JobStatus
 

@@ -10,7 +10,7 @@ from tests.support.proxy import Proxy
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.progress import Ending
+from worker.progress.reporter import Ending
 
 S = JobStatus
 

@@ -14,18 +14,18 @@ import tasks
 from database.clock_skew import correct_future_times
 from database.models import jobs as table
 from domain.job import DownloadRequest, Job, JobStatus, Priority, QueuedJob
-from tasks import maintenance
-from tasks.reconcile import reconcile
+from tasks.periodic import maintenance
+from tasks.periodic.reconcile import reconcile
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.system import System, client_app
 from tests.support.wait import wait_until
-from worker.broker import Broker, QueuedMessage, read_message
+from worker.broker.client import Broker, QueuedMessage, read_message
+from worker.broker.queues import BEGUN_QUEUE, queue_of
+from worker.broker.task_messages import SENT_AT
 from worker.publishing import publish_jobs
-from worker.queues import BEGUN_QUEUE, queue_of
 from worker.runner import Outcome, run_download
 from worker.runtime import Runtime
-from worker.task_messages import SENT_AT
 
 S = JobStatus
 NORMAL = queue_of(Priority.NORMAL)
@@ -282,7 +282,7 @@ def test_of_what_was_sent_at_once_a_lost_one_is_found_when_the_others_are_taken(
 
 
 def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.reconcile.BATCH", 2)
+    monkeypatch.setattr("tasks.periodic.reconcile.BATCH", 2)
     then = ago(any_system, hours=1)
     requests = [DownloadRequest(url=unused_url()) for _ in range(5)]
     made = tasks.submit_many(requests, runtime=then)

@@ -18,8 +18,8 @@ from tests.support.origin import Origin, ServedFile
 from tests.support.refusing_disk import RefusingDisk
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
+from worker.storage.part_file import PartFile
 
 S = JobStatus
 NO_LINKS = f"link {errno.EPERM} /downloads/"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import tasks
-from cache.progress_hash import ProgressUpdate
+from cache.downloads.progress_hash import ProgressUpdate
 from database.models import jobs as table
 from domain.job import Job, JobStatus, Priority
-from tasks import persistence
-from tasks.reconcile import Reconciled, hand_on_orphans, reconcile
+from tasks.periodic import persist as persistence
+from tasks.periodic.reconcile import Reconciled, hand_on_orphans, reconcile
 from tests.support.aging import age_jobs
 from tests.support.build import new_job, unused_url
 from tests.support.origin import Origin

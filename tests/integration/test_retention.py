@@ -17,7 +17,7 @@ from database.models import job_events, jobs
 from database.retention import BATCH, Deleted, Retention
 from domain.errors import DatabaseUnavailableError, UnknownJobError
 from domain.job import FINISHED, Job, JobStatus
-from tasks import retention
+from tasks.periodic import purge as retention
 from tests.support.build import NOW, new_job
 from tests.support.build import update as told
 from tests.support.origin import Origin
@@ -315,7 +315,7 @@ def test_a_store_that_is_away_is_asked_once_and_stops_nothing(
         *_, removed = retention.purge_ended(system.runtime, NOW)
         assert removed == (2 * BATCH + 1, 2 * (2 * BATCH + 1))
         assert left(system.runtime.database) == []
-        (line,) = [r for r in caplog.records if r.name == "tasks.retention"]
+        (line,) = [r for r in caplog.records if r.name == "tasks.periodic.purge"]
         assert "store" in line.getMessage()
 
 

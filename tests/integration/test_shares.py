@@ -9,8 +9,8 @@ import pytest
 
 from domain.errors import HostBusyError
 from tests.support.system import System
-from worker import shares
-from worker.shares import Shares
+from worker.limits import worker_shares as shares
+from worker.limits.worker_shares import Shares
 
 HERE, THERE = "http://here.example/", "http://there.example/"
 

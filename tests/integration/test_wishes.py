@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 import tasks
-from cache.progress_hash import ProgressUpdate
+from cache.downloads.progress_hash import ProgressUpdate
 from domain.job import Job, JobStatus
-from tasks.persistence import save_end
-from tasks.reconcile import hand_on_orphans, reconcile
+from tasks.periodic.persist import save_end
+from tasks.periodic.reconcile import hand_on_orphans, reconcile
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.origin import Origin, ServedFile

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.digest_fields import promised_digests
-from worker.transfer.origin import Answer
-from worker.transfer.verdict import parse_retry_after
+from worker.transfer.http.error_mapping import parse_retry_after
+from worker.transfer.http.response import Answer
+from worker.transfer.integrity.digest_headers import promised_digests
 
 NAMES = st.sampled_from(
     [

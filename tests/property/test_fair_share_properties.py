@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from cache import Demand
 from domain.limits import TOTAL, host_scope, job_scope
-from worker.fair_share import HUNGRY_FROM, fair_level, share, water_level
-from worker.pace import WINDOW, Pace, Share, demands_of, spread
+from worker.limits.max_min_fairness import HUNGRY_FROM, fair_level, share, water_level
+from worker.limits.transfer_rate import WINDOW, Pace, Share, demands_of, spread
 
 #: Seconds between two looks.
 TICK = 0.25

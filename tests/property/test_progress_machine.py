@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 
 from cache import CacheManager, DownloadProgress
+from cache.downloads.progress_hash import ProgressUpdate
 from cache.models import version
-from cache.progress_hash import ProgressUpdate
 from domain.job import JobStatus
 from tests.support.build import cache_manager
 from tests.support.store import StoreServer

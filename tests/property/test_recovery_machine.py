@@ -41,9 +41,9 @@ from domain.errors import (
     TransientError,
 )
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
-from tasks.maintenance import cleanup_stale, wake
-from tasks.persistence import persist_progress
-from tasks.reconcile import reconcile
+from tasks.periodic.maintenance import cleanup_stale, wake
+from tasks.periodic.persist import persist_progress
+from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.databases import emptied
 from tests.support.histories import claims_in
@@ -51,8 +51,8 @@ from tests.support.passing import PassingTime, Snapshot, passing_time
 from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
 from tests.support.store import StoreServer
 from tests.support.system import System
-from worker.broker import QueuedMessage, read_message
-from worker.queues import DOWNLOAD_QUEUES
+from worker.broker.client import QueuedMessage, read_message
+from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.runner import Outcome
 from worker.runtime import Runtime
 

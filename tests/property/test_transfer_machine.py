@@ -26,9 +26,9 @@ from tests.support.misbehaviour import Respond
 from tests.support.origin import Origin, ServedFile
 from tests.support.origin_behaviour import Fault, FaultKind, Plan, Request
 from tests.support.transferring import QUICK, Direct
-from worker.checkpoint import Checkpoint
-from worker.part_file import PartFile
-from worker.transfer.curl import TransferOptions
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
+from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.sources import Source
 
 FULL = os.environ.get("SEEN_TEST_FULL") == "1"

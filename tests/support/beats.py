@@ -10,7 +10,7 @@ from celery import Celery
 
 from tests.support.build import cache_settings
 from tests.support.store import StoreServer
-from worker.beat import Scheduler
+from worker.celery_ext.scheduler import Scheduler
 
 #: How long a message is good for, so that it also tells when it was sent.
 EXPIRES = 60.0

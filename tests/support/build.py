@@ -8,8 +8,8 @@ from itertools import count
 from typing import Any
 
 from cache import CacheManager, DownloadProgress, SessionData
+from cache.downloads.progress_hash import ProgressUpdate
 from cache.manager import NEAR_FAMILIES
-from cache.progress_hash import ProgressUpdate
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from settings import Settings

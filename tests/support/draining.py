@@ -9,9 +9,9 @@ from typing import Any
 from celery import Celery
 
 from domain.job import WORKING_PREFIX, Job, JobStatus
-from tasks.maintenance import wake
-from tasks.persistence import persist_progress
-from tasks.reconcile import reconcile
+from tasks.periodic.maintenance import wake
+from tasks.periodic.persist import persist_progress
+from tasks.periodic.reconcile import reconcile
 from tests.support.origin import Origin, ServedFile
 from tests.support.process import Process
 from tests.support.system import ROOT, System

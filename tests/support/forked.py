@@ -15,8 +15,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from cache import CacheManager, codec
-from cache.near import TRUST
+from cache import CacheManager
+from cache.platform import codec
+from cache.platform.client_side_cache import TRUST
 from settings import Settings
 from tests.support.wait import wait_until
 

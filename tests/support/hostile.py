@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from cache import CacheManager, RateLimit, SessionData, SlotRequest, UserData
-from cache.limit_models import Demand
+from cache.coordination.limit_models import Demand
 from tests.support.build import progress, update
 
 

@@ -11,7 +11,7 @@ def main() -> None:
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
-    from worker.program import main as program
+    from worker.celery_ext.main import main as program
 
     sys.exit(program(sys.argv[2:]))
 

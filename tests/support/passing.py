@@ -20,9 +20,9 @@ from sqlalchemy import select, update
 from cache.clock import lease_clock
 from database.models import jobs
 from tests.support.store import StoreServer
-from worker.queues import DOWNLOAD_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.task_messages import SENT_AT
 from worker.runtime import Runtime
-from worker.task_messages import SENT_AT
 
 #: Moments in `jobs` that something is decided by.
 _MOMENTS = ("updated_at", "published_at", "spent_at", "next_attempt_at")
@@ -51,7 +51,7 @@ class PassingTime:
         self._clients = {db: store.client(db=db) for db in _DATABASES}
 
     def lease_clock(self) -> float:
-        """The clock of `worker.lease`."""
+        """The clock of `worker.leases.lease`."""
         return lease_clock() + self.passed
 
     def let_pass(self, seconds: float) -> None:
@@ -166,6 +166,6 @@ def passing_time(runtime: Runtime, store: StoreServer) -> Iterator[PassingTime]:
     """Let leases run by a time that passes when it is told to."""
     time = PassingTime(runtime, store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.lease.lease_clock", time.lease_clock)
+        patch.setattr("worker.leases.lease.lease_clock", time.lease_clock)
         yield time
     time.close()

@@ -9,9 +9,9 @@ from typing import Any
 from cache import CacheManager, DownloadProgress
 from domain.job import Job, JobStatus
 from tests.support.build import new_job
-from worker.drain import Drain
-from worker.progress import DownloadTracker, ProgressReporter
-from worker.stop import StopSignal
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker, ProgressReporter
 
 #: Longer than any test: only what a test flushes by hand is told.
 NEVER = 3600.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cli import embedded_store
+from cli.local_stack import embedded_store
 from tests.support.process import Process, end_process, spawn
 from tests.support.wait import wait_until
 

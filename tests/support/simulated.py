@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import cast
 
 from cache import DownloadCache
+from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from cache.models import version
-from cache.progress_hash import ProgressUpdate, UpdateReply
 from domain.errors import (
     DatabaseUnavailableError,
     FencedError,
@@ -22,13 +22,13 @@ from domain.errors import (
     StoreUnavailableError,
 )
 from domain.job import Job, JobStatus
-from worker.drain import Drain
-from worker.lease import Lease, LeaseKeeper
-from worker.progress import Ending, ProgressReporter
+from worker.leases.drain import Drain
+from worker.leases.lease import Lease, LeaseKeeper
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import Ending, ProgressReporter
 from worker.publishing import publish_again
 from worker.runner import Outcome, _Attempt
 from worker.runtime import Runtime
-from worker.stop import StopSignal
 
 #: Longer than any test: threads of a process do nothing by themselves.
 NEVER = 3600.0

@@ -17,7 +17,7 @@ from functools import wraps
 from typing import Any
 
 from worker import runner
-from worker.program import main
+from worker.celery_ext.main import main
 
 #: SQL has said that the job is still ours; the lease has not been asked yet.
 AFTER_THE_FENCE = "after-the-fence"

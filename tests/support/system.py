@@ -13,19 +13,19 @@ from typing import Self
 from celery import Celery
 
 import tasks
-from cli.programs import QUEUES
+from cli.local_stack.commands import QUEUES
 from database import migrate
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
 from tests.support.process import Process, spawn
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.broker import Broker
+from worker.broker.client import Broker
 from worker.runtime import Runtime, build_runtime
 
 ROOT = Path(__file__).parents[2]
 #: What Python is given to run a worker or beat; a test may wrap it.
-PROGRAM = ("-m", "worker.program")
+PROGRAM = ("-m", "worker.celery_ext.main")
 
 #: Short enough for tests, in the proportions of the real ones.
 FAST: Mapping[str, str] = {

@@ -21,19 +21,19 @@ from domain.job import WORKING_PREFIX, Job, JobStatus
 from tests.support.aging import age_jobs
 from tests.support.build import new_job
 from tests.support.system import System
-from worker.drain import Drain
-from worker.lease import Lease
-from worker.part_file import PartFile
-from worker.progress import DownloadTracker, ProgressReporter
+from worker.leases.drain import Drain
+from worker.leases.lease import Lease
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.runner import run_download
-from worker.space import Space
-from worker.stop import StopSignal
-from worker.transfer.allowance import Allowance, Unlimited
-from worker.transfer.curl import TransferOptions
-from worker.transfer.order import Order
-from worker.transfer.origin import AddressGuard
-from worker.transfer.target import Fetched
-from worker.transfer.transfer import Transfer
+from worker.storage.disk_space import Space
+from worker.storage.part_file import PartFile
+from worker.transfer.engine import Transfer
+from worker.transfer.http.curl_options import TransferOptions
+from worker.transfer.http.response import AddressGuard
+from worker.transfer.output_file import Fetched
+from worker.transfer.quota import Allowance, Unlimited
+from worker.transfer.spec import Order
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli import formats
 from cli.errors import report
-from cli.formats import as_json
+from cli.output import formatting as formats
+from cli.output.formatting import as_json
 from domain.errors import InvalidInputError
+from domain.text import printable
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_ages() -> None:
 
 
 def test_nothing_steers_the_terminal() -> None:
-    assert formats.printable("a\x1b[31mb\r\n\u202ec") == "a�[31mb���c"
-    assert formats.printable("Füße 映画.mkv") == "Füße 映画.mkv"
+    assert printable("a\x1b[31mb\r\n\u202ec") == "a�[31mb���c"
+    assert printable("Füße 映画.mkv") == "Füße 映画.mkv"
 
 
 @pytest.mark.parametrize(

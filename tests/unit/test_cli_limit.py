@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.limit import parse_rate, rate_text
+from cli.commands.limit import parse_rate, rate_text
 from domain.errors import InvalidInputError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cache.models import DownloadProgress
-from cli.display import Lines, amount, ending, pace, percent
-from cli.live import describe, view
+from cli.output.progress import Lines, amount, ending, pace, percent
 from domain.job import Job, JobStatus
+from tasks.api.job_view import describe, view
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB_ID = "01a205a2-8d4a-7189-808b-c3a4c179e67d"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli import stack_state
-from cli.locks import FileLock, is_locked
-from cli.stack_state import StackState
+from cli.local_stack import state as stack_state
+from cli.local_stack.file_lock import FileLock, is_locked
+from cli.local_stack.state import StackState
 
 
 def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:

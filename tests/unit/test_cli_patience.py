@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli import going_on
-from cli.live import JobView, view
-from cli.patience import Patience
+from cli.commands.get_timeout import Patience
+from cli.output import resume_command as going_on
 from domain.job import JobStatus
+from tasks.api.job_view import JobView, view
 from tests.support.build import new_job
 
 S = JobStatus

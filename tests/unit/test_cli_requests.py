@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli import requests
+from cli.arguments import download_request as requests
 from domain.errors import InvalidInputError
 from domain.job import DownloadRequest
 

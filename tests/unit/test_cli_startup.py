@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["cli.main", "cli.supervisor"])
+@pytest.mark.parametrize("module", ["cli.main", "cli.local_stack.supervisor"])
 def test_nothing_heavy_is_loaded_at_the_start(module: str) -> None:
     code = (
         f"import sys, {module}; "

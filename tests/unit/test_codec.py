@@ -11,7 +11,7 @@ import zstandard
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from cache import codec
+from cache.platform import codec
 from domain.errors import InvalidInputError
 
 

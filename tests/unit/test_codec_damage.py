@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from pydantic import BaseModel, Field
 
-from cache import codec
+from cache.platform import codec
 
 
 class Film(BaseModel):

@@ -17,8 +17,8 @@ from tests.support.control_forgeries import (
     message,
 )
 from tests.support.malformed import raw
-from worker.control_messages import read_command, read_events, read_reply
-from worker.envelope import InvalidMessageError
+from worker.broker.control_messages import read_command, read_events, read_reply
+from worker.broker.envelope import InvalidMessageError
 
 FORGED: list[tuple[Callable[[bytes], Any], bytes]] = [
     *((read_command, one) for one in FORGED_COMMANDS.values()),

@@ -8,8 +8,8 @@ from base64 import b64encode
 import google_crc32c
 import pytest
 
-from worker.digest_fields import promised_digests
-from worker.hashing import new_hasher
+from worker.transfer.integrity.digest_headers import promised_digests
+from worker.transfer.integrity.hashers import new_hasher
 
 #: The example content of RFC 9530, appendix B.1.
 HELLO = b'{"hello": "world"}\n'

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.refusing_disk import RefusingDisk
 from tests.support.system import ROOT
-from worker.disk_errors import translate
-from worker.disk_verdicts import Step, Verdict, known_errnos, verdict
+from worker.storage.disk_errors import translate
+from worker.storage.errno_table import Step, Verdict, known_errnos, verdict
 
 #: What Linux documents (man-pages 6) for each call that is made, by the step it is made in.
 DOCUMENTED: dict[Step, str] = {
@@ -138,8 +138,8 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from domain.errors import SeenError
-from worker.checkpoint import Checkpoint
-from worker.part_file import PartFile
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
 
 root = Path(sys.argv[1])
 buffer = memoryview(bytearray(4))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.files import name_from_disposition
+from worker.storage.filenames import name_from_disposition
 
 UTF8 = "filename*=UTF-8''"
 

@@ -8,8 +8,8 @@ import pytest
 
 from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.job import WORKING_PREFIX
-from worker.files import name_from_url, numbered, resolve_directory, safe_name
-from worker.substitute_names import substitutes
+from worker.storage.filenames import name_from_url, numbered, resolve_directory, safe_name
+from worker.storage.substitute_names import substitutes
 
 #: What stays as it is: it does no harm here.
 KEPT = {

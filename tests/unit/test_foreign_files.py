@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from domain.errors import PermanentError
-from worker.checkpoint import Checkpoint
-from worker.own_files import ForeignFileError, create_own, open_folder, open_own
-from worker.part_file import WORKING_SUFFIXES, PartFile
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.own_files import ForeignFileError, create_own, open_folder, open_own
+from worker.storage.part_file import WORKING_SUFFIXES, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 BODY = b"the right bytes"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.own_key import own_key
+from cli.local_stack.secret_key import own_key
 from domain.errors import SettingsError
 from settings import Settings
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskUnavailableError, PermanentError, TransientError
-from worker.checkpoint import Checkpoint
-from worker.part_file import PartFile
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,7 +268,7 @@ def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> No
 HOLDER = """
 import sys
 from pathlib import Path
-from worker.part_file import PartFile
+from worker.storage.part_file import PartFile
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 part.write([b"half"], 0)
 print("open", flush=True)
@@ -296,7 +296,7 @@ SMALL_FILES = """
 import json, resource, sys
 from pathlib import Path
 from domain.errors import PermanentError
-from worker.part_file import PartFile
+from worker.storage.part_file import PartFile
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 try:

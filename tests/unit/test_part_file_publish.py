@@ -11,7 +11,7 @@ import pytest
 
 from domain.ids import new_job_id
 from domain.job import MAX_NAME_BYTES
-from worker.part_file import PartFile
+from worker.storage.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 

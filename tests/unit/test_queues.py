@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from domain.job import Priority
-from worker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, PriorityOrder, priority_of, queue_of
+from worker.broker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, PriorityOrder, priority_of, queue_of
 
 BEGUN, HIGH, NORMAL, LOW = DOWNLOAD_QUEUES
 

@@ -14,7 +14,7 @@ from cache.store.connection import is_unavailable, unavailable
 from cache.store.refusals import REFUSALS, refusal_in, words_of
 from domain.errors import StoreRefusesError
 from tests.support.refusal_texts import NO_REFUSALS, SHA, TEXTS, Text
-from worker.store_refusal import StoreRefusalError, as_refusal
+from worker.broker.refusals import StoreRefusalError, as_refusal
 
 BaseParser: Any = _Parser  # without types
 Pipeline: Any = _Pipeline

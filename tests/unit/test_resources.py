@@ -14,9 +14,9 @@ import pycurl
 import pytest
 
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError, WorkerResourcesError
-from worker import descriptors
-from worker.capacity import RECOVERY, Capacity
-from worker.drain import Drain
+from worker.celery_ext import descriptors
+from worker.leases.drain import Drain
+from worker.limits.capacity import RECOVERY, Capacity
 from worker.resources import lack_of, lack_of_curl
 
 ROOT = Path(__file__).parents[2]
@@ -196,7 +196,7 @@ def test_draining_process_waits_for_no_place() -> None:
 THREADS = """
 import resource, threading
 from pathlib import Path
-from worker.pool import TaskPool
+from worker.celery_ext.pool import TaskPool
 
 pool = TaskPool(limit=16)
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

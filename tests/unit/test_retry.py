@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.retry import RetryPolicy
+from worker.backoff import RetryPolicy
 
 POLICY = RetryPolicy(first=2.0, longest=300.0)
 

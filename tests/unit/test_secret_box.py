@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from domain.errors import InvalidInputError, PermanentError
 from domain.job import Job
 from tests.support.build import new_job
-from worker.secret_box import RequestSecrets, SecretBox
+from worker.credentials import RequestSecrets, SecretBox
 
 OLD, NEW = "0123456789abcdef", base64.urlsafe_b64encode(b"\xfb" * 32).decode()
 SECRETS = RequestSecrets(

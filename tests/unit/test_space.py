@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskFullError, PermanentError
-from worker import space
-from worker.part_file import PartFile
-from worker.space import Space
+from worker.storage import disk_space as space
+from worker.storage.disk_space import Space
+from worker.storage.part_file import PartFile
 
 MIB = 1 << 20
 Open = Callable[[str], PartFile]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.speed import SpeedMeter
+from worker.progress.speed import SpeedMeter
 
 MBPS = 125_000  # bytes a second
 

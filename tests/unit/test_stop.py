@@ -8,8 +8,8 @@ import time
 import pytest
 
 from domain.errors import CancelledError, DrainingError, PausedError
-from worker.drain import Drain
-from worker.stop import StopSignal
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
 
 
 def test_nobody_asked() -> None:

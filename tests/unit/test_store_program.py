@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import embedded_store, store_program
 from cli.errors import StackError
+from cli.local_stack import embedded_store, store_program
 
 Install = Callable[..., Path]
 

@@ -7,12 +7,15 @@ import json
 
 import pytest
 
-from tasks import broker, downloads, maintenance, persistence, reconcile, retention
+from tasks import downloads
+from tasks.periodic import broker, maintenance, reconcile
+from tasks.periodic import persist as persistence
+from tasks.periodic import purge as retention
 from tests.support.malformed import LEFT_OUT, MALFORMED, changed, genuine, raw
 from worker.app import app
-from worker.envelope import InvalidMessageError
-from worker.queues import DOWNLOAD_QUEUES
-from worker.task_messages import (
+from worker.broker.envelope import InvalidMessageError
+from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.task_messages import (
     DOWNLOAD_TASK,
     MAINTENANCE_TASKS,
     celery_message,

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.wait import wait_until
-from worker.ticker import Ticker
+from worker.periodic_thread import Ticker
 
 SOON, NEVER = 0.005, 3600.0
 
@@ -111,7 +111,7 @@ def test_an_error_does_not_end_it_and_is_told_once_in_a_row(
     with caplog.at_level(logging.ERROR):
         ticker(work).start()
         wait_until(lambda: len(calls) >= 8)
-    told = [record for record in caplog.records if record.name == "worker.ticker"]
+    told = [record for record in caplog.records if record.name == "worker.periodic_thread"]
     assert [record.getMessage() for record in told] == 2 * [
         "our work failed; it is tried again every time"
     ]

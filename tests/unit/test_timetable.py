@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.timetable import Timetable
+from worker.celery_ext.interval_schedule import Timetable
 
 INF = float("inf")
 

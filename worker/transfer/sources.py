@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from domain.errors import InvalidInputError, PermanentError
 from domain.urls import display_url, resolve_location
-from worker.transfer.curl import same_origin
-from worker.transfer.order import Order
+from worker.transfer.http.curl_options import same_origin
+from worker.transfer.spec import Order
 
 
 @dataclass(eq=False, slots=True)

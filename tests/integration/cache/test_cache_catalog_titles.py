@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from cache import CacheManager, CatalogEntry
-from cache.codec import MAX_VALUE_BYTES
+from cache.platform.codec import MAX_VALUE_BYTES
 from domain.errors import InvalidInputError
 from tests.support.build import Connect
 from tests.support.commands import commands, commands_since

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cache import CacheManager
-from cache.continuity import Continuity
+from cache.coordination.data_loss import Continuity
 from domain.errors import StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.store import StoreServer
@@ -80,7 +80,7 @@ def test_a_clock_that_jumps_may_have_ended_lives(
 ) -> None:
     """Seen from the store ours jumps; only the difference between the two is known."""
     clock = Clock()
-    monkeypatch.setattr("cache.continuity.lease_clock", clock)
+    monkeypatch.setattr("cache.coordination.data_loss.lease_clock", clock)
     continuity.observe()
     clock.now += 0.5
     assert continuity.observe() == 0.5

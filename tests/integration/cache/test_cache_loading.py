@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel
 
-from cache import CacheManager, CacheService, codec
-from cache.counts import CacheCounts
+from cache import CacheManager, CacheService
+from cache.platform import codec
+from cache.platform.counts import CacheCounts
 from domain.errors import InvalidInputError
 from tests.support.loading import Caller, HeldLoader, Loader, crowd
 from tests.support.near import reads

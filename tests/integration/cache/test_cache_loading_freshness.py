@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cache import CacheManager, CacheService, codec
+from cache import CacheManager, CacheService
+from cache.platform import codec
 from tests.support.build import Connect
 from tests.support.loading import Caller, HeldLoader, Loader
 from tests.support.store import StoreServer

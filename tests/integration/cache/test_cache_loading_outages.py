@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from cache import CacheManager
-from cache.counts import CacheCounts
+from cache.platform.counts import CacheCounts
 from cache.store import scripts
 from tests.support.build import Connect
 from tests.support.loading import Caller, HeldLoader, Loader, crowd

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cache import CacheManager
-from cache.lock import extend_all
+from cache.coordination.lock import extend_all
 from domain.errors import StoreUnavailableError
 from settings import Settings
 from tests.support.build import Connect, cache_manager

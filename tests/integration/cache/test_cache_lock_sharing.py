@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from cache import AsyncStore, CacheManager, LockHold
-from cache.lock import LockEntry
+from cache.coordination.lock import LockEntry
 from domain.errors import InvalidInputError, LeaseLostError, LockTakenError
 from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.proxy import Proxy

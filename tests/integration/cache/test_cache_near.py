@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from cache import CacheManager, CacheService
-from cache.near import Fetched
+from cache.platform.client_side_cache import Fetched
 from tests.support.build import Connect
 from tests.support.loading import Loader
 from tests.support.near import near_hits, reads

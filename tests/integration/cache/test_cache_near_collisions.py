@@ -12,7 +12,7 @@ import time
 import pytest
 
 from cache import CacheManager
-from cache.near import TRUST
+from cache.platform.client_side_cache import TRUST
 from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.commands import commands, commands_since
 from tests.support.loading import Caller, crowd

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.near import TRUST
+from cache.platform.client_side_cache import TRUST
 from cache.store import breaker
 from tests.support.build import Connect
 from tests.support.loading import crowd

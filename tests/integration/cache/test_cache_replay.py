@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cache import CacheManager, DownloadCache, DownloadProgress
+from cache.downloads.progress_hash import ProgressUpdate
 from cache.models import version
-from cache.progress_hash import ProgressUpdate
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from tests.support.build import Connect

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cache import CacheManager, SessionCache, SessionData, UserData, codec
+from cache import CacheManager, SessionCache, SessionData, UserData
+from cache.platform import codec
 from domain.errors import InvalidInputError, StoreUnavailableError
 from tests.support.build import Connect, login
 from tests.support.store import StoreServer

@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
-from cache.limit_models import Demand
-from cache.progress_hash import ProgressUpdate
+from cache.coordination.limit_models import Demand
+from cache.downloads.progress_hash import ProgressUpdate
 from cache.store import breaker
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus

@@ -19,8 +19,8 @@ from tests.support.build import NOW
 from tests.support.process import end_process, spawn, wait_ready
 from tests.support.store import ONCE, StoreServer
 from tests.support.system import client_app
-from worker.broker import Broker
-from worker.queues import queue_of
+from worker.broker.client import Broker
+from worker.broker.queues import queue_of
 
 #: Everything that means something in a URL.
 SECRET = "p@ss:/w?r#d%2F&+=["

@@ -10,7 +10,7 @@ from domain.flight import flight_of
 from domain.job import DownloadRequest, JobFilter, JobStatus
 from tests.support.origin import Origin
 from tests.support.transferring import Downloads
-from worker.admission import Admissions
+from worker.limits.slots import Admissions
 
 BODY = b"0123456789" * 100
 

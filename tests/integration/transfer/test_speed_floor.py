@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.origin import Origin
 from tests.support.transferring import QUICK, Direct
-from worker.transfer import stall
-from worker.transfer.allowance import Unlimited
-from worker.transfer.stall import SpeedFloor
+from worker.transfer import stall_detector as stall
+from worker.transfer.quota import Unlimited
+from worker.transfer.stall_detector import SpeedFloor
 
 LEAST = 60_000
 

@@ -17,7 +17,7 @@ import zstandard
 from domain.errors import CancelledError
 from tests.support.origin import Origin
 from tests.support.transferring import QUICK, Direct
-from worker.transfer.allowance import Unlimited
+from worker.transfer.quota import Unlimited
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20

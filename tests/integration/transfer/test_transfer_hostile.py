@@ -23,8 +23,8 @@ from tests.support.origin_behaviour import Fault, Plan, Request
 from tests.support.system import System
 from tests.support.tls import Authority, TlsFront
 from tests.support.transferring import QUICK, Direct, Downloads, overshoots
-from worker.checkpoint import Checkpoint
-from worker.part_file import PartFile
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
 from worker.transfer.sources import Source
 
 S = JobStatus

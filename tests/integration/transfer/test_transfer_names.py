@@ -17,7 +17,7 @@ from domain.job import JobStatus
 from tests.support import resolver
 from tests.support.origin import Origin
 from tests.support.transferring import Downloads
-from worker.transfer.resolving import MEANINGS, NO_SUCH_HOST
+from worker.transfer.http.resolving import MEANINGS, NO_SUCH_HOST
 
 S = JobStatus
 

@@ -21,8 +21,8 @@ from tests.support.system import System
 from tests.support.tls import Authority
 from tests.support.transferring import QUICK, Direct, Downloads
 from tests.support.wait import wait_until
-from worker.checkpoint import Checkpoint
-from worker.part_file import PartFile
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
 from worker.transfer.sources import Source
 
 S = JobStatus

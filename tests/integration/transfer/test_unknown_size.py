@@ -22,8 +22,8 @@ from tests.support.small_disk import small_disk
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.part_file import PartFile
 from worker.runner import Outcome, run_download
+from worker.storage.part_file import PartFile
 
 S = JobStatus
 MIB = 1 << 20

@@ -15,8 +15,8 @@ from tests.support.running import running
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker import space
 from worker.runner import Outcome, run_download
+from worker.storage import disk_space as space
 
 S = JobStatus
 

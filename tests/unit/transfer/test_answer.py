@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.origin import Answer
+from worker.transfer.http.response import Answer
 
 
 def answer(*lines: str) -> Answer:

@@ -14,12 +14,12 @@ import pytest
 from domain.errors import DiskFullError, LeaseLostError
 from tests.support.build import new_job
 from tests.support.wait import wait_until
-from worker.checkpoint import Checkpoint
-from worker.drain import Drain
-from worker.part_file import PartFile
-from worker.progress import DownloadTracker
-from worker.stop import StopSignal
-from worker.transfer.checkpoints import Checkpoints
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.part_file import PartFile
+from worker.transfer.integrity.checkpoints import Checkpoints
 
 
 class Bench:

@@ -10,7 +10,13 @@ from typing import Any
 import pycurl
 import pytest
 
-from worker.transfer.curl import Request, TransferOptions, buffer_size, prepare, same_origin
+from worker.transfer.http.curl_options import (
+    Request,
+    TransferOptions,
+    buffer_size,
+    prepare,
+    same_origin,
+)
 
 OPTIONS = TransferOptions(
     connect_timeout=2.5,

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from domain.errors import PermanentError, SeenError, TransientError
-from worker.transfer.decoding import MAX_CODINGS, STEP, Decoder
+from worker.transfer.http.decoding import MAX_CODINGS, STEP, Decoder
 
 PLAIN = random.Random(1).randbytes(50_000) + b"the quick brown fox " * 40_000
 ZEROS = 40_000_000

@@ -15,8 +15,8 @@ import pytest
 
 from domain.errors import PausedError, TransientError
 from tests.support.wait import wait_until
-from worker.part_file import PartFile
-from worker.transfer.digests import PrefixDigests
+from worker.storage.part_file import PartFile
+from worker.transfer.integrity.digests import PrefixDigests
 
 MIB = 1 << 20
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"

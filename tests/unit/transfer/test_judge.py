@@ -7,11 +7,11 @@ from email.utils import formatdate
 import pytest
 
 from domain.errors import PermanentError, TransientError
-from worker.checkpoint import Checkpoint
-from worker.transfer.adaptation import Adaptation
-from worker.transfer.curl import Request
-from worker.transfer.judge import Ruling, judge
-from worker.transfer.origin import Answer
+from worker.storage.checkpoint import Checkpoint
+from worker.transfer.http.curl_options import Request
+from worker.transfer.http.request_adaptation import Adaptation
+from worker.transfer.http.response import Answer
+from worker.transfer.response_rules import Ruling, judge
 
 R = Ruling
 OLD, NEW = formatdate(1_000_000_000, usegmt=True), formatdate(1_100_000_000, usegmt=True)

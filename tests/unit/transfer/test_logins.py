@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.curl import Request
-from worker.transfer.logins import schemes, wants_digest
-from worker.transfer.origin import Answer
-from worker.transfer.verdict import of_answer
+from worker.transfer.http.curl_options import Request
+from worker.transfer.http.error_mapping import of_answer
+from worker.transfer.http.logins import schemes, wants_digest
+from worker.transfer.http.response import Answer
 
 
 @pytest.mark.parametrize(

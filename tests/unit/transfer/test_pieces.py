@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from worker.transfer.pieces import Piece, Pieces
+from worker.transfer.segments import Piece, Pieces
 
 SMALLEST = 10
 

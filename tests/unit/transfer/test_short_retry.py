@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import TransientError
-from worker.transfer.curl import TransferOptions
-from worker.transfer.short_retry import LONGEST_PAUSE, ShortRetries
+from worker.transfer.http.curl_options import TransferOptions
+from worker.transfer.retry_budget import LONGEST_PAUSE, ShortRetries
 
 OPTIONS = TransferOptions(
     connect_timeout=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.stall import TICK, StallWatch
+from worker.transfer.stall_detector import TICK, StallWatch
 
 SLOW = 1000.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.statuses import Meaning, describe, meaning
+from worker.transfer.http.statuses import Meaning, describe, meaning
 
 M = Meaning
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.allowance import Unlimited
-from worker.transfer.throttle import Throttle
+from worker.transfer.quota import Unlimited
+from worker.transfer.token_bucket import Throttle
 
 KIB = 1024
 CHUNK = 16 * KIB

@@ -12,8 +12,14 @@ import pytest
 
 from domain.errors import PermanentError, TransientError
 from tests.support.process import free_port
-from worker.transfer.statuses import Meaning, meaning
-from worker.transfer.verdict import E_PROXY, E_TOO_LARGE, of_curl, of_status, parse_retry_after
+from worker.transfer.http.error_mapping import (
+    E_PROXY,
+    E_TOO_LARGE,
+    of_curl,
+    of_status,
+    parse_retry_after,
+)
+from worker.transfer.http.statuses import Meaning, meaning
 
 
 @pytest.mark.parametrize("status", [0, *range(100, 1000)])

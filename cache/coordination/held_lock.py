@@ -1,0 +1,241 @@
+"""Holding a lock for as long as a block of code runs: acquired, renewed, released."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from cache import arguments
+from cache.clock import lease_clock
+from cache.coordination.lock import Caller, LockEntry
+from cache.store.aio import AsyncStore
+from cache.store.fork import begin_in_each_process
+from cache.store.operation import Operations, S
+from cache.store.plan import Await, Pause, Plan
+from cache.store.sync import SyncStore
+from domain.errors import LeaseLostError, LockTakenError, StoreReplyError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+#: A lock is renewed three times in its life, so that two renewals may fail.
+RENEWALS_PER_LIFE = 3
+#: This part of a life is kept for stopping: the holder knows before the lock can expire.
+STOPPING_SHARE = 1 / 6
+#: Seconds between two attempts to acquire a lock that another holder has: first and longest.
+FIRST_LOOK = 0.01
+LONGEST_LOOK = 0.25
+
+
+class HeldLock(Operations[S]):
+    """What ``with cache.session.lock(…) as held`` gives: one entry into the lock, renewed meanwhile.
+
+    Any thread may ask it, but no forked child: the lock is its parent's.
+    """
+
+    def __init__(self, store: S, lock: LockEntry[S]) -> None:
+        super().__init__(store)
+        self.lock = lock
+        self._ends = 0.0
+        self._lost = False
+        self._over: Future[None] = Future()
+        self._process = os.getpid()
+        self.join: Callable[[], Any] = lambda: None
+
+    def is_alive(self) -> bool:
+        """Say whether the lock is still held, for certain."""
+        return not self._lost and lease_clock() < self._ends and self._process == os.getpid()
+
+    def check(self) -> None:
+        """Raise LeaseLostError if it is not: another holder may be at work."""
+        if not self.is_alive():
+            raise lost(self.lock.key)
+
+    def renewed(self, asked_at: float) -> None:
+        """Count the new life from when it was asked for: it cannot have begun earlier."""
+        self._ends = asked_at + self.lock.ttl * (1 - STOPPING_SHARE)
+
+    def stop_renewing(self) -> None:
+        """End `keep`; `join` waits for that."""
+        self._over.set_result(None)
+
+    def keep(self) -> Plan[None]:
+        """Renew the lock until `stop_renewing`."""
+        interval = self.lock.ttl / RENEWALS_PER_LIFE
+        while not (yield Await(self._over, interval)):
+            asked_at = lease_clock()
+            try:
+                extended = yield from LockEntry.extend.plan(self.lock)
+            except StoreUnavailableError as error:
+                logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
+                interval = self.lock.ttl / RENEWALS_PER_LIFE / 10
+                continue
+            except StoreReplyError:
+                extended = False  # something else stands at its key
+            if not extended:
+                self._lost = True
+                return
+            self.renewed(asked_at)
+            interval = self.lock.ttl / RENEWALS_PER_LIFE
+
+    def release(self) -> Plan[bool]:
+        """Release the lock; say whether it was held to the end."""
+        kept, self._ends = self.is_alive(), 0.0
+        try:
+            released = yield from LockEntry.release.plan(self.lock, once=True)
+        except StoreUnavailableError as error:
+            logger.warning("%s was not released and expires by itself: %s", self.lock.key, error)
+            return kept
+        except StoreReplyError:
+            return False
+        return kept and released
+
+
+class LockHold(Operations[S]):
+    """``with cache.session.lock("report:7") as held: …`` (``async with`` on an `AsyncStore`).
+
+    The lock is renewed in the background until the block ends. A lock that cannot be renewed is lost
+    before it expires: `is_alive` says so by the clock, `check` raises, and so does the end of the
+    block.
+
+    Threads, tasks and forked processes may share one object: each block is an entry of its own, and only
+    one of them is inside. `is_alive` and `check` speak of the caller's own block.
+
+    Args:
+        store: where the lock is kept.
+        key: the key of the resource.
+        ttl: life in seconds between renewals.
+        wait: seconds to wait while another holder has it; 0 tries once.
+
+    Raises, on entering:
+        LockTakenError: another holder has it, or the caller itself, in a block around this one.
+        StoreUnavailableError: the store does not answer; nothing is held.
+    """
+
+    def __init__(self, store: S, key: str, *, ttl: float, wait: float = 0.0) -> None:
+        super().__init__(store)
+        self.key = key
+        self._ttl = ttl
+        self._wait = arguments.number("wait", wait)
+        arguments.milliseconds(ttl)  # a wrong one is refused here, not at the first block
+        begin_in_each_process(self, LockHold._begin)
+
+    def _begin(self) -> None:
+        # The open blocks, the oldest first: all but the last have lost their lock. A forked child
+        # is in none of its parent's.
+        self._blocks: list[tuple[Caller, HeldLock[S]]] = []
+
+    def is_alive(self) -> bool:
+        """Say whether the caller is in a block of this lock that still holds it, for certain."""
+        held = self._own() or self._orphaned()
+        return held is not None and held.is_alive()
+
+    def check(self) -> None:
+        """Raise LeaseLostError if it is not: another holder may be at work."""
+        if not self.is_alive():
+            raise lost(self.key)
+
+    # ── blocking ────────────────────────────────────────────────────────────────────────────────
+
+    def __enter__(self: LockHold[SyncStore]) -> HeldLock[SyncStore]:
+        held = self.store.run(self._acquire())
+        try:
+            held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
+        except BaseException:  # no room for another thread
+            self.store.run(held.release())
+            raise
+        self._blocks.append((Caller(), held))
+        return held
+
+    def __exit__(
+        self: LockHold[SyncStore],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        held, kept = self._leave(), False
+        if held is not None:
+            held.stop_renewing()
+            try:
+                held.join()
+            finally:
+                kept = self.store.run(held.release())
+        if error is None and not kept:
+            raise lost(self.key)
+
+    # ── asyncio ─────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self: LockHold[AsyncStore]) -> HeldLock[AsyncStore]:
+        held = await self.store.run(self._acquire())
+        held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
+        self._blocks.append((Caller(), held))
+        return held
+
+    async def __aexit__(
+        self: LockHold[AsyncStore],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        held, kept = self._leave(), False
+        if held is not None:
+            held.stop_renewing()
+            try:
+                await held.join()
+            finally:
+                kept = await self.store.run(held.release())
+        if error is None and not kept:
+            raise lost(self.key)
+
+    # ── blocks ──────────────────────────────────────────────────────────────────────────────────
+
+    def _own(self) -> HeldLock[S] | None:
+        """Return the block that the caller entered."""
+        blocks = (held for caller, held in list(self._blocks) if caller.is_me())
+        return next(blocks, None)
+
+    def _orphaned(self) -> HeldLock[S] | None:
+        """Return the newest block whose thread or task has ended: it is for other callers to close."""
+        blocks = (held for caller, held in reversed(list(self._blocks)) if caller.has_ended())
+        return next(blocks, None)
+
+    def _leave(self) -> HeldLock[S] | None:
+        """Close the caller's block, or the oldest one; None in a child forked within a block.
+
+        A block may end in another thread or task than it began in: frameworks run both ends of a
+        generator wherever there is room. The oldest block never is another caller's that holds the lock,
+        unless it is the only one.
+        """
+        blocks = self._blocks
+        own = (block for block in list(blocks) if block[0].is_me())
+        block = next(own, blocks[0] if blocks else None)
+        if block is None:
+            return None
+        blocks.remove(block)
+        return block[1]
+
+    def _acquire(self) -> Plan[HeldLock[S]]:
+        if self._own() is not None:
+            raise LockTakenError(self.key, by_caller=True)
+        held = HeldLock(self.store, LockEntry(self.store, self.key, ttl=self._ttl))
+        ends, pause = time.monotonic() + self._wait, FIRST_LOOK
+        while True:
+            asked_at = lease_clock()
+            if (yield from held.lock.take()):
+                held.renewed(asked_at)
+                return held
+            left = ends - time.monotonic()
+            if left <= 0:
+                raise LockTakenError(self.key)
+            yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311 - no secret
+            pause = min(LONGEST_LOOK, pause * 2)
+
+
+def lost(key: str) -> LeaseLostError:
+    """Return what the holder of a lock is told that could not keep it."""
+    return LeaseLostError(f"The lock {key} could not be kept; another holder may have it by now.")

@@ -1,0 +1,273 @@
+"""Limits that all workers keep together: slots, hosts that cool down, bytes a second.
+
+What is limited is told by names: a *resource* has slots (``connections:<host>``, ``downloads:<host>``,
+``user:<id>``), a *scope* has a rate (``total``, ``host:<host>``, ``job:<id>``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cache import arguments
+from cache import ttl as lives
+from cache.coordination.limit_models import Admission, Cooling, Demand, SlotRequest, Slots
+from cache.keys import KeyBuilder
+from cache.store import scripts
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Argument, Batch, Command, Plan
+from domain.errors import InvalidInputError
+from domain.limits import check_rate
+
+#: More slots of one resource than any host or user could use.
+MAX_SLOTS = 2**31
+#: Characters of a reason that are kept.
+MAX_REASON = 200
+
+#: Slots of one member, and their end in milliseconds since the epoch.
+_SLOTS = re.compile(rb"(\d{1,10}) (\d{1,15})")
+
+
+class TransferLimits(Operations[S]):
+    """Slots, cool-downs and rates in the store. On an `AsyncStore` every method is a coroutine.
+
+    Every method raises StoreUnavailableError when the store does not answer; what that means is for the
+    caller to say. All of them are safe to repeat.
+    """
+
+    def __init__(self, store: S, keys: KeyBuilder) -> None:
+        super().__init__(store)
+        self._keys = keys
+
+    # ── slots ───────────────────────────────────────────────────────────────────────────────────
+
+    @operation
+    def take_slots(
+        self, resource: str, member: str, want: int, limit: int, ttl: float = lives.SLOTS
+    ) -> Plan[Slots]:
+        """Set how many slots of a resource a member holds; say how many it got.
+
+        It gets what it wants as far as there is room, 0 when there is none. Fewer than it holds are
+        always granted. Its slots are free again after `ttl` seconds without renewal.
+        """
+        request = SlotRequest(resource, want, limit)
+        reply = yield from scripts.run("slots_take", *_taking(self._keys, request, member, ttl))
+        return Slots(*reply)
+
+    @operation
+    def renew_slots(
+        self, holdings: Sequence[tuple[str, str]], ttl: float = lives.SLOTS
+    ) -> Plan[list[int]]:
+        """Renew (resource, member) pairs in one round trip; return how many slots each holds.
+
+        0 for one that has none any more, and gets none by this.
+        """
+        life_ms = _milliseconds("ttl", ttl)
+        commands = [
+            scripts.call("slots_renew", self._keys.slots_key(resource), member, life_ms)
+            for resource, member in _holdings(holdings)
+        ]
+        replies = yield from scripts.pipelined(["slots_renew"], commands, keep_refusals=True)
+        return [reply if isinstance(reply, int) else 0 for reply in replies]
+
+    @operation
+    def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Plan[None]:
+        """Give back all slots of (resource, member) pairs, in one round trip."""
+        holdings = _holdings(holdings)
+        if holdings:
+            yield Batch(*self._releasing(holdings))
+
+    @operation
+    def slots(self, resource: str) -> Plan[dict[str, int]]:
+        """Return who holds how many slots of a resource."""
+        raw, (seconds, micro) = yield Batch(("HGETALL", self._keys.slots_key(resource)), ("TIME",))
+        now = int(seconds) * 1000 + int(micro) // 1000
+        held = {}
+        for member, value in zip(raw[::2], raw[1::2], strict=True):
+            note = _SLOTS.fullmatch(value)  # others may have written what cannot be read
+            if note is not None and int(note[2]) > now:
+                held[member.decode(errors="replace")] = int(note[1])
+        return held
+
+    # ── cool-downs ──────────────────────────────────────────────────────────────────────────────
+
+    @operation
+    def cool_down(self, host: str, seconds: float, reason: str) -> Plan[bool]:
+        """Keep every worker off a host for a while; False when a longer cool-down stays."""
+        key, life_ms = self._keys.cool_down_key(host), _milliseconds("seconds", seconds)
+        reply = yield from scripts.run("cool_down", key, life_ms, _reason(reason))
+        return bool(reply)
+
+    @operation
+    def cooling(self, host: str) -> Plan[Cooling | None]:
+        """Return how long a host is still to be left alone, and why; None when it is not."""
+        replies = yield Batch(*self._looking(host))
+        return _cooling(*replies)
+
+    @operation
+    def end_cool_down(self, host: str) -> Plan[bool]:
+        """Let workers go to a host again; False when it was not cooling down."""
+        (removed,) = yield Batch(("DEL", self._keys.cool_down_key(host)))
+        return bool(removed)
+
+    # ── both ────────────────────────────────────────────────────────────────────────────────────
+
+    @operation
+    def admission(
+        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: float = lives.SLOTS
+    ) -> Plan[Admission]:
+        """Take all of the slots that a member needs at a host, or none, in one round trip.
+
+        What was granted beside a refusal goes back in a second one.
+        """
+        arguments.text("member", member)
+        requests = [
+            arguments.instance("requests", one, SlotRequest)
+            for one in arguments.items("requests", requests)
+        ]
+        taking = [
+            scripts.call("slots_take", *_taking(self._keys, one, member, ttl)) for one in requests
+        ]
+        replies = yield from scripts.pipelined(["slots_take"], [*self._looking(host), *taking])
+        cooling = _cooling(*replies[:2])
+        answered = zip(requests, (Slots(*reply) for reply in replies[2:]), strict=True)
+        short = ((one, slots.used) for one, slots in answered if slots.granted < one.want)
+        admission = Admission(cooling, next(short, None))
+        if requests and not admission.granted:
+            yield Batch(*self._releasing([(one.resource, member) for one in requests]))
+        return admission
+
+    # ── rates ───────────────────────────────────────────────────────────────────────────────────
+
+    @operation
+    def set_rate(self, scope: str, rate: int | None) -> Plan[None]:
+        """Limit a scope to some bytes a second, or take its limit away (None)."""
+        return self._set_rates({_scope(scope): rate})
+
+    @operation
+    def set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
+        """Set and take away several limits, all or none."""
+        return self._set_rates(rates)
+
+    def _set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
+        key = self._keys.limits_key()
+        commands: list[Command] = []
+        for scope, rate in arguments.mapping("rates", rates).items():
+            field = _scope(scope)
+            commands.append(
+                ("HDEL", key, field) if rate is None else ("HSET", key, field, _rate(rate))
+            )
+        if commands:
+            yield Batch(*commands, atomic=True)
+
+    @operation
+    def rates(self) -> Plan[dict[str, int]]:
+        """Return the limits that are set, in bytes a second, by scope."""
+        (raw,) = yield Batch(("HGETALL", self._keys.limits_key()))
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        read = (_read_rate(scope, rate) for scope, rate in pairs)
+        return dict(one for one in read if one is not None)
+
+    @operation
+    def share_demands(
+        self, worker: str, demands: Mapping[str, Demand], ttl: float = lives.DEMAND
+    ) -> Plan[dict[str, Demand]]:
+        """Tell what one process demands of limited rates, by scope; return what all demand together.
+
+        A demand of no transfers takes its note back. A note that is not repeated for `ttl` seconds
+        counts no more.
+        """
+        arguments.text("worker", worker)
+        return self._share(worker, demands, _milliseconds("ttl", ttl))
+
+    @operation
+    def demands(self, scopes: Sequence[str]) -> Plan[dict[str, Demand]]:
+        """Return what all processes demand of limited rates, by scope."""
+        wanted = arguments.texts("scopes", scopes)
+        return self._share("", dict.fromkeys(wanted, Demand()), 1)
+
+    def _share(
+        self, worker: str, demands: Mapping[str, Demand], life_ms: int
+    ) -> Plan[dict[str, Demand]]:
+        demands = {
+            scope: _demand(own) for scope, own in arguments.mapping("demands", demands).items()
+        }
+        commands = [
+            scripts.call("demand_share", self._keys.demand_key(scope), worker, *own, life_ms)
+            for scope, own in demands.items()
+        ]
+        replies = yield from scripts.pipelined(["demand_share"], commands)
+        return {
+            scope: Demand(*map(int, reply)) for scope, reply in zip(demands, replies, strict=True)
+        }
+
+    # ── how it is written ───────────────────────────────────────────────────────────────────────
+
+    def _looking(self, host: str) -> list[Command]:
+        key = self._keys.cool_down_key(host)
+        return [("PTTL", key), ("GET", key)]
+
+    def _releasing(self, holdings: Sequence[tuple[str, str]]) -> list[Command]:
+        return [("HDEL", self._keys.slots_key(resource), member) for resource, member in holdings]
+
+
+def _taking(
+    keys: KeyBuilder, request: SlotRequest, member: str, ttl: float
+) -> tuple[str, Argument, Argument, Argument, Argument]:
+    arguments.text("member", member)
+    arguments.whole("want", request.want, most=MAX_SLOTS)
+    arguments.whole("limit", request.limit, least=1, most=MAX_SLOTS)
+    key = keys.slots_key(request.resource)
+    return key, member, request.want, request.limit, _milliseconds("ttl", ttl)
+
+
+def _cooling(left_ms: Any, reason: Any) -> Cooling | None:
+    # Two commands: it may have ended between them.
+    if left_ms <= 0 or reason is None:
+        return None
+    return Cooling(left_ms / 1000, reason.decode(errors="replace"))
+
+
+def _holdings(holdings: Any) -> list[tuple[str, str]]:
+    return [
+        (resource, arguments.text("member", member))
+        for resource, member in arguments.pairs("holdings", holdings)
+    ]
+
+
+def _reason(reason: Any) -> str:
+    if not isinstance(reason, str):
+        raise InvalidInputError("reason", reason, "It is a text.")
+    return reason[:MAX_REASON]
+
+
+def _rate(rate: Any) -> int:
+    return check_rate(arguments.whole("rate", rate))
+
+
+def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
+    """Return one limit; None for one that `set_rates` would refuse: it must not stop every pacer."""
+    try:
+        return _scope(scope.decode()), _rate(int(rate))
+    except (ValueError, InvalidInputError):
+        return None
+
+
+def _demand(demand: Any) -> Demand:
+    found = arguments.instance("demands", demand, Demand)
+    for name, count in found._asdict().items():
+        arguments.whole(name, count)
+    return found
+
+
+def _scope(scope: str) -> str:
+    arguments.text("scope", scope)
+    kind, _, name = scope.partition(":")
+    if scope != "total" and (kind not in {"host", "job"} or not name):
+        raise InvalidInputError("scope", scope, "It is total, host:<host> or job:<id>.")
+    return scope
+
+
+def _milliseconds(field: str, seconds: float) -> int:
+    return arguments.milliseconds(seconds, field=field)

@@ -1,0 +1,229 @@
+"""Catalog entries: dashboard, discover, search, watch later, continue watching, recommendations.
+
+Each is reached through a `CatalogEntry`, which knows its key, model and TTL:
+
+    dashboard = manager.catalog.dashboard("user-456", Dashboard)
+    dashboard.get_or_load(build_dashboard, titles=lambda found: found.title_ids)
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Generic, TypeVar, Unpack, overload
+
+from cache import arguments, ttl
+from cache.arguments import milliseconds
+from cache.keys import KeyBuilder
+from cache.platform import codec
+from cache.platform.load_options import LoadChoices, LoadOptions
+from cache.platform.loading import Loader
+from cache.platform.values import Values
+from cache.store import scripts
+from cache.store.aio import AsyncStore
+from cache.store.operation import Operations, S, operation
+from cache.store.plan import Plan
+from cache.store.sync import SyncStore
+from domain.errors import InvalidInputError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: How long the invalidation of a title is remembered: as long as a loader may run that began before it.
+MARK_SECONDS = 600.0
+#: An entry is listed under its titles so much longer than it lives, since it is stored a moment later.
+LISTED_LONGER_MS = 60_000
+
+
+class CatalogCache(Operations[S]):
+    """What the platform shows, in front of what it is computed from.
+
+    Invalidation by user deletes the four keys that are a user's own; invalidation by title deletes every
+    entry that was stored with that title. Neither scans. Both raise StoreUnavailableError without a
+    store.
+    """
+
+    def __init__(self, store: S, values: Values) -> None:
+        super().__init__(store)
+        self._values = values
+        self._keys = values.keys
+        self._loader = Loader(values)
+
+    def dashboard(self, user_id: str, model: type[T]) -> CatalogEntry[T, S]:
+        """A user's dashboard; 5 minutes."""
+        return self._entry(self._keys.catalog_dashboard_key(user_id), model, ttl.CATALOG)
+
+    def discover(self, genre: str, kind: str, page: int, model: type[T]) -> CatalogEntry[T, S]:
+        """One page of the discover sections, counted from 1; genre and kind may be empty; 5 minutes."""
+        return self._entry(self._keys.catalog_discover_key(genre, kind, page), model, ttl.CATALOG)
+
+    def search(self, query: str, genre: str, kind: str, model: type[T]) -> CatalogEntry[T, S]:
+        """The results of a search; 10 minutes. What `normalised` makes alike shares an entry."""
+        key = self._keys.catalog_search_key(normalised(query), genre, kind)
+        return self._entry(key, model, ttl.SEARCH)
+
+    def watch_later(self, user_id: str, model: type[T]) -> CatalogEntry[T, S]:
+        """A user's watch-later list; 5 minutes."""
+        return self._entry(self._keys.catalog_watch_later_key(user_id), model, ttl.CATALOG)
+
+    def continue_watching(self, user_id: str, model: type[T]) -> CatalogEntry[T, S]:
+        """A user's continue-watching list; 5 minutes."""
+        return self._entry(self._keys.catalog_continue_watching_key(user_id), model, ttl.CATALOG)
+
+    def recommendations(self, user_id: str, model: type[T]) -> CatalogEntry[T, S]:
+        """A user's recommendations; 1 hour."""
+        return self._entry(self._keys.recommendation_key(user_id), model, ttl.RECOMMENDATION)
+
+    @operation
+    def invalidate_user_catalog(self, user_id: str) -> Plan[int]:
+        """Forget a user's dashboard, lists and recommendations; return how many there were."""
+        return self._values.delete(
+            self._keys.catalog_dashboard_key(user_id),
+            self._keys.catalog_watch_later_key(user_id),
+            self._keys.catalog_continue_watching_key(user_id),
+            self._keys.recommendation_key(user_id),
+        )
+
+    @operation
+    def invalidate_title(self, title_id: str) -> Plan[int]:
+        """Forget every entry in which a title appears; return how many there were.
+
+        Also what is being loaded at this moment is not stored, since it may show the title as it was.
+        """
+        index = self._keys.catalog_title_key(title_id)
+        mark = scripts.call("index_mark", index, milliseconds(MARK_SECONDS))
+        # Read after the mark: an entry that is listed later was loaded later, or is refused.
+        members = ("ZRANGE", index, 1, -1)  # all but the mark itself
+        _, listed = yield from scripts.pipelined(["index_mark"], [mark, members])
+        return (yield from self._values.delete(*listed))
+
+    def _entry(self, key: str, model: type[T], ttl: float) -> CatalogEntry[T, S]:
+        codec.check_model(model)
+        return CatalogEntry(self.store, self._values, self._loader, key, model, ttl)
+
+
+class CatalogEntry(Operations[S], Generic[T, S]):
+    """One catalog entry, whether it is there or not."""
+
+    def __init__(
+        self, store: S, values: Values, loader: Loader, key: str, model: type[T], ttl: float
+    ) -> None:
+        super().__init__(store)
+        self.key = key
+        self.model = model
+        self.ttl = ttl
+        self._values = values
+        self._loader = loader
+
+    @overload
+    def get(self: CatalogEntry[T, SyncStore]) -> T | None: ...
+    @overload
+    def get(self: CatalogEntry[T, AsyncStore]) -> Coroutine[Any, Any, T | None]: ...
+    def get(self) -> Any:
+        """Return the value, or None when there is none."""
+        return self.store.run(self._values.get(self.key, self.model))
+
+    @operation
+    def set(self, value: Any, *, titles: Iterable[str] = (), jitter: float = 0.0) -> Plan[bool]:
+        """Store the value; False when it was dropped.
+
+        Args:
+            titles: ids of the titles that appear in it: `invalidate_title` of any of them deletes it.
+        """
+        life_ms = milliseconds(self.ttl, jitter)
+        raw = codec.encode(value, self.model)
+        # Listed before it is there: nobody can read what no invalidation would find.
+        commands = [*self._listings(titles, life_ms), ("SET", self.key, raw, "PX", life_ms)]
+        try:
+            yield from scripts.pipelined(["index_add"], commands)
+        except StoreUnavailableError:
+            self._values.counter.add("dropped_writes")
+            return False
+        finally:
+            self._values.forget(self.key)
+        return True
+
+    @overload
+    def get_or_load(
+        self: CatalogEntry[T, SyncStore],
+        loader: Callable[[], T | None],
+        *,
+        titles: Callable[[T], Iterable[str]] | None = None,
+        **choices: Unpack[LoadChoices],
+    ) -> T | None: ...
+    @overload
+    def get_or_load(
+        self: CatalogEntry[T, AsyncStore],
+        loader: Callable[[], T | Awaitable[T | None] | None],
+        *,
+        titles: Callable[[T], Iterable[str]] | None = None,
+        **choices: Unpack[LoadChoices],
+    ) -> Coroutine[Any, Any, T | None]: ...
+    def get_or_load(
+        self,
+        loader: Callable[[], Any],
+        *,
+        titles: Callable[[T], Iterable[str]] | None = None,
+        **choices: Unpack[LoadChoices],
+    ) -> Any:
+        """Return the value, loaded once for all who miss it; see `CacheService.get_or_load`.
+
+        Args:
+            titles: takes the ids of the titles that appear in a loaded value. Should it raise, that is
+                logged, and the value is served but not stored.
+
+        Raises:
+            InvalidInputError: `load_timeout` is longer than an invalidation is remembered (10 minutes).
+        """
+        if titles is not None:
+            arguments.function("titles", titles)
+        listing = partial(self._list, titles) if titles else None
+        options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
+        options.check()
+        if titles and options.load_timeout > MARK_SECONDS:
+            problem = f"With titles it is {MARK_SECONDS:g} seconds at most."
+            raise InvalidInputError("load_timeout", options.load_timeout, problem)
+        return self.store.run(self._loader.get_or_load(self.key, self.model, loader, options))
+
+    @operation
+    def delete(self) -> Plan[bool]:
+        """Forget the value; False when there was none. Raises without a store."""
+        return (yield from self._values.delete(self.key)) > 0
+
+    def _list(
+        self, titles: Callable[[T], Iterable[str]], value: T, began_ms: int, life_ms: int
+    ) -> Plan[bool]:
+        """List the entry under its titles; False when one was invalidated while it was loaded."""
+        try:
+            commands = self._listings(titles(value), life_ms, began_ms)
+        except Exception as error:
+            self._values.counter.add("dropped_writes")
+            shown = self._values.keys.shown(self.key)
+            logger.error("The titles of %s cannot be told, so it is not cached: %s", shown, error)  # noqa: TRY400
+            return False
+        accepted = yield from scripts.pipelined(["index_add"], commands)
+        return all(accepted)
+
+    def _listings(self, titles: Iterable[str], life_ms: int, *began_ms: int) -> list[Any]:
+        return [
+            scripts.call(
+                "index_add", self._title_key(title), self.key, life_ms + LISTED_LONGER_MS, *began_ms
+            )
+            for title in dict.fromkeys(arguments.texts("titles", titles))
+        ]
+
+    def _title_key(self, title: str) -> str:
+        keys: KeyBuilder = self._values.keys
+        return keys.catalog_title_key(title)
+
+
+def normalised(query: str) -> str:
+    """Return a search query without what makes no difference: case, width, extra spaces."""
+    if not isinstance(query, str):
+        raise InvalidInputError("query", query, "It is a text.")
+    folded = unicodedata.normalize("NFKC", query).casefold()
+    # Once more: folding may take a letter apart that another way of writing it leaves whole.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())

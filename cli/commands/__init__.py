@@ -1,0 +1,4 @@
+"""One module for each command of `seen`.
+
+Open `get.py` first.
+"""

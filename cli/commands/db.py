@@ -1,0 +1,103 @@
+"""`seen db`: the tables of the database, and old jobs that leave them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import settings as settings_module
+from cli.context import is_empty, open_runtime
+from cli.local_stack import environment
+from cli.output import formatting as formats
+from domain.text import printable
+from settings import Settings
+
+app = typer.Typer(help="The database: make its tables, tell where they stand, forget old jobs.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the tables up to date; safe to run at any time, also twice at once."""
+    settings = settings_module.load()
+    if settings.database_url is None:
+        environment.make_data_dir(settings)
+    from database import Database, migrate
+
+    database = Database(settings.sqlalchemy_url())
+    changed = migrate.upgrade(database)
+    print(f"{'Migrated to' if changed else 'Already at'} revision {migrate.HEAD}.")
+
+
+@app.command()
+def current() -> None:
+    """Print the revision the tables are at."""
+    settings = settings_module.load()
+    from database import Database, migrate
+
+    found = None if is_empty(settings) else migrate.current(Database(settings.sqlalchemy_url()))
+    if found is None:
+        print("The database has no tables yet. Run: seen db upgrade")
+    else:
+        migrate.refuse_unknown(found)
+        newest = "the newest" if found == migrate.HEAD else f"the newest is {migrate.HEAD}"
+        print(printable(f"{found} ({newest})"))
+
+
+@app.command()
+def purge(
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=36_500,
+            metavar="DAYS",
+            help="Jobs that ended more days ago than this (SEEN_RETENTION_DAYS).",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many there are.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Forget jobs that ended long ago, with their history. Files that were downloaded stay."""
+    settings = settings_module.load()
+    days = _days(older_than, settings)
+    jobs = 0 if is_empty(settings) else _purge(days, dry_run=dry_run, quiet=as_json)
+    if as_json:
+        formats.print_json({"jobs": jobs, "older_than_days": days, "dry_run": dry_run})
+    elif dry_run:
+        print(f"{jobs:,} jobs ended more than {days} days ago.")
+    else:
+        print(f"{jobs:,} jobs removed that ended more than {days} days ago.")
+
+
+def _days(older_than: int | None, settings: Settings) -> int:
+    if older_than is not None:
+        return older_than
+    if not settings.retention_days:
+        raise typer.BadParameter(
+            "SEEN_RETENTION_DAYS is 0 and keeps all jobs; --older-than DAYS says which are to go."
+        )
+    return settings.retention_days
+
+
+def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
+    """Remove the jobs, telling on a terminal how far it is; return how many there are or were."""
+    runtime = open_runtime()
+    from database.retention import Retention
+    from tasks.periodic import purge as retention
+
+    before = retention.days_ago(runtime, days)
+    if dry_run:
+        return Retention(runtime.database).count(before)
+    jobs = 0
+    shown = not quiet and sys.stderr.isatty()
+    for removed in retention.purge_ended(runtime, before):
+        jobs = removed.jobs
+        if shown:
+            print(f"\r{jobs:,} jobs removed", end="", file=sys.stderr, flush=True)
+    if shown and jobs:
+        print(file=sys.stderr)
+    return jobs

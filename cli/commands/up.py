@@ -1,0 +1,144 @@
+"""`seen up`: the whole service on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from cli.errors import RefusedError
+from cli.local_stack import environment
+from cli.local_stack import state as stack_state
+from cli.local_stack.state import StackState
+from cli.local_stack.supervisor import Supervisor
+from domain.errors import DatabaseUnavailableError
+from domain.text import printable
+from settings import Settings
+
+_STATUS_EVERY = 2.0
+
+
+def up(
+    flower: Annotated[bool, typer.Option(help="Run Flower, Celery's web page, too.")] = True,
+    download_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where files go (SEEN_DOWNLOAD_DIR).")
+    ] = None,
+) -> None:
+    """Run everything on this machine until Ctrl-C: store, workers, beat and Flower.
+
+    Other commands find it by themselves: `seen add`, `seen list`, `seen watch`, `seen get`.
+    """
+    settings = _settings(download_dir)
+    if environment.has_store(settings):
+        raise RefusedError(
+            "SEEN_CACHE_ADDR names a store, so there is no local stack to run. Start `seen worker`, "
+            "`seen worker --queue maintenance` and `seen beat`, or unset it."
+        )
+    data_dir = environment.make_data_dir(settings)
+    with stack_state.start_lock(data_dir):
+        _refuse_a_second(stack_state.running(data_dir))
+        settings, flower_url = _flower(settings) if flower else (settings, "")
+        supervisor = Supervisor(settings, on_demand=False, tell=_say, flower_url=flower_url)
+        try:
+            state = supervisor.start()
+        except BaseException:
+            supervisor.stop()
+            raise
+    try:
+        _introduce(settings, state)
+        supervisor.run(_status_line())
+    finally:
+        _say("stopping: downloads are checkpointed and stay queued")
+        supervisor.stop()
+        _say("stopped")
+
+
+def _settings(download_dir: str | None) -> Settings:
+    if download_dir is not None:
+        environment.override({"download_dir": download_dir})
+    settings = environment.settle_paths()
+    environment.refuse_shared_database(settings)
+    return settings
+
+
+def _refuse_a_second(state: StackState | None) -> None:
+    if state is None:
+        return
+    what = "A `seen get` runs a stack of its own" if state.on_demand else "It is running already"
+    raise RefusedError(f"{what} (process {state.pid}); one at a time.")
+
+
+def _flower(settings: Settings) -> tuple[Settings, str]:
+    """Give Flower a password and a port, where the person has not."""
+    chosen: dict[str, object] = {}
+    if not settings.flower_password.get_secret_value():
+        chosen["flower_password"] = secrets.token_urlsafe(12)
+    if not _is_free(settings.flower_address, settings.flower_port):
+        if "flower_port" in settings.model_fields_set:
+            raise RefusedError(
+                f"Port {settings.flower_port} is taken. Set SEEN_FLOWER_PORT, or use --no-flower."
+            )
+        chosen["flower_port"] = _free_port(settings.flower_address)
+    settings = environment.override(chosen)
+    return settings, f"http://{settings.flower_address}:{settings.flower_port}/"
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def _introduce(settings: Settings, state: StackState) -> None:
+    print("seen is up. Ctrl-C stops it.")
+    print(f"  files    {state.download_dir}")
+    print(f"  data     {settings.data_dir}  (logs in {settings.data_dir / 'logs'})")
+    print(f"  store    {state.cache_addr}")
+    if state.flower_url:
+        login = f"user {state.flower_user}, password {state.flower_password}"
+        print(f"  Flower   {state.flower_url}  ({login})")
+    print("  try      seen add URL · seen list · seen watch", flush=True)
+
+
+def _status_line() -> Callable[[], None]:
+    """Return what prints, every two seconds at most, how the jobs stand, when that has changed."""
+    from cli.context import open_reader
+
+    reader = open_reader()
+    told, again_at = "", 0.0
+
+    def tick() -> None:
+        nonlocal told, again_at
+        if time.monotonic() < again_at:
+            return
+        again_at = time.monotonic() + _STATUS_EVERY
+        try:
+            counts = reader.jobs.count_by_status()
+        except DatabaseUnavailableError as error:
+            _say(str(error))  # it is only for show: the workers wait for their database
+            return
+        line = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
+        if line and line != told:
+            told = line
+            _say(line)
+
+    return tick
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now().astimezone():%H:%M:%S} {printable(text)}", flush=True)

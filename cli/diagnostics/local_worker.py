@@ -1,0 +1,47 @@
+"""`seen worker --check`: whether a worker of this machine answers, for health checks and people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from cache.store.connection import store_errors
+from cli.errors import FAILED
+from cli.local_stack import commands as programs
+from cli.local_stack import membership as local_stack
+from cli.output import formatting as formats
+from domain.errors import StoreUnavailableError
+
+#: Seconds until no answer means that none comes. A worker full of transfers may take some.
+_TIMEOUT = 10.0
+
+
+def check(queue: str, *, as_json: bool) -> int:
+    """Print which workers of one kind answer, by way of the broker; return the exit status.
+
+    Raises:
+        StoreUnavailableError: the broker does not answer.
+    """
+    local_stack.use_running()
+    names = _answering(programs.node_pattern(queue))
+    if as_json:
+        formats.print_json({"ok": bool(names), "workers": names})
+    else:
+        print(", ".join(names) or f"no worker of {queue} answered within {_TIMEOUT:g} s")
+    return 0 if names else FAILED
+
+
+def _answering(pattern: str) -> list[str]:
+    # Only now: they read the settings, and the first is ours before Celery looks for one elsewhere.
+    import celeryconfig  # noqa: F401
+    from worker.app import app
+
+    # One answer is enough: without a limit every check would wait for the whole time.
+    control: Any = app.control  # its stub takes the matcher for a function
+    inspect = control.inspect(pattern=pattern, matcher="glob", timeout=_TIMEOUT, limit=1)
+    try:
+        with store_errors():
+            return sorted(inspect.ping() or {})
+    except (OperationalError, OSError) as error:
+        raise StoreUnavailableError(f"The broker does not answer: {error}") from error

@@ -1,0 +1,111 @@
+"""The processes of the local stack: started under a guard, started again when they fall, stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from cli.local_stack.environment import ROOT
+from worker.storage.own_files import open_own
+
+_GUARD = Path(__file__).with_name("die_with_parent.py")
+MAX_LOG_BYTES = 10_000_000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+#: A process that lived this long has not failed at its start: its next pause is the first one again.
+_HEALTHY_LIFE = 60.0
+
+
+class Child:
+    """One process of the stack, in a session of its own: Ctrl-C is for the supervisor."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._again_at: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, or None while it does not run."""
+        return self._process.pid if self.runs() and self._process else None
+
+    def runs(self) -> bool:
+        """Say whether it is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it, its output appended to its log."""
+        guarded = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self._command]
+        with open_log(self.log) as output:
+            self._process = subprocess.Popen(
+                guarded,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        self._started_at = time.monotonic()
+        self._again_at = None
+
+    def revive(self) -> str | None:
+        """Start it again when it fell and its pause is over; return what is to be told, if anything."""
+        if self._process is None or self.runs():
+            return None
+        now = time.monotonic()
+        if self._again_at is None:
+            if now - self._started_at > _HEALTHY_LIFE:
+                self._pause = _FIRST_PAUSE
+            self._again_at = now + self._pause
+            told = f"{self.name} ended ({_ending(self._process.returncode)})"
+            told = f"{told}; it starts again in {self._pause:g} s. Its log: {self.log}"
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+            return told
+        if now >= self._again_at:
+            self.start()
+        return None
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, grace: float) -> None:
+        """Wait for its end, and end it after `grace` seconds."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Return the last thing a process said, or a note that it said nothing."""
+    try:
+        lines = log.read_text(errors="replace").split("\n")
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "(it said nothing)")
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to append to it, for its owner alone; one that has grown too large is begun anew."""
+    fd = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    if os.fstat(fd).st_size > MAX_LOG_BYTES:
+        os.ftruncate(fd, 0)
+    return os.fdopen(fd, "ab")
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"status {code}"

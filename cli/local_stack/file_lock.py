@@ -1,0 +1,97 @@
+"""File locks between processes: the kernel lets go of them when their holder ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from domain.errors import SettingsError
+from worker.storage.own_files import open_own
+
+_POLL = 0.02
+
+
+class FileLock:
+    """One `flock` on one file. As a context manager it waits for an exclusive lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds it."""
+        return self._fd >= 0
+
+    def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:
+        """Take the lock; False when others kept it for `patience` seconds.
+
+        Raises:
+            SettingsError: the data folder's file system has no locks.
+            ForeignFileError: what has the lock's name is no file of ours.
+        """
+        fd = open_own(self.path, os.O_RDWR | os.O_CREAT)
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+        end = time.monotonic() + patience
+        try:
+            while True:
+                try:
+                    fcntl.flock(fd, how)
+                except BlockingIOError:
+                    if time.monotonic() >= end:
+                        return False
+                    time.sleep(_POLL)
+                except OSError as error:
+                    raise _no_locks(self.path, error) from error
+                else:
+                    self._fd, fd = fd, -1
+                    return True
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def release(self) -> None:
+        """Let go of it; nothing happens when it is not held."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        self.acquire(patience=float("inf"))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether some process holds the exclusive lock of a file; creates nothing."""
+    try:
+        fd = open_own(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise _no_locks(path, error) from error
+    finally:
+        os.close(fd)
+    return False
+
+
+def _no_locks(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"The data folder {path.parent} cannot be used: its file system refuses a lock on {path.name} "
+        f"({error.strerror}). Set SEEN_DATA_DIR to a folder on a local disk, or mount it with locks."
+    )

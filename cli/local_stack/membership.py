@@ -1,0 +1,132 @@
+"""The local stack as commands see it: talk to the one that runs, or start one and leave it again.
+
+Everything on one machine with nothing installed. A command that needs workers joins the running stack
+or starts one on demand; `supervisor.py` is the process that runs it. See `stack_state.py` for the locks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import settings as settings_module
+from cli.errors import StackError
+from cli.local_stack import environment
+from cli.local_stack import state as stack_state
+from cli.local_stack.child_process import last_line, open_log
+from cli.local_stack.state import StackState
+from worker.utf8_mode import UTF8
+
+_POLL = 0.02
+#: Longer than a stack that is just stopping, and then a store, can take.
+_START_PATIENCE = 60.0
+_STOP_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a command that joined a stack knows about it."""
+
+    state: StackState
+    started: bool
+    """Whether this command started it: then nobody else's jobs run in it."""
+    data_dir: Path
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the stack still runs."""
+        state = stack_state.running(self.data_dir)
+        return state is not None and state.pid == self.state.pid
+
+
+def use_running() -> StackState | None:
+    """Have this process talk to the running local stack, if that is what there is to talk to."""
+    settings = settings_module.load()
+    if environment.has_store(settings):
+        return None
+    state = stack_state.running(settings.data_dir)
+    if state is not None:
+        environment.enter_local_stack(settings, state.cache_addr, state.download_dir)
+    return state
+
+
+@contextmanager
+def joined() -> Iterator[Membership]:
+    """Join the running stack or start one; leave it at the end, and see it stop when it was the last.
+
+    Raises:
+        StackError: it did not start.
+    """
+    settings = environment.settle_paths()
+    environment.refuse_shared_database(settings)
+    data_dir = environment.make_data_dir(settings)
+    client = stack_state.clients_lock(data_dir)
+    with stack_state.start_lock(data_dir):
+        client.acquire(shared=True, patience=_START_PATIENCE)
+        running = stack_state.running(data_dir)
+        state = running or _start(data_dir)
+    environment.enter_local_stack(settings, state.cache_addr, state.download_dir)
+    patient = state.on_demand
+    try:
+        yield Membership(state, running is None, data_dir)
+    except KeyboardInterrupt:
+        patient = False  # it stops by itself, too
+        raise
+    finally:
+        client.release()
+        if patient:
+            _see_it_stop(data_dir, state)
+
+
+def _start(data_dir: Path) -> StackState:
+    """Start a supervisor and return once its store answers."""
+    log = data_dir / "logs" / "supervisor.log"
+    log.parent.mkdir(exist_ok=True, mode=0o700)
+    with open_log(log) as output:
+        process = subprocess.Popen(
+            [sys.executable, *UTF8, "-P", "-m", "cli.local_stack.supervisor"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=environment.ROOT,
+            start_new_session=True,  # Ctrl-C is for the command; the stack stops when it is deserted
+        )
+    # What the command needs next takes as long to load as the stack takes to come up.
+    importlib.import_module("tasks")
+    end = time.monotonic() + _START_PATIENCE
+    while time.monotonic() < end:
+        state = stack_state.running(data_dir)
+        if state is not None and state.pid == process.pid:
+            return state
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL)
+    raise StackError(f"The local stack did not start: {last_line(log)} (log: {log})")
+
+
+def _see_it_stop(data_dir: Path, state: StackState) -> None:
+    """Wait until the stack has gone; return at once when others still use it."""
+    end = time.monotonic() + _STOP_PATIENCE
+    while time.monotonic() < end and stack_state.supervisor_lives(data_dir):
+        now = stack_state.last_known(data_dir)
+        if now is not None and (now.pid != state.pid or _has_clients(data_dir)):
+            return
+        time.sleep(_POLL)
+
+
+def _has_clients(data_dir: Path) -> bool:
+    """Say whether other commands use the stack; not while the supervisor looks at that itself."""
+    starting, clients = stack_state.start_lock(data_dir), stack_state.clients_lock(data_dir)
+    if not starting.acquire():
+        return False
+    try:
+        return not clients.acquire()
+    finally:
+        clients.release()
+        starting.release()

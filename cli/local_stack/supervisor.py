@@ -1,0 +1,241 @@
+"""Runs the local stack: store, download worker, maintenance worker, beat and, if wanted, Flower.
+
+`seen up` runs it in the foreground until it is told to stop. The first `seen get` starts it as a process
+of its own (``python -m cli.local_stack.supervisor``), which ends when no command needs it any more. Its
+children are bound to it by the kernel, so that none outlives it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import settings as settings_module
+from cli.errors import StackError, exit_status, report
+from cli.local_stack import commands as programs
+from cli.local_stack import embedded_store, environment
+from cli.local_stack import state as stack_state
+from cli.local_stack.child_process import Child, last_line
+from cli.local_stack.state import StackState
+from domain.errors import SeenError
+from settings import Settings
+from worker import utf8_mode
+
+_TICK = 0.1
+_STORE_PATIENCE = 15.0
+#: A process that has nothing to finish ends at once.
+_QUICK_GRACE = 5.0
+#: A stack on demand first gives the machine to what the first byte needs; the rest follows. Seconds.
+_REST_FOLLOWS = 1.5
+
+
+class Supervisor:
+    """One local stack: `start`, then `run` until it is over, then `stop`.
+
+    Args:
+        settings: of this process, paths in full.
+        on_demand: whether it ends when no command needs it.
+        tell: gets a line whenever a process fell.
+        flower_url: where Flower will be; "" for a stack without it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_demand: bool,
+        tell: Callable[[str], None],
+        flower_url: str = "",
+    ) -> None:
+        self._settings = settings
+        self._on_demand = on_demand
+        self._tell = tell
+        self._flower_url = flower_url
+        self._data_dir = environment.make_data_dir(settings)
+        self._logs = self._data_dir / "logs"
+        self._logs.mkdir(exist_ok=True, mode=0o700)
+        self._lock = stack_state.stack_lock(self._data_dir)
+        self._children: list[Child] = []
+        self._state: StackState | None = None
+        self._rest_at: float | None = None
+        self._stop_asked = False
+
+    @property
+    def _drain_grace(self) -> float:
+        """How long a worker is waited for: it hands its jobs back, or ends by itself before that."""
+        return self._settings.drain_timeout + _QUICK_GRACE
+
+    # ── starting ────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> StackState:
+        """Start the store and the download worker, and return where they are.
+
+        The caller holds `start.lock`, or was started by somebody who does.
+
+        Raises:
+            StackError: another stack does not end, or the store does not start.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._ask_to_stop)
+        # A stack that is just stopping may take this long, in three steps.
+        if not self._lock.acquire(patience=self._drain_grace + 3 * _QUICK_GRACE):
+            raise StackError(f"Another local stack holds {self._lock.path} and does not end.")
+        self._sweep()
+        self._began = datetime.now(UTC)
+        self._start_store()
+        if not self._on_demand:
+            self._recover()
+        self._begin("downloads", programs.worker(self._settings, programs.DOWNLOADS))
+        self._rest_at = time.monotonic() + (_REST_FOLLOWS if self._on_demand else 0.0)
+        return self._publish()
+
+    def _sweep(self) -> None:
+        """Remove what a stack that was killed left behind."""
+        left = stack_state.last_known(self._data_dir)
+        if left is not None:
+            embedded_store.remove_folder(left.cache_addr)
+            stack_state.remove(self._data_dir)
+
+    def _start_store(self) -> None:
+        embedded_store.check_descriptors()
+        folder = embedded_store.new_folder()
+        self._cache_addr = f"unix://{embedded_store.socket_path(folder)}"
+        store = self._begin("store", embedded_store.command(folder))
+        end = time.monotonic() + _STORE_PATIENCE
+        while not embedded_store.answers(folder):
+            if not store.runs() or time.monotonic() > end:
+                raise StackError(
+                    f"The embedded store did not start: {last_line(store.log)} (log: {store.log})"
+                )
+            time.sleep(0.01)
+        self._settings = environment.enter_local_stack(
+            self._settings, self._cache_addr, str(self._settings.files_dir)
+        )
+
+    def _recover(self) -> None:
+        from cli.local_stack.recovery import recover
+
+        handed_back = recover(self._settings, self._began)
+        if handed_back:
+            self._tell(f"{handed_back} downloads that were cut off are queued again")
+
+    def _start_rest(self) -> None:
+        self._rest_at = None
+        if self._on_demand:
+            self._recover()
+        self._begin("maintenance", programs.worker(self._settings, programs.MAINTENANCE))
+        self._begin("beat", programs.beat(self._settings))
+        if self._flower_url:
+            self._begin("flower", programs.flower())
+
+    def _begin(self, name: str, command: list[str]) -> Child:
+        child = Child(name, command, self._logs / f"{name}.log")
+        child.start()
+        self._children.append(child)
+        return child
+
+    def _publish(self) -> StackState:
+        """Say where the stack is, and which processes it has now."""
+        settings, flower = self._settings, bool(self._flower_url)
+        state = self._state or StackState(
+            pid=os.getpid(),
+            cache_addr=self._cache_addr,
+            download_dir=str(settings.files_dir),
+            started_at=self._began.isoformat(),
+            on_demand=self._on_demand,
+            flower_url=self._flower_url,
+            flower_user=settings.flower_user if flower else "",
+            flower_password=settings.flower_password.get_secret_value() if flower else "",
+        )
+        state = replace(state, pids={c.name: c.pid for c in self._children if c.pid is not None})
+        if state != self._state:
+            stack_state.write(self._data_dir, state)
+            self._state = state
+        return state
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, every_tick: Callable[[], None] = lambda: None) -> None:
+        """Keep everything going until a signal says stop or, on demand, until nobody is left."""
+        while not self._stop_asked and not self._is_deserted():
+            if self._rest_at is not None and time.monotonic() >= self._rest_at:
+                self._start_rest()
+            for child in self._children:
+                told = child.revive()
+                if told:
+                    self._tell(told)
+            self._publish()
+            every_tick()
+            time.sleep(_TICK)
+
+    def _ask_to_stop(self, _number: int, _frame: object) -> None:
+        self._stop_asked = True
+
+    def _is_deserted(self) -> bool:
+        """Say whether no command needs a stack on demand; from then on nobody can join it."""
+        if not self._on_demand:
+            return False
+        starting = stack_state.start_lock(self._data_dir)
+        clients = stack_state.clients_lock(self._data_dir)
+        if not starting.acquire():
+            return False
+        try:
+            deserted = clients.acquire()
+            if deserted:
+                stack_state.remove(self._data_dir)
+            return deserted
+        finally:
+            clients.release()
+            starting.release()
+
+    # ── stopping ────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self) -> None:
+        """Stop everything in order: who gives work, who does it, and last the store they share."""
+        if not self._lock.is_held:
+            return  # it never came so far; what is there is somebody else's
+        stack_state.remove(self._data_dir)
+        by_name = {child.name: child for child in self._children}
+        for names, grace in (
+            (("beat", "flower"), _QUICK_GRACE),
+            (("downloads", "maintenance"), self._drain_grace),
+            (("store",), _QUICK_GRACE),
+        ):
+            group = [by_name[name] for name in names if name in by_name]
+            for child in group:
+                child.terminate()
+            for child in group:
+                child.wait(grace)
+        if "store" in by_name:
+            embedded_store.remove_folder(self._cache_addr)
+        self._lock.release()
+
+
+def _log(line: str) -> None:
+    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
+
+
+def main() -> None:
+    """Run a stack on demand; its output is the supervisor's log."""
+    try:
+        supervisor = Supervisor(settings_module.load(), on_demand=True, tell=_log)
+        try:
+            supervisor.start()
+            _log("started")
+            supervisor.run()
+        finally:
+            supervisor.stop()
+            _log("stopped")
+    except SeenError as error:
+        report(str(error), error.code, as_json=False)
+        sys.exit(exit_status(error))
+
+
+if __name__ == "__main__":
+    utf8_mode.ensure()
+    main()

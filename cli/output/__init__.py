@@ -1,0 +1,4 @@
+"""Progress, tables and numbers for people.
+
+Open `formatting.py` first.
+"""

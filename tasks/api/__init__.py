@@ -1,0 +1,4 @@
+"""The public Python API: submit jobs, control them, read them.
+
+Open `submit.py` first.
+"""

@@ -1,0 +1,79 @@
+"""Giving jobs another priority: the queue they wait in, now and whenever they wait again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from domain.errors import IllegalTransitionError, UnknownJobError
+from domain.job import ALIVE, Job, JobFilter, JobStatus, Priority
+from tasks.api.control import BATCH, Controlled, check_status, known_jobs, pages
+from worker.app import current_runtime
+from worker.publishing import publish_jobs
+from worker.runtime import Runtime
+
+
+def move(job_id: str, priority: Priority, *, runtime: Runtime | None = None) -> Job:
+    """Give one job another priority and return it; see `move_many`.
+
+    Raises:
+        IllegalTransitionError: it has ended.
+    """
+    result = move_many([job_id], priority, runtime=runtime)
+    if result.refused:
+        raise result.refused[0]
+    for job in result.changed or result.unchanged:
+        return job
+    raise UnknownJobError(job_id)  # it ended long ago, and was removed at this moment
+
+
+def move_many(
+    job_ids: Sequence[str], priority: Priority, *, runtime: Runtime | None = None
+) -> Controlled:
+    """Give jobs another priority: queued ones wait in its queue from now on, others the next time.
+
+    Raises:
+        UnknownJobError: one of them is not there; nothing was changed.
+        DatabaseUnavailableError: without database.
+    """
+    runtime = runtime or current_runtime()
+    wanted = list(known_jobs(runtime, job_ids).values())
+    result = Controlled()
+    for start in range(0, len(wanted), BATCH):
+        _move(wanted[start : start + BATCH], priority, runtime, result)
+    return result
+
+
+def move_matching(
+    where: JobFilter,
+    priority: Priority,
+    *,
+    runtime: Runtime | None = None,
+    progress: Callable[[int], None] = lambda _count: None,
+) -> Controlled:
+    """Give all jobs that fit a filter and have not ended another priority.
+
+    Raises:
+        InvalidInputError: the filter names a state in which jobs have ended; nothing was changed.
+    """
+    runtime = runtime or current_runtime()
+    check_status(where, ALIVE, "moved")
+    result = Controlled()
+    for page in pages(runtime, where, sorted(ALIVE)):
+        _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
+        progress(len(result.changed))
+    result.unchanged.clear()  # nobody named them
+    return result
+
+
+def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: Controlled) -> None:
+    moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
+    publish_jobs(runtime, [job for job in moved.values() if job.status is JobStatus.QUEUED])
+    # As they are now: what was read before may have ended, or been moved by somebody else.
+    others = runtime.jobs.get_many([job.id for job in jobs if job.id not in moved])
+    for job in jobs:
+        if job.id in moved:
+            result.changed.append(moved[job.id])
+        elif job.id in others and others[job.id].is_finished:
+            result.refused.append(IllegalTransitionError(job.id, others[job.id].status, "moved"))
+        elif job.id in others:
+            result.unchanged.append(others[job.id])

@@ -1,0 +1,80 @@
+"""Submitting jobs: SQL first, then the broker.
+
+Each function takes the process's own runtime unless it is given one. A broker that is away never undoes
+what SQL has accepted: beat catches up when it is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from domain.flight import flight_of, scoped_key
+from domain.ids import new_job_id
+from domain.job import DownloadRequest, Job, JobStatus, SubmittedJob
+from domain.urls import host_of
+from worker.app import current_runtime
+from worker.credentials import RequestSecrets
+from worker.publishing import publish_jobs
+from worker.runtime import Runtime
+
+
+def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> SubmittedJob:
+    """Accept one download and return its job.
+
+    The job is stored, then published. When the broker is away it stays queued (`published_at` is None)
+    and starts when the broker is back.
+
+    A job that has not ended and asks for the very same (`domain.flight.flight_of`) is returned instead
+    of a new one, in whatever state it is, unless it is being cancelled. So is the one that was submitted
+    with the same idempotency key, whatever has become of it. `is_new` says which it was.
+
+    Raises:
+        InvalidInputError: the folder lies outside the download folder, or there is no key to keep
+            headers, login or cookies with; nothing was stored.
+        IdempotencyKeyReusedError: the key belongs to a job that asks for something else.
+        DatabaseUnavailableError: nothing was accepted.
+    """
+    return submit_many([request], runtime=runtime)[0]
+
+
+def submit_many(
+    requests: Sequence[DownloadRequest], *, runtime: Runtime | None = None
+) -> list[SubmittedJob]:
+    """Accept several downloads, all or none, and return their jobs in the same order."""
+    runtime = runtime or current_runtime()
+    wanted = [_new_job(runtime, request) for request in requests]
+    pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
+    accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
+    # Who is new stands for itself; whoever else asks for the same is told of it.
+    new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
+    sent_at = publish_jobs(runtime, list(new.values()))
+    if sent_at is not None:
+        accepted = [
+            replace(one, published_at=sent_at) if one.id in new else one for one in accepted
+        ]
+    return [
+        SubmittedJob(
+            **{field.name: getattr(job, field.name) for field in fields(Job)},
+            is_new=job.id == own.id,
+        )
+        for job, own in zip(accepted, wanted, strict=True)
+    ]
+
+
+def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
+    runtime.resolve(request.directory)
+    now = runtime.now()
+    job_id = new_job_id()
+    secrets = RequestSecrets.of(request)
+    return Job(
+        id=job_id,
+        host=host_of(request.url),
+        secrets=runtime.secrets.seal(job_id, secrets),
+        flight=flight_of(request, runtime.secrets.mark(secrets)),
+        status=JobStatus.QUEUED,
+        created_at=now,
+        updated_at=now,
+        max_attempts=request.max_attempts or runtime.settings.max_attempts,
+        **request.model_dump(exclude={"max_attempts"}),
+    )

@@ -1,0 +1,66 @@
+"""What beat does besides persisting and reconciling: waking, cleaning up, counting."""
+
+from __future__ import annotations
+
+import logging
+
+from cache import CacheStats
+from cache.downloads.cleanup import CleanupReport
+from cache.manager import describe
+from domain.ids import is_job_id
+from domain.limits import job_scope
+from tasks.periodic.reconcile import hand_on_orphans, publish_unpublished
+from tasks.periodic.run_once import one_at_a_time
+from worker.app import app
+from worker.publishing import publish_jobs
+from worker.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+def wake(runtime: Runtime) -> int:
+    """Queue and publish what waits for nothing any more.
+
+    Those are jobs whose waiting is over, jobs that nobody has published yet, and jobs whose workers are
+    gone. Returns how many were queued or published.
+    """
+    woken = runtime.jobs.wake_due(runtime.now())
+    if publish_jobs(runtime, woken) is None:
+        return 0
+    orphaned, _ = hand_on_orphans(runtime)
+    return len(woken) + publish_unpublished(runtime) + orphaned
+
+
+def cleanup_stale(runtime: Runtime) -> CleanupReport:
+    """Remove what is left over: stale progress, index entries without hash, limits of ended jobs."""
+    _lift_limits(runtime)
+    report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
+    if any(report):
+        logger.info("Cleaned up: %d stale, %d index entries without progress", *report[:2])
+    note = "the store listed it without progress; the entry was removed"
+    runtime.jobs.note_many(
+        [one for one in report.job_ids if is_job_id(one)], note, now=runtime.now()
+    )
+    return report
+
+
+def _lift_limits(runtime: Runtime) -> None:
+    """Take away the limits of jobs that have ended, or that nobody knows."""
+    limits = runtime.cache.limits
+    limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
+    job_ids = [scope.removeprefix(job_scope("")) for scope in limited]
+    jobs = runtime.jobs.get_many([one for one in job_ids if is_job_id(one)])
+    lasting = {job_scope(job.id) for job in jobs.values() if not job.is_finished}
+    limits.set_rates({scope: None for scope in limited if scope not in lasting})
+
+
+def log_stats(runtime: Runtime) -> CacheStats:
+    """Write the store's figures to the log."""
+    stats = runtime.cache.stats()
+    logger.info("Cache: %s", describe(stats))
+    return stats
+
+
+app.task(name="download.wake")(one_at_a_time(wake))
+app.task(name="download.cleanup_stale")(one_at_a_time(cleanup_stale))
+app.task(name="cache.log_stats")(one_at_a_time(log_stats))

@@ -1,0 +1,4 @@
+"""The broker: the download queues, and every message checked before kombu decodes it.
+
+Open `client.py` first.
+"""

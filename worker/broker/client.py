@@ -1,0 +1,216 @@
+"""The download queues as we use them: messages that carry a job id, and how many of them wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from celery import Celery
+from kombu import Connection
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
+from redis.exceptions import ResponseError
+
+from cache.store.connection import store_errors, unavailable
+from cache.store.refusals import refusal_in
+from domain.errors import StoreUnavailableError
+from domain.job import Job, Priority, QueuedJob
+from worker.broker import dead_letters
+from worker.broker.cleanup import BrokerSweep, Swept
+from worker.broker.control_messages import BROADCASTS
+from worker.broker.dead_letters import DeadLetter
+from worker.broker.envelope import InvalidMessageError
+from worker.broker.queue_keys import is_wrong_type, wrong_types
+from worker.broker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, queue_of
+from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
+
+#: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
+#: needed, and the one used last is taken first, so that a quiet process has one.
+_CONNECTIONS = 64
+
+
+_WRONG_TYPE = (
+    "A key of the broker has another type than it should; `seen doctor` names those of queues."
+)
+
+
+class QueuedMessage(NamedTuple):
+    """What a message that waits in a download queue says; None where it does not say it.
+
+    One from before messages told their time has no `sent_at`, and one of somebody else has nothing.
+    """
+
+    job_id: str | None
+    sent_at: datetime | None
+
+
+class Broker:
+    """Publishes through one Celery app. Every method raises StoreUnavailableError without broker.
+
+    Its connections are its own and wait `timeout` seconds for an answer: whoever submits a job must not
+    wait for as long as a worker may, whom silence only tells that there is nothing to do. A forked child
+    builds a Broker of its own.
+    """
+
+    def __init__(self, app: Celery, *, timeout: float) -> None:
+        self._app = app
+        # The second is for all of kombu's tries to connect together.
+        patience = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
+        connection = app.connection_for_write(transport_options=patience)
+        self._connections = connection.Pool(_CONNECTIONS)
+        self._sweep = BrokerSweep(app)
+
+    def publish(
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, begun: bool = False
+    ) -> None:
+        """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
+
+        With `begun` they go before all that nobody has begun yet.
+
+        When this raises, some messages may be on their way all the same. That is harmless: a second
+        message for a job does nothing.
+        """
+        headers = {SENT_AT: sent_at.isoformat()}
+        with self._producer() as producer, producer.batch():
+            for job in jobs:
+                self._app.send_task(
+                    DOWNLOAD_TASK,
+                    args=(job.id,),
+                    queue=BEGUN_QUEUE if begun else queue_of(job.priority),
+                    producer=producer,
+                    retry=False,
+                    headers=headers,
+                    # Nobody waits for a result: without this each message would subscribe to one.
+                    ignore_result=True,
+                )
+
+    def send(self, task: str, **options: Any) -> None:
+        """Send one task without arguments; `options` are those of Celery's `send_task`."""
+        with self._producer() as producer:
+            self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
+
+    def head(self, priority: Priority) -> QueuedMessage | None:
+        """Return the message that is taken next from the queue of this priority, if it has any.
+
+        It says nothing where it is none of ours, or where the queue's key holds no list.
+        """
+        with self._client() as client:
+            try:
+                # kombu pushes on the left and pops on the right.
+                raw = client.lindex(queue_of(priority), -1)
+            except ResponseError as error:
+                return _unless_wrong_type(error, QueuedMessage(None, None))
+        return None if raw is None else read_message(raw)
+
+    def begun(self) -> set[str]:
+        """Return the ids of the jobs that wait in front of all others; these are few."""
+        with self._client() as client:
+            try:
+                messages = client.lrange(BEGUN_QUEUE, 0, -1)
+            except ResponseError as error:
+                messages = _unless_wrong_type(error, [])
+        job_ids = (read_message(raw).job_id for raw in messages)
+        return {job_id for job_id in job_ids if job_id is not None}
+
+    def backlogs(self) -> dict[str, int]:
+        """Return how many messages wait in each download queue, by its name's last part."""
+        with self._client() as client:
+            return {name.partition(".")[2]: _length(client, name) for name in DOWNLOAD_QUEUES}
+
+    def sweep(self) -> Swept:
+        """Put an end to what killed processes left in the broker; live ones notice nothing."""
+        with self._connection() as connection:
+            return self._sweep.run(connection.default_channel)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages that were refused last, the newest first."""
+        with self._client() as client:
+            return dead_letters.read(client)
+
+    def clear_dead_letters(self) -> int:
+        """Empty the dead-letter list, and return how many messages were in it."""
+        with self._client() as client:
+            return dead_letters.clear(client)
+
+    def wrong_types(self) -> dict[str, str]:
+        """Return the keys of queues and bindings that hold something else, with its type."""
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            steps, queues = channel.priority_steps, (*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
+            keys = [channel._q_for_pri(queue, step) for step in steps for queue in queues]
+            tables = [channel.keyprefix_queue % exchange for exchange in (*queues, *BROADCASTS)]
+            return {
+                **wrong_types(channel.client, [*keys, dead_letters.KEY]),
+                **wrong_types(channel.client, tables, "set"),
+            }
+
+    def close(self) -> None:
+        """Close every connection; this broker is of no use afterwards."""
+        self._connections.force_close_all()
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:  # its stub lacks the batch
+        with self._connection() as connection, connection.Producer() as producer:
+            yield producer
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        with self._connection() as connection:
+            channel: Any = connection.default_channel
+            yield channel.client
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with _broker_errors(), self._connections.acquire(block=True) as connection:
+            yield connection
+
+
+T = TypeVar("T")
+
+
+def _unless_wrong_type(error: ResponseError, instead: T) -> T:
+    """Return `instead` for a key that holds no list, which `seen doctor` names; else raise the error."""
+    if not is_wrong_type(error):
+        raise error
+    return instead
+
+
+def _length(client: Any, queue: str) -> int:
+    try:
+        return int(client.llen(queue))
+    except ResponseError as error:
+        return _unless_wrong_type(error, 0)
+
+
+def read_message(raw: bytes) -> QueuedMessage:
+    """Read a message as it lies in a download queue; they are all alike."""
+    try:
+        message = read_task_message(raw, BEGUN_QUEUE)
+    except InvalidMessageError:
+        return QueuedMessage(None, None)
+    return QueuedMessage(message.job_id, message.sent_at)
+
+
+def read_time(header: object) -> datetime | None:
+    """Return the aware time that the header `SENT_AT` tells, or None when it tells none."""
+    return None if header is None else datetime.fromisoformat(str(header))
+
+
+@contextmanager
+def _broker_errors() -> Iterator[None]:
+    try:
+        with store_errors():
+            yield
+    except (BatchPublishError, OperationalError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, BatchPublishError) else error
+        if is_wrong_type(cause):
+            raise StoreUnavailableError(_WRONG_TYPE) from error
+        said = error.__cause__ or error
+        if refusal_in(said) is not None:
+            raise unavailable(said) from error
+        raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
+    except ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        raise StoreUnavailableError(_WRONG_TYPE) from error

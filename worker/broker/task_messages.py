@@ -1,0 +1,174 @@
+"""What a message in one of our queues may say: one known task, with exactly its arguments.
+
+Only this reads the queues, for the worker that takes a message as well as for reconcile, which looks at
+one that waits. Celery never sees a message as it came: it is given a new one made of the checked parts.
+So nothing in a forged message makes it hold a task back (`eta`), send another one (`chain`,
+`callbacks`), or answer to a queue of the sender's choice (`reply_to`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from domain.ids import is_job_id
+from worker.broker.envelope import (
+    InvalidMessageError,
+    encode_body,
+    kind_of,
+    new_message,
+    read_envelope,
+)
+from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+
+#: The task of the download queues. Its only argument is the id of a job.
+DOWNLOAD_TASK = "download.run"
+#: The tasks of the maintenance queue. They have no arguments.
+MAINTENANCE_TASKS = frozenset(
+    {
+        "broker.sweep",
+        "cache.log_stats",
+        "download.cleanup_stale",
+        "download.persist_progress",
+        "download.purge",
+        "download.reconcile",
+        "download.wake",
+    }
+)
+#: The header that says when a message was sent, in ISO 8601 with its offset.
+SENT_AT = "sent_at"
+
+#: Bytes of a raw message. Ours have about a thousand.
+MAX_BYTES = 16_384
+
+_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
+#: Headers that make Celery do more than to run the task, and what they are in a message that asks for
+#: nothing. What is in no list here is left out.
+_NEUTRAL: dict[str, tuple[object, ...]] = {
+    "eta": (None,),
+    "group": (None,),
+    "retries": (None, 0),
+    "timelimit": (None, [None, None]),
+}
+#: The same in the third part of the body.
+_NO_SIGNATURES = ("callbacks", "errbacks", "chain", "chord")
+
+
+class TaskMessage(NamedTuple):
+    """A message that was found valid."""
+
+    task: str
+    task_id: str
+    job_id: str | None
+    """What to download; None for a maintenance task."""
+    sent_at: datetime | None
+    """None in a message of a version that did not say it."""
+    expires: datetime | None
+    """From when on the task is not worth running. Only maintenance tasks expire."""
+
+
+def read_task_message(raw: bytes, queue: str) -> TaskMessage:
+    """Read a raw message of `queue`.
+
+    Raises:
+        InvalidMessageError: it cannot be read, or is not a known task with its arguments.
+    """
+    headers, body, _ = read_envelope(raw, MAX_BYTES)
+    task = _task(headers, queue)
+    for name, neutral in _NEUTRAL.items():
+        if headers.get(name) not in neutral:
+            raise InvalidMessageError(f"its header {name} asks for something: ours never do")
+    return TaskMessage(
+        task=task,
+        task_id=_task_id(headers),
+        job_id=_job_id(task, _arguments(body)),
+        sent_at=_time(headers, SENT_AT),
+        expires=_expiry(headers, task),
+    )
+
+
+def celery_message(message: TaskMessage, queue: str) -> Any:
+    """Return a message for Celery that says what `message` says and nothing else."""
+    arguments = [] if message.job_id is None else [message.job_id]
+    headers = {
+        "lang": "py",
+        "task": message.task,
+        "id": message.task_id,
+        "root_id": message.task_id,
+        "argsrepr": repr(tuple(arguments)),
+        "kwargsrepr": "{}",
+        "parent_id": None,
+        "eta": None,
+        "expires": message.expires and message.expires.isoformat(),
+        "group": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "ignore_result": True,
+        SENT_AT: message.sent_at and message.sent_at.isoformat(),
+    }
+    body = [arguments, {}, dict.fromkeys(_NO_SIGNATURES)]
+    return new_message(headers, encode_body(body), queue, queue)
+
+
+def _task(headers: dict[str, Any], queue: str) -> str:
+    task = headers.get("task")
+    if not isinstance(task, str):
+        raise InvalidMessageError(f"its task is {kind_of(task)}, not a name")
+    known = {DOWNLOAD_TASK} if queue in DOWNLOAD_QUEUES else set()
+    if queue == MAINTENANCE_QUEUE:
+        known = set(MAINTENANCE_TASKS)
+    if task not in known:
+        raise InvalidMessageError(f"{task!r:.80} is no task of the queue {queue}")
+    return task
+
+
+def _task_id(headers: dict[str, Any]) -> str:
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or _ID.fullmatch(task_id) is None:
+        raise InvalidMessageError(f"its id is {task_id!r:.80}, which is no task id")
+    return task_id
+
+
+def _arguments(body: object) -> list[Any]:
+    match body:
+        case [list(arguments), dict(named), dict(options)] if not named:
+            asked = [name for name in _NO_SIGNATURES if options.get(name)]
+            if asked:
+                raise InvalidMessageError(f"its {asked[0]} would start other tasks: ours never do")
+            return arguments
+    raise InvalidMessageError("its body is not a list of arguments with nothing added")
+
+
+def _job_id(task: str, arguments: list[Any]) -> str | None:
+    if task != DOWNLOAD_TASK:
+        if arguments:
+            raise InvalidMessageError(f"{task} takes no arguments, and {len(arguments)} are given")
+        return None
+    if len(arguments) != 1:
+        raise InvalidMessageError(f"{task} takes one argument, and {len(arguments)} are given")
+    (job_id,) = arguments
+    if not isinstance(job_id, str) or not is_job_id(job_id):
+        raise InvalidMessageError(f"{job_id!r:.80} is no job id")
+    return job_id
+
+
+def _expiry(headers: dict[str, Any], task: str) -> datetime | None:
+    expires = _time(headers, "expires")
+    if expires is not None and task == DOWNLOAD_TASK:
+        raise InvalidMessageError(f"it expires, and messages of {task} never do")
+    return expires
+
+
+def _time(headers: dict[str, Any], name: str) -> datetime | None:
+    """Return a header's time in UTC, or None where there is none."""
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidMessageError(f"its {name} is {text!r:.80}, which is no time with an offset")

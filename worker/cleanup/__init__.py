@@ -1,0 +1,4 @@
+"""Removing files that no job needs any more.
+
+Open `sweeper.py` first.
+"""

@@ -1,0 +1,45 @@
+"""Removing what a job left on the way that has ended."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from domain.errors import DatabaseUnavailableError, SeenError
+from domain.job import FINISHED, Job, JobStatus
+from worker.runtime import Runtime
+from worker.storage.part_file import PartFile
+
+logger = logging.getLogger(__name__)
+
+
+def is_over(job: Job) -> bool:
+    """Say whether nothing will be continued from a job's part file; a failed one may keep bytes."""
+    return job.status in FINISHED and not (job.status is JobStatus.FAILED and job.bytes_durable)
+
+
+def remove_leftovers(runtime: Runtime, directory: Path, job_id: str) -> bool:
+    """Remove a job's working names, and the final name of a file whose job did not come to be completed.
+
+    False, and nothing is removed, when it is not over or somebody has its part file open. SQL is asked
+    under the part file's own lock, so that nobody begins again meanwhile: a process that stood still and
+    went by what it had read before would take away what a newer claim has made. A job that SQL does not
+    know is over.
+
+    Raises:
+        DatabaseUnavailableError: nothing was removed.
+    """
+    try:
+        with PartFile(directory, job_id) as part:
+            job = runtime.jobs.get_many([job_id]).get(job_id)
+            if job is not None and not is_over(job):
+                return False
+            if job is not None and job.status is not JobStatus.COMPLETED:
+                part.withdraw()  # a worker fell between publishing and saying so
+            part.forget()
+    except DatabaseUnavailableError:
+        raise
+    except SeenError as error:
+        logger.info("The part file of job %s stays for now: %s", job_id, error)
+        return False
+    return True

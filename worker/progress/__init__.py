@@ -1,0 +1,4 @@
+"""From byte counts to the progress hash in the store.
+
+Open `reporter.py` first.
+"""

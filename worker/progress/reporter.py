@@ -1,0 +1,295 @@
+"""From byte counts to the store: one flusher a process, one round trip for all its downloads.
+
+A transfer only sets plain attributes on its `DownloadTracker`; that costs it nothing. The flusher looks
+at every tracker each `flush_interval`, sends what changed as (fence, sequence, increment), and reads
+back, in the same round trip, whether somebody wants the download paused or cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+from cache.downloads.download_cache import BATCH, DownloadCache
+from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
+from domain.errors import (
+    CancelledError,
+    FencedError,
+    PausedError,
+    SeenError,
+    StoreError,
+)
+from domain.history import requested
+from domain.job import Job, JobStatus
+from worker.leases.lease import Lease
+from worker.leases.stop_signal import StopSignal
+from worker.outages import OutageLog
+from worker.periodic_thread import Ticker
+from worker.progress.speed import SpeedMeter
+
+logger = logging.getLogger(__name__)
+
+_STOPS: Mapping[str, type[SeenError]] = MappingProxyType(
+    {"cancel": CancelledError, "pause": PausedError, "leave": FencedError}
+)
+
+
+def stop_error(word: str) -> SeenError:
+    """Return what ends a download of which somebody asked ``pause``, ``cancel`` or ``leave``."""
+    return _STOPS[word](requested(word))
+
+
+_REPORTING = "Progress is not reported"
+
+#: A download that has nothing to tell listens this often for what is asked of it. Seconds.
+LISTENING_INTERVAL = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one attempt ended: the state it leaves the job in, why, and what came of it."""
+
+    status: JobStatus
+    reason: str | None = None
+    error_code: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    evidence: str | None = None
+    """What speaks for a completed file: the digests that it was compared with, its validators."""
+    may_repeat: bool = False
+    """The store is why: it may end the next attempt just so, and the history then counts them."""
+
+    def details(self) -> dict[str, Any]:
+        """Return what the job's row and its progress have of it, by name."""
+        return {
+            "reason": self.reason,
+            "error_code": self.error_code,
+            "path": self.path,
+            "sha256": self.sha256,
+        }
+
+
+class DownloadTracker:
+    """What is known of one running download. The transfer writes the public attributes, nobody else.
+
+    Attributes:
+        bytes_downloaded: bytes on disk.
+        bytes_durable: bytes that survive a crash.
+        bytes_total: size of the file, None while unknown.
+        status: downloading or verifying.
+    """
+
+    def __init__(self, job: Job, stop: StopSignal, now: float, lease: Lease | None = None) -> None:
+        self.job_id, self.user_id, self.fence = job.id, job.user_id, job.fence
+        self.stop = stop
+        self._lease = lease
+        self.status = JobStatus.DOWNLOADING
+        # What the attempt before left durable is there until this one says otherwise.
+        self.bytes_downloaded = self.bytes_durable = job.bytes_durable
+        self.bytes_total = job.bytes_total
+        self.mutex = threading.Lock()
+        self._reset = False
+        self._sequence = 0
+        self._reported = self.bytes_downloaded
+        self._told: tuple[object, ...] | None = None
+        self._told_at = self._heard_at = now
+        self._unanswered: ProgressUpdate | None = None
+        self._ended = False
+        self._speed = SpeedMeter(now, self.bytes_downloaded)
+
+    def restart(self, size: int) -> None:
+        """Set the counts openly: the transfer goes on from `size` bytes that are on disk already."""
+        with self.mutex:
+            self.bytes_downloaded = self.bytes_durable = size
+            self._reset = True
+            self._speed = SpeedMeter(time.monotonic(), size)
+
+    def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
+        """Return what is to be told now, or None. An update without answer is told again first."""
+        if self._ended or (self._lease is not None and self._lease.is_over()):
+            # A flush that took its list of trackers before the end; or a process that stood still for
+            # so long that the job may be another's.
+            return None
+        if self._unanswered is not None:
+            return self._unanswered
+        size = self.bytes_downloaded
+        speed = self._speed.sample(now, size)
+        told = (size, self.bytes_durable, self.bytes_total, self.status, round(speed, 3))
+        if told == self._told and now - self._told_at < heartbeat:
+            return None
+        self._told, self._told_at = told, now
+        return self._update(self.status, size, speed)
+
+    def listens(self, now: float) -> bool:
+        """Say whether it is time to ask the store what it is that others want."""
+        return not self._ended and now - self._heard_at >= LISTENING_INTERVAL
+
+    def last_updates(self, ending: Ending, *, persisted: bool) -> list[ProgressUpdate]:
+        """Return what ends this tracking: an update without answer if there is one, and the last."""
+        self._ended = True
+        owed = [] if self._unanswered is None else [self._unanswered]
+        last = self._update(ending.status, self.bytes_downloaded, 0.0)
+        return [*owed, replace(last, persisted=persisted, **ending.details())]
+
+    def _update(self, status: JobStatus, size: int, speed: float) -> ProgressUpdate:
+        self._sequence += 1
+        reset, self._reset = self._reset or size < self._reported, False
+        increment = 0 if reset else size - self._reported
+        self._reported = size
+        self._unanswered = ProgressUpdate(
+            job_id=self.job_id,
+            user_id=self.user_id,
+            fence=self.fence,
+            sequence=self._sequence,
+            status=status,
+            increment=increment,
+            bytes_downloaded=size,
+            bytes_durable=min(self.bytes_durable, size),
+            bytes_total=self.bytes_total,
+            speed_mbps=speed,
+            reset=reset,
+        )
+        return self._unanswered
+
+    def answered(self, reply: UpdateReply) -> None:
+        """Take in what the store said to the last update."""
+        self._unanswered = None
+        self.heard(reply)
+
+    def heard(self, reply: UpdateReply) -> None:
+        """Take in what others want of this download."""
+        self._heard_at = time.monotonic()
+        if reply.fenced:
+            self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
+        elif reply.control is not None and reply.control in _STOPS:
+            self.stop.set(stop_error(reply.control))
+
+
+class ProgressReporter:
+    """Sends the progress of all downloads of this process.
+
+    Args:
+        cache: where to. Its client should not retry by itself: the next flush does.
+        flush_interval: seconds between two flushes.
+        heartbeat_interval: seconds after which an unchanged progress is told again, to keep it alive.
+    """
+
+    def __init__(
+        self, cache: DownloadCache, *, flush_interval: float, heartbeat_interval: float
+    ) -> None:
+        self._cache = cache
+        self._heartbeat = heartbeat_interval
+        self._trackers: dict[str, DownloadTracker] = {}
+        self._mutex = threading.Lock()
+        self._ticker = Ticker("progress", self._flush, flush_interval)
+        self._outages = OutageLog(logger)
+
+    def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
+        """Begin to report one claimed job: the next flush shows it, and none after its lease is over."""
+        tracker = DownloadTracker(job, stop, time.monotonic(), lease)
+        with self._mutex:
+            self._trackers[job.id] = tracker
+        self._ticker.start()
+        return tracker
+
+    def untrack(self, tracker: DownloadTracker) -> None:
+        """Stop reporting a job without a last word (a newer claim owns it)."""
+        with self._mutex:
+            if self._trackers.get(tracker.job_id) is tracker:
+                del self._trackers[tracker.job_id]
+
+    def finish(self, tracker: DownloadTracker, ending: Ending, *, persisted: bool) -> int | None:
+        """Stop reporting a job and tell its last state at once.
+
+        Args:
+            persisted: the database has this state; without that, `persist_progress` brings it there.
+
+        Returns:
+            The progress version told, or None when the store did not answer or a newer claim speaks.
+        """
+        self.untrack(tracker)
+        with tracker.mutex:
+            updates = tracker.last_updates(ending, persisted=persisted)
+            try:
+                replies = self._cache.apply(updates)
+            except StoreError as error:
+                logger.warning("The end of job %s was not told: %s", tracker.job_id, error)
+                return None
+        return None if replies[-1].fenced else updates[-1].version
+
+    def flush(self) -> int:
+        """Tell everything that changed, once; return how many updates were answered."""
+        with self._mutex:
+            trackers = list(self._trackers.values())
+        return sum(
+            self._flush_batch(trackers[start : start + BATCH])
+            for start in range(0, len(trackers), BATCH)
+        )
+
+    def close(self) -> None:
+        """Flush a last time and stop the thread."""
+        self._ticker.close()
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        self.flush()  # whose answer is not for the ticker
+
+    def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
+        now = time.monotonic()
+        held: list[DownloadTracker] = []
+        updates: list[ProgressUpdate] = []
+        listening: list[DownloadTracker] = []
+        try:
+            for tracker in trackers:
+                # Held by `finish` or `restart`: they tell more than we could.
+                if not tracker.mutex.acquire(blocking=False):
+                    continue
+                held.append(tracker)
+                update = tracker.next_update(now, self._heartbeat)
+                if update is not None:
+                    updates.append(update)
+                    continue
+                tracker.mutex.release()
+                held.pop()
+                if tracker.listens(now):
+                    listening.append(tracker)
+            return self._tell(held, updates, listening)
+        finally:
+            for tracker in held:
+                tracker.mutex.release()
+
+    def _tell(
+        self,
+        trackers: list[DownloadTracker],
+        updates: list[ProgressUpdate],
+        listening: list[DownloadTracker],
+    ) -> int:
+        if not updates and not listening:
+            return 0
+        try:
+            replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in listening])
+        except StoreError as error:
+            self._outages.failed(_REPORTING, error)
+            return 0
+        self._outages.worked(_REPORTING)
+        for tracker, reply in zip(trackers, replies, strict=False):
+            tracker.answered(reply)
+        for tracker, reply in zip(listening, replies[len(updates) :], strict=True):
+            tracker.heard(reply)
+        return len(updates)

@@ -1,0 +1,335 @@
+"""Giving a complete part file its final name: a crash at any moment leaves one right file and one name.
+
+Before anything gets the name, a record of it is written: which name, which bytes, and the digests they
+were checked against. A later attempt takes a file over only by that record and those digests; another
+name of a part file (a person's hard link) is no proof that it was published.
+
+With hard links the name is a second link, which appears at once and never replaces anything. Without
+them the name is claimed by an empty file, and the part file is moved onto it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import stat
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter
+
+from domain.errors import InvalidInputError, PermanentError, TransientError
+from domain.job import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
+from worker.storage.disk_errors import disk_errors, sync_file
+from worker.storage.errno_table import Step, Verdict, verdict
+from worker.storage.filenames import numbered
+from worker.storage.folder_check import REFUSED
+from worker.storage.own_files import ForeignFileError, create_own, open_own, read_own, remove_name
+from worker.storage.substitute_names import substitutes
+
+logger = logging.getLogger(__name__)
+
+#: So many files of one name are numbered before we give up.
+MAX_CLASHES = 10_000
+_NUMBER = re.compile(r"\((\d{1,5})\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is about to get its final name."""
+
+    __pydantic_config__ = ConfigDict(strict=True)
+
+    name: str
+    size: int
+    inode: int
+    digests: tuple[str, ...] = ()
+    """What its bytes have: SHA-256, the caller's, and the origin's, as ``algorithm:hex``."""
+    claims: bool = False
+    """The name is claimed by an empty file, and `name` is exact; else a number may have been added."""
+
+
+_RECORD = TypeAdapter(Record)
+
+
+class Publication:
+    """The final name of one part file.
+
+    Args:
+        part: the part file's path.
+        folder: its folder's descriptor.
+        uids: whose files are ours.
+
+    Attributes:
+        record: the one on disk when it was looked for last, None when there was none.
+        base_name: the name that was given last, before a number was added.
+    """
+
+    record: Record | None
+    base_name: str
+
+    def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
+        self._part, self._folder, self._uids = part, folder, uids
+        self._path = part.with_suffix(".publish")
+        self._second = part.with_suffix(".new")
+        self.record = None
+
+    def reload(self) -> None:
+        """Read the record anew."""
+        self.record = self._read()
+
+    # ── publishing ──────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, fd: int, name: str, *, overwrite: bool, digests: tuple[str, ...]) -> Path:
+        """Give the part file that is open as `fd` a name like `name`, and return its path.
+
+        A name that the file system refuses is replaced by one that it takes.
+        """
+        *first, last = [name, *substitutes(name)]
+        for candidate in first:
+            try:
+                return self._publish(fd, candidate, overwrite=overwrite, digests=digests)
+            except OSError as error:
+                if verdict(Step.NAME, error.errno) is not Verdict.BAD_NAME:
+                    raise
+                logger.info("The file system refuses the name %r: %s", candidate, error.strerror)
+        return self._publish(fd, last, overwrite=overwrite, digests=digests)
+
+    def _publish(self, fd: int, name: str, *, overwrite: bool, digests: tuple[str, ...]) -> Path:
+        self.base_name = name
+        status = os.fstat(fd)
+        record = Record(name=name, size=status.st_size, inode=status.st_ino, digests=digests)
+        self._write(record, durable=False)
+        if overwrite:
+            return self._replace(fd, record)
+        return self._link(fd, record)
+
+    def _link(self, fd: int, record: Record) -> Path:
+        for number in range(MAX_CLASHES):
+            path = self._part.with_name(numbered(record.name, number))
+            try:
+                self._link_to(fd, path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                if error.errno not in REFUSED:
+                    raise
+                return self._claim(fd, record, number)
+            return path
+        raise _too_many(record.name)
+
+    def _link_to(self, fd: int, path: Path) -> None:
+        """Link what is open, not what has the part file's name by now."""
+        try:
+            os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=self._folder, follow_symlinks=True)
+        except FileExistsError:
+            raise
+        except OSError:  # no /proc, or none for this; if it is the file system, it says so again
+            self._check_name(fd)
+            os.link(self._part.name, path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def _claim(self, fd: int, record: Record, first: int) -> Path:
+        """Publish on a file system without hard links: claim a free name, then move onto it."""
+        for number in range(first, MAX_CLASHES):
+            path = self._part.with_name(numbered(record.name, number))
+            if self._status(path) is not None:
+                continue
+            exact = replace(record, name=path.name, claims=True)
+            self._write(exact, durable=True)
+            try:
+                self._make_claim(path)
+            except FileExistsError:
+                continue
+            self._check_name(fd)
+            try:
+                self._move(self._part, path)
+            except OSError:
+                self._remove_claim(path)
+                raise
+            return path
+        raise _too_many(record.name)
+
+    def _make_claim(self, path: Path) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(path.name, flags, 0o600, dir_fd=self._folder))
+        except PermissionError as error:
+            # The folder has just taken the record, so it is the name that is refused.
+            raise OSError(errno.EINVAL, error.strerror, str(path)) from error
+
+    def _replace(self, fd: int, record: Record) -> Path:
+        path = self._part.with_name(record.name)
+        self.refuse_folder(record.name)
+        remove_name(self._second, folder=self._folder)
+        try:
+            self._link_to(fd, self._second)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._write(replace(record, claims=True), durable=True)
+            self._check_name(fd)
+            self._move_over(self._part, path)
+        else:
+            self._move_over(self._second, path)
+        return path
+
+    def _move_over(self, source: Path, path: Path) -> None:
+        try:
+            self._move(source, path)
+        except PermissionError as error:
+            # The folder has just taken another name, so it is the file in the way that may not go.
+            raise PermanentError(
+                f"{path} may not be replaced: {error.strerror}. Give the file another name (--name).",
+                code="bad_path",
+            ) from error
+
+    def _move(self, source: Path, target: Path) -> None:
+        move(source, target, self._folder)
+
+    def refuse_folder(self, name: str) -> None:
+        """Raise PermanentError when a folder has the name: it is not replaced."""
+        path = self._part.with_name(name)
+        status = self._status(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise PermanentError(
+                f"{path} is a folder: it is not replaced. Give the file another name (--name).",
+                code="bad_path",
+            )
+
+    def _check_name(self, fd: int) -> None:
+        """Raise when the part file's name has gone to another file."""
+        status = self._status(self._part)
+        if status is None or not os.path.samestat(status, os.fstat(fd)):
+            raise TransientError(
+                f"{self._part} was removed or replaced while it was written.", code="disk_error"
+            )
+
+    # ── taking over what a crash left ───────────────────────────────────────────────────────────
+
+    def find(self, fd: int) -> Path | None:
+        """Return the final path of the part file that is open as `fd`, if a record says it has one."""
+        status = os.fstat(fd)
+        if self.record is None or status.st_nlink < 2:
+            return None
+        if (status.st_ino, status.st_size) != (self.record.inode, self.record.size):
+            return None
+        with os.scandir(self._folder) as entries:
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX)
+            )
+        ours = [name for name in names if self._is_ours(name)]
+        return self._part.with_name((ours or names)[0]) if names else None
+
+    def open_moved(self) -> tuple[int, Path] | None:
+        """Open the file that was moved to its final name; None when there is none."""
+        record = self.record
+        if record is None or not record.claims or self._status(self._part) is not None:
+            return None
+        path = self._part.with_name(record.name)
+        with suppress(OSError, ForeignFileError):
+            fd = open_own(path, os.O_RDWR, folder=self._folder, uids=self._uids)
+            if os.fstat(fd).st_size == record.size:
+                return fd, path
+            os.close(fd)
+        return None
+
+    def undo(self) -> None:
+        """Remove what an attempt that was cut short left: the record, and what claimed the name."""
+        if self.record is not None:
+            if self.record.claims:
+                self._remove_claim(self._part.with_name(self.record.name))
+            self.forget()
+
+    def withdraw(self, path: Path) -> None:
+        """Remove a final name, if it is the one that was given; a name that a person chose stays."""
+        if self._is_ours(path.name):
+            os.unlink(path.name, dir_fd=self._folder)
+
+    def forget(self) -> None:
+        """Remove the record."""
+        self.record = None
+        remove_name(self._path, folder=self._folder)
+
+    # ── how it is done ──────────────────────────────────────────────────────────────────────────
+
+    def _is_ours(self, name: str) -> bool:
+        if self.record is None:
+            return False
+        numbers = [0, *map(int, _NUMBER.findall(name))]
+        return any(numbered(self.record.name, number) == name for number in numbers)
+
+    def _remove_claim(self, path: Path) -> None:
+        """Remove the empty file by which a name was claimed."""
+        status = self._status(path)
+        if status is not None and status.st_size == 0 and status.st_nlink == 1:
+            with suppress(OSError):
+                os.unlink(path.name, dir_fd=self._folder)
+
+    def _status(self, path: Path) -> os.stat_result | None:
+        try:
+            return os.stat(path.name, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _read(self) -> Record | None:
+        try:
+            text = read_own(self._path, folder=self._folder, uids=self._uids)
+            return _read_record(text)
+        except (FileNotFoundError, ValueError, InvalidInputError, ForeignFileError):
+            return None
+
+    def _write(self, record: Record, *, durable: bool) -> None:
+        """Write the record. Only where the part file loses its name it has to survive a power cut."""
+        # Not an error of the name that the file is to get, which would have another one tried.
+        with disk_errors(Step.WRITE, self._path):
+            fd = create_own(self._path, folder=self._folder)
+            try:
+                os.write(fd, json.dumps(asdict(record)).encode())
+                if durable:
+                    sync_file(fd)
+            finally:
+                os.close(fd)
+        self.record = record
+
+
+def _read_record(text: bytes) -> Record:
+    """Return what a record's file says; raise where it is none that the service writes."""
+    record = _RECORD.validate_json(text)
+    name = os.fsencode(record.name)
+    is_path = name in {b"", b".", b".."} or b"/" in name or b"\0" in name
+    if is_path or len(name) > MAX_FOLDER_BYTES or record.name.startswith(WORKING_PREFIX):
+        raise ValueError("Its name is no file's in this folder.")
+    for digest in record.digests:
+        Checksum.parse(digest)
+    return record
+
+
+def move(source: Path, target: Path, folder: int) -> None:
+    """Rename a file within a folder, over what has the name; without renames, by a link."""
+    try:
+        os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        refusal = error
+    else:
+        return
+    try:
+        os.link(source.name, source.with_suffix(".try").name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        raise refusal from None
+    os.unlink(source.with_suffix(".try").name, dir_fd=folder)
+    with suppress(FileNotFoundError):
+        os.unlink(target.name, dir_fd=folder)
+    os.link(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.unlink(source.name, dir_fd=folder)
+
+
+def _too_many(name: str) -> TransientError:
+    return TransientError(f"There are {MAX_CLASHES} files named like {name!r}.", code="name_taken")

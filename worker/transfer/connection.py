@@ -1,0 +1,300 @@
+"""One request and its response: libcurl's callbacks, and the bytes on their way into one piece.
+
+A callback must not raise, so what goes wrong inside one is kept, the request is told to end, and the
+transfer looks at `error` when it has.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from domain.errors import PermanentError, TransientError, WorkerResourcesError
+from domain.urls import host_of
+from worker.resources import lack_of, lack_of_curl
+from worker.transfer.http import error_mapping as verdict
+from worker.transfer.http import resolving
+from worker.transfer.http.curl_options import Request, TransferOptions, prepare
+from worker.transfer.http.decoding import Decoder
+from worker.transfer.http.ftp import FtpReplies
+from worker.transfer.http.response import AddressGuard, Answer
+from worker.transfer.response_rules import Judgement
+from worker.transfer.segments import Piece
+from worker.transfer.sources import Source
+from worker.transfer.stall_detector import StallWatch
+
+#: A system takes 1,024 buffers in one call.
+_MOST_CHUNKS = 512
+#: The body of a redirect or an error is read up to here, so that its connection can be used again.
+_UNREAD_BODY = 64 * 1024
+#: Bytes of header, those of 1xx answers before it included.
+_MOST_HEADER = 256 * 1024
+_STOP = 0  # a write callback that takes fewer bytes than it was given ends the request
+
+
+class Exchange:
+    """A request for (the rest of) one piece.
+
+    Args:
+        on_answer: called once, when status and header are there; returns whether the body is of use,
+            or raises.
+        write: gets (exchange, chunks): puts them on disk at the piece's position.
+        may_take: asked before so many bytes are taken, or decoded; no stops the body until `go_on`.
+
+    Attributes:
+        judgement: what the answer was found to be.
+        is_accepted: the body belongs into the piece.
+        promised: where in the file (exclusive) the answer's body ends, by its own word, or None.
+        decoder: undoes the body's encoding, where the job wants that.
+        is_paused: the body waits for its rate, or for the decoder.
+        received: bytes of the body, as sent.
+        is_received: the response has come to its end; some of its body may still have to be decoded.
+        watch: how fast they come.
+        error: what went wrong in a callback.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        request: Request,
+        piece: Piece,
+        *,
+        on_answer: Callable[[Exchange], bool],
+        write: Callable[[Exchange, list[bytes]], None],
+        may_take: Callable[[int], bool],
+    ) -> None:
+        self.source, self.request, self.piece = source, request, piece
+        self.answer = Answer()
+        self.redirects = 0
+        self.received = 0
+        self.watch = StallWatch(time.monotonic())
+        self.is_judged = self.is_accepted = False
+        self.accepted_at = 0.0
+        self.judgement: Judgement | None = None
+        self.promised: int | None = None
+        self.was_cut = self.is_paused = self.is_received = False
+        self.decoder: Decoder | None = None
+        self.error: Exception | None = None
+        self.handle: Any = None
+        self._on_answer = on_answer
+        self._write = write
+        self._may_take = may_take
+        self._chunks: list[bytes] = []
+        self._pending = 0
+        self._buffer = 0
+        #: Bytes that were taken and have not been decoded: their output is paid for up to this.
+        self._credit = 0
+        self._ftp = FtpReplies()
+        self._header_size = 0
+        self._refused_address: str | None = None
+        self._is_ipv6 = False
+        self._guard: AddressGuard | None = None
+        self._opened: list[socket.socket] = []
+
+    def attach(
+        self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
+    ) -> None:
+        """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
+        self.handle, self._buffer = handle, buffer
+        # A proxy resolves names itself, and what we connect to is the proxy.
+        self._guard = None if options.proxy else guard
+        prepare(handle, self.request, options, buffer)
+        handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
+        handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
+
+    def redirected(self, request: Request) -> None:
+        """Begin again at another URL, for the same piece."""
+        self.request = request
+        self.redirects += 1
+        self.answer = Answer()
+        self.received = self._header_size = 0
+        self.is_judged = self.is_accepted = self.is_received = False
+        self.error = None
+        self._refused_address = None
+        self.watch = StallWatch(time.monotonic())
+
+    def flush(self) -> None:
+        """Write what has come."""
+        if self._pending:
+            chunks, self._chunks, self._pending = self._chunks, [], 0
+            self._write(self, chunks)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the body waits, and not for the decoder."""
+        return self.is_paused and not self.has_undecoded
+
+    def go_on(self) -> None:
+        """Take up again what waited for its rate. Not from inside a callback."""
+        self.is_paused = False
+        self.handle.pause(pycurl.PAUSE_CONT)
+
+    @property
+    def has_undecoded(self) -> bool:
+        """Whether the decoder has work: until it is done, no more of the body is taken."""
+        return self.decoder is not None and self.error is None and self.decoder.has_work
+
+    def decode(self) -> None:
+        """Decode a bounded amount of what has come, within the rate. Failures are kept in `error`."""
+        try:
+            self._decode()
+            self.flush()
+        except Exception as error:
+            self.error = error
+
+    def close_sockets(self) -> None:
+        """Close our ends of the sockets: pycurl works on duplicates."""
+        for opened in self._opened:
+            opened.close()
+        self._opened.clear()
+
+    def judge(self, *, has_content: bool = False) -> None:
+        """Have the answer judged, if it has not been: it may have had no body."""
+        if not self.is_judged:
+            if not self.answer.is_complete:
+                raise TransientError("The connection broke inside the header.", code="reset")
+            self.is_judged = True
+            if self.request.is_ftp:
+                self.answer = self._ftp.answer(self.request.first)
+            self.answer.has_content = has_content
+            self.is_accepted = self._on_answer(self)
+            self.accepted_at = time.monotonic()
+
+    def failure(self, code: int, detail: str) -> Exception | None:
+        """Return why this request did not do what it was to do; None when it did.
+
+        Args:
+            code: libcurl's, 0 for success.
+            detail: libcurl's own words.
+        """
+        if self.error is not None:
+            return self.error
+        if code == 0:
+            return self._broken_promise()
+        if self.answer.status == 0 and (lack := self._lack(code, detail)) is not None:
+            return lack
+        if self.was_cut:
+            return None
+        if self._refused_address is not None and self.answer.status == 0:
+            return verdict.forbidden_address(self._refused_address)
+        if self.is_judged and not self.is_accepted:
+            return None  # ended by us, in the middle of a body that nobody wants
+        if self._proxy_refused():
+            return verdict.of_proxy(self.answer, self.request)
+        if self.answer.status >= 400:
+            return verdict.of_answer(self.answer, self.request)
+        if code == pycurl.E_COULDNT_RESOLVE_HOST:
+            return resolving.explain(host_of(self.request.url) or "")
+        return verdict.of_curl(code, detail)
+
+    def _lack(self, code: int, detail: str) -> WorkerResourcesError | None:
+        system_errno = self.handle.getinfo(pycurl.OS_ERRNO)
+        return lack_of_curl(code, system_errno, detail, is_ipv6=self._is_ipv6)
+
+    def _proxy_refused(self) -> bool:
+        """Say whether the proxy answered CONNECT, and not with a success."""
+        status = self.handle.getinfo(pycurl.HTTP_CONNECTCODE) if self.request.proxy else 0
+        return bool(status) and not 200 <= status < 300
+
+    def _broken_promise(self) -> TransientError | None:
+        """A body that libcurl found complete may still be shorter than its Content-Range."""
+        if self.decoder is not None:
+            try:
+                self.decoder.finish()
+            except TransientError as error:
+                return error
+        end = self.promised
+        if end is None or not self.is_accepted:
+            return None
+        if self.piece.end is not None:
+            end = min(end, self.piece.end)
+        if self.piece.position + self._pending >= end:
+            return None
+        return TransientError(
+            f"The origin promised bytes up to {end:,} and sent them up to "
+            f"{self.piece.position + self._pending:,}.",
+            code="truncated",
+        )
+
+    # ── libcurl's callbacks: they keep errors, they never raise ─────────────────────────────────
+
+    def _on_header(self, line: bytes) -> int | None:
+        self._header_size += len(line)
+        if self._header_size > _MOST_HEADER:
+            self.error = PermanentError(
+                f"The origin's header has more than {_MOST_HEADER:,} bytes.",
+                code="headers_too_large",
+            )
+            return _STOP
+        (self._ftp if self.request.is_ftp else self.answer).feed(line)
+        return None
+
+    def _on_body(self, data: bytes) -> int | None:
+        try:
+            if not self.is_judged:
+                self.judge(has_content=True)
+            if self.has_undecoded or not self._may_take(len(data)):
+                self.is_paused = True
+                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`
+            self.received += len(data)
+            if not self.is_accepted:
+                return None if self.received <= _UNREAD_BODY else _STOP
+            if self.decoder is None:
+                return self._take(data)
+            self.decoder.feed(data)
+            self._credit += len(data)
+            self._decode()
+            return None
+        except Exception as error:
+            self.error = error
+            return _STOP
+
+    def _decode(self) -> None:
+        """Do one step of decoding. What it returns beyond what was received is taken from the rate."""
+        if self.decoder is None or not self._may_take(0):
+            return
+        data = self.decoder.step()
+        self._may_take(max(0, len(data) - self._credit))
+        self._credit = max(0, self._credit - len(data))
+        self._take(data)
+
+    def _take(self, data: bytes) -> int | None:
+        piece = self.piece
+        position = piece.position + self._pending
+        end = position + len(data)
+        if self.promised is not None and end > self.promised:
+            raise TransientError(
+                f"The origin promised bytes up to {self.promised:,} and sends more.",
+                code="too_long",
+            )
+        if piece.end is not None and end > piece.end:
+            # Somebody else has taken the rest of this piece over.
+            self.was_cut = True
+            data = data[: piece.end - position]
+        if data:
+            self._chunks.append(data)
+            self._pending += len(data)
+        if self._pending >= self._buffer or len(self._chunks) >= _MOST_CHUNKS:
+            self.flush()
+        return _STOP if self.was_cut else None
+
+    def _on_connect(self, _purpose: int, address: Any) -> Any:
+        family, kind, protocol, where = address
+        if self._guard is not None and not self._guard.allows(where[0]):
+            self._refused_address = where[0]
+            return pycurl.SOCKET_BAD
+        self._is_ipv6 = family == socket.AF_INET6
+        try:
+            opened = socket.socket(family, kind, protocol)
+            self._opened.append(opened)
+            os.close(os.dup(opened.fileno()))  # pycurl is about to, and would not tell
+        except OSError as error:
+            self.error = lack_of(error)
+            return pycurl.SOCKET_BAD
+        return opened

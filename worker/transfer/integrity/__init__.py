@@ -1,0 +1,4 @@
+"""Digests, and the checkpoints that make bytes durable.
+
+Open `digests.py` first.
+"""

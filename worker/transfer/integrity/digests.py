@@ -1,0 +1,110 @@
+"""Digests of a file that is still coming in, computed behind the transfer: nobody waits at its end.
+
+They follow the bytes that are there without a gap from the file's start, and read them back from the
+system's page cache: pieces arrive in any order, and what another worker fetched counts as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from domain.errors import SeenError, TransientError
+from worker.storage.part_file import PartFile
+from worker.transfer.integrity.hashers import new_hasher
+
+#: Fits into a processor's cache, so that what is read is hashed from there.
+_BLOCK = 256 * 1024
+#: Less than this much is not worth waking another thread for.
+_STEP = 1 << 20
+#: After this much another download has its turn.
+_TURN = 16 << 20
+
+
+class PrefixDigests:
+    """The digests of one part file.
+
+    Args:
+        part: stays open until `close`.
+        algorithms: by name, as `domain.job.Checksum` knows them.
+        pool: runs the hashing, shared by all downloads of the process.
+    """
+
+    def __init__(self, part: PartFile, algorithms: Iterable[str], pool: ThreadPoolExecutor) -> None:
+        self._part = part
+        self._pool = pool
+        self._hashers = {name: new_hasher(name) for name in algorithms}
+        self._position = 0
+        self._reach = 0
+        self._mutex = threading.Condition()
+        self._busy = self._closed = False
+        self._error: SeenError | None = None
+
+    def follow(self, reach: int) -> None:
+        """Note that the file is there from its start up to `reach` bytes."""
+        self._reach = reach
+        if not self._busy and reach - self._position >= _STEP:
+            self._busy = True
+            self._pool.submit(self._turn)
+
+    def finish(self, size: int, check: Callable[[], None]) -> dict[str, str]:
+        """Return the hexadecimal digests of the whole file, which has `size` bytes; by algorithm.
+
+        Args:
+            check: runs before every block that is still to be hashed; ends it by raising.
+
+        Raises:
+            TransientError: the disk could not be read.
+        """
+        self._wait(check)
+        if self._error is not None:
+            raise self._error
+        buffer = memoryview(bytearray(_BLOCK))
+        while self._position < size:
+            check()
+            self._hash_block(buffer, size)
+        return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
+
+    def close(self) -> None:
+        """Hash no more; the part file may be closed after this."""
+        with self._mutex:
+            self._closed = True
+        self._wait(lambda: None)
+
+    def _wait(self, check: Callable[[], None]) -> None:
+        with self._mutex:
+            while self._busy:
+                self._mutex.wait(0.2)
+                check()
+
+    def _turn(self) -> None:
+        try:
+            buffer = memoryview(bytearray(_BLOCK))
+            end = min(self._reach, self._position + _TURN)
+            while self._position < end and not self._closed:
+                self._hash_block(buffer, end)
+        except SeenError as error:
+            self._error = error
+        finally:
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        with self._mutex:
+            more = self._reach - self._position >= _STEP
+            if more and not self._closed and self._error is None:
+                self._pool.submit(self._turn)
+            else:
+                self._busy = False
+                self._mutex.notify_all()
+
+    def _hash_block(self, buffer: memoryview, end: int) -> None:
+        size = self._part.read_into(buffer[: end - self._position], self._position)
+        if size == 0:
+            raise TransientError(
+                f"{self._part.path} has only {self._position:,} bytes, {end:,} were written.",
+                code="disk_error",
+            )
+        for hasher in self._hashers.values():
+            hasher.update(buffer[:size])
+        self._position += size
