@@ -52,9 +52,9 @@ class LockEntry(Operations[S]):
     """One entry into a lock, told from all others by its token; any thread may extend or release it.
 
     The store drops the lock `ttl` seconds after it was acquired or last extended. A holder that works
-    longer must extend it, and must stop before it expires when that fails (`cache.coordination.held_lock`,
-    `worker.leases.lease`). A lock alone does not make writes safe, since a holder may be paused
-    past its end; pair it with a fencing number.
+    longer must extend it, and must stop before it expires when that fails (`held_lock` and `leases`
+    do both). A lock alone does not make writes safe, since a holder may be paused past its end; pair it
+    with a fencing number.
 
     Args:
         store: where the lock is kept.
