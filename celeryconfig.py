@@ -113,7 +113,7 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 
 beat_schedule = {
     "download.persist_progress": _every(_s.persist_interval, "download.persist_progress"),
-    "download.wake": _every(_s.wake_interval, "download.wake"),
+    "download.wake": _every(_s.requeue_interval, "download.wake"),
     "download.reconcile": _every(_s.reconcile_interval, "download.reconcile"),
     "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
     "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),
@@ -121,4 +121,4 @@ beat_schedule = {
     "broker.sweep": _every(_s.cleanup_interval, "broker.sweep"),
 }
 # Beat looks at its schedule at least this often, and no less often than its shortest interval.
-beat_max_loop_interval = min(5.0, _s.wake_interval)
+beat_max_loop_interval = min(5.0, _s.requeue_interval)

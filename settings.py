@@ -7,22 +7,41 @@ Names are the fields' with the prefix ``SEEN_``. All times are seconds, all size
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import stat
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from domain.errors import SettingsError
 from domain.limits import MAX_RATE, MIN_RATE
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "SEEN_"
+
+#: Fields whose variable had another name in the version before, which is accepted with a warning.
+FORMER_NAMES = MappingProxyType(
+    {
+        "cache_client_side_entries": "cache_near_entries",
+        "concurrency_share": "places_share",
+        "requeue_interval": "wake_interval",
+    }
+)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -63,7 +82,7 @@ class Settings(BaseSettings):
         description="What a read or write of sessions, users, catalogs and other cached values may wait "
         "for the store: then a read is a miss, and a write is dropped. At most `SEEN_CACHE_TIMEOUT`.",
     )
-    cache_near_entries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+    cache_client_side_entries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         0,
         description="Catalog values that each process also keeps in its own memory, invalidated by the "
         "store (RESP3 client tracking); 0 for none.",
@@ -178,7 +197,7 @@ class Settings(BaseSettings):
     user_downloads: Limit = Field(
         0, description="Downloads of one user at once, by all workers; 0 for no limit."
     )
-    places_share: Annotated[int, Field(ge=1, le=100)] = Field(
+    concurrency_share: Annotated[int, Field(ge=1, le=100)] = Field(
         75,
         description="Percent of a worker's places that downloads from one host, or of one user, may "
         "hold while jobs of others are queued; 100 for all.",
@@ -215,7 +234,7 @@ class Settings(BaseSettings):
         5.0, description="Time between two fsyncs of a part file: what a crash can cost."
     )
     persist_interval: Seconds = Field(10.0, description="Beat: progress to the database.")
-    wake_interval: Seconds = Field(2.0, description="Beat: jobs whose waiting is over.")
+    requeue_interval: Seconds = Field(2.0, description="Beat: jobs whose waiting is over.")
     reconcile_interval: Seconds = Field(30.0, description="Beat: orphaned and unpublished jobs.")
     orphan_after: Seconds = Field(
         30.0,
@@ -243,6 +262,19 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="How much workers and beat log."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read variables by their former names where the present ones are not set."""
+        former = _FormerVariables(settings_cls)
+        return init_settings, env_settings, former, dotenv_settings, file_secret_settings
 
     @field_validator("cache_addr")
     @classmethod
@@ -401,6 +433,21 @@ class Settings(BaseSettings):
         return f"{scheme}://{login}{shown}:{port}/{database}"
 
 
+class _FormerVariables(PydanticBaseSettingsSource):
+    """The variables that are set by their former names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return the value under the field's former name; None where it is not set."""
+        former = FORMER_NAMES.get(field_name)
+        return (_value_of(former) or None if former else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by the present names of their fields."""
+        fields = self.settings_cls.model_fields.items()
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+
 def parse_addr(text: str) -> tuple[str, int, str]:
     """Split a store address into (host, port, ""), or ("", 0, path) for a unix socket.
 
@@ -438,9 +485,20 @@ def load() -> Settings:
         SettingsError: names every wrong variable, its value (secrets masked) and what would be right.
     """
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
+    for name, former in FORMER_NAMES.items():
+        if _value_of(former):
+            _warn_of_former_name(_variable(former), _variable(name), bool(_value_of(name)))
+    return found
+
+
+@cache
+def _warn_of_former_name(former: str, present: str, both: bool) -> None:
+    """Log once a process that a variable has another name now."""
+    effect = f"{present} is set, too, and {former} is ignored" if both else "it still works"
+    logger.warning("%s is now called %s; %s. Rename it.", former, present, effect)
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -452,8 +510,9 @@ def _explain(error: ValidationError) -> list[str]:
             continue
         name = str(problem["loc"][0])
         field = Settings.model_fields[name]
+        variable = _variable(_name_in_use(name))
         lines.append(
-            f"{_variable(name)}={_shown(name)} is not valid: {message}. Expected: {field.description}"
+            f"{variable}={_shown(name)} is not valid: {message}. Expected: {field.description}"
         )
     return lines
 
@@ -465,12 +524,21 @@ _SHOWN = 200
 def _shown(name: str) -> str:
     if "SecretStr" in str(Settings.model_fields[name].annotation):
         return "'***'"
-    # Names are read in any case; of a variable set twice, the exact name wins.
-    spelt = {key.upper(): value for key, value in os.environ.items()}
-    value = os.environ.get(_variable(name), spelt.get(_variable(name), ""))
-    # A URL has no place in any of these, and may carry a password all the same.
-    shown = re.sub(r"[^/\s]*@", "***@", value)
+    # A URL is wrong in any of these, and may carry a password all the same.
+    shown = re.sub(r"[^/\s]*@", "***@", _value_of(_name_in_use(name)))
     return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…")
+
+
+def _name_in_use(name: str) -> str:
+    """Return the former name of a field if its variable is set by that name alone."""
+    former = FORMER_NAMES.get(name)
+    return former if former and _value_of(former) and not _value_of(name) else name
+
+
+def _value_of(name: str) -> str:
+    """Return the variable of a field, "" without one. Case is ignored, and an exact name goes first."""
+    variables = {key.upper(): value for key, value in os.environ.items()}
+    return os.environ.get(_variable(name), variables.get(_variable(name), ""))
 
 
 def _variable(field: str) -> str:

@@ -87,7 +87,7 @@ def ours(course: Course) -> Iterator[Entry]:
 
 def ours_near(course: Course) -> Iterator[Entry]:
     """The cache of this repository, with its near cache."""
-    settings = cache_settings(course.store, cache_near_entries=1000)
+    settings = cache_settings(course.store, cache_client_side_entries=1000)
     manager = CacheManager.connect_async(settings)
     course.close_later(manager.aclose)
     page, key = course.pages[MIDDLE], manager.keys.catalog_dashboard_key("near-aio")

@@ -89,7 +89,7 @@ def fill_group(manager: CacheManager, page: Page) -> None:
 
 def ours_near(course: Course) -> Iterator[Entry]:
     """The cache of this repository, with its near cache."""
-    settings = cache_settings(course.store, cache_near_entries=1000)
+    settings = cache_settings(course.store, cache_client_side_entries=1000)
     manager = course.closing.enter_context(CacheManager.connect(settings))
     page, key = course.pages[MIDDLE], manager.keys.catalog_dashboard_key("near")
     manager.service.set(key, page, TTL)

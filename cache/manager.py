@@ -101,7 +101,7 @@ class CacheManager(Operations[S]):
         Args:
             retries: how often the patient connections repeat a round trip whose answer did not come.
                 0 for callers that repeat by themselves, such as the progress flusher.
-            near_families: what the near cache keeps, where `settings.cache_near_entries` asks for one.
+            near_families: what the near cache keeps, where `cache_client_side_entries` is set.
         """
         breaker = Breaker()
         slow, fast = patient(settings, retries), hasty(settings)
@@ -305,11 +305,11 @@ def describe(stats: CacheStats) -> str:
 
 
 def _near_cache(settings: Settings, families: Iterable[str], breaker: Breaker) -> NearCache | None:
-    if not settings.cache_near_entries:
+    if not settings.cache_client_side_entries:
         return None
     connect = sync_client(settings, hasty(settings), protocol=3).connection_pool.make_connection
     prefixes = [f"{settings.cache_namespace}:{family}:" for family in families]
-    return NearCache(connect, prefixes, entries=settings.cache_near_entries, breaker=breaker)
+    return NearCache(connect, prefixes, entries=settings.cache_client_side_entries, breaker=breaker)
 
 
 def _elapsed_ms(started: float) -> float:

@@ -147,7 +147,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         space=Space(settings.min_free_bytes),
-        shares=Shares(jobs, settings.places_share),
+        shares=Shares(jobs, settings.concurrency_share),
         files_dir=settings.files_dir.resolve(),
         worker=worker,
     )

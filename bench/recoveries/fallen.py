@@ -54,7 +54,7 @@ def after_kill(rounds: int, downloads: int) -> list[Figure]:
     taken: list[float] = []
     with _service() as (system, origin):
         # In its first moments the maintenance worker cannot know whether the store has lost anything.
-        ready_at = time.monotonic() + ttl + default("SEEN_WAKE_INTERVAL")
+        ready_at = time.monotonic() + ttl + default("SEEN_REQUEUE_INTERVAL")
         for ages in _batches([(number + 0.5) / rounds * period for number in range(rounds)]):
             victims = _occupy(system, origin, len(ages), downloads)
             survivor = _start_survivor(system, victims)

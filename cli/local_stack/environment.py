@@ -26,7 +26,7 @@ _AT_HOME: Mapping[str, object] = MappingProxyType(
     {
         "allow_any_directory": True,
         "allowed_networks": "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
-        "wake_interval": 1,
+        "requeue_interval": 1,
         "persist_interval": 2,
         "reconcile_interval": 5,
     }

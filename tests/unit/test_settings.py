@@ -220,3 +220,35 @@ def test_every_setting_says_what_it_is() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.Settings().cache_db = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("field", "former"), list(settings.FORMER_NAMES.items()))
+def test_a_variable_is_read_by_its_former_name_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, field: str, former: str
+) -> None:
+    settings._warn_of_former_name.cache_clear()
+    monkeypatch.setenv(f"SEEN_{former.upper()}", "7")
+    assert getattr(load(), field) == 7
+    assert field in load().model_fields_set
+    load.cache_clear()
+    load()
+    (warning,) = caplog.messages  # once a process
+    assert f"SEEN_{former.upper()} is now called SEEN_{field.upper()}; it still works" in warning
+
+
+def test_of_both_names_of_a_variable_the_present_one_counts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings._warn_of_former_name.cache_clear()
+    monkeypatch.setenv("SEEN_WAKE_INTERVAL", "7")
+    monkeypatch.setenv("SEEN_REQUEUE_INTERVAL", "9")
+    assert load().requeue_interval == 9
+    (warning,) = caplog.messages
+    assert "SEEN_WAKE_INTERVAL is ignored" in warning
+
+
+def test_a_wrong_value_is_reported_under_the_name_that_was_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = refusal(monkeypatch, SEEN_WAKE_INTERVAL="soon")
+    assert message.startswith("SEEN_WAKE_INTERVAL='soon' is not valid")

@@ -87,7 +87,7 @@ def _refusal(holder: tuple[str, str], share: int) -> HostBusyError:
     whose = f"downloads from {value} hold" if column == _HOST else "downloads of its user hold"
     return HostBusyError(
         f"waiting for a place: {share} {whose} their share of this worker, and jobs of others are "
-        "queued. SEEN_PLACES_SHARE is that share in percent.",
+        "queued. SEEN_CONCURRENCY_SHARE is that share in percent.",
         code="host_busy" if column == _HOST else "user_busy",
         retry_after=_PAUSE * random.uniform(0.5, 1.5),  # noqa: S311 - no secret hangs on it
     )

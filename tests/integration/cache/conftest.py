@@ -66,7 +66,7 @@ def service(manager: CacheManager) -> CacheService:
 @pytest.fixture
 def near(store: StoreServer, connect: Connect) -> CacheManager:
     """A manager with a near cache."""
-    return connect(store, cache_near_entries=100)
+    return connect(store, cache_client_side_entries=100)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_nobody_gets_what_was_deleted_before_they_asked(
     store: StoreServer, connect: Connect, kind: str, early: float
 ) -> None:
     if kind == "a near cache":
-        managers = [connect(store, cache_near_entries=10, cache_budget=10)]
+        managers = [connect(store, cache_client_side_entries=10, cache_budget=10)]
     else:
         managers = [connect(store, cache_budget=10) for _ in range(2)]
     source, over = Source(), threading.Event()

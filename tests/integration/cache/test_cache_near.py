@@ -41,7 +41,7 @@ def test_a_value_is_read_from_the_store_once(
 def test_a_hit_takes_no_round_trip(store: StoreServer, connect: Connect) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
     ):
         near.service.set(KEY, 1, 60)
         near.service.get(KEY, int)
@@ -96,14 +96,16 @@ def test_catalogs_and_recommendations_are_kept_and_nothing_else(
 
 
 def test_families_can_be_chosen(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_near_entries=9, near_families=["user"], cache_namespace="mine")
+    near = connect(
+        store, cache_client_side_entries=9, near_families=["user"], cache_namespace="mine"
+    )
     user, catalog = near.keys.user_key("ada"), near.keys.catalog_dashboard_key("ada")
     for key in (user, catalog):
         near.service.set(key, 1, 60)
         near.service.get(key, int)
     assert near_hits(near, lambda: near.service.get(user, int)) == 1
     assert near_hits(near, lambda: near.service.get(catalog, int)) == 0
-    none = connect(store, cache_near_entries=9, near_families=[], cache_namespace="mine")
+    none = connect(store, cache_client_side_entries=9, near_families=[], cache_namespace="mine")
     none.service.get(user, int)
     assert near_hits(none, lambda: none.service.get(user, int)) == 0
 
@@ -112,7 +114,7 @@ def test_families_can_be_chosen(store: StoreServer, connect: Connect) -> None:
 
 
 def test_the_oldest_entry_goes_first(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_near_entries=10)
+    near = connect(store, cache_client_side_entries=10)
     keys = [f"seen:catalog:{number}" for number in range(30)]
     near.service.mset(dict.fromkeys(keys, 1), 60)
     for key in keys:
@@ -122,7 +124,7 @@ def test_the_oldest_entry_goes_first(store: StoreServer, connect: Connect) -> No
 
 
 def test_what_is_read_in_vain_takes_no_room(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_near_entries=10)
+    near = connect(store, cache_client_side_entries=10)
     before = places()
     for number in range(100):
         for _ in range(2):  # the second finds that there is nothing

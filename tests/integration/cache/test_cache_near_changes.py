@@ -73,7 +73,7 @@ def test_a_value_that_has_expired_is_not_served_even_if_nobody_says_so(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
     ):
         near.service.set(KEY, 1, 0.3)
         keep(near, KEY)
@@ -125,7 +125,7 @@ def test_a_change_between_fetch_and_keeping_is_not_kept(
 def test_a_change_of_ones_own_costs_one_read(
     store: StoreServer, connect: Connect, client: Redis
 ) -> None:
-    near = connect(store, cache_near_entries=9)
+    near = connect(store, cache_client_side_entries=9)
     for number in range(20):
         near.service.set(KEY, number, 60)
         client.ping()  # the server has told everybody by now
@@ -156,7 +156,7 @@ def test_what_one_writes_oneself_is_seen_before_the_server_says_so(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr, cache_budget=5) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=5) as near,
     ):
         client.set(KEY, 1, ex=60)
         keep(near, KEY)

@@ -30,7 +30,7 @@ def test_word_of_a_change_that_comes_with_an_answer_is_heard(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr, cache_budget=5) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=5) as near,
         connect(store) as other,
     ):
         other.service.set(KEY, 1, 60)
@@ -56,7 +56,7 @@ def test_what_is_in_doubt_is_not_served_while_another_thread_has_the_connection(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr, cache_budget=10) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=10) as near,
         connect(store) as other,
     ):
         other.service.set(KEY, 1, 60)
@@ -89,7 +89,7 @@ def test_an_answer_that_a_signal_kept_from_being_read_is_nobody_elses(store: Sto
 
     with (
         Proxy(store.port) as proxy,
-        cache_manager(store, cache_near_entries=9, cache_addr=proxy.addr) as near,
+        cache_manager(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
         cache_manager(store) as other,
     ):
         other.service.mset({KEY: 1, OTHER: 2}, 60)
@@ -111,7 +111,7 @@ def test_an_answer_that_a_signal_kept_from_being_read_is_nobody_elses(store: Sto
 
 def test_a_task_that_is_cancelled_leaves_no_answer_behind(store: StoreServer) -> None:
     async def scenario() -> None:
-        settings = cache_settings(store, cache_near_entries=50)
+        settings = cache_settings(store, cache_client_side_entries=50)
         async with CacheManager.connect_async(settings) as near:
             values = {f"seen:catalog:{number}": number for number in range(100)}
             await near.service.mset(values, 60)
@@ -131,7 +131,7 @@ def test_a_task_that_is_cancelled_leaves_no_answer_behind(store: StoreServer) ->
 def test_the_event_loop_does_not_wait_for_a_connection_in_use(store: StoreServer) -> None:
     async def scenario(proxy: Proxy) -> None:
         settings = cache_settings(
-            store, cache_near_entries=9, cache_addr=proxy.addr, cache_budget=4.0
+            store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=4.0
         )
         async with CacheManager.connect_async(settings) as near:
             await near.service.set(KEY, 1, 60)
@@ -155,7 +155,7 @@ def test_the_event_loop_does_not_wait_for_a_connection_in_use(store: StoreServer
 def test_loaders_that_fill_the_threads_of_asyncio_hold_up_no_read(store: StoreServer) -> None:
     async def scenario() -> None:
         go = threading.Event()
-        settings = cache_settings(store, cache_near_entries=9)
+        settings = cache_settings(store, cache_client_side_entries=9)
         async with CacheManager.connect_async(settings) as near:
             await near.service.set(KEY, 1, 60)
             busy = [asyncio.create_task(asyncio.to_thread(go.wait, 60)) for _ in range(100)]
@@ -172,7 +172,7 @@ def test_loaders_that_fill_the_threads_of_asyncio_hold_up_no_read(store: StoreSe
 def test_threads_that_read_while_others_write_get_their_own_keys_values(
     store: StoreServer, connect: Connect
 ) -> None:
-    near, other = connect(store, cache_near_entries=5), connect(store)
+    near, other = connect(store, cache_client_side_entries=5), connect(store)
     keys = [f"seen:catalog:{number}" for number in range(8)]
     other.service.mset({key: place for place, key in enumerate(keys)}, 60)
     over = threading.Event()

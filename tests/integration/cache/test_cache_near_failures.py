@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_connection_that_is_cut_serves_nothing_more(store: StoreServer, connect: Connect) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_near_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
         connect(store) as other,
     ):
         for number in range(5):
@@ -51,7 +51,7 @@ def test_a_connection_that_is_cut_serves_nothing_more(store: StoreServer, connec
 def test_a_server_that_restarts_takes_everything_with_it(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_near_entries=9) as near:
+    with connect(private_store, cache_client_side_entries=9) as near:
         for number in range(3):
             near.service.set(KEY, number, 60)
             keep(near, KEY)
@@ -62,7 +62,7 @@ def test_a_server_that_restarts_takes_everything_with_it(
 def test_a_restart_between_two_reads_costs_no_read(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_near_entries=9) as near:
+    with connect(private_store, cache_client_side_entries=9) as near:
         near.service.mset({KEY: 1, OTHER: 2}, 60)
         for key, value in ((KEY, 1), (OTHER, 2)):
             keep(near, KEY)
@@ -73,7 +73,7 @@ def test_a_restart_between_two_reads_costs_no_read(
 
 
 def test_a_dead_server_is_noticed_at_once(private_store: StoreServer, connect: Connect) -> None:
-    with connect(private_store, cache_near_entries=9) as near:
+    with connect(private_store, cache_client_side_entries=9) as near:
         near.service.set(KEY, 1, 60)
         keep(near, KEY)
         private_store.kill()
@@ -87,7 +87,7 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
 ) -> None:
     with (
         Proxy(private_store.port) as proxy,
-        connect(private_store, cache_near_entries=9, cache_addr=proxy.addr) as near,
+        connect(private_store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
         connect(private_store) as other,
     ):
         near.service.set(KEY, 1, 60)
@@ -115,7 +115,7 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
 def test_a_connection_that_was_quiet_is_asked_for_a_sign_of_life_and_serves_on(
     store: StoreServer, connect: Connect
 ) -> None:
-    near = connect(store, cache_near_entries=9)
+    near = connect(store, cache_client_side_entries=9)
     near.service.set(KEY, 1, 60)
     keep(near, KEY)
     time.sleep(TRUST)
@@ -125,7 +125,7 @@ def test_a_connection_that_was_quiet_is_asked_for_a_sign_of_life_and_serves_on(
 def test_a_silent_server_costs_many_callers_one_wait(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_near_entries=9, cache_budget=0.5) as near:
+    with connect(private_store, cache_client_side_entries=9, cache_budget=0.5) as near:
         near.service.get(KEY, int)
         private_store.pause()
         began = time.monotonic()
@@ -139,7 +139,7 @@ def test_a_silent_server_costs_many_callers_one_wait(
 def test_one_read_waits_for_a_silent_server_once(
     private_store: StoreServer, connect: Connect, read: str
 ) -> None:
-    with connect(private_store, cache_near_entries=9, cache_budget=2) as near:
+    with connect(private_store, cache_client_side_entries=9, cache_budget=2) as near:
         near.service.set(KEY, 1, 60)
         keep(near, KEY)
         time.sleep(TRUST)
@@ -159,7 +159,7 @@ def test_silence_and_answers_are_told_to_the_breaker(
     private_store: StoreServer, connect: Connect
 ) -> None:
     budget = 0.1
-    with connect(private_store, cache_near_entries=9, cache_budget=budget) as near:
+    with connect(private_store, cache_client_side_entries=9, cache_budget=budget) as near:
         near.service.set(KEY, 1, 60)
         for failures in (breaker.FAILURES - 1, 1):
             assert near.service.get(KEY, int) == 1
@@ -185,7 +185,7 @@ def test_silence_and_answers_are_told_to_the_breaker(
 
 
 def test_a_manager_that_was_closed_connects_again(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_near_entries=9)
+    near = connect(store, cache_client_side_entries=9)
     for number in range(3):
         near.service.set(KEY, number, 60)
         keep(near, KEY)
@@ -208,7 +208,7 @@ def test_a_server_that_does_not_track_is_used_without_a_near_cache(
         client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-client")
     rights = {"cache_username": "app", "cache_password": "secret"}
     with (
-        connect(private_store, cache_near_entries=9, **rights) as near,
+        connect(private_store, cache_client_side_entries=9, **rights) as near,
         caplog.at_level(logging.WARNING),
     ):
         near.service.set(KEY, 1, 60)
@@ -224,7 +224,7 @@ def test_a_server_that_does_not_track_is_used_without_a_near_cache(
 def test_a_key_that_cannot_be_read_does_not_end_the_near_cache(
     store: StoreServer, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    near = connect(store, cache_near_entries=9)
+    near = connect(store, cache_client_side_entries=9)
     near.service.set(KEY, 1, 60)
     keep(near, KEY)
     near.client.lpush(OTHER, "x")
@@ -248,7 +248,7 @@ def test_a_forked_child_has_connections_and_loads_of_its_own(
         "SEEN_CACHE_ADDR": private_store.addr,
         "SEEN_CACHE_PASSWORD": private_store.password,
         "SEEN_CACHE_BUDGET": "5",
-        "SEEN_CACHE_NEAR_ENTRIES": "9",
+        "SEEN_CACHE_CLIENT_SIDE_ENTRIES": "9",
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.forked", while_the_parent_is],
