@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import settings as settings_module
 from cli.local_stack import environment
-from cli.local_stack import membership as local_stack
+from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError, StoreRefusesError, UnknownJobError
 from domain.ids import is_job_id
 from settings import Settings
@@ -15,7 +15,7 @@ from settings import Settings
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
     from cache import CacheManager
     from database import Database
-    from tasks.api.job_view import LiveReader
+    from tasks.api.job_view import JobReader
     from worker.runtime import Runtime
 
 
@@ -26,20 +26,20 @@ def open_runtime() -> Runtime:
         SettingsError: the configured database has no tables, or old ones.
         UnknownRevisionError: a newer version of this program has migrated it.
     """
-    local_stack.use_running()
+    use_running_stack()
     settings = settings_module.load()
     environment.make_data_dir(settings)
-    settings = environment.settle_key(settings)
+    settings = environment.ensure_secret_key(settings)
     # Ours, before Celery looks for a module of that name in the person's current folder.
     import celeryconfig  # noqa: F401
     from worker.app import current_runtime
 
     runtime = current_runtime()
-    ready(settings, runtime.database)
+    ensure_schema(settings, runtime.database)
     return runtime
 
 
-def why_not_sent(runtime: Runtime) -> str:
+def why_unpublished(runtime: Runtime) -> str:
     """Return why accepted jobs have not reached the broker, and when they will start, for people."""
     error = runtime.outages.newest
     if isinstance(error, StoreRefusesError):
@@ -47,29 +47,29 @@ def why_not_sent(runtime: Runtime) -> str:
     return "The store does not answer: it starts when the store is back."
 
 
-def open_reader() -> LiveReader:
+def open_reader() -> JobReader:
     """Return what reading jobs needs; loads neither Celery nor libcurl."""
-    local_stack.use_running()
+    use_running_stack()
     settings = settings_module.load()
     environment.make_data_dir(settings)
     from cache import CacheManager
     from database import Database, JobRepository
-    from tasks.api.job_view import LiveReader
+    from tasks.api.job_view import JobReader
 
     database = Database(settings.sqlalchemy_url())
-    ready(settings, database)
-    return LiveReader(JobRepository(database), CacheManager.connect(settings, retries=0).download)
+    ensure_schema(settings, database)
+    return JobReader(JobRepository(database), CacheManager.connect(settings, retries=0).download)
 
 
 def open_cache() -> CacheManager:
     """Return the cache of the running local stack, or of the configured store."""
-    local_stack.use_running()
+    use_running_stack()
     from cache import CacheManager
 
     return CacheManager.connect(settings_module.load(), retries=0)
 
 
-def ready(settings: Settings, database: Database) -> None:
+def ensure_schema(settings: Settings, database: Database) -> None:
     """Migrate the embedded database; ask for it where the database is somebody's on purpose."""
     from database import migrate
 
@@ -86,14 +86,14 @@ def ready(settings: Settings, database: Database) -> None:
         )
 
 
-def is_empty(settings: Settings) -> bool:
+def has_no_database(settings: Settings) -> bool:
     """Say whether there is no embedded database yet, and so no job: reading must not make one."""
     return settings.database_url is None and not (settings.data_dir / "seen.db").exists()
 
 
 def check_ids(job_ids: Sequence[str]) -> None:
     """Raise UnknownJobError for what cannot be the id of a job, before anything is opened."""
-    empty = is_empty(settings_module.load())
+    empty = has_no_database(settings_module.load())
     for job_id in job_ids:
         if empty or not is_job_id(job_id):
             raise UnknownJobError(job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.errors import (
     DuplicateJobError,
     IdempotencyKeyReusedError,
@@ -30,7 +30,7 @@ class StackError(SeenError):
 
 
 #: What the person at the keyboard can put right by asking differently.
-_ASKED_WRONGLY = (
+_USAGE_ERRORS = (
     InvalidInputError,
     SettingsError,
     UnknownJobError,
@@ -41,19 +41,19 @@ _ASKED_WRONGLY = (
 )
 
 FAILED = 1
-WRONG_USE = 2
+USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
 def exit_status(error: SeenError) -> int:
     """Return 2 for what was asked wrongly, 1 for what went wrong."""
-    return WRONG_USE if isinstance(error, _ASKED_WRONGLY) else FAILED
+    return USAGE_ERROR if isinstance(error, _USAGE_ERRORS) else FAILED
 
 
 def report(message: str, code: str, *, as_json: bool) -> None:
     """Print an error: ``seen: …`` to standard error, or a JSON object to standard output."""
     line = " ".join(message.split())
     if as_json:
-        print(formats.as_json({"error": {"code": code, "message": line}}))
+        print(formatting.as_json({"error": {"code": code, "message": line}}))
     else:
         print(f"seen: {escaped(line)}", file=sys.stderr)

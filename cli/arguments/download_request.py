@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.arguments import credentials as secret_input
-from cli.output import formatting as formats
+from cli.arguments import credentials
+from cli.output import formatting
 from domain.errors import InvalidInputError
 from domain.job import SECRET_FIELDS, Checksum, DownloadRequest, Priority
 from domain.request_fields import HIDDEN
@@ -57,9 +57,9 @@ def build(
         "user_id": user_id,
         "max_attempts": max_attempts,
         "mirrors": mirrors or (),
-        "headers": secret_input.headers(headers or ()),
-        "cookies": secret_input.cookies(cookie),
-        "max_bytes": None if max_bytes is None else formats.parse_size("--max-bytes", max_bytes),
+        "headers": credentials.headers(headers or ()),
+        "cookies": credentials.cookies(cookie),
+        "max_bytes": None if max_bytes is None else formatting.parse_size("--max-bytes", max_bytes),
         "connections": connections,
         "decode": decode,
         "ignore_origin_digests": ignore_origin_digests,
@@ -69,7 +69,7 @@ def build(
     different = list(dict.fromkeys(urls))
     for url in different:
         _request({"url": url, **options})  # nobody is asked for a password in vain
-    options["username"], options["password"] = secret_input.login(login)
+    options["username"], options["password"] = credentials.login(login)
     return [_request({"url": url, **options}) for url in different]
 
 

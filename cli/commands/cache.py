@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import open_cache
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.text import printable
 
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
@@ -29,7 +29,7 @@ def stats(
     with open_cache() as manager:
         found = manager.stats(scan_limit=scan)
     if as_json:
-        formats.print_json(found.model_dump(mode="json"))
+        formatting.print_json(found.model_dump(mode="json"))
         return
     for name, value in _rows(found):
         print(printable(f"{name:<12} {value}"))
@@ -44,7 +44,7 @@ def forget_user(
     with open_cache() as manager:
         removed = manager.invalidate_user(user_id)
     if as_json:
-        formats.print_json(removed.model_dump())
+        formatting.print_json(removed.model_dump())
         return
     print(", ".join(f"{name} {count}" for name, count in removed.model_dump().items()))
 
@@ -72,13 +72,16 @@ def forget_keys(
 
 
 def _rows(found: CacheStats) -> list[tuple[str, str]]:
-    limit = f" of {formats.size(found.max_memory)}" if found.max_memory else " (no limit)"
+    limit = f" of {formatting.size(found.max_memory)}" if found.max_memory else " (no limit)"
     ratio = "nothing read yet" if found.hit_ratio is None else f"{found.hit_ratio:.1%}"
     more = "" if found.scanned_all else f" (among {found.scanned:,} of {found.db_size:,} keys)"
     families = ", ".join(f"{name} {count:,}" for name, count in found.families.items())
     return [
-        ("server", f"{found.server} {found.version}, up {formats.duration(found.uptime_seconds)}"),
-        ("memory", f"{formats.size(found.used_memory)}{limit}"),
+        (
+            "server",
+            f"{found.server} {found.version}, up {formatting.duration(found.uptime_seconds)}",
+        ),
+        ("memory", f"{formatting.size(found.used_memory)}{limit}"),
         ("keys", f"{found.db_size:,}"),
         ("kinds", f"{families or 'none'}{more}"),
         ("hit ratio", ratio),
@@ -90,6 +93,6 @@ def _rows(found: CacheStats) -> list[tuple[str, str]]:
 
 def _print_deleted(count: int, *, as_json: bool) -> None:
     if as_json:
-        formats.print_json({"deleted": count})
+        formatting.print_json({"deleted": count})
     else:
         print(f"{count:,} deleted")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.context import check_ids, open_runtime
-from cli.errors import WRONG_USE, RefusedError, report
-from cli.output import formatting as formats
+from cli.errors import USAGE_ERROR, RefusedError, report
+from cli.output import formatting
 from domain.job import Job, JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
@@ -31,7 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Command = Callable[..., None]
 
 
-def _command(word: str, told: str) -> Command:
+def _command(action_name: str, doc: str) -> Command:
     def run(
         job_ids: Ids = None,
         user: User = None,
@@ -44,15 +44,17 @@ def _command(word: str, told: str) -> Command:
         runtime = open_runtime()
         import tasks
 
-        action = tasks.Action(word)
+        action = tasks.Action(action_name)
         if where is None:
             result = tasks.control_many(action, job_ids or [], runtime=runtime)
         else:
             with _counting() as count:
                 result = tasks.control_matching(action, where, runtime=runtime, progress=count)
-        _tell(word, result, formats.standing, named=where is None, as_json=as_json)
+        _print_result(
+            action_name, result, formatting.state_text, named=where is None, as_json=as_json
+        )
 
-    run.__doc__ = told
+    run.__doc__ = doc
     return run
 
 
@@ -81,7 +83,7 @@ def move(
     else:
         with _counting() as count:
             result = tasks.move_matching(where, to, runtime=runtime, progress=count)
-    _tell("move", result, _standing_and_priority, named=where is None, as_json=as_json)
+    _print_result("move", result, _state_and_priority, named=where is None, as_json=as_json)
 
 
 def _where(
@@ -126,17 +128,17 @@ def _counting() -> Iterator[Callable[[int], None]]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _tell(
-    word: str,
+def _print_result(
+    action_name: str,
     result: Controlled,
     describe: Callable[[Job], str],
     *,
     named: bool,
     as_json: bool,
 ) -> None:
-    """Print what came of the command `word`; a status of 2 when it could not be done with some jobs."""
+    """Print the result; exit with status 2 when some jobs were refused."""
     if as_json:
-        formats.print_json(
+        formatting.print_json(
             {
                 "changed": [_describe(job) for job in result.changed],
                 "unchanged": [_describe(job) for job in result.unchanged],
@@ -151,22 +153,22 @@ def _tell(
             for job in (*result.changed, *result.unchanged):
                 print(f"{job.id} {describe(job)}")
         elif result.changed or not result.refused:
-            _count_up(word, [describe(job) for job in result.changed])
+            _count_up(action_name, [describe(job) for job in result.changed])
         for error in result.refused:
             report(str(error), error.code, as_json=False)
     if result.refused:
-        raise typer.Exit(WRONG_USE)
+        raise typer.Exit(USAGE_ERROR)
 
 
-def _count_up(word: str, states: Sequence[str]) -> None:
+def _count_up(action_name: str, states: Sequence[str]) -> None:
     if not states:
-        print(f"There are no such jobs to {word}.")
+        print(f"There are no such jobs to {action_name}.")
     for state in dict.fromkeys(states):
         print(f"{states.count(state):,} {state}")
 
 
-def _standing_and_priority(job: Job) -> str:
-    return f"{formats.standing(job)}, {job.priority}"
+def _state_and_priority(job: Job) -> str:
+    return f"{formatting.state_text(job)}, {job.priority}"
 
 
 def _describe(job: Job) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 import settings as settings_module
-from cli.context import is_empty, open_runtime
+from cli.context import has_no_database, open_runtime
 from cli.local_stack import environment
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.text import printable
 from settings import Settings
 
@@ -36,7 +36,9 @@ def current() -> None:
     settings = settings_module.load()
     from database import Database, migrate
 
-    found = None if is_empty(settings) else migrate.current(Database(settings.sqlalchemy_url()))
+    found = (
+        None if has_no_database(settings) else migrate.current(Database(settings.sqlalchemy_url()))
+    )
     if found is None:
         print("The database has no tables yet. Run: seen db upgrade")
     else:
@@ -64,9 +66,9 @@ def purge(
     """Forget jobs that ended long ago, with their history. Files that were downloaded stay."""
     settings = settings_module.load()
     days = _days(older_than, settings)
-    jobs = 0 if is_empty(settings) else _purge(days, dry_run=dry_run, quiet=as_json)
+    jobs = 0 if has_no_database(settings) else _purge(days, dry_run=dry_run, quiet=as_json)
     if as_json:
-        formats.print_json({"jobs": jobs, "older_than_days": days, "dry_run": dry_run})
+        formatting.print_json({"jobs": jobs, "older_than_days": days, "dry_run": dry_run})
     elif dry_run:
         print(f"{jobs:,} jobs ended more than {days} days ago.")
     else:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.local_stack import membership as local_stack
-from cli.output import formatting as formats
+from cli.local_stack.client import use_running_stack
+from cli.output import formatting
 
 if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
     from worker.broker.client import Broker
@@ -29,11 +29,11 @@ def list_dead_letters(as_json: AsJson = False) -> None:
     with _broker() as broker:
         letters = broker.dead_letters()
     if as_json:
-        formats.print_json([letter.as_json() for letter in letters])
+        formatting.print_json([letter.as_json() for letter in letters])
         return
     for letter in letters:
-        when = "at an unknown time" if letter.at is None else formats.moment(letter.at)
-        print(f"{when}  {letter.queue}  {formats.size(letter.size)}: {letter.reason}")
+        when = "at an unknown time" if letter.at is None else formatting.moment(letter.at)
+        print(f"{when}  {letter.queue}  {formatting.size(letter.size)}: {letter.reason}")
         print(f"    {letter.message}")
     if not letters:
         print("No message was refused.")
@@ -45,14 +45,14 @@ def clear(as_json: AsJson = False) -> None:
     with _broker() as broker:
         removed = broker.clear_dead_letters()
     if as_json:
-        formats.print_json({"removed": removed})
+        formatting.print_json({"removed": removed})
     else:
         print(f"{removed:,} removed")
 
 
 @contextmanager
 def _broker() -> Iterator[Broker]:
-    local_stack.use_running()
+    use_running_stack()
     settings = settings_module.load()
     # Ours, before Celery looks for a module of that name in the person's current folder.
     import celeryconfig  # noqa: F401

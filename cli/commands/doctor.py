@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import FAILED
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.text import escaped
 
 
@@ -18,7 +18,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
     findings = examine()
     if as_json:
-        formats.print_json([one.as_json() for one in findings])
+        formatting.print_json([one.as_json() for one in findings])
     else:
         for one in findings:
             # Servers and other programs may have written parts of it.

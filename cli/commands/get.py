@@ -11,29 +11,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.arguments import download_request as requests
-from cli.arguments import options
-from cli.commands.get_timeout import ATTEMPTS, Patience
+from cli.arguments import download_request, options
+from cli.commands.get_timeout import DEFAULT_ATTEMPTS, GetTimeout
 from cli.errors import FAILED, INTERRUPTED, StackError
 from cli.local_stack import environment
-from cli.local_stack import membership as local_stack
-from cli.output import formatting as formats
-from cli.output import resume_command as going_on
-from cli.signals import terminate_as_interrupt
+from cli.local_stack.client import join_stack
+from cli.output import formatting
+from cli.output.resume_command import resume_command
+from cli.signals import interrupt_on_termination
 from domain.job import DownloadRequest, JobStatus
 from domain.text import printable
 
 if TYPE_CHECKING:
     from cli.commands.get_batch import Batch
-    from cli.local_stack.membership import Membership
-    from cli.output.progress import Display
+    from cli.local_stack.client import StackClient
+    from cli.output.display import Display
     from tasks.api.job_view import JobView
 
 _POLL = 0.2
 #: After this long a download that no worker has taken is worth a word. Seconds.
-_PATIENCE = 15.0
+_START_WARNING_AFTER = 15.0
 #: A worker pauses within a second; a store that is away makes it take longer. Seconds.
-_PAUSE_PATIENCE = 10.0
+_PAUSE_TIMEOUT = 10.0
 
 
 def get(
@@ -70,7 +69,7 @@ def get(
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Attempts before it fails, 1 to 1000; else {ATTEMPTS}, within a minute.",
+            help=f"Attempts before it fails, 1 to 1000; else {DEFAULT_ATTEMPTS}, within a minute.",
         ),
     ] = None,
     max_time: Annotated[
@@ -88,15 +87,15 @@ def get(
     that does not answer is given up after a minute; the last line says how to go on.
     """
     settings = settings_module.load()
-    at_home = not environment.has_store(settings)
-    wanted = requests.build(
+    is_local = not environment.has_store(settings)
+    wanted = download_request.build(
         urls,
-        directory=requests.folder(output or ".") if at_home else output,
+        directory=download_request.folder(output or ".") if is_local else output,
         name=name,
         sha256=sha256,
         checksum=checksum,
         overwrite=overwrite,
-        max_attempts=attempts or ATTEMPTS,
+        max_attempts=attempts or DEFAULT_ATTEMPTS,
         mirrors=mirror,
         headers=header,
         login=login,
@@ -106,47 +105,49 @@ def get(
         decode=decode,
         ignore_origin_digests=ignore_origin_digests,
     )
-    terminate_as_interrupt()
-    with _stack(at_home) as stack:
-        patience = Patience(max_time=max_time, has_attempts=attempts is not None)
-        status = _download(wanted, stack, patience, as_json=as_json)
+    interrupt_on_termination()
+    with _stack(is_local) as stack:
+        timeout = GetTimeout(max_time=max_time, has_attempts=attempts is not None)
+        status = _download(wanted, stack, timeout, as_json=as_json)
     raise typer.Exit(status)
 
 
 @contextmanager
-def _stack(at_home: bool) -> Iterator[Membership | None]:
-    if at_home:
-        with local_stack.joined() as membership:
+def _stack(is_local: bool) -> Iterator[StackClient | None]:
+    if is_local:
+        with join_stack() as membership:
             yield membership
     else:
         yield None
 
 
 def _download(
-    wanted: list[DownloadRequest], stack: Membership | None, patience: Patience, *, as_json: bool
+    wanted: list[DownloadRequest], stack: StackClient | None, timeout: GetTimeout, *, as_json: bool
 ) -> int:
     from cli.commands.get_batch import Batch
-    from cli.output import progress as displays
-    from tasks.api.job_view import describe
+    from cli.output.display import NoProgress, for_terminal, result_line
+    from tasks.api.job_view import job_as_json
 
-    batch = Batch.begin(wanted, alone=stack is not None and stack.started)
-    display = displays.Quiet() if as_json else displays.for_people()
+    batch = Batch.submit(wanted, alone=stack is not None and stack.started)
+    display = NoProgress() if as_json else for_terminal()
     try:
         for text in batch.notes:
             display.note(text)
-        interrupted, left = _follow(batch, display, stack, patience)
+        interrupted, left = _follow(batch, display, stack, timeout)
     finally:
         display.close()
     views = batch.read()
-    again = {one.job.id: _how_to_go_on(one, stack) for one in views}
+    again = {one.job.id: _resume_command(one, stack) for one in views}
     if as_json:
         more = [{"left": left.get(i), "continue_with": again[i]} for i in (v.job.id for v in views)]
-        formats.print_json([describe(one) | two for one, two in zip(views, more, strict=True)])
+        formatting.print_json(
+            [job_as_json(one) | two for one, two in zip(views, more, strict=True)]
+        )
     for one in views:
         if one.status is not JobStatus.COMPLETED and not interrupted:
             why = left.get(one.job.id)
-            told = displays.ending(one) if why is None else f"{one.label}: given up, as {why}"
-            print(f"seen: {printable(told)}", file=sys.stderr)
+            text = result_line(one) if why is None else f"{one.label}: given up, as {why}"
+            print(f"seen: {printable(text)}", file=sys.stderr)
     if interrupted:
         print("seen: interrupted. The same command continues where it stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -155,21 +156,21 @@ def _download(
     return 0 if all(one.status is JobStatus.COMPLETED for one in views) else FAILED
 
 
-def _how_to_go_on(one: JobView, stack: Membership | None) -> str | None:
-    return going_on.command(one.job, sys.argv[1:], at_home=stack is not None)
+def _resume_command(one: JobView, stack: StackClient | None) -> str | None:
+    return resume_command(one.job, sys.argv[1:], is_local=stack is not None)
 
 
 def _follow(
-    batch: Batch, display: Display, stack: Membership | None, patience: Patience
+    batch: Batch, display: Display, stack: StackClient | None, timeout: GetTimeout
 ) -> tuple[bool, dict[str, str]]:
     """Show the batch until all of it has come to rest, or is not waited for any more.
 
     Returns whether a person interrupted it, and by id why jobs were left.
     """
-    from cli.commands.get_batch import at_rest
+    from cli.commands.get_batch import all_idle
 
     try:
-        worry = _worry(display, stack)
+        warn_if_not_started = _warn_if_not_started(display, stack)
         left: dict[str, str] = {}
         left_at = 0.0
         while True:
@@ -177,31 +178,33 @@ def _follow(
             display.show(views)
             waits_for = [one for one in views if one.job.id not in left]
             # Those that are left pause within a second, or go on for others.
-            may_leave = time.monotonic() - left_at > _PAUSE_PATIENCE
-            if at_rest(views) or (left and may_leave and at_rest(waits_for)):
+            may_leave = time.monotonic() - left_at > _PAUSE_TIMEOUT
+            if all_idle(views) or (left and may_leave and all_idle(waits_for)):
                 return False, left
-            for job_id, why in patience.exhausted(waits_for).items():
+            for job_id, why in timeout.exceeded(waits_for).items():
                 left[job_id], left_at = why, time.monotonic()
                 batch.give_up(job_id)
-            worry(views)
+            warn_if_not_started(views)
             time.sleep(_POLL)
     except KeyboardInterrupt:
         # See them pause; a second Ctrl-C leaves at once.
         batch.pause()
-        end = time.monotonic() + _PAUSE_PATIENCE
-        while not at_rest(views := batch.read()) and time.monotonic() < end:
+        end = time.monotonic() + _PAUSE_TIMEOUT
+        while not all_idle(views := batch.read()) and time.monotonic() < end:
             time.sleep(_POLL / 4)
         display.show(views)
         return True, {}
 
 
-def _worry(display: Display, stack: Membership | None) -> Callable[[Sequence[JobView]], None]:
-    """Return what looks, once a second, whether somebody is there to do the work."""
+def _warn_if_not_started(
+    display: Display, stack: StackClient | None
+) -> Callable[[Sequence[JobView]], None]:
+    """Return a check, run at most once a second, that says when no worker has started a job."""
     began = checked = time.monotonic()
-    told = False
+    warned = False
 
     def look(views: Sequence[JobView]) -> None:
-        nonlocal checked, told
+        nonlocal checked, warned
         now = time.monotonic()
         if now - checked < 1.0:
             return
@@ -211,8 +214,8 @@ def _worry(display: Display, stack: Membership | None) -> Callable[[Sequence[Job
                 "The local stack was stopped. The same command continues where it stopped."
             )
         untouched = all(one.status is JobStatus.QUEUED for one in views)
-        if untouched and not told and now - began > _PATIENCE:
-            told = True
+        if untouched and not warned and now - began > _START_WARNING_AFTER:
+            warned = True
             hint = f"The logs are in {stack.data_dir / 'logs'}." if stack else "Does one run?"
             display.note(f"No worker has taken anything yet. {hint} `seen doctor` tells more.")
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 #: Attempts without --attempts. With the waits between them they are done within a minute where an
 #: origin refuses at once; a service makes SEEN_MAX_ATTEMPTS.
-ATTEMPTS = 5
+DEFAULT_ATTEMPTS = 5
 #: After a failure, so long without a byte ends the wait. Seconds.
-_WITHOUT_A_BYTE = 60.0
+_MAX_SILENCE = 60.0
 #: Waits with these codes say nothing of the origin.
-_NOT_A_FAILURE = frozenset(
+_NOT_THE_ORIGINS_FAULT = frozenset(
     {"disk_full", "host_busy", "user_busy", "part_file_busy", "worker_resources"}
 )
 
 
 @dataclass(slots=True)
-class _Course:
+class _Observation:
     """How one download has gone so far."""
 
     count: int
@@ -34,7 +34,7 @@ class _Course:
     reason: str = ""
 
 
-class Patience:
+class GetTimeout:
     """Says of which downloads a person need not wait for more.
 
     Args:
@@ -54,47 +54,50 @@ class Patience:
         self._end = None if max_time is None else clock() + max_time
         self._max_time = max_time
         self._is_bounded = max_time is None and not has_attempts
-        self._courses: dict[str, _Course] = {}
+        self._observations: dict[str, _Observation] = {}
 
-    def exhausted(self, views: Sequence[JobView]) -> dict[str, str]:
+    def exceeded(self, views: Sequence[JobView]) -> dict[str, str]:
         """Return why not to wait any more, as the end of a sentence, by the ids of unfinished jobs."""
         now = self._clock()
         found: dict[str, str] = {}
         for one in views:
-            if one.is_over or one.job.status is JobStatus.PAUSED:
+            if one.is_finished or one.job.status is JobStatus.PAUSED:
                 continue
-            why = self._look(one, now)
+            why = self._why_exceeded(one, now)
             if why is not None:
                 found[one.job.id] = why
         return found
 
-    def _look(self, one: JobView, now: float) -> str | None:
-        course = self._note(one, now)
+    def _why_exceeded(self, one: JobView, now: float) -> str | None:
+        observed = self._observe(one, now)
         if self._end is not None and now >= self._end:
-            return _with_reason(f"the {self._max_time:g} seconds of --max-time are over", course)
-        if not self._is_bounded or not course.has_failed:
+            return _with_reason(f"the {self._max_time:g} seconds of --max-time are over", observed)
+        if not self._is_bounded or not observed.has_failed:
             return None
-        left = course.moved_at + _WITHOUT_A_BYTE - now
+        left = observed.moved_at + _MAX_SILENCE - now
         if left <= 0:
-            return _with_reason(f"no byte has come for {_WITHOUT_A_BYTE:g} seconds", course)
+            return _with_reason(f"no byte has come for {_MAX_SILENCE:g} seconds", observed)
         pause = _seconds_until(one.job.next_attempt_at)
         if one.status is JobStatus.WAITING and pause > left:
-            return _with_reason(f"the next attempt is {pause:.0f} seconds away", course)
+            return _with_reason(f"the next attempt is {pause:.0f} seconds away", observed)
         return None
 
-    def _note(self, one: JobView, now: float) -> _Course:
+    def _observe(self, one: JobView, now: float) -> _Observation:
         count = one.progress.bytes_downloaded
-        course = self._courses.setdefault(one.job.id, _Course(count, now))
-        if count > course.count:
-            course.moved_at, course.has_failed = now, False
-        course.count = count
-        if one.status is JobStatus.WAITING and one.progress.error_code not in _NOT_A_FAILURE:
-            course.has_failed, course.reason = True, one.progress.reason or ""
-        return course
+        observed = self._observations.setdefault(one.job.id, _Observation(count, now))
+        if count > observed.count:
+            observed.moved_at, observed.has_failed = now, False
+        observed.count = count
+        if (
+            one.status is JobStatus.WAITING
+            and one.progress.error_code not in _NOT_THE_ORIGINS_FAULT
+        ):
+            observed.has_failed, observed.reason = True, one.progress.reason or ""
+        return observed
 
 
-def _with_reason(why: str, course: _Course) -> str:
-    return f"{why}. {course.reason}".rstrip() if course.reason else f"{why}."
+def _with_reason(why: str, observed: _Observation) -> str:
+    return f"{why}. {observed.reason}".rstrip() if observed.reason else f"{why}."
 
 
 def _seconds_until(moment: datetime | None) -> float:

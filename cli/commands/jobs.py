@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.arguments import download_request as requests
-from cli.arguments import options
-from cli.context import check_ids, is_empty, open_reader, open_runtime, why_not_sent
-from cli.output import formatting as formats
+from cli.arguments import download_request, options
+from cli.context import check_ids, has_no_database, open_reader, open_runtime, why_unpublished
+from cli.output import formatting
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
@@ -62,7 +61,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Queue downloads for the workers and print their ids."""
-    wanted = requests.build(
+    wanted = download_request.build(
         urls,
         directory=directory,
         name=name,
@@ -86,10 +85,10 @@ def add(
     import tasks
 
     accepted = tasks.submit_many(wanted, runtime=runtime)
-    _tell_accepted(accepted, as_json=as_json)
+    _print_accepted(accepted, as_json=as_json)
     if any(job.is_new and job.published_at is None for job in accepted):
         print(
-            f"seen: accepted, but not sent. {why_not_sent(runtime)} "
+            f"seen: accepted, but not sent. {why_unpublished(runtime)} "
             "(`seen up` runs everything on this machine.)",
             file=sys.stderr,
         )
@@ -104,14 +103,14 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first."""
     views = []
-    if not is_empty(settings_module.load()):
+    if not has_no_database(settings_module.load()):
         reader = open_reader()
         where = JobFilter(status, user, None if host is None else check_host(host))
         views = reader.views(reader.jobs.find(where, limit=limit))
     if as_json:
-        from tasks.api.job_view import describe
+        from tasks.api.job_view import job_as_json
 
-        formats.print_json([describe(one) for one in views])
+        formatting.print_json([job_as_json(one) for one in views])
     elif not views:
         narrowed = status or user or host
         print("There are no such jobs." if narrowed else "There are no jobs yet.")
@@ -131,28 +130,30 @@ def show(
     one = reader.read([job_id])[0]
     events = reader.jobs.events(job_id)
     if as_json:
-        from tasks.api.job_view import describe, describe_event
+        from tasks.api.job_view import event_as_json, job_as_json
 
-        formats.print_json({**describe(one), "events": [describe_event(event) for event in events]})
+        formatting.print_json(
+            {**job_as_json(one), "events": [event_as_json(event) for event in events]}
+        )
     else:
         from cli.output.tables import print_job
 
         print_job(one, events)
 
 
-def _tell_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
+def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     if as_json:
-        from tasks.api.job_view import describe
+        from tasks.api.job_view import job_as_json
 
         views = open_reader().read([job.id for job in accepted])
         pairs = zip(views, accepted, strict=True)
-        formats.print_json([describe(view) | {"is_new": job.is_new} for view, job in pairs])
+        formatting.print_json([job_as_json(view) | {"is_new": job.is_new} for view, job in pairs])
         return
     print("\n".join(job.id for job in accepted))
     for job in accepted:
         if not job.is_new:
             print(
-                f"seen: {job.id} is there already, {formats.standing(job)}; "
+                f"seen: {job.id} is there already, {formatting.state_text(job)}; "
                 "it was not added a second time.",
                 file=sys.stderr,
             )

@@ -10,7 +10,7 @@ import typer
 import settings as settings_module
 from cli.context import check_ids, open_cache, open_reader
 from cli.errors import RefusedError
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.errors import InvalidInputError
 from domain.limits import MAX_RATE, MIN_RATE, TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
@@ -23,7 +23,7 @@ _UNITS = "KMGT"
 _RATE = re.compile(
     rf"(?P<number>[0-9]{{1,15}}(\.[0-9]{{1,6}})?)(?P<unit>[{_UNITS}]?)", re.IGNORECASE
 )
-_AWAY = "none"
+_NO_LIMIT = "none"
 
 
 def limit(
@@ -55,7 +55,7 @@ def limit(
         manager.limits.set_rates(changes)
         found = _read(manager)
     if as_json:
-        formats.print_json(found)
+        formatting.print_json(found)
         return
     for what, allowed, used in _rows(found):
         print(printable(f"{what:<42} {allowed:<24} {used}"))
@@ -67,7 +67,7 @@ def parse_rate(option: str, text: str) -> int | None:
     Raises:
         InvalidInputError: names the option and what would be right.
     """
-    if text.lower() == _AWAY:
+    if text.lower() == _NO_LIMIT:
         return None
     match = _RATE.fullmatch(text)
     if match is None:
@@ -90,7 +90,7 @@ def rate_text(rate: int) -> str:
         if typed < 1024:
             break
         typed, unit = typed / 1024, larger
-    return f"{typed:.6g}{unit} ({formats.size(rate)}/s)"
+    return f"{typed:.6g}{unit} ({formatting.size(rate)}/s)"
 
 
 def _host(option: str, name: str) -> str:
@@ -156,4 +156,4 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _now(one: dict[str, Any]) -> str:
-    return f"now {formats.size(one['used'])}/s"
+    return f"now {formatting.size(one['used'])}/s"

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import RefusedError
-from cli.local_stack import commands as programs
-from cli.local_stack import environment
-from cli.local_stack import membership as local_stack
+from cli.local_stack import command_lines, environment
+from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError
 from settings import Settings
 
@@ -19,8 +18,8 @@ from settings import Settings
 class QueueName(StrEnum):
     """The queues there are."""
 
-    DOWNLOADS = programs.DOWNLOADS
-    MAINTENANCE = programs.MAINTENANCE
+    DOWNLOADS = command_lines.DOWNLOADS
+    MAINTENANCE = command_lines.MAINTENANCE
 
 
 def worker(
@@ -40,13 +39,13 @@ def worker(
 ) -> None:
     """Run a worker in the foreground; Ctrl-C or SIGTERM hands its downloads back and ends it."""
     if check:
-        from cli.diagnostics import local_worker as worker_check
+        from cli.diagnostics import local_worker
 
-        raise typer.Exit(worker_check.check(queue.value, as_json=as_json))
+        raise typer.Exit(local_worker.check(queue.value, as_json=as_json))
     if as_json:
         raise RefusedError("--json goes with --check: a running worker prints its log.")
-    settings = environment.settle_key(_prepare())
-    _become(programs.worker(settings, queue.value, concurrency))
+    settings = environment.ensure_secret_key(_prepare())
+    _become(command_lines.worker(settings, queue.value, concurrency))
 
 
 def beat(
@@ -64,12 +63,12 @@ def beat(
     One is enough; a second one stands by, and takes over within half a minute when the first falls.
     """
     if check:
-        from cli.diagnostics import beat as beat_check
+        from cli.diagnostics.beat import check_beat
 
-        raise typer.Exit(beat_check.check(as_json=as_json))
+        raise typer.Exit(check_beat(as_json=as_json))
     if as_json:
         raise RefusedError("--json goes with --check: a running beat prints its log.")
-    _become(programs.beat(_prepare()))
+    _become(command_lines.beat(_prepare()))
 
 
 def flower() -> None:
@@ -80,12 +79,12 @@ def flower() -> None:
             "Flower shows and may control everything, so it does not start without a password. "
             "Set SEEN_FLOWER_PASSWORD."
         )
-    _become(programs.flower())
+    _become(command_lines.flower())
 
 
 def _prepare() -> Settings:
-    local_stack.use_running()
-    settings = environment.settle_paths()
+    use_running_stack()
+    settings = environment.resolve_paths()
     environment.make_data_dir(settings)
     return settings
 

@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import RefusedError
-from cli.local_stack import environment
-from cli.local_stack import state as stack_state
-from cli.local_stack.state import StackState
+from cli.local_stack import environment, stack_state
+from cli.local_stack.stack_state import StackState
 from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
@@ -43,7 +42,7 @@ def up(
     with stack_state.start_lock(data_dir):
         _refuse_a_second(stack_state.running(data_dir))
         settings, flower_url = _flower(settings) if flower else (settings, "")
-        supervisor = Supervisor(settings, on_demand=False, tell=_say, flower_url=flower_url)
+        supervisor = Supervisor(settings, on_demand=False, log=_say, flower_url=flower_url)
         try:
             state = supervisor.start()
         except BaseException:
@@ -61,7 +60,7 @@ def up(
 def _settings(download_dir: str | None) -> Settings:
     if download_dir is not None:
         environment.override({"download_dir": download_dir})
-    settings = environment.settle_paths()
+    settings = environment.resolve_paths()
     environment.refuse_shared_database(settings)
     return settings
 
@@ -120,10 +119,10 @@ def _status_line() -> Callable[[], None]:
     from cli.context import open_reader
 
     reader = open_reader()
-    told, again_at = "", 0.0
+    printed, again_at = "", 0.0
 
     def tick() -> None:
-        nonlocal told, again_at
+        nonlocal printed, again_at
         if time.monotonic() < again_at:
             return
         again_at = time.monotonic() + _STATUS_EVERY
@@ -133,8 +132,8 @@ def _status_line() -> Callable[[], None]:
             _say(str(error))  # it is only for show: the workers wait for their database
             return
         line = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
-        if line and line != told:
-            told = line
+        if line and line != printed:
+            printed = line
             _say(line)
 
     return tick

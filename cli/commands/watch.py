@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.context import check_ids, is_empty, open_reader
+from cli.context import check_ids, has_no_database, open_reader
 from cli.errors import FAILED
-from cli.signals import terminate_as_interrupt
+from cli.signals import interrupt_on_termination
 from domain.job import FINISHED, JobFilter, JobStatus
 
 if TYPE_CHECKING:
-    from cli.output.progress import Display
-    from tasks.api.job_view import LiveReader
+    from cli.output.display import Display
+    from tasks.api.job_view import JobReader
 
 _POLL = 0.2
 #: Without ids, so many unfinished jobs of each state are watched.
@@ -33,16 +33,16 @@ def watch(
 ) -> None:
     """Watch jobs until all of them have finished; exit status 1 when one has failed."""
     check_ids(job_ids or [])
-    terminate_as_interrupt()
-    reader = None if is_empty(settings_module.load()) else open_reader()
-    watched = list(dict.fromkeys(job_ids or [])) or _going_on(reader)
+    interrupt_on_termination()
+    reader = None if has_no_database(settings_module.load()) else open_reader()
+    watched = list(dict.fromkeys(job_ids or [])) or _active_jobs(reader)
     if reader is None or not watched:
         if not as_json:
             print("Nothing is going on.")
         return
-    from cli.output import progress as displays
+    from cli.output.display import JsonLines, for_terminal
 
-    display = displays.Objects() if as_json else displays.for_people()
+    display = JsonLines() if as_json else for_terminal()
     try:
         failed = _follow(reader, watched, display)
     finally:
@@ -50,7 +50,7 @@ def watch(
     raise typer.Exit(FAILED if failed else 0)
 
 
-def _going_on(reader: LiveReader | None) -> list[str]:
+def _active_jobs(reader: JobReader | None) -> list[str]:
     """Return what will go on by itself, the oldest first: what is finished or paused will not."""
     if reader is None:
         return []
@@ -60,15 +60,15 @@ def _going_on(reader: LiveReader | None) -> list[str]:
     return sorted(job.id for job in found)
 
 
-def _follow(reader: LiveReader, watched: list[str], display: Display) -> bool:
+def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
     """Show the jobs until all have finished; True when one of them failed."""
-    told = False
+    warned = False
     while True:
         views = reader.read(watched)
         display.show(views)
-        if reader.trouble is not None and not told:
-            told = True
-            display.note(f"{reader.trouble} Progress is shown when the store serves again.")
-        if all(one.is_over for one in views):
+        if reader.store_error is not None and not warned:
+            warned = True
+            display.note(f"{reader.store_error} Progress is shown when the store serves again.")
+        if all(one.is_finished for one in views):
             return any(one.status is JobStatus.FAILED for one in views)
         time.sleep(_POLL)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from cli.context import open_cache
 from cli.errors import FAILED
-from cli.output import formatting as formats
+from cli.output import formatting
 
 if TYPE_CHECKING:  # loaded where it is needed
     from cache import BeatStatus
 
 
-def check(*, as_json: bool) -> int:
+def check_beat(*, as_json: bool) -> int:
     """Print one line about beat; return the exit status, 0 when one has ticked lately.
 
     Raises:
@@ -23,7 +23,7 @@ def check(*, as_json: bool) -> int:
     ticks = status is not None and not status.is_missing
     if as_json:
         shown = {} if status is None else status.model_dump(mode="json")
-        formats.print_json({"ok": ticks, **shown})
+        formatting.print_json({"ok": ticks, **shown})
     else:
         print(f"beat {'has not ticked within a day' if status is None else described(status)}")
     return 0 if ticks else FAILED
@@ -32,7 +32,7 @@ def check(*, as_json: bool) -> int:
 def described(status: BeatStatus) -> str:
     """Return when beat ticked and where, and how many more there are."""
     age = status.age_seconds
-    when = f"{age:.1f} s" if age < 60 else formats.duration(age)
+    when = f"{age:.1f} s" if age < 60 else formatting.duration(age)
     count = len(status.standbys)
     more = f" ({count} more {'stands' if count == 1 else 'stand'} by)" if count else ""
     return f"ticked {when} ago on {status.worker}{more}"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from cli.context import is_empty
+from cli.context import has_no_database
 from cli.diagnostics.findings import Finding, ok, problem, warning
-from cli.output import formatting as formats
+from cli.output import formatting
 from database import Database, JobRepository, migrate
 from domain.errors import DatabaseUnavailableError
 from domain.job import JobStatus
@@ -51,7 +51,7 @@ def _descriptors(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
-    if is_empty(settings):
+    if has_no_database(settings):
         return ok("database", "none yet; the first download makes one in the data folder")
     database = Database(settings.sqlalchemy_url())
     try:
@@ -92,7 +92,7 @@ def _folder(what: str, folder: Path, variable: str) -> Finding:
 
 def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
     """Tell of jobs that wait for a folder, which may be another one, or on another machine."""
-    if is_empty(settings):
+    if has_no_database(settings):
         return
     database = Database(settings.sqlalchemy_url())
     try:
@@ -123,12 +123,13 @@ def _room(settings: Settings) -> Finding:
     if free < settings.min_free_bytes:
         return problem(
             "free space",
-            f"{formats.size(free)}, less than stays free ({formats.size(settings.min_free_bytes)})",
+            f"{formatting.size(free)}, less than SEEN_MIN_FREE_BYTES "
+            f"({formatting.size(settings.min_free_bytes)})",
             "Make room, or set SEEN_DOWNLOAD_DIR to another disk.",
         )
     if free < 4 * settings.min_free_bytes:
-        return warning("free space", formats.size(free), "Make room before it is needed.")
-    return ok("free space", formats.size(free))
+        return warning("free space", formatting.size(free), "Make room before it is needed.")
+    return ok("free space", formatting.size(free))
 
 
 def _existing(folder: Path) -> Path:

@@ -8,9 +8,9 @@ from kombu.exceptions import OperationalError
 
 from cache.store.connection import store_errors
 from cli.errors import FAILED
-from cli.local_stack import commands as programs
-from cli.local_stack import membership as local_stack
-from cli.output import formatting as formats
+from cli.local_stack import command_lines
+from cli.local_stack.client import use_running_stack
+from cli.output import formatting
 from domain.errors import StoreUnavailableError
 
 #: Seconds until no answer means that none comes. A worker full of transfers may take some.
@@ -23,10 +23,10 @@ def check(queue: str, *, as_json: bool) -> int:
     Raises:
         StoreUnavailableError: the broker does not answer.
     """
-    local_stack.use_running()
-    names = _answering(programs.node_pattern(queue))
+    use_running_stack()
+    names = _answering(command_lines.node_pattern(queue))
     if as_json:
-        formats.print_json({"ok": bool(names), "workers": names})
+        formatting.print_json({"ok": bool(names), "workers": names})
     else:
         print(", ".join(names) or f"no worker of {queue} answered within {_TIMEOUT:g} s")
     return 0 if names else FAILED

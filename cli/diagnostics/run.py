@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import settings as settings_module
-from cli.diagnostics import disk as check_disk
-from cli.diagnostics import store as check_store
+from cli.diagnostics import disk, store
 from cli.diagnostics.findings import Finding, Level, ok, problem
-from cli.local_stack import environment
-from cli.local_stack import membership as local_stack
-from cli.local_stack import state as stack_state
+from cli.local_stack import environment, stack_state
+from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError
 from settings import Settings
 
@@ -27,15 +25,15 @@ def examine() -> list[Finding]:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", "readable and consistent")
     yield _local_stack(settings)
-    local_stack.use_running()
+    use_running_stack()
     settings = settings_module.load()
-    store = list(check_store.examine(settings))
-    yield from store
-    if store[0].level is Level.OK:
-        from cli.diagnostics import workers as check_workers
+    store_findings = list(store.examine(settings))
+    yield from store_findings
+    if store_findings[0].level is Level.OK:
+        from cli.diagnostics import workers
 
-        yield from check_workers.examine(settings)
-    yield from check_disk.examine(settings)
+        yield from workers.examine(settings)
+    yield from disk.examine(settings)
 
 
 def _local_stack(settings: Settings) -> Finding:

@@ -11,7 +11,7 @@ from cache.models import CacheStats
 from cache.store.connection import store_errors
 from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack import environment
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.errors import StoreRefusesError, StoreUnavailableError
 from settings import Settings
 
@@ -88,7 +88,7 @@ def _round_trip(cache: CacheManager) -> Finding:
 
 
 def _eviction(stats: CacheStats) -> Finding:
-    limit = formats.size(stats.max_memory) if stats.max_memory else "no limit"
+    limit = formatting.size(stats.max_memory) if stats.max_memory else "no limit"
     if stats.eviction_policy is None:
         return ok("store memory", f"limit {limit}; eviction policy unknown (it does not tell)")
     if stats.eviction_policy == "noeviction":
@@ -138,8 +138,8 @@ def _threads(cache: CacheManager, max_memory: int) -> Finding:
     if max_memory < threads * _PER_THREAD:
         return warning(
             "dragonfly memory",
-            f"{formats.size(max_memory)} for {threads} threads",
-            f"Give --maxmemory at least {formats.size(threads * _PER_THREAD)}, or fewer "
+            f"{formatting.size(max_memory)} for {threads} threads",
+            f"Give --maxmemory at least {formatting.size(threads * _PER_THREAD)}, or fewer "
             "--proactor_threads.",
         )
-    return ok("dragonfly memory", f"{formats.size(max_memory)} for {threads} threads")
+    return ok("dragonfly memory", f"{formatting.size(max_memory)} for {threads} threads")

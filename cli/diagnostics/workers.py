@@ -14,8 +14,8 @@ from cache import CacheManager
 from cache.store.connection import unavailable
 from cli.diagnostics.beat import described
 from cli.diagnostics.findings import Finding, ok, problem, warning
-from cli.local_stack.commands import QUEUES
-from cli.output import formatting as formats
+from cli.local_stack.command_lines import QUEUES
+from cli.output import formatting
 from domain.errors import StoreError
 from domain.text import escaped
 from settings import Settings
@@ -101,7 +101,7 @@ def _dead_letters(letters: list[DeadLetter]) -> Finding:
         return ok("dead letters", "no message was refused")
     newest, count = letters[0], len(letters)
     kept = f"at least {count:,}" if count >= dead_letters.MAX_ENTRIES else f"{count:,}"
-    when = "" if newest.at is None else f", {formats.ago(newest.at)}"
+    when = "" if newest.at is None else f", {formatting.ago(newest.at)}"
     return warning(
         "dead letters",
         f"{kept} refused; the newest one{when}: {newest.queue}: {newest.reason}",

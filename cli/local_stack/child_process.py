@@ -18,7 +18,7 @@ _GUARD = Path(__file__).with_name("die_with_parent.py")
 MAX_LOG_BYTES = 10_000_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 #: A process that lived this long has not failed at its start: its next pause is the first one again.
-_HEALTHY_LIFE = 60.0
+_HEALTHY_AFTER = 60.0
 
 
 class Child:
@@ -36,9 +36,9 @@ class Child:
     @property
     def pid(self) -> int | None:
         """Its process id, or None while it does not run."""
-        return self._process.pid if self.runs() and self._process else None
+        return self._process.pid if self.is_running() and self._process else None
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Say whether it is there."""
         return self._process is not None and self._process.poll() is None
 
@@ -57,19 +57,19 @@ class Child:
         self._started_at = time.monotonic()
         self._again_at = None
 
-    def revive(self) -> str | None:
-        """Start it again when it fell and its pause is over; return what is to be told, if anything."""
-        if self._process is None or self.runs():
+    def restart_if_exited(self) -> str | None:
+        """Start it again when it fell and its pause is over; return what is to be event, if anything."""
+        if self._process is None or self.is_running():
             return None
         now = time.monotonic()
         if self._again_at is None:
-            if now - self._started_at > _HEALTHY_LIFE:
+            if now - self._started_at > _HEALTHY_AFTER:
                 self._pause = _FIRST_PAUSE
             self._again_at = now + self._pause
-            told = f"{self.name} ended ({_ending(self._process.returncode)})"
-            told = f"{told}; it starts again in {self._pause:g} s. Its log: {self.log}"
+            event = f"{self.name} ended ({_exit_text(self._process.returncode)})"
+            event = f"{event}; it starts again in {self._pause:g} s. Its log: {self.log}"
             self._pause = min(_LONGEST_PAUSE, self._pause * 2)
-            return told
+            return event
         if now >= self._again_at:
             self.start()
         return None
@@ -107,5 +107,5 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(fd, "ab")
 
 
-def _ending(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"status {code}"

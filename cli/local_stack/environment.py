@@ -1,4 +1,4 @@
-"""Settings that this process decides for itself and for its children, told through the environment.
+"""Settings that this process decides for itself and for its children, event through the environment.
 
 Everything reads its settings from the environment, so that is where a decision is written; nothing here
 reads it. It has to happen before Celery is configured, since that takes place once.
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import settings as settings_module
-from cli.local_stack.secret_key import own_key
+from cli.local_stack.secret_key import local_secret_key
 from domain.errors import SettingsError
 from settings import PREFIX, Settings
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: On one's own machine one may write where one likes and download from one's own network. Link-local
 #: addresses, where clouds keep their metadata, stay shut.
-_AT_HOME: Mapping[str, object] = MappingProxyType(
+LOCAL_DEFAULTS: Mapping[str, object] = MappingProxyType(
     {
         "allow_any_directory": True,
         "allowed_networks": "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
@@ -49,32 +49,32 @@ def override(values: Mapping[str, object]) -> Settings:
     return settings_module.load()
 
 
-def enter_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
+def configure_for_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
     """Make this process part of the local stack; what the person has set stays as it is."""
-    settings = use_own_key(settings)
-    homely = {k: v for k, v in _AT_HOME.items() if k not in settings.model_fields_set}
+    settings = use_local_secret_key(settings)
+    local = {k: v for k, v in LOCAL_DEFAULTS.items() if k not in settings.model_fields_set}
     plain = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
     return override(
-        {**homely, **plain, "cache_addr": cache_addr, "download_dir": download_dir},
+        {**local, **plain, "cache_addr": cache_addr, "download_dir": download_dir},
     )
 
 
-def use_own_key(settings: Settings) -> Settings:
+def use_local_secret_key(settings: Settings) -> Settings:
     """Have secrets of jobs kept with the data folder's own key; one that is configured goes first."""
-    own = own_key(make_data_dir(settings))
+    own = local_secret_key(make_data_dir(settings))
     if own in settings.secret_keys:
         return settings
     return override({"secret_key": ",".join((*settings.secret_keys, own))})
 
 
-def settle_key(settings: Settings) -> Settings:
+def ensure_secret_key(settings: Settings) -> Settings:
     """Have jobs of this machine's own database keep secrets with its key, whoever runs them later.
 
     Where a store or a database server is configured, workers elsewhere do not have that key.
     """
     if has_store(settings) or _has_shared_database(settings):
         return settings
-    return use_own_key(settings)
+    return use_local_secret_key(settings)
 
 
 def _has_shared_database(settings: Settings) -> bool:
@@ -95,7 +95,7 @@ def refuse_shared_database(settings: Settings) -> None:
         )
 
 
-def settle_paths() -> Settings:
+def resolve_paths() -> Settings:
     """Write every path of the settings in full: processes that inherit them run in another folder."""
     settings = settings_module.load()
     paths: dict[str, object] = {

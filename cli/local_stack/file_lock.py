@@ -27,8 +27,8 @@ class FileLock:
         """Whether this object holds it."""
         return self._fd >= 0
 
-    def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:
-        """Take the lock; False when others kept it for `patience` seconds.
+    def acquire(self, *, shared: bool = False, timeout: float = 0.0) -> bool:
+        """Take the lock; False when others kept it for `timeout` seconds.
 
         Raises:
             SettingsError: the data folder's file system has no locks.
@@ -36,7 +36,7 @@ class FileLock:
         """
         fd = open_own(self.path, os.O_RDWR | os.O_CREAT)
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         try:
             while True:
                 try:
@@ -61,7 +61,7 @@ class FileLock:
             self._fd = -1
 
     def __enter__(self) -> Self:
-        self.acquire(patience=float("inf"))
+        self.acquire(timeout=float("inf"))
         return self
 
     def __exit__(

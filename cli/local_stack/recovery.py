@@ -23,13 +23,13 @@ def recover(settings: Settings, before: datetime) -> int:
         migrate.upgrade(database)
         jobs = JobRepository(database)
         jobs.forget_messages(before)
-        return _hand_back(jobs, before)
+        return _requeue_running(jobs, before)
     finally:
         database.close()
 
 
-def _hand_back(jobs: JobRepository, before: datetime) -> int:
-    handed_back = 0
+def _requeue_running(jobs: JobRepository, before: datetime) -> int:
+    requeued = 0
     while left := jobs.running_since(before):
         for job in left:
             queued = jobs.transition(
@@ -40,5 +40,5 @@ def _hand_back(jobs: JobRepository, before: datetime) -> int:
                 # That a whole stack ended says nothing of this job.
                 changes={"worker": None, "attempts": job.attempts - 1},
             )
-            handed_back += queued is not None
-    return handed_back
+            requeued += queued is not None
+    return requeued

@@ -11,7 +11,7 @@ from domain.errors import SettingsError
 from worker.storage.own_files import read_own
 
 
-def own_key(data_dir: Path) -> str:
+def local_secret_key(data_dir: Path) -> str:
     """Return the key, and make it if there is none; the data folder is there.
 
     Of several that make one at the same time the first wins. It is never half written.

@@ -21,7 +21,7 @@ _NAMES = ("valkey-server", "redis-server")
 #: What the scripts and commands of the cache need.
 OLDEST = (6, 2)
 #: Seconds that a program may take to print its version.
-_PATIENCE = 2.0
+_VERSION_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,11 @@ def _examine(path: Path) -> StoreProgram | None:
     """Return the program with the version it prints; None when it does not run here or is too old."""
     try:
         said = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=_PATIENCE, check=True
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_TIMEOUT,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

@@ -1,6 +1,6 @@
 """Runs the local stack: store, download worker, maintenance worker, beat and, if wanted, Flower.
 
-`seen up` runs it in the foreground until it is told to stop. The first `seen get` starts it as a process
+`seen up` runs it in the foreground until a signal stops it. The first `seen get` starts it as a process
 of its own (``python -m cli.local_stack.supervisor``), which ends when no command needs it any more. Its
 children are bound to it by the kernel, so that none outlives it.
 """
@@ -17,21 +17,19 @@ from datetime import UTC, datetime
 
 import settings as settings_module
 from cli.errors import StackError, exit_status, report
-from cli.local_stack import commands as programs
-from cli.local_stack import embedded_store, environment
-from cli.local_stack import state as stack_state
+from cli.local_stack import command_lines, embedded_store, environment, stack_state
 from cli.local_stack.child_process import Child, last_line
-from cli.local_stack.state import StackState
+from cli.local_stack.stack_state import StackState
 from domain.errors import SeenError
 from settings import Settings
 from worker import utf8_mode
 
 _TICK = 0.1
-_STORE_PATIENCE = 15.0
+_STORE_START_TIMEOUT = 15.0
 #: A process that has nothing to finish ends at once.
 _QUICK_GRACE = 5.0
 #: A stack on demand first gives the machine to what the first byte needs; the rest follows. Seconds.
-_REST_FOLLOWS = 1.5
+_START_REST_AFTER = 1.5
 
 
 class Supervisor:
@@ -40,7 +38,7 @@ class Supervisor:
     Args:
         settings: of this process, paths in full.
         on_demand: whether it ends when no command needs it.
-        tell: gets a line whenever a process fell.
+        log: gets a line whenever a process fell.
         flower_url: where Flower will be; "" for a stack without it.
     """
 
@@ -49,12 +47,12 @@ class Supervisor:
         settings: Settings,
         *,
         on_demand: bool,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         flower_url: str = "",
     ) -> None:
         self._settings = settings
         self._on_demand = on_demand
-        self._tell = tell
+        self._log = log
         self._flower_url = flower_url
         self._data_dir = environment.make_data_dir(settings)
         self._logs = self._data_dir / "logs"
@@ -62,8 +60,8 @@ class Supervisor:
         self._lock = stack_state.stack_lock(self._data_dir)
         self._children: list[Child] = []
         self._state: StackState | None = None
-        self._rest_at: float | None = None
-        self._stop_asked = False
+        self._start_rest_at: float | None = None
+        self._stop_requested = False
 
     @property
     def _drain_grace(self) -> float:
@@ -81,22 +79,24 @@ class Supervisor:
             StackError: another stack does not end, or the store does not start.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._ask_to_stop)
+            signal.signal(number, self._request_stop)
         # A stack that is just stopping may take this long, in three steps.
-        if not self._lock.acquire(patience=self._drain_grace + 3 * _QUICK_GRACE):
+        if not self._lock.acquire(timeout=self._drain_grace + 3 * _QUICK_GRACE):
             raise StackError(f"Another local stack holds {self._lock.path} and does not end.")
-        self._sweep()
-        self._began = datetime.now(UTC)
+        self._remove_stale_state()
+        self._started_at = datetime.now(UTC)
         self._start_store()
         if not self._on_demand:
             self._recover()
-        self._begin("downloads", programs.worker(self._settings, programs.DOWNLOADS))
-        self._rest_at = time.monotonic() + (_REST_FOLLOWS if self._on_demand else 0.0)
-        return self._publish()
+        self._start_child(
+            "downloads", command_lines.worker(self._settings, command_lines.DOWNLOADS)
+        )
+        self._start_rest_at = time.monotonic() + (_START_REST_AFTER if self._on_demand else 0.0)
+        return self._write_state()
 
-    def _sweep(self) -> None:
+    def _remove_stale_state(self) -> None:
         """Remove what a stack that was killed left behind."""
-        left = stack_state.last_known(self._data_dir)
+        left = stack_state.read_state(self._data_dir)
         if left is not None:
             embedded_store.remove_folder(left.cache_addr)
             stack_state.remove(self._data_dir)
@@ -105,48 +105,50 @@ class Supervisor:
         embedded_store.check_descriptors()
         folder = embedded_store.new_folder()
         self._cache_addr = f"unix://{embedded_store.socket_path(folder)}"
-        store = self._begin("store", embedded_store.command(folder))
-        end = time.monotonic() + _STORE_PATIENCE
+        store = self._start_child("store", embedded_store.command(folder))
+        end = time.monotonic() + _STORE_START_TIMEOUT
         while not embedded_store.answers(folder):
-            if not store.runs() or time.monotonic() > end:
+            if not store.is_running() or time.monotonic() > end:
                 raise StackError(
                     f"The embedded store did not start: {last_line(store.log)} (log: {store.log})"
                 )
             time.sleep(0.01)
-        self._settings = environment.enter_local_stack(
+        self._settings = environment.configure_for_local_stack(
             self._settings, self._cache_addr, str(self._settings.files_dir)
         )
 
     def _recover(self) -> None:
         from cli.local_stack.recovery import recover
 
-        handed_back = recover(self._settings, self._began)
-        if handed_back:
-            self._tell(f"{handed_back} downloads that were cut off are queued again")
+        requeued = recover(self._settings, self._started_at)
+        if requeued:
+            self._log(f"{requeued} downloads that were cut off are queued again")
 
     def _start_rest(self) -> None:
-        self._rest_at = None
+        self._start_rest_at = None
         if self._on_demand:
             self._recover()
-        self._begin("maintenance", programs.worker(self._settings, programs.MAINTENANCE))
-        self._begin("beat", programs.beat(self._settings))
+        self._start_child(
+            "maintenance", command_lines.worker(self._settings, command_lines.MAINTENANCE)
+        )
+        self._start_child("beat", command_lines.beat(self._settings))
         if self._flower_url:
-            self._begin("flower", programs.flower())
+            self._start_child("flower", command_lines.flower())
 
-    def _begin(self, name: str, command: list[str]) -> Child:
+    def _start_child(self, name: str, command: list[str]) -> Child:
         child = Child(name, command, self._logs / f"{name}.log")
         child.start()
         self._children.append(child)
         return child
 
-    def _publish(self) -> StackState:
+    def _write_state(self) -> StackState:
         """Say where the stack is, and which processes it has now."""
         settings, flower = self._settings, bool(self._flower_url)
         state = self._state or StackState(
             pid=os.getpid(),
             cache_addr=self._cache_addr,
             download_dir=str(settings.files_dir),
-            started_at=self._began.isoformat(),
+            started_at=self._started_at.isoformat(),
             on_demand=self._on_demand,
             flower_url=self._flower_url,
             flower_user=settings.flower_user if flower else "",
@@ -162,21 +164,21 @@ class Supervisor:
 
     def run(self, every_tick: Callable[[], None] = lambda: None) -> None:
         """Keep everything going until a signal says stop or, on demand, until nobody is left."""
-        while not self._stop_asked and not self._is_deserted():
-            if self._rest_at is not None and time.monotonic() >= self._rest_at:
+        while not self._stop_requested and not self._has_no_clients():
+            if self._start_rest_at is not None and time.monotonic() >= self._start_rest_at:
                 self._start_rest()
             for child in self._children:
-                told = child.revive()
-                if told:
-                    self._tell(told)
-            self._publish()
+                event = child.restart_if_exited()
+                if event:
+                    self._log(event)
+            self._write_state()
             every_tick()
             time.sleep(_TICK)
 
-    def _ask_to_stop(self, _number: int, _frame: object) -> None:
-        self._stop_asked = True
+    def _request_stop(self, _number: int, _frame: object) -> None:
+        self._stop_requested = True
 
-    def _is_deserted(self) -> bool:
+    def _has_no_clients(self) -> bool:
         """Say whether no command needs a stack on demand; from then on nobody can join it."""
         if not self._on_demand:
             return False
@@ -216,21 +218,21 @@ class Supervisor:
         self._lock.release()
 
 
-def _log(line: str) -> None:
+def _print_line(line: str) -> None:
     print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
 
 
 def main() -> None:
     """Run a stack on demand; its output is the supervisor's log."""
     try:
-        supervisor = Supervisor(settings_module.load(), on_demand=True, tell=_log)
+        supervisor = Supervisor(settings_module.load(), on_demand=True, log=_print_line)
         try:
             supervisor.start()
-            _log("started")
+            _print_line("started")
             supervisor.run()
         finally:
             supervisor.stop()
-            _log("stopped")
+            _print_line("stopped")
     except SeenError as error:
         report(str(error), error.code, as_json=False)
         sys.exit(exit_status(error))

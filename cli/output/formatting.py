@@ -66,7 +66,7 @@ def ago(when: datetime) -> str:
     return f"{seconds // 86_400:.0f} d ago"
 
 
-def standing(job: Job) -> str:
+def state_text(job: Job) -> str:
     """Return a job's state, and what was asked of a running one: ``downloading (pause requested)``."""
     return job.status.value + (f" ({job.control} requested)" if job.control else "")
 

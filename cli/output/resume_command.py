@@ -11,13 +11,13 @@ from domain.job import Job, JobStatus
 _SECRET_OPTIONS = ("-u", "--user", "--login", "-H", "--header", "-b", "--cookie")
 
 
-def command(job: Job, arguments: Sequence[str], *, at_home: bool) -> str | None:
+def resume_command(job: Job, arguments: Sequence[str], *, is_local: bool) -> str | None:
     """Return the command line, or None where nothing is left to do.
 
     Args:
         job: as it stands now.
         arguments: of this `seen` command.
-        at_home: no service runs, so that only a command like this one brings workers.
+        is_local: no service runs, so that only a command like this one brings workers.
     """
     if job.status is JobStatus.COMPLETED or job.status is JobStatus.CANCELLED:
         return None
@@ -25,8 +25,8 @@ def command(job: Job, arguments: Sequence[str], *, at_home: bool) -> str | None:
         if job.attempts < job.max_attempts:
             return None  # another attempt cannot help
         retry = f"seen retry {job.id}"
-        return f"{retry} && {_again(arguments)}" if at_home else retry
-    if at_home:
+        return f"{retry} && {_again(arguments)}" if is_local else retry
+    if is_local:
         return _again(arguments)
     return f"seen resume {job.id}" if job.status is JobStatus.PAUSED else f"seen watch {job.id}"
 

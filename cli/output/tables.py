@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.output import formatting as formats
-from cli.output.progress import percent
+from cli.output import formatting
+from cli.output.display import percent
 from domain.job import JobEvent, JobStatus
 from domain.text import printable
-from tasks.api.job_view import JobView, describe
+from tasks.api.job_view import JobView, job_as_json
 
 #: Output that is not a terminal has no width of its own; names are not to be cut there.
 _FILE_WIDTH = 250
@@ -64,7 +64,7 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
     """Print everything that is known about one job."""
     console = _console()
     facts = Table.grid(padding=(0, 2))
-    for name, value in describe(one).items():
+    for name, value in job_as_json(one).items():
         if value not in (None, "", False, []):
             text = ", ".join(value) if isinstance(value, list) else str(value)
             facts.add_row(Text(name, style="bold"), Text(printable(text)))
@@ -82,7 +82,7 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
     )
     for event in events:
         trail.add_row(
-            formats.moment(event.at),
+            formatting.moment(event.at),
             _change(event),
             str(event.fence or ""),
             str(event.attempt or ""),
@@ -106,13 +106,13 @@ def _status(status: JobStatus) -> Text:
 
 def _progress(one: JobView) -> str:
     done = one.progress.bytes_downloaded
-    return percent(one) or (formats.size(done) if done else "")
+    return percent(one) or (formatting.size(done) if done else "")
 
 
 def _speed(one: JobView) -> str:
     speed = one.progress.download_speed_mbps
-    return formats.rate(speed) if speed else ""
+    return formatting.rate(speed) if speed else ""
 
 
 def _updated(one: JobView) -> str:
-    return formats.ago(one.progress.updated_at or one.job.updated_at)
+    return formatting.ago(one.progress.updated_at or one.job.updated_at)

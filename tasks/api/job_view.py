@@ -16,9 +16,9 @@ from domain.urls import display_url
 from worker.storage.filenames import name_from_url
 
 #: A row is read again at least this often, however fresh its hash is. Seconds.
-_ROW_LIFE = 2.0
+_ROW_MAX_AGE = 2.0
 #: A store that did not answer is left alone this long: waiting for it would hold up every look.
-_STORE_PAUSE = 5.0
+_STORE_RETRY_AFTER = 5.0
 
 
 class JobView(NamedTuple):
@@ -33,7 +33,7 @@ class JobView(NamedTuple):
         return self.progress.status
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether SQL says that nothing more happens by itself; the hash may know a moment earlier."""
         return self.job.is_finished
 
@@ -51,7 +51,7 @@ class JobView(NamedTuple):
         return printable(self.job.name or display_url(self.job.url))
 
 
-def view(job: Job, progress: DownloadProgress | None) -> JobView:
+def merge(job: Job, progress: DownloadProgress | None) -> JobView:
     """Put a row and a hash together: the hash counts while its claim is at work, SQL otherwise."""
     if progress is not None and (
         progress.fence > job.fence or (progress.fence == job.fence and job.status in RUNNING)
@@ -75,11 +75,11 @@ def view(job: Job, progress: DownloadProgress | None) -> JobView:
     return JobView(job, stored)
 
 
-class LiveReader:
+class JobReader:
     """Reads jobs again and again; a store that is away is just a miss.
 
     Attributes:
-        trouble: why the store was not read the last time it was asked; None if it was.
+        store_error: why the store was not read the last time it was asked; None if it was.
     """
 
     def __init__(self, jobs: JobRepository, cache: DownloadCache) -> None:
@@ -88,7 +88,7 @@ class LiveReader:
         self._rows: dict[str, Job] = {}
         self._read_at: dict[str, float] = {}
         self._store_again_at = 0.0
-        self.trouble: StoreError | None = None
+        self.store_error: StoreError | None = None
 
     def read(self, job_ids: Sequence[str]) -> list[JobView]:
         """Return these jobs in this order: hashes first, rows where those do not tell.
@@ -104,16 +104,16 @@ class LiveReader:
             if job_id not in rows:
                 raise UnknownJobError(job_id)
             self._rows[job_id], self._read_at[job_id] = rows[job_id], now
-        return [view(self._rows[job_id], live.get(job_id)) for job_id in job_ids]
+        return [merge(self._rows[job_id], live.get(job_id)) for job_id in job_ids]
 
     def views(self, jobs: Sequence[Job]) -> list[JobView]:
         """Return jobs that were just read from SQL with their live progress."""
         live = self._live([job.id for job in jobs if not job.is_finished])
-        return [view(job, live.get(job.id)) for job in jobs]
+        return [merge(job, live.get(job.id)) for job in jobs]
 
     def _needs_row(self, job_id: str, live: Mapping[str, DownloadProgress], now: float) -> bool:
         row, progress = self._rows.get(job_id), live.get(job_id)
-        if row is None or progress is None or now - self._read_at[job_id] > _ROW_LIFE:
+        if row is None or progress is None or now - self._read_at[job_id] > _ROW_MAX_AGE:
             return True
         at_work = row.status in RUNNING and progress.status in RUNNING
         return not (at_work and progress.fence == row.fence)
@@ -123,15 +123,15 @@ class LiveReader:
             return {}
         try:
             found = self._cache.get_many(job_ids)
-            self.trouble = None
+            self.store_error = None
             return found
         except StoreError as error:
-            self.trouble = error
-            self._store_again_at = time.monotonic() + _STORE_PAUSE
+            self.store_error = error
+            self._store_again_at = time.monotonic() + _STORE_RETRY_AFTER
             return {}
 
 
-def describe(one: JobView) -> dict[str, Any]:
+def job_as_json(one: JobView) -> dict[str, Any]:
     """Return a job as programs read it; times in ISO 8601, URLs without their secrets.
 
     `hidden` names the headers, and the parts of a login, that are kept and not shown.
@@ -168,7 +168,7 @@ def describe(one: JobView) -> dict[str, Any]:
     return plain(row | live)
 
 
-def describe_event(event: JobEvent) -> dict[str, Any]:
+def event_as_json(event: JobEvent) -> dict[str, Any]:
     """Return one entry of the audit trail as programs read it."""
     names = ("at", "from_status", "to_status", "worker", "fence", "attempt", "reason")
     return plain({name: getattr(event, name) for name in names})

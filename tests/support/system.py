@@ -13,7 +13,7 @@ from typing import Self
 from celery import Celery
 
 import tasks
-from cli.local_stack.commands import QUEUES
+from cli.local_stack.command_lines import QUEUES
 from database import migrate
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cli.errors import report
-from cli.output import formatting as formats
+from cli.output import formatting
 from cli.output.formatting import as_json
 from domain.errors import InvalidInputError
 from domain.text import printable
@@ -28,7 +28,7 @@ from domain.text import printable
     ],
 )
 def test_sizes(count: int, shown: str) -> None:
-    assert formats.size(count) == shown
+    assert formatting.size(count) == shown
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,18 @@ def test_sizes(count: int, shown: str) -> None:
     ],
 )
 def test_sizes_are_read(text: str, size: int) -> None:
-    assert formats.parse_size("--max-bytes", text) == size
+    assert formatting.parse_size("--max-bytes", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1e9", "5X", "5iB", "5 5", "٥", "1,5G", "inf"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match=r"--max-bytes: .*5GiB"):
-        formats.parse_size("--max-bytes", text)
+        formatting.parse_size("--max-bytes", text)
 
 
 def test_megabits_become_megabytes() -> None:
-    assert formats.rate(80.0) == "10.0 MB/s"
-    assert formats.rate(0.0) == "0 B/s"
+    assert formatting.rate(80.0) == "10.0 MB/s"
+    assert formatting.rate(0.0) == "0 B/s"
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_megabits_become_megabytes() -> None:
     ],
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert formats.duration(seconds) == shown
+    assert formatting.duration(seconds) == shown
 
 
 def test_ages() -> None:
     now = datetime.now(UTC)
-    assert formats.ago(now - timedelta(seconds=5)) == "5 s ago"
-    assert formats.ago(now - timedelta(days=3, hours=1)) == "3 d ago"
+    assert formatting.ago(now - timedelta(seconds=5)) == "5 s ago"
+    assert formatting.ago(now - timedelta(days=3, hours=1)) == "3 d ago"
 
 
 def test_nothing_steers_the_terminal() -> None:

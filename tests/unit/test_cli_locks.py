@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.local_stack import state as stack_state
+from cli.local_stack import stack_state
 from cli.local_stack.file_lock import FileLock, is_locked
-from cli.local_stack.state import StackState
+from cli.local_stack.stack_state import StackState
 
 
 def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:
     assert one.acquire(shared=True)
     assert two.acquire(shared=True)
     assert not is_locked(path)
-    assert not three.acquire(patience=0.05)
+    assert not three.acquire(timeout=0.05)
     one.release()
     two.release()
     with three:
@@ -45,4 +45,4 @@ def test_a_stack_counts_while_its_supervisor_lives(tmp_path: Path) -> None:
         assert stack_state.running(tmp_path) is None
     stack_state.remove(tmp_path)
     stack_state.remove(tmp_path)
-    assert stack_state.last_known(tmp_path) is None
+    assert stack_state.read_state(tmp_path) is None

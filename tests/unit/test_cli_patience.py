@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.commands.get_timeout import Patience
-from cli.output import resume_command as going_on
+from cli.commands.get_timeout import GetTimeout
+from cli.output.resume_command import resume_command
 from domain.job import JobStatus
-from tasks.api.job_view import JobView, view
+from tasks.api.job_view import JobView, merge
 from tests.support.build import new_job
 
 S = JobStatus
@@ -37,68 +37,68 @@ def seen_as(status: JobStatus, count: int = 0, *, pause: float = 1.0, **changes:
     job = replace(
         new_job(), id="j", status=status, bytes_downloaded=count, next_attempt_at=later, **changes
     )
-    return view(job, None)
+    return merge(job, None)
 
 
 FAILED_ONCE = seen_as(S.WAITING, error_code="connect", reason="The connection failed.")
 
 
 def test_origin_that_does_not_answer_is_given_up_after_a_minute(clock: Clock) -> None:
-    patience = Patience(max_time=None, has_attempts=False, clock=clock)
-    assert patience.exhausted([FAILED_ONCE]) == {}
+    timeout = GetTimeout(max_time=None, has_attempts=False, clock=clock)
+    assert timeout.exceeded([FAILED_ONCE]) == {}
     clock.now += 59
-    assert patience.exhausted([seen_as(S.DOWNLOADING)]) == {}
+    assert timeout.exceeded([seen_as(S.DOWNLOADING)]) == {}
     clock.now += 2
     assert (
         "no byte has come for 60 seconds. The connection failed."
-        in (patience.exhausted([seen_as(S.DOWNLOADING)])["j"])
+        in (timeout.exceeded([seen_as(S.DOWNLOADING)])["j"])
     )
 
 
 def test_long_wait_that_the_origin_asks_for_is_not_begun(clock: Clock) -> None:
-    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    timeout = GetTimeout(max_time=None, has_attempts=False, clock=clock)
     waits = seen_as(S.WAITING, pause=300, error_code="http_503", reason="503.")
-    assert "seconds away" in patience.exhausted([waits])["j"]
+    assert "seconds away" in timeout.exceeded([waits])["j"]
 
 
 def test_bytes_renew_the_patience(clock: Clock) -> None:
-    patience = Patience(max_time=None, has_attempts=False, clock=clock)
-    patience.exhausted([FAILED_ONCE])
+    timeout = GetTimeout(max_time=None, has_attempts=False, clock=clock)
+    timeout.exceeded([FAILED_ONCE])
     clock.now += 59
-    patience.exhausted([seen_as(S.DOWNLOADING, 5)])
+    timeout.exceeded([seen_as(S.DOWNLOADING, 5)])
     clock.now += 59
-    assert patience.exhausted([seen_as(S.DOWNLOADING, 5)]) == {}
+    assert timeout.exceeded([seen_as(S.DOWNLOADING, 5)]) == {}
 
 
 @pytest.mark.parametrize("code", ["disk_full", "host_busy", "user_busy", "worker_resources"])
 def test_wait_that_says_nothing_of_the_origin_is_waited_for(clock: Clock, code: str) -> None:
-    patience = Patience(max_time=None, has_attempts=False, clock=clock)
+    timeout = GetTimeout(max_time=None, has_attempts=False, clock=clock)
     waits = seen_as(S.WAITING, pause=300, error_code=code, reason="…")
-    patience.exhausted([waits])
+    timeout.exceeded([waits])
     clock.now += 3600
-    assert patience.exhausted([waits]) == {}
+    assert timeout.exceeded([waits]) == {}
 
 
 def test_given_number_of_attempts_is_the_only_limit(clock: Clock) -> None:
-    patience = Patience(max_time=None, has_attempts=True, clock=clock)
-    patience.exhausted([FAILED_ONCE])
+    timeout = GetTimeout(max_time=None, has_attempts=True, clock=clock)
+    timeout.exceeded([FAILED_ONCE])
     clock.now += 3600
-    assert patience.exhausted([FAILED_ONCE]) == {}
+    assert timeout.exceeded([FAILED_ONCE]) == {}
 
 
 def test_max_time_ends_downloads_that_have_bytes_too(clock: Clock) -> None:
-    patience = Patience(max_time=30, has_attempts=False, clock=clock)
-    assert patience.exhausted([seen_as(S.DOWNLOADING, 5)]) == {}
+    timeout = GetTimeout(max_time=30, has_attempts=False, clock=clock)
+    assert timeout.exceeded([seen_as(S.DOWNLOADING, 5)]) == {}
     clock.now += 30
-    assert "--max-time" in patience.exhausted([seen_as(S.DOWNLOADING, 9)])["j"]
-    assert patience.exhausted([seen_as(S.COMPLETED), seen_as(S.PAUSED)]) == {}
+    assert "--max-time" in timeout.exceeded([seen_as(S.DOWNLOADING, 9)])["j"]
+    assert timeout.exceeded([seen_as(S.COMPLETED), seen_as(S.PAUSED)]) == {}
 
 
 GET = ["get", "http://a/b c", "-o", "x"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "at_home", "expected"),
+    ("changes", "is_local", "expected"),
     [
         ({"status": S.COMPLETED}, True, None),
         ({"status": S.CANCELLED}, True, None),
@@ -115,13 +115,13 @@ GET = ["get", "http://a/b c", "-o", "x"]
     ],
 )
 def test_command_by_which_a_download_goes_on(
-    changes: dict[str, Any], at_home: bool, expected: str | None
+    changes: dict[str, Any], is_local: bool, expected: str | None
 ) -> None:
     job = replace(new_job(), id="j", max_attempts=3, **changes)
-    assert going_on.command(job, GET, at_home=at_home) == expected
+    assert resume_command(job, GET, is_local=is_local) == expected
 
 
 @pytest.mark.parametrize("secret", ["-uada:p", "--header=X: k", "http://a/?token=t"])
 def test_secrets_are_not_repeated(secret: str) -> None:
     job = replace(new_job(), id="j", status=S.PAUSED)
-    assert secret not in (going_on.command(job, ["get", secret], at_home=True) or "")
+    assert secret not in (resume_command(job, ["get", secret], is_local=True) or "")

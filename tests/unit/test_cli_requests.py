@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.arguments import download_request as requests
+from cli.arguments import download_request
 from domain.errors import InvalidInputError
 from domain.job import DownloadRequest
 
@@ -17,12 +17,12 @@ PLAIN = {"directory": "", "name": None, "sha256": None, "checksum": None, "overw
 
 
 def test_one_request_for_each_different_url() -> None:
-    built = requests.build([URL, f"{URL}2", URL], **PLAIN)  # type: ignore[arg-type]
+    built = download_request.build([URL, f"{URL}2", URL], **PLAIN)  # type: ignore[arg-type]
     assert [request.url for request in built] == [URL, f"{URL}2"]
 
 
 def test_sha256_is_a_checksum() -> None:
-    (request,) = requests.build([URL], **(PLAIN | {"sha256": "AB" * 32}))  # type: ignore[arg-type]
+    (request,) = download_request.build([URL], **(PLAIN | {"sha256": "AB" * 32}))  # type: ignore[arg-type]
     assert request.checksum == f"sha256:{'ab' * 32}"
 
 
@@ -32,23 +32,23 @@ def test_bytes_that_are_no_text_are_refused(option: str) -> None:
     urls = [URL + broken] if option == "url" else [URL]
     values = PLAIN if option == "url" else PLAIN | {option: broken}
     with pytest.raises(InvalidInputError):
-        requests.build(urls, **values)  # type: ignore[arg-type]
+        download_request.build(urls, **values)  # type: ignore[arg-type]
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert requests.folder(".") == str(tmp_path)
-    assert requests.folder("a/../b") == str(tmp_path / "b")
-    assert requests.folder("~") == str(Path.home())
+    assert download_request.folder(".") == str(tmp_path)
+    assert download_request.folder("a/../b") == str(tmp_path / "b")
+    assert download_request.folder("~") == str(Path.home())
     (tmp_path / "file").write_text("")
     for wrong in ("file", "file/below", "nul\0byte"):
         with pytest.raises(InvalidInputError):
-            requests.folder(wrong)
+            download_request.folder(wrong)
     assert not (tmp_path / "b").exists()
 
 
 def build(*urls: str, **options: Any) -> list[DownloadRequest]:
-    return requests.build(urls or (URL,), **(PLAIN | options))
+    return download_request.build(urls or (URL,), **(PLAIN | options))
 
 
 def test_options_in_the_words_of_curl() -> None:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from cli.local_stack.secret_key import own_key
+from cli.local_stack.secret_key import local_secret_key
 from domain.errors import SettingsError
 from settings import Settings
 
 
 def test_it_is_made_once_however_many_want_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
-        keys = set(pool.map(lambda _: own_key(tmp_path), range(64)))
+        keys = set(pool.map(lambda _: local_secret_key(tmp_path), range(64)))
     assert len(keys) == 1
     (key,) = keys
     assert Settings(secret_key=key).secret_keys == (key,)
     (file,) = tmp_path.iterdir()
     assert (file.name, file.stat().st_mode & 0o777) == ("secret.key", 0o600)
-    assert own_key(tmp_path) == key
+    assert local_secret_key(tmp_path) == key
 
 
 @pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 40])
@@ -28,5 +28,5 @@ def test_a_file_that_holds_no_key_is_told_and_left_alone(tmp_path: Path, content
     path = tmp_path / "secret.key"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"secret\.key"):
-        own_key(tmp_path)
+        local_secret_key(tmp_path)
     assert path.read_bytes() == content

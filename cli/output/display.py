@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from cli.output import formatting as formats
+from cli.output import formatting
 from domain.job import JobStatus
 from domain.text import printable
-from tasks.api.job_view import JobView, describe
+from tasks.api.job_view import JobView, job_as_json
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -36,16 +36,16 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
 
-def for_people() -> Display:
+def for_terminal() -> Display:
     """Return bars where there is a terminal, else lines."""
-    return Bars() if sys.stdout.isatty() else Lines()
+    return ProgressBars() if sys.stdout.isatty() else PlainLines()
 
 
-def ending(one: JobView) -> str:
+def result_line(one: JobView) -> str:
     """Return one line about a job that is over or at rest."""
     progress = one.progress
     if one.status is JobStatus.COMPLETED:
-        return f"{one.label}: {formats.size(progress.bytes_downloaded)} → {progress.path}"
+        return f"{one.label}: {formatting.size(progress.bytes_downloaded)} → {progress.path}"
     reason = f": {printable(progress.reason)}" if progress.reason else ""
     return f"{one.label}: {one.status.value}{reason}"
 
@@ -53,10 +53,10 @@ def ending(one: JobView) -> str:
 def amount(one: JobView) -> str:
     """Return how much is there, ``12.3 of 200.0 MB``, or that the total is unknown."""
     progress = one.progress
-    done = formats.size(progress.bytes_downloaded)
+    done = formatting.size(progress.bytes_downloaded)
     if progress.bytes_total is None:
         return f"{done}, total unknown" if progress.bytes_downloaded else "total unknown"
-    total = formats.size(progress.bytes_total)
+    total = formatting.size(progress.bytes_total)
     if done.split()[1] == total.split()[1]:
         done = done.split()[0]
     return f"{done} of {total}"
@@ -68,15 +68,15 @@ def percent(one: JobView) -> str:
     return "" if share is None else f"{share:.1f} %"
 
 
-def pace(one: JobView) -> str:
+def speed_or_state(one: JobView) -> str:
     """Return speed and time left of a job that runs, or when one that waits is tried again."""
     job, progress = one
     if one.status is JobStatus.DOWNLOADING:
         if not progress.bytes_downloaded:
             return "connecting"
         left = progress.eta_seconds
-        speed = formats.rate(progress.download_speed_mbps)
-        return speed if left is None else f"{speed}, {formats.duration(left)} left"
+        speed = formatting.rate(progress.download_speed_mbps)
+        return speed if left is None else f"{speed}, {formatting.duration(left)} left"
     if one.status is JobStatus.WAITING:
         return _next_try(job.next_attempt_at)
     return one.status.value
@@ -84,23 +84,23 @@ def pace(one: JobView) -> str:
 
 def _next_try(when: datetime | None) -> str:
     seconds = 0.0 if when is None else (when - datetime.now(UTC)).total_seconds()
-    return f"next try in {formats.duration(seconds)}" if seconds > 0 else "next try now"
+    return f"next try in {formatting.duration(seconds)}" if seconds > 0 else "next try now"
 
 
-class Lines:
+class PlainLines:
     """Plain lines: one for each change of state, and one every two seconds while bytes come."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[JobStatus, int, float]] = {}
+        self._shown: dict[str, tuple[JobStatus, int, float]] = {}
 
     def show(self, views: Sequence[JobView]) -> None:
         """Print what changed."""
         now = time.monotonic()
         for one in views:
-            status, count, told_at = self._told.get(one.job.id, (None, -1, 0.0))
-            moved = one.progress.bytes_downloaded != count and now - told_at >= _LINE_EVERY
+            status, count, shown_at = self._shown.get(one.job.id, (None, -1, 0.0))
+            moved = one.progress.bytes_downloaded != count and now - shown_at >= _LINE_EVERY
             if one.status is not status or moved:
-                self._told[one.job.id] = (one.status, one.progress.bytes_downloaded, now)
+                self._shown[one.job.id] = (one.status, one.progress.bytes_downloaded, now)
                 self.note(_line(one))
 
     def note(self, text: str) -> None:
@@ -115,15 +115,15 @@ def _line(one: JobView) -> str:
     if one.status is JobStatus.DOWNLOADING and one.progress.bytes_downloaded:
         share = percent(one)
         shown = f"{amount(one)} ({share})" if share else amount(one)
-        return f"{one.label}: {shown}, {pace(one)}"
+        return f"{one.label}: {shown}, {speed_or_state(one)}"
     if one.status is JobStatus.WAITING:
-        return f"{one.label}: waiting, {pace(one)}. {one.progress.reason or ''}"
+        return f"{one.label}: waiting, {speed_or_state(one)}. {one.progress.reason or ''}"
     if one.status in {JobStatus.QUEUED, JobStatus.DOWNLOADING, JobStatus.VERIFYING}:
-        return f"{one.label}: {pace(one)}"
-    return ending(one)
+        return f"{one.label}: {speed_or_state(one)}"
+    return result_line(one)
 
 
-class Bars:
+class ProgressBars:
     """Live bars on a terminal; a download that is over leaves one line above them."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class Bars:
             BarColumn(bar_width=bar, table_column=Column(no_wrap=True, min_width=bar)),
             text("percent", justify="right", min_width=7),
             text("amount"),
-            text("pace", overflow="ellipsis"),
+            text("speed_or_state", overflow="ellipsis"),
             console=console,
             refresh_per_second=8,
         )
@@ -155,7 +155,7 @@ class Bars:
     def show(self, views: Sequence[JobView]) -> None:
         """Move the bars."""
         for one in views:
-            if one.is_over:
+            if one.is_finished:
                 self._finish(one)
             else:
                 self._move(one)
@@ -179,7 +179,7 @@ class Bars:
         self._explain(one)
         bar = self._bars.get(one.job.id)
         if bar is None:
-            bar = self._progress.add_task("", label="", percent="", amount="", pace="")
+            bar = self._progress.add_task("", label="", percent="", amount="", speed_or_state="")
             self._bars[one.job.id] = bar
         self._progress.update(
             bar,
@@ -188,7 +188,7 @@ class Bars:
             label=one.label,
             percent=percent(one),
             amount=amount(one),
-            pace=pace(one),
+            speed_or_state=speed_or_state(one),
         )
 
     def _finish(self, one: JobView) -> None:
@@ -198,22 +198,22 @@ class Bars:
         elif one.job.id in self._bars:
             return
         self._bars[one.job.id] = None
-        self.note(ending(one))
+        self.note(result_line(one))
 
 
-class Objects:
+class JsonLines:
     """One JSON object a line for each change, for programs."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def show(self, views: Sequence[JobView]) -> None:
         """Print the jobs that changed."""
         for one in views:
-            told = formats.as_json(describe(one))
-            if self._told.get(one.job.id) != told:
-                self._told[one.job.id] = told
-                print(told, flush=True)
+            shown = formatting.as_json(job_as_json(one))
+            if self._shown.get(one.job.id) != shown:
+                self._shown[one.job.id] = shown
+                print(shown, flush=True)
 
     def note(self, text: str) -> None:
         """Standard output is for the objects."""
@@ -223,7 +223,7 @@ class Objects:
         """Nothing to tidy up."""
 
 
-class Quiet:
+class NoProgress:
     """Shows nothing: the result is all that is wanted."""
 
     def show(self, views: Sequence[JobView]) -> None:

@@ -49,17 +49,17 @@ def clients_lock(data_dir: Path) -> FileLock:
     return FileLock(data_dir / "clients.lock")
 
 
-def supervisor_lives(data_dir: Path) -> bool:
+def supervisor_is_running(data_dir: Path) -> bool:
     """Say whether a supervisor is there, though it may be about to end."""
     return is_locked(data_dir / "stack.lock")
 
 
 def running(data_dir: Path) -> StackState | None:
     """Return the running stack, or None."""
-    return last_known(data_dir) if supervisor_lives(data_dir) else None
+    return read_state(data_dir) if supervisor_is_running(data_dir) else None
 
 
-def last_known(data_dir: Path) -> StackState | None:
+def read_state(data_dir: Path) -> StackState | None:
     """Return what the file says, whether or not that stack still runs."""
     try:
         return StackState(**json.loads(read_own(_path(data_dir))))

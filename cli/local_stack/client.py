@@ -17,20 +17,19 @@ from pathlib import Path
 
 import settings as settings_module
 from cli.errors import StackError
-from cli.local_stack import environment
-from cli.local_stack import state as stack_state
+from cli.local_stack import environment, stack_state
 from cli.local_stack.child_process import last_line, open_log
-from cli.local_stack.state import StackState
+from cli.local_stack.stack_state import StackState
 from worker.utf8_mode import UTF8
 
 _POLL = 0.02
 #: Longer than a stack that is just stopping, and then a store, can take.
-_START_PATIENCE = 60.0
-_STOP_PATIENCE = 60.0
+_START_TIMEOUT = 60.0
+_STOP_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class StackClient:
     """What a command that joined a stack knows about it."""
 
     state: StackState
@@ -45,43 +44,43 @@ class Membership:
         return state is not None and state.pid == self.state.pid
 
 
-def use_running() -> StackState | None:
+def use_running_stack() -> StackState | None:
     """Have this process talk to the running local stack, if that is what there is to talk to."""
     settings = settings_module.load()
     if environment.has_store(settings):
         return None
     state = stack_state.running(settings.data_dir)
     if state is not None:
-        environment.enter_local_stack(settings, state.cache_addr, state.download_dir)
+        environment.configure_for_local_stack(settings, state.cache_addr, state.download_dir)
     return state
 
 
 @contextmanager
-def joined() -> Iterator[Membership]:
+def join_stack() -> Iterator[StackClient]:
     """Join the running stack or start one; leave it at the end, and see it stop when it was the last.
 
     Raises:
         StackError: it did not start.
     """
-    settings = environment.settle_paths()
+    settings = environment.resolve_paths()
     environment.refuse_shared_database(settings)
     data_dir = environment.make_data_dir(settings)
     client = stack_state.clients_lock(data_dir)
     with stack_state.start_lock(data_dir):
-        client.acquire(shared=True, patience=_START_PATIENCE)
+        client.acquire(shared=True, timeout=_START_TIMEOUT)
         running = stack_state.running(data_dir)
         state = running or _start(data_dir)
-    environment.enter_local_stack(settings, state.cache_addr, state.download_dir)
-    patient = state.on_demand
+    environment.configure_for_local_stack(settings, state.cache_addr, state.download_dir)
+    wait_for_stop = state.on_demand
     try:
-        yield Membership(state, running is None, data_dir)
+        yield StackClient(state, running is None, data_dir)
     except KeyboardInterrupt:
-        patient = False  # it stops by itself, too
+        wait_for_stop = False  # it stops by itself, too
         raise
     finally:
         client.release()
-        if patient:
-            _see_it_stop(data_dir, state)
+        if wait_for_stop:
+            _wait_until_stopped(data_dir, state)
 
 
 def _start(data_dir: Path) -> StackState:
@@ -99,7 +98,7 @@ def _start(data_dir: Path) -> StackState:
         )
     # What the command needs next takes as long to load as the stack takes to come up.
     importlib.import_module("tasks")
-    end = time.monotonic() + _START_PATIENCE
+    end = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < end:
         state = stack_state.running(data_dir)
         if state is not None and state.pid == process.pid:
@@ -110,11 +109,11 @@ def _start(data_dir: Path) -> StackState:
     raise StackError(f"The local stack did not start: {last_line(log)} (log: {log})")
 
 
-def _see_it_stop(data_dir: Path, state: StackState) -> None:
+def _wait_until_stopped(data_dir: Path, state: StackState) -> None:
     """Wait until the stack has gone; return at once when others still use it."""
-    end = time.monotonic() + _STOP_PATIENCE
-    while time.monotonic() < end and stack_state.supervisor_lives(data_dir):
-        now = stack_state.last_known(data_dir)
+    end = time.monotonic() + _STOP_TIMEOUT
+    while time.monotonic() < end and stack_state.supervisor_is_running(data_dir):
+        now = stack_state.read_state(data_dir)
         if now is not None and (now.pid != state.pid or _has_clients(data_dir)):
             return
         time.sleep(_POLL)
