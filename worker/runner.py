@@ -57,9 +57,9 @@ from worker.storage.filenames import name_from_url
 from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.integrity.digests import PrefixDigests
-from worker.transfer.output_file import Fetched
-from worker.transfer.quota import Allowance, SharedAllowance
-from worker.transfer.spec import Order
+from worker.transfer.output_file import TransferResult
+from worker.transfer.quota import SharedQuota, TransferQuota
+from worker.transfer.spec import TransferSpec
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def _ending(status: JobStatus, error: SeenError) -> Ending:
 def _evidence(asked: Sequence[str], transfer: Transfer) -> str | None:
     """Return what a complete file was compared with, and which file it is by its origin's word."""
     compared = [f"{text.partition(':')[0]} as asked" for text in asked]
-    compared += [f"{text.partition(':')[0]} as promised" for text in transfer.promised_digests]
+    compared += [f"{text.partition(':')[0]} as promised" for text in transfer.origin_digests]
     return "; ".join([*compared, *transfer.validators]) or None
 
 
@@ -318,7 +318,7 @@ class _Attempt:
         runtime.claim_pause.served()
         pace = runtime.pacer.join(job.id, self._host)
         try:
-            return self._fetch_and_publish(part, SharedAllowance(admission, pace))
+            return self._fetch_and_publish(part, SharedQuota(admission, pace))
         finally:
             runtime.pacer.leave(pace)
             admission.leave()
@@ -336,38 +336,38 @@ class _Attempt:
             return
         publish_jobs(runtime, woken)
 
-    def _fetch_and_publish(self, part: PartFile, allowance: Allowance) -> tuple[Path, str]:
-        with self._transfer(part, allowance) as transfer:
+    def _fetch_and_publish(self, part: PartFile, quota: TransferQuota) -> tuple[Path, str]:
+        with self._transfer(part, quota) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._begin_to_verify()
                 path = part.publish(
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
-                    digests=[f"sha256:{sha256}", *self._wanted(transfer.promised_digests)],
+                    digests=[f"sha256:{sha256}", *self._wanted(transfer.origin_digests)],
                     may_publish=self._lease.check,
                 )
                 self._tell_notes(part)
                 return path, sha256
             except SeenError:
                 # Whole, and not published: the next attempt need not fetch it again.
-                transfer.keep()
+                transfer.write_checkpoint()
                 raise
 
-    def _fetch(self, transfer: Transfer) -> tuple[Fetched, str]:
+    def _fetch(self, transfer: Transfer) -> tuple[TransferResult, str]:
         """Return what was fetched and its SHA-256; what does not fit its digest is fetched once more."""
         try:
             return transfer.run(), self._verify(transfer)
         except ChecksumMismatchError as error:
-            transfer.begin_anew(str(error))
+            transfer.restart_without_ranges(str(error))
             self._tracker.status = JobStatus.DOWNLOADING
             return transfer.run(), self._verify(transfer)
 
-    def _transfer(self, part: PartFile, allowance: Allowance) -> Transfer:
+    def _transfer(self, part: PartFile, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job
         secrets = runtime.secrets.open(job)
         return Transfer(
-            Order(
+            TransferSpec(
                 urls=(job.url, *job.mirrors),
                 checksum=job.checksum,
                 headers=secrets.headers,
@@ -384,10 +384,10 @@ class _Attempt:
             options=runtime.transfers,
             guard=runtime.guard,
             space=runtime.space,
-            may_write=self._lease.check,
+            check_may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
-            allowance=allowance,
+            quota=quota,
             note=self._note,
         )
 
@@ -420,9 +420,9 @@ class _Attempt:
         try:
             actual = transfer.digests(self._may_go_on)
         except SeenError:
-            transfer.keep()
+            transfer.write_checkpoint()
             raise
-        self._compare(actual, self._wanted(transfer.promised_digests))
+        self._compare(actual, self._wanted(transfer.origin_digests))
         self._evidence = _evidence(self._wanted([]), transfer)
         return actual["sha256"]
 
@@ -463,7 +463,7 @@ class _Attempt:
         self._evidence = "published by the attempt before"
         return path, actual["sha256"]
 
-    def _file_name(self, fetched: Fetched) -> str:
+    def _file_name(self, fetched: TransferResult) -> str:
         return self._job.name or fetched.name or name_from_url(self._job.url)
 
     def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:

@@ -187,7 +187,7 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
         return size
 
     monkeypatch.setattr(os, "preadv", preadv)
-    monkeypatch.setattr("worker.transfer.integrity.digests._STEP", 4 * MIB)
+    monkeypatch.setattr("worker.transfer.integrity.digests._MIN_BATCH", 4 * MIB)
 
     assert run_download(system.runtime, job.id) is Outcome.FENCED
 

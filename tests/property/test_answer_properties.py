@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.transfer.http.error_mapping import parse_retry_after
-from worker.transfer.http.response import Answer
-from worker.transfer.integrity.digest_headers import promised_digests
+from worker.transfer.http.response import Response
+from worker.transfer.integrity.digest_headers import origin_digests
 
 NAMES = st.sampled_from(
     [
@@ -57,19 +57,19 @@ values = st.one_of(
 @example([("date", "0"), ("last-modified", "0")])
 @example([("date", "1 Jan 0 0:0 -9999"), ("last-modified", "1 Jan 9999 24:00 +9999")])
 def test_no_header_breaks_what_reads_it(fields: list[tuple[str, str]]) -> None:
-    answer = Answer()
+    answer = Response()
     for line in (b"HTTP/1.1 206 x\r\n", *(f"{n}: {v}\r\n".encode("latin-1") for n, v in fields)):
         answer.feed(line)
-    for name in dir(Answer):
+    for name in dir(Response):
         if not name.startswith("_"):
             getattr(answer, name)
-    promised_digests(answer.headers)
+    origin_digests(answer.headers)
     parse_retry_after(answer.headers.get("retry-after"))
 
 
 @given(st.sampled_from(["é", "à", "Å", "…"]))
 def test_a_value_that_ends_in_utf_8_keeps_its_last_octet(end: str) -> None:
     """0x85 and 0xA0 are spaces to Unicode, and the last octet of many letters."""
-    answer = Answer()
+    answer = Response()
     answer.feed(f"Location:  /voil{end} \t\r\n".encode())
     assert answer.headers["location"].encode("latin-1") == f"/voil{end}".encode()

@@ -94,7 +94,7 @@ OPTIONS = st.builds(
     lambda connections, smallest, every, retries: replace(
         QUICK,
         connections=connections,
-        smallest_piece=smallest,
+        min_segment_size=smallest,
         split_after=0.0,
         checkpoint_interval=every,
         short_retries=retries,
@@ -270,7 +270,7 @@ def test_a_power_failure_at_any_write_loses_only_what_was_not_fsynced(
         for number, moment in enumerate(moments):
             after = Path(folder) / str(number + 1)
             crashed = replace(
-                direct, may_write=copying(direct, after, moment), notes=list(direct.notes)
+                direct, check_may_write=copying(direct, after, moment), notes=list(direct.notes)
             )
             try:
                 crashed.fetch(file.url)
@@ -287,7 +287,7 @@ def copying(direct: Direct, target: Path, moment: int) -> Callable[[], None]:
     calls = 0
     mutex = threading.Lock()
 
-    def may_write() -> None:
+    def check_may_write() -> None:
         nonlocal calls
         with mutex:
             calls += 1
@@ -299,4 +299,4 @@ def copying(direct: Direct, target: Path, moment: int) -> Callable[[], None]:
                         shutil.copy(one, target)
                 raise StoppedError("the power failed")
 
-    return may_write
+    return check_may_write

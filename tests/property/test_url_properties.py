@@ -12,7 +12,7 @@ from domain.errors import InvalidInputError, PermanentError
 from domain.hosts import host_in_url
 from domain.urls import canonical_url, check_url, display_url, host_of
 from worker.transfer.sources import Sources
-from worker.transfer.spec import Order
+from worker.transfer.spec import TransferSpec
 
 PIECES = st.sampled_from(
     [
@@ -107,4 +107,4 @@ BASES = st.sampled_from(
 @given(BASES, octets)
 def test_a_redirect_leads_nowhere_or_to_a_settled_url(base: str, location: str) -> None:
     with suppress(PermanentError):
-        assert_settled(Sources(Order(urls=(base,)), None).redirect(base, location))
+        assert_settled(Sources(TransferSpec(urls=(base,)), None).resolve_redirect(base, location))

@@ -12,7 +12,7 @@ from worker.runner import run_download
 from worker.runtime import Runtime
 
 #: Pieces small enough, and shared out soon enough, for files of a test's size.
-SHARING: dict[str, Any] = {"connections": 4, "smallest_piece": 32 * 1024, "split_after": 0.05}
+SHARING: dict[str, Any] = {"connections": 4, "min_segment_size": 32 * 1024, "split_after": 0.05}
 #: One connection, whatever the origin offers.
 ALONE: dict[str, Any] = {"connections": 1}
 

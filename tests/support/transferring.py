@@ -31,9 +31,9 @@ from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.response import AddressGuard
-from worker.transfer.output_file import Fetched
-from worker.transfer.quota import Allowance, Unlimited
-from worker.transfer.spec import Order
+from worker.transfer.output_file import TransferResult
+from worker.transfer.quota import TransferQuota, UnlimitedQuota
+from worker.transfer.spec import TransferSpec
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(
@@ -44,7 +44,7 @@ QUICK = TransferOptions(
     user_agent="test",
     checkpoint_interval=0.05,
     connections=4,
-    smallest_piece=32 * 1024,
+    min_segment_size=32 * 1024,
     split_after=0.02,
     short_retries=0,
     retry_pause=0.02,
@@ -165,8 +165,8 @@ class Direct:
     """A transfer without queue, database or store, into `folder`.
 
     Attributes:
-        may_write: asked before every write.
-        allowance: what it may use of what is shared.
+        check_may_write: asked before every write.
+        quota: what it may use of what is shared.
         space: of the volume.
         notes: what it told a person.
         tracker: of the last run.
@@ -176,14 +176,14 @@ class Direct:
     options: TransferOptions = QUICK
     networks: tuple[str, ...] = ("127.0.0.0/8",)
     job: Job = field(default_factory=new_job)
-    may_write: Callable[[], None] = lambda: None
-    allowance: Allowance = field(default_factory=Unlimited)
+    check_may_write: Callable[[], None] = lambda: None
+    quota: TransferQuota = field(default_factory=UnlimitedQuota)
     space: Space = field(default_factory=lambda: Space(0))
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
 
     @contextmanager
-    def transfer(self, order: Order) -> Iterator[Transfer]:
+    def transfer(self, order: TransferSpec) -> Iterator[Transfer]:
         """Open the part file and a transfer into it, as one attempt does."""
         self.tracker = WatchedTracker(self.job, StopSignal(Drain()), time.monotonic())
         with (
@@ -197,19 +197,19 @@ class Direct:
                 options=self.options,
                 guard=AddressGuard(self.networks),
                 space=self.space,
-                may_write=self.may_write,
+                check_may_write=self.check_may_write,
                 checkpoints=checkpoints,
                 hashing=hashing,
-                allowance=self.allowance,
+                quota=self.quota,
                 note=self.notes.append,
             ) as transfer,
         ):
             yield transfer
 
-    def fetch(self, *urls: str, **order: Any) -> Fetched:
+    def fetch(self, *urls: str, **order: Any) -> TransferResult:
         """Run one attempt; what it fetched is then in `data`. Raises what the transfer raises."""
         try:
-            with self.transfer(Order(urls=urls, **order)) as transfer:
+            with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
                 fetched = transfer.run()
                 digest = transfer.digests(lambda: None)["sha256"]
         finally:
@@ -221,7 +221,7 @@ class Direct:
 
     def fetch_end(self, url: str, first: int) -> bytes:
         """Run one attempt without computing digests; return the file's bytes from `first` on."""
-        with self.transfer(Order(urls=(url,))) as transfer:
+        with self.transfer(TransferSpec(urls=(url,))) as transfer:
             transfer.run()
         with self.part.open("rb") as file:
             file.seek(first)
@@ -229,7 +229,7 @@ class Direct:
 
     def fetch_size(self, *urls: str, **order: Any) -> int:
         """Run one attempt, however large the file; return its size, which is not read back."""
-        with self.transfer(Order(urls=urls, **order)) as transfer:
+        with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
             return transfer.run().size
 
     def failure(self, *urls: str, **order: Any) -> str:

@@ -8,7 +8,7 @@ from base64 import b64encode
 import google_crc32c
 import pytest
 
-from worker.transfer.integrity.digest_headers import promised_digests
+from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.hashers import new_hasher
 
 #: The example content of RFC 9530, appendix B.1.
@@ -22,7 +22,7 @@ CRC32C = b64encode(google_crc32c.Checksum(HELLO).digest()).decode()
 def test_the_example_of_the_standard() -> None:
     sent = "RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg="
     assert sent == SHA256
-    [found] = promised_digests({"repr-digest": f"sha-256=:{sent}:"})
+    [found] = origin_digests({"repr-digest": f"sha-256=:{sent}:"})
     assert str(found) == f"sha256:{hashlib.sha256(HELLO).hexdigest()}"
 
 
@@ -47,7 +47,7 @@ def test_the_example_of_the_standard() -> None:
     ],
 )
 def test_a_field_is_read_or_left_out(headers: dict[str, str], algorithms: list[str]) -> None:
-    found = promised_digests(headers)
+    found = origin_digests(headers)
     assert [one.algorithm for one in found] == algorithms
     for one in found:
         hasher = new_hasher(one.algorithm)
@@ -57,7 +57,7 @@ def test_a_field_is_read_or_left_out(headers: dict[str, str], algorithms: list[s
 
 def test_the_newer_field_counts_where_two_contradict_each_other() -> None:
     other = b64encode(b"x" * 32).decode()
-    [found] = promised_digests({"digest": f"sha-256={other}", "repr-digest": f"sha-256=:{SHA256}:"})
+    [found] = origin_digests({"digest": f"sha-256={other}", "repr-digest": f"sha-256=:{SHA256}:"})
     assert found.digest == hashlib.sha256(HELLO).hexdigest()
 
 
@@ -128,7 +128,7 @@ APPLIES = {
 def test_promise_counts_where_it_is_of_the_bytes_that_are_sent(
     status: int, headers: dict[str, str], algorithms: list[str]
 ) -> None:
-    assert [one.algorithm for one in promised_digests(headers, status)] == algorithms
+    assert [one.algorithm for one in origin_digests(headers, status)] == algorithms
 
 
 def test_the_check_value_of_crc32c() -> None:

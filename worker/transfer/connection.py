@@ -1,4 +1,4 @@
-"""One request and its response: libcurl's callbacks, and the bytes on their way into one piece.
+"""One request and its response: libcurl's callbacks, and the bytes on their way into one segment.
 
 A callback must not raise, so what goes wrong inside one is kept, the request is told to end, and the
 transfer looks at `error` when it has.
@@ -17,39 +17,38 @@ import pycurl
 from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
 from worker.resources import lack_of, lack_of_curl
-from worker.transfer.http import error_mapping as verdict
-from worker.transfer.http import resolving
-from worker.transfer.http.curl_options import Request, TransferOptions, prepare
+from worker.transfer.http import error_mapping, resolving
+from worker.transfer.http.curl_options import Request, TransferOptions, configure
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.ftp import FtpReplies
-from worker.transfer.http.response import AddressGuard, Answer
-from worker.transfer.response_rules import Judgement
-from worker.transfer.segments import Piece
+from worker.transfer.http.response import AddressGuard, Response
+from worker.transfer.response_rules import Classification
+from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
-from worker.transfer.stall_detector import StallWatch
+from worker.transfer.stall_detector import StallDetector
 
 #: A system takes 1,024 buffers in one call.
-_MOST_CHUNKS = 512
+_MAX_CHUNKS = 512
 #: The body of a redirect or an error is read up to here, so that its connection can be used again.
-_UNREAD_BODY = 64 * 1024
+_MAX_DISCARDED_BODY = 64 * 1024
 #: Bytes of header, those of 1xx answers before it included.
-_MOST_HEADER = 256 * 1024
+_MAX_HEADER = 256 * 1024
 _STOP = 0  # a write callback that takes fewer bytes than it was given ends the request
 
 
-class Exchange:
-    """A request for (the rest of) one piece.
+class Connection:
+    """A request for (the rest of) one segment.
 
     Args:
-        on_answer: called once, when status and header are there; returns whether the body is of use,
+        on_response: called once, when status and header are there; returns whether the body is of use,
             or raises.
-        write: gets (exchange, chunks): puts them on disk at the piece's position.
-        may_take: asked before so many bytes are taken, or decoded; no stops the body until `go_on`.
+        write: gets (connection, chunks): puts them on disk at the segment's position.
+        try_consume: asked before so many bytes are taken, or decoded; no stops the body until `resume`.
 
     Attributes:
-        judgement: what the answer was found to be.
-        is_accepted: the body belongs into the piece.
-        promised: where in the file (exclusive) the answer's body ends, by its own word, or None.
+        classification: what the answer was found to be.
+        is_accepted: the body belongs into the segment.
+        expected_end: where in the file (exclusive) the answer's body ends, by its own word, or None.
         decoder: undoes the body's encoding, where the job wants that.
         is_paused: the body waits for its rate, or for the decoder.
         received: bytes of the body, as sent.
@@ -62,39 +61,39 @@ class Exchange:
         self,
         source: Source,
         request: Request,
-        piece: Piece,
+        segment: Segment,
         *,
-        on_answer: Callable[[Exchange], bool],
-        write: Callable[[Exchange, list[bytes]], None],
-        may_take: Callable[[int], bool],
+        on_response: Callable[[Connection], bool],
+        write: Callable[[Connection, list[bytes]], None],
+        try_consume: Callable[[int], bool],
     ) -> None:
-        self.source, self.request, self.piece = source, request, piece
-        self.answer = Answer()
+        self.source, self.request, self.segment = source, request, segment
+        self.response = Response()
         self.redirects = 0
         self.received = 0
-        self.watch = StallWatch(time.monotonic())
-        self.is_judged = self.is_accepted = False
+        self.stall = StallDetector(time.monotonic())
+        self.is_classified = self.is_accepted = False
         self.accepted_at = 0.0
-        self.judgement: Judgement | None = None
-        self.promised: int | None = None
-        self.was_cut = self.is_paused = self.is_received = False
+        self.classification: Classification | None = None
+        self.expected_end: int | None = None
+        self.truncated_by_split = self.is_paused = self.is_received = False
         self.decoder: Decoder | None = None
         self.error: Exception | None = None
         self.handle: Any = None
-        self._on_answer = on_answer
+        self._on_response = on_response
         self._write = write
-        self._may_take = may_take
+        self._try_consume = try_consume
         self._chunks: list[bytes] = []
         self._pending = 0
         self._buffer = 0
         #: Bytes that were taken and have not been decoded: their output is paid for up to this.
-        self._credit = 0
+        self._undecoded_credit = 0
         self._ftp = FtpReplies()
         self._header_size = 0
         self._refused_address: str | None = None
         self._is_ipv6 = False
         self._guard: AddressGuard | None = None
-        self._opened: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
 
     def attach(
         self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
@@ -103,21 +102,21 @@ class Exchange:
         self.handle, self._buffer = handle, buffer
         # A proxy resolves names itself, and what we connect to is the proxy.
         self._guard = None if options.proxy else guard
-        prepare(handle, self.request, options, buffer)
+        configure(handle, self.request, options, buffer)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._on_connect)
         handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
-    def redirected(self, request: Request) -> None:
-        """Begin again at another URL, for the same piece."""
+    def follow_redirect(self, request: Request) -> None:
+        """Begin again at another URL, for the same segment."""
         self.request = request
         self.redirects += 1
-        self.answer = Answer()
+        self.response = Response()
         self.received = self._header_size = 0
-        self.is_judged = self.is_accepted = self.is_received = False
+        self.is_classified = self.is_accepted = self.is_received = False
         self.error = None
         self._refused_address = None
-        self.watch = StallWatch(time.monotonic())
+        self.stall = StallDetector(time.monotonic())
 
     def flush(self) -> None:
         """Write what has come."""
@@ -126,11 +125,11 @@ class Exchange:
             self._write(self, chunks)
 
     @property
-    def may_go_on(self) -> bool:
+    def can_resume(self) -> bool:
         """Whether the body waits, and not for the decoder."""
         return self.is_paused and not self.has_undecoded
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Take up again what waited for its rate. Not from inside a callback."""
         self.is_paused = False
         self.handle.pause(pycurl.PAUSE_CONT)
@@ -150,20 +149,20 @@ class Exchange:
 
     def close_sockets(self) -> None:
         """Close our ends of the sockets: pycurl works on duplicates."""
-        for opened in self._opened:
+        for opened in self._sockets:
             opened.close()
-        self._opened.clear()
+        self._sockets.clear()
 
-    def judge(self, *, has_content: bool = False) -> None:
+    def classify(self, *, has_content: bool = False) -> None:
         """Have the answer judged, if it has not been: it may have had no body."""
-        if not self.is_judged:
-            if not self.answer.is_complete:
+        if not self.is_classified:
+            if not self.response.is_complete:
                 raise TransientError("The connection broke inside the header.", code="reset")
-            self.is_judged = True
+            self.is_classified = True
             if self.request.is_ftp:
-                self.answer = self._ftp.answer(self.request.first)
-            self.answer.has_content = has_content
-            self.is_accepted = self._on_answer(self)
+                self.response = self._ftp.to_response(self.request.first)
+            self.response.has_content = has_content
+            self.is_accepted = self._on_response(self)
             self.accepted_at = time.monotonic()
 
     def failure(self, code: int, detail: str) -> Exception | None:
@@ -176,24 +175,24 @@ class Exchange:
         if self.error is not None:
             return self.error
         if code == 0:
-            return self._broken_promise()
-        if self.answer.status == 0 and (lack := self._lack(code, detail)) is not None:
+            return self._incomplete_body_error()
+        if self.response.status == 0 and (lack := self._resource_error(code, detail)) is not None:
             return lack
-        if self.was_cut:
+        if self.truncated_by_split:
             return None
-        if self._refused_address is not None and self.answer.status == 0:
-            return verdict.forbidden_address(self._refused_address)
-        if self.is_judged and not self.is_accepted:
+        if self._refused_address is not None and self.response.status == 0:
+            return error_mapping.forbidden_address_error(self._refused_address)
+        if self.is_classified and not self.is_accepted:
             return None  # ended by us, in the middle of a body that nobody wants
         if self._proxy_refused():
-            return verdict.of_proxy(self.answer, self.request)
-        if self.answer.status >= 400:
-            return verdict.of_answer(self.answer, self.request)
+            return error_mapping.error_for_proxy_response(self.response, self.request)
+        if self.response.status >= 400:
+            return error_mapping.error_for_response(self.response, self.request)
         if code == pycurl.E_COULDNT_RESOLVE_HOST:
-            return resolving.explain(host_of(self.request.url) or "")
-        return verdict.of_curl(code, detail)
+            return resolving.resolution_error(host_of(self.request.url) or "")
+        return error_mapping.error_for_curl_code(code, detail)
 
-    def _lack(self, code: int, detail: str) -> WorkerResourcesError | None:
+    def _resource_error(self, code: int, detail: str) -> WorkerResourcesError | None:
         system_errno = self.handle.getinfo(pycurl.OS_ERRNO)
         return lack_of_curl(code, system_errno, detail, is_ipv6=self._is_ipv6)
 
@@ -202,23 +201,23 @@ class Exchange:
         status = self.handle.getinfo(pycurl.HTTP_CONNECTCODE) if self.request.proxy else 0
         return bool(status) and not 200 <= status < 300
 
-    def _broken_promise(self) -> TransientError | None:
+    def _incomplete_body_error(self) -> TransientError | None:
         """A body that libcurl found complete may still be shorter than its Content-Range."""
         if self.decoder is not None:
             try:
                 self.decoder.finish()
             except TransientError as error:
                 return error
-        end = self.promised
+        end = self.expected_end
         if end is None or not self.is_accepted:
             return None
-        if self.piece.end is not None:
-            end = min(end, self.piece.end)
-        if self.piece.position + self._pending >= end:
+        if self.segment.end is not None:
+            end = min(end, self.segment.end)
+        if self.segment.position + self._pending >= end:
             return None
         return TransientError(
-            f"The origin promised bytes up to {end:,} and sent them up to "
-            f"{self.piece.position + self._pending:,}.",
+            f"The origin expected_end bytes up to {end:,} and sent them up to "
+            f"{self.segment.position + self._pending:,}.",
             code="truncated",
         )
 
@@ -226,29 +225,29 @@ class Exchange:
 
     def _on_header(self, line: bytes) -> int | None:
         self._header_size += len(line)
-        if self._header_size > _MOST_HEADER:
+        if self._header_size > _MAX_HEADER:
             self.error = PermanentError(
-                f"The origin's header has more than {_MOST_HEADER:,} bytes.",
+                f"The origin's header has more than {_MAX_HEADER:,} bytes.",
                 code="headers_too_large",
             )
             return _STOP
-        (self._ftp if self.request.is_ftp else self.answer).feed(line)
+        (self._ftp if self.request.is_ftp else self.response).feed(line)
         return None
 
     def _on_body(self, data: bytes) -> int | None:
         try:
-            if not self.is_judged:
-                self.judge(has_content=True)
-            if self.has_undecoded or not self._may_take(len(data)):
+            if not self.is_classified:
+                self.classify(has_content=True)
+            if self.has_undecoded or not self._try_consume(len(data)):
                 self.is_paused = True
-                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `go_on`
+                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data for `resume`
             self.received += len(data)
             if not self.is_accepted:
-                return None if self.received <= _UNREAD_BODY else _STOP
+                return None if self.received <= _MAX_DISCARDED_BODY else _STOP
             if self.decoder is None:
                 return self._take(data)
             self.decoder.feed(data)
-            self._credit += len(data)
+            self._undecoded_credit += len(data)
             self._decode()
             return None
         except Exception as error:
@@ -257,32 +256,32 @@ class Exchange:
 
     def _decode(self) -> None:
         """Do one step of decoding. What it returns beyond what was received is taken from the rate."""
-        if self.decoder is None or not self._may_take(0):
+        if self.decoder is None or not self._try_consume(0):
             return
         data = self.decoder.step()
-        self._may_take(max(0, len(data) - self._credit))
-        self._credit = max(0, self._credit - len(data))
+        self._try_consume(max(0, len(data) - self._undecoded_credit))
+        self._undecoded_credit = max(0, self._undecoded_credit - len(data))
         self._take(data)
 
     def _take(self, data: bytes) -> int | None:
-        piece = self.piece
-        position = piece.position + self._pending
+        segment = self.segment
+        position = segment.position + self._pending
         end = position + len(data)
-        if self.promised is not None and end > self.promised:
+        if self.expected_end is not None and end > self.expected_end:
             raise TransientError(
-                f"The origin promised bytes up to {self.promised:,} and sends more.",
+                f"The origin expected_end bytes up to {self.expected_end:,} and sends more.",
                 code="too_long",
             )
-        if piece.end is not None and end > piece.end:
-            # Somebody else has taken the rest of this piece over.
-            self.was_cut = True
-            data = data[: piece.end - position]
+        if segment.end is not None and end > segment.end:
+            # Somebody else has taken the rest of this segment over.
+            self.truncated_by_split = True
+            data = data[: segment.end - position]
         if data:
             self._chunks.append(data)
             self._pending += len(data)
-        if self._pending >= self._buffer or len(self._chunks) >= _MOST_CHUNKS:
+        if self._pending >= self._buffer or len(self._chunks) >= _MAX_CHUNKS:
             self.flush()
-        return _STOP if self.was_cut else None
+        return _STOP if self.truncated_by_split else None
 
     def _on_connect(self, _purpose: int, address: Any) -> Any:
         family, kind, protocol, where = address
@@ -292,7 +291,7 @@ class Exchange:
         self._is_ipv6 = family == socket.AF_INET6
         try:
             opened = socket.socket(family, kind, protocol)
-            self._opened.append(opened)
+            self._sockets.append(opened)
             os.close(os.dup(opened.fileno()))  # pycurl is about to, and would not tell
         except OSError as error:
             self.error = lack_of(error)

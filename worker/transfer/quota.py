@@ -8,45 +8,45 @@ from worker.limits.slots import Admission
 from worker.limits.transfer_rate import Pace
 
 
-class Allowance(Protocol):
+class TransferQuota(Protocol):
     """Asked by one transfer, from its own thread, many times a second."""
 
     @property
     def rate(self) -> float | None:
         """Bytes a second that the transfer may move now; None for as fast as it goes."""
 
-    def count(self, size: int) -> None:
+    def record_bytes(self, size: int) -> None:
         """Note that `size` more bytes have come."""
 
-    def connections(self, want: int) -> int:
-        """Hold at most `want` connections from now on, and return how many there may be: 1 or more."""
+    def request_connections(self, wanted: int) -> int:
+        """Hold at most `wanted` connections from now on, and return how many there may be: 1 or more."""
 
 
-class Unlimited:
+class UnlimitedQuota:
     """Everything is allowed."""
 
     rate: float | None = None
 
-    def count(self, size: int) -> None:
+    def record_bytes(self, size: int) -> None:
         """Nobody counts."""
 
-    def connections(self, want: int) -> int:
+    def request_connections(self, wanted: int) -> int:
         """Return what was asked for."""
-        return want
+        return wanted
 
 
-class SharedAllowance:
+class SharedQuota:
     """A job's part of what all workers share."""
 
     def __init__(self, admission: Admission, pace: Pace) -> None:
         self._admission, self._pace = admission, pace
-        self.count = pace.count
+        self.record_bytes = pace.count
 
     @property
     def rate(self) -> float | None:
         """Bytes a second, as the pacer divides them."""
         return self._pace.rate
 
-    def connections(self, want: int) -> int:
+    def request_connections(self, wanted: int) -> int:
         """Take or give back slots of the host."""
-        return self._admission.connections(want)
+        return self._admission.connections(wanted)

@@ -7,43 +7,42 @@ from enum import Enum, auto
 
 from domain.errors import PermanentError, TransientError
 from worker.storage.checkpoint import Checkpoint
-from worker.transfer.http import error_mapping as verdict
-from worker.transfer.http import statuses
+from worker.transfer.http import error_mapping, statuses
 from worker.transfer.http.curl_options import Request
-from worker.transfer.http.response import Answer
+from worker.transfer.http.response import Response
 from worker.transfer.http.statuses import Meaning
 
 
-class Ruling(Enum):
+class Decision(Enum):
     """What to do with an answer."""
 
-    WHOLE = auto()
+    FULL_BODY = auto()
     """The body is the file from its first byte."""
-    PART = auto()
+    REQUESTED_RANGE = auto()
     """The body is the range that was asked for, of the file that was begun."""
-    ELSEWHERE = auto()
+    REDIRECT = auto()
     """A redirect."""
     COMPLETE = auto()
     """There is nothing after what we have: that was all of it."""
-    BY_DATE = auto()
+    RETRY_WITH_DATE = auto()
     """The same file, sent whole: this origin may take a date where it did not take its own tag."""
-    NO_RANGES = auto()
+    RANGE_IGNORED = auto()
     """The same file as far as anybody can tell, sent whole, or a range that is not the one asked for."""
-    CHANGED = auto()
+    RESOURCE_CHANGED = auto()
     """Another file: what we have cannot be joined to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Classification:
     """A ruling, and why, as the end of a sentence for people."""
 
-    ruling: Ruling
-    why: str = ""
+    decision: Decision
+    reason: str = ""
 
 
-def judge(
-    request: Request, answer: Answer, begun: Checkpoint, *, is_mirror: bool = False
-) -> Judgement:
+def classify_response(
+    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool = False
+) -> Classification:
     """Decide by status and header what the body is, before its first byte is written.
 
     Args:
@@ -54,138 +53,144 @@ def judge(
     Raises:
         TransientError, PermanentError: the status is not a success.
     """
-    meaning = statuses.meaning(answer.status)
-    if meaning is Meaning.REDIRECT and "location" in answer.headers:
-        return Judgement(Ruling.ELSEWHERE)
+    meaning = statuses.meaning(response.status)
+    if meaning is Meaning.REDIRECT and "location" in response.headers:
+        return Classification(Decision.REDIRECT)
     if meaning is Meaning.FILE:
-        _check_content(answer)
+        _check_content(response)
     if request.first is None:
-        return _judge_whole(request, answer, meaning)
+        return _classify_full_request(request, response, meaning)
     if meaning is Meaning.PART:
-        return _judge_part(request, answer, begun, is_mirror=is_mirror)
+        return _classify_range(request, response, begun, is_mirror=is_mirror)
     if meaning is Meaning.FILE:
-        return _judge_refusal(request, answer, begun)
-    if answer.status == 416:
-        return _judge_unsatisfiable(request, answer, begun, is_mirror=is_mirror)
-    raise verdict.of_answer(answer, request)
+        return _classify_full_body_instead_of_range(request, response, begun)
+    if response.status == 416:
+        return _classify_unsatisfiable_range(request, response, begun, is_mirror=is_mirror)
+    raise error_mapping.error_for_response(response, request)
 
 
-def _check_content(answer: Answer) -> None:
+def _check_content(response: Response) -> None:
     """Raise where a success brings no file: its length is nonsense, or there is nothing to store."""
-    if answer.promises_no_number:
+    if response.has_invalid_length:
         raise TransientError(
             "The origin promises a length that no file can have.", code="bad_response"
         )
-    is_delta = answer.status == 226 and "im" in answer.headers
+    is_delta = response.status == 226 and "im" in response.headers
     # An empty file is one, where the status says that this is the file.
-    is_empty = answer.status not in {200, 203} and not answer.has_content
+    is_empty = response.status not in {200, 203} and not response.has_content
     if is_delta or is_empty:
         why = "a change to an earlier version was not asked for" if is_delta else "no content"
         raise PermanentError(
-            f"The origin answered {statuses.describe(answer.status)}: {why}.",
-            code=f"http_{answer.status}",
+            f"The origin answered {statuses.describe(response.status)}: {why}.",
+            code=f"http_{response.status}",
         )
 
 
-def _judge_whole(request: Request, answer: Answer, meaning: Meaning) -> Judgement:
+def _classify_full_request(
+    request: Request, response: Response, meaning: Meaning
+) -> Classification:
     if meaning is Meaning.FILE:
-        return Judgement(Ruling.WHOLE)
+        return Classification(Decision.FULL_BODY)
     if meaning is Meaning.PART:
-        return _judge_unasked_part(answer)
-    is_empty_file = answer.status == 416 and answer.unsatisfied_size == 0
+        return _classify_unrequested_range(response)
+    is_empty_file = response.status == 416 and response.unsatisfied_size == 0
     if request.adaptation.range_from_start and is_empty_file:
-        return Judgement(Ruling.COMPLETE)
-    raise verdict.of_answer(answer, request)
+        return Classification(Decision.COMPLETE)
+    raise error_mapping.error_for_response(response, request)
 
 
-def _judge_unasked_part(answer: Answer) -> Judgement:
+def _classify_unrequested_range(response: Response) -> Classification:
     """Take a 206 to a request for the whole file, unless it says that something is missing.
 
-    Where it does not say how long the file is, the content is stored as curl and wget do; `Answer` then
-    claims no size and no validator, so that nothing is ever joined to it.
+    Where it does not say how long the file is, the content is stored as curl and wget do; `Response`
+    then has no size and no validator, so that nothing is ever joined to it.
     """
-    span, is_multipart = answer.content_range, answer.is_multipart_range
+    span, is_multipart = response.content_range, response.is_multipart_range
     is_all = span is not None and span[0] == 0 and span[2] in {None, span[1] + 1}
-    if is_all or ("content-range" not in answer.headers and not is_multipart):
-        return Judgement(Ruling.WHOLE)
+    if is_all or ("content-range" not in response.headers and not is_multipart):
+        return Classification(Decision.FULL_BODY)
     raise PermanentError(
         "The origin sent a part of the file where all of it was asked for.", code="bad_range"
     )
 
 
-def _judge_part(
-    request: Request, answer: Answer, begun: Checkpoint, *, is_mirror: bool
-) -> Judgement:
-    span = answer.content_range
+def _classify_range(
+    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool
+) -> Classification:
+    span = response.content_range
     if span is None:
-        return Judgement(Ruling.NO_RANGES, "the origin did not say which range it sent")
+        return Classification(Decision.RANGE_IGNORED, "the origin did not say which range it sent")
     first, last, total = span
     if begun.total is not None and total is not None and total != begun.total:
-        return Judgement(
-            Ruling.CHANGED, f"the file has {total:,} bytes now, it had {begun.total:,}"
+        return Classification(
+            Decision.RESOURCE_CHANGED, f"the file has {total:,} bytes now, it had {begun.total:,}"
         )
     if first != request.first or (request.last is not None and last > request.last):
-        return Judgement(
-            Ruling.NO_RANGES,
+        return Classification(
+            Decision.RANGE_IGNORED,
             f"the origin sent bytes {first:,} to {last:,}, asked for were "
             f"{request.first:,} to {'the end' if request.last is None else f'{request.last:,}'}",
         )
-    same = _agrees(answer, begun) if is_mirror else _does_not_contradict(answer, begun)
+    same = (
+        _has_matching_validator(response, begun) if is_mirror else _is_compatible(response, begun)
+    )
     if not same or (is_mirror and total != begun.total):
-        return Judgement(Ruling.CHANGED, "the file is another one now")
-    return Judgement(Ruling.PART)
+        return Classification(Decision.RESOURCE_CHANGED, "the file is another one now")
+    return Classification(Decision.REQUESTED_RANGE)
 
 
-def _judge_refusal(request: Request, answer: Answer, begun: Checkpoint) -> Judgement:
+def _classify_full_body_instead_of_range(
+    request: Request, response: Response, begun: Checkpoint
+) -> Classification:
     """A range was asked for, and the whole file comes."""
-    length = answer.content_length
+    length = response.content_length
     longer = begun.total is not None and length is not None and length != begun.total
-    if longer or not _does_not_contradict(answer, begun):
-        return Judgement(Ruling.CHANGED, "the file has changed at the origin")
-    same_tag = begun.etag is not None and answer.headers.get("etag") == begun.etag
-    if request.condition is not None and same_tag and begun.date not in {None, request.condition}:
-        return Judgement(Ruling.BY_DATE)
-    return Judgement(Ruling.NO_RANGES, "the origin sends the file from the start")
+    if longer or not _is_compatible(response, begun):
+        return Classification(Decision.RESOURCE_CHANGED, "the file has changed at the origin")
+    same_tag = begun.etag is not None and response.headers.get("etag") == begun.etag
+    if request.if_range is not None and same_tag and begun.date not in {None, request.if_range}:
+        return Classification(Decision.RETRY_WITH_DATE)
+    return Classification(Decision.RANGE_IGNORED, "the origin sends the file from the start")
 
 
-def _judge_unsatisfiable(
-    request: Request, answer: Answer, begun: Checkpoint, *, is_mirror: bool
-) -> Judgement:
+def _classify_unsatisfiable_range(
+    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool
+) -> Classification:
     """There is nothing from where the range begins. That is the file's end if it is the same file."""
-    size = answer.unsatisfied_size
-    same = not is_mirror and _same_validators(answer, begun)
+    size = response.unsatisfied_size
+    same = not is_mirror and _has_compatible_validators(response, begun)
     if same and size is not None and size == request.first and begun.total in {None, size}:
-        return Judgement(Ruling.COMPLETE)
-    return Judgement(Ruling.CHANGED, "the origin has no bytes where we stopped")
+        return Classification(Decision.COMPLETE)
+    return Classification(Decision.RESOURCE_CHANGED, "the origin has no bytes where we stopped")
 
 
-def _does_not_contradict(answer: Answer, begun: Checkpoint) -> bool:
+def _is_compatible(response: Response, begun: Checkpoint) -> bool:
     """Say whether nothing in the answer says that this is another file.
 
     If-Range should have seen to that; an origin that ignores it must not join two files for us.
     """
-    same_encoding = answer.headers.get("content-encoding") == begun.encoding
-    return same_encoding and _same_validators(answer, begun)
+    same_encoding = response.headers.get("content-encoding") == begun.encoding
+    return same_encoding and _has_compatible_validators(response, begun)
 
 
-def _same_validators(answer: Answer, begun: Checkpoint) -> bool:
+def _has_compatible_validators(response: Response, begun: Checkpoint) -> bool:
     """Say whether the tag and the date, where the answer has them, are those the file was begun with."""
-    headers = answer.headers
+    headers = response.headers
     same_tag = headers.get("etag", begun.etag) == begun.etag
     same_date = headers.get("last-modified", begun.last_modified) == begun.last_modified
     return same_tag and same_date
 
 
-def _agrees(answer: Answer, begun: Checkpoint) -> bool:
+def _has_matching_validator(response: Response, begun: Checkpoint) -> bool:
     """Say whether the answer names a validator that the file was begun with."""
-    if answer.headers.get("content-encoding") != begun.encoding:
+    if response.headers.get("content-encoding") != begun.encoding:
         return False
-    if answer.etag is not None and answer.etag == begun.etag:
+    if response.etag is not None and response.etag == begun.etag:
         return True
-    return begun.date is not None and answer.last_modified == begun.date
+    return begun.date is not None and response.last_modified == begun.date
 
 
-def unexpected(error: TransientError | PermanentError) -> bool:
+def is_request_specific(error: TransientError | PermanentError) -> bool:
     """Say whether an origin refused a request in a way that may hold for this one alone."""
     return error.code.startswith(("http_", "proxy_")) or error.code in {
         "connect",

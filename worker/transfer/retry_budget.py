@@ -9,23 +9,23 @@ from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.resolving import NO_SUCH_HOST
 
 #: A longer wait than this is waited in SQL: nobody holds a worker and a lock for it. Seconds.
-LONGEST_PAUSE = 10.0
+MAX_DELAY = 10.0
 #: An origin that breaks off every now and then is not down. Seconds.
-_AFTER_PROGRESS = 0.1
+_DELAY_AFTER_PROGRESS = 0.1
 #: A name that does not exist is asked for once more after this. Seconds.
-_SECOND_LOOK = 1.0
+_LOOKUP_RETRY_DELAY = 1.0
 
 
-class ShortRetries:
+class RetryBudget:
     """The budget of one transfer: so many failures in a row; whatever makes progress fills it up."""
 
     def __init__(self, options: TransferOptions, now: float) -> None:
         self._options = options
         self._failures = 0
-        self._had_no_host = False
+        self._lookup_failed = False
         self._bytes, self._time = 0, now
 
-    def pause(self, error: TransientError, bytes_so_far: int, now: float) -> float:
+    def next_delay(self, error: TransientError, bytes_so_far: int, now: float) -> float:
         """Return the seconds to wait before another try; raise `error` when it is not ours to try.
 
         Args:
@@ -37,29 +37,29 @@ class ShortRetries:
             PermanentError: the host name does not exist, and did not a moment ago.
         """
         if error.code == NO_SUCH_HOST and not bytes_so_far:
-            return self._look_again(error)
-        self._had_no_host = False
+            return self._retry_lookup(error)
+        self._lookup_failed = False
         gained = bytes_so_far - self._bytes
         progressed = gained >= max(1.0, self._options.low_speed_limit * (now - self._time))
         self._bytes, self._time = bytes_so_far, now
         self._failures = 1 if progressed else self._failures + 1
         pause = self._options.retry_pause * 2.0 ** (self._failures - 1)
         if progressed:
-            pause = min(pause, _AFTER_PROGRESS)
+            pause = min(pause, _DELAY_AFTER_PROGRESS)
         if (
             self._failures > self._options.short_retries
             or error.retry_after is not None
-            or pause > LONGEST_PAUSE
+            or pause > MAX_DELAY
         ):
             raise error
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
 
-    def _look_again(self, error: TransientError) -> float:
+    def _retry_lookup(self, error: TransientError) -> float:
         """Try a name that does not exist twice within seconds, and not once more.
 
         A name that bytes of this file came from is no such one: then its zone has trouble.
         """
-        if self._had_no_host:
+        if self._lookup_failed:
             raise PermanentError(str(error), code=error.code) from error
-        self._had_no_host = True
-        return _SECOND_LOOK
+        self._lookup_failed = True
+        return _LOOKUP_RETRY_DELAY

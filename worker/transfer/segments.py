@@ -1,8 +1,8 @@
 """Which bytes of a file are there, which are being fetched, and which nobody fetches yet. Pure.
 
-The file is cut into pieces that follow each other without gap. Each is filled from its start; a
-connection owns the piece it fills. Where a connection runs dry, what is missing of another one's piece
-is cut in half, and the owner of the first half finds its piece ending sooner.
+The file is cut into segments that follow each other without gap. Each is filled from its start; a
+connection claims the segment it fills. When a connection has nothing left to do, the missing part of
+another one's segment is cut in half; the first half stays claimed and now ends sooner.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Interval = tuple[int, int]
 
 
 @dataclass(eq=False, slots=True)
-class Piece:
+class Segment:
     """Bytes from `start` to `end`, of which those before `position` are on disk.
 
     `end` is None while nobody knows where the file ends.
@@ -25,10 +25,10 @@ class Piece:
     start: int
     position: int
     end: int | None
-    owned: bool = False
+    is_claimed: bool = False
 
     @property
-    def left(self) -> int | None:
+    def remaining(self) -> int | None:
         """Bytes that are missing, or None where nobody knows."""
         return None if self.end is None else self.end - self.position
 
@@ -38,22 +38,22 @@ class Piece:
         return self.end == self.position
 
 
-class Pieces:
-    """The pieces of one file, in order.
+class SegmentMap:
+    """The segments of one file, in order.
 
     Args:
         total: the file's size in bytes, None while unknown.
         written: what is on disk already.
-        smallest: no piece is cut into halves smaller than this many bytes.
+        min_size: no segment is cut into halves smaller than this many bytes.
     """
 
     def __init__(
-        self, total: int | None, written: Iterable[Interval] = (), *, smallest: int
+        self, total: int | None, written: Iterable[Interval] = (), *, min_size: int
     ) -> None:
         self.total = total
-        self._smallest = smallest
-        self._pieces = _cut(total, _merged(written))
-        self.count = sum(piece.position - piece.start for piece in self._pieces)
+        self._min_size = min_size
+        self._segments = _cut(total, _merged(written))
+        self.downloaded = sum(segment.position - segment.start for segment in self._segments)
         """Bytes on disk, wherever in the file."""
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────
@@ -61,97 +61,97 @@ class Pieces:
     @property
     def is_complete(self) -> bool:
         """Whether every byte is there; never while the size is unknown."""
-        return self.count == self.total
+        return self.downloaded == self.total
 
     @property
     def is_untouched(self) -> bool:
-        """Whether it is one piece, and nothing of it is there."""
-        return self.count == 0 and len(self._pieces) == 1
+        """Whether it is one segment, and nothing of it is there."""
+        return self.downloaded == 0 and len(self._segments) == 1
 
     @property
-    def left(self) -> int | None:
+    def remaining(self) -> int | None:
         """Bytes that are missing, or None where nobody knows."""
-        return None if self.total is None else self.total - self.count
+        return None if self.total is None else self.total - self.downloaded
 
     @property
     def prefix(self) -> int:
         """How many bytes are there without a gap from the file's first byte on."""
         end = 0
-        for piece in self._pieces:
-            if piece.start != end:
+        for segment in self._segments:
+            if segment.start != end:
                 break
-            end = piece.position
-            if not piece.is_full:
+            end = segment.position
+            if not segment.is_full:
                 break
         return end
 
     def written(self) -> list[Interval]:
         """Return what is on disk, in order, neighbours joined."""
-        return _merged((piece.start, piece.position) for piece in self._pieces)
+        return _merged((segment.start, segment.position) for segment in self._segments)
 
-    def has_free(self) -> bool:
-        """Say whether a piece waits for an owner."""
-        return any(not piece.owned and not piece.is_full for piece in self._pieces)
+    def has_unclaimed(self) -> bool:
+        """Say whether a segment waits for an owner."""
+        return any(not segment.is_claimed and not segment.is_full for segment in self._segments)
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────
 
-    def take(self) -> Piece | None:
-        """Own the first piece that nobody owns, from its first missing byte on; None: there is none."""
-        for piece in self._pieces:
-            if not piece.owned and not piece.is_full:
-                piece.owned = True
-                return piece
+    def claim_next(self) -> Segment | None:
+        """Claim the first segment that is neither claimed nor full; None when there is none."""
+        for segment in self._segments:
+            if not segment.is_claimed and not segment.is_full:
+                segment.is_claimed = True
+                return segment
         return None
 
-    def first(self) -> Piece:
-        """Own the piece that the file begins with."""
-        piece = self._pieces[0]
-        piece.owned = True
-        return piece
+    def claim_first(self) -> Segment:
+        """Own the segment that the file begins with."""
+        segment = self._segments[0]
+        segment.is_claimed = True
+        return segment
 
-    def split(self, piece: Piece, parts: int = 2) -> Piece | None:
-        """Cut what is missing of `piece` into at most `parts` equal parts.
+    def split(self, segment: Segment, parts: int = 2) -> Segment | None:
+        """Cut what is missing of `segment` into at most `parts` equal parts.
 
-        `piece` keeps the first one. The second is returned, owned; the others are free. None where the
-        parts would be too small.
+        `segment` keeps the first one. The second is claimed and returned; the others stay unclaimed.
+        Returns None where the parts would be too small.
         """
-        if piece.end is None:
+        if segment.end is None:
             return None
-        parts = min(parts, (piece.end - piece.position) // self._smallest)
+        parts = min(parts, (segment.end - segment.position) // self._min_size)
         if parts < 2:
             return None
-        step = -(-(piece.end - piece.position) // parts)
-        cuts = [*range(piece.position + step, piece.end, step), piece.end]
-        new = [Piece(start, start, end) for start, end in pairwise(cuts)]
-        piece.end = cuts[0]
-        index = self._pieces.index(piece) + 1
-        self._pieces[index:index] = new
-        new[0].owned = True
+        step = -(-(segment.end - segment.position) // parts)
+        cuts = [*range(segment.position + step, segment.end, step), segment.end]
+        new = [Segment(start, start, end) for start, end in pairwise(cuts)]
+        segment.end = cuts[0]
+        index = self._segments.index(segment) + 1
+        self._segments[index:index] = new
+        new[0].is_claimed = True
         return new[0]
 
-    def advance(self, piece: Piece, size: int) -> None:
-        """Note that `size` more bytes of `piece` are on disk."""
-        piece.position += size
-        self.count += size
+    def advance(self, segment: Segment, size: int) -> None:
+        """Note that `size` more bytes of `segment` are on disk."""
+        segment.position += size
+        self.downloaded += size
 
-    def give_back(self, piece: Piece) -> None:
-        """Nobody owns this piece any more; what is missing of it is free."""
-        piece.owned = False
+    def release(self, segment: Segment) -> None:
+        """Nobody owns this segment any more; what is missing of it is free."""
+        segment.is_claimed = False
 
-    def extend(self, piece: Piece) -> None:
-        """Let `piece` go on over the untouched pieces behind it that nobody owns."""
-        index = self._pieces.index(piece) + 1
-        while index < len(self._pieces):
-            follower = self._pieces[index]
-            if follower.owned or follower.position > follower.start:
+    def extend(self, segment: Segment) -> None:
+        """Let `segment` go on over the untouched segments behind it that nobody owns."""
+        index = self._segments.index(segment) + 1
+        while index < len(self._segments):
+            follower = self._segments[index]
+            if follower.is_claimed or follower.position > follower.start:
                 return
-            piece.end = follower.end
-            del self._pieces[index]
+            segment.end = follower.end
+            del self._segments[index]
 
     def set_total(self, total: int) -> None:
         """Note the size of the file once it is known."""
         self.total = total
-        self._pieces[-1].end = total
+        self._segments[-1].end = total
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:
@@ -167,13 +167,13 @@ def _merged(intervals: Iterable[Interval]) -> list[Interval]:
     return merged
 
 
-def _cut(total: int | None, written: list[Interval]) -> list[Piece]:
-    """Return pieces that cover the whole file: each has what is written, then what is missing."""
+def _cut(total: int | None, written: list[Interval]) -> list[Segment]:
+    """Return segments that cover the whole file: each has what is written, then what is missing."""
     starts = [start for start, _ in written]
     if not starts or starts[0] > 0:
         written = [(0, 0), *written]
         starts = [0, *starts]
     ends: list[int | None] = [*starts[1:], total]
     return [
-        Piece(start, position, end) for (start, position), end in zip(written, ends, strict=True)
+        Segment(start, position, end) for (start, position), end in zip(written, ends, strict=True)
     ]

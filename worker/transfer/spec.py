@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class TransferSpec:
     """One file to fetch.
 
     Attributes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 #: Seconds between two looks.
-TICK = 0.25
+SAMPLE_INTERVAL = 0.25
 #: The weight of the newest look in the speed.
-_NEWEST = 0.4
+_SMOOTHING = 0.4
 
 
 #: Seconds of waiting for an origin after which a download is looked at.
-FLOOR_WINDOW = 60.0
+THROUGHPUT_WINDOW = 60.0
 
 
-class SpeedFloor:
+class MinimumThroughput:
     """The least that a download has to get in a minute of waiting for its origin.
 
     Only time counts in which the transfer waits for bytes: neither what a rate limit holds back, nor the
@@ -27,20 +27,20 @@ class SpeedFloor:
         self._waited = 0.0
         self._count = 0
 
-    def waited(self, seconds: float, count: int) -> int | None:
+    def add_wait(self, seconds: float, count: int) -> int | None:
         """Note a wait, after which the file has `count` bytes.
 
         Returns the bytes of the minute that this ends, if they are too few; else None.
         """
         self._waited += seconds
-        if self._waited < FLOOR_WINDOW:
+        if self._waited < THROUGHPUT_WINDOW:
             return None
         moved = count - self._count
         self._waited, self._count = 0.0, count
         return max(0, moved) if moved < self._least else None
 
 
-class StallWatch:
+class StallDetector:
     """The speed of one response's body.
 
     Attributes:
@@ -49,27 +49,27 @@ class StallWatch:
     """
 
     def __init__(self, now: float) -> None:
-        self._began = self._looked = self.slow_since = now
+        self._started_at = self._sampled_at = self.slow_since = now
         self._received = 0
         self.speed: float | None = None
 
-    def look(self, now: float, received: int, slow: float, *, waits: bool = False) -> None:
+    def sample(self, now: float, received: int, slow: float, *, is_waiting: bool = False) -> None:
         """Note that `received` bytes have come by now; less than `slow` bytes a second are too slow.
 
-        It is not slow while it `waits` for us.
+        It is not slow while it `is_waiting` for us.
         """
-        if waits:
+        if is_waiting:
             self.slow_since = now
-        elapsed = now - self._looked
-        if elapsed < TICK:
+        elapsed = now - self._sampled_at
+        if elapsed < SAMPLE_INTERVAL:
             return
         moved = received - self._received
-        self._looked, self._received = now, received
+        self._sampled_at, self._received = now, received
         latest = moved / elapsed
         if self.speed is None:
             self.speed = latest
         else:
-            self.speed += _NEWEST * (latest - self.speed)
+            self.speed += _SMOOTHING * (latest - self.speed)
         if moved > 0 and latest >= slow:
             self.slow_since = now
 
@@ -77,4 +77,4 @@ class StallWatch:
         """Return bytes a second: lately, or from the beginning while there is no look yet."""
         if self.speed is not None:
             return self.speed
-        return received / max(now - self._began, 1e-3)
+        return received / max(now - self._started_at, 1e-3)

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from worker.transfer.quota import Allowance
+from worker.transfer.quota import TransferQuota
 
 #: So many seconds' bytes may be saved up: a rate is reached although nobody looks all the time.
-_BURST = 0.25
+_BURST_SECONDS = 0.25
 #: What libcurl hands out at once: less than this is not worth waking up for.
 _CHUNK = 16 * 1024
 
 
-class Throttle:
-    """A token bucket of bytes, filled at the rate that the allowance names.
+class TokenBucket:
+    """A token bucket of bytes, filled at the rate that the quota names.
 
     Not libcurl's own limit: that one counts anew whenever it is changed, and rates change all the time.
     """
 
-    def __init__(self, allowance: Allowance, now: float) -> None:
-        self._allowance = allowance
+    def __init__(self, quota: TransferQuota, now: float) -> None:
+        self._quota = quota
         self._tokens = 0.0
-        self._filled = now
+        self._refilled_at = now
 
-    def fill(self, now: float) -> None:
+    def refill(self, now: float) -> None:
         """Add what the time since the last call is worth."""
-        rate = self._allowance.rate
-        elapsed, self._filled = now - self._filled, now
+        rate = self._quota.rate
+        elapsed, self._refilled_at = now - self._refilled_at, now
         if rate is None:
             self._tokens = 0.0
         else:
-            self._tokens = min(self._tokens + rate * elapsed, max(rate * _BURST, _CHUNK))
+            self._tokens = min(self._tokens + rate * elapsed, max(rate * _BURST_SECONDS, _CHUNK))
 
-    def take(self, size: int) -> bool:
+    def try_consume(self, size: int) -> bool:
         """Take `size` bytes if any may be taken now; the last of them are borrowed from later."""
-        if self._allowance.rate is None:
+        if self._quota.rate is None:
             return True
         if self._tokens <= 0:
             return False
         self._tokens -= size
         return True
 
-    def pause(self) -> float:
+    def seconds_until_ready(self) -> float:
         """Return the seconds until bytes may be taken again; 0 when they may now."""
-        rate = self._allowance.rate
+        rate = self._quota.rate
         if rate is None or self._tokens > 0:
             return 0.0
         return (_CHUNK - self._tokens) / rate

@@ -10,8 +10,8 @@ import pytest
 from tests.support.origin import Origin
 from tests.support.transferring import QUICK, Direct
 from worker.transfer import stall_detector as stall
-from worker.transfer.quota import Unlimited
-from worker.transfer.stall_detector import SpeedFloor
+from worker.transfer.quota import UnlimitedQuota
+from worker.transfer.stall_detector import MinimumThroughput
 
 LEAST = 60_000
 
@@ -19,7 +19,7 @@ LEAST = 60_000
 @pytest.fixture
 def direct(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> Direct:
     """Transfers whose minute is a second; only the floor finds them slow."""
-    monkeypatch.setattr(stall, "FLOOR_WINDOW", 1.0)
+    monkeypatch.setattr(stall, "THROUGHPUT_WINDOW", 1.0)
     options = {"low_speed_limit": 1, "low_speed_time": 60, "short_retries": 3}
     direct.options = replace(QUICK, min_bytes_per_minute=LEAST, **options)  # type: ignore[arg-type]
     return direct
@@ -47,8 +47,8 @@ def test_trickle_goes_on_without_a_floor(direct: Direct, origin: Origin) -> None
 
 def test_rate_of_ours_is_not_slow(direct: Direct, origin: Origin) -> None:
     """3 seconds at half the floor."""
-    direct.allowance = Unlimited()
-    direct.allowance.rate = LEAST / 2
+    direct.quota = UnlimitedQuota()
+    direct.quota.rate = LEAST / 2
     url = origin.serve("/a.bin", size=3 * LEAST // 2).url
     assert direct.fetch(url).size == 3 * LEAST // 2
 
@@ -58,12 +58,12 @@ def test_answer_that_takes_its_time_is_not_slow(direct: Direct, origin: Origin) 
 
 
 def test_minute_is_of_waiting_alone() -> None:
-    floor = SpeedFloor(1000)
-    assert floor.waited(59, 100) is None
-    assert floor.waited(2, 999) == 999
-    assert floor.waited(59, 1999) is None
-    assert floor.waited(59, 1999) is None  # 1,000 in a minute are enough
-    assert floor.waited(59, 1999) is None
-    assert floor.waited(2, 1999) == 0
-    assert floor.waited(61, 0) == 0  # it began anew
-    assert SpeedFloor(0).waited(1000, 0) is None
+    floor = MinimumThroughput(1000)
+    assert floor.add_wait(59, 100) is None
+    assert floor.add_wait(2, 999) == 999
+    assert floor.add_wait(59, 1999) is None
+    assert floor.add_wait(59, 1999) is None  # 1,000 in a minute are enough
+    assert floor.add_wait(59, 1999) is None
+    assert floor.add_wait(2, 1999) == 0
+    assert floor.add_wait(61, 0) == 0  # it began anew
+    assert MinimumThroughput(0).add_wait(1000, 0) is None

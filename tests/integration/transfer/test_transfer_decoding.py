@@ -17,7 +17,7 @@ import zstandard
 from domain.errors import CancelledError
 from tests.support.origin import Origin
 from tests.support.transferring import QUICK, Direct
-from worker.transfer.quota import Unlimited
+from worker.transfer.quota import UnlimitedQuota
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
@@ -101,7 +101,7 @@ def test_transfer_is_stopped_between_two_steps(
         if direct.tracker.bytes_downloaded:
             direct.tracker.stop.set(CancelledError("cancelled"))
 
-    direct.may_write = cancel_when_bytes_came
+    direct.check_may_write = cancel_when_bytes_came
 
     assert direct.failure(url, decode=True) == "cancelled"
     assert direct.tracker is not None
@@ -114,8 +114,8 @@ def test_rate_holds_for_what_is_decoded(
 ) -> None:
     """6 MB at 2 MB a second from a body that is there at once; the origin does not count as slow."""
     direct.options = replace(QUICK, low_speed_time=1, low_speed_limit=1_000_000_000)
-    direct.allowance = Unlimited()
-    direct.allowance.rate = 2_000_000
+    direct.quota = UnlimitedQuota()
+    direct.quota.rate = 2_000_000
     began = time.monotonic()
     assert (
         direct.fetch(serve(origin, encoding, encode(bytes(6_000_000))), decode=True).size

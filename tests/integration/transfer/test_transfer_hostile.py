@@ -356,7 +356,7 @@ def test_a_count_above_the_total_is_noticed_also_where_the_attempt_fails(
     direct: Direct, origin: Origin
 ) -> None:
     """Guards the guard: an attempt that ends with an error is checked as one that ends well."""
-    direct.may_write = lambda: setattr(direct.tracker, "bytes_downloaded", SIZE + 1)
+    direct.check_may_write = lambda: setattr(direct.tracker, "bytes_downloaded", SIZE + 1)
     url = origin.serve("/a.bin", size=SIZE, reset_after=KEPT).url
 
     with pytest.raises(AssertionError):

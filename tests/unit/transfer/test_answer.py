@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.http.response import Answer
+from worker.transfer.http.response import Response
 
 
-def answer(*lines: str) -> Answer:
-    found = Answer()
+def answer(*lines: str) -> Response:
+    found = Response()
     for line in lines:
         found.feed(line.encode("latin-1") + b"\r\n")
     return found

@@ -83,15 +83,15 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.gate.clear()
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     wait_until(lambda: bench.syncs == 1, what="a sync has begun")
     bench.write(100)
-    checkpoints.when_due()  # one at a time
+    checkpoints.write_if_due()  # one at a time
     assert (bench.syncs, bench.tracker.bytes_durable) == (1, 0)
     bench.gate.set()
     checkpoints.wait()
     assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     checkpoints.wait()
     assert bench.tracker.bytes_durable == 200
 
@@ -99,21 +99,21 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
 def test_before_its_time_none_is_written(bench: Bench) -> None:
     checkpoints = bench.checkpoints(interval=3600)
     bench.write(100)
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     checkpoints.wait()
     assert bench.syncs == 0
 
 
 def test_nothing_new_is_not_worth_an_fsync(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     checkpoints.wait()
     assert bench.syncs == 0
     bench.write(100)
     for _ in range(3):
-        checkpoints.when_due()
+        checkpoints.write_if_due()
         checkpoints.wait()
-    checkpoints.keep(allow)
+    checkpoints.write_final(allow)
     assert bench.syncs == 1
 
 
@@ -121,10 +121,10 @@ def test_a_full_disk_is_told_to_the_transfer(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.full = True
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     wait_until(lambda: bench.syncs == 1, what="a sync has begun")
     with pytest.raises(DiskFullError):
-        wait_until(checkpoints.when_due, deadline=5, what="the next look tells it")
+        wait_until(checkpoints.write_if_due, deadline=5, what="the next look tells it")
     assert bench.tracker.bytes_durable == 0
 
 
@@ -132,18 +132,18 @@ def test_what_a_full_disk_did_not_take_is_not_kept_when_it_has_room(bench: Bench
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.full = True
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     with pytest.raises(DiskFullError):
         checkpoints.wait()
     bench.full = False
     bench.write(100)
-    checkpoints.keep(allow)
+    checkpoints.write_final(allow)
     assert (bench.syncs, bench.durable, bench.tracker.bytes_durable) == (1, 0, 0)
 
 
 def test_the_last_bytes_are_kept(bench: Bench) -> None:
     bench.write(100)
-    bench.checkpoints(interval=3600).keep(allow)
+    bench.checkpoints(interval=3600).write_final(allow)
     assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
 
 
@@ -152,10 +152,10 @@ def test_who_keeps_the_last_bytes_waits_for_nobody_elses(bench: Bench) -> None:
     others_are_done = threading.Event()
     bench.pool.submit(others_are_done.wait, 10)
     bench.write(100)
-    checkpoints.when_due()
+    checkpoints.write_if_due()
     bench.write(100)
 
-    checkpoints.keep(allow)
+    checkpoints.write_final(allow)
     assert (bench.syncs, bench.durable, bench.tracker.bytes_durable) == (1, 200, 200)
     others_are_done.set()
 
@@ -165,13 +165,13 @@ def test_without_the_lease_nothing_is_kept_and_nothing_raised(bench: Bench) -> N
         raise LeaseLostError("Somebody else has it.")
 
     bench.write(100)
-    bench.checkpoints(interval=3600).keep(refuse)
+    bench.checkpoints(interval=3600).write_final(refuse)
     assert (bench.syncs, bench.durable) == (0, 0)
 
 
 def test_what_is_kept_may_fail_without_hiding_why_it_was_to_be_kept(bench: Bench) -> None:
     bench.write(100)
     bench.full = True
-    bench.checkpoints(interval=3600).keep(allow)
+    bench.checkpoints(interval=3600).write_final(allow)
     assert bench.syncs == 1
     assert bench.tracker.bytes_durable == 0

@@ -14,7 +14,7 @@ from worker.transfer.http.curl_options import (
     Request,
     TransferOptions,
     buffer_size,
-    prepare,
+    configure,
     same_origin,
 )
 
@@ -52,7 +52,7 @@ def handle() -> Iterator[Recorder]:
 def prepared(
     handle: Recorder, request: Request | None = None, options: TransferOptions = OPTIONS
 ) -> dict[int, Any]:
-    prepare(handle, request or Request(url=URL), options)
+    configure(handle, request or Request(url=URL), options)
     return handle.told
 
 
@@ -101,7 +101,7 @@ def test_a_range_is_asked_for_where_one_is_wanted(
 
 
 def test_a_given_header_replaces_ours(handle: Recorder) -> None:
-    request = Request(url=URL, condition='"a"', headers=["accept: text/plain", "X-Key: 1"])
+    request = Request(url=URL, if_range='"a"', headers=["accept: text/plain", "X-Key: 1"])
     assert prepared(handle, request)[pycurl.HTTPHEADER] == [
         b"Accept-Encoding: identity",
         b'If-Range: "a"',

@@ -92,7 +92,7 @@ def test_what_is_there_is_hashed_before_the_end_and_once(
 ) -> None:
     digests = PrefixDigests(part, ALGORITHMS, pool)
     part.write([DATA], 0)
-    digests.follow(4 * MIB)
+    digests.advance_to(4 * MIB)
     wait_until(lambda: reads.reach == 4 * MIB, what="all that was told of is hashed")
     reads.spans.clear()
     assert digests.finish(len(DATA), nothing) == expected()
@@ -106,10 +106,10 @@ def test_bytes_behind_a_gap_are_not_hashed_until_it_is_closed(
     digests = PrefixDigests(part, ALGORITHMS, pool)
     part.write([DATA[3 * MIB :]], 3 * MIB)
     part.write([DATA[: 2 * MIB]], 0)
-    digests.follow(2 * MIB)
+    digests.advance_to(2 * MIB)
     wait_until(lambda: reads.reach == 2 * MIB, what="the prefix is hashed")
     part.write([DATA[2 * MIB : 3 * MIB]], 2 * MIB)
-    digests.follow(len(DATA))
+    digests.advance_to(len(DATA))
     wait_until(lambda: reads.reach == len(DATA), what="the rest is")
     assert digests.finish(len(DATA), nothing) == expected()
     assert all(one[1] == other[0] for one, other in zip(reads.spans, reads.spans[1:], strict=False))
@@ -121,9 +121,9 @@ def test_what_comes_during_a_turn_is_taken_up_after_it(
     digests = PrefixDigests(part, ALGORITHMS, pool)
     part.write([DATA], 0)
     reads.gate.clear()
-    digests.follow(MIB)
+    digests.advance_to(MIB)
     assert reads.begun.wait(10)
-    digests.follow(4 * MIB)  # nobody tells it again
+    digests.advance_to(4 * MIB)  # nobody tells it again
     reads.gate.set()
     wait_until(lambda: reads.reach == 4 * MIB, what="it goes on by itself")
     assert digests.finish(len(DATA), nothing) == expected()
@@ -137,7 +137,7 @@ def test_two_files_take_turns_in_one_thread(
         both = [PrefixDigests(one, ["sha256"], pool) for one in (part, other)]
         for digests, file, data in zip(both, (part, other), (DATA, other_data), strict=True):
             file.write([data], 0)
-            digests.follow(len(data))
+            digests.advance_to(len(data))
         found = [digests.finish(len(DATA), nothing)["sha256"] for digests in both]
     assert found == [hashlib.sha256(data).hexdigest() for data in (DATA, other_data)]
 
@@ -171,7 +171,7 @@ def test_a_stop_is_heard_while_another_thread_hashes(
     part.write([DATA], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
-    digests.follow(len(DATA))
+    digests.advance_to(len(DATA))
     assert reads.begun.wait(10)
     with pytest.raises(PausedError):
         digests.finish(len(DATA), Stop(1))
@@ -185,7 +185,7 @@ def test_after_closing_nobody_touches_the_file(
     part.write([DATA], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
-    digests.follow(len(DATA))
+    digests.advance_to(len(DATA))
     assert reads.begun.wait(10)
     closing = threading.Thread(target=digests.close)
     closing.start()
@@ -197,7 +197,7 @@ def test_after_closing_nobody_touches_the_file(
 
     read = list(reads.spans)
     assert len(read) == 1, "no further block"
-    digests.follow(len(DATA))
+    digests.advance_to(len(DATA))
     pool.submit(nothing).result(10)  # whatever had been handed in is over
     assert reads.spans == read
 
@@ -216,7 +216,7 @@ def test_a_disk_that_cannot_be_read_is_told(
     monkeypatch.setattr(os, "preadv", preadv)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     if in_the_background:
-        digests.follow(len(DATA))
+        digests.advance_to(len(DATA))
     with pytest.raises(TransientError, match="Input/output error") as caught:
         digests.finish(len(DATA), nothing)
     assert caught.value.code == "disk_unavailable"

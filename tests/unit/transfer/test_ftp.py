@@ -19,15 +19,15 @@ def replies(*lines: bytes) -> FtpReplies:
 
 
 def test_size_and_date_become_an_answer() -> None:
-    answer = replies(MODIFIED, b"227 Entering passive mode\r\n", SIZE).answer(None)
+    answer = replies(MODIFIED, b"227 Entering passive mode\r\n", SIZE).to_response(None)
     assert (answer.status, answer.content_length, answer.last_modified) == (200, 1000, DATE)
     assert answer.validator == DATE, "old enough to vouch for bytes"
 
 
 def test_the_rest_of_a_file_is_a_range_of_it() -> None:
-    answer = replies(MODIFIED, SIZE).answer(400)
+    answer = replies(MODIFIED, SIZE).to_response(400)
     assert (answer.status, answer.content_range) == (206, (400, 999, 1000))
-    assert answer.promised_size == 1000
+    assert answer.resource_size == 1000
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_the_rest_of_a_file_is_a_range_of_it() -> None:
 def test_what_cannot_be_read_is_not_known(
     lines: list[bytes], size: int | None, date: str | None
 ) -> None:
-    answer = replies(*lines).answer(None)
+    answer = replies(*lines).to_response(None)
     assert (answer.status, answer.content_length, answer.last_modified) == (200, size, date)
 
 
 @pytest.mark.parametrize("lines", [[], [MODIFIED, SIZE]])
 def test_a_file_that_ends_before_the_range_has_none(lines: list[bytes]) -> None:
-    assert replies(*lines).answer(1000).content_range is None
+    assert replies(*lines).to_response(1000).content_range is None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from worker.transfer.http.curl_options import Request
-from worker.transfer.http.error_mapping import of_answer
+from worker.transfer.http.error_mapping import error_for_response
 from worker.transfer.http.logins import schemes, wants_digest
-from worker.transfer.http.response import Answer
+from worker.transfer.http.response import Response
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ ASKED = [
 def test_message_says_who_asks_for_what_and_what_to_do(
     status: int, challenges: str, *, given: bool, proxy: str, code: str, words: list[str]
 ) -> None:
-    answer = Answer(status, {"www-authenticate": challenges, "proxy-authenticate": challenges})
+    answer = Response(status, {"www-authenticate": challenges, "proxy-authenticate": challenges})
     login = ("ada", "secret") if given else (None, None)
     request = Request(url="http://a/", username=login[0], password=login[1], proxy=proxy)
-    error = of_answer(answer, request)
+    error = error_for_response(answer, request)
     assert error.code == code
     assert [word for word in words if word not in str(error)] == []
     assert "u:p" not in str(error)

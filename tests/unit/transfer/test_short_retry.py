@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import TransientError
 from worker.transfer.http.curl_options import TransferOptions
-from worker.transfer.retry_budget import LONGEST_PAUSE, ShortRetries
+from worker.transfer.retry_budget import MAX_DELAY, RetryBudget
 
 OPTIONS = TransferOptions(
     connect_timeout=1,
@@ -23,17 +23,17 @@ OPTIONS = TransferOptions(
 RESET = TransientError("It broke.", code="reset")
 
 
-def retries(**changes: float) -> ShortRetries:
-    return ShortRetries(replace(OPTIONS, **changes), 0.0)  # type: ignore[arg-type]
+def retries(**changes: float) -> RetryBudget:
+    return RetryBudget(replace(OPTIONS, **changes), 0.0)  # type: ignore[arg-type]
 
 
 def test_a_failure_after_failures_is_waited_for_longer_and_the_budget_ends() -> None:
     budget = retries()
-    pauses = [budget.pause(RESET, 0, now) for now in (1.0, 2.0, 3.0)]
+    pauses = [budget.next_delay(RESET, 0, now) for now in (1.0, 2.0, 3.0)]
     for pause, longest in zip(pauses, (0.5, 1.0, 2.0), strict=True):
         assert longest / 2 <= pause <= longest
     with pytest.raises(TransientError) as caught:
-        budget.pause(RESET, 0, 4.0)
+        budget.next_delay(RESET, 0, 4.0)
     assert caught.value is RESET
 
 
@@ -42,11 +42,11 @@ def test_progress_fills_the_budget_up() -> None:
     budget, count = retries(), 0
     for now in range(1, 100):
         count += 1000
-        assert budget.pause(RESET, count, float(now)) <= 0.1
+        assert budget.next_delay(RESET, count, float(now)) <= 0.1
     for _ in range(2):
-        budget.pause(RESET, count, 100.0)
+        budget.next_delay(RESET, count, 100.0)
     with pytest.raises(TransientError):
-        budget.pause(RESET, count, 100.0)
+        budget.next_delay(RESET, count, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -57,44 +57,44 @@ def test_progress_is_faster_than_what_counts_as_standing_still(
     gained: int, seconds: float, is_progress: bool
 ) -> None:
     budget = retries(short_retries=1)
-    budget.pause(RESET, 0, 1.0)
+    budget.next_delay(RESET, 0, 1.0)
     if is_progress:
-        budget.pause(RESET, gained, 1.0 + seconds)
+        budget.next_delay(RESET, gained, 1.0 + seconds)
     else:
         with pytest.raises(TransientError):
-            budget.pause(RESET, gained, 1.0 + seconds)
+            budget.next_delay(RESET, gained, 1.0 + seconds)
 
 
 def test_bytes_of_before_are_no_progress() -> None:
     budget = retries(short_retries=1)
-    budget.pause(RESET, 50_000, 1.0)
+    budget.next_delay(RESET, 50_000, 1.0)
     with pytest.raises(TransientError):
-        budget.pause(RESET, 50_000, 1.0)
+        budget.next_delay(RESET, 50_000, 1.0)
 
 
 def test_a_file_begun_anew_is_no_progress_until_it_grows() -> None:
     budget = retries(short_retries=2)
-    budget.pause(RESET, 50_000, 1.0)
-    budget.pause(RESET, 0, 1.0)
-    assert budget.pause(RESET, 50_000, 1.0) <= 0.1
+    budget.next_delay(RESET, 50_000, 1.0)
+    budget.next_delay(RESET, 0, 1.0)
+    assert budget.next_delay(RESET, 50_000, 1.0) <= 0.1
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 3600.0])
 def test_an_origin_that_says_when_is_waited_for_by_the_job(seconds: float) -> None:
     busy = TransientError("It is busy.", code="http_503", retry_after=seconds)
     with pytest.raises(TransientError) as caught:
-        retries().pause(busy, 1_000_000, 1.0)
+        retries().next_delay(busy, 1_000_000, 1.0)
     assert caught.value is busy
 
 
 def test_a_long_pause_is_the_jobs_own() -> None:
-    budget = retries(short_retries=100, retry_pause=LONGEST_PAUSE / 2)
+    budget = retries(short_retries=100, retry_pause=MAX_DELAY / 2)
     for _ in range(2):
-        assert budget.pause(RESET, 0, 1.0) <= LONGEST_PAUSE
+        assert budget.next_delay(RESET, 0, 1.0) <= MAX_DELAY
     with pytest.raises(TransientError):
-        budget.pause(RESET, 0, 1.0)
+        budget.next_delay(RESET, 0, 1.0)
 
 
 def test_without_a_budget_nothing_is_tried_again() -> None:
     with pytest.raises(TransientError):
-        retries(short_retries=0).pause(RESET, 1_000_000, 1.0)
+        retries(short_retries=0).next_delay(RESET, 1_000_000, 1.0)

@@ -9,14 +9,14 @@ import pytest
 
 from domain.errors import PermanentError
 from worker.transfer.sources import Source, Sources
-from worker.transfer.spec import Order
+from worker.transfer.spec import TransferSpec
 
 URL = "https://files.example/a/film.mkv?key=1"
 CHECKSUM = "md5:" + "0" * 32
 
 
-def sources(*urls: str, begun_with: str | None = None, **order: Any) -> Sources:
-    return Sources(Order(urls=urls or (URL,), **order), begun_with)
+def sources(*urls: str, resumed_from: str | None = None, **order: Any) -> Sources:
+    return Sources(TransferSpec(urls=urls or (URL,), **order), resumed_from)
 
 
 # ── what is sent along ──────────────────────────────────────────────────────────────────────────
@@ -66,7 +66,7 @@ def test_secrets_go_nowhere_else(url: str) -> None:
 
 def test_a_mirror_that_the_bytes_are_from_is_still_no_origin_of_the_secrets() -> None:
     mirror = Source("https://mirror.example/a")
-    given = sources(URL, mirror.url, begun_with=mirror.digest, **SECRETS)
+    given = sources(URL, mirror.url, resumed_from=mirror.digest, **SECRETS)
     assert given.first.url == mirror.url
     assert list(given.headers_for(mirror.url)) == []
     assert list(given.headers_for(URL)) != []
@@ -124,7 +124,7 @@ def test_nothing_is_sent_where_nothing_was_given() -> None:
     ],
 )
 def test_a_redirect_is_read_as_browsers_do(location: str, target: str) -> None:
-    assert sources().redirect(URL, location) == target
+    assert sources().resolve_redirect(URL, location) == target
 
 
 @pytest.mark.parametrize(
@@ -160,23 +160,23 @@ def test_a_redirect_is_read_as_browsers_do(location: str, target: str) -> None:
 )
 def test_a_redirect_to_where_nobody_should_be_led_is_refused(location: str) -> None:
     with pytest.raises(PermanentError, match="redirects to where we do not go") as caught:
-        sources(checksum=CHECKSUM).redirect(URL, location)
+        sources(checksum=CHECKSUM).resolve_redirect(URL, location)
     assert caught.value.code == "unsafe_redirect"
     assert "hunter2" not in str(caught.value)
 
 
 def test_what_was_encrypted_goes_on_encrypted_unless_a_checksum_tells_a_forgery() -> None:
     with pytest.raises(PermanentError, match="not encrypted") as caught:
-        sources().redirect(URL, "http://files.example/a?token=t")
+        sources().resolve_redirect(URL, "http://files.example/a?token=t")
     assert caught.value.code == "unsafe_redirect"
     assert "token" not in str(caught.value)
-    target = sources(checksum=CHECKSUM).redirect(URL, "http://files.example/a")
+    target = sources(checksum=CHECKSUM).resolve_redirect(URL, "http://files.example/a")
     assert target == "http://files.example/a"
 
 
 @pytest.mark.parametrize("location", ["http://b.example/", "https://b.example/"])
 def test_what_was_not_encrypted_may_go_anywhere(location: str) -> None:
-    assert sources().redirect("http://a.example/", location) == location
+    assert sources().resolve_redirect("http://a.example/", location) == location
 
 
 # ── mirrors ─────────────────────────────────────────────────────────────────────────────────────
@@ -188,34 +188,34 @@ def test_the_one_with_the_fewest_requests_is_asked_the_first_one_before_others()
     found = sources(*THREE)
     asked = []
     for _ in range(6):
-        source = found.pick()
-        source.requests += 1
+        source = found.least_busy()
+        source.active_requests += 1
         asked.append(source.url[7])
     assert asked == ["a", "b", "c", "a", "b", "c"]
 
 
 def test_the_one_that_the_bytes_are_from_is_the_first_one() -> None:
     digest = Source(THREE[1]).digest
-    assert sources(*THREE, begun_with=digest).first.url == THREE[1]
-    assert sources(*THREE, begun_with=digest).pick().url == THREE[1]
-    assert sources(*THREE, begun_with="0" * 64).first.url == THREE[0]
-    assert sources(*THREE, begun_with=None).first.url == THREE[0]
+    assert sources(*THREE, resumed_from=digest).first.url == THREE[1]
+    assert sources(*THREE, resumed_from=digest).least_busy().url == THREE[1]
+    assert sources(*THREE, resumed_from="0" * 64).first.url == THREE[0]
+    assert sources(*THREE, resumed_from=None).first.url == THREE[0]
 
 
 def test_who_is_dropped_is_asked_no_more_and_the_last_one_stays() -> None:
     found = sources(*THREE)
     first = found.first
     assert found.has_others(first)
-    assert found.drop(first)
-    assert not found.drop(first), "once is enough"
+    assert found.remove(first)
+    assert not found.remove(first), "once is enough"
     assert found.has_others(first), "others can be asked, although it was dropped before"
     assert found.first.url == THREE[1]
-    assert found.drop(found.first)
+    assert found.remove(found.first)
     last = found.first
-    assert (last.url, found.pick()) == (THREE[2], last)
+    assert (last.url, found.least_busy()) == (THREE[2], last)
     assert not found.has_others(last)
-    assert not found.drop(last)
-    assert found.pick() is last
+    assert not found.remove(last)
+    assert found.least_busy() is last
 
 
 def test_a_checkpoint_does_not_tell_the_url() -> None:
@@ -223,5 +223,5 @@ def test_a_checkpoint_does_not_tell_the_url() -> None:
     one, other = Source(URL), Source(URL + "2")
     assert one.digest != other.digest
     assert len(one.digest) == 64
-    one.current = "https://cdn.example/elsewhere"
+    one.current_url = "https://cdn.example/elsewhere"
     assert one.digest == Source(URL).digest

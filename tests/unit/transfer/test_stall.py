@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.stall_detector import TICK, StallWatch
+from worker.transfer.stall_detector import SAMPLE_INTERVAL, StallDetector
 
 SLOW = 1000.0
 
 
-def watched(*received: int, step: float = 1.0, waits: bool = False) -> StallWatch:
+def watched(*received: int, step: float = 1.0, waits: bool = False) -> StallDetector:
     """A connection that began at 100 and was looked at after every step."""
-    watch = StallWatch(100.0)
+    watch = StallDetector(100.0)
     for number, count in enumerate(received, start=1):
-        watch.look(100.0 + number * step, count, SLOW, waits=waits)
+        watch.sample(100.0 + number * step, count, SLOW, is_waiting=waits)
     return watch
 
 
@@ -29,28 +29,28 @@ def test_it_is_slow_since_it_last_was_fast_enough() -> None:
 
 
 def test_nothing_is_never_fast_enough() -> None:
-    watch = StallWatch(0.0)
-    watch.look(1.0, 0, 0.0)
+    watch = StallDetector(0.0)
+    watch.sample(1.0, 0, 0.0)
     assert watch.slow_since == 0.0
-    watch.look(2.0, 1, 0.0)
+    watch.sample(2.0, 1, 0.0)
     assert watch.slow_since == 2.0
 
 
 def test_who_waits_for_us_is_not_slow() -> None:
     assert watched(0, 0, 0, waits=True).slow_since == 103.0
-    watch = StallWatch(0.0)
-    watch.look(TICK / 2, 0, SLOW, waits=True)
-    assert watch.slow_since == TICK / 2, "also between two looks"
+    watch = StallDetector(0.0)
+    watch.sample(SAMPLE_INTERVAL / 2, 0, SLOW, is_waiting=True)
+    assert watch.slow_since == SAMPLE_INTERVAL / 2, "also between two looks"
 
 
 def test_looks_that_follow_too_closely_are_one() -> None:
     """Bytes come in bursts: in between, nothing comes."""
-    burst, step = 1000, TICK / 5
-    watch = StallWatch(0.0)
+    burst, step = 1000, SAMPLE_INTERVAL / 5
+    watch = StallDetector(0.0)
     for number in range(1, 21):
-        watch.look(number * step, burst * (number // 5), SLOW)
+        watch.sample(number * step, burst * (number // 5), SLOW)
     assert watch.slow_since == pytest.approx(20 * step)
-    assert watch.speed == pytest.approx(burst / TICK)
+    assert watch.speed == pytest.approx(burst / SAMPLE_INTERVAL)
 
 
 def test_the_speed_is_that_of_late() -> None:
@@ -60,7 +60,7 @@ def test_the_speed_is_that_of_late() -> None:
 
 
 def test_before_the_first_look_the_average_counts() -> None:
-    watch = StallWatch(100.0)
+    watch = StallDetector(100.0)
     assert watch.average(100.0, 0) == 0
     assert watch.average(100.1, 5000) == pytest.approx(50_000)
     assert watch.average(100.0, 5000) < float("inf")

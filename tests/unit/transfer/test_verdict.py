@@ -15,8 +15,8 @@ from tests.support.process import free_port
 from worker.transfer.http.error_mapping import (
     E_PROXY,
     E_TOO_LARGE,
-    of_curl,
-    of_status,
+    error_for_curl_code,
+    error_for_status,
     parse_retry_after,
 )
 from worker.transfer.http.statuses import Meaning, meaning
@@ -25,15 +25,15 @@ from worker.transfer.http.statuses import Meaning, meaning
 @pytest.mark.parametrize("status", [0, *range(100, 1000)])
 def test_every_status_that_is_no_success_has_a_verdict(status: int) -> None:
     expected = TransientError if meaning(status) is Meaning.RETRY else PermanentError
-    verdict = of_status(status)
+    verdict = error_for_status(status)
     assert type(verdict) is expected
     assert verdict.code == f"http_{status}"
     assert str(status) in str(verdict)
 
 
 def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
-    assert str(of_status(404)) == "The origin answered 404 Not Found."
-    assert str(of_status(599)) == "The origin answered 599."
+    assert str(error_for_status(404)) == "The origin answered 404 Not Found."
+    assert str(error_for_status(599)) == "The origin answered 599."
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
     ],
 )
 def test_status_without_a_file_says_in_words_why(status: int, words: str) -> None:
-    assert words in str(of_status(status))
+    assert words in str(error_for_status(status))
 
 
 @pytest.mark.parametrize("status", [403, 413])
 def test_refusal_with_retry_after_is_temporary(status: int) -> None:
-    assert isinstance(of_status(status), PermanentError)
-    assert isinstance(of_status(status, "soon"), PermanentError)
-    later = of_status(status, "7")
+    assert isinstance(error_for_status(status), PermanentError)
+    assert isinstance(error_for_status(status, "soon"), PermanentError)
+    later = error_for_status(status, "7")
     assert isinstance(later, TransientError)
     assert later.retry_after == 7
 
 
 def test_only_a_transient_verdict_carries_retry_after() -> None:
-    assert getattr(of_status(503, "7"), "retry_after", None) == 7
-    assert of_status(503).__dict__["retry_after"] is None
-    assert not hasattr(of_status(404, "7"), "retry_after")
+    assert getattr(error_for_status(503, "7"), "retry_after", None) == 7
+    assert error_for_status(503).__dict__["retry_after"] is None
+    assert not hasattr(error_for_status(404, "7"), "retry_after")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_only_a_transient_verdict_carries_retry_after() -> None:
     ],
 )
 def test_a_libcurl_code(code: int, kind: type[Exception], word: str) -> None:
-    verdict = of_curl(code, "libcurl's own words")
+    verdict = error_for_curl_code(code, "libcurl's own words")
     assert type(verdict) is kind
     assert verdict.code == word
     assert "libcurl's own words" in str(verdict)
@@ -156,7 +156,7 @@ def failure(url: str, **options: int) -> TransientError | PermanentError:
             handle.perform()
     finally:
         handle.close()
-    return of_curl(*caught.value.args)
+    return error_for_curl_code(*caught.value.args)
 
 
 def test_a_port_that_nobody_listens_on() -> None:

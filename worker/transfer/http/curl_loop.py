@@ -28,7 +28,7 @@ class CurlLoop:
         # Ranges get connections of their own, over HTTP/2 as well: its streams share the speed of one.
         self._multi.setopt(pycurl.M_PIPELINING, 0)
 
-    def handle(self) -> Any:
+    def acquire(self) -> Any:
         """Return a handle to set up."""
         return self._spare.pop() if self._spare else pycurl.Curl()
 
@@ -36,7 +36,7 @@ class CurlLoop:
         """Begin its request; it moves with the next `act`."""
         self._multi.add_handle(handle)
 
-    def stop(self, handle: Any) -> None:
+    def release(self, handle: Any) -> None:
         """Take a handle out, whether its request has ended or not. Not from inside a callback."""
         with suppress(pycurl.error):  # it had not been started
             self._multi.remove_handle(handle)
@@ -47,14 +47,13 @@ class CurlLoop:
         else:
             handle.close()
 
-    def wait(self, patience: float) -> list[tuple[int, int]]:
-        """Wait for something to happen, `patience` seconds at most; return it, for `act`."""
-        timeout = patience
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait for something to happen, `timeout` seconds at most; return it, for `process`."""
         if self._deadline is not None:
-            timeout = min(patience, max(0.0, self._deadline - time.monotonic()))
+            timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
         return self._epoll.poll(timeout)
 
-    def act(self, events: list[tuple[int, int]]) -> None:
+    def process(self, events: list[tuple[int, int]]) -> None:
         """Let libcurl deal with what has happened."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
@@ -62,7 +61,7 @@ class CurlLoop:
         for fd, event in events:
             self._multi.socket_action(fd, _to_curl(event))
 
-    def ended(self) -> list[tuple[Any, int, str]]:
+    def take_finished(self) -> list[tuple[Any, int, str]]:
         """Return (handle, libcurl's code, its message) of what has ended since this was last asked."""
         found: list[tuple[Any, int, str]] = []
         more = 1

@@ -18,10 +18,10 @@ from worker.transfer.http.request_adaptation import Adaptation
 
 #: libcurl reads up to so many bytes from a socket at once. Measured on loopback: a quarter of it costs a
 #: fifth of the speed, four times as much falls out of the processor's cache.
-LARGEST_BUFFER = 512 * 1024
-SMALLEST_BUFFER = 32 * 1024
+MAX_BUFFER = 512 * 1024
+MIN_BUFFER = 32 * 1024
 #: What the buffers of all transfers of a process may take together, more or less.
-_ALL_BUFFERS = 32 * 1024 * 1024
+_TOTAL_BUFFER_BYTES = 32 * 1024 * 1024
 
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS | pycurl.PROTO_FTP | pycurl.PROTO_FTPS
 
@@ -42,8 +42,8 @@ class TransferOptions:
     """No file may be larger; None for any size."""
     connections: int = 4
     """Connections of one download, where its job does not say."""
-    smallest_piece: int = 1 << 20
-    """No piece is cut into halves smaller than this."""
+    min_segment_size: int = 1 << 20
+    """No segment is cut into halves smaller than this."""
     split_after: float = 1.0
     """A further connection is worth its handshake when what is left takes longer than this."""
     short_retries: int = 3
@@ -63,7 +63,7 @@ class Request:
     url: str
     first: int | None = None
     last: int | None = None
-    condition: str | None = None
+    if_range: str | None = None
     """If-Range: the validator that the range must still fit."""
     headers: Sequence[str] = field(default=(), repr=False)
     cookies: str | None = field(default=None, repr=False)
@@ -81,11 +81,11 @@ class Request:
 
 def buffer_size(transfers: int) -> int:
     """Return how much libcurl is to read at once while so many transfers share the process's memory."""
-    return max(SMALLEST_BUFFER, min(LARGEST_BUFFER, _ALL_BUFFERS // max(1, transfers)))
+    return max(MIN_BUFFER, min(MAX_BUFFER, _TOTAL_BUFFER_BYTES // max(1, transfers)))
 
 
-def prepare(
-    handle: Any, request: Request, options: TransferOptions, buffer: int = LARGEST_BUFFER
+def configure(
+    handle: Any, request: Request, options: TransferOptions, buffer: int = MAX_BUFFER
 ) -> None:
     """Set up everything but the callbacks; `buffer` is what libcurl may read at once, in bytes."""
     handle.setopt(pycurl.URL, request.url)
@@ -132,8 +132,8 @@ def _log_in(handle: Any, request: Request, options: TransferOptions) -> None:
 
 def _header_lines(request: Request) -> list[str]:
     lines = ["Accept: */*", "Accept-Encoding: identity"]
-    if request.condition is not None:
-        lines.append(f"If-Range: {request.condition}")
+    if request.if_range is not None:
+        lines.append(f"If-Range: {request.if_range}")
     given = {line.partition(":")[0].strip().lower() for line in request.headers}
     # A given header replaces ours; libcurl would send both.
     kept = [line for line in lines if line.partition(":")[0].lower() not in given]

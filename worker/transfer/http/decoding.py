@@ -99,11 +99,11 @@ _CODINGS: MappingProxyType[str, tuple[Callable[[bytes], _Stream], bool]] = Mappi
     }
 )
 #: So many bytes tell which format a stream has.
-_START = 2
+_SIGNATURE_SIZE = 2
 #: So many streams in a row may be empty: each takes time, and brings nothing that a limit would count.
-_MOST_EMPTY = 1000
+_MAX_EMPTY_STREAMS = 1000
 #: A stream is given so many bytes at once: what follows its end is copied for each of many short ones.
-_SLICE = 16 * 1024
+_INPUT_SLICE = 16 * 1024
 
 
 class _Layer:
@@ -115,19 +115,19 @@ class _Layer:
         self._stream: _Stream | None = None
         self._input = b""
         #: What comes after `_input`.
-        self._later = bytearray()
+        self._pending_input = bytearray()
         #: Streams that were opened since the last output.
         self._opened = 0
 
     def feed(self, data: bytes) -> None:
-        self._later += data
+        self._pending_input += data
         self._refill()
 
     @property
     def has_work(self) -> bool:
         """Whether `step` can do anything without further input."""
         if self._is_between_streams:
-            return len(self._input) >= _START
+            return len(self._input) >= _SIGNATURE_SIZE
         return bool(self._input) or (self._stream is not None and not self._stream.needs_input)
 
     def step(self) -> bytes:
@@ -137,7 +137,7 @@ class _Layer:
         """
         while True:
             output = self._decompress()
-            if output or not (self._is_between_streams and len(self._input) >= _START):
+            if output or not (self._is_between_streams and len(self._input) >= _SIGNATURE_SIZE):
                 self._refill()
                 return output
 
@@ -149,7 +149,7 @@ class _Layer:
         try:
             output = self._stream.decompress(data, STEP)
         except (zlib.error, zstd.ZstdError) as error:
-            raise self._explain(error) from error
+            raise self._decoding_error(error) from error
         if output:
             self._opened = 0
         if self._stream.eof:
@@ -174,15 +174,17 @@ class _Layer:
             # Ignored, they could be what is left of a damaged file.
             raise _bad_encoding(self._coding, "more bytes follow its end")
         self._opened += 1
-        if self._opened > _MOST_EMPTY:
-            raise _bad_encoding(self._coding, f"more than {_MOST_EMPTY:,} empty streams in a row")
-        return self._open(self._input[:_START])
+        if self._opened > _MAX_EMPTY_STREAMS:
+            raise _bad_encoding(
+                self._coding, f"more than {_MAX_EMPTY_STREAMS:,} empty streams in a row"
+            )
+        return self._open(self._input[:_SIGNATURE_SIZE])
 
     def _refill(self) -> None:
         """Take a slice of what has come, once there is too little to open or to go on with a stream."""
-        while self._later and len(self._input) < _START:
-            self._input += self._later[:_SLICE]
-            del self._later[:_SLICE]
+        while self._pending_input and len(self._input) < _SIGNATURE_SIZE:
+            self._input += self._pending_input[:_INPUT_SLICE]
+            del self._pending_input[:_INPUT_SLICE]
             self._skip_padding()
 
     def _skip_padding(self) -> None:
@@ -190,7 +192,7 @@ class _Layer:
         if self._open is _open_gzip and self._stream is not None and self._stream.eof:
             self._input = self._input.lstrip(b"\0")
 
-    def _explain(self, error: Exception) -> TransientError | PermanentError:
+    def _decoding_error(self, error: Exception) -> TransientError | PermanentError:
         if "too much memory" in str(error):
             return PermanentError(
                 "The origin sends zstd with a window of more than 8 MiB, which needs too much memory to "
@@ -224,7 +226,7 @@ class Decoder:
         return any(layer.has_work for layer in self._layers)
 
     def step(self) -> bytes:
-        """Do one bounded piece of work; return the next bytes of the file, at most `STEP`, or none.
+        """Do one bounded segment of work; return the next bytes of the file, at most `STEP`, or none.
 
         The memory it takes is bounded as well: input goes on to the next coding only when that has used
         up what it had.

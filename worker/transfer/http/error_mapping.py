@@ -11,7 +11,7 @@ import pycurl
 from domain.errors import PermanentError, TransientError
 from worker.transfer.http import logins, statuses
 from worker.transfer.http.curl_options import Request
-from worker.transfer.http.response import Answer
+from worker.transfer.http.response import Response
 from worker.transfer.http.statuses import Meaning
 
 #: More header than libcurl takes, 300 KB; pycurl has no name for it.
@@ -58,38 +58,43 @@ _TRANSIENT_CURL = MappingProxyType(
 )
 
 
-def of_answer(answer: Answer, request: Request) -> TransientError | PermanentError:
+def error_for_response(response: Response, request: Request) -> TransientError | PermanentError:
     """Return what an HTTP answer that does not bring the file means."""
-    if answer.status == 401:
+    if response.status == 401:
         why = logins.explain_origin(
-            answer.headers.get("www-authenticate", ""), was_given=request.username is not None
+            response.headers.get("www-authenticate", ""),
+            has_credentials=request.username is not None,
         )
         return PermanentError(f"The origin answered 401 Unauthorized: {why}", code="http_401")
-    if answer.status == 407 and request.proxy:
-        return of_proxy(answer, request)
-    return of_status(answer.status, answer.headers.get("retry-after"))
+    if response.status == 407 and request.proxy:
+        return error_for_proxy_response(response, request)
+    return error_for_status(response.status, response.headers.get("retry-after"))
 
 
-def of_proxy(answer: Answer, request: Request) -> TransientError | PermanentError:
+def error_for_proxy_response(
+    response: Response, request: Request
+) -> TransientError | PermanentError:
     """Return what the answer of the proxy itself means, to a request or to CONNECT."""
-    if answer.status == 407:
+    if response.status == 407:
         why = logins.explain_proxy(
-            answer.headers.get("proxy-authenticate", ""), was_given="@" in request.proxy
+            response.headers.get("proxy-authenticate", ""), has_credentials="@" in request.proxy
         )
         return PermanentError(
             f"The proxy answered 407 Proxy Authentication Required: {why}", code="proxy_login"
         )
-    message = f"The proxy (SEEN_PROXY) answered {statuses.describe(answer.status)}."
-    return _of_meaning(answer.status, None, message, f"proxy_{answer.status}")
+    message = f"The proxy (SEEN_PROXY) answered {statuses.describe(response.status)}."
+    return _error_for_meaning(response.status, None, message, f"proxy_{response.status}")
 
 
-def of_status(status: int, retry_after: str | None = None) -> TransientError | PermanentError:
+def error_for_status(
+    status: int, retry_after: str | None = None
+) -> TransientError | PermanentError:
     """Return what an HTTP status that is not a success means."""
     message = f"The origin answered {statuses.describe(status)}."
-    return _of_meaning(status, retry_after, message, f"http_{status}")
+    return _error_for_meaning(status, retry_after, message, f"http_{status}")
 
 
-def _of_meaning(
+def _error_for_meaning(
     status: int, retry_after: str | None, message: str, code: str
 ) -> TransientError | PermanentError:
     seconds = parse_retry_after(retry_after)
@@ -99,7 +104,7 @@ def _of_meaning(
     return PermanentError(message, code=code)
 
 
-def forbidden_address(address: str) -> PermanentError:
+def forbidden_address_error(address: str) -> PermanentError:
     """Return what an address that may not be connected to means."""
     return PermanentError(
         f"{address} is not a public address. SEEN_ALLOWED_NETWORKS names networks that may be "
@@ -108,7 +113,7 @@ def forbidden_address(address: str) -> PermanentError:
     )
 
 
-def of_curl(code: int, detail: str) -> TransientError | PermanentError:
+def error_for_curl_code(code: int, detail: str) -> TransientError | PermanentError:
     """Return what a libcurl code means; `detail` is libcurl's own message."""
     said = f": {detail}." if detail else "."
     if code in PERMANENT_CURL:

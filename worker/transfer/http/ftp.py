@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
 
-from worker.transfer.http.response import Answer
+from worker.transfer.http.response import Response
 
 #: The replies to MDTM (RFC 3659, section 3) and to SIZE (section 4).
 _MODIFIED = re.compile(r"213 ([12][0-9]{13})(\.[0-9]+)?")
@@ -28,7 +28,7 @@ class FtpReplies:
         elif match := _SIZE.fullmatch(text):
             self._size = int(match[1])
 
-    def answer(self, first: int | None) -> Answer:
+    def to_response(self, first: int | None) -> Response:
         """Return what an HTTP origin would have said to the same request, from byte `first` on."""
         headers: dict[str, str] = {}
         modified = self._modified and _date(self._modified)
@@ -38,7 +38,7 @@ class FtpReplies:
             headers["content-length"] = str(self._size)
         elif self._size is not None and first is not None:
             headers["content-range"] = f"bytes {first}-{self._size - 1}/{self._size}"
-        return Answer(200 if first is None else 206, headers)
+        return Response(200 if first is None else 206, headers)
 
 
 def _date(text: str) -> str | None:

@@ -12,7 +12,7 @@ from domain.errors import TransientError
 #: The code of a name that does not exist, which may be tried again once only.
 NO_SUCH_HOST = "no_such_host"
 #: libcurl has asked the same a moment ago, so an answer is near, or there is trouble. Seconds.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 #: Codes of getaddrinfo (RFC 3493, section 6.1) and what each means for another attempt. Those that only
 #: a wrong call can cause count as trouble, too: a name is never given up for our own mistake.
@@ -34,25 +34,25 @@ MEANINGS = MappingProxyType(
 )
 
 
-def explain(host: str) -> TransientError:
+def resolution_error(host: str) -> TransientError:
     """Return why `host` was not resolved; `no_such_host` where the resolver is sure of it.
 
     Takes two seconds at most: a resolver that is still silent then has trouble that may pass.
     """
-    code, words = _ask(host)
+    code, words = _resolve_in_thread(host)
     if code == NO_SUCH_HOST:
         return TransientError(f"There is no host {host!r} ({words}).", code=code)
     return TransientError(f"The host name {host!r} cannot be resolved: {words}.", code=code)
 
 
-def _ask(host: str) -> tuple[str, str]:
+def _resolve_in_thread(host: str) -> tuple[str, str]:
     """Return the code of our own for what the resolver says, and its words."""
     answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     # In a thread of its own: getaddrinfo cannot be interrupted, and may take a minute.
     asking = threading.Thread(target=lambda: answers.put(_resolve(host)), daemon=True)
     try:
         asking.start()
-        return answers.get(timeout=_PATIENCE)
+        return answers.get(timeout=_TIMEOUT)
     except (queue.Empty, RuntimeError):  # no answer, or no thread
         return "dns", "the resolver does not answer"
 

@@ -83,7 +83,7 @@ _LISTS = frozenset(
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """The status and headers of a response; of several fields of one name the last, or their list."""
 
     status: int = 0
@@ -154,7 +154,7 @@ class Answer:
         return self.headers.get("content-type", "").lower().startswith("multipart/byteranges")
 
     @property
-    def promised_size(self) -> int | None:
+    def resource_size(self) -> int | None:
         """The size of the whole file, as far as this answer tells it."""
         if self.status != 206:
             return self.content_length
@@ -162,13 +162,13 @@ class Answer:
         return None if span is None else span[2]
 
     @property
-    def promised_end(self) -> int | None:
+    def body_end(self) -> int | None:
         """Where in the file (exclusive) the body of an answer from its first byte on has to end."""
         span = self.content_range if self.status == 206 else None
         return self.content_length if span is None else span[1] + 1
 
     @property
-    def promises_no_number(self) -> bool:
+    def has_invalid_length(self) -> bool:
         """Whether there is a Content-Length that counts and cannot be: libcurl overlooks such a one."""
         counts = "content-length" in self.headers and "transfer-encoding" not in self.headers
         return counts and self.content_length is None

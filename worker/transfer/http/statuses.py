@@ -28,9 +28,9 @@ class Meaning(Enum):
 
 _M = Meaning
 
-_CLASSES = MappingProxyType({1: _M.RETRY, 2: _M.FILE, 3: _M.REDIRECT, 4: _M.FAIL, 5: _M.RETRY})
+_BY_CLASS = MappingProxyType({1: _M.RETRY, 2: _M.FILE, 3: _M.REDIRECT, 4: _M.FAIL, 5: _M.RETRY})
 
-_SINGLE = MappingProxyType(
+_BY_STATUS = MappingProxyType(
     {
         202: _M.RETRY,  # the file is being prepared: archives and report builders answer so
         204: _M.FAIL,
@@ -54,7 +54,7 @@ _SINGLE = MappingProxyType(
 _TEMPORARY_WITH_RETRY_AFTER = frozenset({403, 413})
 
 #: The end of a sentence, for statuses whose phrase does not say what to make of them.
-_WORDS = MappingProxyType(
+_EXPLANATIONS = MappingProxyType(
     {
         202: "it is still preparing the file",
         204: "there is no content at this URL",
@@ -69,16 +69,16 @@ _WORDS = MappingProxyType(
         511: "a network on the way asks for a login; is this a captive portal?",
     }
 )
-_INTERIM = "an interim status cannot end an exchange"
-_NOWHERE = "it redirects without saying where"
-_INVALID = "this is not a valid status"
+_INTERIM_STATUS = "an interim status cannot end an exchange"
+_NO_LOCATION = "it redirects without saying where"
+_INVALID_STATUS = "this is not a valid status"
 
 
 def meaning(status: int, *, has_retry_after: bool = False) -> Meaning:
     """Return what `status` means; any number, 0 included, has a meaning."""
     if has_retry_after and status in _TEMPORARY_WITH_RETRY_AFTER:
         return Meaning.RETRY
-    return _SINGLE.get(status) or _CLASSES.get(status // 100, Meaning.RETRY)
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.RETRY)
 
 
 def describe(status: int) -> str:
@@ -87,14 +87,14 @@ def describe(status: int) -> str:
         shown = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         shown = f"{status}"
-    words = _WORDS.get(status) or _words_of_class(status)
+    words = _EXPLANATIONS.get(status) or _explain_class(status)
     return f"{shown}: {words}" if words else shown
 
 
-def _words_of_class(status: int) -> str | None:
+def _explain_class(status: int) -> str | None:
     number = status // 100
     if number == 1:
-        return _INTERIM
+        return _INTERIM_STATUS
     if number == 3:
-        return _NOWHERE
-    return None if number in _CLASSES else _INVALID
+        return _NO_LOCATION
+    return None if number in _BY_CLASS else _INVALID_STATUS

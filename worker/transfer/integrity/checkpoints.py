@@ -20,7 +20,7 @@ class Checkpoints:
     """The checkpoints of one transfer.
 
     Args:
-        describe: returns what a checkpoint is to say of the bytes that are written by now.
+        current: returns what a checkpoint is to say of the bytes that are written by now.
         pool: runs the fsyncs, shared by all downloads of the process.
         interval: seconds between two.
     """
@@ -29,17 +29,17 @@ class Checkpoints:
         self,
         part: PartFile,
         tracker: DownloadTracker,
-        describe: Callable[[], Checkpoint],
+        current: Callable[[], Checkpoint],
         *,
         pool: ThreadPoolExecutor,
         interval: float,
     ) -> None:
-        self._part, self._tracker, self._describe = part, tracker, describe
+        self._part, self._tracker, self._current = part, tracker, current
         self._pool, self._interval = pool, interval
         self._running: Future[None] | None = None
         self._last = time.monotonic()
 
-    def when_due(self) -> None:
+    def write_if_due(self) -> None:
         """Begin one when it is time to, and raise what the last one met (a full disk, say)."""
         now = time.monotonic()
         if now - self._last < self._interval:
@@ -47,9 +47,9 @@ class Checkpoints:
         if self._running is None or self._running.done():
             self.wait()
             self._last = now
-            described = self._describe()
-            if self._says_more(described):
-                self._running = self._pool.submit(self._sync, described)
+            checkpoint = self._current()
+            if self._adds_durable_bytes(checkpoint):
+                self._running = self._pool.submit(self._sync, checkpoint)
 
     def wait(self) -> None:
         """Wait for the one under way, and raise what it met."""
@@ -57,12 +57,12 @@ class Checkpoints:
             running, self._running = self._running, None
             running.result()
 
-    def forget(self) -> None:
+    def abandon(self) -> None:
         """Wait for the one under way, whatever it meets: what it vouches for is about to go."""
         with suppress(SeenError):
             self.wait()
 
-    def keep(self, may_write: Callable[[], None]) -> None:
+    def write_final(self, check_may_write: Callable[[], None]) -> None:
         """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.
 
         One that has not begun is dropped: on a slow disk it stands behind those of all other downloads,
@@ -72,19 +72,19 @@ class Checkpoints:
             self._running = None
         try:
             self.wait()
-            described = self._describe()
-            if self._says_more(described):
-                may_write()
-                self._sync(described)
+            checkpoint = self._current()
+            if self._adds_durable_bytes(checkpoint):
+                check_may_write()
+                self._sync(checkpoint)
         except SeenError as error:
             logger.warning(
                 "Job %s could not checkpoint its last bytes: %s", self._tracker.job_id, error
             )
 
-    def _says_more(self, described: Checkpoint) -> bool:
+    def _adds_durable_bytes(self, checkpoint: Checkpoint) -> bool:
         """Say whether it vouches for bytes that the last one does not; else it is not worth an fsync."""
-        return described.durable > self._part.checkpoint.durable
+        return checkpoint.durable > self._part.checkpoint.durable
 
-    def _sync(self, described: Checkpoint) -> None:
-        self._part.sync(described)
-        self._tracker.bytes_durable = described.durable
+    def _sync(self, checkpoint: Checkpoint) -> None:
+        self._part.sync(checkpoint)
+        self._tracker.bytes_durable = checkpoint.durable

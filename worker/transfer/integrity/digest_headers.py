@@ -32,7 +32,7 @@ _STRUCTURED = re.compile(
 _PLAIN = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([A-Za-z0-9+/]+=*)\s*")
 
 
-def promised_digests(headers: Mapping[str, str], status: int = 200) -> list[Checksum]:
+def origin_digests(headers: Mapping[str, str], status: int = 200) -> list[Checksum]:
     """Return the digests of the whole file as it is sent, the strongest first, one of each kind.
 
     Args:

@@ -1,7 +1,7 @@
 """Digests of a file that is still coming in, computed behind the transfer: nobody waits at its end.
 
 They follow the bytes that are there without a gap from the file's start, and read them back from the
-system's page cache: pieces arrive in any order, and what another worker fetched counts as well.
+system's page cache: segments arrive in any order, and what another worker fetched counts as well.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from worker.storage.part_file import PartFile
 from worker.transfer.integrity.hashers import new_hasher
 
 #: Fits into a processor's cache, so that what is read is hashed from there.
-_BLOCK = 256 * 1024
+_BLOCK_SIZE = 256 * 1024
 #: Less than this much is not worth waking another thread for.
-_STEP = 1 << 20
+_MIN_BATCH = 1 << 20
 #: After this much another download has its turn.
-_TURN = 16 << 20
+_MAX_BATCH = 16 << 20
 
 
 class PrefixDigests:
@@ -36,17 +36,17 @@ class PrefixDigests:
         self._pool = pool
         self._hashers = {name: new_hasher(name) for name in algorithms}
         self._position = 0
-        self._reach = 0
+        self._available = 0
         self._mutex = threading.Condition()
         self._busy = self._closed = False
         self._error: SeenError | None = None
 
-    def follow(self, reach: int) -> None:
-        """Note that the file is there from its start up to `reach` bytes."""
-        self._reach = reach
-        if not self._busy and reach - self._position >= _STEP:
+    def advance_to(self, available: int) -> None:
+        """Note that the file is there from its start up to `available` bytes."""
+        self._available = available
+        if not self._busy and available - self._position >= _MIN_BATCH:
             self._busy = True
-            self._pool.submit(self._turn)
+            self._pool.submit(self._hash_batch)
 
     def finish(self, size: int, check: Callable[[], None]) -> dict[str, str]:
         """Return the hexadecimal digests of the whole file, which has `size` bytes; by algorithm.
@@ -60,7 +60,7 @@ class PrefixDigests:
         self._wait(check)
         if self._error is not None:
             raise self._error
-        buffer = memoryview(bytearray(_BLOCK))
+        buffer = memoryview(bytearray(_BLOCK_SIZE))
         while self._position < size:
             check()
             self._hash_block(buffer, size)
@@ -78,22 +78,22 @@ class PrefixDigests:
                 self._mutex.wait(0.2)
                 check()
 
-    def _turn(self) -> None:
+    def _hash_batch(self) -> None:
         try:
-            buffer = memoryview(bytearray(_BLOCK))
-            end = min(self._reach, self._position + _TURN)
+            buffer = memoryview(bytearray(_BLOCK_SIZE))
+            end = min(self._available, self._position + _MAX_BATCH)
             while self._position < end and not self._closed:
                 self._hash_block(buffer, end)
         except SeenError as error:
             self._error = error
         finally:
-            self._next_turn()
+            self._schedule_next()
 
-    def _next_turn(self) -> None:
+    def _schedule_next(self) -> None:
         with self._mutex:
-            more = self._reach - self._position >= _STEP
+            more = self._available - self._position >= _MIN_BATCH
             if more and not self._closed and self._error is None:
-                self._pool.submit(self._turn)
+                self._pool.submit(self._hash_batch)
             else:
                 self._busy = False
                 self._mutex.notify_all()
