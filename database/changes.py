@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
-from database.repeated_events import fold
-from domain.history import stopped
+from database.repeated_events import merge_into_previous
+from domain.history import stop_reason
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 
 
@@ -33,13 +33,13 @@ class Change:
     now: datetime
     reason: str | None
     changes: Mapping[str, Any]
-    told: str | None = None
+    event_reason: str | None = None
     may_repeat: bool = False
 
     def apply(self, connection: Connection, before: Job) -> Job | None:
         """Change the job if it still is as given; return what it is now, or None if it was not."""
         values = self._values(before)
-        obey = _OBEYED.get(self.to, ()) if before.status in RUNNING else ()
+        honor = _HONORED.get(self.to, ()) if before.status in RUNNING else ()
         parameters = {
             **values,
             "b_now": self.now,
@@ -47,12 +47,12 @@ class Change:
             "b_source": before.status.value,
             "b_fence": before.fence,
         }
-        statement = change_statement(tuple(values), self.to, obey=obey)
+        statement = change_statement(tuple(values), self.to, honor=honor)
         row = connection.execute(statement, parameters).first()
         if row is None:
             return None
         job = to_job(row)
-        event = event_row(job, before.status, job.status, self.now, self._told_of(job))
+        event = event_row(job, before.status, job.status, self.now, self._event_reason_for(job))
         if not self._is_counted(connection, before, job, event):
             connection.execute(INSERT_EVENT, event)
         return job
@@ -62,7 +62,7 @@ class Change:
     ) -> bool:
         if not self.may_repeat or self.reason is None or job.status is not self.to:
             return False
-        return fold(connection, before, event, self.reason)
+        return merge_into_previous(connection, before, event, self.reason)
 
     def apply_if_possible(self, connection: Connection, before: Job) -> Job | None:
         """Do `apply` within a transaction that goes on when a living twin stands in the way."""
@@ -100,22 +100,22 @@ class Change:
             values["published_at"] = None
         return values
 
-    def _told_of(self, job: Job) -> str | None:
+    def _event_reason_for(self, job: Job) -> str | None:
         """Return what the event says of `job`, as it is now."""
-        as_told = job.status is self.to
-        if as_told and self.told is not None:
-            return self.told
+        as_requested = job.status is self.to
+        if as_requested and self.event_reason is not None:
+            return self.event_reason
         if self.to is JobStatus.PAUSED and job.status is JobStatus.QUEUED:
             return "the pause was taken back"
-        is_known = self.told is not None or job.status is JobStatus.CANCELLED
+        is_known = self.event_reason is not None or job.status is JobStatus.CANCELLED
         if not is_known:
             return job.reason  # what became of the bytes, only its worker could say
-        return stopped(job.reason, job.bytes_downloaded, job.bytes_durable)
+        return stop_reason(job.reason, job.bytes_downloaded, job.bytes_durable)
 
 
 #: A job that is to go on, or to stop, asks first what a person wants by now; to pause one whose attempts
 #: are used up is of no use.
-_OBEYED: Mapping[JobStatus, tuple[str, ...]] = {
+_HONORED: Mapping[JobStatus, tuple[str, ...]] = {
     JobStatus.QUEUED: ("cancel", "pause"),
     JobStatus.WAITING: ("cancel", "pause"),
     JobStatus.PAUSED: ("cancel", "pause"),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from database.engine import Database
-from database.job_rows import ALIVE_NAMES, note_statement
+from database.job_rows import UNFINISHED_NAMES, note_statement
 from database.models import jobs
 
 #: Rows that are corrected in one transaction.
@@ -25,21 +25,23 @@ _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
 _LIMITS = {
     jobs.c.updated_at: _NOW,
     jobs.c.published_at: _NOW,
-    jobs.c.spent_at: _NOW,
+    jobs.c.message_consumed_at: _NOW,
     jobs.c.next_attempt_at: _LATEST,
 }
 
 _FIND = (
     select(jobs.c.id)
     .where(
-        and_(jobs.c.status.in_(ALIVE_NAMES), or_(*(time > end for time, end in _LIMITS.items())))
+        and_(
+            jobs.c.status.in_(UNFINISHED_NAMES), or_(*(time > end for time, end in _LIMITS.items()))
+        )
     )
     .order_by(jobs.c.id)
 )
 _CORRECT = (
     update(jobs)
     .where(jobs.c.id == bindparam("b_id"))
-    .values({time.name: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
+    .values({time.key: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
 )
 
 

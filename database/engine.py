@@ -52,8 +52,8 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own busy handler
         # sleeps in growing steps, which costs small transactions most of their time.
-        self._place = threading.Lock() if self.is_sqlite else None
-        self._group = GroupCommit(self.engine, self._place) if self._place else None
+        self._writer_lock = threading.Lock() if self.is_sqlite else None
+        self._group = GroupCommit(self.engine, self._writer_lock) if self._writer_lock else None
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
@@ -65,7 +65,11 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection inside a transaction: committed at the end, rolled back on an error."""
-        with _database_errors(), self._place or nullcontext(), self.engine.begin() as connection:
+        with (
+            _database_errors(),
+            self._writer_lock or nullcontext(),
+            self.engine.begin() as connection,
+        ):
             yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:

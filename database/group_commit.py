@@ -1,7 +1,7 @@
 """Many small transactions at once, one commit: SQLite's single writer kept busy with work, not waiting.
 
 SQLite commits one transaction at a time, and each commit waits for the disk. When several threads write
-at once, the one that gets the writer's place takes the work of all who wait along, in one transaction.
+at once, the one that gets the writer lock takes the work of all who wait along, in one transaction.
 Nobody waits longer than before, and a commit's fsync is shared.
 """
 
@@ -31,15 +31,15 @@ class _Item:
 
 
 class GroupCommit:
-    """Runs work in transactions of one engine, `place` being held by whoever writes.
+    """Runs work in transactions of one engine, `writer_lock` being held by whoever writes.
 
     Work may be run twice (when somebody else's fails, each is run again alone), so it must do nothing
     but speak to its connection.
     """
 
-    def __init__(self, engine: Engine, place: threading.Lock) -> None:
+    def __init__(self, engine: Engine, writer_lock: threading.Lock) -> None:
         self._engine = engine
-        self._place = place
+        self._writer_lock = writer_lock
         self._mutex = threading.Lock()
         self._waiting: list[_Item] = []
 
@@ -48,7 +48,7 @@ class GroupCommit:
         item = _Item(work)
         with self._mutex:
             self._waiting.append(item)
-        with self._place:
+        with self._writer_lock:
             try:
                 while not item.done:
                     self._commit_all()

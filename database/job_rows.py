@@ -31,12 +31,12 @@ from sqlalchemy import (
 
 from database.models import job_events, jobs
 from domain.history import requested
-from domain.job import ALIVE, RUNNING, Job, JobEvent, JobStatus, Priority
+from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobStatus, Priority
 
 FIELDS = tuple(field.name for field in fields(Job))
 COLUMNS = tuple(jobs.c[name] for name in FIELDS)
 RUNNING_NAMES = tuple(status.value for status in RUNNING)
-ALIVE_NAMES = tuple(status.value for status in ALIVE)
+UNFINISHED_NAMES = tuple(status.value for status in UNFINISHED)
 
 #: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
 BATCH = 5_000
@@ -52,7 +52,7 @@ class ProgressRow:
     bytes_durable: int
     bytes_total: int | None
     speed_mbps: float
-    heard_at: datetime
+    reported_at: datetime
     """The worker's last sign of life: a job must not look alive because it is being saved."""
 
 
@@ -131,11 +131,11 @@ CLAIM = (
 
 
 #: What a person asked of a running job, and the state that comes of it.
-WISHES = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
+CONTROL_TARGETS = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
 @cache
-def change_statement(names: tuple[str, ...], to: JobStatus, *, obey: Sequence[str] = ()) -> Update:
+def change_statement(names: tuple[str, ...], to: JobStatus, *, honor: Sequence[str] = ()) -> Update:
     """Return the compare-and-set that sets the columns `names`, and the status to `to`.
 
     What a person wants of a running job goes before that, if it is among what is to be obeyed; a job
@@ -143,8 +143,8 @@ def change_statement(names: tuple[str, ...], to: JobStatus, *, obey: Sequence[st
     """
     values: dict[str, Any] = {name: bindparam(name, type_=jobs.c[name].type) for name in names}
     values["status"] = to.value
-    if obey:
-        values |= _as_wished(values, to, obey)
+    if honor:
+        values |= _apply_control(values, to, honor)
     return (
         update(jobs)
         .where(
@@ -157,28 +157,32 @@ def change_statement(names: tuple[str, ...], to: JobStatus, *, obey: Sequence[st
     )
 
 
-def _as_wished(values: Mapping[str, Any], to: JobStatus, obey: Sequence[str]) -> dict[str, Any]:
+def _apply_control(
+    values: Mapping[str, Any], to: JobStatus, honor: Sequence[str]
+) -> dict[str, Any]:
     """Return the columns that depend on what a person wants by now."""
-    wish = jobs.c.control
-    states = {word: WISHES[word].value for word in obey}
-    reasons = {word: values["reason"] if WISHES[word] is to else requested(word) for word in obey}
+    control = jobs.c.control
+    states = {word: CONTROL_TARGETS[word].value for word in honor}
+    reasons = {
+        word: values["reason"] if CONTROL_TARGETS[word] is to else requested(word) for word in honor
+    }
     otherwise: dict[str, Any] = {"status": to.value, "reason": values["reason"]}
     if to is JobStatus.PAUSED:
         otherwise = {"status": JobStatus.QUEUED.value, "reason": None}
     now = bindparam("b_now", type_=jobs.c.finished_at.type)
     durable = values.get("bytes_durable", jobs.c.bytes_durable)
     return {
-        "status": case(states, value=wish, else_=otherwise["status"]),
-        "reason": case(reasons, value=wish, else_=otherwise["reason"]),
-        "error_code": case((wish.in_(obey), None), else_=values["error_code"]),
-        "next_attempt_at": case((wish.in_(obey), None), else_=values["next_attempt_at"]),
-        "finished_at": case((wish == "cancel", now), else_=values["finished_at"]),
+        "status": case(states, value=control, else_=otherwise["status"]),
+        "reason": case(reasons, value=control, else_=otherwise["reason"]),
+        "error_code": case((control.in_(honor), None), else_=values["error_code"]),
+        "next_attempt_at": case((control.in_(honor), None), else_=values["next_attempt_at"]),
+        "finished_at": case((control == "cancel", now), else_=values["finished_at"]),
         # Its part file goes.
-        "bytes_durable": case((wish == "cancel", 0), else_=durable),
+        "bytes_durable": case((control == "cancel", 0), else_=durable),
     }
 
 
-#: A wish on a running job; nothing overrules "cancel".
+#: A control on a running job; nothing overrules "cancel".
 REQUEST_CONTROL = (
     update(jobs)
     .where(
@@ -189,7 +193,7 @@ REQUEST_CONTROL = (
     .values(
         control=case(
             (jobs.c.control == "cancel", "cancel"),
-            else_=bindparam("b_word", type_=jobs.c.control.type),
+            else_=bindparam("b_control", type_=jobs.c.control.type),
         )
     )
     .returning(*COLUMNS)
@@ -201,7 +205,7 @@ MOVE = (
     update(jobs)
     .where(
         jobs.c.id == bindparam("b_id"),
-        jobs.c.status.in_(ALIVE_NAMES),
+        jobs.c.status.in_(UNFINISHED_NAMES),
         jobs.c.priority != bindparam("b_priority", type_=jobs.c.priority.type),
     )
     .values(
@@ -239,22 +243,22 @@ MARK_PUBLISHED = (
         _queued_job(
             jobs.c.updated_at == bindparam("b_updated_at", type_=jobs.c.updated_at.type),
             jobs.c.published_at.is_(None) | (jobs.c.published_at < _SENT_AT),
-            jobs.c.spent_at.is_(None) | (jobs.c.spent_at < _SENT_AT),
+            jobs.c.message_consumed_at.is_(None) | (jobs.c.message_consumed_at < _SENT_AT),
         )
     )
-    .values(published_at=_SENT_AT, in_front=bindparam("b_in_front", type_=jobs.c.in_front.type))
+    .values(published_at=_SENT_AT, requeued=bindparam("b_requeued", type_=jobs.c.requeued.type))
 )
 
 #: A queued job's message was spent without effect; it may have a newer one.
-MARK_SPENT = (
+MARK_MESSAGE_CONSUMED = (
     update(jobs)
     .where(
         _queued_job(
             jobs.c.published_at.is_(None) | (jobs.c.published_at <= _SENT_AT),
-            jobs.c.spent_at.is_(None) | (jobs.c.spent_at < _SENT_AT),
+            jobs.c.message_consumed_at.is_(None) | (jobs.c.message_consumed_at < _SENT_AT),
         )
     )
-    .values(published_at=None, spent_at=_SENT_AT)
+    .values(published_at=None, message_consumed_at=_SENT_AT)
 )
 
 SAVE_PROGRESS = (

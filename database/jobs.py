@@ -19,15 +19,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from database.acceptance import RacedError, accept
 from database.changes import Change
 from database.engine import Database
+from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_rows import (
     CLAIM,
     COLUMNS,
     INSERT_EVENT,
+    MARK_MESSAGE_CONSUMED,
     MARK_PUBLISHED,
-    MARK_SPENT,
     MOVE,
     NOTE_EVENT,
     REQUEST_CONTROL,
@@ -41,11 +41,11 @@ from database.job_rows import (
     to_job,
     to_job_event,
 )
-from database.models import FLYING, IN_FRONT, job_events, jobs
+from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
 from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
 from domain.job import (
-    ALIVE,
     RUNNING,
+    UNFINISHED,
     Job,
     JobEvent,
     JobFilter,
@@ -77,7 +77,7 @@ class JobRepository:
     def add(self, new: Sequence[Job], keys: Mapping[str, str] | None = None) -> list[Job]:
         """Store new jobs, all or none; return for each the job that stands for it, in that order.
 
-        That is another one where a living job has the same flight (one that is being cancelled
+        That is another one where a living job has the same dedup_key (one that is being cancelled
         does not count), or where its key was used before.
 
         Args:
@@ -92,9 +92,9 @@ class JobRepository:
         for _ in range(_ROUNDS):
             try:
                 return self._database.transact(
-                    lambda connection: accept(connection, new, keys or {})
+                    lambda connection: insert_or_get(connection, new, keys or {})
                 )
-            except RacedError:
+            except ConcurrentInsertError:
                 continue
         raise DatabaseUnavailableError(
             "Others use the same idempotency keys all the time; try again."
@@ -102,7 +102,7 @@ class JobRepository:
 
     def get(self, job_id: str) -> Job:
         """Return one job; raise UnknownJobError when there is none."""
-        if not _can_exist(job_id):
+        if not _is_storable(job_id):
             raise UnknownJobError(job_id)
         with self._database.read() as connection:
             row = connection.execute(select(*COLUMNS).where(jobs.c.id == job_id)).first()
@@ -112,7 +112,7 @@ class JobRepository:
 
     def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Return the jobs there are of `job_ids`."""
-        known = [job_id for job_id in job_ids if _can_exist(job_id)]
+        known = [job_id for job_id in job_ids if _is_storable(job_id)]
         if not known:
             return {}
         found: dict[str, Job] = {}
@@ -126,7 +126,7 @@ class JobRepository:
         self,
         where: JobFilter = EVERY_JOB,
         *,
-        among: Sequence[JobStatus] | None = None,
+        statuses: Sequence[JobStatus] | None = None,
         before_id: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
@@ -134,7 +134,7 @@ class JobRepository:
 
         Args:
             where: which ones.
-            among: only in one of these states.
+            statuses: only in one of these states.
             before_id: go on after the last one of a page.
             limit: how many at most.
         """
@@ -145,8 +145,8 @@ class JobRepository:
             query = query.where(jobs.c.user_id == where.user_id)
         if where.host is not None:
             query = query.where(jobs.c.host == where.host)
-        if among is not None:
-            query = query.where(jobs.c.status.in_([status.value for status in among]))
+        if statuses is not None:
+            query = query.where(jobs.c.status.in_([status.value for status in statuses]))
         if before_id is not None:
             query = query.where(jobs.c.id < before_id)
         with self._database.read() as connection:
@@ -171,7 +171,7 @@ class JobRepository:
 
     def events(self, job_id: str) -> list[JobEvent]:
         """Return the audit trail of one job, the oldest first."""
-        if not _can_exist(job_id):
+        if not _is_storable(job_id):
             return []
         columns = [job_events.c[field.name] for field in fields(JobEvent)]
         query = select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
@@ -187,7 +187,7 @@ class JobRepository:
 
         With a `priority`, a job that has been moved to another one is not taken.
         """
-        if not _can_exist(job_id):
+        if not _is_storable(job_id):
             return None
         wanted = None if priority is None else priority.value
         parameters = {"b_id": job_id, "b_worker": worker, "b_now": now, "b_priority": wanted}
@@ -211,7 +211,7 @@ class JobRepository:
         now: datetime,
         reason: str | None = None,
         changes: Mapping[str, Any] | None = None,
-        told: str | None = None,
+        event_reason: str | None = None,
         may_repeat: bool = False,
     ) -> Job | None:
         """Change the state of `job` if it still is as given, in state and fence; None if it is not.
@@ -231,14 +231,14 @@ class JobRepository:
         Raises:
             DuplicateJobError: it has ended, and another job that asks for the same lives.
         """
-        change = Change(to, now, reason, changes or {}, told, may_repeat)
+        change = Change(to, now, reason, changes or {}, event_reason, may_repeat)
         try:
             return self._database.transact(lambda connection: change.apply(connection, job))
         except IntegrityError:
-            twin = self.living_twin(job)
-            if twin is None:
+            duplicate_id = self.active_duplicate(job)
+            if duplicate_id is None:
                 return None  # it has just ended: look again
-            raise DuplicateJobError(job.id, twin) from None
+            raise DuplicateJobError(job.id, duplicate_id) from None
 
     def transition_many(
         self,
@@ -251,7 +251,7 @@ class JobRepository:
     ) -> list[Job]:
         """Do `transition` for several jobs in one transaction; return those that were changed.
 
-        Those that are not as given any more, or whose living twin keeps them out, are left out.
+        Those that are not as given any more, or whose living duplicate_id keeps them out, are left out.
         """
         change = Change(to, now, reason, changes or {})
 
@@ -261,9 +261,11 @@ class JobRepository:
 
         return self._database.transact(work) if some else []
 
-    def living_twin(self, job: Job) -> str | None:
+    def active_duplicate(self, job: Job) -> str | None:
         """Return the id of another job that lives, is not being cancelled and asks for the same."""
-        query = select(jobs.c.id).where(jobs.c.flight == job.flight, FLYING, jobs.c.id != job.id)
+        query = select(jobs.c.id).where(
+            jobs.c.dedup_key == job.dedup_key, HOLDS_DEDUP_KEY, jobs.c.id != job.id
+        )
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 
@@ -272,7 +274,9 @@ class JobRepository:
 
         Returns those that still run under the given claim, as they are now: "cancel" stays.
         """
-        rows = [{"b_id": job.id, "b_fence": job.fence, "b_word": word} for job in _in_order(some)]
+        rows = [
+            {"b_id": job.id, "b_fence": job.fence, "b_control": word} for job in _in_order(some)
+        ]
 
         def work(connection: Connection) -> list[Job]:
             found = (connection.execute(REQUEST_CONTROL, row).first() for row in rows)
@@ -332,7 +336,7 @@ class JobRepository:
     # ── publishing, waiting, orphans ────────────────────────────────────────────────────────────
 
     def mark_published(
-        self, some: Sequence[Job | QueuedJob], sent_at: datetime, *, in_front: bool = False
+        self, some: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
     ) -> None:
         """Note that the broker got a message for each of these jobs.
 
@@ -342,7 +346,7 @@ class JobRepository:
         Args:
             some: queued jobs, as read before their messages were sent.
             sent_at: the time that the messages carry.
-            in_front: whether they went to the queue of what was begun.
+            requeued: whether they went to the queue of what was begun.
         """
         if not some:
             return
@@ -353,13 +357,13 @@ class JobRepository:
                 "b_id": job.id,
                 "b_updated_at": job.updated_at,
                 "b_sent_at": sent_at,
-                "b_in_front": in_front,
+                "b_requeued": requeued,
             }
             for job in sorted(some, key=lambda job: job.id)
         ]
         self._database.transact(lambda connection: connection.execute(MARK_PUBLISHED, rows))
 
-    def mark_unpublished(self, job_id: str, sent_at: datetime | None = None) -> None:
+    def mark_message_consumed(self, job_id: str, sent_at: datetime | None = None) -> None:
         """Note that a queued job's message was spent without effect, so that it gets another.
 
         That is true also where its sender notes it only after this. A job that has a newer message is
@@ -379,11 +383,11 @@ class JobRepository:
             if sent_at is None:
                 connection.execute(any_message)
             else:
-                connection.execute(MARK_SPENT, {"b_id": job_id, "b_sent_at": sent_at})
+                connection.execute(MARK_MESSAGE_CONSUMED, {"b_id": job_id, "b_sent_at": sent_at})
 
         self._database.transact(work)
 
-    def forget_messages(self, before: datetime) -> None:
+    def mark_messages_lost(self, before: datetime) -> None:
         """Note that messages that went out before `before` are gone, with the broker that had them."""
         with self._database.write() as connection:
             connection.execute(
@@ -392,7 +396,7 @@ class JobRepository:
                 .values(published_at=None)
             )
 
-    def wake_due(self, now: datetime, limit: int = 500) -> list[QueuedJob]:
+    def requeue_due(self, now: datetime, limit: int = 500) -> list[QueuedJob]:
         """Queue the waiting jobs whose time has come; return them, to be published."""
         due = (
             select(jobs.c.id)
@@ -403,19 +407,21 @@ class JobRepository:
             # somebody has in hand is due the next time.
             .with_for_update(skip_locked=True)
         )
-        return self._wake(due, now, "its waiting is over")
+        return self._requeue(due, now, "its waiting is over")
 
-    def wake_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
+    def requeue_for_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the longest waiting jobs that wait for a place at this host; return them."""
-        return self._wake_for_place(jobs.c.host == host, HOST_BUSY, limit, now, f"{host} has room")
+        return self._requeue_for_slot(
+            jobs.c.host == host, HOST_BUSY, limit, now, f"{host} has room"
+        )
 
-    def wake_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
+    def requeue_for_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the longest waiting jobs that wait for a place among their user's; return them."""
-        return self._wake_for_place(
+        return self._requeue_for_slot(
             jobs.c.user_id == user_id, USER_BUSY, limit, now, "its user has room"
         )
 
-    def _wake_for_place(
+    def _requeue_for_slot(
         self, whose: ColumnElement[bool], code: str, limit: int, now: datetime, reason: str
     ) -> list[QueuedJob]:
         waiting = (
@@ -431,9 +437,9 @@ class JobRepository:
         with self._database.read() as connection:
             if connection.execute(look).first() is None:
                 return []
-        return self._wake(waiting, now, reason)
+        return self._requeue(waiting, now, reason)
 
-    def running_since(
+    def running_not_updated_since(
         self, quiet_since: datetime, *, after: Job | None = None, limit: int = 1000
     ) -> list[Job]:
         """Return running jobs of which nothing was heard since `quiet_since`, the quietest first.
@@ -474,16 +480,16 @@ class JobRepository:
         """
         old = jobs.c.published_at <= before
         if priority is None:
-            return self._queued(IN_FRONT & old, after_id, limit)
-        behind = (jobs.c.priority == priority.value) & ~jobs.c.in_front
+            return self._queued(REQUEUED & old, after_id, limit)
+        behind = (jobs.c.priority == priority.value) & ~jobs.c.requeued
         return self._queued(behind & old, after_id, limit)
 
-    def resting_with_bytes(self, after_id: str, limit: int = 1000) -> list[Job]:
+    def inactive_with_progress(self, after_id: str, limit: int = 1000) -> list[Job]:
         """Return jobs that wait or rest and count on bytes of their part file, in order of their ids."""
         query = (
             select(*COLUMNS)
             .where(
-                jobs.c.status.in_([status.value for status in ALIVE - RUNNING]),
+                jobs.c.status.in_([status.value for status in UNFINISHED - RUNNING]),
                 jobs.c.bytes_durable > 0,
                 jobs.c.id > after_id,
             )
@@ -506,7 +512,7 @@ class JobRepository:
                 found |= {row.job_id: row.worker for row in connection.execute(query)}
         return found
 
-    def lose_bytes(self, some: Sequence[Job], *, now: datetime) -> int:
+    def reset_progress(self, some: Sequence[Job], *, now: datetime) -> int:
         """Count on nothing any more for resting jobs whose part file is gone; return how many."""
 
         def work(connection: Connection) -> int:
@@ -531,7 +537,7 @@ class JobRepository:
 
         return self._database.transact(work) if some else 0
 
-    def with_control(self, limit: int = 1000) -> list[Job]:
+    def pending_controls(self, limit: int = 1000) -> list[Job]:
         """Return running jobs that were asked to pause or cancel and have not yet."""
         query = (
             select(*COLUMNS)
@@ -554,7 +560,7 @@ class JobRepository:
             rows = connection.execute(query)
             return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
 
-    def _wake(self, chosen: Select[tuple[str]], now: datetime, reason: str) -> list[QueuedJob]:
+    def _requeue(self, chosen: Select[tuple[str]], now: datetime, reason: str) -> list[QueuedJob]:
         """Queue the waiting jobs that a query names and locks; return them in order of their ids."""
 
         def work(connection: Connection) -> list[QueuedJob]:
@@ -572,12 +578,12 @@ class JobRepository:
                 )
                 .returning(*COLUMNS)
             ).all()
-            woken = [to_job(row) for row in rows]
-            if woken:
+            requeued = [to_job(row) for row in rows]
+            if requeued:
                 states = (JobStatus.WAITING, JobStatus.QUEUED)
-                events = [event_row(job, *states, now, reason) for job in woken]
+                events = [event_row(job, *states, now, reason) for job in requeued]
                 connection.execute(insert(job_events), events)
-            return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in woken)
+            return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
 
         return self._database.transact(work)
 
@@ -598,14 +604,14 @@ class JobRepository:
                 "bytes_total": row.bytes_total,
                 "speed_mbps": row.speed_mbps,
                 "progress_version": row.version,
-                "updated_at": min(now, row.heard_at),
+                "updated_at": min(now, row.reported_at),
             }
             for row in sorted(rows, key=lambda row: row.job_id)
         ]
         self._database.transact(lambda connection: connection.execute(SAVE_PROGRESS, parameters))
 
 
-def _can_exist(job_id: str) -> bool:
+def _is_storable(job_id: str) -> bool:
     """Say whether a database could hold this id at all: NUL and what is no Unicode text are refused."""
     return job_id.isprintable()
 

@@ -35,16 +35,16 @@ NAMING = {
 
 metadata = MetaData(naming_convention=NAMING)
 
-#: Of jobs that hold their flight: they have not ended, and a running one is not being cancelled.
+#: Of jobs that hold their dedup_key: they have not ended, and a running one is not being cancelled.
 #: As text, since an index has no parameters.
-FLYING = text(
+HOLDS_DEDUP_KEY = text(
     "status NOT IN ('completed', 'failed', 'cancelled') "
     "AND (control IS NULL OR control <> 'cancel')"
 )
 
 
 #: Of jobs whose last message went to the queue of what was begun; as text, so that its index serves.
-IN_FRONT = text("in_front")
+REQUEUED = text("in_front")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -104,8 +104,8 @@ jobs = Table(
     Column("decode", Boolean, nullable=False, server_default=false()),
     Column("ignore_origin_digests", Boolean, nullable=False, server_default=false()),
     Column("priority", String(8), nullable=False, server_default="normal"),
-    # SHA-256 in hexadecimal (domain/flight.py).
-    Column("flight", String(64)),
+    # SHA-256 in hexadecimal (domain/dedup.py).
+    Column("flight", String(64), key="dedup_key"),
     # The names of what there is, a space, a Fernet token (worker/credentials.py).
     Column("secrets", Text),
     Column("status", String(16), nullable=False),
@@ -121,8 +121,8 @@ jobs = Table(
     # none; whether that went in front of all; and the time that the last one carried which was spent
     # without effect (its sender may come to note it only after that).
     Column("published_at", UTCDateTime),
-    Column("in_front", Boolean, nullable=False, server_default=false()),
-    Column("spent_at", UTCDateTime),
+    Column("in_front", Boolean, nullable=False, server_default=false(), key="requeued"),
+    Column("spent_at", UTCDateTime, key="message_consumed_at"),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("started_at", UTCDateTime),
@@ -143,19 +143,19 @@ jobs = Table(
         "ix_jobs_in_front",
         "status",
         "published_at",
-        sqlite_where=IN_FRONT,
-        postgresql_where=IN_FRONT,
+        sqlite_where=REQUEUED,
+        postgresql_where=REQUEUED,
     ),
     Index(None, "user_id", "id"),
     Index(None, "finished_at"),
-    # One living job a flight, whoever submits at the same moment. What leaves this index by a cancel
+    # One living job a dedup_key, whoever submits at the same moment. What leaves this index by a cancel
     # comes back by a retry alone, since nothing takes a cancel back.
     Index(
         "uq_jobs_flight_alive",
-        "flight",
+        "dedup_key",
         unique=True,
-        sqlite_where=FLYING,
-        postgresql_where=FLYING,
+        sqlite_where=HOLDS_DEDUP_KEY,
+        postgresql_where=HOLDS_DEDUP_KEY,
     ),
 )
 

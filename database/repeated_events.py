@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from database.models import job_events
-from domain.history import LOST_MESSAGE, NO_MESSAGE, is_about, repeated, times_of
+from domain.history import LOST_MESSAGE, NO_MESSAGE, gives_reason, repetitions_of, with_repetitions
 from domain.job import RUNNING, Job, JobStatus
 
 #: A claim, the two notes that may precede it, and a hand-back.
@@ -27,7 +27,9 @@ _NEWEST = (
 )
 
 
-def fold(connection: Connection, claimed: Job, event: Mapping[str, Any], reason: str) -> bool:
+def merge_into_previous(
+    connection: Connection, claimed: Job, event: Mapping[str, Any], reason: str
+) -> bool:
     """Count a hand-back in the event of the one before it, if nothing else happened in between.
 
     Args:
@@ -43,12 +45,12 @@ def fold(connection: Connection, claimed: Job, event: Mapping[str, Any], reason:
     if before is None or not _is_repeat(newest[0], before, claimed.fence, reason):
         return False
     gone = [one.id for one in newest if one.id > before.id]
-    times = times_of(before.reason) + 1
+    times = repetitions_of(before.reason) + 1
     columns = {
         "at": event["at"],
         "fence": event["fence"],
         "attempt": event["attempt"],
-        "reason": repeated(event["reason"], times),
+        "reason": with_repetitions(event["reason"], times),
         "worker": claimed.worker,  # the claim that names it goes
     }
     connection.execute(delete(job_events).where(job_events.c.id.in_(gone)))
@@ -70,4 +72,4 @@ def _is_repeat(claim: Row[Any], before: Row[Any], fence: int, reason: str) -> bo
     )
     is_hand_back = before.from_status in RUNNING and before.to_status == JobStatus.QUEUED.value
     follows = before.fence == fence - 1
-    return is_claim and is_hand_back and follows and is_about(before.reason, reason)
+    return is_claim and is_hand_back and follows and gives_reason(before.reason, reason)

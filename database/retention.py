@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from database.engine import Database
-from database.job_rows import ALIVE_NAMES
+from database.job_rows import UNFINISHED_NAMES
 from database.models import job_events, jobs
 
 #: Jobs that one transaction deletes: a fraction of a second, in which SQLite's other writers wait.
@@ -31,22 +31,22 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def count(self, ended_before: datetime) -> int:
+    def count(self, finished_before: datetime) -> int:
         """Return how many jobs ended before then."""
-        query = select(func.count()).select_from(jobs).where(_ended(ended_before))
+        query = select(func.count()).select_from(jobs).where(_finished_before(finished_before))
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def delete_some(self, ended_before: datetime, *, limit: int = BATCH) -> Deleted:
+    def delete_some(self, finished_before: datetime, *, limit: int = BATCH) -> Deleted:
         """Delete `limit` jobs that ended before then, or as many as there are, and their events.
 
         It waits for nobody, so two that delete at once cannot wait for each other: each passes by the
         jobs that the other one has, as it does by those that are being retried at this moment. No job
         deleted means that there is none left but such.
         """
-        longest_ago = (
+        oldest = (
             select(jobs.c.id)
-            .where(_ended(ended_before))
+            .where(_finished_before(finished_before))
             .order_by(jobs.c.finished_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -55,7 +55,7 @@ class Retention:
         def work(connection: Connection) -> Deleted:
             # From here to the commit these rows are ours. A retry comes before, and then its job is not
             # among them; or it comes after, and there is no job to retry.
-            job_ids = list(connection.execute(longest_ago).scalars())
+            job_ids = list(connection.execute(oldest).scalars())
             if not job_ids:
                 return Deleted([], 0)
             trails = delete(job_events).where(job_events.c.job_id.in_(job_ids))
@@ -66,7 +66,7 @@ class Retention:
         return self._database.transact(work)
 
 
-def _ended(before: datetime) -> ColumnElement[bool]:
+def _finished_before(before: datetime) -> ColumnElement[bool]:
     # Put this way round the states name no index: that of `finished_at` then gives the oldest as they
     # come, where the other one would have all ended jobs sorted for each batch.
-    return (jobs.c.finished_at < before) & jobs.c.status.not_in(ALIVE_NAMES)
+    return (jobs.c.finished_at < before) & jobs.c.status.not_in(UNFINISHED_NAMES)

@@ -87,10 +87,10 @@ class DuplicateJobError(SeenError):
 
     code = "duplicate_job"
 
-    def __init__(self, job_id: str, living: str) -> None:
-        self.job_id, self.living = job_id, living
+    def __init__(self, job_id: str, existing_id: str) -> None:
+        self.job_id, self.existing_id = job_id, existing_id
         super().__init__(
-            f"Job {job_id} asks for the same as job {living}, which has not ended. Follow that one."
+            f"Job {job_id} asks for the same as job {existing_id}, which has not ended. Follow that one."
         )
 
 

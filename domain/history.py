@@ -1,4 +1,4 @@
-"""The words of a job's history: why it stopped, and what became of its bytes."""
+"""The words of a job's history: why it stop_reason, and what became of its bytes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TIMES = re.compile(r"; (\d+) times in a row$")
 
 
 def requested(word: str) -> str:
-    """Return the reason of a job that was stopped because a person asked for it."""
+    """Return the reason of a job that was stop_reason because a person asked for it."""
     return f"{word} requested"
 
 
-def ended(
+def finish_reason(
     status: JobStatus,
     *,
     reason: str | None,
     there: int,
     kept: int,
     sha256: str | None = None,
-    evidence: str | None = None,
+    verification: str | None = None,
 ) -> str | None:
     """Return what is said of an attempt that left its job in a state.
 
@@ -35,16 +35,16 @@ def ended(
         there: bytes that were there at its end.
         kept: those that the next attempt may go on from.
         sha256: of a complete file.
-        evidence: what spoke for it.
+        verification: what spoke for it.
     """
     if status is not JobStatus.COMPLETED:
-        return stopped(reason, there, kept)
+        return stop_reason(reason, there, kept)
     what = f"{there:,} bytes, sha256 {sha256}"
-    return f"{what}; {evidence}" if evidence else what
+    return f"{what}; {verification}" if verification else what
 
 
-def stopped(reason: str | None, there: int, kept: int) -> str | None:
-    """Return why a job stopped, and how many of the bytes that were there are kept."""
+def stop_reason(reason: str | None, there: int, kept: int) -> str | None:
+    """Return why a job stop_reason, and how many of the bytes that were there are kept."""
     lost = max(0, there - kept)
     parts = [reason or ""]
     parts += [f"{kept:,} bytes are kept"] if kept else []
@@ -52,18 +52,18 @@ def stopped(reason: str | None, there: int, kept: int) -> str | None:
     return "; ".join(part.removesuffix(".") for part in parts if part) or None
 
 
-def repeated(text: str, times: int) -> str:
-    """Return what is said of a job that stopped `times` times in a row for one reason."""
+def with_repetitions(text: str, times: int) -> str:
+    """Return what is said of a job that stop_reason `times` times in a row for one reason."""
     return f"{text}; {times} times in a row"
 
 
-def times_of(text: str | None) -> int:
+def repetitions_of(text: str | None) -> int:
     """Return how many claims an event stands for, by its text."""
     found = _TIMES.search(text or "")
     return int(found[1]) if found else 1
 
 
-def is_about(text: str | None, reason: str) -> bool:
+def gives_reason(text: str | None, reason: str) -> bool:
     """Say whether an event's text gives this reason, whatever it says of bytes and repetitions."""
     why = reason.removesuffix(".")
     return text is not None and (text == why or text.startswith(f"{why}; "))

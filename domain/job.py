@@ -83,7 +83,7 @@ RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
 #: Nothing happens to these any more unless a person asks for it.
 FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
 #: The others: something is still to come of them.
-ALIVE = frozenset(_S) - FINISHED
+UNFINISHED = frozenset(_S) - FINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +355,8 @@ class Job:
     decode: bool = False
     ignore_origin_digests: bool = False
     priority: Priority = Priority.NORMAL
-    flight: str | None = field(default=None, repr=False)
-    """What jobs that ask for the very same have in common (`domain.flight`)."""
+    dedup_key: str | None = field(default=None, repr=False)
+    """What jobs that ask for the very same have in common (`domain.dedup`)."""
     secrets: str | None = field(default=None, repr=False)
     """Headers, login and cookies, sealed: the names of what there is, a space, an encrypted token."""
     fence: int = 0

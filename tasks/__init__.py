@@ -3,7 +3,7 @@
 from domain.job import DownloadRequest, Job, JobFilter, JobStatus, Priority, SubmittedJob
 from tasks.api.control import (
     Action,
-    Controlled,
+    ControlResult,
     cancel,
     control_many,
     control_matching,
@@ -16,7 +16,7 @@ from tasks.api.submit import submit, submit_many
 
 __all__ = [
     "Action",
-    "Controlled",
+    "ControlResult",
     "DownloadRequest",
     "Job",
     "JobFilter",

@@ -19,11 +19,11 @@ _PUBLISHING = "Queued jobs wait for the broker"
 
 
 def publish_jobs(
-    runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, begun: bool = False
+    runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, front: bool = False
 ) -> datetime | None:
     """Publish queued jobs and note it, for those that have not changed since they were read.
 
-    With `begun` they go before all that nobody has begun yet.
+    With `front` they go before all that nobody has begun yet.
 
     Returns the time that their messages carry and that was noted; None when the broker did not take
     them (beat tries again).
@@ -32,13 +32,13 @@ def publish_jobs(
     if not jobs:
         return sent_at
     try:
-        runtime.broker.publish(jobs, sent_at, begun=begun)
+        runtime.broker.publish(jobs, sent_at, front=front)
     except StoreUnavailableError as error:
         runtime.outages.failed(_PUBLISHING, error)
         return None
     runtime.outages.worked(_PUBLISHING)
     try:
-        runtime.jobs.mark_published(jobs, sent_at, in_front=begun)
+        runtime.jobs.mark_published(jobs, sent_at, requeued=front)
     except DatabaseUnavailableError as error:
         # They will be published once more, which does nothing.
         logger.warning("%d published jobs are not noted as such: %s", len(jobs), error)
@@ -53,7 +53,7 @@ def publish_again(runtime: Runtime, job_id: str) -> None:
         logger.warning("Job %s is not published again: %s", job_id, error)
         return
     if job is not None and job.status is JobStatus.QUEUED:
-        publish_jobs(runtime, [job], begun=job.fence > 0)
+        publish_jobs(runtime, [job], front=job.fence > 0)
 
 
 def publish_tidying(runtime: Runtime, jobs: Sequence[Job]) -> None:

@@ -205,7 +205,7 @@ def _leave_to_holder(runtime: Runtime, job_id: str, sent_at: datetime | None) ->
 def _note_spent(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
     """Note, if the job is still queued, that its message was spent; without database, time tells."""
     with suppress(DatabaseUnavailableError):
-        runtime.jobs.mark_unpublished(job_id, sent_at)
+        runtime.jobs.mark_message_consumed(job_id, sent_at)
 
 
 def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
@@ -328,9 +328,9 @@ class _Attempt:
         """Our slots are free: whoever has waited longest for one need not wait for beat."""
         runtime, job, now = self._runtime, self._job, self._runtime.now()
         try:
-            woken = runtime.jobs.wake_host(self._host, 1, now)
+            woken = runtime.jobs.requeue_for_host(self._host, 1, now)
             if job.user_id is not None:
-                woken += runtime.jobs.wake_user(job.user_id, 1, now)
+                woken += runtime.jobs.requeue_for_user(job.user_id, 1, now)
         except DatabaseUnavailableError as error:
             logger.warning("Jobs that wait for a slot are not woken: %s", error)
             return

@@ -106,13 +106,13 @@ class Settlement:
             reason=ending.reason,
             changes={**counts, **ending.details(), **columns},
             may_repeat=ending.may_repeat,
-            told=history.ended(
+            event_reason=history.finish_reason(
                 ending.status,
                 reason=ending.reason,
                 there=tracker.bytes_downloaded,
                 kept=columns.get("bytes_durable", tracker.bytes_durable),
                 sha256=ending.sha256,
-                evidence=ending.evidence,
+                verification=ending.evidence,
             ),
         )
 

@@ -19,7 +19,7 @@ from domain.job import Job, JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
 if TYPE_CHECKING:  # loads Celery: not before the ids have been looked at
-    from tasks import Controlled
+    from tasks import ControlResult
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The jobs' ids.")]
 User = Annotated[str | None, typer.Option(help="All of this user's jobs.")]
@@ -130,7 +130,7 @@ def _counting() -> Iterator[Callable[[int], None]]:
 
 def _print_result(
     action_name: str,
-    result: Controlled,
+    result: ControlResult,
     describe: Callable[[Job], str],
     *,
     named: bool,

@@ -96,7 +96,7 @@ def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
         return Retention(runtime.database).count(before)
     jobs = 0
     shown = not quiet and sys.stderr.isatty()
-    for removed in retention.purge_ended(runtime, before):
+    for removed in retention.purge_finished(runtime, before):
         jobs = removed.jobs
         if shown:
             print(f"\r{jobs:,} jobs removed", end="", file=sys.stderr, flush=True)

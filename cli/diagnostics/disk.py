@@ -96,7 +96,7 @@ def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
         return
     database = Database(settings.sqlalchemy_url())
     try:
-        jobs = JobRepository(database).find(among=[JobStatus.WAITING], limit=_MOST_JOBS)
+        jobs = JobRepository(database).find(statuses=[JobStatus.WAITING], limit=_MOST_JOBS)
     except DatabaseUnavailableError:
         return  # told already
     finally:

@@ -22,7 +22,7 @@ def recover(settings: Settings, before: datetime) -> int:
     try:
         migrate.upgrade(database)
         jobs = JobRepository(database)
-        jobs.forget_messages(before)
+        jobs.mark_messages_lost(before)
         return _requeue_running(jobs, before)
     finally:
         database.close()
@@ -30,7 +30,7 @@ def recover(settings: Settings, before: datetime) -> int:
 
 def _requeue_running(jobs: JobRepository, before: datetime) -> int:
     requeued = 0
-    while left := jobs.running_since(before):
+    while left := jobs.running_not_updated_since(before):
         for job in left:
             queued = jobs.transition(
                 job,

@@ -7,7 +7,7 @@ A job that runs is asked: SQL keeps the wish, which goes before everything its w
 field of its progress hash tells the worker, within half a second or so. All others are changed at once.
 
 Each function takes the process's own runtime unless it is given one, and raises UnknownJobError,
-DatabaseUnavailableError, and for one job what `Controlled.refused` lists for several.
+DatabaseUnavailableError, and for one job what `ControlResult.refused` lists for several.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Action(StrEnum):
 
 
 @dataclass(slots=True)
-class Controlled:
+class ControlResult:
     """What came of an action on several jobs, each list in the order in which they were named."""
 
     changed: list[Job] = field(default_factory=list)
@@ -76,21 +76,21 @@ class _Rule:
     Attributes:
         to: what becomes of it.
         done: the same as a person says it: "paused".
-        sources: the states in which it is changed at once.
-        settled: the states in which there is nothing to do.
-        asks: what a running one is asked, as its `control` has it.
-        takes_back: what was asked of a running one, and is not wanted any more.
+        source_states: the states in which it is changed at once.
+        no_op_states: the states in which there is nothing to do.
+        requests: what a running one is asked, as its `control` has it.
+        withdraws: what was asked of a running one, and is not wanted any more.
         reason: for its history.
         changes: further columns to set.
     """
 
     to: JobStatus
     done: str
-    sources: frozenset[JobStatus]
-    settled: frozenset[JobStatus]
+    source_states: frozenset[JobStatus]
+    no_op_states: frozenset[JobStatus]
     reason: str
-    asks: str | None = None
-    takes_back: str | None = None
+    requests: str | None = None
+    withdraws: str | None = None
     changes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -98,32 +98,32 @@ _RULES = {
     Action.PAUSE: _Rule(
         to=_S.PAUSED,
         done="paused",
-        sources=frozenset({_S.QUEUED, _S.WAITING}),
-        settled=frozenset({_S.PAUSED}),
-        asks="pause",
+        source_states=frozenset({_S.QUEUED, _S.WAITING}),
+        no_op_states=frozenset({_S.PAUSED}),
+        requests="pause",
         reason=requested("pause"),
     ),
     Action.CANCEL: _Rule(
         to=_S.CANCELLED,
         done="cancelled",
-        sources=frozenset({_S.QUEUED, _S.WAITING, _S.PAUSED}),
-        settled=frozenset({_S.CANCELLED}),
-        asks="cancel",
+        source_states=frozenset({_S.QUEUED, _S.WAITING, _S.PAUSED}),
+        no_op_states=frozenset({_S.CANCELLED}),
+        requests="cancel",
         reason=requested("cancel"),
     ),
     Action.RESUME: _Rule(
         to=_S.QUEUED,
         done="resumed",
-        sources=frozenset({_S.PAUSED, _S.WAITING}),
-        settled=frozenset({_S.QUEUED}),
-        takes_back="pause",
+        source_states=frozenset({_S.PAUSED, _S.WAITING}),
+        no_op_states=frozenset({_S.QUEUED}),
+        withdraws="pause",
         reason="it was resumed",
     ),
     Action.RETRY: _Rule(
         to=_S.QUEUED,
         done="retried",
-        sources=frozenset({_S.FAILED, _S.CANCELLED}),
-        settled=frozenset({_S.QUEUED, _S.WAITING}),
+        source_states=frozenset({_S.FAILED, _S.CANCELLED}),
+        no_op_states=frozenset({_S.QUEUED, _S.WAITING}),
         reason="it was retried",
         changes={"attempts": 0},
     ),
@@ -159,7 +159,7 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
 
 def control_many(
     action: Action, job_ids: Sequence[str], *, runtime: Runtime | None = None
-) -> Controlled:
+) -> ControlResult:
     """Do something with several jobs; those that it cannot be done with do not keep it from others.
 
     Raises:
@@ -167,7 +167,7 @@ def control_many(
     """
     runtime = runtime or current_runtime()
     wanted = list(known_jobs(runtime, job_ids))
-    result = Controlled()
+    result = ControlResult()
     for start in range(0, len(wanted), BATCH):
         one = _Batch(runtime, _RULES[action], wanted[start : start + BATCH]).run()
         result.changed += one.changed
@@ -182,7 +182,7 @@ def control_matching(
     *,
     runtime: Runtime | None = None,
     progress: Callable[[int], None] = lambda _count: None,
-) -> Controlled:
+) -> ControlResult:
     """Do something with all jobs that fit a filter and are in a state in which it makes sense.
 
     Jobs that are submitted meanwhile are left alone, and so are those that were as wanted already.
@@ -198,9 +198,9 @@ def control_matching(
     """
     runtime = runtime or current_runtime()
     rule = _RULES[action]
-    check_status(where, rule.sources | rule.settled | RUNNING, rule.done)
-    result = Controlled()
-    for page in pages(runtime, where, sorted({*rule.sources, *RUNNING})):
+    check_status(where, rule.source_states | rule.no_op_states | RUNNING, rule.done)
+    result = ControlResult()
+    for page in pages(runtime, where, sorted({*rule.source_states, *RUNNING})):
         one = _Batch(runtime, rule, page).run()
         result.changed += one.changed
         result.refused += one.refused
@@ -230,10 +230,10 @@ def check_status(where: JobFilter, possible: frozenset[JobStatus], done: str) ->
         )
 
 
-def pages(runtime: Runtime, where: JobFilter, among: Sequence[JobStatus]) -> Iterator[list[str]]:
+def pages(runtime: Runtime, where: JobFilter, statuses: Sequence[JobStatus]) -> Iterator[list[str]]:
     """Yield the ids of all jobs that fit, the newest first, in batches."""
     before: str | None = None
-    while jobs := runtime.jobs.find(where, among=among, before_id=before, limit=BATCH):
+    while jobs := runtime.jobs.find(where, statuses=statuses, before_id=before, limit=BATCH):
         before = jobs[-1].id
         yield [job.id for job in jobs]
 
@@ -258,7 +258,7 @@ class _Batch:
         self._unchanged: dict[str, Job] = {}
         self._refused: dict[str, Refusal] = {}
 
-    def run(self) -> Controlled:
+    def run(self) -> ControlResult:
         for _ in range(_ROUNDS):
             rows = self._runtime.jobs.get_many(self._pending())
             if not rows:
@@ -266,7 +266,7 @@ class _Batch:
             self._take(list(rows.values()))
         for job in self._runtime.jobs.get_many(self._pending()).values():
             self._refuse(job)  # it never stood still
-        return Controlled(
+        return ControlResult(
             changed=self._in_order(self._changed),
             unchanged=self._in_order(self._unchanged),
             refused=self._in_order(self._refused),
@@ -284,11 +284,11 @@ class _Batch:
         asked: list[Job] = []
         moved: list[Job] = []
         for job in jobs:
-            if job.status in rule.settled:
+            if job.status in rule.no_op_states:
                 self._unchanged[job.id] = job
             elif job.status in RUNNING:
                 self._ask_or_leave(job, asked)
-            elif job.status in rule.sources:
+            elif job.status in rule.source_states:
                 moved.append(job)
             else:
                 self._refuse(job)
@@ -300,17 +300,17 @@ class _Batch:
 
     def _ask_or_leave(self, job: Job, asked: list[Job]) -> None:
         rule = self._rule
-        if rule.asks is not None or (job.control is not None and job.control == rule.takes_back):
+        if rule.requests is not None or (job.control is not None and job.control == rule.withdraws):
             asked.append(job)
         else:
             self._unchanged[job.id] = job
 
     def _ask(self, jobs: Sequence[Job]) -> None:
         """Note the wish in SQL, then tell the workers what SQL says by now."""
-        asked = self._runtime.jobs.request_control(jobs, self._rule.asks)
+        asked = self._runtime.jobs.request_control(jobs, self._rule.requests)
         for job in asked:
             # It is not as wanted where somebody has cancelled it meanwhile: nothing overrules that.
-            as_wanted = job.control == self._rule.asks
+            as_wanted = job.control == self._rule.requests
             (self._changed if as_wanted else self._unchanged)[job.id] = job
         try:
             self._tell(asked)
@@ -355,13 +355,13 @@ class _Batch:
         self._changed |= {job.id: job for job in moved}
         for job in jobs:
             if job.status in FINISHED and job.id not in self._changed:
-                self._refuse_twin(job)
+                self._refuse_duplicate(job)
 
-    def _refuse_twin(self, job: Job) -> None:
+    def _refuse_duplicate(self, job: Job) -> None:
         """A job that has ended can only be kept from beginning anew by another one that lives."""
-        twin = self._runtime.jobs.living_twin(job)
-        if twin is not None:
-            self._refused[job.id] = DuplicateJobError(job.id, twin)
+        duplicate_id = self._runtime.jobs.active_duplicate(job)
+        if duplicate_id is not None:
+            self._refused[job.id] = DuplicateJobError(job.id, duplicate_id)
 
 
 def _wants_else(now: Job | None, told: Job) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from domain.errors import IllegalTransitionError, UnknownJobError
-from domain.job import ALIVE, Job, JobFilter, JobStatus, Priority
-from tasks.api.control import BATCH, Controlled, check_status, known_jobs, pages
+from domain.job import UNFINISHED, Job, JobFilter, JobStatus, Priority
+from tasks.api.control import BATCH, ControlResult, check_status, known_jobs, pages
 from worker.app import current_runtime
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
@@ -28,7 +28,7 @@ def move(job_id: str, priority: Priority, *, runtime: Runtime | None = None) -> 
 
 def move_many(
     job_ids: Sequence[str], priority: Priority, *, runtime: Runtime | None = None
-) -> Controlled:
+) -> ControlResult:
     """Give jobs another priority: queued ones wait in its queue from now on, others the next time.
 
     Raises:
@@ -37,7 +37,7 @@ def move_many(
     """
     runtime = runtime or current_runtime()
     wanted = list(known_jobs(runtime, job_ids).values())
-    result = Controlled()
+    result = ControlResult()
     for start in range(0, len(wanted), BATCH):
         _move(wanted[start : start + BATCH], priority, runtime, result)
     return result
@@ -49,23 +49,23 @@ def move_matching(
     *,
     runtime: Runtime | None = None,
     progress: Callable[[int], None] = lambda _count: None,
-) -> Controlled:
+) -> ControlResult:
     """Give all jobs that fit a filter and have not ended another priority.
 
     Raises:
         InvalidInputError: the filter names a state in which jobs have ended; nothing was changed.
     """
     runtime = runtime or current_runtime()
-    check_status(where, ALIVE, "moved")
-    result = Controlled()
-    for page in pages(runtime, where, sorted(ALIVE)):
+    check_status(where, UNFINISHED, "moved")
+    result = ControlResult()
+    for page in pages(runtime, where, sorted(UNFINISHED)):
         _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
         progress(len(result.changed))
     result.unchanged.clear()  # nobody named them
     return result
 
 
-def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: Controlled) -> None:
+def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: ControlResult) -> None:
     moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
     publish_jobs(runtime, [job for job in moved.values() if job.status is JobStatus.QUEUED])
     # As they are now: what was read before may have ended, or been moved by somebody else.

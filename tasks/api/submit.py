@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from domain.flight import flight_of, scoped_key
+from domain.dedup import request_fingerprint, scoped_key
 from domain.ids import new_job_id
 from domain.job import DownloadRequest, Job, JobStatus, SubmittedJob
 from domain.urls import host_of
@@ -25,9 +25,9 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
     The job is stored, then published. When the broker is away it stays queued (`published_at` is None)
     and starts when the broker is back.
 
-    A job that has not ended and asks for the very same (`domain.flight.flight_of`) is returned instead
-    of a new one, in whatever state it is, unless it is being cancelled. So is the one that was submitted
-    with the same idempotency key, whatever has become of it. `is_new` says which it was.
+    An unfinished job for the same request (`domain.dedup.request_fingerprint`) is returned instead of a
+    new one, in any state, unless its cancel is pending. So is the job of an earlier request with
+    the same idempotency key, in any state. `is_new` says which it was.
 
     Raises:
         InvalidInputError: the folder lies outside the download folder, or there is no key to keep
@@ -71,7 +71,7 @@ def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
         id=job_id,
         host=host_of(request.url),
         secrets=runtime.secrets.seal(job_id, secrets),
-        flight=flight_of(request, runtime.secrets.mark(secrets)),
+        dedup_key=request_fingerprint(request, runtime.secrets.mark(secrets)),
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,

@@ -9,7 +9,7 @@ from cache.downloads.cleanup import CleanupReport
 from cache.manager import describe
 from domain.ids import is_job_id
 from domain.limits import job_scope
-from tasks.periodic.reconcile import hand_on_orphans, publish_unpublished
+from tasks.periodic.reconcile import publish_unpublished, requeue_orphans
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
 from worker.publishing import publish_jobs
@@ -18,22 +18,22 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-def wake(runtime: Runtime) -> int:
+def requeue_due(runtime: Runtime) -> int:
     """Queue and publish what waits for nothing any more.
 
     Those are jobs whose waiting is over, jobs that nobody has published yet, and jobs whose workers are
     gone. Returns how many were queued or published.
     """
-    woken = runtime.jobs.wake_due(runtime.now())
-    if publish_jobs(runtime, woken) is None:
+    requeued = runtime.jobs.requeue_due(runtime.now())
+    if publish_jobs(runtime, requeued) is None:
         return 0
-    orphaned, _ = hand_on_orphans(runtime)
-    return len(woken) + publish_unpublished(runtime) + orphaned
+    orphaned, _ = requeue_orphans(runtime)
+    return len(requeued) + publish_unpublished(runtime) + orphaned
 
 
 def cleanup_stale(runtime: Runtime) -> CleanupReport:
     """Remove what is left over: stale progress, index entries without hash, limits of ended jobs."""
-    _lift_limits(runtime)
+    _remove_limits_of_finished_jobs(runtime)
     report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
     if any(report):
         logger.info("Cleaned up: %d stale, %d index entries without progress", *report[:2])
@@ -44,7 +44,7 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
     return report
 
 
-def _lift_limits(runtime: Runtime) -> None:
+def _remove_limits_of_finished_jobs(runtime: Runtime) -> None:
     """Take away the limits of jobs that have ended, or that nobody knows."""
     limits = runtime.cache.limits
     limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
@@ -61,6 +61,6 @@ def log_stats(runtime: Runtime) -> CacheStats:
     return stats
 
 
-app.task(name="download.wake")(one_at_a_time(wake))
+app.task(name="download.wake")(one_at_a_time(requeue_due))
 app.task(name="download.cleanup_stale")(one_at_a_time(cleanup_stale))
 app.task(name="cache.log_stats")(one_at_a_time(log_stats))

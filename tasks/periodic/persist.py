@@ -42,14 +42,14 @@ def _save(runtime: Runtime, progresses: list[DownloadProgress]) -> None:
     now = runtime.now()
     running = [p for p in progresses if p.status in RUNNING]
     runtime.jobs.save_progress([_row(progress, now) for progress in running], now)
-    finished = [p for p in progresses if p.status in FINISHED and save_end(runtime, p)]
+    finished = [p for p in progresses if p.status in FINISHED and save_final_state(runtime, p)]
     runtime.cache.download.mark_persisted(
         [(progress.job_id, progress.version) for progress in progresses],
         [progress.job_id for progress in finished],
     )
 
 
-def save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
+def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
     """Save a final state that its worker could tell the store, but not the database any more.
 
     False when it changed meanwhile; True when SQL has it, or knows better.
@@ -78,7 +78,7 @@ def save_end(runtime: Runtime, progress: DownloadProgress) -> bool:
         now=runtime.now(),
         reason=progress.reason,
         changes=changes,
-        told=history.ended(
+        event_reason=history.finish_reason(
             progress.status,
             reason=progress.reason,
             there=progress.bytes_downloaded,
@@ -100,7 +100,7 @@ def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:
         bytes_durable=progress.bytes_durable,
         bytes_total=progress.bytes_total,
         speed_mbps=progress.download_speed_mbps,
-        heard_at=progress.updated_at or now,
+        reported_at=progress.updated_at or now,
     )
 
 

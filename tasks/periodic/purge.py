@@ -28,7 +28,7 @@ def purge(runtime: Runtime) -> Purged:
     days = runtime.settings.retention_days
     removed = Purged(0, 0)
     if days:
-        for so_far in purge_ended(runtime, days_ago(runtime, days)):
+        for so_far in purge_finished(runtime, days_ago(runtime, days)):
             removed = so_far
     if any(removed):
         logger.info("Removed jobs that ended more than %d days ago: %s", days, removed)
@@ -40,7 +40,7 @@ def days_ago(runtime: Runtime, days: int) -> datetime:
     return runtime.now() - timedelta(days=days)
 
 
-def purge_ended(runtime: Runtime, before: datetime) -> Iterator[Purged]:
+def purge_finished(runtime: Runtime, before: datetime) -> Iterator[Purged]:
     """Remove the jobs that ended before then, batch by batch; yield after each what is removed so far.
 
     Their events go with them, and what the store may still have of them. Files that were downloaded are
@@ -51,18 +51,18 @@ def purge_ended(runtime: Runtime, before: datetime) -> Iterator[Purged]:
     """
     retention = Retention(runtime.database)
     removed = Purged(0, 0)
-    store_answers = True
+    store_available = True
     while not runtime.drain.has_begun:
         deleted = retention.delete_some(before)
         if not deleted.job_ids:
             return
         # One that is away is asked once: each batch would wait for it.
-        store_answers = store_answers and _forget(runtime, deleted.job_ids)
+        store_available = store_available and _remove_progress(runtime, deleted.job_ids)
         removed = Purged(removed.jobs + len(deleted.job_ids), removed.events + deleted.events)
         yield removed
 
 
-def _forget(runtime: Runtime, job_ids: Sequence[str]) -> bool:
+def _remove_progress(runtime: Runtime, job_ids: Sequence[str]) -> bool:
     """Remove jobs' progress from the store; False without store, where it ends by itself."""
     try:
         runtime.cache.download.remove(*job_ids)

@@ -16,7 +16,7 @@ from database.clock_skew import correct_future_times
 from domain import history
 from domain.ids import is_job_id
 from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
-from tasks.periodic.persist import save_end
+from tasks.periodic.persist import save_final_state
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
 from worker.publishing import publish_jobs, publish_tidying
@@ -32,7 +32,7 @@ PUBLISHING_GRACE = 2.0
 #: any more: one that was sent this long before the message at the head has been taken. Seconds.
 DELIVERY_GRACE = 30.0
 #: What has just changed may still be on its way from one place to the other. Seconds.
-SETTLING_GRACE = 5.0
+CONVERGENCE_GRACE = 5.0
 
 
 class Reconciled(NamedTuple):
@@ -44,22 +44,22 @@ class Reconciled(NamedTuple):
     """Running by SQL, ended by the word of a worker that is gone: brought to SQL."""
     published: int
     """Queued by SQL, without message: published."""
-    reminded: int
+    resent: int
     """Asked to pause or cancel, without the store's knowing: told once more."""
     stopped: int
     """Running by their worker and not by SQL: the worker was told to leave."""
-    forgotten: int
+    removed: int
     """Running by their progress alone, with no worker: the progress was removed."""
 
 
 def reconcile(runtime: Runtime) -> Reconciled:
     """Compare SQL with what is going on, and put right what does not fit."""
     _correct_future_times(runtime)  # first: what follows compares times
-    orphaned, ended = hand_on_orphans(runtime)
+    orphaned, ended = requeue_orphans(runtime)
     published = publish_unpublished(runtime) + _publish_lost(runtime)
-    reminded = _remind(runtime)
-    stopped, forgotten = _end_strays(runtime)
-    report = Reconciled(orphaned, ended, published, reminded, stopped, forgotten)
+    resent = _resend_controls(runtime)
+    stopped, removed = _stop_unknown_runs(runtime)
+    report = Reconciled(orphaned, ended, published, resent, stopped, removed)
     if any(report):
         logger.info("Reconciled: %s", report)
     return report
@@ -79,7 +79,7 @@ def _correct_future_times(runtime: Runtime) -> None:
 # ── running without a worker ────────────────────────────────────────────────────────────────────
 
 
-def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
+def requeue_orphans(runtime: Runtime) -> tuple[int, int]:
     """Queue jobs whose workers are gone; return how many those were, and how many had ended instead."""
     settings = runtime.settings
     # Of a job that runs, SQL hears at least this often.
@@ -94,37 +94,37 @@ def hand_on_orphans(runtime: Runtime) -> tuple[int, int]:
         locked = runtime.cache.which_locks_live([job.id for job in page])
         free = [job for job in page if job.id not in locked]
         hashes = runtime.cache.download.get_many([job.id for job in free])
-        told = {job.id: hashes[job.id] for job in free if _speaks_for(hashes.get(job.id), job)}
+        told = {job.id: hashes[job.id] for job in free if _is_of_claim(hashes.get(job.id), job)}
         done = {job_id: one for job_id, one in told.items() if one.status in FINISHED}
-        ended += sum(save_end(runtime, progress) for progress in done.values())
+        ended += sum(save_final_state(runtime, progress) for progress in done.values())
         silent_since = runtime.now() - timedelta(seconds=patience)
         orphans = [
             job
             for job in free
-            if job.id not in done and _last_heard(job, told.get(job.id)) <= silent_since
+            if job.id not in done and _last_update(job, told.get(job.id)) <= silent_since
         ]
-        orphaned += _hand_on(runtime, orphans)
+        orphaned += _requeue_or_fail(runtime, orphans)
     return orphaned, ended
 
 
 def _quiet_jobs(runtime: Runtime, since: datetime) -> Iterator[list[Job]]:
     last: Job | None = None
-    while page := runtime.jobs.running_since(since, after=last, limit=BATCH):
+    while page := runtime.jobs.running_not_updated_since(since, after=last, limit=BATCH):
         last = page[-1]
         yield page
 
 
-def _speaks_for(progress: DownloadProgress | None, job: Job) -> bool:
+def _is_of_claim(progress: DownloadProgress | None, job: Job) -> bool:
     return progress is not None and progress.fence == job.fence
 
 
-def _last_heard(job: Job, progress: DownloadProgress | None) -> datetime:
+def _last_update(job: Job, progress: DownloadProgress | None) -> datetime:
     if progress is None or progress.updated_at is None:
         return job.updated_at
     return max(job.updated_at, progress.updated_at)
 
 
-def _hand_on(runtime: Runtime, orphans: Sequence[Job]) -> int:
+def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
     """Do what their workers can do no more: hand jobs back, or stop them where a person wanted so.
 
     A job whose attempts are used up fails: it may be what its workers die of.
@@ -143,7 +143,7 @@ def _hand_on(runtime: Runtime, orphans: Sequence[Job]) -> int:
         reason="Its worker is gone, and this was the last attempt.",
         changes={"error_code": "worker_lost"},
     )
-    publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], begun=True)
+    publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], front=True)
     publish_tidying(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
     return len(moved)
 
@@ -158,7 +158,7 @@ def publish_unpublished(runtime: Runtime) -> int:
     after_id = ""
     while jobs := runtime.jobs.unpublished(before, after_id=after_id, limit=BATCH):
         after_id = jobs[-1].id
-        if not _publish_noted(runtime, jobs, history.NO_MESSAGE):
+        if not _publish_with_note(runtime, jobs, history.NO_MESSAGE):
             break
         published += len(jobs)
     return published
@@ -168,16 +168,16 @@ def _publish_lost(runtime: Runtime) -> int:
     """Publish again what must have been taken from its queue long ago, and is still queued."""
     delivered = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
     # First: what is taken from it while we look is known to have been there.
-    in_front = runtime.broker.begun()
-    published = _publish_lost_of(runtime, None, delivered, in_front)
+    requeued = runtime.broker.begun()
+    published = _publish_lost_of(runtime, None, delivered, requeued)
     for priority in Priority:
-        taken = _taken_before(runtime, priority)
+        taken = _consumed_before(runtime, priority)
         if taken is not None:
-            published += _publish_lost_of(runtime, priority, min(delivered, taken), in_front)
+            published += _publish_lost_of(runtime, priority, min(delivered, taken), requeued)
     return published
 
 
-def _taken_before(runtime: Runtime, priority: Priority) -> datetime | None:
+def _consumed_before(runtime: Runtime, priority: Priority) -> datetime | None:
     """Return until when messages of one priority were sent that all have been taken; None: nobody knows.
 
     A queue is first in, first out: what was sent well before the message at its head is not in it. So a
@@ -199,9 +199,9 @@ def _taken_before(runtime: Runtime, priority: Priority) -> datetime | None:
 
 
 def _publish_lost_of(
-    runtime: Runtime, priority: Priority | None, before: datetime, in_front: Set[str]
+    runtime: Runtime, priority: Priority | None, before: datetime, requeued: Set[str]
 ) -> int:
-    """Publish again what was sent to one queue by `before` and is not `in_front`.
+    """Publish again what was sent to one queue by `before` and is not `requeued`.
 
     The queue is that of a priority; without one, that of what was begun.
     """
@@ -210,17 +210,17 @@ def _publish_lost_of(
     note = history.LOST_MESSAGE
     while jobs := runtime.jobs.published_before(before, priority, after_id=after_id, limit=BATCH):
         after_id = jobs[-1].id
-        lost = [job for job in jobs if job.id not in in_front]
-        if not _publish_noted(runtime, lost, note, begun=priority is None):
+        lost = [job for job in jobs if job.id not in requeued]
+        if not _publish_with_note(runtime, lost, note, front=priority is None):
             break
         published += len(lost)
     return published
 
 
-def _publish_noted(
-    runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, begun: bool = False
+def _publish_with_note(
+    runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, front: bool = False
 ) -> bool:
-    if publish_jobs(runtime, jobs, begun=begun) is None:
+    if publish_jobs(runtime, jobs, front=front) is None:
         return False
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True
@@ -229,9 +229,9 @@ def _publish_noted(
 # ── wishes, and workers that SQL knows nothing of ───────────────────────────────────────────────
 
 
-def _remind(runtime: Runtime) -> int:
+def _resend_controls(runtime: Runtime) -> int:
     """Tell workers once more what was asked of their jobs, where the store has lost it."""
-    asked = runtime.jobs.with_control()
+    asked = runtime.jobs.pending_controls()
     known = runtime.cache.download.apply([], [(job.id, job.fence) for job in asked])
     unheard = [job for job, reply in zip(asked, known, strict=True) if reply.control != job.control]
     for word in ("pause", "cancel"):
@@ -242,19 +242,19 @@ def _remind(runtime: Runtime) -> int:
     return len(unheard)
 
 
-def _end_strays(runtime: Runtime) -> tuple[int, int]:
+def _stop_unknown_runs(runtime: Runtime) -> tuple[int, int]:
     """Put right what the store lists as running and SQL does not, or under another claim.
 
     Returns how many workers were told to leave, and how many left only their progress behind.
     """
-    stopped = forgotten = 0
+    stopped = removed = 0
     after: str | None = None
     while True:
         page = runtime.cache.download.page_active_downloads(after=after, limit=BATCH)
-        strays = _strays(runtime, [one for one in page.items if is_job_id(one.job_id)])
-        alive = runtime.cache.which_locks_live([one.job_id for one in strays])
-        leaving = [one for one in strays if one.job_id in alive]
-        gone = [one.job_id for one in strays if one.job_id not in alive]
+        unknown = _unknown_runs(runtime, [one for one in page.items if is_job_id(one.job_id)])
+        alive = runtime.cache.which_locks_live([one.job_id for one in unknown])
+        leaving = [one for one in unknown if one.job_id in alive]
+        gone = [one.job_id for one in unknown if one.job_id not in alive]
         download = runtime.cache.download
         download.request_control_many("leave", [(one.job_id, one.fence) for one in leaving])
         download.remove(*gone)
@@ -263,22 +263,22 @@ def _end_strays(runtime: Runtime) -> tuple[int, int]:
             (gone, "progress that a worker had left behind was removed"),
         ):
             runtime.jobs.note_many(job_ids, note, now=runtime.now())
-        stopped, forgotten = stopped + len(leaving), forgotten + len(gone)
+        stopped, removed = stopped + len(leaving), removed + len(gone)
         after = page.next_after
         if after is None:
-            return stopped, forgotten
+            return stopped, removed
 
 
-def _strays(runtime: Runtime, running: Sequence[DownloadProgress]) -> list[DownloadProgress]:
+def _unknown_runs(runtime: Runtime, running: Sequence[DownloadProgress]) -> list[DownloadProgress]:
     rows = runtime.jobs.get_many([progress.job_id for progress in running])
-    settled = runtime.now() - timedelta(seconds=SETTLING_GRACE)
-    return [one for one in running if _is_stray(one, rows.get(one.job_id), settled)]
+    changed_before = runtime.now() - timedelta(seconds=CONVERGENCE_GRACE)
+    return [one for one in running if _is_unknown(one, rows.get(one.job_id), changed_before)]
 
 
-def _is_stray(progress: DownloadProgress, job: Job | None, settled: datetime) -> bool:
+def _is_unknown(progress: DownloadProgress, job: Job | None, changed_before: datetime) -> bool:
     if job is None:
         return True
-    if job.updated_at > settled:
+    if job.updated_at > changed_before:
         return False
     return job.fence > progress.fence or (job.fence == progress.fence and job.status not in RUNNING)
 

@@ -15,7 +15,7 @@ from tests.support.origin import Origin
 from worker.runtime import Runtime
 
 #: Jobs that are under way at any moment.
-ALIVE = 24
+UNFINISHED = 24
 #: Seconds between two looks at them.
 LOOK = 0.3
 #: Seconds between two changes of mind.
@@ -92,7 +92,7 @@ class Client(Background):
 
     def fill_up(self) -> None:
         """Submit until as many jobs as usual are under way."""
-        for _ in range(ALIVE - len(self.unfinished())):
+        for _ in range(UNFINISHED - len(self.unfinished())):
             self._submit()
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.history import times_of
+from domain.history import repetitions_of
 from domain.job import RUNNING, Job, JobEvent, JobStatus
 from tests.support.histories import claims_in
 from tests.support.origin import Origin
@@ -69,7 +69,7 @@ def test_claims_that_the_store_refuses_are_one_line(system: System, origin: Orig
 
     (told,) = hand_backs(system, job)
     assert "NOPERM" in (told.reason or "")
-    assert times_of(told.reason) == told.fence == done.fence - 1
+    assert repetitions_of(told.reason) == told.fence == done.fence - 1
     assert claims_told(system, job) == done.fence
     assert done.attempts == 1
 

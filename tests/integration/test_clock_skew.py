@@ -77,7 +77,7 @@ def test_a_job_of_a_fast_worker_is_published_again_in_its_usual_time(
     # Later than any pause (an orphan's, a backoff, a lost message's); and once more, to publish.
     for seconds in (40, 50):
         reconcile(ahead(any_system, timedelta(seconds=seconds)))
-        maintenance.wake(ahead(any_system, timedelta(seconds=seconds)))
+        maintenance.requeue_due(ahead(any_system, timedelta(seconds=seconds)))
     broker = any_system.runtime.broker
     head = broker.head(Priority.NORMAL)
     assert job.id in broker.begun() | {head and head.job_id}

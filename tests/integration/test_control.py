@@ -213,7 +213,7 @@ def test_a_new_attempt_never_shows_less_than_is_durable(system: System, origin: 
     assert run_download(system.runtime, job.id) is Outcome.WAITING
     kept = system.job(job).bytes_durable
     assert kept > 0
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+    wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()))
     # Its part file is still in somebody's hand, so the attempt ends before it begins.
     with PartFile(system.downloads, job.id):
         assert run_download(system.runtime, job.id) is Outcome.WAITING

@@ -12,7 +12,7 @@ import pytest
 import tasks
 from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
 from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
-from tasks.api.control import BATCH, Action, Controlled
+from tasks.api.control import BATCH, Action, ControlResult
 from tasks.api.move import _move
 from tasks.periodic import maintenance
 from tests.support.aging import age_jobs
@@ -327,7 +327,7 @@ def test_what_becomes_of_a_job_while_it_is_moved_is_told(
     assert runtime.jobs.transition(job, end, now=runtime.now()) is not None
     if end is S.QUEUED:
         tasks.move(job.id, Priority.HIGH, runtime=runtime)
-    result = Controlled()
+    result = ControlResult()
     _move([job], Priority.HIGH, runtime, result)
     told = [(one.status, one.priority) for one in result.unchanged]
     assert told == ([] if end is S.CANCELLED else [(S.QUEUED, Priority.HIGH)])
@@ -373,5 +373,5 @@ def test_a_moved_job_whose_message_is_lost_is_published_to_its_queue(system: Sys
     job = in_state(system, S.WAITING)
     tasks.move(job.id, Priority.LOW, runtime=system.runtime)
     age_jobs(system)
-    assert maintenance.wake(system.runtime) == 1
+    assert maintenance.requeue_due(system.runtime) == 1
     assert system.runtime.broker.backlogs()[Priority.LOW] == 1

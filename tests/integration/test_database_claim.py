@@ -235,13 +235,13 @@ def test_only_a_running_job_can_be_asked(repo: JobRepository, status: JobStatus)
     repo.add([job])
     assert bool(repo.request_control([job], "cancel")) is (status in RUNNING)
     assert repo.get(job.id).control == ("cancel" if status in RUNNING else None)
-    assert [one.id for one in repo.with_control()] == ([job.id] if status in RUNNING else [])
+    assert [one.id for one in repo.pending_controls()] == ([job.id] if status in RUNNING else [])
 
 
 def test_a_newer_claim_is_not_asked(repo: JobRepository) -> None:
     job = claimed(repo)
     assert not repo.request_control([replace(job, fence=0)], "cancel")
-    assert repo.with_control() == []
+    assert repo.pending_controls() == []
 
 
 def test_what_was_asked_stays_until_the_job_stops_running(repo: JobRepository) -> None:
@@ -250,8 +250,8 @@ def test_what_was_asked_stays_until_the_job_stops_running(repo: JobRepository) -
     verifying = repo.transition(job, S.VERIFYING, now=LATER)
     assert verifying is not None
     assert verifying.control == "cancel"
-    assert [one.id for one in repo.with_control()] == [job.id]
+    assert [one.id for one in repo.pending_controls()] == [job.id]
     ended = repo.transition(verifying, S.CANCELLED, now=LATER)
     assert ended is not None
     assert ended.control is None
-    assert repo.with_control() == []
+    assert repo.pending_controls() == []

@@ -40,8 +40,8 @@ class Crowd:
 
     def __init__(self, engine: Engine, works: list[Callable[[Connection], int]]) -> None:
         self.outcomes: dict[int, object] = {}
-        self._place = threading.Lock()
-        self._group = GroupCommit(engine, self._place)
+        self._writer_lock = threading.Lock()
+        self._group = GroupCommit(engine, self._writer_lock)
         self._works = works
 
     def run(self) -> dict[int, object]:
@@ -50,7 +50,7 @@ class Crowd:
             threading.Thread(target=self._one, args=(number,), name=f"thread-{number}")
             for number in range(len(self._works))
         ]
-        with self._place:
+        with self._writer_lock:
             for number, thread in enumerate(threads):
                 thread.start()
                 wait_until(lambda seen=number: len(self._group._waiting) > seen)  # type: ignore[misc]

@@ -165,8 +165,8 @@ def test_only_a_queued_job_gets_another_message(repo: JobRepository) -> None:
     queued = new_job(published_at=NOW)
     running = new_job(published_at=NOW, status=S.DOWNLOADING)
     repo.add([queued, running])
-    repo.mark_unpublished(queued.id)
-    repo.mark_unpublished(running.id)
+    repo.mark_message_consumed(queued.id)
+    repo.mark_message_consumed(running.id)
     assert repo.get(queued.id).published_at is None
     assert repo.get(running.id) == running
 
@@ -215,16 +215,16 @@ def test_what_came_before_the_note_of_a_message_goes_before_it(
 def test_a_spent_message_is_not_noted_and_a_newer_one_is(repo: JobRepository) -> None:
     job = new_job()
     repo.add([job])
-    repo.mark_unpublished(job.id, LATER)
-    repo.mark_unpublished(job.id, NOW)  # an older one, somewhat late
+    repo.mark_message_consumed(job.id, LATER)
+    repo.mark_message_consumed(job.id, NOW)  # an older one, somewhat late
     repo.mark_published([job], LATER)
     assert repo.get(job.id).published_at is None
     newer = LATER + timedelta(microseconds=1)
     repo.mark_published([job], newer)
     repo.mark_published([job], LATER)
-    repo.mark_unpublished(job.id, LATER)
+    repo.mark_message_consumed(job.id, LATER)
     assert repo.get(job.id).published_at == newer
-    repo.mark_unpublished(job.id, newer)
+    repo.mark_message_consumed(job.id, newer)
     assert repo.get(job.id).published_at is None
 
 
@@ -238,11 +238,11 @@ def test_a_move_changes_the_time_of_a_job_only_where_it_waits(repo: JobRepositor
 def test_what_waits_in_front_is_told_apart(repo: JobRepository) -> None:
     made = [new_job() for _ in range(3)]
     repo.add(made)
-    in_front, behind, again = made
-    repo.mark_published([in_front, again], NOW, in_front=True)
+    requeued, behind, again = made
+    repo.mark_published([requeued, again], NOW, requeued=True)
     repo.mark_published([behind], NOW)
     repo.mark_published([again], LATER)
-    assert ids(repo.published_before(LATER, None)) == [in_front.id]
+    assert ids(repo.published_before(LATER, None)) == [requeued.id]
     assert ids(repo.published_before(LATER, NORMAL)) == [behind.id, again.id]
     assert ids(repo.published_before(LATER, NORMAL, after_id=behind.id)) == [again.id]
     assert ids(repo.published_before(NOW, NORMAL)) == [behind.id]
@@ -265,8 +265,8 @@ def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
     later = new_job(status=S.WAITING, next_attempt_at=LATER)
     paused = new_job(status=S.PAUSED, next_attempt_at=NOW)
     repo.add([*due, later, paused])
-    assert set(ids(repo.wake_due(NOW))) == {job.id for job in due}
-    assert repo.wake_due(NOW) == []
+    assert set(ids(repo.requeue_due(NOW))) == {job.id for job in due}
+    assert repo.requeue_due(NOW) == []
     woken = repo.get(due[0].id)
     assert (woken.status, woken.published_at, woken.next_attempt_at) == (S.QUEUED, None, None)
     assert woken.updated_at == NOW
@@ -295,7 +295,7 @@ def test_who_wakes_and_who_resumes_do_not_wait_for_each_other(postgres_url: str)
         with database.write() as resuming:
             resume = update(jobs).values(status="queued")
             resuming.execute(resume.where(jobs.c.id == first.id))
-            woken = pool.submit(repo.wake_due, NOW)
+            woken = pool.submit(repo.requeue_due, NOW)
             wait_until(lambda: woken.done() or resuming.execute(waiting).scalar())
             resuming.execute(resume.where(jobs.c.id == second.id, jobs.c.status == "waiting"))
         assert ids(woken.result(30)) == [second.id]
@@ -309,15 +309,15 @@ def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
         for number in range(5)
     ]
     repo.add(waiting)
-    assert set(ids(repo.wake_due(NOW, limit=2))) == {waiting[4].id, waiting[3].id}
+    assert set(ids(repo.requeue_due(NOW, limit=2))) == {waiting[4].id, waiting[3].id}
 
 
 def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
     quiet = new_job(status=S.VERIFYING)
     quieter = new_job(status=S.DOWNLOADING, updated_at=NOW - timedelta(seconds=1))
     repo.add([quiet, quieter, new_job(status=S.DOWNLOADING, updated_at=LATER), new_job()])
-    assert [job.id for job in repo.running_since(NOW)] == [quieter.id, quiet.id]
-    assert [job.id for job in repo.running_since(NOW, limit=1)] == [quieter.id]
+    assert [job.id for job in repo.running_not_updated_since(NOW)] == [quieter.id, quiet.id]
+    assert [job.id for job in repo.running_not_updated_since(NOW, limit=1)] == [quieter.id]
 
 
 @pytest.mark.parametrize("source", [S.DOWNLOADING, S.VERIFYING])
@@ -353,15 +353,15 @@ def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
     ]
     repo.add([*reversed(waiting), *others])
     oldest, second, third = (job.id for job in waiting)
-    assert ids(repo.wake_host("a:1", 2, NOW)) == [oldest, second]
+    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [oldest, second]
     woken = repo.get(oldest)
     assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
     assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
         S.WAITING,
         "a:1 has room",
     )
-    assert ids(repo.wake_host("a:1", 2, NOW)) == [third]
-    assert repo.wake_host("a:1", 2, NOW) == []
+    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [third]
+    assert repo.requeue_for_host("a:1", 2, NOW) == []
     assert [repo.get(job.id) for job in others] == others
 
 
@@ -369,7 +369,7 @@ def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
     waiting = {"status": S.WAITING, "error_code": "user_busy"}
     mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
     repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
-    assert ids(repo.wake_user("me", 5, NOW)) == [mine.id]
+    assert ids(repo.requeue_for_user("me", 5, NOW)) == [mine.id]
     assert repo.get(theirs.id) == theirs
 
 
@@ -382,7 +382,7 @@ def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
     with database.write() as other:  # it is just about to wake the first one
         lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
         assert other.execute(lock).scalar() == waiting[0].id
-        assert ids(repo.wake_host("a", 1, NOW)) == [waiting[1].id]
+        assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[1].id]
     database.close()
 
 
@@ -393,7 +393,7 @@ def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
     repo.add(waiting)
-    assert ids(repo.wake_host("a", 1, NOW)) == [waiting[0].id]
+    assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[0].id]
     assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
     database.close()
 

@@ -208,7 +208,7 @@ def test_a_job_that_is_being_cancelled_lets_go_of_its_flight_and_takes_it_back(
     repo = JobRepository(database)
 
     def flying(**changes: Any) -> Job:
-        return new_job(flight="f" * 64, **changes)
+        return new_job(dedup_key="f" * 64, **changes)
 
     cancelled = flying(status=JobStatus.DOWNLOADING, control="cancel")
     paused = flying(status=JobStatus.DOWNLOADING, control="pause")
@@ -220,7 +220,7 @@ def test_a_job_that_is_being_cancelled_lets_go_of_its_flight_and_takes_it_back(
         rows = connection.execute(text("SELECT id, flight FROM jobs"))
         assert {row.id: row.flight for row in rows} == {
             cancelled.id: None,
-            paused.id: paused.flight,
+            paused.id: paused.dedup_key,
         }
     assert migrate.upgrade(database) is True
     assert repo.add([flying()]) == [paused]

@@ -24,7 +24,7 @@ def row(job: Job, fence: int, sequence: int, **values: Any) -> ProgressRow:
         "bytes_durable": 50 * sequence,
         "bytes_total": 2**62,
         "speed_mbps": 1.5,
-        "heard_at": LATER,
+        "reported_at": LATER,
     }
     return ProgressRow(**(defaults | values))
 

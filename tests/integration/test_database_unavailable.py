@@ -34,7 +34,7 @@ ROW = ProgressRow(
     bytes_durable=0,
     bytes_total=None,
     speed_mbps=0.0,
-    heard_at=NOW,
+    reported_at=NOW,
 )
 
 EVERY: dict[str, Use] = {
@@ -48,24 +48,24 @@ EVERY: dict[str, Use] = {
     "transition": lambda repo, job: repo.transition(job, JobStatus.VERIFYING, now=NOW),
     "request_control": lambda repo, job: repo.request_control([job], "cancel"),
     "mark_published": lambda repo, job: repo.mark_published([job], NOW),
-    "mark_unpublished": lambda repo, job: repo.mark_unpublished(job.id),
-    "resting_with_bytes": lambda repo, job: repo.resting_with_bytes(""),
+    "mark_message_consumed": lambda repo, job: repo.mark_message_consumed(job.id),
+    "inactive_with_progress": lambda repo, job: repo.inactive_with_progress(""),
     "has_queued_of_others": lambda repo, job: repo.has_queued_of_others("host", "example.org"),
     "last_workers": lambda repo, job: repo.last_workers([job.id]),
-    "lose_bytes": lambda repo, job: repo.lose_bytes([job], now=NOW),
-    "forget_messages": lambda repo, job: repo.forget_messages(NOW),
+    "reset_progress": lambda repo, job: repo.reset_progress([job], now=NOW),
+    "mark_messages_lost": lambda repo, job: repo.mark_messages_lost(NOW),
     "note": lambda repo, job: repo.note(job, "something happened", now=NOW),
     "note_many": lambda repo, job: repo.note_many([job.id], "something happened", now=NOW),
     "transition_many": lambda repo, job: repo.transition_many([job], JobStatus.PAUSED, now=NOW),
     "move": lambda repo, job: repo.move([job], Priority.HIGH, now=NOW),
-    "living_twin": lambda repo, job: repo.living_twin(job),
-    "wake_host": lambda repo, job: repo.wake_host("example.org", 1, NOW),
-    "wake_user": lambda repo, job: repo.wake_user("ann", 1, NOW),
-    "wake_due": lambda repo, job: repo.wake_due(NOW),
-    "running_since": lambda repo, job: repo.running_since(NOW),
+    "active_duplicate": lambda repo, job: repo.active_duplicate(job),
+    "requeue_for_host": lambda repo, job: repo.requeue_for_host("example.org", 1, NOW),
+    "requeue_for_user": lambda repo, job: repo.requeue_for_user("ann", 1, NOW),
+    "requeue_due": lambda repo, job: repo.requeue_due(NOW),
+    "running_not_updated_since": lambda repo, job: repo.running_not_updated_since(NOW),
     "unpublished": lambda repo, job: repo.unpublished(NOW),
     "published_before": lambda repo, job: repo.published_before(NOW, Priority.NORMAL),
-    "with_control": lambda repo, job: repo.with_control(),
+    "pending_controls": lambda repo, job: repo.pending_controls(),
     "save_progress": lambda repo, job: repo.save_progress([ROW], NOW),
 }
 
@@ -212,8 +212,8 @@ def test_times_decide_by_the_callers_clock(database: Database) -> None:
     far = NOW + timedelta(days=36_500)
     job = new_job(status=JobStatus.WAITING, next_attempt_at=far)
     repo.add([job])
-    assert repo.wake_due(far - timedelta(microseconds=1)) == []
-    assert [one.id for one in repo.wake_due(far)] == [job.id]
+    assert repo.requeue_due(far - timedelta(microseconds=1)) == []
+    assert [one.id for one in repo.requeue_due(far)] == [job.id]
 
 
 _WITHOUT_DESCRIPTORS = """

@@ -93,7 +93,7 @@ def test_without_broker_the_job_is_accepted_and_published_later(
 
         private_store.start()
         age_jobs(system)
-        assert maintenance.wake(system.runtime) == 1
+        assert maintenance.requeue_due(system.runtime) == 1
         assert system.job(job).published_at is not None
         assert system.backlog() == 1
 

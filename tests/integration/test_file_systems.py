@@ -195,7 +195,7 @@ def test_job_waits_for_a_folder_without_using_an_attempt_and_keeps_its_bytes(
 
 def wake(system: System) -> None:
     """Let the waiting job's time come."""
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()), what="the job is due")
+    wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()), what="the job is due")
 
 
 def test_thirty_jobs_outlast_a_read_only_folder(

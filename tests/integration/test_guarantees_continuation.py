@@ -77,7 +77,7 @@ def test_a_part_file_that_is_gone_is_not_continued_however_often_its_worker_fall
 
 def make_due(system: System) -> None:
     age_jobs(system)
-    assert system.runtime.jobs.wake_due(system.runtime.now())
+    assert system.runtime.jobs.requeue_due(system.runtime.now())
 
 
 @pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)

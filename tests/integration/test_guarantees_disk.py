@@ -186,7 +186,7 @@ def test_room_that_was_set_aside_is_not_asked_for_again(
         pytest.skip("this file system sets no room aside")
 
     monkeypatch.setattr(space, "_free", lambda _directory: 0)
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()), what="the job is due")
+    wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()), what="the job is due")
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
     assert system.job(job).sha256 == file.sha256
 

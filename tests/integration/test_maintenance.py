@@ -140,7 +140,7 @@ def test_a_job_whose_waiting_is_over_is_queued_and_published(
     assert run_download(any_system.runtime, job.id) is Outcome.WAITING
     before = any_system.backlog()
     age_jobs(any_system)
-    assert maintenance.wake(any_system.runtime) == 1
+    assert maintenance.requeue_due(any_system.runtime) == 1
     assert any_system.job(job).status is S.QUEUED
     assert any_system.backlog() == before + 1
 
@@ -212,7 +212,7 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
     job = system.submit(origin.serve("/a.bin", size=400_000, reset_after=200_000).url)
     assert run_download(system.runtime, job.id) is Outcome.WAITING
     age_jobs(system)
-    assert [one.id for one in system.runtime.jobs.wake_due(system.runtime.now())] == [job.id]
+    assert [one.id for one in system.runtime.jobs.requeue_due(system.runtime.now())] == [job.id]
     claimed_again = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
     assert claimed_again is not None
     assert system.runtime.jobs.request_control([claimed_again], "cancel")
@@ -229,7 +229,7 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
 def test_an_unpublished_job_is_published_by_reconcile(system: System, store: StoreServer) -> None:
     job = system.submit(unused_url())
     store.flush()
-    system.runtime.jobs.mark_unpublished(job.id)
+    system.runtime.jobs.mark_message_consumed(job.id)
     age_jobs(system)
     assert reconcile.reconcile(system.runtime).published == 1
 
@@ -253,7 +253,7 @@ def test_a_spent_message_gets_a_successor(system: System) -> None:
     lock.release()
     assert system.job(job).published_at is None
     age_jobs(system)
-    assert maintenance.wake(system.runtime) == 1
+    assert maintenance.requeue_due(system.runtime) == 1
     assert system.runtime.jobs.events(job.id)[-1].reason == "it had no message; it was published"
 
 
@@ -263,7 +263,7 @@ def test_what_was_asked_of_a_job_is_told_again_after_the_store_forgot_it(
     job = claimed(system)
     tasks.cancel(job.id, runtime=system.runtime)
     store.flush()
-    assert reconcile.reconcile(system.runtime).reminded == 1
+    assert reconcile.reconcile(system.runtime).resent == 1
     client = store.client()
     key = system.runtime.cache.keys.download_job_key(job.id)
     assert client.hget(key, "control") == f"cancel:{job.fence}".encode()

@@ -64,9 +64,11 @@ def reasons(system: System, job: Job) -> list[str | None]:
     return [event.reason for event in system.runtime.jobs.events(job.id)]
 
 
-def spent_at(system: System, job: Job) -> datetime | None:
+def message_consumed_at(system: System, job: Job) -> datetime | None:
     with system.runtime.database.read() as connection:
-        return connection.execute(select(table.c.spent_at).where(table.c.id == job.id)).scalar()
+        return connection.execute(
+            select(table.c.message_consumed_at).where(table.c.id == job.id)
+        ).scalar()
 
 
 # ── spent before it was noted ───────────────────────────────────────────────────────────────────
@@ -80,9 +82,9 @@ class WatchedBroker(Broker):
         self._worker = worker
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, begun: bool = False
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, front: bool = False
     ) -> None:
-        super().publish(jobs, sent_at, begun=begun)
+        super().publish(jobs, sent_at, front=front)
         self._worker()
 
 
@@ -109,7 +111,7 @@ def test_a_message_that_was_spent_before_its_sender_notes_it_gets_a_successor(
     assert outcomes == [Outcome.ALREADY_RUNNING]
     assert any_system.job(job).published_at is None
     age_jobs(any_system)
-    assert maintenance.wake(runtime) == 1
+    assert maintenance.requeue_due(runtime) == 1
     assert take(any_system).job_id == job.id
     assert any_system.job(job).published_at is not None
 
@@ -120,8 +122,8 @@ def test_a_worker_says_which_message_it_has_spent(system: System) -> None:
     assert lock.acquire()
     system.start_worker(wait=False)
     # On a busy machine the worker takes longer to start than a lock lives.
-    wait_until(lambda: lock.extend() and spent_at(system, job), deadline=60)
-    assert spent_at(system, job) == job.published_at
+    wait_until(lambda: lock.extend() and message_consumed_at(system, job), deadline=60)
+    assert message_consumed_at(system, job) == job.published_at
     assert system.job(job).published_at is None
 
 
@@ -164,7 +166,7 @@ def test_what_was_begun_is_found_while_an_older_message_waits_in_the_queue_of_it
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     begun = hand_back(then, submit(then))
-    assert publish_jobs(then, [begun], begun=True)
+    assert publish_jobs(then, [begun], front=True)
     assert reconcile(any_system.runtime).published == 0
     assert take(any_system, BEGUN_QUEUE).job_id == begun.id
     assert reconcile(any_system.runtime).published == 1
@@ -179,7 +181,7 @@ def test_what_was_begun_and_then_resumed_waits_in_the_queue_of_its_priority(
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     job = hand_back(then, submit(then))
-    assert publish_jobs(then, [job], begun=True)
+    assert publish_jobs(then, [job], front=True)
     tasks.pause(job.id, runtime=then)
     tasks.resume(job.id, runtime=then)
     take(any_system, BEGUN_QUEUE)
@@ -288,7 +290,7 @@ def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.Mon
     made = tasks.submit_many(requests, runtime=then)
     begun = [hand_back(then, job) for job in made[:3]]
     assert publish_jobs(
-        then, [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], begun=True
+        then, [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], front=True
     )
     any_system.store.flush()
     assert reconcile(any_system.runtime).published == 5

@@ -13,7 +13,7 @@ from cache.downloads.progress_hash import ProgressUpdate
 from database.models import jobs as table
 from domain.job import Job, JobStatus, Priority
 from tasks.periodic import persist as persistence
-from tasks.periodic.reconcile import Reconciled, hand_on_orphans, reconcile
+from tasks.periodic.reconcile import Reconciled, reconcile, requeue_orphans
 from tests.support.aging import age_jobs
 from tests.support.build import new_job, unused_url
 from tests.support.origin import Origin
@@ -82,9 +82,9 @@ def patient(tmp_path: Path, store: StoreServer) -> Iterator[System]:
 def test_a_lock_that_has_expired_is_proof_where_the_store_lost_nothing(patient: System) -> None:
     job = claimed(patient)
     age_jobs(patient)
-    assert hand_on_orphans(patient.runtime) == (0, 0)  # the first look: the lock may have been lost
+    assert requeue_orphans(patient.runtime) == (0, 0)  # the first look: the lock may have been lost
     wait_until(lambda: patient.runtime.cache.continuity.observe() > 0.2)
-    assert hand_on_orphans(patient.runtime) == (1, 0)
+    assert requeue_orphans(patient.runtime) == (1, 0)
     assert patient.job(job).status is S.QUEUED
 
 
@@ -96,7 +96,7 @@ def test_a_lock_that_is_gone_is_none_where_the_store_may_have_lost_it(
     job = claimed(patient)
     age_jobs(patient)
     store.flush()
-    assert hand_on_orphans(patient.runtime) == (0, 0)
+    assert requeue_orphans(patient.runtime) == (0, 0)
     assert patient.job(job).status is S.DOWNLOADING
 
 
@@ -105,14 +105,14 @@ def test_a_job_that_was_heard_of_a_moment_ago_is_none(patient: System) -> None:
     job = claimed(patient)
     age_jobs(patient)
     tell(patient, job)
-    assert hand_on_orphans(patient.runtime) == (0, 0)
+    assert requeue_orphans(patient.runtime) == (0, 0)
 
 
 def test_an_orphan_is_published_at_once(system: System) -> None:
     job = claimed(system)
     age_jobs(system)
     waiting = system.backlog()
-    assert hand_on_orphans(system.runtime) == (1, 0)
+    assert requeue_orphans(system.runtime) == (1, 0)
     assert system.backlog() == waiting + 1
     assert system.job(job).published_at is not None
 
@@ -121,7 +121,7 @@ def test_an_orphan_goes_before_what_nobody_has_begun(system: System) -> None:
     job = claimed(system)
     system.submit(unused_url(), priority="high")
     age_jobs(system)
-    assert hand_on_orphans(system.runtime) == (1, 0)
+    assert requeue_orphans(system.runtime) == (1, 0)
     assert system.runtime.broker.begun() == {job.id}
     # Waiting there it is not taken for lost, however long it takes; once it is lost it is found.
     age_jobs(system)
@@ -198,7 +198,7 @@ def test_a_worker_that_sql_knows_nothing_of_is_told_to_leave(
         wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
         settle_elsewhere(system, job, status)
         report = reconcile(system.runtime)
-        assert (report.stopped, report.forgotten) == (1, 0)
+        assert (report.stopped, report.removed) == (1, 0)
     assert outcomes == [Outcome.FENCED]
     assert system.job(job).status is status
     assert last_reason(system, job) == "a worker that still ran it was told to leave"
@@ -214,7 +214,7 @@ def test_progress_that_nobody_speaks_for_is_removed(system: System, status: JobS
         assert moved is not None
     settle_elsewhere(system, job, status)
     report = reconcile(system.runtime)
-    assert (report.stopped, report.forgotten) == (0, 1)
+    assert (report.stopped, report.removed) == (0, 1)
     cache = system.runtime.cache.download
     assert cache.get_progress(job.id) is None
     assert cache.get_active_downloads() == []
@@ -224,7 +224,7 @@ def test_progress_that_nobody_speaks_for_is_removed(system: System, status: JobS
 
 def test_progress_of_a_job_that_nobody_knows_is_removed(system: System) -> None:
     tell(system, new_job(fence=1))
-    assert reconcile(system.runtime).forgotten == 1
+    assert reconcile(system.runtime).removed == 1
     assert system.runtime.cache.download.get_active_downloads() == []
 
 
@@ -232,7 +232,7 @@ def test_what_has_only_just_changed_is_left_to_settle(system: System) -> None:
     job = claimed(system)
     tell(system, job)
     assert system.runtime.jobs.transition(job, S.FAILED, now=system.runtime.now())
-    assert reconcile(system.runtime).forgotten == 0
+    assert reconcile(system.runtime).removed == 0
 
 
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
@@ -251,12 +251,12 @@ def test_its_memory_is_that_of_one_batch_however_many_jobs_there_are(any_system:
         connection.execute(
             table.update().where(table.c.status == "queued").values(published_at=now)
         )
-    hand_on_orphans(system.runtime)  # loads what is loaded once
+    requeue_orphans(system.runtime)  # loads what is loaded once
 
     repo.add([new_job(status=S.DOWNLOADING, fence=1) for _ in range(1_000)])
     tracemalloc.start()
     try:
-        orphaned, _ = hand_on_orphans(system.runtime)
+        orphaned, _ = requeue_orphans(system.runtime)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from database import JobRepository
-from domain.history import NO_MESSAGE, stopped
+from domain.history import NO_MESSAGE, stop_reason
 from domain.job import Job, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.histories import claims_in
@@ -31,7 +31,7 @@ def hand_back(
         now=job.updated_at + timedelta(seconds=1),
         reason=reason,
         changes={"attempts": job.attempts - 1, "worker": None, "bytes_durable": kept},
-        told=stopped(reason, kept, kept),
+        event_reason=stop_reason(reason, kept, kept),
         may_repeat=may_repeat,
     )
     assert queued is not None

@@ -299,7 +299,7 @@ def test_many_go_in_batches_and_little_memory(database: Database, repo: JobRepos
 def test_it_ends_between_two_batches_when_the_worker_drains(system: System) -> None:
     database = system.runtime.database
     stored(database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 10)
-    steps = retention.purge_ended(system.runtime, NOW)
+    steps = retention.purge_finished(system.runtime, NOW)
     assert next(steps).jobs == BATCH
     system.runtime.drain.begin()
     assert list(steps) == []
@@ -312,7 +312,7 @@ def test_a_store_that_is_away_is_asked_once_and_stops_nothing(
     with System(tmp_path, private_store) as system:
         stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=2 * BATCH + 1)
         private_store.kill()
-        *_, removed = retention.purge_ended(system.runtime, NOW)
+        *_, removed = retention.purge_finished(system.runtime, NOW)
         assert removed == (2 * BATCH + 1, 2 * (2 * BATCH + 1))
         assert left(system.runtime.database) == []
         (line,) = [r for r in caplog.records if r.name == "tasks.periodic.purge"]
@@ -325,7 +325,7 @@ def test_what_the_database_gave_up_leaves_the_store_though_it_goes_away_then(
     with System(tmp_path, store, database_url=postgres_url) as system:
         old = stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 1)
         system.runtime.cache.download.apply([told(job_id=job_id) for job_id in old])
-        steps = retention.purge_ended(system.runtime, NOW)
+        steps = retention.purge_finished(system.runtime, NOW)
         assert next(steps).jobs == BATCH
         postgres.stop()
         with pytest.raises(DatabaseUnavailableError):

@@ -179,7 +179,7 @@ def test_what_may_pass_waits_and_then_completes(
 
 
 def _make_due(system: System) -> None:
-    wait_until(lambda: system.runtime.jobs.wake_due(system.runtime.now()))
+    wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()))
 
 
 def test_a_refused_connection_waits(system: System, free_port: int) -> None:

@@ -86,7 +86,7 @@ def test_others_and_other_credentials_have_jobs_of_their_own(
         ]
         assert [job.is_new for job in jobs] == [True, True, True, True, False, True, True]
         assert jobs[4].id == jobs[2].id
-        assert all("one" not in (system.job(job).flight or "") for job in jobs)
+        assert all("one" not in (system.job(job).dedup_key or "") for job in jobs)
 
 
 def test_one_call_may_name_the_same_twice(any_system: System) -> None:
@@ -328,7 +328,7 @@ def test_there_are_never_two_of_one_flight_that_nobody_cancels(any_system: Syste
         assert max(pool.map(act, range(120))) == 1
     found = runtime.jobs.find(limit=200)
     assert len(found) > 3
-    assert all(one.flight == first.flight for one in found)
+    assert all(one.dedup_key == first.dedup_key for one in found)
 
 
 def living(system: System, job: Job) -> list[Job]:
@@ -336,7 +336,7 @@ def living(system: System, job: Job) -> list[Job]:
     return [
         one
         for one in system.runtime.jobs.find(limit=200)
-        if one.flight == job.flight and not one.is_finished and one.control != "cancel"
+        if one.dedup_key == job.dedup_key and not one.is_finished and one.control != "cancel"
     ]
 
 
@@ -419,6 +419,6 @@ def test_without_broker_the_same_is_still_one_job(system: System) -> None:
     """Given a job that was accepted and not published, as its caller may never have heard."""
     url = unused_url()
     job = submit(system, url)
-    system.runtime.jobs.mark_unpublished(job.id)
+    system.runtime.jobs.mark_message_consumed(job.id)
     again = submit(system, url)
     assert (again.id, again.published_at) == (job.id, None)

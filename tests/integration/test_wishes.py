@@ -10,8 +10,8 @@ import pytest
 import tasks
 from cache.downloads.progress_hash import ProgressUpdate
 from domain.job import Job, JobStatus
-from tasks.periodic.persist import save_end
-from tasks.periodic.reconcile import hand_on_orphans, reconcile
+from tasks.periodic.persist import save_final_state
+from tasks.periodic.reconcile import reconcile, requeue_orphans
 from tests.support.aging import age_jobs
 from tests.support.build import unused_url
 from tests.support.origin import Origin, ServedFile
@@ -194,7 +194,7 @@ def test_an_orphan_ends_as_was_wanted(any_system: System, attempts: int, word: s
     job = orphan(any_system, max_attempts=attempts)
     wish(any_system, job, word)
     age_jobs(any_system)
-    assert hand_on_orphans(any_system.runtime) == (1, 0)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
     row = any_system.job(job)
     status = S.CANCELLED if word == "cancel" else S.PAUSED
     assert (row.status, row.reason, row.error_code) == (status, f"{word} requested", None)
@@ -204,13 +204,13 @@ def test_an_orphan_ends_as_was_wanted(any_system: System, attempts: int, word: s
 def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
     job = orphan(any_system, max_attempts=2)
     age_jobs(any_system)
-    assert hand_on_orphans(any_system.runtime) == (1, 0)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
     again = any_system.runtime.jobs.claim(job.id, worker="w", now=any_system.runtime.now())
     assert again is not None
     waiting = any_system.backlog()
 
     age_jobs(any_system)
-    assert hand_on_orphans(any_system.runtime) == (1, 0)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
     row = any_system.job(job)
     assert (row.status, row.attempts, row.error_code) == (S.FAILED, 2, "worker_lost")
     assert "last attempt" in (row.reason or "")
@@ -226,12 +226,12 @@ def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin:
     """And one that it has lost is, once, and stands in the job's history."""
     job = orphan(any_system)
     tasks.cancel(job.id, runtime=any_system.runtime)
-    assert reconcile(any_system.runtime).reminded == 0
+    assert reconcile(any_system.runtime).resent == 0
 
     any_system.runtime.cache.download.remove(job.id)
-    assert reconcile(any_system.runtime).reminded == 1
+    assert reconcile(any_system.runtime).resent == 1
     assert last_told(any_system, job) == "its worker was told once more to cancel it"
-    assert reconcile(any_system.runtime).reminded == 0
+    assert reconcile(any_system.runtime).resent == 0
 
 
 @pytest.mark.parametrize(
@@ -261,5 +261,5 @@ def test_an_end_that_comes_late_tells_of_its_bytes(
     system.runtime.cache.download.apply([update])
     progress = system.runtime.cache.download.get_progress(job.id)
     assert progress is not None
-    assert save_end(system.runtime, progress)
+    assert save_final_state(system.runtime, progress)
     assert last_told(system, job) == told

@@ -103,7 +103,7 @@ class Lifecycle(RuleBasedStateMachine):
             bytes_durable=0,
             bytes_total=None,
             speed_mbps=0.0,
-            heard_at=self.now,
+            reported_at=self.now,
         )
         self.repo.save_progress([row], self.tick())
         counts = (
@@ -130,11 +130,11 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def wake(self) -> None:
         due = {job.id for job in self.repo.find(JobFilter(S.WAITING))}
-        assert {job.id for job in self.repo.wake_due(self.tick())} == due
+        assert {job.id for job in self.repo.requeue_due(self.tick())} == due
 
     @rule(data=st.data())
     def reconcile(self, data: st.DataObject) -> None:
-        quiet = self.repo.running_since(self.now)
+        quiet = self.repo.running_not_updated_since(self.now)
         orphans = [job for job in quiet if data.draw(st.booleans(), "orphan")]
         for job in orphans:
             moved = self.repo.transition(job, S.QUEUED, now=self.tick())

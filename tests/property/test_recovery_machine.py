@@ -41,7 +41,7 @@ from domain.errors import (
     TransientError,
 )
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobEvent, JobStatus
-from tasks.periodic.maintenance import cleanup_stale, wake
+from tasks.periodic.maintenance import cleanup_stale, requeue_due
 from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
@@ -74,7 +74,7 @@ HEARTBEAT = 5.0
 ROUNDS = 6
 ROUND = 31.0
 Task = Callable[[Runtime], object]
-BEAT: list[Task] = [reconcile, wake, persist_progress, cleanup_stale]
+BEAT: list[Task] = [reconcile, requeue_due, persist_progress, cleanup_stale]
 _ASKS = {
     tasks.Action.PAUSE: tasks.pause,
     tasks.Action.RESUME: tasks.resume,
@@ -384,7 +384,7 @@ class Recovery(RuleBasedStateMachine):
         try:
             for _ in range(ROUNDS):
                 self._pass(ROUND)
-                for what in (persist_progress, wake, reconcile, cleanup_stale):
+                for what in (persist_progress, requeue_due, reconcile, cleanup_stale):
                     what(self.runtime)
                 for message in self._messages():
                     assert message.job_id is not None

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 
 from domain.job import WORKING_PREFIX, Job, JobStatus
-from tasks.periodic.maintenance import wake
+from tasks.periodic.maintenance import requeue_due
 from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.origin import Origin, ServedFile
@@ -114,7 +114,7 @@ def completed(system: System, download: Download, *, deadline: float = 30) -> Jo
     job, file = download
 
     def is_done() -> bool:
-        for work in (persist_progress, reconcile, wake):
+        for work in (persist_progress, reconcile, requeue_due):
             work(system.runtime)
         now = system.job(job)
         assert now.status is JobStatus.COMPLETED or not now.is_finished, now.reason

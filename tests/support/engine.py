@@ -37,5 +37,5 @@ def run_to_the_end(system: System, job: Job, *, attempts: int = 5, **options: An
         if row.status is not JobStatus.WAITING:
             break
         if row.attempts < attempts:
-            wait_until(lambda: runtime.jobs.wake_due(runtime.now()), what="the job is due")
+            wait_until(lambda: runtime.jobs.requeue_due(runtime.now()), what="the job is due")
     return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.history import times_of
+from domain.history import repetitions_of
 from domain.job import RUNNING, JobEvent, JobStatus
 
 
@@ -16,4 +16,4 @@ def claims_in(event: JobEvent) -> int:
     if event.to_status is JobStatus.DOWNLOADING:
         return 1
     is_hand_back = event.from_status in RUNNING and event.to_status is JobStatus.QUEUED
-    return times_of(event.reason) - 1 if is_hand_back else 0
+    return repetitions_of(event.reason) - 1 if is_hand_back else 0

@@ -25,7 +25,7 @@ from worker.broker.task_messages import SENT_AT
 from worker.runtime import Runtime
 
 #: Moments in `jobs` that something is decided by.
-_MOMENTS = ("updated_at", "published_at", "spent_at", "next_attempt_at")
+_MOMENTS = ("updated_at", "published_at", "message_consumed_at", "next_attempt_at")
 #: The databases of the store in which the service keeps anything: the cache, and the broker.
 _DATABASES = (0, 1)
 

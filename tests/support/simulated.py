@@ -156,7 +156,7 @@ class Worker:
         stop = StopSignal(runtime.drain)
         lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
         if lease is None:
-            runtime.jobs.mark_unpublished(job_id, sent_at)
+            runtime.jobs.mark_message_consumed(job_id, sent_at)
             return None
         job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
         if job is None:

@@ -130,7 +130,7 @@ class Downloads:
     def make_due(self) -> None:
         """Let the time of every waiting job have come."""
         age_jobs(self.system)
-        assert self.runtime.jobs.wake_due(self.runtime.now())
+        assert self.runtime.jobs.requeue_due(self.runtime.now())
 
     def check(self, job: Job) -> Job:
         """Return the job's row; fail where something is that must never be."""

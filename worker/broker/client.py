@@ -62,11 +62,11 @@ class Broker:
         self._sweep = BrokerSweep(app)
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, begun: bool = False
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, front: bool = False
     ) -> None:
         """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
 
-        With `begun` they go before all that nobody has begun yet.
+        With `front` they go before all that nobody has begun yet.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
@@ -77,7 +77,7 @@ class Broker:
                 self._app.send_task(
                     DOWNLOAD_TASK,
                     args=(job.id,),
-                    queue=BEGUN_QUEUE if begun else queue_of(job.priority),
+                    queue=BEGUN_QUEUE if front else queue_of(job.priority),
                     producer=producer,
                     retry=False,
                     headers=headers,

@@ -109,7 +109,7 @@ def _leftovers(runtime: Runtime) -> Iterator[Leftover]:
 def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
     """Yield those in folders that are not ours to walk through; on one's own machine jobs are few."""
     before: str | None = None
-    while jobs := runtime.jobs.find(among=sorted(FINISHED), before_id=before, limit=BATCH):
+    while jobs := runtime.jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
         before = jobs[-1].id
         for job in jobs:
             directory = Path(job.directory)
@@ -163,13 +163,13 @@ def _admit_losses(runtime: Runtime) -> int:
     lost = 0
     after = ""
     while not runtime.drain.has_begun and (
-        jobs := runtime.jobs.resting_with_bytes(after, limit=BATCH)
+        jobs := runtime.jobs.inactive_with_progress(after, limit=BATCH)
     ):
         after = jobs[-1].id
         missing = [job for job in jobs if _is_missing(runtime, job)]
         here = runtime.jobs.last_workers([job.id for job in missing])
         gone = [job for job in missing if _host(here.get(job.id, "")) == socket.gethostname()]
-        lost += runtime.jobs.lose_bytes(gone, now=runtime.now())
+        lost += runtime.jobs.reset_progress(gone, now=runtime.now())
     return lost
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cache import CacheManager
+from domain.dedup import request_fingerprint
 from domain.errors import HostBusyError
-from domain.flight import flight_of
 from domain.job import DownloadRequest, JobFilter, JobStatus
 from tests.support.origin import Origin
 from tests.support.transferring import Downloads
@@ -57,6 +57,6 @@ def test_limits_and_cool_downs_hold_for_every_spelling(
 
 def test_every_spelling_asks_for_the_same() -> None:
     urls = [f"http://{spelling}/a.bin" for spelling in SPELLINGS]
-    assert len({flight_of(DownloadRequest(url=url), None) for url in urls}) == 1
+    assert len({request_fingerprint(DownloadRequest(url=url), None) for url in urls}) == 1
     request = DownloadRequest(url=urls[0], mirrors=tuple(urls[1:]))
     assert request.mirrors == ()

@@ -101,7 +101,7 @@ def test_file_that_does_not_fit_uses_its_attempts_up_and_leaves_the_disk(
     assert any("thrown away" in reason for reason in history(full, job))
     assert not any("are kept" in reason for reason in history(full, job))
 
-    wait_until(lambda: full.runtime.jobs.wake_due(full.runtime.now()), what="the job is due")
+    wait_until(lambda: full.runtime.jobs.requeue_due(full.runtime.now()), what="the job is due")
     run_download(full.runtime, job.id)
 
     row = full.job(job)
@@ -151,7 +151,7 @@ def test_other_jobs_go_on_when_the_one_that_filled_the_disk_rests(
     assert outcomes == [Outcome.WAITING]
     assert full.job(job).attempts == 1
 
-    wait_until(lambda: full.runtime.jobs.wake_due(full.runtime.now()), what="jobs are due")
+    wait_until(lambda: full.runtime.jobs.requeue_due(full.runtime.now()), what="jobs are due")
     assert run_to_the_end(full, waiting, attempts=1).status is S.COMPLETED
     assert watch.least >= KEPT_FREE
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from domain.dedup import request_fingerprint, scoped_key
 from domain.errors import InvalidInputError
-from domain.flight import flight_of, scoped_key
 from domain.job import DownloadRequest, Priority
 from domain.urls import canonical_url
 
@@ -44,8 +44,8 @@ def test_a_url_has_one_canonical_form(url: str, canonical: str) -> None:
     assert canonical_url(canonical) == canonical
 
 
-def flight(secrets: str | None = None, **fields: Any) -> str:
-    return flight_of(DownloadRequest.model_validate({"url": URL, **fields}), secrets)
+def fingerprint(secrets: str | None = None, **fields: Any) -> str:
+    return request_fingerprint(DownloadRequest.model_validate({"url": URL, **fields}), secrets)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def flight(secrets: str | None = None, **fields: Any) -> str:
     ],
 )
 def test_how_it_is_fetched_makes_no_difference(fields: dict[str, Any]) -> None:
-    assert flight(**fields) == flight()
+    assert fingerprint(**fields) == fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_how_it_is_fetched_makes_no_difference(fields: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_asked_for_does(fields: dict[str, Any]) -> None:
-    assert flight(**fields) != flight()
+    assert fingerprint(**fields) != fingerprint()
 
 
 def test_a_key_belongs_to_its_user() -> None:

@@ -10,7 +10,7 @@ from domain.job import DownloadRequest
 from domain.urls import canonical_url
 
 
-def flight_of(request: DownloadRequest, secrets: str | None) -> str:
+def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
     """Return 64 hexadecimal digits that two requests share when they ask for the very same.
 
     That is: the same URL (in its canonical form), for the same user, with the same headers, login and

@@ -1,8 +1,8 @@
-"""Accepting jobs: each becomes a row, or is told which job it is the same as.
+"""Inserting jobs: each request gets a row of its own, or the job that exists for it already.
 
-Two unique indexes make that safe for callers who submit at the same moment: one living job a flight, one
-job an idempotency key. A running job that is being cancelled holds its flight no more: it will bring
-nobody a file. Its keys stay with it.
+Two unique indexes make that safe for concurrent callers: one unfinished job a dedup key, one job an
+idempotency key. A running job with a pending cancel no longer blocks an identical request, since it will
+not complete; its idempotency keys stay with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.job_rows import COLUMNS, FIELDS, batches, event_row, to_job
-from database.models import FLYING, idempotency_keys, job_events, jobs
+from database.models import HOLDS_DEDUP_KEY, idempotency_keys, job_events, jobs
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
 
@@ -22,44 +22,47 @@ from domain.job import Job
 _ROUNDS = 10
 
 
-class RacedError(Exception):
+class ConcurrentInsertError(Exception):
     """Somebody else used the same key at this moment: roll back, and begin anew."""
 
 
-def accept(connection: Connection, new: Sequence[Job], keys: Mapping[str, str]) -> list[Job]:
+def insert_or_get(connection: Connection, new: Sequence[Job], keys: Mapping[str, str]) -> list[Job]:
     """Insert those of `new` that are new; return for each the job that stands for it, in that order.
 
     Args:
         connection: in a transaction, which must be rolled back when this raises.
-        new: jobs to be; those without a flight are like no other.
+        new: jobs to be; those without a dedup_key are like no other.
         keys: idempotency keys by the id of the new job.
 
     Raises:
         IdempotencyKeyReusedError: a key belongs to a job that asks for something else.
-        RacedError: begin anew.
+        ConcurrentInsertError: begin anew.
     """
-    owners = _owners(connection, set(keys.values()))
-    flights = {key: owner.flight for key, owner in owners.items()}
-    leaders: dict[str, Job] = {}
+    jobs_by_key = _jobs_by_key(connection, set(keys.values()))
+    dedup_keys = {key: job.dedup_key for key, job in jobs_by_key.items()}
+    candidates: dict[str, Job] = {}
     for job in new:
         key = keys.get(job.id)
-        if key is not None and flights.setdefault(key, job.flight) != job.flight:
-            raise IdempotencyKeyReusedError(owners[key].id if key in owners else None)
-        if key not in owners:
-            leaders.setdefault(_flight(job), job)
-    stored = _insert(connection, list(leaders.values()))
-    answers = {job.id: owners.get(keys.get(job.id, "")) or stored[_flight(job)] for job in new}
-    _remember(
-        connection, {key: answers[job_id].id for job_id, key in keys.items() if key not in owners}
+        if key is not None and dedup_keys.setdefault(key, job.dedup_key) != job.dedup_key:
+            raise IdempotencyKeyReusedError(jobs_by_key[key].id if key in jobs_by_key else None)
+        if key not in jobs_by_key:
+            candidates.setdefault(_dedup_key(job), job)
+    stored = _insert(connection, list(candidates.values()))
+    answers = {
+        job.id: jobs_by_key.get(keys.get(job.id, "")) or stored[_dedup_key(job)] for job in new
+    }
+    _store_keys(
+        connection,
+        {key: answers[job_id].id for job_id, key in keys.items() if key not in jobs_by_key},
     )
     return [answers[job.id] for job in new]
 
 
-def _flight(job: Job) -> str:
-    return job.flight or job.id
+def _dedup_key(job: Job) -> str:
+    return job.dedup_key or job.id
 
 
-def _owners(connection: Connection, keys: set[str]) -> dict[str, Job]:
+def _jobs_by_key(connection: Connection, keys: set[str]) -> dict[str, Job]:
     """Return the jobs that were submitted under these keys."""
     found: dict[str, Job] = {}
     for some in batches(sorted(keys)):
@@ -73,16 +76,16 @@ def _owners(connection: Connection, keys: set[str]) -> dict[str, Job]:
 
 
 def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
-    """Insert jobs of different flights; return by flight each of them, or the one that is there."""
+    """Insert jobs of different dedup keys; return by key each of them, or the existing one."""
     stored: dict[str, Job] = {}
     # Two callers who bring the same in different orders would wait for each other.
-    missing = sorted(wanted, key=_flight)
+    missing = sorted(wanted, key=_dedup_key)
     for _ in range(_ROUNDS):
         if not missing:
             return stored
-        statement = _insert_unless_flying(connection).returning(jobs.c.id)
+        statement = _insert_unless_held(connection).returning(jobs.c.id)
         inserted = set(connection.execute(statement, [_row(job) for job in missing]).scalars())
-        stored |= {_flight(job): job for job in missing if job.id in inserted}
+        stored |= {_dedup_key(job): job for job in missing if job.id in inserted}
         events = [
             event_row(job, None, job.status, job.created_at, None)
             for job in missing
@@ -90,28 +93,30 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
         ]
         if events:
             connection.execute(insert(job_events), events)
-        stored |= _flying(connection, [_flight(job) for job in missing if job.id not in inserted])
-        missing = [job for job in missing if _flight(job) not in stored]
+        stored |= _holders(
+            connection, [_dedup_key(job) for job in missing if job.id not in inserted]
+        )
+        missing = [job for job in missing if _dedup_key(job) not in stored]
     raise DatabaseUnavailableError("The same jobs end and begin all the time; submit them again.")
 
 
-def _flying(connection: Connection, flights: Sequence[str]) -> dict[str, Job]:
+def _holders(connection: Connection, dedup_keys: Sequence[str]) -> dict[str, Job]:
     found: dict[str, Job] = {}
-    for some in batches(flights):
-        query = select(*COLUMNS).where(jobs.c.flight.in_(some), FLYING)
-        found |= {_flight(job): job for job in map(to_job, connection.execute(query))}
+    for some in batches(dedup_keys):
+        query = select(*COLUMNS).where(jobs.c.dedup_key.in_(some), HOLDS_DEDUP_KEY)
+        found |= {_dedup_key(job): job for job in map(to_job, connection.execute(query))}
     return found
 
 
-def _remember(connection: Connection, owners: Mapping[str, str]) -> None:
+def _store_keys(connection: Connection, jobs_by_key: Mapping[str, str]) -> None:
     """Note which job a key belongs to from now on."""
-    if not owners:
+    if not jobs_by_key:
         return
-    rows = [{"key": key, "job_id": job_id} for key, job_id in sorted(owners.items())]
+    rows = [{"key": key, "job_id": job_id} for key, job_id in sorted(jobs_by_key.items())]
     statement = _insert_of(connection)(idempotency_keys).on_conflict_do_nothing()
     inserted = connection.execute(statement.returning(idempotency_keys.c.key), rows).scalars()
     if len(inserted.all()) < len(rows):
-        raise RacedError
+        raise ConcurrentInsertError
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -120,10 +125,10 @@ def _row(job: Job) -> dict[str, Any]:
     return {**values, "status": job.status.value, "priority": job.priority.value}
 
 
-def _insert_unless_flying(connection: Connection) -> Any:
-    """Return an INSERT that leaves out jobs whose flight another one holds."""
+def _insert_unless_held(connection: Connection) -> Any:
+    """Return an INSERT that leaves out jobs whose dedup_key another one holds."""
     return _insert_of(connection)(jobs).on_conflict_do_nothing(
-        index_elements=[jobs.c.flight], index_where=FLYING
+        index_elements=[jobs.c.dedup_key], index_where=HOLDS_DEDUP_KEY
     )
 
 
