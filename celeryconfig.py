@@ -113,7 +113,7 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 
 beat_schedule = {
     "download.persist_progress": _every(_s.persist_interval, "download.persist_progress"),
-    "download.wake": _every(_s.requeue_interval, "download.wake"),
+    "download.requeue_due": _every(_s.requeue_interval, "download.requeue_due"),
     "download.reconcile": _every(_s.reconcile_interval, "download.reconcile"),
     "download.cleanup_stale": _every(_s.cleanup_interval, "download.cleanup_stale"),
     "cache.log_stats": _every(_s.stats_interval, "cache.log_stats"),

@@ -23,7 +23,7 @@ from domain.errors import InvalidInputError
 from domain.job import JobStatus
 
 #: Seconds without a tick after which beat counts as missing: a beat that stands by takes over sooner.
-BEAT_PATIENCE = 30.0
+BEAT_MISSING_AFTER = 30.0
 
 
 #: What the database can hold.
@@ -287,7 +287,7 @@ class BeatStatus(_Value):
     @property
     def is_missing(self) -> bool:
         """Whether nobody has ticked for so long that beat has died or hangs, and none took over."""
-        return self.age_seconds > BEAT_PATIENCE
+        return self.age_seconds > BEAT_MISSING_AFTER
 
 
 class HealthReport(_Value):

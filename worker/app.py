@@ -14,16 +14,16 @@ from cache.store import scripts
 from worker import utf8_mode
 from worker.broker import transport
 from worker.broker.client import Broker
-from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES, REQUEUED_QUEUES
 from worker.celery_ext import log_format as log_lines
-from worker.celery_ext.beat_monitor import BeatWatch
+from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.cleanup.sweeper import Sweeper
 from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
 
-transport.use_it()
+transport.install()
 app = Celery("seen")
 app.config_from_object("celeryconfig")
 app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
@@ -33,7 +33,7 @@ drain = Drain()
 
 #: Of the process that consumes, where that is a download worker.
 _sweeper: Sweeper | None = None
-_beat_watch: BeatWatch | None = None
+_beat_monitor: BeatMonitor | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -66,6 +66,15 @@ def _speak_utf8(**_: Any) -> None:
     utf8_mode.ensure()
 
 
+@signals.celeryd_after_setup.connect
+def _consume_both_requeued_queues(instance: Any, **_: Any) -> None:
+    """Serve the queue of requeued jobs by both of its names, whichever of them ``-Q`` lists."""
+    queues = instance.app.amqp.queues
+    if not set(REQUEUED_QUEUES).isdisjoint(queues.consume_from):
+        for name in REQUEUED_QUEUES:
+            queues.select_add(queues[name])
+
+
 @signals.after_setup_logger.connect
 def _set_up_log(**_: Any) -> None:
     """Escape what is logged, and leave out two lines a message: the runner's one line names the job."""
@@ -95,9 +104,9 @@ def _load_before_descriptors_lack() -> None:
 @signals.worker_ready.connect
 def _begin_watch(**_: Any) -> None:
     """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
-    global _beat_watch
-    _beat_watch = BeatWatch(settings_module.load())
-    _beat_watch.start()
+    global _beat_monitor
+    _beat_monitor = BeatMonitor(settings_module.load())
+    _beat_monitor.start()
 
 
 @signals.worker_shutdown.connect
@@ -108,8 +117,8 @@ def _end_sweeping(**_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def _end_watch(**_: Any) -> None:
-    if _beat_watch is not None:
-        _beat_watch.close()
+    if _beat_monitor is not None:
+        _beat_monitor.close()
 
 
 @signals.worker_process_shutdown.connect

@@ -14,7 +14,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def run_alone(runtime: Runtime, work: Callable[[Runtime], T], name: str | None = None) -> T | None:
+def run_exclusive(
+    runtime: Runtime, work: Callable[[Runtime], T], name: str | None = None
+) -> T | None:
     """Run `work` under the lock of its name; return None where somebody else holds it.
 
     The lock is renewed meanwhile. When the process dies, it outlives it by no more than its TTL.

@@ -23,7 +23,7 @@ def publish_jobs(
 ) -> datetime | None:
     """Publish queued jobs and note it, for those that have not changed since they were read.
 
-    With `front` they go before all that nobody has begun yet.
+    With `front` they go to the queue of requeued jobs, which is looked into first.
 
     Returns the time that their messages carry and that was noted; None when the broker did not take
     them (beat tries again).

@@ -12,6 +12,7 @@ from domain.limits import job_scope
 from tasks.periodic.reconcile import publish_unpublished, requeue_orphans
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
+from worker.broker.task_messages import FORMER_REQUEUE_DUE_TASK, REQUEUE_DUE_TASK
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
@@ -61,6 +62,7 @@ def log_stats(runtime: Runtime) -> CacheStats:
     return stats
 
 
-app.task(name="download.wake")(one_at_a_time(requeue_due))
+for _name in (REQUEUE_DUE_TASK, FORMER_REQUEUE_DUE_TASK):
+    app.task(name=_name)(one_at_a_time(requeue_due))
 app.task(name="download.cleanup_stale")(one_at_a_time(cleanup_stale))
 app.task(name="cache.log_stats")(one_at_a_time(log_stats))

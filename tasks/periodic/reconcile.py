@@ -168,7 +168,7 @@ def _publish_lost(runtime: Runtime) -> int:
     """Publish again what must have been taken from its queue long ago, and is still queued."""
     delivered = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
     # First: what is taken from it while we look is known to have been there.
-    requeued = runtime.broker.begun()
+    requeued = runtime.broker.requeued()
     published = _publish_lost_of(runtime, None, delivered, requeued)
     for priority in Priority:
         taken = _consumed_before(runtime, priority)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from domain.errors import DatabaseUnavailableError, StoreError
 from worker.app import current_runtime
-from worker.exclusive import run_alone
+from worker.exclusive import run_exclusive
 from worker.runtime import Runtime
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
     def body() -> T | None:
         runtime = current_runtime()
         try:
-            result = run_alone(runtime, work)
+            result = run_exclusive(runtime, work)
         except (StoreError, DatabaseUnavailableError) as error:
             # One line an outage, not a traceback at every tick: the next tick tries again.
             runtime.outages.failed(what, error)

@@ -18,7 +18,7 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
 
-WAKE = "download.wake"
+WAKE = "download.requeue_due"
 #: How often `System` has jobs woken, in seconds.
 INTERVAL = 0.5
 #: Within this time another beat has to take over.

@@ -173,7 +173,7 @@ def test_workers_by_hand_serve_a_configured_store(with_store: Seen, origin: Orig
 
 def test_beat_runs_in_the_foreground(with_store: Seen) -> None:
     beat = with_store.start("beat")
-    wait_until(lambda: "Sending due task download.wake" in with_store.printed, deadline=30)
+    wait_until(lambda: "Sending due task download.requeue_due" in with_store.printed, deadline=30)
     beat.send_signal(signal.SIGTERM)
     beat.wait(20)
     assert not list(with_store.folder.iterdir())

@@ -485,7 +485,7 @@ def test_beat_ticks_and_the_maintenance_worker_does_the_work(deployment: Deploym
         return [
             task
             for task in deployment.tasks()
-            if task["name"] == "download.wake" and task["state"] == "SUCCESS"
+            if task["name"] == "download.requeue_due" and task["state"] == "SUCCESS"
         ]
 
     done = wait_until(ticked, deadline=60, interval=0.2, what="a periodic task has run")

@@ -242,8 +242,8 @@ def shared_flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     "path",
     [
         "/api/task/revoke/00000000-0000-7000-8000-000000000000?terminate=true",
-        "/api/task/apply/download.wake",
-        "/api/task/async-apply/download.wake",
+        "/api/task/apply/download.requeue_due",
+        "/api/task/async-apply/download.requeue_due",
         "/api/task/send-task/download.run",
         "/api/task/timeout/download.run?soft=1",
         "/api/task/rate-limit/download.run?ratelimit=1/h",

@@ -211,7 +211,7 @@ def test_worker_starts_where_queues_and_tables_of_bindings_hold_something_else(
         client.set(f"_kombu.binding.{exchange}", "no set")
         client.set(f"_kombu.binding_permanent.{exchange}", "no set")
     client.set("_kombu.binding_deadlines", "no sorted set")
-    for queue in ("downloads.begun", "downloads.high"):
+    for queue in ("downloads.requeued", "downloads.high"):
         client.set(queue, "no list")
     for key in ("unacked", "unacked_index"):
         client.set(key, "neither")
@@ -225,13 +225,13 @@ def test_worker_starts_where_queues_and_tables_of_bindings_hold_something_else(
         assert "Traceback" not in system.logs()
         found = system.runtime.broker.wrong_types()
         keys = [f"_kombu.binding.{exchange}" for exchange in exchanges]
-        assert found.keys() == {"downloads.begun", "downloads.high", *keys}
+        assert found.keys() == {"downloads.requeued", "downloads.high", *keys}
 
 
 def test_queue_key_of_another_type_is_left_out_and_the_other_queues_go_on(
     service: Service, origin: Origin
 ) -> None:
-    for queue in ("downloads.begun", "downloads.high"):
+    for queue in ("downloads.requeued", "downloads.high"):
         service.client.set(queue, "no list")
     try:
         wait_until(
@@ -244,10 +244,10 @@ def test_queue_key_of_another_type_is_left_out_and_the_other_queues_go_on(
         assert waiting.published_at is None, "a message that cannot be sent is sent later"
         assert service.system.runtime.broker.backlogs()["high"] == 0
         assert service.system.runtime.broker.wrong_types().keys() == {
-            "downloads.begun",
+            "downloads.requeued",
             "downloads.high",
         }
     finally:
-        service.client.delete("downloads.begun", "downloads.high")
+        service.client.delete("downloads.requeued", "downloads.high")
     later = service.system.submit(origin.serve("/later.bin", size=1000).url, priority="high")
     service.system.wait_for(later, JobStatus.COMPLETED, deadline=60)

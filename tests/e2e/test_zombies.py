@@ -149,7 +149,7 @@ def test_whose_job_is_only_queued_again_does_not_bring_its_progress_back(
     end_process(beat)
     end_process(maintenance)
     with private_store.client(db=1) as broker:
-        broker.delete("downloads.normal", "downloads.begun")  # nobody is to take the job
+        broker.delete("downloads.normal", "downloads.requeued")  # nobody is to take the job
 
     before = Traces.of(service, job)
     assert before.progress == {}

@@ -14,11 +14,11 @@ from cache import CacheManager
 from tests.support.build import cache_settings
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.celery_ext.beat_monitor import BeatWatch
+from worker.celery_ext.beat_monitor import BeatMonitor
 
 PATIENCE, INTERVAL = 1.0, 0.05
 
-Watch = Callable[..., BeatWatch]
+Watch = Callable[..., BeatMonitor]
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
     caplog.set_level(logging.INFO)
     with ExitStack() as stack:
 
-        def make(store: StoreServer, **settings: Any) -> BeatWatch:
-            made = BeatWatch(
+        def make(store: StoreServer, **settings: Any) -> BeatMonitor:
+            made = BeatMonitor(
                 cache_settings(store, **settings), patience=PATIENCE, interval=INTERVAL
             )
             stack.callback(made.close)
@@ -37,7 +37,7 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
         yield make
 
 
-def look_on(watch: BeatWatch, seconds: float = 2 * PATIENCE) -> None:
+def look_on(watch: BeatMonitor, seconds: float = 2 * PATIENCE) -> None:
     """Let a watch look for so long."""
     end = time.monotonic() + seconds
 

@@ -93,7 +93,7 @@ def test_key_of_another_type_is_passed_over_and_stays(
     job = system.submit(URL)
     assert (job.published_at is None) is (key == "downloads.normal")
     assert system.runtime.broker.backlogs()["normal"] == (key != "downloads.normal")
-    assert system.runtime.broker.begun() == set()
+    assert system.runtime.broker.requeued() == set()
     system.runtime.broker.sweep()
     named = system.runtime.broker.wrong_types()
     assert named == ({} if key == "unacked" else {key: "string"})

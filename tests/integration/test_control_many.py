@@ -279,7 +279,7 @@ def test_pause_and_resume_at_once_end_in_going_on(system: System, origin: Origin
 def test_a_job_waits_in_the_queue_of_its_priority(any_system: System) -> None:
     for priority in Priority:
         submit(any_system, priority=priority)
-    assert any_system.runtime.broker.backlogs() == {"begun": 0, "high": 1, "normal": 1, "low": 1}
+    assert any_system.runtime.broker.backlogs() == {"requeued": 0, "high": 1, "normal": 1, "low": 1}
 
 
 def test_a_moved_job_runs_by_the_message_in_its_new_queue(
@@ -289,7 +289,7 @@ def test_a_moved_job_runs_by_the_message_in_its_new_queue(
     job = any_system.submit(origin.serve("/a.bin", size=10).url, priority="high")
     moved = tasks.move(job.id, Priority.LOW, runtime=runtime)
     assert moved.priority is Priority.LOW
-    assert runtime.broker.backlogs() == {"begun": 0, "high": 1, "normal": 0, "low": 1}
+    assert runtime.broker.backlogs() == {"requeued": 0, "high": 1, "normal": 0, "low": 1}
     assert run_download(runtime, job.id, Priority.HIGH) is Outcome.NOT_QUEUED
     assert any_system.job(job).status is S.QUEUED
     assert run_download(runtime, job.id, Priority.LOW) is Outcome.COMPLETED

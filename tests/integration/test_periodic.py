@@ -6,7 +6,7 @@ import threading
 
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.exclusive import run_alone
+from worker.exclusive import run_exclusive
 from worker.runtime import Runtime
 
 
@@ -19,15 +19,15 @@ def test_a_task_that_still_runs_is_not_started_a_second_time(system: System) -> 
         return "done"
 
     results: list[str | None] = []
-    first = threading.Thread(target=lambda: results.append(run_alone(system.runtime, sweep)))
+    first = threading.Thread(target=lambda: results.append(run_exclusive(system.runtime, sweep)))
     first.start()
     assert entered.wait(5)
-    assert run_alone(system.runtime, sweep) is None
+    assert run_exclusive(system.runtime, sweep) is None
     leave.set()
     first.join()
     assert results == ["done"]
     leave.set()
-    assert run_alone(system.runtime, sweep) == "done"
+    assert run_exclusive(system.runtime, sweep) == "done"
 
 
 def test_its_lock_is_renewed_while_it_works_and_gone_after_it(system: System) -> None:
@@ -43,7 +43,7 @@ def test_its_lock_is_renewed_while_it_works_and_gone_after_it(system: System) ->
         lowest: list[float] = []
         return wait_until(renewed)
 
-    assert run_alone(system.runtime, patient)
+    assert run_exclusive(system.runtime, patient)
     assert not cache.service.exists(key)
 
 
@@ -53,7 +53,7 @@ def test_a_task_that_fails_gives_its_lock_back(system: System) -> None:
 
     for _ in range(2):
         try:
-            run_alone(system.runtime, broken)
+            run_exclusive(system.runtime, broken)
         except ZeroDivisionError:
             continue
         raise AssertionError("the error was swallowed")

@@ -21,7 +21,7 @@ from tests.support.build import unused_url
 from tests.support.system import System, client_app
 from tests.support.wait import wait_until
 from worker.broker.client import Broker, QueuedMessage, read_message
-from worker.broker.queues import BEGUN_QUEUE, queue_of
+from worker.broker.queues import REQUEUED_QUEUE, queue_of
 from worker.broker.task_messages import SENT_AT
 from worker.publishing import publish_jobs
 from worker.runner import Outcome, run_download
@@ -168,9 +168,9 @@ def test_what_was_begun_is_found_while_an_older_message_waits_in_the_queue_of_it
     begun = hand_back(then, submit(then))
     assert publish_jobs(then, [begun], front=True)
     assert reconcile(any_system.runtime).published == 0
-    assert take(any_system, BEGUN_QUEUE).job_id == begun.id
+    assert take(any_system, REQUEUED_QUEUE).job_id == begun.id
     assert reconcile(any_system.runtime).published == 1
-    assert any_system.runtime.broker.begun() == {begun.id}
+    assert any_system.runtime.broker.requeued() == {begun.id}
     assert reasons(any_system, begun)[-1] == LOST
     assert reconcile(any_system.runtime).published == 0
 
@@ -184,7 +184,7 @@ def test_what_was_begun_and_then_resumed_waits_in_the_queue_of_its_priority(
     assert publish_jobs(then, [job], front=True)
     tasks.pause(job.id, runtime=then)
     tasks.resume(job.id, runtime=then)
-    take(any_system, BEGUN_QUEUE)
+    take(any_system, REQUEUED_QUEUE)
     assert reconcile(any_system.runtime).published == 0
 
 
@@ -294,5 +294,5 @@ def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.Mon
     )
     any_system.store.flush()
     assert reconcile(any_system.runtime).published == 5
-    assert any_system.runtime.broker.backlogs() == {"begun": 3, "high": 0, "normal": 2, "low": 0}
+    assert any_system.runtime.broker.backlogs() == {"requeued": 3, "high": 0, "normal": 2, "low": 0}
     assert reconcile(any_system.runtime).published == 0

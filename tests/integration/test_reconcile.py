@@ -122,13 +122,13 @@ def test_an_orphan_goes_before_what_nobody_has_begun(system: System) -> None:
     system.submit(unused_url(), priority="high")
     age_jobs(system)
     assert requeue_orphans(system.runtime) == (1, 0)
-    assert system.runtime.broker.begun() == {job.id}
+    assert system.runtime.broker.requeued() == {job.id}
     # Waiting there it is not taken for lost, however long it takes; once it is lost it is found.
     age_jobs(system)
     assert reconcile(system.runtime).published == 0
-    system.store.client(db=1).delete("downloads.begun", "downloads.normal")
+    system.store.client(db=1).delete("downloads.requeued", "downloads.normal")
     assert reconcile(system.runtime).published == 1
-    assert system.runtime.broker.begun() == {job.id}
+    assert system.runtime.broker.requeued() == {job.id}
 
 
 @pytest.mark.parametrize("end", [S.COMPLETED, S.FAILED, S.CANCELLED])
@@ -154,7 +154,7 @@ def test_lost_messages_are_found_queue_by_queue(any_system: System, store: Store
     store.client(db=1).delete("downloads.high", "downloads.low")
     age_jobs(any_system)
     assert reconcile(any_system.runtime) == NOTHING._replace(published=2)
-    assert any_system.runtime.broker.backlogs() == {"begun": 0, "high": 1, "normal": 1, "low": 1}
+    assert any_system.runtime.broker.backlogs() == {"requeued": 0, "high": 1, "normal": 1, "low": 1}
     for priority in (Priority.HIGH, Priority.LOW):
         reason = last_reason(any_system, lost[priority])
         assert reason == "its message was lost; it was published again"

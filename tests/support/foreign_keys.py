@@ -45,7 +45,7 @@ WRONG_TYPES: Mapping[str, Put] = {
 GARBAGE: Mapping[str, Put] = {
     "beat": _hash("seen:beat", ("at", "x"), ("standby:x", "y"), (b"standby:\xff", "9" * 400)),
     "beat without a name": _hash("seen:beat", ("at", "1")),
-    "beat's schedule": _hash("seen:beat:runs", ("download.wake", "x")),
+    "beat's schedule": _hash("seen:beat:runs", ("download.requeue_due", "x")),
     "limits": _hash("seen:limits", ("total", "9" * 60), (b"host:\xff", "5"), ("job:", "100000")),
     "demands": lambda client: (
         client.hset("seen:limits", "total", 10**9),

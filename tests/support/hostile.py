@@ -277,7 +277,7 @@ OTHERS: dict[str, Method] = {
     "delete_keys_by_pattern": _m(lambda m: m.delete_keys_by_pattern, "seen:x*"),
     "run_maintenance": _m(lambda m: m.run_maintenance, stale_after=60),
     "stats": _m(lambda m: m.stats, scan_limit=10),
-    "beat.tick": _m(lambda m: m.beat.tick, "host:1", {"download.wake": 1.0}),
+    "beat.tick": _m(lambda m: m.beat.tick, "host:1", {"download.requeue_due": 1.0}),
     "beat.stand_by": _m(lambda m: m.beat.stand_by, "host:1"),
 }
 

@@ -78,13 +78,18 @@ def test_time_is_read_with_its_offset() -> None:
     assert sent_at.isoformat() == "2026-03-01T12:00:00+00:00"
 
 
+def test_requeue_due_is_accepted_by_its_former_name() -> None:
+    message = raw(genuine("download.wake"))
+    assert read_task_message(message, "maintenance").task == "download.wake"
+
+
 def test_maintenance_task_takes_no_arguments_and_may_expire() -> None:
-    message = genuine("download.wake")
+    message = genuine("download.requeue_due")
     message["headers"]["expires"] = "2026-03-01T12:01:00+00:00"
     read = read_task_message(raw(message), "maintenance")
-    assert (read.task, read.job_id) == ("download.wake", None)
+    assert (read.task, read.job_id) == ("download.requeue_due", None)
     assert read.expires is not None
     with pytest.raises(InvalidMessageError, match="takes no arguments"):
-        read_task_message(raw(genuine("download.wake", "x")), "maintenance")
+        read_task_message(raw(genuine("download.requeue_due", "x")), "maintenance")
     with pytest.raises(InvalidMessageError, match="no task of the queue"):
         read_task_message(raw(message), "downloads.high")

@@ -22,7 +22,14 @@ from worker.broker.control_messages import BROADCASTS
 from worker.broker.dead_letters import DeadLetter
 from worker.broker.envelope import InvalidMessageError
 from worker.broker.queue_keys import is_wrong_type, wrong_types
-from worker.broker.queues import BEGUN_QUEUE, DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, queue_of
+from worker.broker.queues import (
+    DOWNLOAD_QUEUES,
+    FORMER_REQUEUED_QUEUE,
+    MAINTENANCE_QUEUE,
+    REQUEUED_QUEUE,
+    REQUEUED_QUEUES,
+    queue_of,
+)
 from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
 
 #: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
@@ -66,7 +73,7 @@ class Broker:
     ) -> None:
         """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
 
-        With `front` they go before all that nobody has begun yet.
+        With `front` they go to the queue of requeued jobs, which is looked into first.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
@@ -77,7 +84,7 @@ class Broker:
                 self._app.send_task(
                     DOWNLOAD_TASK,
                     args=(job.id,),
-                    queue=BEGUN_QUEUE if front else queue_of(job.priority),
+                    queue=REQUEUED_QUEUE if front else queue_of(job.priority),
                     producer=producer,
                     retry=False,
                     headers=headers,
@@ -103,20 +110,19 @@ class Broker:
                 return _unless_wrong_type(error, QueuedMessage(None, None))
         return None if raw is None else read_message(raw)
 
-    def begun(self) -> set[str]:
-        """Return the ids of the jobs that wait in front of all others; these are few."""
+    def requeued(self) -> set[str]:
+        """Return the ids of the jobs in the queue of requeued jobs, which is short."""
         with self._client() as client:
-            try:
-                messages = client.lrange(BEGUN_QUEUE, 0, -1)
-            except ResponseError as error:
-                messages = _unless_wrong_type(error, [])
+            messages = [raw for queue in REQUEUED_QUEUES for raw in _messages(client, queue)]
         job_ids = (read_message(raw).job_id for raw in messages)
         return {job_id for job_id in job_ids if job_id is not None}
 
     def backlogs(self) -> dict[str, int]:
-        """Return how many messages wait in each download queue, by its name's last part."""
+        """Return the number of messages in each download queue, by the last part of its name."""
         with self._client() as client:
-            return {name.partition(".")[2]: _length(client, name) for name in DOWNLOAD_QUEUES}
+            lengths = {name: _length(client, name) for name in DOWNLOAD_QUEUES}
+        lengths[REQUEUED_QUEUE] += lengths.pop(FORMER_REQUEUED_QUEUE)
+        return {name.partition(".")[2]: length for name, length in lengths.items()}
 
     def sweep(self) -> Swept:
         """Put an end to what killed processes left in the broker; live ones notice nothing."""
@@ -176,6 +182,13 @@ def _unless_wrong_type(error: ResponseError, instead: T) -> T:
     return instead
 
 
+def _messages(client: Any, queue: str) -> list[bytes]:
+    try:
+        return list(client.lrange(queue, 0, -1))
+    except ResponseError as error:
+        return _unless_wrong_type(error, [])
+
+
 def _length(client: Any, queue: str) -> int:
     try:
         return int(client.llen(queue))
@@ -186,7 +199,7 @@ def _length(client: Any, queue: str) -> int:
 def read_message(raw: bytes) -> QueuedMessage:
     """Read a message as it lies in a download queue; they are all alike."""
     try:
-        message = read_task_message(raw, BEGUN_QUEUE)
+        message = read_task_message(raw, REQUEUED_QUEUE)
     except InvalidMessageError:
         return QueuedMessage(None, None)
     return QueuedMessage(message.job_id, message.sent_at)

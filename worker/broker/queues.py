@@ -1,7 +1,7 @@
-"""The download queues: one for each priority, one for what was begun, and in which order a worker looks.
+"""The names of the queues, and the order in which a download worker reads them.
 
-A job that its worker had to leave (it was stopped, or fell) goes before all that nobody has begun: at
-the end of a long queue it would lie half done for hours.
+There is a queue for each priority, and one for jobs that were requeued after a drain, a lost lease or a
+dead worker. That one is read first: behind a long queue such a job's part file would wait for hours.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 from domain.job import Priority
 
-BEGUN_QUEUE = "downloads.begun"
-#: The first one is looked into first.
-DOWNLOAD_QUEUES = (BEGUN_QUEUE, *(f"downloads.{priority}" for priority in Priority))
+REQUEUED_QUEUE = "downloads.requeued"
+#: Its name in the release before, whose processes still publish to it. Read, never published to.
+FORMER_REQUEUED_QUEUE = "downloads.begun"
+REQUEUED_QUEUES = (REQUEUED_QUEUE, FORMER_REQUEUED_QUEUE)
+#: In the order in which a worker reads them.
+DOWNLOAD_QUEUES = (*REQUEUED_QUEUES, *(f"downloads.{priority}" for priority in Priority))
 MAINTENANCE_QUEUE = "maintenance"
 
-#: Which priority's queue is looked into first at which of so many messages; at all others it is the
-#: queue of what was begun.
+#: Every twelfth message, by its number, is looked for in this priority's queue first.
 _ROUND = 12
-_FAVOURED = {
+_READ_FIRST = {
     3: Priority.NORMAL,
     4: Priority.HIGH,
     6: Priority.NORMAL,
@@ -35,17 +37,16 @@ def queue_of(priority: Priority) -> str:
 
 
 def priority_of(queue: str) -> Priority | None:
-    """Return the priority whose queue this is, or None when it is none of those."""
+    """Return the priority of a queue; None for the queue of requeued jobs and all others."""
     return next((priority for priority in Priority if queue_of(priority) == queue), None)
 
 
 class PriorityOrder:
-    """The order in which one consumer asks its queues for the next message: begun, high, normal, low.
+    """The order in which one consumer reads its queues: requeued, high, normal, low.
 
-    However many wait in the first queues, some messages are looked for elsewhere first, so that none
-    waits for ever: of twelve, three go to high, three to normal and one to low, where there are any.
-    kombu makes one of these a connection (its option ``queue_order_strategy``) and calls `rotate` for
-    each message.
+    However many messages the first queues hold, every queue is read: of twelve messages, three are
+    looked for in high first, three in normal and one in low. kombu makes an instance for each connection
+    (its option ``queue_order_strategy``) and calls `rotate` after each message.
     """
 
     def __init__(self, queues: Sequence[str] | None = None) -> None:
@@ -54,19 +55,19 @@ class PriorityOrder:
         self.update(queues or ())
 
     def update(self, queues: Sequence[str]) -> None:
-        """Set which queues there are; those of no priority come last, in their own order."""
+        """Set the queues; those that hold no downloads come last, in their own order."""
         self._queues = sorted(queues, key=_rank)
 
     def consume(self, n: int) -> list[str]:
         """Return the queues in the order in which the next message is looked for."""
-        priority = _FAVOURED.get((self._taken + 1) % _ROUND)
+        priority = _READ_FIRST.get((self._taken + 1) % _ROUND)
         if priority is None:
             return self._queues[:n]
-        favoured = queue_of(priority)
-        return sorted(self._queues, key=lambda queue: queue != favoured)[:n]
+        first = queue_of(priority)
+        return sorted(self._queues, key=lambda queue: queue != first)[:n]
 
     def rotate(self, last_used: str) -> str:
-        """Note that a message was taken."""
+        """Count a consumed message."""
         self._taken += 1
         return last_used
 

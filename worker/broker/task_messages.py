@@ -24,6 +24,10 @@ from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
 #: The task of the download queues. Its only argument is the id of a job.
 DOWNLOAD_TASK = "download.run"
+#: Requeues waiting jobs that are due.
+REQUEUE_DUE_TASK = "download.requeue_due"
+#: Its name in the release before, whose beat still sends it.
+FORMER_REQUEUE_DUE_TASK = "download.wake"
 #: The tasks of the maintenance queue. They have no arguments.
 MAINTENANCE_TASKS = frozenset(
     {
@@ -33,7 +37,8 @@ MAINTENANCE_TASKS = frozenset(
         "download.persist_progress",
         "download.purge",
         "download.reconcile",
-        "download.wake",
+        REQUEUE_DUE_TASK,
+        FORMER_REQUEUE_DUE_TASK,
     }
 )
 #: The header that says when a message was sent, in ISO 8601 with its offset.

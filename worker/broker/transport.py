@@ -224,7 +224,7 @@ class Transport(_KombuTransport):  # type: ignore[misc]
     connection_errors = (*_KombuTransport.connection_errors, StoreRefusalError)
 
 
-def use_it() -> None:
+def install() -> None:
     """Have kombu take this transport for the addresses of Redis.
 
     By name: the setting `broker_transport` does not count for a URL that names its transport, as that of

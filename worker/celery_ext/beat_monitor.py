@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 
 from cache import CacheManager
-from cache.models import BEAT_PATIENCE, BeatStatus
+from cache.models import BEAT_MISSING_AFTER, BeatStatus
 from domain.errors import StoreReplyError, StoreUnavailableError
 from settings import Settings
 from worker.outages import OutageLog
@@ -21,7 +21,7 @@ INTERVAL = 5.0
 _READING = "Whether beat runs is not known"
 
 
-class BeatWatch:
+class BeatMonitor:
     """Looks at beat's sign of life from a thread of its own, and tells the log when it is missed.
 
     A tick is a sign that differs from the last look's: only our own clock is asked, so none that is set
@@ -35,7 +35,11 @@ class BeatWatch:
     """
 
     def __init__(
-        self, settings: Settings, *, patience: float = BEAT_PATIENCE, interval: float = INTERVAL
+        self,
+        settings: Settings,
+        *,
+        patience: float = BEAT_MISSING_AFTER,
+        interval: float = INTERVAL,
     ) -> None:
         self._cache = CacheManager.connect(settings, retries=0)
         self._patience = patience

@@ -10,7 +10,7 @@ from celery.worker.state import maybe_shutdown
 from kombu.common import ignore_errors
 
 from worker.broker.refusals import StoreRefusalError
-from worker.celery_ext.consumer_backoff import SERVED_AFTER, Patience
+from worker.celery_ext.consumer_backoff import RECOVERED_AFTER, ConsumerBackoff
 from worker.resources import lack_of
 
 #: Task events wait this long for company. Seconds; nobody watching Flower sees the difference.
@@ -31,7 +31,7 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._patience = Patience()
+        self._patience = ConsumerBackoff()
 
     def start(self) -> None:
         """Run until the worker ends. Where descriptors are lacking, wait for some and connect anew.
@@ -71,7 +71,7 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
     def register_with_event_loop(self, hub: Any) -> None:
         """Begin to run; an error of the connection takes back what is registered here."""
         super().register_with_event_loop(hub)
-        hub.call_later(SERVED_AFTER, self._patience.served)
+        hub.call_later(RECOVERED_AFTER, self._patience.served)
 
     def stop(self) -> None:
         """Take no more messages, and give back at once what the broker hands out in this moment.

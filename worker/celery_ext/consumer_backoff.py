@@ -13,22 +13,22 @@ from worker.broker.refusals import StoreRefusalError
 logger = logging.getLogger(__name__)
 
 #: Seconds before the first try; each further one waits twice as long, up to the longest.
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 8.0
+FIRST_DELAY = 0.5
+MAX_DELAY = 8.0
 #: A consumer that has not been refused for so long is served again: by then its queues have been asked
 #: twice. Seconds.
-SERVED_AFTER = 3.0
+RECOVERED_AFTER = 3.0
 
 _STEP = 0.1
 #: Celery tells of every connection it makes; while the store refuses, each try is one.
 _CONNECTED_LOG = logging.getLogger("celery.worker.consumer.connection")
 
 
-class Patience:
+class ConsumerBackoff:
     """The pauses between the tries of one consumer, and what its log says about them."""
 
     def __init__(self) -> None:
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_DELAY
         self._since: float | None = None
         self._reason = self._end = ""
 
@@ -50,16 +50,16 @@ class Patience:
         self._wait(str(lack), str(lack), "The worker has its resources again", raise_if_ending)
 
     def served(self) -> None:
-        """The consumer has run for `SERVED_AFTER` seconds: begin again with the first pause."""
+        """The consumer has run for `RECOVERED_AFTER` seconds: begin again with the first pause."""
         if self._since is None:
             return
         logger.warning("%s, after %.0f s", self._end, time.monotonic() - self._since)
         _CONNECTED_LOG.setLevel(logging.NOTSET)
-        self._since, self._reason, self._pause = None, "", FIRST_PAUSE
+        self._since, self._reason, self._pause = None, "", FIRST_DELAY
 
     def _wait(self, reason: str, why: str, end: str, raise_if_ending: Callable[[], None]) -> None:
         self._tell(reason, why, end)
-        pause, self._pause = self._pause, min(LONGEST_PAUSE, 2 * self._pause)
+        pause, self._pause = self._pause, min(MAX_DELAY, 2 * self._pause)
         ends = time.monotonic() + pause
         while time.monotonic() < ends:
             raise_if_ending()
@@ -74,5 +74,5 @@ class Patience:
             logger.warning(
                 "%s This worker takes no messages, and tries again every %g s at most until it can",
                 why,
-                LONGEST_PAUSE,
+                MAX_DELAY,
             )

@@ -16,7 +16,7 @@ from flower import events
 from kombu.exceptions import OperationalError
 
 from cache.store.connection import is_unavailable, unavailable
-from worker.celery_ext.consumer_backoff import FIRST_PAUSE, LONGEST_PAUSE, SERVED_AFTER
+from worker.celery_ext.consumer_backoff import FIRST_DELAY, MAX_DELAY, RECOVERED_AFTER
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ class _Receiver(_EventReceiver):  # type: ignore[misc]
 def _capture(self: Any) -> None:
     """Receive events for as long as the process lives. Runs in Flower's thread for that."""
     outages = OutageLog(logger)
-    pause = FIRST_PAUSE
+    pause = FIRST_DELAY
     while True:
         began = time.monotonic()
-        served = threading.Timer(SERVED_AFTER, outages.worked, (_WATCHING,))
+        served = threading.Timer(RECOVERED_AFTER, outages.worked, (_WATCHING,))
         served.daemon = True
         try:
             with self.capp.connection() as connection:
@@ -62,10 +62,10 @@ def _capture(self: Any) -> None:
         except Exception as error:
             served.cancel()
             outages.failed(_WATCHING, unavailable(error.__cause__ or error))
-        if time.monotonic() - began > SERVED_AFTER:
-            pause = FIRST_PAUSE
+        if time.monotonic() - began > RECOVERED_AFTER:
+            pause = FIRST_DELAY
         time.sleep(pause)
-        pause = min(LONGEST_PAUSE, 2 * pause)
+        pause = min(MAX_DELAY, 2 * pause)
 
 
 def is_no_echo(record: logging.LogRecord) -> bool:

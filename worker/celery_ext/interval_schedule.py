@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Timetable:
+class IntervalSchedule:
     """Entries that are due again a fixed time after they last ran; one that never ran is due at once.
 
     What was missed is not made up for: after a long sleep each entry is due once.

@@ -24,7 +24,7 @@ from cache.coordination.lock import Lock
 from domain.errors import StoreError
 from settings import Settings
 from worker.broker.client import Broker
-from worker.celery_ext.interval_schedule import Timetable
+from worker.celery_ext.interval_schedule import IntervalSchedule
 from worker.leases.lease import RENEWALS_PER_LIFE, last_write
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
     def setup_schedule(self) -> None:
         """Read the schedule."""
         self.merge_inplace(self.app.conf.beat_schedule)
-        self._timetable = Timetable(
+        self._timetable = IntervalSchedule(
             {name: _interval(name, entry.schedule) for name, entry in self.schedule.items()}
         )
 

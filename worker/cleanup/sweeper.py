@@ -21,7 +21,7 @@ from typing import NamedTuple
 from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.cleanup.job_files import is_over, remove_leftovers
-from worker.exclusive import run_alone
+from worker.exclusive import run_exclusive
 from worker.periodic_thread import Ticker
 from worker.runtime import Runtime
 from worker.storage.folder_check import is_trial
@@ -66,7 +66,7 @@ class Leftover(NamedTuple):
 
 def sweep(runtime: Runtime) -> Swept:
     """Look at the disk once, unless another worker of this machine does so."""
-    return run_alone(runtime, _sweep, f"sweep:{socket.gethostname()}") or Swept(0, 0, 0)
+    return run_exclusive(runtime, _sweep, f"sweep:{socket.gethostname()}") or Swept(0, 0, 0)
 
 
 def _sweep(runtime: Runtime) -> Swept:

@@ -40,12 +40,12 @@ def test_a_tick_says_who_and_when_by_the_clock_of_the_store(manager: CacheManage
 
 
 def test_the_keys_are_the_documented_ones(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {"download.wake": 1.5})
+    manager.beat.tick("host:1", {"download.requeue_due": 1.5})
     manager.beat.stand_by("host:2")
     fields = manager.client.hgetall("seen:beat")
     assert set(fields) == {b"worker", b"at", b"standby:host:2"}
     runs = manager.client.hgetall("seen:beat:runs")
-    assert abs(int(fields[b"at"]) - 1500 - int(runs[b"download.wake"])) < 50
+    assert abs(int(fields[b"at"]) - 1500 - int(runs[b"download.requeue_due"])) < 50
     assert 0 < manager.client.pttl("seen:beat:runs") <= 24 * 3600 * 1000
 
 

@@ -383,14 +383,14 @@ NAMES = {
     "beats": "own",
     "app:beat": "own",
     "Beat": "own",
-    "app:task:download.wake": "own",
+    "app:task:download.requeue_due": "own",
     "download": "own",
     # The lock of a download is an agreement between the service and its callers, who may hold it, too.
     "download:job-1": "shared",
     "beat": "refused",
     "beat:anything": "refused",
     "task": "refused",
-    "task:download.wake": "refused",
+    "task:download.requeue_due": "refused",
     "task:sweep:host": "refused",
 }
 
@@ -416,7 +416,7 @@ def test_names_of_the_services_locks_are_refused(manager: CacheManager, method: 
                 LOCKING[method](manager, name)
         else:
             LOCKING[method](manager, name)
-    assert not manager.client.exists("seen:lock:beat", "seen:lock:task:download.wake")
+    assert not manager.client.exists("seen:lock:beat", "seen:lock:task:download.requeue_due")
 
 
 def test_the_lock_of_a_download_is_shared_with_its_worker(manager: CacheManager) -> None:
@@ -430,7 +430,7 @@ def test_the_lock_of_a_download_is_shared_with_its_worker(manager: CacheManager)
 def test_the_services_locks_have_the_keys_of_older_versions(manager: CacheManager) -> None:
     """While a service is upgraded, old and new processes have to exclude each other."""
     assert manager.lock("beat").key == "seen:lock:beat"
-    assert manager.lock("task:download.wake").key == "seen:lock:task:download.wake"
+    assert manager.lock("task:download.requeue_due").key == "seen:lock:task:download.requeue_due"
     assert manager.download_lock("job-1").key == "seen:lock:download:job-1"
 
 

@@ -93,7 +93,7 @@ RAISING_WRITES: dict[str, Use] = {
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
     "observe": lambda m: m.continuity.observe(),
     "acquire": lambda m: m.lock("new").acquire(),
-    "tick": lambda m: m.beat.tick("host:1", {"download.wake": 1.0}),
+    "tick": lambda m: m.beat.tick("host:1", {"download.requeue_due": 1.0}),
     "stand_by": lambda m: m.beat.stand_by("host:1"),
 }
 
