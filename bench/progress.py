@@ -20,7 +20,7 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import DownloadTracker, Ending, ProgressReporter
+from worker.progress.reporter import AttemptResult, DownloadTracker, ProgressReporter
 from worker.runner import run_download
 
 MIB = 2**20
@@ -65,7 +65,7 @@ def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
         flushes += 1
     ran = _commands(system) - before
     for tracker in trackers:
-        reporter.finish(tracker, Ending(status=JobStatus.CANCELLED), persisted=True)
+        reporter.finish(tracker, AttemptResult(status=JobStatus.CANCELLED), persisted=True)
     reporter.close()
     scripts, inside = ran["progress_update"], ran["inside"]
     return [

@@ -61,7 +61,7 @@ def close_runtime() -> None:
 
 
 @signals.celeryd_init.connect
-def _speak_utf8(**_: Any) -> None:
+def _ensure_utf8(**_: Any) -> None:
     """Put a worker that Celery's own command line starts into UTF-8 mode, too."""
     utf8_mode.ensure()
 
@@ -84,25 +84,25 @@ def _set_up_log(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _begin_to_sweep(sender: Any, **_: Any) -> None:
+def _start_sweeper(sender: Any, **_: Any) -> None:
     """Look after the disk, which only a download worker has."""
     global _sweeper
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
-        _load_before_descriptors_lack()
+        _preload()
         runtime = current_runtime()
-        runtime.shares.places = getattr(sender.pool, "limit", None)
+        runtime.concurrency_shares.concurrency = getattr(sender.pool, "limit", None)
         _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
         _sweeper.start()
 
 
-def _load_before_descriptors_lack() -> None:
+def _preload() -> None:
     """Read and build now what the first job needs: with no descriptor to spare that would fail."""
     scripts.load_all()
     _ = app.backend
 
 
 @signals.worker_ready.connect
-def _begin_watch(**_: Any) -> None:
+def _start_beat_monitor(**_: Any) -> None:
     """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
     global _beat_monitor
     _beat_monitor = BeatMonitor(settings_module.load())
@@ -110,13 +110,13 @@ def _begin_watch(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect
-def _end_sweeping(**_: Any) -> None:
+def _stop_sweeper(**_: Any) -> None:
     if _sweeper is not None:
         _sweeper.close()
 
 
 @signals.worker_shutdown.connect
-def _end_watch(**_: Any) -> None:
+def _stop_beat_monitor(**_: Any) -> None:
     if _beat_monitor is not None:
         _beat_monitor.close()
 

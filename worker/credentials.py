@@ -28,7 +28,7 @@ _PURPOSE = b"seen request secrets 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestSecrets:
+class RequestCredentials:
     """What goes along with a job's requests to its own origin. Not shown by `repr`."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -53,7 +53,7 @@ class RequestSecrets:
         return (*self.headers, *(name for name in others if getattr(self, name) is not None))
 
 
-class SecretBox:
+class CredentialCipher:
     """Seals and opens the secrets of jobs.
 
     Args:
@@ -64,7 +64,7 @@ class SecretBox:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = keys
 
-    def seal(self, job_id: str, secrets: RequestSecrets) -> str | None:
+    def encrypt(self, job_id: str, secrets: RequestCredentials) -> str | None:
         """Return what the job's row keeps: their names, a space, a token; None when there are none.
 
         Raises:
@@ -86,14 +86,14 @@ class SecretBox:
         token = self._fernet.encrypt(json.dumps(content).encode()).decode()
         return f"{','.join(secrets.names)} {token}"
 
-    def open(self, job: Job) -> RequestSecrets:
+    def decrypt(self, job: Job) -> RequestCredentials:
         """Return the secrets of a job; none when its row keeps none.
 
         Raises:
             PermanentError: they cannot be read, with the code ``unreadable_secrets``.
         """
         if job.secrets is None:
-            return RequestSecrets()
+            return RequestCredentials()
         content = self._content(job.secrets.rpartition(" ")[2])
         if content is None or content.pop("job", None) != job.id:
             raise PermanentError(
@@ -102,9 +102,9 @@ class SecretBox:
                 "the job, or submit it anew.",
                 code="unreadable_secrets",
             )
-        return RequestSecrets(**content)
+        return RequestCredentials(**content)
 
-    def mark(self, secrets: RequestSecrets) -> str | None:
+    def fingerprint(self, secrets: RequestCredentials) -> str | None:
         """Return a mark that equal secrets share and that gives nothing away without the key."""
         if not secrets.names or not self._keys:
             return None

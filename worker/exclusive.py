@@ -25,7 +25,7 @@ def run_exclusive(
         StoreUnavailableError: the store does not answer; nothing was begun.
     """
     name = name or work.__name__
-    lease = runtime.leases.hold(runtime.cache.lock(f"task:{name}"), StopSignal(runtime.drain))
+    lease = runtime.leases.acquire(runtime.cache.lock(f"task:{name}"), StopSignal(runtime.drain))
     if lease is None:
         logger.info("%s still runs elsewhere; this time is left out", name)
         return None

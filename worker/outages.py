@@ -40,7 +40,7 @@ class OutageLog:
             errors = [outage.error for outage in self._outages.values()]
         return errors[-1] if errors else None
 
-    def failed(self, what: str, error: SeenError) -> None:
+    def record_failure(self, what: str, error: SeenError) -> None:
         """Log what could not be done, unless it has failed for this reason since it last worked.
 
         Args:
@@ -52,13 +52,13 @@ class OutageLog:
             outage = self._outages.setdefault(what, _Outage(time.monotonic(), 0, error))
             outage.failures += 1
             outage.error = error
-            is_told = reason in outage.reasons
+            is_logged = reason in outage.reasons
             outage.reasons.add(reason)
-        if not is_told:
+        if not is_logged:
             why = str(error).rstrip(".")
             self._logger.warning("%s: %s. Repeated failures are not logged", what, why)
 
-    def worked(self, what: str) -> None:
+    def record_success(self, what: str) -> None:
         """Note that this works; log it if it failed before."""
         if what not in self._outages:  # as a rule, and cheap
             return

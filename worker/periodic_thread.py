@@ -9,7 +9,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 
-class Ticker:
+class PeriodicThread:
     """Calls `work` every `interval` seconds, from `start` to `close`.
 
     No error of `work` ends it: locks, slots and heartbeats of this process hang on it. Of several errors

@@ -34,9 +34,9 @@ def publish_jobs(
     try:
         runtime.broker.publish(jobs, sent_at, front=front)
     except StoreUnavailableError as error:
-        runtime.outages.failed(_PUBLISHING, error)
+        runtime.outages.record_failure(_PUBLISHING, error)
         return None
-    runtime.outages.worked(_PUBLISHING)
+    runtime.outages.record_success(_PUBLISHING)
     try:
         runtime.jobs.mark_published(jobs, sent_at, requeued=front)
     except DatabaseUnavailableError as error:
@@ -45,7 +45,7 @@ def publish_jobs(
     return sent_at
 
 
-def publish_again(runtime: Runtime, job_id: str) -> None:
+def republish(runtime: Runtime, job_id: str) -> None:
     """Publish a job whose message was spent, if it is queued; without database, beat does so."""
     try:
         job = runtime.jobs.get_many([job_id]).get(job_id)
@@ -56,7 +56,7 @@ def publish_again(runtime: Runtime, job_id: str) -> None:
         publish_jobs(runtime, [job], front=job.fence > 0)
 
 
-def publish_tidying(runtime: Runtime, jobs: Sequence[Job]) -> None:
+def publish_cleanup(runtime: Runtime, jobs: Sequence[Job]) -> None:
     """Have a worker, which has the disk, remove what jobs that have ended left there."""
     if not jobs:
         return

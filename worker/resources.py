@@ -46,7 +46,7 @@ _CURL_MAYBE = frozenset(
 _SCARCE = 4
 
 
-def lack_of(error: BaseException) -> WorkerResourcesError | None:
+def resource_error_of(error: BaseException) -> WorkerResourcesError | None:
     """Return the lack that an exception, or what caused it, shows; None when it shows none."""
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -54,12 +54,12 @@ def lack_of(error: BaseException) -> WorkerResourcesError | None:
         seen.add(id(cause))
         what = _shown_by(cause)
         if what is not None:
-            return cause if isinstance(cause, WorkerResourcesError) else lacking(what)
+            return cause if isinstance(cause, WorkerResourcesError) else resource_error(what)
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def lack_of_curl(
+def resource_error_for_curl_code(
     code: int, system_errno: int, detail: str, *, is_ipv6: bool
 ) -> WorkerResourcesError | None:
     """Return the lack that the end of a request shows; None when it shows none.
@@ -72,17 +72,17 @@ def lack_of_curl(
             machine has no IPv6, which does not pass.
     """
     if code in _CURL_LACKS:
-        return lacking(_CURL_LACKS[code])
+        return resource_error(_CURL_LACKS[code])
     if code not in _CURL_MAYBE:
         return None
     if "thread" in detail:
-        return lacking("threads")
+        return resource_error("threads")
     if system_errno in _LACKS and not (is_ipv6 and system_errno == errno.EADDRNOTAVAIL):
-        return lacking(_LACKS[system_errno])
-    return lacking(_LACKS[errno.EMFILE]) if descriptors_are_scarce() else None
+        return resource_error(_LACKS[system_errno])
+    return resource_error(_LACKS[errno.EMFILE]) if descriptors_are_scarce() else None
 
 
-def lacking(what: str) -> WorkerResourcesError:
+def resource_error(what: str) -> WorkerResourcesError:
     """Return the error of a process that lacks something."""
     return WorkerResourcesError(f"The worker has too few resources: it lacks {what}.")
 

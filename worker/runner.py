@@ -47,11 +47,11 @@ from domain.urls import host_of
 from worker.cleanup.job_files import is_over, remove_leftovers
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import Ending
-from worker.publishing import publish_again, publish_jobs
-from worker.resources import lack_of
+from worker.progress.reporter import AttemptResult
+from worker.publishing import publish_jobs, republish
+from worker.resources import resource_error_of
 from worker.runtime import Runtime
-from worker.state_writer import Settlement
+from worker.state_writer import StateWriter
 from worker.storage.disk_errors import PART_FILE_BUSY
 from worker.storage.filenames import name_from_url
 from worker.storage.part_file import PartFile
@@ -64,13 +64,13 @@ from worker.transfer.spec import TransferSpec
 logger = logging.getLogger(__name__)
 
 
-_STARTING = "Jobs are not started"
+_NOT_STARTED = "Jobs are not started"
 
 #: Until a job looks again whether a key of the store holds what it should. Seconds.
-_KEY_PAUSE = 30.0
+_BAD_KEY_RETRY_AFTER = 30.0
 
 #: Reasons to wait that say nothing of the origin: they use no attempt up.
-_NOT_AN_ATTEMPT = frozenset(
+UNCOUNTED_ERROR_CODES = frozenset(
     {
         PART_FILE_BUSY,  # a predecessor on this machine stands still with its hand on the file
         "disk_full",
@@ -91,7 +91,7 @@ class Outcome(StrEnum):
     WAITING = "waiting"
     PAUSED = "paused"
     CANCELLED = "cancelled"
-    HANDED_BACK = "handed back"
+    REQUEUED = "requeued"
     """This worker drained or lost its lock; the job is queued again."""
     ALREADY_RUNNING = "already running"
     """Another worker holds the lock: a second message for a running job does nothing."""
@@ -120,43 +120,43 @@ def run_download(
             message there.
         sent_at: when the message was sent, as it says.
     """
-    with runtime.capacity.place(runtime.drain) as has_place:
-        if has_place and runtime.claim_pause.wait(runtime.drain):
-            return _run_in_place(runtime, job_id, priority, sent_at)
+    with runtime.concurrency.acquire(runtime.drain) as acquired:
+        if acquired and runtime.claim_pause.wait(runtime.drain):
+            return _run_with_capacity(runtime, job_id, priority, sent_at)
     # The broker handed this out while the process was already leaving: another one is to have it.
-    publish_again(runtime, job_id)
-    return Outcome.HANDED_BACK
+    republish(runtime, job_id)
+    return Outcome.REQUEUED
 
 
-def _run_in_place(
+def _run_with_capacity(
     runtime: Runtime, job_id: str, priority: Priority | None, sent_at: datetime | None
 ) -> Outcome:
     stop = StopSignal(runtime.drain)
     try:
-        lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
+        lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
     except StoreError as error:
-        _note_lack(runtime, error)
-        _note_refusal(runtime, error)
+        _reduce_concurrency_if_starved(runtime, error)
+        _pause_claims_if_refused(runtime, error)
         # A key that holds something else is this job's trouble; others start.
         is_own = isinstance(error, StoreReplyError)
-        runtime.outages.failed(_not_started(job_id) if is_own else _STARTING, error)
-        _note_spent(runtime, job_id, sent_at)
+        runtime.outages.record_failure(_job_not_started(job_id) if is_own else _NOT_STARTED, error)
+        _mark_message_consumed(runtime, job_id, sent_at)
         return Outcome.NOT_STARTED
-    runtime.outages.worked(_STARTING)
-    runtime.outages.worked(_not_started(job_id))
+    runtime.outages.record_success(_NOT_STARTED)
+    runtime.outages.record_success(_job_not_started(job_id))
     if lease is None:
-        return _leave_to_holder(runtime, job_id, sent_at)
+        return _skip_running_job(runtime, job_id, sent_at)
     try:
         outcome = _run_locked(runtime, job_id, priority, lease, stop)
     finally:
         runtime.leases.release(lease)
-    if outcome is Outcome.HANDED_BACK:
+    if outcome is Outcome.REQUEUED:
         # Not before the lock is free: whoever gets the message must be able to take it.
-        publish_again(runtime, job_id)
+        republish(runtime, job_id)
     return outcome
 
 
-def _not_started(job_id: str) -> str:
+def _job_not_started(job_id: str) -> str:
     return f"Job {job_id} is not started"
 
 
@@ -168,9 +168,9 @@ def _run_locked(
             job_id, worker=runtime.worker, now=runtime.now(), priority=priority
         )
         if job is None:
-            return _tidy_up(runtime, job_id)
+            return _discard_message(runtime, job_id)
     except DatabaseUnavailableError as error:
-        _note_lack(runtime, error)
+        _reduce_concurrency_if_starved(runtime, error)
         logger.warning("Job %s was not started: %s", job_id, error)
         return Outcome.NOT_STARTED
     try:
@@ -180,35 +180,35 @@ def _run_locked(
         return Outcome.UNSAVED
 
 
-def _note_lack(runtime: Runtime, error: SeenError) -> None:
+def _reduce_concurrency_if_starved(runtime: Runtime, error: SeenError) -> None:
     """Run fewer jobs for a while, if it is this process that cannot reach what it asked for."""
-    if lack_of(error) is not None and runtime.capacity.shrink():
+    if resource_error_of(error) is not None and runtime.concurrency.reduce():
         runtime.database.close()  # those of its connections that are idle
 
 
-def _note_refusal(runtime: Runtime, error: SeenError) -> None:
+def _pause_claims_if_refused(runtime: Runtime, error: SeenError) -> None:
     """Claim no further job for a moment, if the store answers and refuses."""
     if isinstance(error, StoreRefusesError):
         runtime.claim_pause.refused()
 
 
-def _leave_to_holder(runtime: Runtime, job_id: str, sent_at: datetime | None) -> Outcome:
+def _skip_running_job(runtime: Runtime, job_id: str, sent_at: datetime | None) -> Outcome:
     """Drop the message of a job whose lock is held; but see that a queued one gets another.
 
     Between the state QUEUED and a free lock lie a few milliseconds: a message that comes in that moment
     must not be the last one.
     """
-    _note_spent(runtime, job_id, sent_at)
+    _mark_message_consumed(runtime, job_id, sent_at)
     return Outcome.ALREADY_RUNNING
 
 
-def _note_spent(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
+def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
     """Note, if the job is still queued, that its message was spent; without database, time tells."""
     with suppress(DatabaseUnavailableError):
         runtime.jobs.mark_message_consumed(job_id, sent_at)
 
 
-def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
+def _discard_message(runtime: Runtime, job_id: str) -> Outcome:
     """There is nothing to download; what a job that has ended left on the way is removed."""
     try:
         job = runtime.jobs.get(job_id)
@@ -216,11 +216,11 @@ def _tidy_up(runtime: Runtime, job_id: str) -> Outcome:
         logger.warning("A message names job %s, which the database does not know", job_id)
         return Outcome.NOT_QUEUED
     if is_over(job):
-        _remove_part(runtime, job)
+        _remove_job_files(runtime, job)
     return Outcome.NOT_QUEUED
 
 
-def _remove_part(runtime: Runtime, job: Job) -> None:
+def _remove_job_files(runtime: Runtime, job: Job) -> None:
     """Remove what was needed on the way; the job has ended, whatever disk and database say to this."""
     try:
         directory = runtime.resolve(job.directory)
@@ -236,13 +236,13 @@ def _open_part(runtime: Runtime, job: Job) -> PartFile:
     return PartFile(directory, job.id, is_given=is_given)
 
 
-def _ending(status: JobStatus, error: SeenError) -> Ending:
-    """Return an ending with its reason; a job that a person or we ourselves stopped has no error."""
+def _stopped_result(status: JobStatus, error: SeenError) -> AttemptResult:
+    """Return an result with its reason; a job that a person or we ourselves stopped has no error."""
     code = None if isinstance(error, StoppedError) else error.code
-    return Ending(status=status, reason=str(error), error_code=code)
+    return AttemptResult(status=status, reason=str(error), error_code=code)
 
 
-def _evidence(asked: Sequence[str], transfer: Transfer) -> str | None:
+def _verification_summary(asked: Sequence[str], transfer: Transfer) -> str | None:
     """Return what a complete file was compared with, and which file it is by its origin's word."""
     compared = [f"{text.partition(':')[0]} as asked" for text in asked]
     compared += [f"{text.partition(':')[0]} as promised" for text in transfer.origin_digests]
@@ -259,28 +259,30 @@ class _Attempt:
         self._stop = stop
         self._tracker = runtime.reporter.track(job, stop, lease)
         self._host = host_of(job.url) or job.host or ""
-        self._settlement = Settlement(runtime, job, self._tracker, lease)
-        self._evidence: str | None = None
+        self._state = StateWriter(runtime, job, self._tracker, lease)
+        self._verification_summary: str | None = None
 
     def run(self) -> Outcome:
         """Do the work, and settle however it ends."""
         try:
             return self._download()
         except FencedError:
-            return self._leave()
+            return self._abandon()
         except (DrainingError, LeaseLostError, StoreUnavailableError) as error:
-            lack = lack_of(error)
-            return self._hand_back(error) if lack is None else self._try_later(lack)
+            lack = resource_error_of(error)
+            return self._requeue(error) if lack is None else self._retry_later(lack)
         except StoreReplyError as error:
             # A key of its host's or user's limits holds something else: the error says which.
-            return self._try_later(HostBusyError(str(error), retry_after=_KEY_PAUSE))
+            return self._retry_later(HostBusyError(str(error), retry_after=_BAD_KEY_RETRY_AFTER))
         except PausedError as error:
             # That a person stopped it says nothing of the origin.
-            return self._settle(_ending(JobStatus.PAUSED, error), attempts=self._job.attempts - 1)
+            return self._finish(
+                _stopped_result(JobStatus.PAUSED, error), attempts=self._job.attempts - 1
+            )
         except CancelledError as error:
-            return self._settle(_ending(JobStatus.CANCELLED, error), bytes_durable=0)
+            return self._finish(_stopped_result(JobStatus.CANCELLED, error), bytes_durable=0)
         except TransientError as error:
-            return self._try_later(error)
+            return self._retry_later(error)
         except (PermanentError, InvalidInputError) as error:
             return self._fail(error)
         except DatabaseUnavailableError:
@@ -288,11 +290,11 @@ class _Attempt:
             self._runtime.reporter.untrack(self._tracker)
             raise
         except Exception as error:
-            lack = lack_of(error)
+            lack = resource_error_of(error)
             if lack is not None:
-                return self._try_later(lack)
+                return self._retry_later(lack)
             logger.exception("Job %s met an error nobody foresaw", self._job.id)
-            return self._try_later(
+            return self._retry_later(
                 TransientError("An internal error; the worker's log has it.", code="internal")
             )
 
@@ -300,31 +302,31 @@ class _Attempt:
 
     def _download(self) -> Outcome:
         with _open_part(self._runtime, self._job) as part:
-            path, digest = self._recognise(part) or self._fetch_when_admitted(part)
+            path, digest = self._adopt_published_file(part) or self._fetch_with_limits(part)
             return self._complete(part, str(path), digest)
 
-    def _fetch_when_admitted(self, part: PartFile) -> tuple[Path, str]:
+    def _fetch_with_limits(self, part: PartFile) -> tuple[Path, str]:
         """Connect only with a slot of the host's and the user's, and keep within their rates."""
         runtime, job = self._runtime, self._job
-        self._tell_notes(part)
+        self._record_notes(part)
         if job.name is not None and job.overwrite:
             part.refuse_folder(job.name)  # now, not when the whole file has come
-        with runtime.shares.hold(self._host, job.user_id):
+        with runtime.concurrency_shares.hold(self._host, job.user_id):
             return self._fetch_with_slots(part)
 
     def _fetch_with_slots(self, part: PartFile) -> tuple[Path, str]:
         runtime, job = self._runtime, self._job
-        admission = runtime.admissions.enter(job.id, self._host, job.user_id)
+        held = runtime.slots.acquire(job.id, self._host, job.user_id)
         runtime.claim_pause.served()
-        pace = runtime.pacer.join(job.id, self._host)
+        rate = runtime.rate_controller.register(job.id, self._host)
         try:
-            return self._fetch_and_publish(part, SharedQuota(admission, pace))
+            return self._fetch_and_publish(part, SharedQuota(held, rate))
         finally:
-            runtime.pacer.leave(pace)
-            admission.leave()
-            self._wake_successors()
+            runtime.rate_controller.unregister(rate)
+            held.release()
+            self._requeue_next_waiting()
 
-    def _wake_successors(self) -> None:
+    def _requeue_next_waiting(self) -> None:
         """Our slots are free: whoever has waited longest for one need not wait for beat."""
         runtime, job, now = self._runtime, self._job, self._runtime.now()
         try:
@@ -340,14 +342,14 @@ class _Attempt:
         with self._transfer(part, quota) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
-                self._begin_to_verify()
+                self._mark_verifying()
                 path = part.publish(
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
-                    digests=[f"sha256:{sha256}", *self._wanted(transfer.origin_digests)],
+                    digests=[f"sha256:{sha256}", *self._expected_digests(transfer.origin_digests)],
                     may_publish=self._lease.check,
                 )
-                self._tell_notes(part)
+                self._record_notes(part)
                 return path, sha256
             except SeenError:
                 # Whole, and not published: the next attempt need not fetch it again.
@@ -365,7 +367,7 @@ class _Attempt:
 
     def _transfer(self, part: PartFile, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job
-        secrets = runtime.secrets.open(job)
+        secrets = runtime.credential_cipher.decrypt(job)
         return Transfer(
             TransferSpec(
                 urls=(job.url, *job.mirrors),
@@ -374,56 +376,56 @@ class _Attempt:
                 cookies=secrets.cookies,
                 username=secrets.username,
                 password=secrets.password,
-                connections=job.connections or runtime.transfers.connections,
+                connections=job.connections or runtime.transfer_options.connections,
                 max_bytes=job.max_bytes,
                 decode=job.decode,
                 ignore_origin_digests=job.ignore_origin_digests,
             ),
             part,
             self._tracker,
-            options=runtime.transfers,
+            options=runtime.transfer_options,
             guard=runtime.guard,
             space=runtime.space,
             check_may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
             quota=quota,
-            note=self._note,
+            note=self._record_note,
         )
 
-    def _tell_notes(self, part: PartFile) -> None:
+    def _record_notes(self, part: PartFile) -> None:
         while part.notes:
-            self._note(part.notes.pop(0))
+            self._record_note(part.notes.pop(0))
 
-    def _wanted(self, promised: Iterable[str]) -> list[str]:
+    def _expected_digests(self, promised: Iterable[str]) -> list[str]:
         """Return the digests that the file has to have: the caller's, and those that were promised."""
         return [*([self._job.checksum] if self._job.checksum else []), *promised]
 
-    def _note(self, text: str) -> None:
+    def _record_note(self, text: str) -> None:
         """Write into the job's history what a reader of it should know; never worth an attempt."""
         logger.info("Job %s: %s", self._job.id, text)
-        if self._lease.is_over():
+        if self._lease.is_expired():
             return
         try:
             self._runtime.jobs.note(self._job, text, now=self._runtime.now())
         except DatabaseUnavailableError as error:
             logger.warning("Job %s: its history lacks this: %s", self._job.id, error)
 
-    def _begin_to_verify(self) -> None:
+    def _mark_verifying(self) -> None:
         """Ask SQL whether the job is still ours: the fence, before the file may get its name."""
-        self._settlement.begin_to_verify()
+        self._state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
     def _verify(self, transfer: Transfer) -> str:
         """Return the SHA-256 of the file; raise when a digest it should have does not fit."""
         self._tracker.status = JobStatus.VERIFYING
         try:
-            actual = transfer.digests(self._may_go_on)
+            actual = transfer.digests(self._raise_if_stopped)
         except SeenError:
             transfer.write_checkpoint()
             raise
-        self._compare(actual, self._wanted(transfer.origin_digests))
-        self._evidence = _evidence(self._wanted([]), transfer)
+        self._compare(actual, self._expected_digests(transfer.origin_digests))
+        self._verification_summary = _verification_summary(self._expected_digests([]), transfer)
         return actual["sha256"]
 
     def _compare(self, actual: Mapping[str, str], wanted: Iterable[str]) -> None:
@@ -431,7 +433,7 @@ class _Attempt:
             if actual[one.algorithm] != one.digest:
                 raise ChecksumMismatchError(one.algorithm, one.digest, actual[one.algorithm])
 
-    def _recognise(self, part: PartFile) -> tuple[Path, str] | None:
+    def _adopt_published_file(self, part: PartFile) -> tuple[Path, str] | None:
         """Take over a file that stands under its final name already; None when there is none.
 
         The worker before us fell between publishing and saying so. Its record says what the bytes have
@@ -446,10 +448,10 @@ class _Attempt:
         self._tracker.status = JobStatus.VERIFYING
         self._tracker.bytes_total = part.size
         self._tracker.restart(part.size)
-        wanted = self._wanted(record.digests)
+        wanted = self._expected_digests(record.digests)
         algorithms = {"sha256", *(Checksum.parse(one).algorithm for one in wanted)}
         actual = PrefixDigests(part, algorithms, self._runtime.hashing).finish(
-            part.size, self._may_go_on
+            part.size, self._raise_if_stopped
         )
         try:
             self._compare(actual, wanted)
@@ -459,8 +461,8 @@ class _Attempt:
             self._tracker.bytes_total = None
             self._tracker.restart(0)
             return None
-        self._begin_to_verify()
-        self._evidence = "published by the attempt before"
+        self._mark_verifying()
+        self._verification_summary = "published by the attempt before"
         return path, actual["sha256"]
 
     def _file_name(self, fetched: TransferResult) -> str:
@@ -468,16 +470,19 @@ class _Attempt:
 
     def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
         self._tracker.bytes_durable = part.size
-        ending = Ending(
-            status=JobStatus.COMPLETED, path=path, sha256=digest, evidence=self._evidence
+        result = AttemptResult(
+            status=JobStatus.COMPLETED,
+            path=path,
+            sha256=digest,
+            evidence=self._verification_summary,
         )
-        outcome = self._settle(ending)
+        outcome = self._finish(result)
         # Only now: until SQL knows, the part file's name is how a successor recognises the file.
         if outcome is Outcome.COMPLETED:
-            self._forget(part)
+            self._remove_part_file(part)
         return outcome
 
-    def _forget(self, part: PartFile) -> None:
+    def _remove_part_file(self, part: PartFile) -> None:
         try:
             part.forget()
         except SeenError as error:
@@ -485,54 +490,56 @@ class _Attempt:
 
     # ── the other ways it can end ───────────────────────────────────────────────────────────────
 
-    def _leave(self) -> Outcome:
+    def _abandon(self) -> Outcome:
         self._runtime.reporter.untrack(self._tracker)
         logger.warning("Job %s may be another worker's by now; leaving it", self._job.id)
         return Outcome.FENCED
 
-    def _hand_back(self, error: SeenError) -> Outcome:
+    def _requeue(self, error: SeenError) -> Outcome:
         """Queue the job again; an attempt that we cut short ourselves has not been used up."""
-        _note_refusal(self._runtime, error)
+        _pause_claims_if_refused(self._runtime, error)
         is_stores = not isinstance(error, DrainingError)
-        ending = replace(_ending(JobStatus.QUEUED, error), may_repeat=is_stores)
-        return self._settle(ending, attempts=self._job.attempts - 1, worker=None)
+        result = replace(_stopped_result(JobStatus.QUEUED, error), may_repeat=is_stores)
+        return self._finish(result, attempts=self._job.attempts - 1, worker=None)
 
     def _fail(self, error: SeenError) -> Outcome:
         """Fail for good; what was fetched is of no use, and a retry is not to go on from it."""
-        outcome = self._settle(_ending(JobStatus.FAILED, error), bytes_durable=0)
+        outcome = self._finish(_stopped_result(JobStatus.FAILED, error), bytes_durable=0)
         if outcome is Outcome.FAILED:
-            _remove_part(self._runtime, self._job)
+            _remove_job_files(self._runtime, self._job)
         return outcome
 
-    def _try_later(self, error: TransientError) -> Outcome:
+    def _retry_later(self, error: TransientError) -> Outcome:
         job = self._job
-        _note_lack(self._runtime, error)
+        _reduce_concurrency_if_starved(self._runtime, error)
         has_filled_disk = isinstance(error, DiskFullError) and error.uses_attempt
-        if error.code in _NOT_AN_ATTEMPT and not has_filled_disk:
+        if error.code in UNCOUNTED_ERROR_CODES and not has_filled_disk:
             return self._wait(error, attempts=job.attempts - 1)
         if error.retry_after and not has_filled_disk:
-            pause = self._runtime.retries.bounded(error.retry_after)
-            self._runtime.admissions.cool_down(error.host or self._host, pause, str(error))
+            pause = self._runtime.retry_policy.bounded(error.retry_after)
+            self._runtime.slots.cool_down(error.host or self._host, pause, str(error))
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
-            return self._settle(_ending(JobStatus.FAILED, error))
+            return self._finish(_stopped_result(JobStatus.FAILED, error))
         return self._wait(error, attempts=job.attempts)
 
     def _wait(self, error: TransientError, *, attempts: int) -> Outcome:
-        pause = self._runtime.retries.pause(self._job.attempts, error.retry_after)
+        pause = self._runtime.retry_policy.pause(self._job.attempts, error.retry_after)
         next_attempt_at = self._runtime.now() + timedelta(seconds=pause)
-        return self._settle(
-            _ending(JobStatus.WAITING, error), next_attempt_at=next_attempt_at, attempts=attempts
+        return self._finish(
+            _stopped_result(JobStatus.WAITING, error),
+            next_attempt_at=next_attempt_at,
+            attempts=attempts,
         )
 
-    def _settle(self, ending: Ending, **columns: Any) -> Outcome:
-        status = self._settlement.write(ending, columns)
+    def _finish(self, result: AttemptResult, **columns: Any) -> Outcome:
+        status = self._state.finish(result, columns)
         if status is None:
-            return self._leave()
+            return self._abandon()
         if status is JobStatus.CANCELLED:
-            _remove_part(self._runtime, self._job)
-        return Outcome.HANDED_BACK if status is JobStatus.QUEUED else Outcome(status.value)
+            _remove_job_files(self._runtime, self._job)
+        return Outcome.REQUEUED if status is JobStatus.QUEUED else Outcome(status.value)
 
-    def _may_go_on(self) -> None:
+    def _raise_if_stopped(self) -> None:
         self._stop.raise_if_set()
         self._lease.check()

@@ -17,14 +17,14 @@ from domain.limits import TOTAL
 from settings import Settings
 from worker.backoff import RetryPolicy
 from worker.broker.client import Broker
-from worker.credentials import SecretBox
+from worker.credentials import CredentialCipher
 from worker.leases.drain import Drain
-from worker.leases.lease import LeaseKeeper
-from worker.limits.capacity import Capacity
+from worker.leases.lease import LeaseManager
 from worker.limits.claim_pause import ClaimPause
-from worker.limits.rate_controller import Pacer
-from worker.limits.slots import Admissions
-from worker.limits.worker_shares import Shares
+from worker.limits.concurrency import ConcurrencyLimit
+from worker.limits.concurrency_shares import ConcurrencyShares
+from worker.limits.rate_controller import RateController
+from worker.limits.slots import SlotManager
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
 from worker.storage.disk_space import Space
@@ -54,19 +54,19 @@ class Runtime:
     database: Database
     jobs: JobRepository
     reporter: ProgressReporter
-    leases: LeaseKeeper
-    admissions: Admissions
-    pacer: Pacer
+    leases: LeaseManager
+    slots: SlotManager
+    rate_controller: RateController
     drain: Drain
-    secrets: SecretBox
+    credential_cipher: CredentialCipher
     guard: AddressGuard
-    transfers: TransferOptions
-    retries: RetryPolicy
+    transfer_options: TransferOptions
+    retry_policy: RetryPolicy
     checkpoints: ThreadPoolExecutor
     hashing: ThreadPoolExecutor
     space: Space
-    shares: Shares
-    capacity: Capacity = field(default_factory=Capacity)
+    concurrency_shares: ConcurrencyShares
+    concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     claim_pause: ClaimPause = field(default_factory=ClaimPause)
     outages: OutageLog = field(default_factory=lambda: OutageLog(logger))
     files_dir: Path
@@ -82,8 +82,8 @@ class Runtime:
         """Let go of everything, in the order in which it is safe to."""
         self.reporter.close()  # the last byte counts, while the connection is there
         self.leases.close()  # nobody works any more
-        self.admissions.close()
-        self.pacer.close()  # its last word lets other processes have our part
+        self.slots.close()
+        self.rate_controller.close()  # its last word lets other processes have our part
         self.checkpoints.shutdown()
         self.hashing.shutdown()
         self.cache.close()
@@ -112,23 +112,23 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             flush_interval=settings.flush_interval,
             heartbeat_interval=settings.heartbeat_interval,
         ),
-        leases=LeaseKeeper(ttl=settings.lock_ttl),
-        admissions=Admissions(
+        leases=LeaseManager(ttl=settings.lock_ttl),
+        slots=SlotManager(
             cache.limits,
             per_host_connections=settings.host_connections,
             per_host_downloads=settings.host_downloads,
             per_user_downloads=settings.user_downloads,
             ttl=settings.lock_ttl,
         ),
-        pacer=Pacer(
+        rate_controller=RateController(
             flusher_cache.limits,
             worker=worker,
             defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
         ),
         drain=drain or Drain(),
-        secrets=SecretBox(settings.secret_keys),
+        credential_cipher=CredentialCipher(settings.secret_keys),
         guard=AddressGuard(settings.allowed_networks),
-        transfers=TransferOptions(
+        transfer_options=TransferOptions(
             connect_timeout=settings.connect_timeout,
             low_speed_time=settings.low_speed_time,
             low_speed_limit=settings.low_speed_limit,
@@ -143,11 +143,11 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             netrc=settings.netrc,
             ca_file=settings.ca_file,
         ),
-        retries=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
+        retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         space=Space(settings.min_free_bytes),
-        shares=Shares(jobs, settings.concurrency_share),
+        concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
         files_dir=settings.files_dir.resolve(),
         worker=worker,
     )

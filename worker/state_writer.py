@@ -11,16 +11,16 @@ from domain import history
 from domain.errors import DatabaseUnavailableError, FencedError, StoreError
 from domain.job import Job, JobStatus
 from worker.leases.lease import Lease
-from worker.progress.reporter import DownloadTracker, Ending, stop_error
+from worker.progress.reporter import AttemptResult, DownloadTracker, stop_error
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 #: A database that does not answer in the middle of a download is asked again this often. Seconds.
-DATABASE_PATIENCE = 1.0
+DATABASE_RETRY_INTERVAL = 1.0
 
 
-class Settlement:
+class StateWriter:
     """The changes of state of one claim. Each is written only while the claim is still the newest.
 
     A database that is away is waited for as long as the lock is ours: what is on disk stays there, and
@@ -34,14 +34,14 @@ class Settlement:
         self._tracker = tracker
         self._lease = lease
 
-    def begin_to_verify(self) -> None:
+    def mark_verifying(self) -> None:
         """Step to VERIFYING, the last look at what a person wants before the file gets its name.
 
         Raises:
             FencedError: a newer claim owns the job.
             PausedError, CancelledError: a person wants it stopped.
         """
-        verifying = self._persistently(
+        verifying = self._retry_until_database_returns(
             lambda: self._runtime.jobs.transition(
                 self._job, JobStatus.VERIFYING, now=self._runtime.now()
             ),
@@ -53,45 +53,45 @@ class Settlement:
         if verifying.control is not None:
             raise stop_error(verifying.control)
 
-    def write(self, ending: Ending, columns: Mapping[str, Any]) -> JobStatus | None:
+    def finish(self, result: AttemptResult, columns: Mapping[str, Any]) -> JobStatus | None:
         """Write how the attempt ends, with further `columns`.
 
         Returns the state the job is in now: a job that was to go on, and that a person wanted stopped
         meanwhile, is stopped instead. None when another claim owns the job, or may, since the lock has
         expired: then nothing is written.
         """
-        if self._lease.is_over():
+        if self._lease.is_expired():
             return None
         # Whoever brings the end to SQL late, from the store, must know what was thrown away, too.
         self._tracker.bytes_durable = columns.get("bytes_durable", self._tracker.bytes_durable)
         reporter = self._runtime.reporter
-        told_early: list[int | None] = []
+        sent_early: list[int | None] = []
 
-        def tell_early() -> None:
+        def send_early() -> None:
             # Without database the store is told first, and keeps it until the database has it, too.
-            told_early.append(reporter.finish(self._tracker, ending, persisted=False))
+            sent_early.append(reporter.finish(self._tracker, result, persisted=False))
 
-        changed = self._persistently(
-            lambda: self._transition(ending, columns),
-            leads_to={ending.status, JobStatus.CANCELLED, JobStatus.PAUSED, JobStatus.QUEUED},
-            while_away=tell_early,
+        changed = self._retry_until_database_returns(
+            lambda: self._transition(result, columns),
+            leads_to={result.status, JobStatus.CANCELLED, JobStatus.PAUSED, JobStatus.QUEUED},
+            while_away=send_early,
         )
         if changed is None:
             return None
-        if changed.status is not ending.status:  # a person's wish went first
-            ending = Ending(status=changed.status, reason=changed.reason)
+        if changed.status is not result.status:  # a person's wish went first
+            result = AttemptResult(status=changed.status, reason=changed.reason)
             self._tracker.bytes_durable = changed.bytes_durable
-            told_early.clear()
-        if told_early:
-            self._note_persisted(told_early[0])
+            sent_early.clear()
+        if sent_early:
+            self._note_persisted(sent_early[0])
         else:
-            reporter.finish(self._tracker, ending, persisted=True)
+            reporter.finish(self._tracker, result, persisted=True)
         log = logger.warning if changed.status is JobStatus.FAILED else logger.info
-        why = f": {ending.reason}" if ending.reason else ""
+        why = f": {result.reason}" if result.reason else ""
         log("Job %s is %s%s", changed.id, changed.status, why)
         return changed.status
 
-    def _transition(self, ending: Ending, columns: Mapping[str, Any]) -> Job | None:
+    def _transition(self, result: AttemptResult, columns: Mapping[str, Any]) -> Job | None:
         tracker = self._tracker
         counts = {
             "bytes_downloaded": tracker.bytes_downloaded,
@@ -101,18 +101,18 @@ class Settlement:
         }
         return self._runtime.jobs.transition(
             self._job,
-            ending.status,
+            result.status,
             now=self._runtime.now(),
-            reason=ending.reason,
-            changes={**counts, **ending.details(), **columns},
-            may_repeat=ending.may_repeat,
+            reason=result.reason,
+            changes={**counts, **result.details(), **columns},
+            may_repeat=result.may_repeat,
             event_reason=history.finish_reason(
-                ending.status,
-                reason=ending.reason,
+                result.status,
+                reason=result.reason,
                 there=tracker.bytes_downloaded,
                 kept=columns.get("bytes_durable", tracker.bytes_durable),
-                sha256=ending.sha256,
-                verification=ending.evidence,
+                sha256=result.sha256,
+                verification=result.evidence,
             ),
         )
 
@@ -126,7 +126,7 @@ class Settlement:
         except StoreError as error:
             logger.debug("The store will notice later that job %s is saved: %s", job_id, error)
 
-    def _persistently(
+    def _retry_until_database_returns(
         self,
         write: Callable[[], Job | None],
         *,
@@ -139,18 +139,18 @@ class Settlement:
             try:
                 changed = write()
                 # An answer that was lost may have been a yes: then the row has moved by our own hand.
-                return self._own_change(leads_to) if changed is None and waited else changed
+                return self._own_row(leads_to) if changed is None and waited else changed
             except DatabaseUnavailableError as error:
                 if not waited:
                     logger.warning("Job %s waits for the database: %s", self._job.id, error)
                     waited = True
                     if while_away is not None:
                         while_away()
-                if not self._lease.is_alive() or self._runtime.drain.has_begun:
+                if not self._lease.is_alive() or self._runtime.drain.has_started:
                     raise
-                time.sleep(DATABASE_PATIENCE)
+                time.sleep(DATABASE_RETRY_INTERVAL)
 
-    def _own_change(self, leads_to: set[JobStatus]) -> Job | None:
+    def _own_row(self, leads_to: set[JobStatus]) -> Job | None:
         """Return the row if it is what our write makes of it, under our own claim."""
         row = self._runtime.jobs.get(self._job.id)
         return row if row.fence == self._job.fence and row.status in leads_to else None

@@ -24,7 +24,7 @@ from tests.support.process import Process, end_process
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.leases.lease import RENEWALS_PER_LIFE
+from worker.leases.lease import RENEWALS_PER_TTL
 
 #: A connection gets so many bytes a second: no download ends while it is watched.
 PACE, SIZE = 20_000, 1 << 30
@@ -50,7 +50,7 @@ class Victim:
 def after_kill(rounds: int, downloads: int) -> list[Figure]:
     """Kill workers at moments that are spread evenly over the renewal period of their locks."""
     ttl = default("SEEN_LOCK_TTL")
-    period = ttl / RENEWALS_PER_LIFE
+    period = ttl / RENEWALS_PER_TTL
     taken: list[float] = []
     with _service() as (system, origin):
         # In its first moments the maintenance worker cannot know whether the store has lost anything.

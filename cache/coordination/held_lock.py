@@ -24,9 +24,9 @@ from domain.errors import LeaseLostError, LockTakenError, StoreReplyError, Store
 logger = logging.getLogger(__name__)
 
 #: A lock is renewed three times in its life, so that two renewals may fail.
-RENEWALS_PER_LIFE = 3
+RENEWALS_PER_TTL = 3
 #: This part of a life is kept for stopping: the holder knows before the lock can expire.
-STOPPING_SHARE = 1 / 6
+SAFETY_MARGIN = 1 / 6
 #: Seconds between two attempts to acquire a lock that another holder has: first and longest.
 FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.25
@@ -58,7 +58,7 @@ class HeldLock(Operations[S]):
 
     def renewed(self, asked_at: float) -> None:
         """Count the new life from when it was asked for: it cannot have begun earlier."""
-        self._ends = asked_at + self.lock.ttl * (1 - STOPPING_SHARE)
+        self._ends = asked_at + self.lock.ttl * (1 - SAFETY_MARGIN)
 
     def stop_renewing(self) -> None:
         """End `keep`; `join` waits for that."""
@@ -66,14 +66,14 @@ class HeldLock(Operations[S]):
 
     def keep(self) -> Plan[None]:
         """Renew the lock until `stop_renewing`."""
-        interval = self.lock.ttl / RENEWALS_PER_LIFE
+        interval = self.lock.ttl / RENEWALS_PER_TTL
         while not (yield Await(self._over, interval)):
             asked_at = lease_clock()
             try:
                 extended = yield from LockEntry.extend.plan(self.lock)
             except StoreUnavailableError as error:
                 logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
-                interval = self.lock.ttl / RENEWALS_PER_LIFE / 10
+                interval = self.lock.ttl / RENEWALS_PER_TTL / 10
                 continue
             except StoreReplyError:
                 extended = False  # something else stands at its key
@@ -81,7 +81,7 @@ class HeldLock(Operations[S]):
                 self._lost = True
                 return
             self.renewed(asked_at)
-            interval = self.lock.ttl / RENEWALS_PER_LIFE
+            interval = self.lock.ttl / RENEWALS_PER_TTL
 
     def release(self) -> Plan[bool]:
         """Release the lock; say whether it was held to the end."""

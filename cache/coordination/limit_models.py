@@ -48,9 +48,9 @@ class Demand(NamedTuple):
     """What some transfers want of one limited rate."""
 
     transfers: int = 0
-    hungry: int = 0
+    constrained: int = 0
     """Those that take all they may, and would take more."""
-    satisfied: int = 0
+    unconstrained: int = 0
     """Bytes a second that the others use, held back by something else."""
     used: int = 0
     """Bytes a second that all of them use."""

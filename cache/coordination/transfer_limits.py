@@ -247,7 +247,7 @@ def _rate(rate: Any) -> int:
 
 
 def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
-    """Return one limit; None for one that `set_rates` would refuse: it must not stop every pacer."""
+    """Return one limit; None for one that `set_rates` would refuse: it must stop no worker."""
     try:
         return _scope(scope.decode()), _rate(int(rate))
     except (ValueError, InvalidInputError):

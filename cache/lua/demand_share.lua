@@ -1,6 +1,6 @@
 -- Notes what one process demands of a limited rate, and adds up what all of them do.
 --
--- KEYS[1]  the demand of one rate, a hash from process to "<end> <transfers> <hungry> <satisfied> <used>"
+-- KEYS[1]  the demand of one rate, a hash from process to "<end> <transfers> <constrained> <unconstrained> <used>"
 --          (end: milliseconds since the epoch)
 -- ARGV[1]  the process
 -- ARGV[2]  its transfers; 0 removes its note
@@ -9,7 +9,7 @@
 -- ARGV[5]  bytes a second that all of them use
 -- ARGV[6]  milliseconds after which its note counts no more
 --
--- Returns {transfers, hungry, satisfied, used} of all living processes, as text.
+-- Returns {transfers, constrained, unconstrained, used} of all living processes, as text.
 --
 -- Only looks, and notes nothing, when ARGV[1] is ''.
 

@@ -28,7 +28,7 @@ from domain.errors import (
 from domain.history import requested
 from domain.job import FINISHED, RUNNING, Job, JobFilter, JobStatus
 from worker.app import current_runtime
-from worker.publishing import publish_jobs, publish_tidying
+from worker.publishing import publish_cleanup, publish_jobs
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -348,7 +348,7 @@ class _Batch:
             jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
         )
         if rule.to is _S.CANCELLED:
-            publish_tidying(runtime, [job for job in moved if job.fence > 0])
+            publish_cleanup(runtime, [job for job in moved if job.fence > 0])
         elif rule.to is _S.QUEUED:
             sent_at = publish_jobs(runtime, moved)
             moved = [replace(job, published_at=sent_at) for job in moved]

@@ -14,7 +14,7 @@ from domain.ids import new_job_id
 from domain.job import DownloadRequest, Job, JobStatus, SubmittedJob
 from domain.urls import host_of
 from worker.app import current_runtime
-from worker.credentials import RequestSecrets
+from worker.credentials import RequestCredentials
 from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
@@ -66,12 +66,12 @@ def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
     runtime.resolve(request.directory)
     now = runtime.now()
     job_id = new_job_id()
-    secrets = RequestSecrets.of(request)
+    secrets = RequestCredentials.of(request)
     return Job(
         id=job_id,
         host=host_of(request.url),
-        secrets=runtime.secrets.seal(job_id, secrets),
-        dedup_key=request_fingerprint(request, runtime.secrets.mark(secrets)),
+        secrets=runtime.credential_cipher.encrypt(job_id, secrets),
+        dedup_key=request_fingerprint(request, runtime.credential_cipher.fingerprint(secrets)),
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,

@@ -52,7 +52,7 @@ def purge_finished(runtime: Runtime, before: datetime) -> Iterator[Purged]:
     retention = Retention(runtime.database)
     removed = Purged(0, 0)
     store_available = True
-    while not runtime.drain.has_begun:
+    while not runtime.drain.has_started:
         deleted = retention.delete_some(before)
         if not deleted.job_ids:
             return

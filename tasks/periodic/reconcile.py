@@ -19,7 +19,7 @@ from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
 from tasks.periodic.persist import save_final_state
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
-from worker.publishing import publish_jobs, publish_tidying
+from worker.publishing import publish_cleanup, publish_jobs
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
         changes={"error_code": "worker_lost"},
     )
     publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], front=True)
-    publish_tidying(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
+    publish_cleanup(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
     return len(moved)
 
 

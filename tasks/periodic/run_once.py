@@ -30,9 +30,9 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
             result = run_exclusive(runtime, work)
         except (StoreError, DatabaseUnavailableError) as error:
             # One line an outage, not a traceback at every tick: the next tick tries again.
-            runtime.outages.failed(what, error)
+            runtime.outages.record_failure(what, error)
             return None
-        runtime.outages.worked(what)
+        runtime.outages.record_success(what)
         return result
 
     return body

@@ -40,7 +40,7 @@ from worker.storage.publication import Record
 S = JobStatus
 
 #: Every running download is handed back within this time. Seconds.
-HANDED_BACK = 5.0
+REQUEUED = 5.0
 #: Reading so much takes longer than handing it back, many times.
 WHOLE_SIZE = 16 * 2**30
 
@@ -142,7 +142,7 @@ def test_whatever_downloads_wait_for_they_are_handed_back_in_seconds(
                 all(row.published_at for row in crowd.rows() if row.status is S.QUEUED)
                 and service.runtime.jobs.count_by_status() == {S.QUEUED: size}
             ),
-            deadline=HANDED_BACK,
+            deadline=REQUEUED,
             what="every download is handed back",
         )
         assert ended(worker, deadline=5) == 0

@@ -11,7 +11,7 @@ from tests.support.origin import Origin
 from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
-from worker.limits.worker_shares import ASK_AGAIN
+from worker.limits.concurrency_shares import CHECK_INTERVAL
 
 S = JobStatus
 
@@ -35,7 +35,7 @@ def test_job_of_another_host_passes_the_queued_ones(
 
         wait_until(has_all_places, what="the host has all places")
         # For so long a worker goes by what it knows: that no job of another host is queued.
-        asks_again = time.monotonic() + ASK_AGAIN
+        asks_again = time.monotonic() + CHECK_INTERVAL
         wait_until(lambda: time.monotonic() > asks_again, what="it asks again who is queued")
         other = system.submit(
             origin.serve("/b.bin", size=1000).url.replace("127.0.0.1", "localhost")

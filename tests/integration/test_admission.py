@@ -14,7 +14,7 @@ from tests.support.build import cache_manager
 from tests.support.store import StoreServer
 from tests.support.system import System, client_runtime
 from tests.support.wait import wait_until
-from worker.limits.slots import Admissions
+from worker.limits.slots import SlotManager
 
 HOST = "example.org"
 CONNECTIONS, DOWNLOADS, USER = f"connections:{HOST}", f"downloads:{HOST}", "user:ann"
@@ -27,10 +27,10 @@ def manager(store: StoreServer) -> Iterator[CacheManager]:
         yield manager
 
 
-def admissions(manager: CacheManager, *numbers: int, ttl: float = 60) -> Admissions:
+def slot_manager(manager: CacheManager, *numbers: int, ttl: float = 60) -> SlotManager:
     """One process's, with limits of connections, downloads and downloads of a user."""
     connections, downloads, of_user = numbers
-    return Admissions(
+    return SlotManager(
         manager.limits,
         per_host_connections=connections,
         per_host_downloads=downloads,
@@ -40,14 +40,14 @@ def admissions(manager: CacheManager, *numbers: int, ttl: float = 60) -> Admissi
 
 
 def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> None:
-    with admissions(manager, 4, 2, 2) as ours:
-        with ours.enter("a", "Example.ORG.", "ann") as admission:
-            assert admission.host == HOST
+    with slot_manager(manager, 4, 2, 2) as ours:
+        with ours.acquire("a", "Example.ORG.", "ann") as held:
+            assert held.host == HOST
             assert manager.limits.slots(CONNECTIONS) == {"a": 1}
             assert manager.limits.slots(DOWNLOADS) == {"a": 1}
             assert manager.limits.slots(USER) == {"a": 1}
-        admission.leave()
-        assert admission.connections(3) == 1
+        held.release()
+        assert held.connections(3) == 1
         assert not manager.client.dbsize()
 
 
@@ -70,38 +70,38 @@ def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> N
 def test_a_job_without_room_is_told_why_and_holds_nothing(
     manager: CacheManager, numbers: tuple[int, int, int], code: str, words: str
 ) -> None:
-    with admissions(manager, *numbers) as ours, admissions(manager, *numbers) as theirs:
-        ours.enter("a", HOST, "ann")
-        last = theirs.enter("b", HOST, "ann")
+    with slot_manager(manager, *numbers) as ours, slot_manager(manager, *numbers) as theirs:
+        ours.acquire("a", HOST, "ann")
+        last = theirs.acquire("b", HOST, "ann")
         with pytest.raises(HostBusyError) as refused:
-            ours.enter("c", HOST, "ann")
+            ours.acquire("c", HOST, "ann")
         assert str(refused.value).startswith(words)
         assert "ann" not in str(refused.value)
         assert refused.value.code == code
         assert 0 < (refused.value.retry_after or 0) < 10
         for resource in (CONNECTIONS, DOWNLOADS, USER):
             assert "c" not in manager.limits.slots(resource)
-        last.leave()
-        ours.enter("c", HOST, "ann")
+        last.release()
+        ours.acquire("c", HOST, "ann")
 
 
 def test_nobody_goes_to_a_host_that_cools_down(manager: CacheManager) -> None:
-    with admissions(manager, 9, 0, 0) as ours, admissions(manager, 0, 0, 0) as theirs:
+    with slot_manager(manager, 9, 0, 0) as ours, slot_manager(manager, 0, 0, 0) as theirs:
         theirs.cool_down("EXAMPLE.org", 60, "HTTP 429")
         for one in (ours, theirs):
             with pytest.raises(
                 HostBusyError, match=r"left alone for \d+ s more \(HTTP 429\)"
             ) as no:
-                one.enter("a", HOST)
+                one.acquire("a", HOST)
             assert no.value.code == "host_cooling"
             assert 50 < (no.value.retry_after or 0) <= 60
         assert manager.limits.slots(CONNECTIONS) == {}
-        ours.enter("a", "other.org").leave()
+        ours.acquire("a", "other.org").release()
 
 
 def test_connections_grow_as_far_as_there_is_room(manager: CacheManager) -> None:
-    with admissions(manager, 5, 0, 0) as ours, admissions(manager, 5, 0, 0) as theirs:
-        one, two = ours.enter("a", HOST), theirs.enter("b", HOST)
+    with slot_manager(manager, 5, 0, 0) as ours, slot_manager(manager, 5, 0, 0) as theirs:
+        one, two = ours.acquire("a", HOST), theirs.acquire("b", HOST)
         assert one.connections(8) == 4
         assert two.connections(3) == 1
         assert one.connections(2) == 2
@@ -111,30 +111,30 @@ def test_connections_grow_as_far_as_there_is_room(manager: CacheManager) -> None
 
 
 def test_without_limits_nothing_is_counted(manager: CacheManager) -> None:
-    with admissions(manager, 0, 0, 0) as ours:
-        assert ours.enter("a", HOST, "ann").connections(99) == 99
+    with slot_manager(manager, 0, 0, 0) as ours:
+        assert ours.acquire("a", HOST, "ann").connections(99) == 99
         assert not manager.client.dbsize()
 
 
 def test_a_job_at_two_hosts_has_its_users_slot_once(manager: CacheManager) -> None:
-    with admissions(manager, 1, 0, 1) as ours:
-        first = ours.enter("a", HOST, "ann")
-        second = ours.enter("a", "mirror.org", "ann")
-        ours.enter("b", "third.org", "ben")
+    with slot_manager(manager, 1, 0, 1) as ours:
+        first = ours.acquire("a", HOST, "ann")
+        second = ours.acquire("a", "mirror.org", "ann")
+        ours.acquire("b", "third.org", "ben")
         with pytest.raises(HostBusyError):
-            ours.enter("a", "third.org", "ann")  # full: what the job holds elsewhere stays
+            ours.acquire("a", "third.org", "ann")  # full: what the job holds elsewhere stays
         assert manager.limits.slots(USER) == {"a": 1}
-        first.leave()
+        first.release()
         assert manager.limits.slots(USER) == {"a": 1}
         assert manager.limits.slots(CONNECTIONS) == {}
-        second.leave()
+        second.release()
         assert manager.limits.slots(USER) == {}
 
 
 def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: CacheManager) -> None:
     before = threading.active_count()
-    with admissions(manager, 4, 1, 0, ttl=TTL) as ours:
-        assert ours.enter("a", HOST).connections(3) == 3
+    with slot_manager(manager, 4, 1, 0, ttl=TTL) as ours:
+        assert ours.acquire("a", HOST).connections(3) == 3
         started = lease_clock()
         # Longer than their life: without renewal they would be gone.
         wait_until(
@@ -148,9 +148,9 @@ def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: Cac
 
 
 def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> None:
-    with admissions(manager, 4, 0, 1) as ours:
-        admission = ours.enter("a", HOST, "ann")
-        assert admission.connections(3) == 3
+    with slot_manager(manager, 4, 0, 1) as ours:
+        held = ours.acquire("a", HOST, "ann")
+        assert held.connections(3) == 3
         manager.client.flushdb()
         ours.renew_all()
         assert manager.limits.slots(CONNECTIONS) == {"a": 3}
@@ -159,33 +159,35 @@ def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> Non
         manager.limits.take_slots(CONNECTIONS, "quicker", 2, 4, 60)
         ours.renew_all()
         assert manager.limits.slots(CONNECTIONS) == {"a": 2, "quicker": 2}
-        assert admission.connections(3) == 2
+        assert held.connections(3) == 2
 
 
 def test_without_a_store_nobody_enters_and_nobody_grows(private_store: StoreServer) -> None:
-    with cache_manager(private_store) as manager, admissions(manager, 4, 0, 0) as ours:
-        admission = ours.enter("a", HOST)
-        assert admission.connections(2) == 2
+    with cache_manager(private_store) as manager, slot_manager(manager, 4, 0, 0) as ours:
+        held = ours.acquire("a", HOST)
+        assert held.connections(2) == 2
         private_store.kill()
         with pytest.raises(StoreUnavailableError):
-            ours.enter("b", HOST)
-        assert admission.connections(4) == 2
-        assert admission.connections(1) == 1
+            ours.acquire("b", HOST)
+        assert held.connections(4) == 2
+        assert held.connections(1) == 1
         ours.cool_down(HOST, 60, "HTTP 429")
-        admission.leave()
+        held.release()
         private_store.start()
-        ours.enter("b", HOST)
+        ours.acquire("b", HOST)
 
 
 def test_a_process_works_by_its_settings(system: System) -> None:
     settings = {"SEEN_HOST_CONNECTIONS": "3", "SEEN_USER_DOWNLOADS": "1", "SEEN_MAX_RATE": "50000"}
     runtime = client_runtime({**system.variables, **settings})
     try:
-        assert runtime.admissions.enter("a", HOST, "ann").connections(9) == 3
+        assert runtime.slots.acquire("a", HOST, "ann").connections(9) == 3
         with pytest.raises(HostBusyError, match="1 of 1 downloads of its user"):
-            runtime.admissions.enter("b", "other.org", "ann")
-        pace = runtime.pacer.join("a", HOST)
+            runtime.slots.acquire("b", "other.org", "ann")
+        pace = runtime.rate_controller.register("a", HOST)
         wait_until(lambda: pace.rate == 50_000, what="the rate of the settings")
     finally:
         runtime.close()
-    assert not [one for one in threading.enumerate() if one.name in {"pacer", "admissions"}]
+    assert not [
+        one for one in threading.enumerate() if one.name in {"rate_controller", "slot_manager"}
+    ]

@@ -122,9 +122,9 @@ def test_a_drained_job_goes_back_with_its_bytes_and_its_attempt(
     job = system.submit(file.url)
     with running(system, job) as outcomes:
         wait_until(lambda: _bytes(system, job) == 200_000)
-        system.runtime.drain.begin()
+        system.runtime.drain.start()
         system.wait_for(job, S.QUEUED, deadline=3)
-    assert outcomes == [Outcome.HANDED_BACK]
+    assert outcomes == [Outcome.REQUEUED]
     row = system.job(job)
     assert (row.attempts, row.bytes_durable) == (0, 200_000)
     assert row.published_at is not None
@@ -138,7 +138,7 @@ def test_a_worker_that_loses_its_lock_stops_and_hands_the_job_back(
     with running(system, silent) as outcomes:
         cache.service.delete(cache.keys.download_lock_key(silent.id))
         system.wait_for(silent, S.QUEUED, deadline=5)
-    assert outcomes == [Outcome.HANDED_BACK]
+    assert outcomes == [Outcome.REQUEUED]
     assert system.job(silent).attempts == 0
 
 
@@ -167,7 +167,7 @@ def test_a_wish_that_only_sql_knows_goes_before_handing_back(
 ) -> None:
     with running(system, silent) as outcomes:
         assert system.runtime.jobs.request_control([system.job(silent)], word)
-        system.runtime.drain.begin()
+        system.runtime.drain.start()
         system.wait_for(silent, end, deadline=5)
     assert outcomes == [Outcome(end.value)]
     left = [path.name for path in system.downloads.iterdir()]
@@ -190,13 +190,13 @@ def test_a_file_that_is_whole_survives_a_drain_during_verification(
     finish = PrefixDigests.finish
 
     def drained(digests: PrefixDigests, size: int, check: Callable[[], None]) -> dict[str, str]:
-        system.runtime.drain.begin()
+        system.runtime.drain.start()
         return finish(digests, size, check)
 
     monkeypatch.setattr(PrefixDigests, "finish", drained)
     file = origin.serve("/a.bin", size=300_000)
     job = system.submit(file.url)
-    assert run_download(system.runtime, job.id) is Outcome.HANDED_BACK
+    assert run_download(system.runtime, job.id) is Outcome.REQUEUED
     row = system.job(job)
     assert (row.bytes_durable, row.bytes_total, row.attempts) == (300_000, 300_000, 0)
     monkeypatch.undo()

@@ -1,7 +1,7 @@
 """Who has lost the lease touches nothing: no byte, no checkpoint, no final name.
 
 The end of a lease is made by the clock alone, and for the downloading thread alone, as for a process
-that was stopped and goes on: neither the keeper nor the watch has had a chance to say a word.
+that was stopped and goes on: neither the leases nor the watch has had a chance to say a word.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.store import StoreServer
 from tests.support.system import System
 from tests.support.wait import wait_until
 from worker.leases.drain import Drain
-from worker.leases.lease import Lease, LeaseKeeper
+from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
 from worker.runner import Outcome, run_download
 
@@ -128,7 +128,7 @@ def test_who_stops_in_time_hands_back_what_it_has(
         assert system.runtime.leases.renew_all()
         clock.jump(2.6)  # of three seconds
         gate.set()
-    assert outcomes == [Outcome.HANDED_BACK]
+    assert outcomes == [Outcome.REQUEUED]
     assert (system.job(job).status, system.job(job).attempts) == (JobStatus.QUEUED, 0)
 
 
@@ -254,8 +254,8 @@ def manager(store: StoreServer, proxy: Proxy) -> Iterator[CacheManager]:
         yield manager
 
 
-def held(keeper: LeaseKeeper, manager: CacheManager) -> Lease:
-    lease = keeper.hold(manager.download_lock("job-1"), StopSignal(Drain()))
+def held(leases: LeaseManager, manager: CacheManager) -> Lease:
+    lease = leases.acquire(manager.download_lock("job-1"), StopSignal(Drain()))
     assert lease is not None
     return lease
 
@@ -266,11 +266,11 @@ def test_a_lock_counts_from_when_it_was_asked_for(
     proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
 ) -> None:
     proxy.before(b"\r\nNX\r\n", lambda: hand_set.advance(late))
-    with LeaseKeeper(ttl=30) as keeper:
-        lease = held(keeper, manager)
+    with LeaseManager(ttl=30) as leases:
+        lease = held(leases, manager)
         assert proxy.idle
         assert lease.is_alive() is alive
-        keeper.release(lease)
+        leases.release(lease)
 
 
 @pytest.mark.parametrize(("late", "alive"), [(24, True), (26, False)])
@@ -278,12 +278,12 @@ def test_a_renewal_counts_from_when_it_was_sent(
     proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
 ) -> None:
     """The store may have renewed the lock at once, and only its answer took so long."""
-    with LeaseKeeper(ttl=30) as keeper:
-        lease = held(keeper, manager)
-        assert keeper.renew_all()  # the store knows the script from here on
+    with LeaseManager(ttl=30) as leases:
+        lease = held(leases, manager)
+        assert leases.renew_all()  # the store knows the script from here on
         hand_set.advance(20)
         proxy.before(b"EVALSHA", lambda: hand_set.advance(late))
-        assert keeper.renew_all()
+        assert leases.renew_all()
         assert proxy.idle
         assert lease.is_alive() is alive
-        keeper.release(lease)
+        leases.release(lease)

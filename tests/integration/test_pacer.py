@@ -17,8 +17,8 @@ from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.limits.rate_controller import Pacer
-from worker.limits.transfer_rate import Pace
+from worker.limits.rate_controller import RateController
+from worker.limits.transfer_rate import TransferRate
 
 HOST = "example.org"
 #: Bytes a second of a transfer that nothing holds back.
@@ -30,10 +30,12 @@ SPAN, NEARLY = 0.5, 0.12
 class Transfer:
     """A thread that takes bytes as fast as its pace lets it, and never faster than `most`."""
 
-    def __init__(self, pacer: Pacer, name: str, *, host: str = HOST, most: float = FAST) -> None:
-        self.pace: Pace = pacer.join(name, host)
+    def __init__(
+        self, rate_controller: RateController, name: str, *, host: str = HOST, most: float = FAST
+    ) -> None:
+        self.pace: TransferRate = rate_controller.register(name, host)
         self.taken = 0
-        self._pacer, self._most = pacer, most
+        self._rate_controller, self._most = rate_controller, most
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -51,7 +53,7 @@ class Transfer:
     def end(self) -> None:
         self._ending.set()
         self._thread.join()
-        self._pacer.leave(self.pace)
+        self._rate_controller.unregister(self.pace)
 
 
 Start = Callable[..., Transfer]
@@ -77,13 +79,13 @@ def manager(store: StoreServer) -> Iterator[CacheManager]:
 
 
 @pytest.fixture
-def pacers(store: StoreServer) -> Iterator[tuple[Pacer, Pacer]]:
+def pacers(store: StoreServer) -> Iterator[tuple[RateController, RateController]]:
     """Two processes' pacers, each with connections of its own."""
     with (
         cache_manager(store) as one,
         cache_manager(store) as two,
-        Pacer(one.limits, worker="one") as first,
-        Pacer(two.limits, worker="two") as second,
+        RateController(one.limits, worker="one") as first,
+        RateController(two.limits, worker="two") as second,
     ):
         yield first, second
 
@@ -115,7 +117,7 @@ def total_rate(transfers: Sequence[Transfer]) -> float:
 
 
 def test_processes_keep_a_limit_together_and_follow_its_changes(
-    manager: CacheManager, pacers: tuple[Pacer, Pacer], start: Start
+    manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
 ) -> None:
     manager.limits.set_rate(TOTAL, 400_000)
     running = [start(pacers[0], "a"), *(start(pacers[1], name) for name in "bcd")]
@@ -130,7 +132,7 @@ def test_processes_keep_a_limit_together_and_follow_its_changes(
 
 
 def test_what_a_slow_transfer_leaves_goes_to_the_others_everywhere(
-    manager: CacheManager, pacers: tuple[Pacer, Pacer], start: Start
+    manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
 ) -> None:
     manager.limits.set_rate(TOTAL, 420_000)
     slow = start(pacers[0], "slow", most=20_000)
@@ -143,7 +145,7 @@ def test_what_a_slow_transfer_leaves_goes_to_the_others_everywhere(
 
 
 def test_the_least_of_three_limits_counts_and_frees_the_others(
-    manager: CacheManager, pacers: tuple[Pacer, Pacer], start: Start
+    manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
 ) -> None:
     manager.limits.set_rates(
         {TOTAL: 600_000, host_scope("slow.org"): 100_000, job_scope("small"): 50_000}
@@ -165,14 +167,14 @@ def test_without_a_store_nobody_gets_more(
     caplog.set_level(logging.WARNING)
     with (
         cache_manager(private_store, cache_timeout=0.2) as manager,
-        Pacer(manager.limits, worker="one", interval=0.05) as pacer,
+        RateController(manager.limits, worker="one", interval=0.05) as rate_controller,
     ):
         manager.limits.set_rate(TOTAL, 200_000)
-        running = [start(pacer, "a"), start(pacer, "b")]
+        running = [start(rate_controller, "a"), start(rate_controller, "b")]
         settle(running, 100_000, 100_000)
         private_store.kill()
         wait_until(lambda: caplog.records, what="a word about the store")
-        running += [start(pacer, "c"), start(pacer, "d", host="elsewhere.org")]
+        running += [start(rate_controller, "c"), start(rate_controller, "d", host="elsewhere.org")]
         assert total_rate(running) <= 200_000 * 1.01
         settle(running, *[50_000] * 4)
         assert len(caplog.records) == 1
@@ -184,9 +186,9 @@ def test_a_process_that_ends_leaves_its_part_to_the_others(
     store: StoreServer, manager: CacheManager, start: Start
 ) -> None:
     manager.limits.set_rate(TOTAL, 200_000)
-    with Pacer(manager.limits, worker="one") as staying:
+    with RateController(manager.limits, worker="one") as staying:
         kept = start(staying, "kept")
-        with cache_manager(store) as other, Pacer(other.limits, worker="two") as leaving:
+        with cache_manager(store) as other, RateController(other.limits, worker="two") as leaving:
             start(leaving, "left")
             settle([kept], 100_000)
         settle([kept], 200_000)
@@ -198,8 +200,8 @@ def test_a_process_that_ends_leaves_its_part_to_the_others(
 
 
 def test_a_default_holds_where_nothing_is_set(manager: CacheManager, start: Start) -> None:
-    with Pacer(manager.limits, worker="one", defaults={TOTAL: 100_000}) as pacer:
-        running = [start(pacer, "a")]
+    with RateController(manager.limits, worker="one", defaults={TOTAL: 100_000}) as rate_controller:
+        running = [start(rate_controller, "a")]
         settle(running, 100_000)
         manager.limits.set_rate(TOTAL, 300_000)
         settle(running, 300_000)
@@ -213,27 +215,27 @@ def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
     with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
         manager.ping()
         before = proxy.round_trips
-        pacer = Pacer(manager.limits, worker="one", interval=60)
-        paces = [pacer.join(f"job-{number}", HOST) for number in range(50)]
+        rate_controller = RateController(manager.limits, worker="one", interval=60)
+        paces = [rate_controller.register(f"job-{number}", HOST) for number in range(50)]
         wait_until(lambda: proxy.round_trips == before + 1, what="the first tick")
         for _ in range(4):
-            pacer.tick()
+            rate_controller.tick()
         assert proxy.round_trips == before + 5
         assert {pace.rate for pace in paces} == {None}
-        pacer.close()
+        rate_controller.close()
         assert proxy.round_trips == before + 5
 
 
 def test_a_closed_pacer_leaves_neither_thread_nor_note(manager: CacheManager) -> None:
     before = threading.active_count()
     manager.limits.set_rate(TOTAL, 100_000)
-    with Pacer(manager.limits, worker="one", interval=0.01) as pacer:
-        pace = pacer.join("job", HOST)
+    with RateController(manager.limits, worker="one", interval=0.01) as rate_controller:
+        pace = rate_controller.register("job", HOST)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 1)
-        pacer.leave(pace)
-        pacer.leave(pace)
+        rate_controller.unregister(pace)
+        rate_controller.unregister(pace)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 0)
-        pacer.join("another", HOST)
+        rate_controller.register("another", HOST)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 1)
     assert threading.active_count() == before
     assert not manager.client.exists(manager.keys.demand_key(TOTAL))

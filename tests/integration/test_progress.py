@@ -16,7 +16,7 @@ from tests.support.store import StoreServer
 from tests.support.wait import wait_until
 from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import DownloadTracker, Ending
+from worker.progress.reporter import AttemptResult, DownloadTracker
 
 S = JobStatus
 
@@ -177,7 +177,7 @@ def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
         reporter.flush()
         assert isinstance(tracker.stop.error, FencedError)
         assert told(manager, job).bytes_downloaded == 7
-        assert reporter.finish(tracker, Ending(status=S.FAILED), persisted=False) is None
+        assert reporter.finish(tracker, AttemptResult(status=S.FAILED), persisted=False) is None
         assert told(manager, job).status is S.DOWNLOADING
 
 
@@ -190,8 +190,8 @@ def test_the_end_is_told_at_once(manager: CacheManager) -> None:
         tracker = tracked(reporter, job)
         reporter.flush()
         tracker.bytes_downloaded = tracker.bytes_durable = tracker.bytes_total = 10
-        ending = Ending(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
-        version = reporter.finish(tracker, ending, persisted=False)
+        result = AttemptResult(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
+        version = reporter.finish(tracker, result, persisted=False)
         found = told(manager, job)
         assert (found.status, found.path, found.sha256) == (S.COMPLETED, "/x/film.mkv", "a" * 64)
         assert (found.bytes_downloaded, found.version) == (10, version)
@@ -207,8 +207,8 @@ def test_an_end_the_database_has_is_not_marked_unsaved(manager: CacheManager) ->
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
-        ending = Ending(status=S.FAILED, reason="404", error_code="http_404")
-        assert reporter.finish(tracker, ending, persisted=True) is not None
+        result = AttemptResult(status=S.FAILED, reason="404", error_code="http_404")
+        assert reporter.finish(tracker, result, persisted=True) is not None
     assert told(manager, job).reason == "404"
     assert manager.download.dirty() == []
     assert manager.client.pttl(manager.keys.download_job_key(job.id)) <= 30_000
@@ -218,13 +218,13 @@ def test_an_end_without_a_store_is_no_error(private_store: StoreServer) -> None:
     with cache_manager(private_store) as manager, reporting(manager) as reporter:
         tracker = tracked(reporter, claimed())
         private_store.kill()
-        assert reporter.finish(tracker, Ending(status=S.COMPLETED), persisted=False) is None
+        assert reporter.finish(tracker, AttemptResult(status=S.COMPLETED), persisted=False) is None
         assert reporter.flush() == 0
 
 
 def test_a_flush_that_comes_after_the_end_adds_nothing_to_it(manager: CacheManager) -> None:
     tracker = DownloadTracker(claimed(), StopSignal(Drain()), 0.0)
-    tracker.last_updates(Ending(status=S.COMPLETED), persisted=True)
+    tracker.final_updates(AttemptResult(status=S.COMPLETED), persisted=True)
     # The flusher took its list of trackers just before the end.
     assert tracker.next_update(10.0, 0.0) is None
 

@@ -10,7 +10,7 @@ from tests.support.proxy import Proxy
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
-from worker.progress.reporter import Ending
+from worker.progress.reporter import AttemptResult
 
 S = JobStatus
 
@@ -95,6 +95,9 @@ def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) ->
             proxy.cut_after_request(b"EVALSHA")
             assert reporter.flush() == 0
             tracker.bytes_downloaded = 1234
-            assert reporter.finish(tracker, Ending(status=S.PAUSED), persisted=False) is not None
+            assert (
+                reporter.finish(tracker, AttemptResult(status=S.PAUSED), persisted=False)
+                is not None
+            )
         found = told(manager, job)
         assert (found.bytes_downloaded, found.status) == (1234, S.PAUSED)

@@ -301,7 +301,7 @@ def test_it_ends_between_two_batches_when_the_worker_drains(system: System) -> N
     stored(database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 10)
     steps = retention.purge_finished(system.runtime, NOW)
     assert next(steps).jobs == BATCH
-    system.runtime.drain.begin()
+    system.runtime.drain.start()
     assert list(steps) == []
     assert len(left(database)) == 10
 

@@ -100,7 +100,7 @@ def test_a_wish_goes_before_handing_back(any_system: System, origin: Origin, wor
     with running(any_system, job) as outcomes:
         wait_for_half(any_system, job)
         wish(any_system, job, word)
-        any_system.runtime.drain.begin()
+        any_system.runtime.drain.start()
     row = any_system.job(job)
     assert outcomes == [Outcome(row.status.value)]
     assert (row.reason, row.error_code) == (f"{word} requested", None)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from cache import Demand
 from domain.limits import TOTAL, host_scope, job_scope
-from worker.limits.max_min_fairness import HUNGRY_FROM, fair_level, share, water_level
-from worker.limits.transfer_rate import WINDOW, Pace, Share, demands_of, spread
+from worker.limits.max_min_fairness import CONSTRAINED_FROM, fair_level, share, water_level
+from worker.limits.transfer_rate import WINDOW, Share, TransferRate, assign_rates, demands_of
 
 #: Seconds between two looks.
 TICK = 0.25
@@ -27,9 +27,9 @@ ENOUGH = 0.85
 @st.composite
 def demands(draw: st.DrawFn) -> Demand:
     transfers = draw(st.integers(0, 50))
-    hungry = draw(st.integers(0, transfers))
-    satisfied = draw(st.integers(0, 10**9)) if hungry < transfers else 0
-    return Demand(transfers, hungry, satisfied, satisfied)
+    constrained = draw(st.integers(0, transfers))
+    unconstrained = draw(st.integers(0, 10**9)) if constrained < transfers else 0
+    return Demand(transfers, constrained, unconstrained, unconstrained)
 
 
 limits = st.integers(1024, 10**9)
@@ -47,14 +47,14 @@ def test_shares_add_up_to_the_limit(limit: int, processes: list[Demand]) -> None
 @given(
     available=limits,
     uses=st.lists(st.floats(0, 10**9), max_size=20),
-    hungry=st.integers(0, 20),
+    constrained=st.integers(0, 20),
 )
 def test_water_fills_what_there_is_and_nobody_gets_more_than_it_wants(
-    available: int, uses: list[float], hungry: int
+    available: int, uses: list[float], constrained: int
 ) -> None:
-    level = water_level(available, uses, hungry)
-    filled = sum(min(use, level) for use in uses) + hungry * level
-    wanted = math.inf if hungry else sum(uses)
+    level = water_level(available, uses, constrained)
+    filled = sum(min(use, level) for use in uses) + constrained * level
+    wanted = math.inf if constrained else sum(uses)
     assert filled == pytest.approx(min(available, wanted))
 
 
@@ -63,11 +63,12 @@ class Process:
 
     def __init__(self, name: int, wants: Sequence[tuple[str, float]]) -> None:
         self.transfers = [
-            (Pace(f"{name}-{number}", host), want) for number, (host, want) in enumerate(wants)
+            (TransferRate(f"{name}-{number}", host), want)
+            for number, (host, want) in enumerate(wants)
         ]
         self.paces = [pace for pace, _ in self.transfers]
 
-    def run(self, now: float) -> dict[Pace, float]:
+    def run(self, now: float) -> dict[TransferRate, float]:
         """Let them run until `now`, and return how fast they were."""
         speeds = {pace: min(want, pace.rate or want) for pace, want in self.transfers}
         for pace, speed in speeds.items():
@@ -78,12 +79,12 @@ class Process:
 
 def run_all(
     processes: Sequence[Process], limits: Mapping[str, int], steps: int
-) -> Iterator[dict[Pace, float]]:
+) -> Iterator[dict[TransferRate, float]]:
     """Let processes run, tell, hear and divide as pacers do; yields all speeds of each step."""
     for one in processes:
-        spread(one.paces, limits, {})
+        assign_rates(one.paces, limits, {})
     for step in range(steps):
-        speeds: dict[Pace, float] = {}
+        speeds: dict[TransferRate, float] = {}
         for one in processes:
             speeds |= one.run(step * TICK)
         yield speeds
@@ -100,7 +101,7 @@ def run_all(
                 )
                 for scope, demand in demands.items()
             }
-            spread(one.paces, limits, shares)
+            assign_rates(one.paces, limits, shares)
 
 
 @settings(max_examples=40, deadline=None)
@@ -114,17 +115,17 @@ def test_transfers_in_many_processes_end_with_fair_parts_of_the_whole_rate(
     processes = [
         Process(name, [("example.org", want) for want in some]) for name, some in enumerate(wants)
     ]
-    # With each window at least one more is known to be satisfied, until all are that are.
+    # With each window at least one more is known to be unconstrained, until all are that are.
     steps = (WINDOW + 1) * (sum(map(len, wants)) + 2)
     *_, last = run_all(processes, {TOTAL: limit}, steps)
     used = sum(last.values())
     assert used <= limit * 1.001
-    # Those that want just less than the level count as hungry, so a tenth may be left.
-    assert used >= HUNGRY_FROM * min(limit, sum(map(sum, wants))) - SMALL
+    # Those that want just less than the level count as constrained, so a tenth may be left.
+    assert used >= CONSTRAINED_FROM * min(limit, sum(map(sum, wants))) - SMALL
     for process in processes:
         for pace, want in process.transfers:
             # Whoever has less than it wants has as much as anybody.
-            assert last[pace] >= HUNGRY_FROM * min(want, max(last.values())) - SMALL
+            assert last[pace] >= CONSTRAINED_FROM * min(want, max(last.values())) - SMALL
 
 
 HOSTS = ["one.org", "two.org", "three.org"]
@@ -161,6 +162,6 @@ def test_no_limit_is_passed_and_nobody_waits_without_one_that_is_used_up(
             assert has >= ENOUGH * want or full & scopes_of(pace)
 
 
-def scopes_of(pace: Pace) -> set[str]:
+def scopes_of(pace: TransferRate) -> set[str]:
     """Everything that may limit a transfer."""
     return {*pace.scopes, job_scope(pace.job_id)}

@@ -169,7 +169,7 @@ class Recovery(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(1, 4), "steps")):
             if attempt not in worker.attempts:
                 break
-            before, over = self._traces(attempt.job.id), attempt.lease.is_over()
+            before, over = self._traces(attempt.job.id), attempt.lease.is_expired()
             what = data.draw(st.sampled_from(self._choices(attempt)), "what")
             self._do(worker, attempt, self._how(data) if what == "end" else what)
             if not any(other.replaces(attempt) for other in worker.attempts):
@@ -296,7 +296,7 @@ class Recovery(RuleBasedStateMachine):
     def _end_without_database(self, worker: Worker, attempt: SteppedAttempt, how: str) -> None:
         """A worker that shuts down waits for no database; the store has its last word."""
         with self._without_database():
-            worker.runtime.drain.begin()
+            worker.runtime.drain.start()
             assert worker.end(attempt, ENDS[how]) in {Outcome.UNSAVED, Outcome.FENCED}
         self._replace(worker)
 

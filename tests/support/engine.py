@@ -19,7 +19,9 @@ ALONE: dict[str, Any] = {"connections": 1}
 
 def with_options(runtime: Runtime, **options: Any) -> Runtime:
     """Return a runtime whose transfers behave otherwise in the named points of `TransferOptions`."""
-    return dataclasses.replace(runtime, transfers=dataclasses.replace(runtime.transfers, **options))
+    return dataclasses.replace(
+        runtime, transfer_options=dataclasses.replace(runtime.transfer_options, **options)
+    )
 
 
 def run_to_the_end(system: System, job: Job, *, attempts: int = 5, **options: Any) -> Job:

@@ -25,7 +25,7 @@ def running(system: System, job: Job) -> Iterator[list[Outcome]]:
     try:
         yield outcomes
     except BaseException:
-        system.runtime.drain.begin()
+        system.runtime.drain.start()
         raise
     finally:
         thread.join(30)

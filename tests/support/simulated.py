@@ -23,10 +23,10 @@ from domain.errors import (
 )
 from domain.job import Job, JobStatus
 from worker.leases.drain import Drain
-from worker.leases.lease import Lease, LeaseKeeper
+from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import Ending, ProgressReporter
-from worker.publishing import publish_again
+from worker.progress.reporter import AttemptResult, ProgressReporter
+from worker.publishing import republish
 from worker.runner import Outcome, _Attempt
 from worker.runtime import Runtime
 
@@ -111,7 +111,7 @@ class SteppedAttempt(_Attempt):
     def verify(self) -> None:
         """Get to the end of the file, and ask for the fence and for what a person wants."""
         self.write(TOTAL)
-        self._begin_to_verify()
+        self._mark_verifying()
         self.lease.check()
 
     def end(self, error: SeenError | None) -> Outcome:
@@ -123,12 +123,12 @@ class SteppedAttempt(_Attempt):
         if self._end is not None:
             raise self._end
         self._tracker.bytes_durable = TOTAL
-        end = Ending(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
-        return self._settle(end)
+        end = AttemptResult(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
+        return self._finish(end)
 
 
 class Worker:
-    """A process: one reporter, one keeper of leases, any number of attempts.
+    """A process: one reporter, one lease manager, any number of attempts.
 
     Attributes:
         attempts: that it works on.
@@ -143,7 +143,7 @@ class Worker:
             runtime,
             worker=name,
             drain=Drain(),
-            leases=LeaseKeeper(ttl=NEVER),
+            leases=LeaseManager(ttl=NEVER),
             # Every flush tells of every job: as if each had something new, or a heartbeat was due.
             reporter=ProgressReporter(
                 cast(DownloadCache, self.wire), flush_interval=NEVER, heartbeat_interval=0
@@ -154,7 +154,7 @@ class Worker:
         """Take a job by a message, as `run_download` does; None when there is nothing to do."""
         runtime = self.runtime
         stop = StopSignal(runtime.drain)
-        lease = runtime.leases.hold(runtime.cache.download_lock(job_id), stop)
+        lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
         if lease is None:
             runtime.jobs.mark_message_consumed(job_id, sent_at)
             return None
@@ -192,8 +192,8 @@ class Worker:
             outcome = Outcome.UNSAVED
         finally:
             runtime.leases.release(attempt.lease)
-        if outcome is Outcome.HANDED_BACK:
-            publish_again(runtime, attempt.job.id)
+        if outcome is Outcome.REQUEUED:
+            republish(runtime, attempt.job.id)
         return outcome
 
     def flush(self, loses: str | None = None) -> None:

@@ -72,7 +72,7 @@ class WatchingReporter(ProgressReporter):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.watched: list[WatchedTracker] = []
-        self._ticker.start()
+        self._thread.start()
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
         """Begin to report one claimed job."""
@@ -103,7 +103,7 @@ class Downloads:
         )
         self._paths: set[str | None] = set()
         self.runtime = replace(
-            system.runtime, reporter=self._reporter, transfers=replace(QUICK, **options)
+            system.runtime, reporter=self._reporter, transfer_options=replace(QUICK, **options)
         )
 
     def run(self, url: str, *, attempts: int = 1, **fields: Any) -> Job:

@@ -24,7 +24,7 @@ def test_repeated_failures_are_logged_once(
     outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
-        outages.failed(WHAT, FULL)
+        outages.record_failure(WHAT, FULL)
     assert [record.getMessage() for record in caplog.records] == [
         f"{WHAT}: The store refuses: OOM command not allowed. Free it. Repeated failures are not logged"
     ]
@@ -34,21 +34,21 @@ def test_each_reason_of_an_outage_is_logged_once(
     outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for error in [FULL, REPLICA, FULL, REPLICA, StoreUnavailableError("It is gone."), FULL]:
-        outages.failed(WHAT, error)
+        outages.record_failure(WHAT, error)
     assert len(caplog.records) == 3
 
 
 def test_the_end_of_an_outage_is_logged_with_its_failures(
     outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outages.worked(WHAT)
+    outages.record_success(WHAT)
     assert caplog.records == []
     for _ in range(3):
-        outages.failed(WHAT, FULL)
+        outages.record_failure(WHAT, FULL)
 
-    outages.worked(WHAT)
-    outages.worked(WHAT)
-    outages.failed(WHAT, FULL)
+    outages.record_success(WHAT)
+    outages.record_success(WHAT)
+    outages.record_failure(WHAT, FULL)
 
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 3
@@ -58,6 +58,6 @@ def test_the_end_of_an_outage_is_logged_with_its_failures(
 def test_outages_of_two_things_are_kept_apart(
     outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outages.failed(WHAT, FULL)
-    outages.failed("Slots could not be renewed", FULL)
+    outages.record_failure(WHAT, FULL)
+    outages.record_failure("Slots could not be renewed", FULL)
     assert len(caplog.records) == 2

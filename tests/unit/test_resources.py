@@ -16,8 +16,8 @@ import pytest
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError, WorkerResourcesError
 from worker.celery_ext import descriptors
 from worker.leases.drain import Drain
-from worker.limits.capacity import RECOVERY, Capacity
-from worker.resources import lack_of, lack_of_curl
+from worker.limits.concurrency import RECOVERY, ConcurrencyLimit
+from worker.resources import resource_error_for_curl_code, resource_error_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ LACKS: dict[str, tuple[BaseException, str]] = {
 
 @pytest.mark.parametrize(("error", "word"), LACKS.values(), ids=LACKS)
 def test_lack_of_this_process_is_called_so(error: BaseException, word: str) -> None:
-    lack = lack_of(error)
+    lack = resource_error_of(error)
     assert lack is not None
     assert (lack.code, word in str(lack)) == ("worker_resources", True)
 
@@ -67,7 +67,7 @@ NO_LACKS = [
 
 @pytest.mark.parametrize("error", NO_LACKS, ids=repr)
 def test_anything_else_is_no_lack(error: BaseException) -> None:
-    assert lack_of(error) is None
+    assert resource_error_of(error) is None
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_anything_else_is_no_lack(error: BaseException) -> None:
     ],
 )
 def test_end_of_a_request(code: int, number: int, detail: str, *, is_lack: bool) -> None:
-    lack = lack_of_curl(code, number, detail, is_ipv6=False)
+    lack = resource_error_for_curl_code(code, number, detail, is_ipv6=False)
     assert (lack is not None) == is_lack
 
 
 def test_ipv6_that_this_machine_lacks_is_the_jobs_trouble() -> None:
     """It does not pass by itself, as used up ports do."""
     code, number = pycurl.E_COULDNT_CONNECT, errno.EADDRNOTAVAIL
-    assert lack_of_curl(code, number, "", is_ipv6=True) is None
+    assert resource_error_for_curl_code(code, number, "", is_ipv6=True) is None
 
 
 # ── without descriptors ─────────────────────────────────────────────────────────────────────────
@@ -129,8 +129,8 @@ def soft_limit(limit: int) -> Iterator[None]:
 def test_request_that_fails_without_descriptors_lacks_them(code: int) -> None:
     """libcurl names no errno: an open file, a thread's socket or the resolver's failed inside it."""
     with soft_limit(3):
-        lack = lack_of_curl(code, 0, "", is_ipv6=False)
-        sqlite = lack_of(DatabaseUnavailableError("(…) unable to open database file"))
+        lack = resource_error_for_curl_code(code, 0, "", is_ipv6=False)
+        sqlite = resource_error_of(DatabaseUnavailableError("(…) unable to open database file"))
     assert lack is not None
     assert sqlite is not None
 
@@ -156,13 +156,13 @@ def test_hard_limit_carries_so_many_downloads(limit: int, downloads: int) -> Non
 
 def test_fewer_run_after_a_lack_and_one_more_at_a_time_later() -> None:
     now = [0.0]
-    capacity, drain = Capacity(lambda: now[0]), Drain()
-    places = [capacity.place(drain) for _ in range(8)]
+    capacity, drain = ConcurrencyLimit(lambda: now[0]), Drain()
+    places = [capacity.acquire(drain) for _ in range(8)]
     for place in places:
         place.__enter__()
     assert capacity.bound is None
-    capacity.shrink()
-    capacity.shrink()  # the same lack, met by another job
+    capacity.reduce()
+    capacity.reduce()  # the same lack, met by another job
     assert capacity.bound == 4
     for place in places:
         place.__exit__(None, None, None)
@@ -175,21 +175,21 @@ def test_fewer_run_after_a_lack_and_one_more_at_a_time_later() -> None:
 
 def test_one_download_may_run_always() -> None:
     now = [0.0]
-    capacity = Capacity(lambda: now[0])
+    capacity = ConcurrencyLimit(lambda: now[0])
     for step in range(3):
         now[0] = 2.0 * step
-        with capacity.place(Drain()) as has_place:
+        with capacity.acquire(Drain()) as has_place:
             assert has_place
-            capacity.shrink()
+            capacity.reduce()
     assert capacity.bound in {None, 1}
 
 
 def test_draining_process_waits_for_no_place() -> None:
-    capacity, drain = Capacity(), Drain()
-    with capacity.place(drain):
-        capacity.shrink()
-        drain.begin()
-        with capacity.place(drain) as has_place:
+    capacity, drain = ConcurrencyLimit(), Drain()
+    with capacity.acquire(drain):
+        capacity.reduce()
+        drain.start()
+        with capacity.acquire(drain) as has_place:
             assert not has_place
 
 

@@ -31,7 +31,7 @@ def test_the_first_word_counts() -> None:
 def test_a_drain_stops_every_transfer() -> None:
     drain = Drain()
     stops = [StopSignal(drain) for _ in range(3)]
-    drain.begin()
+    drain.start()
     for stop in stops:
         with pytest.raises(DrainingError):
             stop.raise_if_set()
@@ -41,7 +41,7 @@ def test_a_word_before_the_drain_still_counts() -> None:
     drain = Drain()
     stop = StopSignal(drain)
     stop.set(CancelledError("cancel"))
-    drain.begin()
+    drain.start()
     assert isinstance(stop.error, CancelledError)
 
 
@@ -56,7 +56,7 @@ def test_a_waiting_transfer_wakes(how: str) -> None:
     if how == "set":
         stop.set(PausedError("pause"))
     else:
-        drain.begin()
+        drain.start()
     thread.join(30)
     assert answers == [True]
     assert time.monotonic() - started < 30

@@ -11,22 +11,22 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.wait import wait_until
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 
 SOON, NEVER = 0.005, 3600.0
 
-Make = Callable[..., Ticker]
+Make = Callable[..., PeriodicThread]
 
 
 @pytest.fixture
-def ticker() -> Iterator[Make]:
-    """Makes tickers that are closed at the end: ``ticker(work, interval)``."""
+def thread() -> Iterator[Make]:
+    """Makes tickers that are closed at the end: ``thread(work, interval)``."""
     with ExitStack() as stack:
 
         def make(
             work: Callable[[], float | None], interval: float = SOON, first: float | None = None
-        ) -> Ticker:
-            made = Ticker("our work", work, interval, first=first)
+        ) -> PeriodicThread:
+            made = PeriodicThread("our work", work, interval, first=first)
             stack.callback(made.close)
             return made
 
@@ -37,29 +37,29 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "our work"]
 
 
-def test_it_works_again_and_again_once_it_is_started(ticker: Make) -> None:
+def test_it_works_again_and_again_once_it_is_started(thread: Make) -> None:
     calls: list[int] = []
-    made = ticker(lambda: calls.append(1))
+    made = thread(lambda: calls.append(1))
     assert not threads()
     made.start()
     wait_until(lambda: len(calls) >= 3)
 
 
-def test_it_is_started_once(ticker: Make) -> None:
-    made = ticker(lambda: None)
+def test_it_is_started_once(thread: Make) -> None:
+    made = thread(lambda: None)
     made.start()
     made.start()
     assert len(threads()) == 1
 
 
-def test_what_was_never_started_can_be_closed(ticker: Make) -> None:
-    made = ticker(lambda: None)
+def test_what_was_never_started_can_be_closed(thread: Make) -> None:
+    made = thread(lambda: None)
     made.close()
     made.close()
     assert not threads()
 
 
-def test_a_call_under_way_is_waited_for_and_is_the_last(ticker: Make) -> None:
+def test_a_call_under_way_is_waited_for_and_is_the_last(thread: Make) -> None:
     begun, go_on, calls = threading.Event(), threading.Event(), [0]
 
     def work() -> None:
@@ -67,7 +67,7 @@ def test_a_call_under_way_is_waited_for_and_is_the_last(ticker: Make) -> None:
         go_on.wait()
         calls[0] += 1
 
-    made = ticker(work)
+    made = thread(work)
     made.start()
     assert begun.wait(10)
     closer = threading.Thread(target=made.close)
@@ -80,25 +80,25 @@ def test_a_call_under_way_is_waited_for_and_is_the_last(ticker: Make) -> None:
     assert calls == [1]
 
 
-def test_work_may_say_when_it_is_to_be_done_again(ticker: Make) -> None:
+def test_work_may_say_when_it_is_to_be_done_again(thread: Make) -> None:
     calls: list[int] = []
 
     def work() -> float:
         calls.append(1)
         return SOON if len(calls) < 3 else NEVER
 
-    ticker(work, interval=NEVER, first=SOON).start()
+    thread(work, interval=NEVER, first=SOON).start()
     wait_until(lambda: len(calls) == 3)
 
 
-def test_the_first_call_may_come_at_another_time(ticker: Make) -> None:
+def test_the_first_call_may_come_at_another_time(thread: Make) -> None:
     called = threading.Event()
-    ticker(called.set, interval=NEVER, first=0.0).start()
+    thread(called.set, interval=NEVER, first=0.0).start()
     assert called.wait(10)
 
 
 def test_an_error_does_not_end_it_and_is_told_once_in_a_row(
-    ticker: Make, caplog: pytest.LogCaptureFixture
+    thread: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcomes = iter([True, True, True, False, True, True])
     calls: list[float] = []
@@ -109,7 +109,7 @@ def test_an_error_does_not_end_it_and_is_told_once_in_a_row(
             raise RuntimeError("nobody foresaw this")
 
     with caplog.at_level(logging.ERROR):
-        ticker(work).start()
+        thread(work).start()
         wait_until(lambda: len(calls) >= 8)
     told = [record for record in caplog.records if record.name == "worker.periodic_thread"]
     assert [record.getMessage() for record in told] == 2 * [

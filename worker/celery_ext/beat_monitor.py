@@ -11,7 +11,7 @@ from cache.models import BEAT_MISSING_AFTER, BeatStatus
 from domain.errors import StoreReplyError, StoreUnavailableError
 from settings import Settings
 from worker.outages import OutageLog
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,15 @@ class BeatMonitor:
         self._waits_since = time.monotonic()
         self._is_missed = False
         self._outages = OutageLog(logger)
-        self._ticker = Ticker("beat-watch", self.look, interval)
+        self._thread = PeriodicThread("beat-watch", self.look, interval)
 
     def start(self) -> None:
         """Begin to look."""
-        self._ticker.start()
+        self._thread.start()
 
     def close(self) -> None:
         """Stop looking."""
-        self._ticker.close()
+        self._thread.close()
         self._cache.close()
 
     def look(self) -> None:
@@ -67,9 +67,9 @@ class BeatMonitor:
             return
         except StoreReplyError as error:
             self._waits_since = time.monotonic()
-            self._outages.failed(_READING, error)
+            self._outages.record_failure(_READING, error)
             return
-        self._outages.worked(_READING)
+        self._outages.record_success(_READING)
         if status is not None and status.ticked_at != self._last_tick:
             self._heard(status)
         elif not self._is_missed and time.monotonic() - self._waits_since > self._patience:

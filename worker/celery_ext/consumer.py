@@ -11,7 +11,7 @@ from kombu.common import ignore_errors
 
 from worker.broker.refusals import StoreRefusalError
 from worker.celery_ext.consumer_backoff import RECOVERED_AFTER, ConsumerBackoff
-from worker.resources import lack_of
+from worker.resources import resource_error_of
 
 #: Task events wait this long for company. Seconds; nobody watching Flower sees the difference.
 GATHERING = 0.2
@@ -43,7 +43,7 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
                 super().start()
                 return
             except (WorkerTerminate, Exception) as end:
-                lack = lack_of(end)
+                lack = resource_error_of(end)
                 if lack is None:
                     raise
             self._let_go()

@@ -52,7 +52,7 @@ def _capture(self: Any) -> None:
     pause = FIRST_DELAY
     while True:
         began = time.monotonic()
-        served = threading.Timer(RECOVERED_AFTER, outages.worked, (_WATCHING,))
+        served = threading.Timer(RECOVERED_AFTER, outages.record_success, (_WATCHING,))
         served.daemon = True
         try:
             with self.capp.connection() as connection:
@@ -61,7 +61,7 @@ def _capture(self: Any) -> None:
                 receiver.capture(limit=None, timeout=None, wakeup=True)
         except Exception as error:
             served.cancel()
-            outages.failed(_WATCHING, unavailable(error.__cause__ or error))
+            outages.record_failure(_WATCHING, unavailable(error.__cause__ or error))
         if time.monotonic() - began > RECOVERED_AFTER:
             pause = FIRST_DELAY
         time.sleep(pause)

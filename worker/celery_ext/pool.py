@@ -9,7 +9,7 @@ from typing import Any
 from celery.concurrency.thread import TaskPool as ThreadPool
 from kombu.asynchronous import get_event_loop
 
-from worker.resources import lack_of
+from worker.resources import resource_error_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class _Threads(ThreadPoolExecutor):
         try:
             super()._adjust_thread_count()
         except RuntimeError as error:
-            if not self._threads or lack_of(error) is None:
+            if not self._threads or resource_error_of(error) is None:
                 raise
             # What was submitted stands in the queue already: a thread that gets free takes it.
             logger.warning("No thread could be started; %d go on", len(self._threads))

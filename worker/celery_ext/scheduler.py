@@ -25,7 +25,7 @@ from domain.errors import StoreError
 from settings import Settings
 from worker.broker.client import Broker
 from worker.celery_ext.interval_schedule import IntervalSchedule
-from worker.leases.lease import RENEWALS_PER_LIFE, last_write
+from worker.leases.lease import RENEWALS_PER_TTL, write_deadline
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Leadership:
         asked_at = lease_clock()
         expected, self._may_hold = self._may_hold, True
         self._may_hold = (expected and self._lock.extend()) or self._lock.acquire()
-        self._ends = last_write(asked_at, self._lock.ttl) if self._may_hold else 0.0
+        self._ends = write_deadline(asked_at, self._lock.ttl) if self._may_hold else 0.0
         return self.is_alive
 
     def give_back(self) -> None:
@@ -111,7 +111,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
         self._broker = Broker(self.app, timeout=settings.cache_timeout)
         self._cache = CacheManager.connect(settings, retries=0)
         self._leadership = Leadership(self._cache.lock("beat", ttl=lease_ttl))
-        self._longest_pause = float(min(self.max_interval, lease_ttl / RENEWALS_PER_LIFE))
+        self._longest_pause = float(min(self.max_interval, lease_ttl / RENEWALS_PER_TTL))
         self._state = _State.NEW
 
     def setup_schedule(self) -> None:

@@ -51,7 +51,7 @@ class Shutdown(bootsteps.StartStopStep):
         stop = signal.getsignal(signal.SIGTERM)
 
         def handle(number: int, frame: FrameType | None) -> None:
-            drain.begin()
+            drain.start()
             self._told.put(signal.Signals(number).name)
             if callable(stop):
                 stop(number, frame)
@@ -62,8 +62,8 @@ class Shutdown(bootsteps.StartStopStep):
 
     def close(self, _worker: Any) -> None:
         """The worker stops: remote control, say, tells it to without a signal."""
-        if not drain.has_begun:
-            drain.begin()
+        if not drain.has_started:
+            drain.start()
             self._told.put("by Celery")
 
     def _watch(self) -> None:

@@ -22,7 +22,7 @@ from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.job import FINISHED, WORKING_PREFIX, Job
 from worker.cleanup.job_files import is_over, remove_leftovers
 from worker.exclusive import run_exclusive
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 from worker.runtime import Runtime
 from worker.storage.folder_check import is_trial
 from worker.storage.part_file import WORKING_SUFFIXES, PartFile
@@ -98,7 +98,7 @@ def _leftovers(runtime: Runtime) -> Iterator[Leftover]:
     if runtime.settings.allow_any_directory:
         yield from _leftovers_elsewhere(runtime)
     for directory, folders, names in os.walk(runtime.files_dir):
-        if runtime.drain.has_begun:
+        if runtime.drain.has_started:
             return
         folders.sort()
         ids = {match[1] for name in names if (match := _WORKING_NAME.fullmatch(name))}
@@ -162,7 +162,7 @@ def _admit_losses(runtime: Runtime) -> int:
     """Take back the counts of jobs that wait or rest here, and whose bytes are gone."""
     lost = 0
     after = ""
-    while not runtime.drain.has_begun and (
+    while not runtime.drain.has_started and (
         jobs := runtime.jobs.inactive_with_progress(after, limit=BATCH)
     ):
         after = jobs[-1].id
@@ -194,20 +194,20 @@ class Sweeper:
         self._runtime = runtime
         # Not at the same moment everywhere.
         first = interval * random.uniform(0.1, 1)  # noqa: S311 - no secret hangs on it
-        self._ticker = Ticker("sweeper", self._sweep, interval, first=first)
+        self._thread = PeriodicThread("sweeper", self._sweep, interval, first=first)
 
     def start(self) -> None:
         """Begin; the first sweep comes within an interval."""
-        self._ticker.start()
+        self._thread.start()
 
     def close(self) -> None:
         """Stop; a sweep that runs is waited for."""
-        self._ticker.close()
+        self._thread.close()
 
     def _sweep(self) -> None:
         try:
             sweep(self._runtime)
         except (StoreError, DatabaseUnavailableError) as error:
-            self._runtime.outages.failed(_SWEEPING, error)
+            self._runtime.outages.record_failure(_SWEEPING, error)
         else:
-            self._runtime.outages.worked(_SWEEPING)
+            self._runtime.outages.record_success(_SWEEPING)

@@ -11,11 +11,11 @@ class Drain:
     def __init__(self) -> None:
         self._flag = mmap.mmap(-1, 1)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Begin to drain. May be called from a signal handler: it takes no lock."""
         self._flag[0] = 1
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether this process shuts down."""
         return self._flag[0] == 1

@@ -12,25 +12,25 @@ from cache.coordination.lock import Lock, LockEntry, entry_of, extend_all
 from domain.errors import LeaseLostError, StoreError
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
 #: Locks are renewed twice in their life. More often would let the lock of a worker that was killed live
 #: longer; a renewal that fails is tried again soon, and has a third of the life left for it.
-RENEWALS_PER_LIFE = 2
+RENEWALS_PER_TTL = 2
 #: This part of a life is kept for stopping: the last write happens before the lock can expire.
-STOPPING_SHARE = 1 / 6
+SAFETY_MARGIN = 1 / 6
 #: After a failed renewal the next try comes this much sooner.
-HASTE = 10
+RETRY_DIVISOR = 10
 
 _RELEASING = "Locks are not released and expire by themselves"
 _RENEWING = "The locks of running downloads could not be renewed"
 
 
-def last_write(asked_at: float, ttl: float) -> float:
+def write_deadline(asked_at: float, ttl: float) -> float:
     """Return until when the holder of a lock may act on it that was asked for at `asked_at`."""
-    return asked_at + ttl * (1 - STOPPING_SHARE)
+    return asked_at + ttl * (1 - SAFETY_MARGIN)
 
 
 class Lease:
@@ -43,7 +43,7 @@ class Lease:
 
     def renewed(self, asked_at: float) -> None:
         """Count the new life from when the renewal was sent: it cannot have begun earlier."""
-        self._ends = last_write(asked_at, self.lock.ttl)
+        self._ends = write_deadline(asked_at, self.lock.ttl)
         self._expires = asked_at + self.lock.ttl
 
     def is_alive(self) -> bool:
@@ -53,7 +53,7 @@ class Lease:
         """
         return lease_clock() < self._ends
 
-    def is_over(self) -> bool:
+    def is_expired(self) -> bool:
         """Say whether the lock may be somebody else's: from then on its holder tells nobody anything.
 
         Between the end of writing and this lies the time to say how far it got.
@@ -65,12 +65,12 @@ class Lease:
         if not self.is_alive():
             raise _lost(self)
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         """Tell the holder to stop."""
         self.stop.set(_lost(self))
 
 
-class LeaseKeeper:
+class LeaseManager:
     """Renews the leases of this process from one thread, all in one round trip.
 
     A second thread watches their ends, so that a holder is stopped in time even while the first one
@@ -78,18 +78,20 @@ class LeaseKeeper:
     """
 
     def __init__(self, *, ttl: float) -> None:
-        self._interval = ttl / RENEWALS_PER_LIFE
+        self._interval = ttl / RENEWALS_PER_TTL
         # Not by key: this process may take a job anew while its former attempt still comes to an end.
         self._leases: set[Lease] = set()
         self._mutex = threading.Lock()
         self._outages = OutageLog(logger)
-        self._tickers = (
+        self._threads = (
             # Soon again where it failed, in whatever way.
-            Ticker("lease-keeper", self._renew, self._interval / HASTE, first=self._interval),
-            Ticker("lease-watch", self._watch, self._interval / HASTE),
+            PeriodicThread(
+                "lease-keeper", self._renew, self._interval / RETRY_DIVISOR, first=self._interval
+            ),
+            PeriodicThread("lease-watch", self._watch, self._interval / RETRY_DIVISOR),
         )
 
-    def hold(self, lock: Lock, stop: StopSignal) -> Lease | None:
+    def acquire(self, lock: Lock, stop: StopSignal) -> Lease | None:
         """Acquire `lock` and keep it renewed until `release`; None when somebody else holds it.
 
         Raises:
@@ -101,8 +103,8 @@ class LeaseKeeper:
         lease = Lease(entry_of(lock), stop, asked_at)
         with self._mutex:
             self._leases.add(lease)
-        for ticker in self._tickers:
-            ticker.start()
+        for thread in self._threads:
+            thread.start()
         return lease
 
     def release(self, lease: Lease) -> None:
@@ -112,14 +114,14 @@ class LeaseKeeper:
         try:
             lease.lock.release()
         except StoreError as error:
-            self._outages.failed(_RELEASING, error)
+            self._outages.record_failure(_RELEASING, error)
         else:
-            self._outages.worked(_RELEASING)
+            self._outages.record_success(_RELEASING)
 
     def close(self) -> None:
         """Stop the threads; leases still held expire by themselves."""
-        for ticker in self._tickers:
-            ticker.close()
+        for thread in self._threads:
+            thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +141,7 @@ class LeaseKeeper:
         with self._mutex:
             ended = [lease for lease in self._leases if not lease.is_alive()]
         for lease in ended:
-            lease.lose()
+            lease.mark_lost()
 
     def renew_all(self) -> bool:
         """Renew every lease once; those that are no longer ours are lost. False without an answer."""
@@ -149,15 +151,15 @@ class LeaseKeeper:
         try:
             answers = extend_all([lease.lock for lease in leases])
         except StoreError as error:
-            self._outages.failed(_RENEWING, error)
+            self._outages.record_failure(_RENEWING, error)
             return False
-        self._outages.worked(_RENEWING)
+        self._outages.record_success(_RENEWING)
         for lease, extended in zip(leases, answers, strict=True):
             if extended:
                 lease.renewed(asked_at)
             elif self._is_held(lease):
                 logger.warning("%s is no longer ours", lease.lock.key)
-                lease.lose()
+                lease.mark_lost()
         return True
 
     def _is_held(self, lease: Lease) -> bool:

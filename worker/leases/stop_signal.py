@@ -9,7 +9,7 @@ from domain.errors import DrainingError, SeenError
 from worker.leases.drain import Drain
 
 #: A drain begins without waking anybody; whoever waits looks up this often. Seconds.
-_LOOK_UP = 0.2
+_POLL_INTERVAL = 0.2
 
 
 class StopSignal:
@@ -34,7 +34,7 @@ class StopSignal:
     @property
     def error(self) -> SeenError | None:
         """Why to stop, or None while nobody asked. Cheap enough for every chunk of a transfer."""
-        if self._error is None and self._drain.has_begun:
+        if self._error is None and self._drain.has_started:
             self.set(DrainingError("The worker shuts down; the job goes back to the queue."))
         return self._error
 
@@ -51,5 +51,5 @@ class StopSignal:
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            self._event.wait(min(left, _LOOK_UP))
+            self._event.wait(min(left, _POLL_INTERVAL))
         return True

@@ -39,7 +39,7 @@ class ClaimPause:
     def wait(self, drain: Drain) -> bool:
         """Wait until the pause is over; False when the process begins to drain before that."""
         while time.monotonic() < self._ends:
-            if drain.has_begun:
+            if drain.has_started:
                 return False
             time.sleep(_STEP)
         return True

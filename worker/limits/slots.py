@@ -21,20 +21,20 @@ from cache.coordination.transfer_limits import TransferLimits
 from domain.errors import HostBusyError, StoreError
 from domain.limits import plain_host
 from worker.outages import OutageLog
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
 #: Seconds after which a job without slot asks again, on average: when one is free nobody can know.
-BUSY_PAUSE = 5.0
+BUSY_RETRY_AFTER = 5.0
 #: Slots are renewed three times in their life, so that two renewals may fail.
-RENEWALS_PER_LIFE = 3
+RENEWALS_PER_TTL = 3
 
 _RENEWING = "Slots could not be renewed"
 _CONNECTIONS, _DOWNLOADS, _USER = "connections", "downloads", "user"
 
 
-class Admission:
+class HeldSlots:
     """One job's leave to connect to one host. As a context manager it leaves at the end.
 
     Attributes:
@@ -43,9 +43,9 @@ class Admission:
     """
 
     def __init__(
-        self, admissions: Admissions, job_id: str, host: str, requests: Sequence[SlotRequest]
+        self, manager: SlotManager, job_id: str, host: str, requests: Sequence[SlotRequest]
     ) -> None:
-        self._admissions = admissions
+        self._manager = manager
         self.job_id = job_id
         self.host = host
         self.requests = tuple(requests)
@@ -55,11 +55,11 @@ class Admission:
 
         They grow as far as there is room, and always shrink. A store that does not answer adds none.
         """
-        return self._admissions.set_connections(self, max(1, want))
+        return self._manager.set_connections(self, max(1, want))
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give everything back. Do so before the job's lock is free. Twice does no harm."""
-        self._admissions.leave(self)
+        self._manager.release(self)
 
     def __enter__(self) -> Self:
         return self
@@ -70,11 +70,11 @@ class Admission:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.leave()
+        self.release()
 
 
-class Admissions:
-    """The admissions of this process.
+class SlotManager:
+    """The manager of this process.
 
     Args:
         limits: where slots are kept.
@@ -99,18 +99,18 @@ class Admissions:
         self._per_user_downloads = per_user_downloads
         self._ttl = ttl
         self._mutex = threading.Lock()
-        self._admitted: set[Admission] = set()
-        #: How many admissions need one (resource, job): a job with mirrors has its user's slot once.
+        self._held: set[HeldSlots] = set()
+        #: How many manager need one (resource, job): a job with mirrors has its user's slot once.
         self._needed: Counter[tuple[str, str]] = Counter()
         #: How many slots each of them stands for.
         self._slots: dict[tuple[str, str], SlotRequest] = {}
         self._outages = OutageLog(logger)
-        self._ticker = Ticker("admissions", self._renew, ttl / RENEWALS_PER_LIFE)
+        self._thread = PeriodicThread("manager", self._renew, ttl / RENEWALS_PER_TTL)
 
-    def enter(self, job_id: str, host: str, user_id: str | None = None) -> Admission:
+    def acquire(self, job_id: str, host: str, user_id: str | None = None) -> HeldSlots:
         """Let a job connect to a host with one connection.
 
-        A job that goes elsewhere (a redirect, a mirror) enters there, too; one admission a job and host.
+        A job that goes elsewhere (a redirect, a mirror) enters there, too; one held a job and host.
 
         Raises:
             HostBusyError: it has to wait; nothing is held.
@@ -118,28 +118,26 @@ class Admissions:
             InvalidInputError: `host` is empty or longer than any host.
         """
         host = plain_host(host)
-        admission = Admission(self, job_id, host, self._requests(host, user_id))
+        held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
         with self._mutex:
-            missing = [
-                one for one in admission.requests if (one.resource, job_id) not in self._slots
-            ]
+            missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
         answer = self._limits.admission(host, job_id, missing, self._ttl)
         if not answer.granted:
             raise _refusal(host, answer)
         with self._mutex:
-            self._admitted.add(admission)
-            for one in admission.requests:
+            self._held.add(held)
+            for one in held.requests:
                 self._needed[one.resource, job_id] += 1
                 self._slots.setdefault((one.resource, job_id), one)
             if self._slots:
-                self._ticker.start()
-        return admission
+                self._thread.start()
+        return held
 
-    def set_connections(self, admission: Admission, want: int) -> int:
-        """Do what `Admission.connections` promises."""
+    def set_connections(self, held: HeldSlots, want: int) -> int:
+        """Do what `HeldSlots.connections` promises."""
         if not self._per_host_connections:
             return want
-        holding = (f"{_CONNECTIONS}:{admission.host}", admission.job_id)
+        holding = (f"{_CONNECTIONS}:{held.host}", held.job_id)
         with self._mutex:
             request = self._slots.get(holding)
         if request is None or request.want == want:
@@ -153,13 +151,13 @@ class Admissions:
         self._note(holding, request, slots.granted)
         return max(1, slots.granted)
 
-    def leave(self, admission: Admission) -> None:
-        """Do what `Admission.leave` promises."""
+    def release(self, held: HeldSlots) -> None:
+        """Do what `HeldSlots.release` promises."""
         with self._mutex:
-            if admission not in self._admitted:
+            if held not in self._held:
                 return
-            self._admitted.remove(admission)
-            holdings = [(one.resource, admission.job_id) for one in admission.requests]
+            self._held.remove(held)
+            holdings = [(one.resource, held.job_id) for one in held.requests]
             self._needed.subtract(holdings)
             done = [holding for holding in holdings if not self._needed[holding]]
             for holding in done:
@@ -167,7 +165,7 @@ class Admissions:
         try:
             self._limits.release_slots(done)
         except StoreError as error:
-            logger.warning("The slots of job %s expire by themselves: %s", admission.job_id, error)
+            logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
 
     def cool_down(self, host: str, seconds: float, reason: str) -> None:
         """Keep every worker off a host for a while; without a store only this job knows."""
@@ -187,11 +185,11 @@ class Admissions:
         answers = self._limits.renew_slots(list(slots), self._ttl)
         for (holding, request), renewed in zip(slots.items(), answers, strict=True):
             if renewed != request.want:
-                self._take_again(holding, request)
+                self._reacquire(holding, request)
 
     def close(self) -> None:
         """Stop the thread; slots still held expire by themselves."""
-        self._ticker.close()
+        self._thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -204,7 +202,7 @@ class Admissions:
     ) -> None:
         self.close()
 
-    def _requests(self, host: str, user_id: str | None) -> list[SlotRequest]:
+    def _required_slots(self, host: str, user_id: str | None) -> list[SlotRequest]:
         wanted = [
             SlotRequest(f"{_CONNECTIONS}:{host}", 1, self._per_host_connections),
             SlotRequest(f"{_DOWNLOADS}:{host}", 1, self._per_host_downloads),
@@ -217,11 +215,11 @@ class Admissions:
         try:
             self.renew_all()
         except StoreError as error:
-            self._outages.failed(_RENEWING, error)
+            self._outages.record_failure(_RENEWING, error)
         else:
-            self._outages.worked(_RENEWING)
+            self._outages.record_success(_RENEWING)
 
-    def _take_again(self, holding: tuple[str, str], request: SlotRequest) -> None:
+    def _reacquire(self, holding: tuple[str, str], request: SlotRequest) -> None:
         """Take slots that expired or were lost with the store: the job goes on using them.
 
         Should they be gone to others meanwhile, the job finds out when it next asks for connections.
@@ -264,7 +262,7 @@ def _refusal(host: str, answer: Answer) -> HostBusyError:
         _USER: f": {count} downloads of its user are running. "
         "It goes on when one ends; SEEN_USER_DOWNLOADS is their number.",
     }
-    pause = BUSY_PAUSE * random.uniform(0.5, 1.5)  # noqa: S311 - no secret hangs on it
+    pause = BUSY_RETRY_AFTER * random.uniform(0.5, 1.5)  # noqa: S311 - no secret hangs on it
     return HostBusyError(
         f"waiting on host{what[kind]}",
         code="user_busy" if kind == _USER else "host_busy",

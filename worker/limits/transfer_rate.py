@@ -1,7 +1,7 @@
-"""The pace of one transfer: its count of bytes, and the rate it may have; and how a rate is divided.
+"""The rate of one transfer: its count of bytes, and the rate it may have; and how a rate is divided.
 
 A transfer is bound by the least of three rates: its job's own, its part of its host's, its part of the
-total. Which of them holds it back decides where it counts as hungry, see
+total. Which of them holds it back decides where it counts as constrained, see
 `worker.limits.max_min_fairness`.
 """
 
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from cache.coordination.limit_models import Demand
 from domain.limits import TOTAL, host_scope, job_scope, plain_host
-from worker.limits.max_min_fairness import FIRST_STEP, HUNGRY_FROM, growth, water_level
+from worker.limits.max_min_fairness import CONSTRAINED_FROM, FIRST_STEP, growth, water_level
 
 #: Looks over which use is measured: bytes come in bursts.
 WINDOW = 4
-#: Looks after which a transfer may count as satisfied; before, it has hardly begun.
+#: Looks after which a transfer may count as unconstrained; before, it has hardly begun.
 GRACE = 2
 
 
@@ -31,7 +31,7 @@ class Share(NamedTuple):
     """What none of them may pass, as none of any other process."""
 
 
-class _Part(NamedTuple):
+class _Allotment(NamedTuple):
     """What a transfer may take of a limited rate."""
 
     level: float
@@ -39,7 +39,7 @@ class _Part(NamedTuple):
     """The rate at which the process's transfers fill its share."""
 
 
-class Pace:
+class TransferRate:
     """One transfer's count of bytes, and the rate it may have. Used by one transfer thread.
 
     Attributes:
@@ -58,7 +58,7 @@ class Pace:
         self._bytes = 0
         #: (when, bytes until then, bytes it might have taken until then), the oldest first.
         self._marks: deque[tuple[float, int, float]] = deque(maxlen=WINDOW + 1)
-        self._is_hungry = True
+        self._is_constrained = True
         #: The scope whose rate holds it back, as far as that is known.
         self._held_by: str | None = None
 
@@ -76,7 +76,7 @@ class Pace:
         """Add bytes that have come."""
         self._bytes += size
 
-    # ── the pacer's side ────────────────────────────────────────────────────────────────────────
+    # ── the rate controller's side ───────────────
 
     def measure(self, now: float) -> None:
         """Note what has come since the last look, and judge whether its rate holds it back."""
@@ -84,7 +84,7 @@ class Pace:
         if rate is None:
             # What it would take under a limit is not known.
             self._marks.clear()
-            self.use, self._is_hungry, self._held_by = 0.0, True, None
+            self.use, self._is_constrained, self._held_by = 0.0, True, None
             return
         might = 0.0
         if self._marks:
@@ -96,28 +96,28 @@ class Pace:
             self.use = (self._marks[-1][1] - size_then) / (now - begun)
         if len(self._marks) > GRACE:
             # The last look by itself, too: one that moves again is to have its part at once.
-            self._is_hungry = self._took_all_since(0) or self._took_all_since(-2)
+            self._is_constrained = self._used_all_since(0) or self._used_all_since(-2)
 
-    def is_hungry_for(self, scope: str) -> bool:
+    def is_constrained_by(self, scope: str) -> bool:
         """Say whether it would take more of this scope's rate, if it might."""
-        return self._is_hungry and self._held_by in {None, scope}
+        return self._is_constrained and self._held_by in {None, scope}
 
-    def contents(self, scope: str) -> float | None:
+    def unconstrained_use(self, scope: str) -> float | None:
         """Return what it will use of a scope's rate; None when that is as much as it may."""
-        if not self._is_hungry:
+        if not self._is_constrained:
             return self.use
         # Another scope holds it back, to what it may have there: its use may lag behind that.
-        return None if self.is_hungry_for(scope) else self.rate
+        return None if self.is_constrained_by(scope) else self.rate
 
-    def allow(self, parts: Mapping[str, _Part], own: float) -> None:
+    def allow(self, parts: Mapping[str, _Allotment], own: float) -> None:
         """Set its rate to the least of what its scopes and its own job (`own`) allow."""
         rate, held_by = own, self._job_scope
         for scope in self.scopes:
             part = parts.get(scope)
             if part is None:
                 continue
-            contents = self.contents(scope)
-            within = contents is not None and contents <= part.water
+            unconstrained_use = self.unconstrained_use(scope)
+            within = unconstrained_use is not None and unconstrained_use <= part.water
             allowed = part.level if within else min(part)
             if allowed < rate:
                 rate, held_by = allowed, scope
@@ -125,20 +125,22 @@ class Pace:
             self.rate = None
             return
         self._held_by = held_by
-        self.rate = rate if self._is_hungry else min(rate, growth(self.use))
+        self.rate = rate if self._is_constrained else min(rate, growth(self.use))
 
-    def _took_all_since(self, place: int) -> bool:
+    def _used_all_since(self, place: int) -> bool:
         _, size, might = self._marks[-1]
         _, size_then, might_then = self._marks[place]
-        return size - size_then >= HUNGRY_FROM * (might - might_then)
+        return size - size_then >= CONSTRAINED_FROM * (might - might_then)
 
 
-def demands_of(paces: Iterable[Pace], limits: Mapping[str, int]) -> dict[str, Demand]:
+def demands_of(rates: Iterable[TransferRate], limits: Mapping[str, int]) -> dict[str, Demand]:
     """Return what transfers demand of each limited rate that they share."""
-    return {scope: _demand(scope, some) for scope, some in _by_scope(paces, limits).items()}
+    return {scope: _demand(scope, some) for scope, some in _by_scope(rates, limits).items()}
 
 
-def spread(paces: Collection[Pace], limits: Mapping[str, int], shares: Mapping[str, Share]) -> None:
+def assign_rates(
+    rates: Collection[TransferRate], limits: Mapping[str, int], shares: Mapping[str, Share]
+) -> None:
     """Set the rate of each transfer of a process.
 
     Args:
@@ -146,37 +148,39 @@ def spread(paces: Collection[Pace], limits: Mapping[str, int], shares: Mapping[s
         shares: what the process has of each; where that is not known yet, transfers begin slowly.
     """
     parts = {}
-    for scope, some in _by_scope(paces, limits).items():
+    for scope, some in _by_scope(rates, limits).items():
         unknown = Share(min(FIRST_STEP, limits[scope]), limits[scope])
         available, level = shares.get(scope, unknown)
-        satisfied = _satisfied(scope, some)
+        unconstrained = _unconstrained_use(scope, some)
         # A byte more: demands are told in whole ones, and a rounded share is to hold nobody back.
-        water = water_level(available + 1, satisfied, len(some) - len(satisfied))
-        parts[scope] = _Part(level, water)
-    for pace in paces:
-        pace.allow(parts, limits.get(job_scope(pace.job_id), math.inf))
+        water = water_level(available + 1, unconstrained, len(some) - len(unconstrained))
+        parts[scope] = _Allotment(level, water)
+    for rate in rates:
+        rate.allow(parts, limits.get(job_scope(rate.job_id), math.inf))
 
 
-def _by_scope(paces: Iterable[Pace], limits: Mapping[str, int]) -> dict[str, list[Pace]]:
-    found: dict[str, list[Pace]] = defaultdict(list)
-    for pace in paces:
-        for scope in pace.scopes:
+def _by_scope(
+    rates: Iterable[TransferRate], limits: Mapping[str, int]
+) -> dict[str, list[TransferRate]]:
+    found: dict[str, list[TransferRate]] = defaultdict(list)
+    for rate in rates:
+        for scope in rate.scopes:
             if scope in limits:
-                found[scope].append(pace)
+                found[scope].append(rate)
     return found
 
 
-def _satisfied(scope: str, paces: Iterable[Pace]) -> list[float]:
+def _unconstrained_use(scope: str, rates: Iterable[TransferRate]) -> list[float]:
     """Return what those use that would not take more of a scope's rate."""
-    contents = (pace.contents(scope) for pace in paces)
-    return [use for use in contents if use is not None]
+    unconstrained_use = (rate.unconstrained_use(scope) for rate in rates)
+    return [use for use in unconstrained_use if use is not None]
 
 
-def _demand(scope: str, paces: Collection[Pace]) -> Demand:
-    satisfied = _satisfied(scope, paces)
+def _demand(scope: str, rates: Collection[TransferRate]) -> Demand:
+    unconstrained = _unconstrained_use(scope, rates)
     return Demand(
-        transfers=len(paces),
-        hungry=len(paces) - len(satisfied),
-        satisfied=round(sum(satisfied)),
-        used=round(sum(pace.use for pace in paces)),
+        transfers=len(rates),
+        constrained=len(rates) - len(unconstrained),
+        unconstrained=round(sum(unconstrained)),
+        used=round(sum(rate.use for rate in rates)),
     )

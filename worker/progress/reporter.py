@@ -29,7 +29,7 @@ from domain.job import Job, JobStatus
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
-from worker.periodic_thread import Ticker
+from worker.periodic_thread import PeriodicThread
 from worker.progress.speed import SpeedMeter
 
 logger = logging.getLogger(__name__)
@@ -47,11 +47,11 @@ def stop_error(word: str) -> SeenError:
 _REPORTING = "Progress is not reported"
 
 #: A download that has nothing to tell listens this often for what is asked of it. Seconds.
-LISTENING_INTERVAL = 0.5
+POLL_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class AttemptResult:
     """How one attempt ended: the state it leaves the job in, why, and what came of it."""
 
     status: JobStatus
@@ -95,11 +95,11 @@ class DownloadTracker:
         self.mutex = threading.Lock()
         self._reset = False
         self._sequence = 0
-        self._reported = self.bytes_downloaded
-        self._told: tuple[object, ...] | None = None
-        self._told_at = self._heard_at = now
-        self._unanswered: ProgressUpdate | None = None
-        self._ended = False
+        self._last_sent_size = self.bytes_downloaded
+        self._last_sent: tuple[object, ...] | None = None
+        self._last_sent_at = self._last_reply_at = now
+        self._unacknowledged: ProgressUpdate | None = None
+        self._finished = False
         self._speed = SpeedMeter(now, self.bytes_downloaded)
 
     def restart(self, size: int) -> None:
@@ -110,38 +110,38 @@ class DownloadTracker:
             self._speed = SpeedMeter(time.monotonic(), size)
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
-        """Return what is to be told now, or None. An update without answer is told again first."""
-        if self._ended or (self._lease is not None and self._lease.is_over()):
+        """Return what is to be sent now, or None. An update without answer is sent again first."""
+        if self._finished or (self._lease is not None and self._lease.is_expired()):
             # A flush that took its list of trackers before the end; or a process that stood still for
             # so long that the job may be another's.
             return None
-        if self._unanswered is not None:
-            return self._unanswered
+        if self._unacknowledged is not None:
+            return self._unacknowledged
         size = self.bytes_downloaded
         speed = self._speed.sample(now, size)
-        told = (size, self.bytes_durable, self.bytes_total, self.status, round(speed, 3))
-        if told == self._told and now - self._told_at < heartbeat:
+        sent = (size, self.bytes_durable, self.bytes_total, self.status, round(speed, 3))
+        if sent == self._last_sent and now - self._last_sent_at < heartbeat:
             return None
-        self._told, self._told_at = told, now
+        self._last_sent, self._last_sent_at = sent, now
         return self._update(self.status, size, speed)
 
-    def listens(self, now: float) -> bool:
+    def needs_poll(self, now: float) -> bool:
         """Say whether it is time to ask the store what it is that others want."""
-        return not self._ended and now - self._heard_at >= LISTENING_INTERVAL
+        return not self._finished and now - self._last_reply_at >= POLL_INTERVAL
 
-    def last_updates(self, ending: Ending, *, persisted: bool) -> list[ProgressUpdate]:
+    def final_updates(self, result: AttemptResult, *, persisted: bool) -> list[ProgressUpdate]:
         """Return what ends this tracking: an update without answer if there is one, and the last."""
-        self._ended = True
-        owed = [] if self._unanswered is None else [self._unanswered]
-        last = self._update(ending.status, self.bytes_downloaded, 0.0)
-        return [*owed, replace(last, persisted=persisted, **ending.details())]
+        self._finished = True
+        owed = [] if self._unacknowledged is None else [self._unacknowledged]
+        last = self._update(result.status, self.bytes_downloaded, 0.0)
+        return [*owed, replace(last, persisted=persisted, **result.details())]
 
     def _update(self, status: JobStatus, size: int, speed: float) -> ProgressUpdate:
         self._sequence += 1
-        reset, self._reset = self._reset or size < self._reported, False
-        increment = 0 if reset else size - self._reported
-        self._reported = size
-        self._unanswered = ProgressUpdate(
+        reset, self._reset = self._reset or size < self._last_sent_size, False
+        increment = 0 if reset else size - self._last_sent_size
+        self._last_sent_size = size
+        self._unacknowledged = ProgressUpdate(
             job_id=self.job_id,
             user_id=self.user_id,
             fence=self.fence,
@@ -154,16 +154,16 @@ class DownloadTracker:
             speed_mbps=speed,
             reset=reset,
         )
-        return self._unanswered
+        return self._unacknowledged
 
-    def answered(self, reply: UpdateReply) -> None:
+    def on_update_reply(self, reply: UpdateReply) -> None:
         """Take in what the store said to the last update."""
-        self._unanswered = None
-        self.heard(reply)
+        self._unacknowledged = None
+        self.on_reply(reply)
 
-    def heard(self, reply: UpdateReply) -> None:
+    def on_reply(self, reply: UpdateReply) -> None:
         """Take in what others want of this download."""
-        self._heard_at = time.monotonic()
+        self._last_reply_at = time.monotonic()
         if reply.fenced:
             self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
         elif reply.control is not None and reply.control in _STOPS:
@@ -176,7 +176,7 @@ class ProgressReporter:
     Args:
         cache: where to. Its client should not retry by itself: the next flush does.
         flush_interval: seconds between two flushes.
-        heartbeat_interval: seconds after which an unchanged progress is told again, to keep it alive.
+        heartbeat_interval: seconds after which an unchanged progress is sent again, to keep it alive.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class ProgressReporter:
         self._heartbeat = heartbeat_interval
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
-        self._ticker = Ticker("progress", self._flush, flush_interval)
+        self._thread = PeriodicThread("progress", self._flush, flush_interval)
         self._outages = OutageLog(logger)
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
@@ -194,7 +194,7 @@ class ProgressReporter:
         tracker = DownloadTracker(job, stop, time.monotonic(), lease)
         with self._mutex:
             self._trackers[job.id] = tracker
-        self._ticker.start()
+        self._thread.start()
         return tracker
 
     def untrack(self, tracker: DownloadTracker) -> None:
@@ -203,27 +203,29 @@ class ProgressReporter:
             if self._trackers.get(tracker.job_id) is tracker:
                 del self._trackers[tracker.job_id]
 
-    def finish(self, tracker: DownloadTracker, ending: Ending, *, persisted: bool) -> int | None:
+    def finish(
+        self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
+    ) -> int | None:
         """Stop reporting a job and tell its last state at once.
 
         Args:
             persisted: the database has this state; without that, `persist_progress` brings it there.
 
         Returns:
-            The progress version told, or None when the store did not answer or a newer claim speaks.
+            The progress version sent, or None when the store did not answer or a newer claim speaks.
         """
         self.untrack(tracker)
         with tracker.mutex:
-            updates = tracker.last_updates(ending, persisted=persisted)
+            updates = tracker.final_updates(result, persisted=persisted)
             try:
                 replies = self._cache.apply(updates)
             except StoreError as error:
-                logger.warning("The end of job %s was not told: %s", tracker.job_id, error)
+                logger.warning("The end of job %s was not sent: %s", tracker.job_id, error)
                 return None
         return None if replies[-1].fenced else updates[-1].version
 
     def flush(self) -> int:
-        """Tell everything that changed, once; return how many updates were answered."""
+        """Tell everything that changed, once; return how many updates were on_update_reply."""
         with self._mutex:
             trackers = list(self._trackers.values())
         return sum(
@@ -233,7 +235,7 @@ class ProgressReporter:
 
     def close(self) -> None:
         """Flush a last time and stop the thread."""
-        self._ticker.close()
+        self._thread.close()
         self.flush()
 
     def __enter__(self) -> Self:
@@ -248,13 +250,13 @@ class ProgressReporter:
         self.close()
 
     def _flush(self) -> None:
-        self.flush()  # whose answer is not for the ticker
+        self.flush()  # whose answer is not for the thread
 
     def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
         now = time.monotonic()
         held: list[DownloadTracker] = []
         updates: list[ProgressUpdate] = []
-        listening: list[DownloadTracker] = []
+        polled: list[DownloadTracker] = []
         try:
             for tracker in trackers:
                 # Held by `finish` or `restart`: they tell more than we could.
@@ -267,29 +269,29 @@ class ProgressReporter:
                     continue
                 tracker.mutex.release()
                 held.pop()
-                if tracker.listens(now):
-                    listening.append(tracker)
-            return self._tell(held, updates, listening)
+                if tracker.needs_poll(now):
+                    polled.append(tracker)
+            return self._send(held, updates, polled)
         finally:
             for tracker in held:
                 tracker.mutex.release()
 
-    def _tell(
+    def _send(
         self,
         trackers: list[DownloadTracker],
         updates: list[ProgressUpdate],
-        listening: list[DownloadTracker],
+        polled: list[DownloadTracker],
     ) -> int:
-        if not updates and not listening:
+        if not updates and not polled:
             return 0
         try:
-            replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in listening])
+            replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in polled])
         except StoreError as error:
-            self._outages.failed(_REPORTING, error)
+            self._outages.record_failure(_REPORTING, error)
             return 0
-        self._outages.worked(_REPORTING)
+        self._outages.record_success(_REPORTING)
         for tracker, reply in zip(trackers, replies, strict=False):
-            tracker.answered(reply)
-        for tracker, reply in zip(listening, replies[len(updates) :], strict=True):
-            tracker.heard(reply)
+            tracker.on_update_reply(reply)
+        for tracker, reply in zip(polled, replies[len(updates) :], strict=True):
+            tracker.on_reply(reply)
         return len(updates)

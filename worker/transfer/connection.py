@@ -16,7 +16,7 @@ import pycurl
 
 from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
-from worker.resources import lack_of, lack_of_curl
+from worker.resources import resource_error_for_curl_code, resource_error_of
 from worker.transfer.http import error_mapping, resolving
 from worker.transfer.http.curl_options import Request, TransferOptions, configure
 from worker.transfer.http.decoding import Decoder
@@ -194,7 +194,7 @@ class Connection:
 
     def _resource_error(self, code: int, detail: str) -> WorkerResourcesError | None:
         system_errno = self.handle.getinfo(pycurl.OS_ERRNO)
-        return lack_of_curl(code, system_errno, detail, is_ipv6=self._is_ipv6)
+        return resource_error_for_curl_code(code, system_errno, detail, is_ipv6=self._is_ipv6)
 
     def _proxy_refused(self) -> bool:
         """Say whether the proxy answered CONNECT, and not with a success."""
@@ -294,6 +294,6 @@ class Connection:
             self._sockets.append(opened)
             os.close(os.dup(opened.fileno()))  # pycurl is about to, and would not tell
         except OSError as error:
-            self.error = lack_of(error)
+            self.error = resource_error_of(error)
             return pycurl.SOCKET_BAD
         return opened

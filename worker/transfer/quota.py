@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from worker.limits.slots import Admission
-from worker.limits.transfer_rate import Pace
+from worker.limits.slots import HeldSlots
+from worker.limits.transfer_rate import TransferRate
 
 
 class TransferQuota(Protocol):
@@ -38,15 +38,15 @@ class UnlimitedQuota:
 class SharedQuota:
     """A job's part of what all workers share."""
 
-    def __init__(self, admission: Admission, pace: Pace) -> None:
-        self._admission, self._pace = admission, pace
-        self.record_bytes = pace.count
+    def __init__(self, held: HeldSlots, rate: TransferRate) -> None:
+        self._slots, self._rate = held, rate
+        self.record_bytes = rate.count
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second, as the pacer divides them."""
-        return self._pace.rate
+        """Bytes a second, as the rate controller divides them."""
+        return self._rate.rate
 
     def request_connections(self, wanted: int) -> int:
         """Take or give back slots of the host."""
-        return self._admission.connections(wanted)
+        return self._slots.connections(wanted)

@@ -10,7 +10,7 @@ from domain.errors import HostBusyError
 from domain.job import DownloadRequest, JobFilter, JobStatus
 from tests.support.origin import Origin
 from tests.support.transferring import Downloads
-from worker.limits.slots import Admissions
+from worker.limits.slots import SlotManager
 
 BODY = b"0123456789" * 100
 
@@ -38,21 +38,21 @@ def test_a_job_is_found_by_every_spelling_of_its_host(
 def test_limits_and_cool_downs_hold_for_every_spelling(
     manager: CacheManager, spelling: str
 ) -> None:
-    with Admissions(
+    with SlotManager(
         manager.limits,
         per_host_connections=0,
         per_host_downloads=1,
         per_user_downloads=0,
         ttl=60,
-    ) as admissions:
+    ) as slot_manager:
         with (
-            admissions.enter("one", SPELLINGS[0]),
+            slot_manager.acquire("one", SPELLINGS[0]),
             pytest.raises(HostBusyError, match="1 of 1 downloads from it are running"),
         ):
-            admissions.enter("two", spelling)
-        admissions.cool_down(spelling, 60, "HTTP 429")
+            slot_manager.acquire("two", spelling)
+        slot_manager.cool_down(spelling, 60, "HTTP 429")
         with pytest.raises(HostBusyError, match="left alone"):
-            admissions.enter("three", SPELLINGS[0])
+            slot_manager.acquire("three", SPELLINGS[0])
 
 
 def test_every_spelling_asks_for_the_same() -> None:

@@ -156,7 +156,7 @@ def test_a_job_that_is_stopped_leaves_a_silent_origin_soon(
     thread = threading.Thread(target=downloads.run_submitted, args=(job,))
     thread.start()
     wait_until(lambda: origin.requests)
-    downloads.runtime.drain.begin()
+    downloads.runtime.drain.start()
     thread.join(30)
 
     assert downloads.check(job).status is S.QUEUED

@@ -302,14 +302,14 @@ def test_readers_see_no_count_above_the_total_while_a_file_shrinks(
     """Asked of the store again and again, as a page does: the file is another, smaller one each time."""
     sizes = [600_000, 300_000, 100_000]
 
-    def shrink(request: Request, plan: Plan) -> Plan:
+    def reduce(request: Request, plan: Plan) -> Plan:
         number = min(request.number, len(sizes)) - 1
         plan = does.changes_after(0, seed=str(number), size=sizes[number])(request, plan)
         if request.number < len(sizes):
             plan.fault = Fault("reset", sizes[number] // 2)
         return plan
 
-    file = origin.serve("/a.bin", size=SIZE, bytes_per_second=600_000, respond=shrink)
+    file = origin.serve("/a.bin", size=SIZE, bytes_per_second=600_000, respond=reduce)
     downloads = Downloads(system, connections=1, short_retries=5)
     job = system.submit(file.url)
     thread = threading.Thread(target=downloads.run_submitted, args=(job,), daemon=True)
@@ -324,7 +324,7 @@ def test_readers_see_no_count_above_the_total_while_a_file_shrinks(
 
     assert (row.status, row.bytes_total) == (S.COMPLETED, sizes[-1])
     assert len({total for _, total in seen if total is not None}) > 1, (
-        "the test is to see it shrink"
+        "the test is to see it reduce"
     )
     assert [pair for pair in seen if pair[1] is not None and pair[0] > pair[1]] == []
 

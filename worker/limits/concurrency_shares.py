@@ -1,4 +1,4 @@
-"""What one host, or one user, may hold of a worker's places while jobs of others are queued."""
+"""What one host, or one user, may hold of a worker's concurrency while jobs of others are queued."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from domain.errors import DatabaseUnavailableError, HostBusyError
 #: Seconds after which a job that was refused asks again, on average.
 _PAUSE = 5.0
 #: Whether others are queued is asked at most this often. Seconds.
-ASK_AGAIN = 1.0
+CHECK_INTERVAL = 1.0
 
 _HOST, _USER = "host", "user_id"
 
 
-class Shares:
-    """Counts the places of this process by host and by user.
+class ConcurrencyShares:
+    """Counts the concurrency of this process by host and by user.
 
     Args:
         jobs: tell whether jobs of others are queued.
-        percent: what one of them may hold of the places; 100 for all.
+        percent: what one of them may hold of the concurrency; 100 for all.
 
     Attributes:
-        places: how many downloads the process runs at once; None where it shares no places.
+        concurrency: how many downloads the process runs at once; None where it shares no concurrency.
     """
 
     def __init__(self, jobs: JobRepository, percent: int) -> None:
         self._jobs, self._percent = jobs, percent
-        self.places: int | None = None
+        self.concurrency: int | None = None
         self._mutex = threading.Lock()
         self._held: Counter[tuple[str, str]] = Counter()
         #: By (column, value): when it was asked, and whether jobs of others were queued.
@@ -64,14 +64,14 @@ class Shares:
             raise _refusal(holder, share)
 
     def _share(self) -> int | None:
-        if self.places is None or self._percent >= 100:
+        if self.concurrency is None or self._percent >= 100:
             return None
-        return max(1, self.places * self._percent // 100)
+        return max(1, self.concurrency * self._percent // 100)
 
     def _others_wait(self, holder: tuple[str, str]) -> bool:
         now = time.monotonic()
-        asked_at, answer = self._answers.get(holder, (-ASK_AGAIN, False))
-        if now - asked_at < ASK_AGAIN:
+        asked_at, answer = self._answers.get(holder, (-CHECK_INTERVAL, False))
+        if now - asked_at < CHECK_INTERVAL:
             return answer
         try:
             answer = self._jobs.has_queued_of_others(*holder)
