@@ -52,9 +52,9 @@ from worker.publishing import publish_jobs, republish
 from worker.resources import resource_error_of
 from worker.runtime import Runtime
 from worker.state_writer import StateWriter
+from worker.storage.destination import Destination
 from worker.storage.disk_errors import PART_FILE_BUSY
 from worker.storage.filenames import name_from_url
-from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.integrity.digests import PrefixDigests
 from worker.transfer.output_file import TransferResult
@@ -224,16 +224,14 @@ def _remove_job_files(runtime: Runtime, job: Job) -> None:
     """Remove what was needed on the way; the job has ended, whatever disk and database say to this."""
     try:
         directory = runtime.resolve(job.directory)
-        if PartFile.exists(directory, job.id):
+        if runtime.destinations.exists(directory, job.id):
             remove_leftovers(runtime, directory, job.id)
     except SeenError as error:
         logger.warning("What job %s left on the disk is removed later: %s", job.id, error)
 
 
-def _open_part(runtime: Runtime, job: Job) -> PartFile:
-    directory = runtime.resolve(job.directory)
-    is_given = not directory.is_relative_to(runtime.files_dir)
-    return PartFile(directory, job.id, is_given=is_given)
+def _open_part(runtime: Runtime, job: Job) -> Destination:
+    return runtime.destinations.open(runtime.resolve(job.directory), job.id)
 
 
 def _stopped_result(status: JobStatus, error: SeenError) -> AttemptResult:
@@ -305,16 +303,16 @@ class _Attempt:
             path, digest = self._adopt_published_file(part) or self._fetch_with_limits(part)
             return self._complete(part, str(path), digest)
 
-    def _fetch_with_limits(self, part: PartFile) -> tuple[Path, str]:
+    def _fetch_with_limits(self, part: Destination) -> tuple[Path, str]:
         """Connect only with a slot of the host's and the user's, and keep within their rates."""
         runtime, job = self._runtime, self._job
         self._record_notes(part)
         if job.name is not None and job.overwrite:
-            part.refuse_folder(job.name)  # now, not when the whole file has come
+            part.check_replaceable(job.name)  # now, not when the whole file has come
         with runtime.concurrency_shares.hold(self._host, job.user_id):
             return self._fetch_with_slots(part)
 
-    def _fetch_with_slots(self, part: PartFile) -> tuple[Path, str]:
+    def _fetch_with_slots(self, part: Destination) -> tuple[Path, str]:
         runtime, job = self._runtime, self._job
         held = runtime.slots.acquire(job.id, self._host, job.user_id)
         runtime.claim_pause.served()
@@ -338,7 +336,7 @@ class _Attempt:
             return
         publish_jobs(runtime, woken)
 
-    def _fetch_and_publish(self, part: PartFile, quota: TransferQuota) -> tuple[Path, str]:
+    def _fetch_and_publish(self, part: Destination, quota: TransferQuota) -> tuple[Path, str]:
         with self._transfer(part, quota) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
@@ -365,7 +363,7 @@ class _Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             return transfer.run(), self._verify(transfer)
 
-    def _transfer(self, part: PartFile, quota: TransferQuota) -> Transfer:
+    def _transfer(self, part: Destination, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job
         secrets = runtime.credential_cipher.decrypt(job)
         return Transfer(
@@ -385,7 +383,6 @@ class _Attempt:
             self._tracker,
             options=runtime.transfer_options,
             guard=runtime.guard,
-            space=runtime.space,
             check_may_write=self._lease.check,
             checkpoints=runtime.checkpoints,
             hashing=runtime.hashing,
@@ -393,7 +390,7 @@ class _Attempt:
             note=self._record_note,
         )
 
-    def _record_notes(self, part: PartFile) -> None:
+    def _record_notes(self, part: Destination) -> None:
         while part.notes:
             self._record_note(part.notes.pop(0))
 
@@ -433,22 +430,23 @@ class _Attempt:
             if actual[one.algorithm] != one.digest:
                 raise ChecksumMismatchError(one.algorithm, one.digest, actual[one.algorithm])
 
-    def _adopt_published_file(self, part: PartFile) -> tuple[Path, str] | None:
+    def _adopt_published_file(self, part: Destination) -> tuple[Path, str] | None:
         """Take over a file that stands under its final name already; None when there is none.
 
         The worker before us fell between publishing and saying so. Its record says what the bytes have
         to be; they are read again, since the file has had a name that others know.
         """
-        path, record = part.published_path(), part.record
-        if path is None or record is None:
+        published = part.find_published()
+        if published is None:
             return None
-        if not any(one.startswith("sha256:") for one in record.digests):
-            part.begin_afresh(f"the record of {path.name} does not say what was published")
+        path, digests = published
+        if not any(one.startswith("sha256:") for one in digests):
+            part.start_empty(f"the record of {path.name} does not say what was published")
             return None
         self._tracker.status = JobStatus.VERIFYING
         self._tracker.bytes_total = part.size
         self._tracker.restart(part.size)
-        wanted = self._expected_digests(record.digests)
+        wanted = self._expected_digests(digests)
         algorithms = {"sha256", *(Checksum.parse(one).algorithm for one in wanted)}
         actual = PrefixDigests(part, algorithms, self._runtime.hashing).finish(
             part.size, self._raise_if_stopped
@@ -456,7 +454,7 @@ class _Attempt:
         try:
             self._compare(actual, wanted)
         except ChecksumMismatchError as error:
-            part.begin_afresh(f"{path.name} is not what was published: {error}")
+            part.start_empty(f"{path.name} is not what was published: {error}")
             self._tracker.status = JobStatus.DOWNLOADING
             self._tracker.bytes_total = None
             self._tracker.restart(0)
@@ -468,7 +466,7 @@ class _Attempt:
     def _file_name(self, fetched: TransferResult) -> str:
         return self._job.name or fetched.name or name_from_url(self._job.url)
 
-    def _complete(self, part: PartFile, path: str, digest: str) -> Outcome:
+    def _complete(self, part: Destination, path: str, digest: str) -> Outcome:
         self._tracker.bytes_durable = part.size
         result = AttemptResult(
             status=JobStatus.COMPLETED,
@@ -482,9 +480,9 @@ class _Attempt:
             self._remove_part_file(part)
         return outcome
 
-    def _remove_part_file(self, part: PartFile) -> None:
+    def _remove_part_file(self, part: Destination) -> None:
         try:
-            part.forget()
+            part.remove_working_files()
         except SeenError as error:
             logger.warning("The part file of job %s is removed later: %s", self._job.id, error)
 

@@ -27,8 +27,10 @@ from worker.limits.rate_controller import RateController
 from worker.limits.slots import SlotManager
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
+from worker.storage.destination import Destinations
 from worker.storage.disk_space import Space
 from worker.storage.filenames import resolve_directory
+from worker.storage.part_file import PartFiles
 from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.response import AddressGuard
 
@@ -64,7 +66,7 @@ class Runtime:
     retry_policy: RetryPolicy
     checkpoints: ThreadPoolExecutor
     hashing: ThreadPoolExecutor
-    space: Space
+    destinations: Destinations
     concurrency_shares: ConcurrencyShares
     concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     claim_pause: ClaimPause = field(default_factory=ClaimPause)
@@ -99,6 +101,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     flusher_cache = CacheManager.connect(settings, retries=0)
     cache = CacheManager.connect(settings)
     jobs = JobRepository(database)
+    files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     return Runtime(
         settings=settings,
@@ -146,8 +149,8 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
-        space=Space(settings.min_free_bytes),
+        destinations=PartFiles(files_dir, Space(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
-        files_dir=settings.files_dir.resolve(),
+        files_dir=files_dir,
         worker=worker,
     )

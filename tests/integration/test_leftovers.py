@@ -91,7 +91,7 @@ def test_what_is_removed(
         changed = {"status": status.value, "bytes_durable": durable}
         connection.execute(update(table).where(table.c.id == job.id).values(changed))
     with PartFile(system.downloads, job.id) as part:
-        part.write([b"x"], 0)
+        part.write_at([b"x"], 0)
         assert not remove_leftovers(system.runtime, system.downloads, job.id)  # it is open
     assert remove_leftovers(system.runtime, system.downloads, job.id) is goes
     assert bool(list(Path(system.downloads).iterdir())) is not goes

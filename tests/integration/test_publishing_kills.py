@@ -157,7 +157,7 @@ def test_link_that_a_person_made_with_a_record_of_other_bytes_is_no_publication(
     job = system.submit(file.url, checksum=f"sha256:{file.sha256}")
     wrong = b"x" * 30_000
     with PartFile(system.downloads, job.id) as part:
-        part.write([wrong], 0)
+        part.write_at([wrong], 0)
         digest = hashlib.sha256(wrong).hexdigest() if complete else file.sha256
         part.publish("a.bin", overwrite=False, digests=[f"sha256:{digest}"])
 
@@ -172,7 +172,7 @@ def test_record_without_digest_is_no_proof_of_a_publication(system: System, orig
     file = origin.serve("/a.bin", size=30_000)
     job = system.submit(file.url)
     with PartFile(system.downloads, job.id) as part:
-        part.write([b"x" * 30_000], 0)
+        part.write_at([b"x" * 30_000], 0)
         part.publish("a.bin", overwrite=False)
 
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED

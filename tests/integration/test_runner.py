@@ -31,7 +31,7 @@ def statuses(system: System, job: Job) -> list[JobStatus]:
 def publish_and_crash(system: System, job: Job, body: bytes) -> None:
     """Leave what a worker leaves that falls after the file got its name and before SQL knew."""
     with PartFile(system.downloads, job.id) as part:
-        part.write([body], 0)
+        part.write_at([body], 0)
         digest = hashlib.sha256(body).hexdigest()
         part.publish("a.bin", overwrite=False, digests=[f"sha256:{digest}"])
 

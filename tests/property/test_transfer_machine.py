@@ -186,8 +186,8 @@ def begin(direct: Direct, file: ServedFile, layout: list[int]) -> None:
     for start, end in written:
         data[start:end] = file.body_slice(start, end)
     with PartFile(direct.folder, direct.job.id) as part:
-        part.write([bytes(data)], 0)
-        part.sync(
+        part.write_at([bytes(data)], 0)
+        part.write_checkpoint(
             Checkpoint(
                 written=tuple(written),
                 total=file.size,

@@ -189,14 +189,13 @@ class Direct:
         with (
             ThreadPoolExecutor(1) as checkpoints,
             ThreadPoolExecutor(1) as hashing,
-            PartFile(self.folder, self.job.id) as part,
+            PartFile(self.folder, self.job.id, space=self.space) as part,
             Transfer(
                 order,
                 part,
                 self.tracker,
                 options=self.options,
                 guard=AddressGuard(self.networks),
-                space=self.space,
                 check_may_write=self.check_may_write,
                 checkpoints=checkpoints,
                 hashing=hashing,

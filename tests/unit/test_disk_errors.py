@@ -145,14 +145,14 @@ root = Path(sys.argv[1])
 buffer = memoryview(bytearray(4))
 uses = {
     "open": lambda part: None,
-    "write": lambda part: part.write([b"data"], 0),
-    "read": lambda part: part.read_into(buffer, 0),
+    "write": lambda part: part.write_at([b"data"], 0),
+    "read": lambda part: part.read_at(buffer, 0),
     "allocate": lambda part: part.allocate(1000),
     "discard": lambda part: part.discard(),
-    "cut": lambda part: part.cut(2),
-    "sync": lambda part: part.sync(Checkpoint(written=((0, 4),))),
+    "cut": lambda part: part.truncate(2),
+    "sync": lambda part: part.write_checkpoint(Checkpoint(written=((0, 4),))),
     "publish": lambda part: part.publish("film.mkv", overwrite=False),
-    "forget": lambda part: part.forget(),
+    "forget": lambda part: part.remove_working_files(),
 }
 for number, line in enumerate(sys.stdin):
     use, rule = line.rstrip("\\n").split(" ", 1)
@@ -162,7 +162,7 @@ for number, line in enumerate(sys.stdin):
         if use == "open":
             Path(sys.argv[2]).write_text(rule)
         with PartFile(folder, "01890a5d-ac96-774b-bcce-b302099a8057") as part:
-            part.write([b"data"], 0)
+            part.write_at([b"data"], 0)
             Path(sys.argv[2]).write_text(rule)
             uses[use](part)
     except SeenError as error:

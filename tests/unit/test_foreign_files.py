@@ -90,11 +90,11 @@ def no_hanging() -> Iterator[None]:
 def whole_download(folder: Path, *, overwrite: bool = False) -> Path:
     """Write, checkpoint, publish and clean up."""
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
-        part.cut(len(BODY))
-        part.sync(Checkpoint(written=((0, len(BODY)),)))
+        part.write_at([BODY], 0)
+        part.truncate(len(BODY))
+        part.write_checkpoint(Checkpoint(written=((0, len(BODY)),)))
         path = part.publish("film.mkv", overwrite=overwrite)
-        part.forget()
+        part.remove_working_files()
     return path
 
 
@@ -131,11 +131,11 @@ def test_names_that_are_planted_before_publishing_are_not_written_to(
 ) -> None:
     (folder / "film.mkv").write_bytes(b"old")
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
+        part.write_at([BODY], 0)
         KINDS[kind](folder / f".seen-{JOB}{suffix}", elsewhere)
-        part.sync(Checkpoint(written=((0, len(BODY)),)))
+        part.write_checkpoint(Checkpoint(written=((0, len(BODY)),)))
         path = part.publish("film.mkv", overwrite=overwrite)
-        part.forget()
+        part.remove_working_files()
     assert path.read_bytes() == BODY
     assert visible(folder) == (["film.mkv"] if overwrite else ["film (1).mkv", "film.mkv"])
 
@@ -146,11 +146,11 @@ def test_part_file_that_is_swapped_while_it_is_written_is_not_published(
 ) -> None:
     """What gets the name is what was written, not what has the part file's name by then."""
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
+        part.write_at([BODY], 0)
         part.path.rename(folder / ".moved-away")
         KINDS[kind](part.path, elsewhere)
         path = part.publish("film.mkv", overwrite=False)
-        part.forget()
+        part.remove_working_files()
     assert path.read_bytes() == BODY
 
 
@@ -159,8 +159,8 @@ def test_resumed_download_trusts_no_foreign_part_file(
     folder: Path, elsewhere: Path, kind: str
 ) -> None:
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
-        part.sync(Checkpoint(written=((0, len(BODY)),)))
+        part.write_at([BODY], 0)
+        part.write_checkpoint(Checkpoint(written=((0, len(BODY)),)))
         part.path.unlink()
     KINDS[kind](folder / f".seen-{JOB}.part", elsewhere)
     with PartFile(folder, JOB) as part:
@@ -175,7 +175,7 @@ def test_resumed_download_trusts_no_foreign_checkpoint(
     folder: Path, elsewhere: Path, kind: str
 ) -> None:
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
+        part.write_at([BODY], 0)
     elsewhere.write_bytes(PRECIOUS)
     KINDS[kind](folder / f".seen-{JOB}.json", elsewhere)
     with PartFile(folder, JOB) as part:
@@ -190,7 +190,7 @@ def test_clean_up_removes_names_and_not_what_they_lead_to(
     with PartFile(folder, JOB) as part:
         part.path.unlink()
         KINDS[kind](folder / f".seen-{JOB}{suffix}", elsewhere)
-        part.forget()
+        part.remove_working_files()
     assert list(folder.iterdir()) == []
 
 
@@ -214,11 +214,11 @@ def test_folder_that_is_swapped_for_a_link_changes_nothing(
     folder: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
     with PartFile(folder, JOB) as part:
-        part.write([BODY], 0)
+        part.write_at([BODY], 0)
         folder.rename(tmp_path / "moved")
         folder.symlink_to(elsewhere.parent)
         part.publish("film.mkv", overwrite=False)
-        part.forget()
+        part.remove_working_files()
     assert visible(tmp_path / "moved") == ["film.mkv"]
 
 

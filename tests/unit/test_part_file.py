@@ -49,16 +49,16 @@ def content(part: PartFile) -> bytes:
 def test_bytes_are_written_where_they_belong(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "deep"
     with PartFile(folder, JOB) as part:
-        assert part.write([b"wor", b"ld"], 6) == 5
-        assert part.write([b"hello "], 0) == 6
-        assert part.write([], 3) == 0
+        assert part.write_at([b"wor", b"ld"], 6) == 5
+        assert part.write_at([b"hello "], 0) == 6
+        assert part.write_at([], 3) == 0
         assert part.size == 11
         assert part.path == folder / f".seen-{JOB}.part"
         buffer = memoryview(bytearray(5))
-        assert part.read_into(buffer, 6) == 5
+        assert part.read_at(buffer, 6) == 5
         assert bytes(buffer) == b"world"
-        assert part.read_into(buffer, 9) == 2
-        assert part.read_into(buffer, 11) == 0
+        assert part.read_at(buffer, 9) == 2
+        assert part.read_at(buffer, 11) == 0
     assert content(part) == b"hello world"
 
 
@@ -67,10 +67,10 @@ def test_room_is_set_aside_and_what_is_beyond_the_end_cut_off(tmp_path: Path) ->
         part.allocate(0)
         assert part.size == 0
         part.allocate(3_000_000)
-        part.write([b"abc"], 0)
+        part.write_at([b"abc"], 0)
         # A file system that cannot set room aside does nothing.
         assert part.size in {3, 3_000_000}
-        part.cut(3)
+        part.truncate(3)
     assert content(part) == b"abc"
 
 
@@ -81,9 +81,9 @@ def test_a_part_file_is_private_until_it_is_published(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
+        part.write_at([b"0123456789"], 0)
         expected = described((0, 4), (6, 9))
-        part.sync(expected)
+        part.write_checkpoint(expected)
         assert part.checkpoint == expected
         assert expected.durable == 7
     assert reopened(tmp_path) == (10, expected)
@@ -92,8 +92,8 @@ def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
 def test_a_later_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
         for size in (3, 6, 9):
-            part.write([b"abc"], size - 3)
-            part.sync(described((0, size), total=None))
+            part.write_at([b"abc"], size - 3)
+            part.write_checkpoint(described((0, size), total=None))
     assert reopened(tmp_path)[1].durable == 9
     assert [path.name for path in tmp_path.glob(".seen-*.tmp")] == []
 
@@ -128,7 +128,7 @@ def test_a_later_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_that_cannot_be_true_vouches_for_nothing(tmp_path: Path, text: bytes) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
+        part.write_at([b"0123456789"], 0)
     checkpoint_path(tmp_path).write_bytes(text)
     assert reopened(tmp_path) == (10, Checkpoint())
 
@@ -150,8 +150,8 @@ def test_checkpoint_that_another_program_wrote_vouches_for_nothing(
     tmp_path: Path, forged: dict[str, object]
 ) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
-        part.sync(described((0, 10)))
+        part.write_at([b"0123456789"], 0)
+        part.write_checkpoint(described((0, 10)))
     assert reopened(tmp_path)[1].durable == 10
     checkpoint = json.loads(checkpoint_path(tmp_path).read_text())
     checkpoint_path(tmp_path).write_text(json.dumps({**checkpoint, **forged}))
@@ -160,33 +160,33 @@ def test_checkpoint_that_another_program_wrote_vouches_for_nothing(
 
 def test_a_checkpoint_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
+        part.write_at([b"0123456789"], 0)
     checkpoint_path(tmp_path).write_text('{"written": [[0, 5]], "colour": "blue"}')
     assert reopened(tmp_path)[1] == Checkpoint(written=((0, 5),))
 
 
 def test_a_checkpoint_never_outlives_the_bytes_it_vouches_for(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
-        part.sync(described((0, 10)))
+        part.write_at([b"0123456789"], 0)
+        part.write_checkpoint(described((0, 10)))
         part.discard()
         assert (part.size, part.checkpoint) == (0, Checkpoint())
         assert not checkpoint_path(tmp_path).exists()
-        part.write([b"x" * 10], 0)
+        part.write_at([b"x" * 10], 0)
     assert reopened(tmp_path) == (10, Checkpoint())
 
 
 def test_a_checkpoint_never_vouches_for_a_part_file_that_came_after_it(tmp_path: Path) -> None:
     """Given a part file that was removed, and a crash before the new one has a checkpoint."""
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"0123456789"], 0)
-        part.sync(described((0, 10)))
+        part.write_at([b"0123456789"], 0)
+        part.write_checkpoint(described((0, 10)))
         part.path.unlink()
     with PartFile(tmp_path, JOB) as part:
         assert part.checkpoint == Checkpoint()
         assert not checkpoint_path(tmp_path).exists()
         part.allocate(10)  # what makes its size fit
-        part.write([b"x"], 9)
+        part.write_at([b"x"], 9)
     assert reopened(tmp_path) == (10, Checkpoint())
 
 
@@ -206,13 +206,13 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
 ) -> None:
     """The system forgets what it could not write, and its next answer is yes."""
     tell: dict[str, Callable[[PartFile], object]] = {
-        "fdatasync": lambda part: part.sync(described((0, 10))),
+        "fdatasync": lambda part: part.write_checkpoint(described((0, 10))),
         "fsync": lambda part: part.publish("a", overwrite=False),
     }
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"01234"], 0)
-        part.sync(described((0, 5)))
-        part.write([b"56789"], 5)
+        part.write_at([b"01234"], 0)
+        part.write_checkpoint(described((0, 5)))
+        part.write_at([b"56789"], 5)
 
         def refused(_file: int) -> None:
             raise OSError(errno.EIO, "Input/output error")
@@ -222,14 +222,14 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
             with pytest.raises(DiskUnavailableError, match="could not be synced"):
                 tell[name](part)
         with pytest.raises(TransientError, match="did not take everything") as caught:
-            part.sync(described((0, 10)))
+            part.write_checkpoint(described((0, 10)))
         assert caught.value.code == "disk_error"
         with pytest.raises(TransientError, match="did not take everything"):
             part.publish("a", overwrite=False)
     with PartFile(tmp_path, JOB) as part:
         assert part.checkpoint == described((0, 5))
-        part.write([b"56789"], 5)
-        part.sync(described((0, 10)))
+        part.write_at([b"56789"], 5)
+        part.write_checkpoint(described((0, 10)))
     assert reopened(tmp_path) == (10, described((0, 10)))
 
 
@@ -237,13 +237,13 @@ def test_forgetting_removes_every_working_name(tmp_path: Path) -> None:
     other = tmp_path / f".seen-{JOB[:-1]}8.part"
     other.write_bytes(b"somebody else's")
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"x"], 0)
-        part.sync(described((0, 1)))
+        part.write_at([b"x"], 0)
+        part.write_checkpoint(described((0, 1)))
         # What a crash at the wrong moment leaves behind.
         (tmp_path / f".seen-{JOB}.tmp").write_text("torn")
         (tmp_path / f".seen-{JOB}.new").hardlink_to(part.path)
-        part.forget()
-        part.forget()
+        part.remove_working_files()
+        part.remove_working_files()
     assert list(tmp_path.iterdir()) == [other]
 
 
@@ -261,7 +261,7 @@ def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> No
         with pytest.raises(TransientError, match="still writes") as caught:
             PartFile(tmp_path, JOB)
         assert caught.value.code == "part_file_busy"
-        part.write([b"mine"], 0)
+        part.write_at([b"mine"], 0)
     assert reopened(tmp_path)[0] == 4
 
 
@@ -270,7 +270,7 @@ import sys
 from pathlib import Path
 from worker.storage.part_file import PartFile
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
-part.write([b"half"], 0)
+part.write_at([b"half"], 0)
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -301,7 +301,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 try:
     for number in range(9):
-        part.write([b"x" * 100] * 3, number * 300)
+        part.write_at([b"x" * 100] * 3, number * 300)
 except PermanentError as error:
     print(json.dumps([part.size, error.code, str(error)]))
 """
@@ -337,12 +337,12 @@ def test_a_closed_file_refuses_in_our_words(tmp_path: Path) -> None:
     part = PartFile(tmp_path, JOB)
     part.close()
     uses: list[Callable[[], object]] = [
-        lambda: part.write([b"x"], 0),
-        lambda: part.cut(0),
+        lambda: part.write_at([b"x"], 0),
+        lambda: part.truncate(0),
         lambda: part.allocate(10),
         part.discard,
         lambda: part.size,
-        part.published_path,
+        part.find_published,
     ]
     for use in uses:
         with pytest.raises(TransientError) as caught:
@@ -355,7 +355,7 @@ def test_folder_at_a_working_name_is_not_removed(tmp_path: Path) -> None:
         part.path.unlink()
         part.path.mkdir()
         with pytest.raises(PermanentError, match="is a folder"):
-            part.forget()
+            part.remove_working_files()
 
 
 def test_folder_that_cannot_be_looked_into_is_not_taken_for_empty(

@@ -18,10 +18,15 @@ JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 def publish(folder: Path, name: str, body: bytes, *, overwrite: bool = False) -> Path:
     with PartFile(folder, new_job_id()) as part:
-        part.write([body], 0)
+        part.write_at([body], 0)
         path = part.publish(name, overwrite=overwrite)
-        part.forget()
+        part.remove_working_files()
     return path
+
+
+def published_path(part: PartFile) -> Path | None:
+    published = part.find_published()
+    return published.path if published else None
 
 
 def visible(folder: Path) -> dict[str, bytes]:
@@ -89,13 +94,13 @@ def test_the_longest_name_can_be_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_successor_recognises_a_published_file(tmp_path: Path, overwrite: bool) -> None:
     with PartFile(tmp_path, JOB) as part:
-        assert part.published_path() is None
-        part.write([b"body"], 0)
-        assert part.published_path() is None
+        assert part.find_published() is None
+        part.write_at([b"body"], 0)
+        assert part.find_published() is None
         path = part.publish("film.mkv", overwrite=overwrite)
     with PartFile(tmp_path, JOB) as successor:
-        assert successor.published_path() == path
-        successor.forget()
+        assert published_path(successor) == path
+        successor.remove_working_files()
     assert visible(tmp_path) == {"film.mkv": b"body"}
 
 
@@ -105,32 +110,32 @@ def test_a_successor_takes_back_what_is_not_wanted_any_more(
 ) -> None:
     publish(tmp_path, "other.mkv", b"body")
     with PartFile(tmp_path, JOB) as part:
-        part.withdraw()  # nothing to take back
-        part.write([b"body"], 0)
+        part.unpublish()  # nothing to take back
+        part.write_at([b"body"], 0)
         part.publish("film.mkv", overwrite=overwrite)
     with PartFile(tmp_path, JOB) as successor:
-        successor.withdraw()
-        assert successor.published_path() is None
-        successor.forget()
+        successor.unpublish()
+        assert successor.find_published() is None
+        successor.remove_working_files()
     assert visible(tmp_path) == {"other.mkv": b"body"}
 
 
 def test_a_published_file_that_was_renamed_is_recognised(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"body"], 0)
+        part.write_at([b"body"], 0)
         part.publish("film.mkv", overwrite=False).rename(tmp_path / "other.mkv")
-        assert part.published_path() == tmp_path / "other.mkv"
+        assert published_path(part) == tmp_path / "other.mkv"
 
 
 def test_a_crash_in_the_middle_of_overwriting_is_not_taken_for_the_end(tmp_path: Path) -> None:
     (tmp_path / "film.mkv").write_bytes(b"old")
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"new"], 0)
+        part.write_at([b"new"], 0)
         # What `publish` leaves when it falls between its two steps.
         os.link(part.path, part.path.with_suffix(".new"))
-        assert part.published_path() is None
+        assert part.find_published() is None
         assert part.publish("film.mkv", overwrite=True) == tmp_path / "film.mkv"
-        part.forget()
+        part.remove_working_files()
     assert visible(tmp_path) == {"film.mkv": b"new"}
 
 
@@ -158,14 +163,14 @@ def test_record_that_no_publication_wrote_is_no_proof(
 ) -> None:
     """Given a person's link to the part file, and a record that another program wrote."""
     with PartFile(tmp_path, JOB) as part:
-        part.write([b"body"], 0)
+        part.write_at([b"body"], 0)
     (tmp_path / "backup").hardlink_to(part.path)
     record = {"name": "backup", "size": 4, "inode": part.path.stat().st_ino, "claims": claims}
     part.path.with_suffix(".publish").write_text(json.dumps({**record, **forged}))
     with PartFile(tmp_path, JOB) as successor:
-        assert successor.published_path() is None
+        assert successor.find_published() is None
         assert successor.size == 0
-        successor.forget()
+        successor.remove_working_files()
     assert visible(tmp_path) == {"backup": b"body"}
 
 

@@ -100,8 +100,8 @@ def test_what_a_file_holds_is_not_counted_twice(
     part, other, volume = open_part("a"), open_part("b"), Space(0)
     free(10 * MIB)
     volume.reserve(part, 10 * MIB)
-    part.write([os.urandom(4 * MIB)], 0)
-    part.sync(part.checkpoint)
+    part.write_at([os.urandom(4 * MIB)], 0)
+    part.write_checkpoint(part.checkpoint)
     free(6 * MIB + 4096)  # the file system may have taken a block of its own
     volume.reserve(part, 10 * MIB)  # by an attempt that goes on
     with pytest.raises(DiskFullError):
@@ -116,12 +116,12 @@ def test_what_is_written_is_promised_no_more(open_part: Open, free: Callable[[in
     volume, part, other = Space(0), open_part("a"), open_part("b")
     volume.reserve(part, 100 * MIB)
     free(70 * MIB)  # somebody else gave 10 back
-    volume.found(part, 60 * MIB)
+    volume.written(part, 40 * MIB)
     with pytest.raises(DiskFullError):
         volume.reserve(other, 10 * MIB + 1)
     volume.reserve(other, 10 * MIB)
     volume.release(part)
-    volume.found(part, 60 * MIB)  # too late: it has no promise
+    volume.written(part, 40 * MIB)  # too late: it has no promise
     volume.reserve(other, 70 * MIB)
 
 
@@ -137,7 +137,7 @@ def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int
             volume.reserve(here, 100 * MIB)
             volume.reserve(there, 100 * MIB)
         finally:
-            there.forget()
+            there.remove_working_files()
 
 
 # ── files whose size is not known ───────────────────────────────────────────────────────────────
@@ -145,7 +145,7 @@ def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int
 
 def grow(volume: Space, part: PartFile, size: int) -> None:
     volume.grow(part, size)
-    volume.grown(part, size)
+    volume.written(part, size)
 
 
 def refusal(volume: Space, part: PartFile, size: int) -> DiskFullError:

@@ -8,7 +8,6 @@ from pathlib import Path
 from domain.errors import DatabaseUnavailableError, SeenError
 from domain.job import FINISHED, Job, JobStatus
 from worker.runtime import Runtime
-from worker.storage.part_file import PartFile
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +29,13 @@ def remove_leftovers(runtime: Runtime, directory: Path, job_id: str) -> bool:
         DatabaseUnavailableError: nothing was removed.
     """
     try:
-        with PartFile(directory, job_id) as part:
+        with runtime.destinations.open(directory, job_id) as part:
             job = runtime.jobs.get_many([job_id]).get(job_id)
             if job is not None and not is_over(job):
                 return False
             if job is not None and job.status is not JobStatus.COMPLETED:
-                part.withdraw()  # a worker fell between publishing and saying so
-            part.forget()
+                part.unpublish()  # a worker fell between publishing and saying so
+            part.remove_working_files()
     except DatabaseUnavailableError:
         raise
     except SeenError as error:

@@ -25,7 +25,7 @@ from worker.exclusive import run_exclusive
 from worker.periodic_thread import PeriodicThread
 from worker.runtime import Runtime
 from worker.storage.folder_check import is_trial
-from worker.storage.part_file import WORKING_SUFFIXES, PartFile
+from worker.storage.part_file import WORKING_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
             directory = Path(job.directory)
             if directory.is_absolute() and not directory.is_relative_to(runtime.files_dir):
                 with suppress(SeenError):
-                    if PartFile.exists(directory, job.id):
+                    if runtime.destinations.exists(directory, job.id):
                         yield Leftover(directory, job.id)
 
 
@@ -175,7 +175,7 @@ def _admit_losses(runtime: Runtime) -> int:
 
 def _is_missing(runtime: Runtime, job: Job) -> bool:
     try:
-        return not PartFile.exists(runtime.resolve(job.directory), job.id)
+        return not runtime.destinations.exists(runtime.resolve(job.directory), job.id)
     except SeenError:
         return False  # a folder that cannot be looked into says nothing
 

@@ -10,14 +10,30 @@ import shutil
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Protocol
 
 from domain.errors import DiskFullError, PermanentError
 from domain.job import MAX_SIZE
 from worker.storage.disk_errors import courtesy
-from worker.storage.part_file import PartFile
 
 #: A file that grows is promised so many bytes at once: the system is asked seldom.
 GROWTH = 2**20
+
+
+class DiskFile(Protocol):
+    """A file that space is reserved for."""
+
+    @property
+    def path(self) -> Path:
+        """Its path."""
+
+    @property
+    def device(self) -> int:
+        """The file system's number."""
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the disk that it holds."""
 
 
 class Space:
@@ -34,12 +50,12 @@ class Space:
         self._keep_free = keep_free
         self._mutex = threading.Lock()
         #: By file: its volume, and for how many bytes room is still to be found.
-        self._promised: dict[PartFile, tuple[int, int]] = {}
+        self._promised: dict[DiskFile, tuple[int, int]] = {}
         self._sums: Counter[int] = Counter()
         #: By file whose size is not known: how many bytes it has taken by growing.
-        self._grown: dict[PartFile, int] = {}
+        self._grown: dict[DiskFile, int] = {}
 
-    def reserve(self, part: PartFile, total: int) -> None:
+    def reserve(self, part: DiskFile, total: int) -> None:
         """Promise `part` room for `total` bytes, instead of what was promised to it before.
 
         Raises:
@@ -57,15 +73,10 @@ class Space:
                     f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
                     f"{self._keep_free:,} stay free, but {part.path.parent} has only {free:,}."
                 )
+            self._grown.pop(part, None)  # its size is known now
             self._promise(part, device, missing)
 
-    def found(self, part: PartFile, left: int) -> None:
-        """Note that all but `left` bytes of `part` have their room: written, or set aside."""
-        with self._mutex:
-            if part in self._promised:
-                self._promise(part, self._promised[part][0], left)
-
-    def grow(self, part: PartFile, size: int) -> None:
+    def grow(self, part: DiskFile, size: int) -> None:
         """Promise `part`, whose size is not known, room for `size` more bytes, or for more than that.
 
         Raises:
@@ -86,22 +97,24 @@ class Space:
                     f"free and {others:,} are promised to other downloads.",
                     uses_attempt=free - self._keep_free < size and self._is_largest(part),
                 )
+            self._grown.setdefault(part, 0)
             self._promise(part, device, min(room, max(size, GROWTH)))
 
-    def grown(self, part: PartFile, size: int) -> None:
-        """Note that `size` bytes of what `grow` promised are written."""
+    def written(self, part: DiskFile, size: int) -> None:
+        """Note that `size` bytes of what was promised are written, or allocated."""
         with self._mutex:
             if part in self._promised:
-                self._grown[part] = self._grown.get(part, 0) + size
                 device, missing = self._promised[part]
                 self._promise(part, device, max(0, missing - size))
+                if part in self._grown:
+                    self._grown[part] += size
 
-    def was_filled_by(self, part: PartFile) -> bool:
+    def was_filled_by(self, part: DiskFile) -> bool:
         """Say whether no other file of unknown size took more of the room than `part`."""
         with self._mutex:
             return self._is_largest(part)
 
-    def release(self, part: PartFile) -> None:
+    def release(self, part: DiskFile) -> None:
         """Nothing is promised to `part` any more."""
         with self._mutex:
             self._grown.pop(part, None)
@@ -109,17 +122,17 @@ class Space:
                 self._promise(part, self._promised[part][0], 0)
                 del self._promised[part]
 
-    def _is_largest(self, part: PartFile) -> bool:
-        if part not in self._grown:
+    def _is_largest(self, part: DiskFile) -> bool:
+        if not self._grown.get(part):
             return False
         device = self._promised[part][0]
         rivals = [size for one, size in self._grown.items() if self._promised[one][0] == device]
         return self._grown[part] == max(rivals)
 
-    def _missing(self, part: PartFile) -> int:
+    def _missing(self, part: DiskFile) -> int:
         return self._promised.get(part, (0, 0))[1]
 
-    def _promise(self, part: PartFile, device: int, size: int) -> None:
+    def _promise(self, part: DiskFile, device: int, size: int) -> None:
         self._sums[device] += size - self._missing(part)
         self._promised[part] = (device, size)
 

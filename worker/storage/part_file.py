@@ -8,23 +8,22 @@ crash.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from domain.errors import InvalidInputError, TransientError
+from domain.errors import DiskFullError, InvalidInputError, TransientError
 from domain.job import WORKING_PREFIX
 from worker.storage.checkpoint import Checkpoint, read_checkpoint
+from worker.storage.destination import PublishedFile
 from worker.storage.disk_errors import courtesy, disk_errors, sync_file
+from worker.storage.disk_space import Space
 from worker.storage.errno_table import Step, Verdict, verdict
 from worker.storage.folder_check import abilities
 from worker.storage.own_files import (
@@ -35,7 +34,8 @@ from worker.storage.own_files import (
     read_own,
     remove_name,
 )
-from worker.storage.publication import Publication, Record, move
+from worker.storage.publication import Publication, move
+from worker.storage.system_calls import allocate, umask
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,21 @@ class PartFile:
         directory: absolute and resolved; it is made where it is missing.
         job_id: whose file it is.
         is_given: the job names a folder outside the download folder.
+        space: counts what all files of this process have reserved.
 
     Attributes:
         checkpoint: the last one written, or the one found.
         notes: what a reader of the job's history should know of how it was opened and published.
     """
 
-    def __init__(self, directory: Path, job_id: str, *, is_given: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        job_id: str,
+        *,
+        is_given: bool = False,
+        space: Space | None = None,
+    ) -> None:
         """Open or create the part file.
 
         Raises:
@@ -68,6 +76,8 @@ class PartFile:
         self.path = _part_path(directory, job_id)
         self.notes: list[str] = []
         self._checkpoint_path = self.path.with_suffix(".json")
+        self._space = space or Space(0)
+        self._is_allocated = False
         self._is_doubtful = False
         self._fd = -1
         self._moved_to: Path | None = None
@@ -107,30 +117,53 @@ class PartFile:
             return os.fstat(self._fd).st_dev
 
     @property
-    def record(self) -> Record | None:
-        """What was written before the file got its final name; None when it has none."""
-        return self._publication.record
+    def location(self) -> str:
+        """Where the bytes are, for messages."""
+        return str(self.path)
 
     # ── writing and reading ─────────────────────────────────────────────────────────────────────
 
-    def write(self, chunks: Sequence[bytes], position: int) -> int:
-        """Write `chunks` one after the other from `position` on; return how many bytes that were.
+    def reserve(self, total: int) -> None:
+        """Reserve space for `total` bytes; where the file system can, allocate it as well."""
+        self._space.reserve(self, total)
+        self.allocate(total)
+        self._is_allocated = self.allocated >= total
+        if self._is_allocated:
+            self._space.written(self, total)
+
+    def reserve_growth(self, size: int) -> None:
+        """Reserve space for `size` more bytes of a file of unknown size."""
+        self._space.grow(self, size)
+
+    def write_at(self, chunks: Sequence[bytes], position: int) -> int:
+        """Write `chunks` one after another from `position` on; return the number of bytes.
 
         Raises:
             DiskFullError: they do not fit.
         """
-        with disk_errors(Step.WRITE, self.path):
-            size = sum(map(len, chunks))
-            written = os.pwritev(self._fd, chunks, position)
-            if written < size:  # a full disk, or a signal: the rest tells
-                rest = memoryview(b"".join(chunks))[written:]
-                while rest:
-                    done = os.pwrite(self._fd, rest, position + written)
-                    written += done
-                    rest = rest[done:]
+        try:
+            with disk_errors(Step.WRITE, self.path):
+                size = self._write(chunks, position)
+        except DiskFullError as error:
+            # A quota, or a disk that others fill: the free space did not show it.
+            error.uses_attempt = self._space.was_filled_by(self)
+            raise
+        if not self._is_allocated:
+            self._space.written(self, size)
         return size
 
-    def read_into(self, buffer: memoryview, position: int) -> int:
+    def _write(self, chunks: Sequence[bytes], position: int) -> int:
+        size = sum(map(len, chunks))
+        written = os.pwritev(self._fd, chunks, position)
+        if written < size:  # a full disk, which the next write reports, or a signal
+            rest = memoryview(b"".join(chunks))[written:]
+            while rest:
+                done = os.pwrite(self._fd, rest, position + written)
+                written += done
+                rest = rest[done:]
+        return size
+
+    def read_at(self, buffer: memoryview, position: int) -> int:
         """Fill `buffer` from `position` on; return how many bytes there were."""
         with disk_errors(Step.READ, self.path):
             return os.preadv(self._fd, [buffer], position)
@@ -143,7 +176,7 @@ class PartFile:
         """
         if total > 0:
             with courtesy(self.path):
-                _allocate(self._fd, total)
+                allocate(self._fd, total)
 
     def discard(self) -> None:
         """Throw away every byte, and first the checkpoint that vouches for them."""
@@ -151,8 +184,10 @@ class PartFile:
             self._drop_checkpoint()
             self._truncate(0)
         self.checkpoint = Checkpoint()
+        self._is_allocated = False
+        self._space.release(self)
 
-    def sync(self, checkpoint: Checkpoint) -> None:
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make what is on disk durable, and then write the checkpoint that vouches for it.
 
         Safe to call from another thread while bytes are written: the checkpoint speaks of those only
@@ -166,7 +201,7 @@ class PartFile:
             self._write_checkpoint(checkpoint)
         self.checkpoint = checkpoint
 
-    def cut(self, total: int) -> None:
+    def truncate(self, total: int) -> None:
         """End the file after `total` bytes."""
         with disk_errors(Step.WRITE, self.path):
             self._truncate(total)
@@ -201,7 +236,7 @@ class PartFile:
         with disk_errors(Step.SYNC, self.path):
             self._make_durable(os.fsync)
         with courtesy(self.path):
-            os.fchmod(self._fd, 0o666 & ~_umask())
+            os.fchmod(self._fd, 0o666 & ~umask())
         may_publish()
         with disk_errors(Step.NAME, self.path.with_name(name)):
             path = self._publication.publish(
@@ -214,29 +249,29 @@ class PartFile:
             )
         return path
 
-    def published_path(self) -> Path | None:
-        """Return the final path if this file has been published already, else None."""
-        if self._moved_to is not None:
-            return self._moved_to
+    def find_published(self) -> PublishedFile | None:
+        """Return the published file if an earlier attempt published this one, else None."""
         with disk_errors(Step.LOOK, self.path):
-            return self._publication.find(self._fd)
+            path = self._moved_to or self._publication.find(self._fd)
+        record = self._publication.record
+        return None if path is None or record is None else PublishedFile(path, record.digests)
 
-    def withdraw(self) -> None:
+    def unpublish(self) -> None:
         """Take back the final name, if the file has one: its job did not come to be completed."""
-        path = self.published_path()
-        if path is not None:
-            with disk_errors(Step.REMOVE, path):
-                self._publication.withdraw(path)
+        published = self.find_published()
+        if published is not None:
+            with disk_errors(Step.REMOVE, published.path):
+                self._publication.withdraw(published.path)
             self._sync_names()
 
-    def refuse_folder(self, name: str) -> None:
+    def check_replaceable(self, name: str) -> None:
         """Raise PermanentError when a folder has a name that is to be replaced."""
         with disk_errors(Step.LOOK, self.path.with_name(name)):
             self._publication.refuse_folder(name)
 
-    def begin_afresh(self, why: str) -> None:
+    def start_empty(self, reason: str) -> None:
         """Leave the file that is open as it is, under its other names, and go on with an empty one."""
-        self.notes.append(f"{self.path.name} is begun anew: {why}")
+        self.notes.append(f"{self.path.name} starts empty: {reason}")
         with disk_errors(Step.REMOVE, self.path):
             self._publication.forget()
             self._drop_checkpoint()
@@ -246,7 +281,7 @@ class PartFile:
         self._moved_to = None
         self._open()
 
-    def forget(self) -> None:
+    def remove_working_files(self) -> None:
         """Remove every working name of this job; a published file keeps its own name."""
         for suffix in WORKING_SUFFIXES:
             path = self.path.with_suffix(suffix)
@@ -255,6 +290,7 @@ class PartFile:
 
     def close(self) -> None:
         """Close the file and let its lock go; what is on disk stays."""
+        self._space.release(self)
         self._close_file()
         if self._folder >= 0:
             os.close(self._folder)
@@ -330,7 +366,7 @@ class PartFile:
         self._publication.undo()
         if os.fstat(self._fd).st_nlink > 1:
             # What is written now would be written into another person's file, and by that name, too.
-            self.begin_afresh("it has another name (a hard link)")
+            self.start_empty("it has another name (a hard link)")
 
     def _names(self, path: Path, fd: int) -> bool:
         try:
@@ -413,28 +449,23 @@ def _part_path(directory: Path, job_id: str) -> Path:
     return directory / f"{WORKING_PREFIX}{job_id}.part"
 
 
-@cache
-def _fallocate() -> Callable[[int, int, int, int], int] | None:
-    """Return the system's own fallocate, which says no where C's posix_fallocate writes every block."""
-    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
-    if function is not None:
-        function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return function
+@dataclass(frozen=True, slots=True)
+class PartFiles:
+    """Opens part files.
 
+    Args:
+        root: the download folder, resolved.
+        space: counts what all part files of this process have reserved.
+    """
 
-def _allocate(fd: int, total: int) -> None:
-    fallocate = _fallocate()
-    if fallocate is None or fallocate(fd, 0, 0, total) == 0:
-        return
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number))
+    root: Path
+    space: Space
 
+    def open(self, directory: Path, job_id: str) -> PartFile:
+        """Open or create the part file of a job; raises as `PartFile` does."""
+        is_given = not directory.is_relative_to(self.root)
+        return PartFile(directory, job_id, is_given=is_given, space=self.space)
 
-@cache
-def _umask() -> int:
-    """Return the process's umask; asking for it the usual way would change it for a moment."""
-    with suppress(OSError):  # not every system tells
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+    def exists(self, directory: Path, job_id: str) -> bool:
+        """Return whether the job has a part file, or one that is being published."""
+        return PartFile.exists(directory, job_id)

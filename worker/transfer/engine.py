@@ -29,8 +29,7 @@ from domain.errors import (
 from domain.urls import host_of
 from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
-from worker.storage.disk_space import Space
-from worker.storage.part_file import PartFile
+from worker.storage.destination import Destination
 from worker.transfer.connection import Connection
 from worker.transfer.connection_policy import MIN_MEASURE_TIME, ConnectionPolicy
 from worker.transfer.http import statuses
@@ -111,12 +110,11 @@ class Transfer:
     def __init__(
         self,
         spec: TransferSpec,
-        part: PartFile,
+        part: Destination,
         tracker: DownloadTracker,
         *,
         options: TransferOptions,
         guard: AddressGuard,
-        space: Space,
         check_may_write: Callable[[], None],
         checkpoints: ThreadPoolExecutor,
         hashing: ThreadPoolExecutor,
@@ -132,7 +130,6 @@ class Transfer:
             part,
             tracker,
             options=options,
-            space=space,
             check_may_write=check_may_write,
             checkpoints=checkpoints,
             hashing=hashing,

@@ -11,9 +11,8 @@ from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.job import Checksum
 from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
-from worker.storage.disk_space import Space
+from worker.storage.destination import Destination
 from worker.storage.filenames import name_from_disposition
-from worker.storage.part_file import PartFile
 from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import Checkpoints
@@ -44,20 +43,18 @@ class OutputFile:
     def __init__(
         self,
         spec: TransferSpec,
-        part: PartFile,
+        part: Destination,
         tracker: DownloadTracker,
         *,
         options: TransferOptions,
-        space: Space,
         check_may_write: Callable[[], None],
         checkpoints: ThreadPoolExecutor,
         hashing: ThreadPoolExecutor,
         note: Callable[[str], None],
     ) -> None:
         self._spec, self._part, self._tracker = spec, part, tracker
-        self._options, self._space, self._check_may_write = options, space, check_may_write
+        self._options, self._check_may_write = options, check_may_write
         self._hashing, self._note = hashing, note
-        self._is_allocated = False
         self.resource = Checkpoint()
         self.segments = self._new_segments(None)
         self._digests = self._new_digests()
@@ -148,7 +145,6 @@ class OutputFile:
         self._tracker.restart(0)
 
     def _clear(self) -> None:
-        self._space.release(self._part)
         self.resource = Checkpoint()
         self.segments = self._new_segments(None)
         self._reset_digests()
@@ -168,32 +164,15 @@ class OutputFile:
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
         """Put bytes where `segment` goes on; return how many they were."""
         self._check_may_write()
-        grows = self.segments.total is None
-        if grows:
-            self._reserve_growth(sum(map(len, chunks)))
-        size = self._write_part(chunks, segment.position)
-        if grows:
-            self._space.grown(self._part, size)
+        if self.segments.total is None:
+            growth = sum(map(len, chunks))
+            self.check_size(self.segments.downloaded + growth)
+            self._part.reserve_growth(growth)
+        size = self._part.write_at(chunks, segment.position)
         self.segments.advance(segment, size)
         self._tracker.bytes_downloaded = self.segments.downloaded
-        if not self._is_allocated and self.segments.remaining is not None:
-            self._space.found(self._part, self.segments.remaining)
         self._digests.advance_to(self.segments.prefix)
         return size
-
-    def _reserve_growth(self, size: int) -> None:
-        """See that a file whose size nobody tells may grow by `size` bytes, before they are written."""
-        self.check_size(self.segments.downloaded + size)
-        self._space.grow(self._part, size)
-
-    def _write_part(self, chunks: list[bytes], position: int) -> int:
-        try:
-            return self._part.write(chunks, position)
-        except DiskFullError as error:
-            # A quota, or a disk that others fill: the free room told nothing of it.
-            grows = self.segments.total is None
-            error.uses_attempt = grows and self._space.was_filled_by(self._part)
-            raise
 
     def check_size(self, size: int | None) -> None:
         """Raise PermanentError when so many bytes are more than the job or the service allows."""
@@ -244,7 +223,7 @@ class OutputFile:
         """End the file where its last byte is."""
         self._checkpoints.wait()
         size = self.segments.downloaded
-        self._part.cut(size)
+        self._part.truncate(size)
         self._tracker.bytes_total = size
         self.resource = replace(self.resource, total=size)
         return TransferResult(size, self.resource.name)
@@ -255,20 +234,13 @@ class OutputFile:
 
     def close(self) -> None:
         """Let go of the part file."""
-        self._space.release(self._part)
         self._digests.close()
 
     # ── how it is done ──────────────────────────────────────────────────────────────────────────
 
     def _reserve_space(self) -> None:
-        """Reserve room for what is missing, on paper and, where the file system can, on disk."""
-        total = self.segments.total
-        if total is not None:
-            self._space.reserve(self._part, total)
-            self._part.allocate(total)
-            self._is_allocated = self._part.allocated >= total
-            if self._is_allocated:
-                self._space.found(self._part, 0)
+        if self.segments.total is not None:
+            self._part.reserve(self.segments.total)
 
     def _current_checkpoint(self) -> Checkpoint:
         return replace(

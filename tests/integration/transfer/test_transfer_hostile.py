@@ -336,8 +336,8 @@ def test_an_attempt_that_finds_a_smaller_file_than_sql_knows_tells_no_more_than_
     file = origin.serve("/a.bin", size=100_000, etag='"1"')
     direct.job = new_job(bytes_downloaded=300_000, bytes_durable=300_000, bytes_total=600_000)
     with PartFile(direct.folder, direct.job.id) as part:
-        part.write([file.body_slice(0, 50_000)], 0)
-        part.sync(
+        part.write_at([file.body_slice(0, 50_000)], 0)
+        part.write_checkpoint(
             Checkpoint(
                 written=((0, 50_000),),
                 total=100_000,

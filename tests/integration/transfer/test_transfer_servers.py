@@ -113,8 +113,8 @@ def test_offsets_beyond_four_gibibytes(direct: Direct, nginx: Nginx) -> None:
     try:
         assert direct.failure(url, max_bytes=size - 1) == "too_large"
         with PartFile(direct.folder, direct.job.id) as part:
-            part.cut(size - tail)
-            part.sync(_all_but(tail, size, url, path))
+            part.truncate(size - tail)
+            part.write_checkpoint(_all_but(tail, size, url, path))
         direct.options = replace(QUICK, split_after=0.5, connections=8)
         end = direct.fetch_end(url, size - len(DATA))
     finally:

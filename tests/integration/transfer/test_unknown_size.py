@@ -47,14 +47,14 @@ class Watch:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.least = DISK
-        write = PartFile.write
+        write = PartFile.write_at
 
         def watched(part: PartFile, chunks: Any, position: int) -> int:
             size = write(part, chunks, position)
             self.least = min(self.least, shutil.disk_usage(folder).free)
             return size
 
-        monkeypatch.setattr(PartFile, "write", watched)
+        monkeypatch.setattr(PartFile, "write_at", watched)
 
 
 @pytest.fixture

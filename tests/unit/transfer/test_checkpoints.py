@@ -58,7 +58,7 @@ class Bench:
         return Checkpoint(written=((0, self.written),) if self.written else ())
 
     def write(self, size: int) -> None:
-        self.part.write([b"x" * size], self.written)
+        self.part.write_at([b"x" * size], self.written)
         self.written += size
 
     @property

@@ -77,13 +77,13 @@ def expected(size: int = len(DATA)) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, len(DATA)])
 def test_all_digests_of_the_whole_file(part: PartFile, pool: ThreadPoolExecutor, size: int) -> None:
-    part.write([DATA[:size]], 0)
+    part.write_at([DATA[:size]], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     assert digests.finish(size, nothing) == expected(size)
 
 
 def test_crc32c_as_its_check_value_says(part: PartFile, pool: ThreadPoolExecutor) -> None:
-    part.write([b"123456789"], 0)
+    part.write_at([b"123456789"], 0)
     assert PrefixDigests(part, ["crc32c"], pool).finish(9, nothing) == {"crc32c": "e3069283"}
 
 
@@ -91,7 +91,7 @@ def test_what_is_there_is_hashed_before_the_end_and_once(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
     digests = PrefixDigests(part, ALGORITHMS, pool)
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     digests.advance_to(4 * MIB)
     wait_until(lambda: reads.reach == 4 * MIB, what="all that was told of is hashed")
     reads.spans.clear()
@@ -104,11 +104,11 @@ def test_bytes_behind_a_gap_are_not_hashed_until_it_is_closed(
 ) -> None:
     """Given pieces that come in any order: only the prefix is told, and only it is read."""
     digests = PrefixDigests(part, ALGORITHMS, pool)
-    part.write([DATA[3 * MIB :]], 3 * MIB)
-    part.write([DATA[: 2 * MIB]], 0)
+    part.write_at([DATA[3 * MIB :]], 3 * MIB)
+    part.write_at([DATA[: 2 * MIB]], 0)
     digests.advance_to(2 * MIB)
     wait_until(lambda: reads.reach == 2 * MIB, what="the prefix is hashed")
-    part.write([DATA[2 * MIB : 3 * MIB]], 2 * MIB)
+    part.write_at([DATA[2 * MIB : 3 * MIB]], 2 * MIB)
     digests.advance_to(len(DATA))
     wait_until(lambda: reads.reach == len(DATA), what="the rest is")
     assert digests.finish(len(DATA), nothing) == expected()
@@ -119,7 +119,7 @@ def test_what_comes_during_a_turn_is_taken_up_after_it(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
     digests = PrefixDigests(part, ALGORITHMS, pool)
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     reads.gate.clear()
     digests.advance_to(MIB)
     assert reads.begun.wait(10)
@@ -136,7 +136,7 @@ def test_two_files_take_turns_in_one_thread(
     with PartFile(tmp_path, "other") as other:
         both = [PrefixDigests(one, ["sha256"], pool) for one in (part, other)]
         for digests, file, data in zip(both, (part, other), (DATA, other_data), strict=True):
-            file.write([data], 0)
+            file.write_at([data], 0)
             digests.advance_to(len(data))
         found = [digests.finish(len(DATA), nothing)["sha256"] for digests in both]
     assert found == [hashlib.sha256(data).hexdigest() for data in (DATA, other_data)]
@@ -157,7 +157,7 @@ class Stop:
 def test_a_stop_is_heard_between_two_blocks(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     with pytest.raises(PausedError):
         digests.finish(len(DATA), Stop(3))
@@ -168,7 +168,7 @@ def test_a_stop_is_heard_between_two_blocks(
 def test_a_stop_is_heard_while_another_thread_hashes(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
     digests.advance_to(len(DATA))
@@ -182,7 +182,7 @@ def test_a_stop_is_heard_while_another_thread_hashes(
 def test_after_closing_nobody_touches_the_file(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
     digests.advance_to(len(DATA))
@@ -212,7 +212,7 @@ def test_a_disk_that_cannot_be_read_is_told(
     def preadv(fd: int, buffers: Any, position: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    part.write([DATA], 0)
+    part.write_at([DATA], 0)
     monkeypatch.setattr(os, "preadv", preadv)
     digests = PrefixDigests(part, ALGORITHMS, pool)
     if in_the_background:
@@ -224,7 +224,7 @@ def test_a_disk_that_cannot_be_read_is_told(
 
 
 def test_a_file_that_somebody_cut_is_told(part: PartFile, pool: ThreadPoolExecutor) -> None:
-    part.write([b"abc"], 0)
+    part.write_at([b"abc"], 0)
     with pytest.raises(TransientError, match="has only 3 bytes, 5 were written") as caught:
         PrefixDigests(part, ["sha256"], pool).finish(5, nothing)
     assert caught.value.code == "disk_error"

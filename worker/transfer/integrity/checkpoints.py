@@ -11,7 +11,7 @@ from contextlib import suppress
 from domain.errors import SeenError
 from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
-from worker.storage.part_file import PartFile
+from worker.storage.destination import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        part: PartFile,
+        part: Destination,
         tracker: DownloadTracker,
         current: Callable[[], Checkpoint],
         *,
@@ -86,5 +86,5 @@ class Checkpoints:
         return checkpoint.durable > self._part.checkpoint.durable
 
     def _sync(self, checkpoint: Checkpoint) -> None:
-        self._part.sync(checkpoint)
+        self._part.write_checkpoint(checkpoint)
         self._tracker.bytes_durable = checkpoint.durable

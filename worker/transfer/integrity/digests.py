@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from domain.errors import SeenError, TransientError
-from worker.storage.part_file import PartFile
+from worker.storage.destination import Destination
 from worker.transfer.integrity.hashers import new_hasher
 
 #: Fits into a processor's cache, so that what is read is hashed from there.
@@ -31,7 +31,9 @@ class PrefixDigests:
         pool: runs the hashing, shared by all downloads of the process.
     """
 
-    def __init__(self, part: PartFile, algorithms: Iterable[str], pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, part: Destination, algorithms: Iterable[str], pool: ThreadPoolExecutor
+    ) -> None:
         self._part = part
         self._pool = pool
         self._hashers = {name: new_hasher(name) for name in algorithms}
@@ -99,10 +101,10 @@ class PrefixDigests:
                 self._mutex.notify_all()
 
     def _hash_block(self, buffer: memoryview, end: int) -> None:
-        size = self._part.read_into(buffer[: end - self._position], self._position)
+        size = self._part.read_at(buffer[: end - self._position], self._position)
         if size == 0:
             raise TransientError(
-                f"{self._part.path} has only {self._position:,} bytes, {end:,} were written.",
+                f"{self._part.location} has only {self._position:,} bytes, {end:,} were written.",
                 code="disk_error",
             )
         for hasher in self._hashers.values():
