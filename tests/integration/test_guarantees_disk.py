@@ -198,7 +198,7 @@ def test_what_has_been_written_is_not_promised_besides(
     gate = threading.Event()
     first = origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=300_000)
     second = origin.serve("/b.bin", size=SIZE)
-    monkeypatch.setattr(part_file, "_allocate", lambda _fd, _total: None)
+    monkeypatch.setattr(part_file, "allocate", lambda _fd, _total: None)
     jobs = [system.submit(file.url) for file in (first, second)]
     running = threading.Thread(target=run_download, args=(system.runtime, jobs[0].id))
     monkeypatch.setattr(space, "_free", lambda _directory: 2 * SIZE)
