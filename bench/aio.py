@@ -86,7 +86,7 @@ def ours(course: Course) -> Iterator[Entry]:
 
 
 def ours_near(course: Course) -> Iterator[Entry]:
-    """The cache of this repository, with its near cache."""
+    """The cache of this repository, with its client-side cache."""
     settings = cache_settings(course.store, cache_client_side_entries=1000)
     manager = CacheManager.connect_async(settings)
     course.close_later(manager.aclose)

@@ -88,7 +88,7 @@ def fill_group(manager: CacheManager, page: Page) -> None:
 
 
 def ours_near(course: Course) -> Iterator[Entry]:
-    """The cache of this repository, with its near cache."""
+    """The cache of this repository, with its client-side cache."""
     settings = cache_settings(course.store, cache_client_side_entries=1000)
     manager = course.closing.enter_context(CacheManager.connect(settings))
     page, key = course.pages[MIDDLE], manager.keys.catalog_dashboard_key("near")

@@ -1,8 +1,8 @@
 """The cache layer: everything that knows Dragonfly. It also runs on Redis 6.2+ and Valkey."""
 
 from cache.coordination.beat_cache import BeatCache
-from cache.coordination.held_lock import HeldLock, LockHold
-from cache.coordination.limit_models import Cooling, Demand, SlotRequest, Slots
+from cache.coordination.held_lock import HeldLock, LockLease
+from cache.coordination.limit_models import Cooldown, Demand, SlotRequest, Slots
 from cache.coordination.lock import Lock
 from cache.coordination.transfer_limits import TransferLimits
 from cache.downloads.download_cache import DownloadCache
@@ -41,7 +41,7 @@ __all__ = [
     "CacheStats",
     "CatalogCache",
     "CatalogEntry",
-    "Cooling",
+    "Cooldown",
     "Demand",
     "DownloadCache",
     "DownloadPage",
@@ -52,7 +52,7 @@ __all__ = [
     "KeyBuilder",
     "Lock",
     "LockGrant",
-    "LockHold",
+    "LockLease",
     "MaintenanceReport",
     "RateDecision",
     "RateLimit",

@@ -20,7 +20,7 @@ class InvalidNumberError(InvalidInputError, ValueError):
 
 
 #: Longest life in seconds, a century: what is longer is a mistake, or infinite.
-LONGEST_LIFE = 100 * 366 * 86_400.0
+MAX_TTL = 100 * 366 * 86_400.0
 #: Longest key, token, reason or name of a member: everything the store has to compare or repeat.
 MAX_TEXT_BYTES = 16_384
 #: The store counts in signed 64 bits.
@@ -29,7 +29,7 @@ LARGEST_INTEGER = 2**63 - 1
 LARGEST_EXACT_INTEGER = 2**53
 
 
-def text(field: str, value: Any) -> str:
+def string(field: str, value: Any) -> str:
     """Check a text that has at least one character and that UTF-8 can carry."""
     if not isinstance(value, str):
         raise InvalidInputError(field, value, "It is a text.")
@@ -52,12 +52,12 @@ def _encodable(field: str, value: str) -> str:
 
 def key(value: Any) -> str:
     """Check a whole key."""
-    return text("key", value)
+    return string("key", value)
 
 
-def texts(field: str, values: Any) -> list[str]:
+def strings(field: str, values: Any) -> list[str]:
     """Check several texts, given as a list, a tuple, a set or the like; a single text is none."""
-    return [text(field, value) for value in items(field, values)]
+    return [string(field, value) for value in items(field, values)]
 
 
 def items(field: str, values: Any) -> list[Any]:
@@ -87,7 +87,7 @@ def mapping(field: str, value: Any) -> dict[Any, Any]:
         raise InvalidInputError(field, value, "It is a mapping.") from None
 
 
-def whole(field: str, value: Any, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:
+def integer(field: str, value: Any, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:
     """Check a whole number between two bounds; 5.0 is one, 5.5 is not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -97,7 +97,7 @@ def whole(field: str, value: Any, *, least: int = 0, most: int = LARGEST_INTEGER
     return value
 
 
-def number(field: str, value: float, *, least: float = 0.0, most: float = LONGEST_LIFE) -> float:
+def number(field: str, value: float, *, least: float = 0.0, most: float = MAX_TTL) -> float:
     """Check a number between two bounds, neither infinite nor NaN."""
     if not _is_number(value) or not least <= value <= most:
         raise InvalidNumberError(
@@ -112,7 +112,7 @@ def _is_number(value: Any) -> bool:
 
 def milliseconds(value: float, jitter: float = 0.0, *, field: str = "ttl") -> int:
     """Return a life in seconds as the store takes it, shortened at random by a share up to `jitter`."""
-    if not _is_number(value) or not 0 < value <= LONGEST_LIFE:
+    if not _is_number(value) or not 0 < value <= MAX_TTL:
         raise InvalidInputError(
             field, value, "It is a number of seconds, more than 0, a century at most."
         )
@@ -129,7 +129,7 @@ def instance(field: str, value: Any, kind: type[T]) -> T:
     return value
 
 
-def moment(field: str, value: Any) -> datetime:
+def aware_datetime(field: str, value: Any) -> datetime:
     """Check a moment that says its time zone."""
     if not isinstance(value, datetime):
         raise InvalidInputError(field, value, "It is a datetime.")
@@ -138,7 +138,7 @@ def moment(field: str, value: Any) -> datetime:
     return value
 
 
-def word(field: str, value: Any, choices: tuple[str, ...]) -> str:
+def choice(field: str, value: Any, choices: tuple[str, ...]) -> str:
     """Check one of several words."""
     if not isinstance(value, str) or value not in choices:
         raise InvalidInputError(field, value, f"It is one of {', '.join(choices)}.")

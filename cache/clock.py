@@ -29,8 +29,8 @@ class ServerClock:
     def is_set(self) -> bool:
         return self._ahead_ms is not None
 
-    def set(self, now_ms: int, asked_at: float) -> None:
-        self._ahead_ms = now_ms - asked_at * 1000
+    def set(self, now_ms: int, sent_at: float) -> None:
+        self._ahead_ms = now_ms - sent_at * 1000
 
     def now_ms(self) -> float:
         return time.monotonic() * 1000 + (self._ahead_ms or 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cache.keys import KeyBuilder
-from cache.store.plan import Batch, Plan
+from cache.store.flow import Batch, Flow
 
 
 def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
@@ -17,12 +17,12 @@ def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
         keys.limits_key(): "hash",
         keys.beat_key(): "hash",
         keys.beat_runs_key(): "hash",
-        keys.continuity_key(): "string",
+        keys.data_loss_marker_key(): "string",
         keys.lock_key("beat"): "string",
     }
 
 
-def foreign_types(keys: KeyBuilder) -> Plan[dict[str, str]]:
+def keys_of_wrong_type(keys: KeyBuilder) -> Flow[dict[str, str]]:
     """Return those of them that hold something else, with its type."""
     expected = expected_types(keys)
     found = yield Batch(*(("TYPE", key) for key in expected))

@@ -15,7 +15,7 @@ MAX_IDENTIFIER_BYTES = 512
 MAX_QUERY_CHARS = 100
 
 #: First parts of the names of the service's own locks: the beat that leads, and its periodic tasks.
-SERVICE_LOCKS = frozenset({"beat", "task"})
+RESERVED_LOCKS = frozenset({"beat", "task"})
 
 _UNESCAPED = "-._~@"
 #: Keys whose identifier is a session's or a user's.
@@ -72,7 +72,7 @@ class KeyBuilder:
 
     def catalog_discover_key(self, genre: str, kind: str, page: int) -> str:
         """One page of the discover sections; genre and kind may be empty."""
-        number = arguments.whole("page", page, least=1)
+        number = arguments.integer("page", page, least=1)
         return self._catalog(
             "discover", _optional("genre", genre), _optional("kind", kind), str(number)
         )
@@ -137,7 +137,7 @@ class KeyBuilder:
         """Who holds how many slots of a resource, such as ``connections:<host>``."""
         return f"{self._prefix}slots:{_kind_and_name('resource', resource)}"
 
-    def cool_down_key(self, host: str) -> str:
+    def cooldown_key(self, host: str) -> str:
         """The mark of a host that is to be left alone for a while."""
         return f"{self._prefix}cooldown:{_escape('host', host)}"
 
@@ -172,18 +172,18 @@ class KeyBuilder:
         """A key of its own for one health check."""
         return f"{self._prefix}health:{_escape('probe', probe)}"
 
-    def continuity_key(self) -> str:
+    def data_loss_marker_key(self) -> str:
         """The mark by which it is noticed that the store has lost its data."""
         return f"{self._prefix}continuity"
 
     # ── logs ────────────────────────────────────────────────────────────────────────────────────
 
-    def shown(self, key: str) -> str:
+    def redacted(self, key: str) -> str:
         """Return a key as logs may have it: ids of sessions and users stand as eight digits of a digest.
 
         The same id has the same digits, so that lines about it can be found together.
         """
-        return shown(key) if _text("key", key).startswith(self._prefix) else key
+        return redacted(key) if _text("key", key).startswith(self._prefix) else key
 
     # ── patterns ────────────────────────────────────────────────────────────────────────────────
 
@@ -196,22 +196,22 @@ class KeyBuilder:
         return pattern
 
 
-def application_lock(resource: Any) -> Any:
+def check_application_lock(resource: Any) -> Any:
     """Return the name of a lock of the application's, unless it is one of the service's own.
 
     ``download:<id>`` is shared on purpose: its holder keeps the workers off that download.
 
     Raises:
-        InvalidInputError: the name begins with one of `SERVICE_LOCKS`.
+        InvalidInputError: the name begins with one of `RESERVED_LOCKS`.
     """
-    if isinstance(resource, str) and resource.partition(":")[0] in SERVICE_LOCKS:
+    if isinstance(resource, str) and resource.partition(":")[0] in RESERVED_LOCKS:
         problem = f"The service has a lock of that name; use another one, such as 'app:{resource}'."
         raise InvalidInputError("resource", resource, problem)
     return resource
 
 
-def shown(key: str) -> str:
-    """Return a key of whatever namespace as logs and messages may have it, see `KeyBuilder.shown`."""
+def redacted(key: str) -> str:
+    """Return a key of whatever namespace as logs and messages may have it, see `KeyBuilder.redacted`."""
     namespace, colon, name = key.partition(":")
     private = _PRIVATE.fullmatch(name)
     if private is None:

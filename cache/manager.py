@@ -14,26 +14,26 @@ from redis.exceptions import RedisError
 
 from cache import arguments
 from cache.coordination.beat_cache import BeatCache
-from cache.coordination.data_loss import Continuity
+from cache.coordination.data_loss import DataLossDetector
 from cache.coordination.lock import Lock
 from cache.coordination.transfer_limits import TransferLimits
 from cache.downloads.download_cache import DownloadCache
-from cache.key_types import foreign_types
+from cache.key_types import keys_of_wrong_type
 from cache.keys import KeyBuilder
 from cache.models import CacheStats, HealthReport, MaintenanceReport, UserInvalidation
 from cache.platform import codec
 from cache.platform.catalog_cache import CatalogCache
-from cache.platform.client_side_cache import NearCache
+from cache.platform.client_side_cache import ClientSideCache
 from cache.platform.counts import CacheCounts
 from cache.platform.service import CacheService
 from cache.platform.session_cache import SessionCache
 from cache.platform.values import Values
 from cache.stats import SCAN_LIMIT, read_stats
 from cache.store.aio import AsyncStore
-from cache.store.breaker import Breaker
-from cache.store.connection import async_client, hasty, patient, sync_client
+from cache.store.circuit_breaker import CircuitBreaker
+from cache.store.connection import async_client, fail_fast_policy, reliable_policy, sync_client
+from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
 from domain.errors import SeenError
 from settings import Settings
@@ -43,47 +43,49 @@ logger = logging.getLogger(__name__)
 _PROBE_TTL_MS = 10_000
 #: Progress that nobody has touched this many seconds is stale, unless a caller says otherwise.
 STALE_AFTER = 3600.0
-#: Key families that the near cache keeps. Not sessions: one that was deleted must be gone everywhere
+#: Key families in the client-side cache. Not sessions: a deleted session must be gone everywhere
 #: at once.
-NEAR_FAMILIES = ("catalog", "recommendation")
+CLIENT_SIDE_FAMILIES = ("catalog", "recommendation")
 
 
 class CacheManager(Operations[S]):
     """Owns the connections to the store; ``with`` (``async with`` on asyncio) closes them.
 
-    Two sets of connections: a patient one for what must get through (progress, locks of downloads,
-    maintenance), and a hasty one for caches in front of something else, which waits no longer than
-    `cache_budget` and, after some calls without answer, not at all (`cache.store.breaker`).
+    Two sets of connections: a reliable one for what must get through (progress, locks of downloads,
+    maintenance), and a fail-fast one for caches in front of something else, which waits no longer than
+    `cache_budget` and, after some calls without answer, not at all (`cache.store.circuit_breaker`).
 
     Attributes:
-        service: typed low-level access (hasty).
-        session: sessions, users, rate limits, locks by name (hasty).
-        catalog: catalog entries (hasty).
-        download: progress of downloads (patient).
-        limits: slots, cool-downs and rates of transfers (patient).
-        continuity: whether the store can have lost anything (patient).
-        beat: beat's sign of life and last runs (patient).
+        service: typed low-level access (fail-fast).
+        session: sessions, users, rate limits, locks by name (fail-fast).
+        catalog: catalog entries (fail-fast).
+        download: progress of downloads (reliable).
+        limits: slots, cool-downs and rates of transfers (reliable).
+        data_loss: whether the store can have lost anything (reliable).
+        beat: beat's sign of life and last runs (reliable).
         keys: the key builder.
     """
 
-    def __init__(self, patient: S, hasty: S, settings: Settings, near: NearCache | None) -> None:
-        super().__init__(patient)
+    def __init__(
+        self, reliable: S, fail_fast: S, settings: Settings, client_side: ClientSideCache | None
+    ) -> None:
+        super().__init__(reliable)
         self.keys = KeyBuilder(settings.cache_namespace)
-        self._hasty = hasty
-        self._near = near
-        values = Values(self.keys, near)
-        self.service = CacheService(hasty, values)
-        self.session = SessionCache(hasty, values)
-        self.catalog = CatalogCache(hasty, values)
+        self._fail_fast = fail_fast
+        self._client_side = client_side
+        values = Values(self.keys, client_side)
+        self.service = CacheService(fail_fast, values)
+        self.session = SessionCache(fail_fast, values)
+        self.catalog = CatalogCache(fail_fast, values)
         self.download = DownloadCache(
-            patient,
+            reliable,
             self.keys,
             progress_ttl=settings.progress_ttl,
             unpersisted_ttl=settings.unpersisted_ttl,
         )
-        self.limits = TransferLimits(patient, self.keys)
-        self.continuity = Continuity(patient, self.keys)
-        self.beat = BeatCache(patient, self.keys)
+        self.limits = TransferLimits(reliable, self.keys)
+        self.data_loss = DataLossDetector(reliable, self.keys)
+        self.beat = BeatCache(reliable, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ──────────────────────────────────────────────────────────────────────────────
@@ -94,22 +96,22 @@ class CacheManager(Operations[S]):
         settings: Settings,
         *,
         retries: int = 2,
-        near_families: Iterable[str] = NEAR_FAMILIES,
+        client_side_families: Iterable[str] = CLIENT_SIDE_FAMILIES,
     ) -> CacheManager[SyncStore]:
         """Build the manager from settings; the first command connects.
 
         Args:
-            retries: how often the patient connections repeat a round trip whose answer did not come.
+            retries: how often the reliable connections repeat a round trip whose answer did not come.
                 0 for callers that repeat by themselves, such as the progress flusher.
-            near_families: what the near cache keeps, where `cache_client_side_entries` is set.
+            client_side_families: key families of the client-side cache.
         """
-        breaker = Breaker()
-        slow, fast = patient(settings, retries), hasty(settings)
+        breaker = CircuitBreaker()
+        slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(
             SyncStore(sync_client(settings, slow), slow),
             SyncStore(sync_client(settings, fast), fast, breaker),
             settings,
-            _near_cache(settings, near_families, breaker),
+            _client_side_cache(settings, client_side_families, breaker),
         )
 
     @classmethod
@@ -118,16 +120,16 @@ class CacheManager(Operations[S]):
         settings: Settings,
         *,
         retries: int = 2,
-        near_families: Iterable[str] = NEAR_FAMILIES,
+        client_side_families: Iterable[str] = CLIENT_SIDE_FAMILIES,
     ) -> CacheManager[AsyncStore]:
         """Build the manager for asyncio: the same objects, whose methods are coroutines."""
-        breaker = Breaker()
-        slow, fast = patient(settings, retries), hasty(settings)
+        breaker = CircuitBreaker()
+        slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(
             AsyncStore(async_client(settings, slow), slow),
             AsyncStore(async_client(settings, fast), fast, breaker),
             settings,
-            _near_cache(settings, near_families, breaker),
+            _client_side_cache(settings, client_side_families, breaker),
         )
 
     @property
@@ -137,19 +139,19 @@ class CacheManager(Operations[S]):
 
     def close(self: CacheManager[SyncStore]) -> None:
         """Close every connection; the manager may still be used and connects again."""
-        self._close_near()
-        self._hasty.close()
+        self._close_client_side()
+        self._fail_fast.close()
         self.store.close()
 
     async def aclose(self: CacheManager[AsyncStore]) -> None:
         """Close every connection; the manager may still be used and connects again."""
-        self._close_near()
-        await self._hasty.close()
+        self._close_client_side()
+        await self._fail_fast.close()
         await self.store.close()
 
-    def _close_near(self) -> None:
-        if self._near is not None:
-            self._near.close()
+    def _close_client_side(self) -> None:
+        if self._client_side is not None:
+            self._client_side.close()
 
     def __enter__(self: CacheManager[SyncStore]) -> CacheManager[SyncStore]:
         return self
@@ -188,9 +190,9 @@ class CacheManager(Operations[S]):
         return Lock(self.store, self.keys.lock_key(resource), ttl=life)
 
     @operation
-    def which_locks_live(self, job_ids: list[str]) -> Plan[set[str]]:
+    def held_download_locks(self, job_ids: list[str]) -> Flow[set[str]]:
         """Return those of `job_ids` whose download lock is held, in one round trip."""
-        job_ids = arguments.texts("job_ids", job_ids)
+        job_ids = arguments.strings("job_ids", job_ids)
         if not job_ids:
             return set()
         keys = (self.keys.download_lock_key(job_id) for job_id in job_ids)
@@ -200,19 +202,19 @@ class CacheManager(Operations[S]):
     # ── health and figures ──────────────────────────────────────────────────────────────────────
 
     @operation
-    def foreign_types(self) -> Plan[dict[str, str]]:
+    def keys_of_wrong_type(self) -> Flow[dict[str, str]]:
         """Return the service's own keys in which another program keeps something else, with its type."""
-        return foreign_types(self.keys)
+        return keys_of_wrong_type(self.keys)
 
     @operation
-    def ping(self) -> Plan[float]:
+    def ping(self) -> Flow[float]:
         """Return the round-trip time in milliseconds; raise StoreUnavailableError without answer."""
         started = time.perf_counter()
         yield Batch(("PING",))
         return _elapsed_ms(started)
 
     @operation
-    def health_check(self) -> Plan[HealthReport]:
+    def health_check(self) -> Flow[HealthReport]:
         """Write a key of its own, read it back, delete it; look when beat has ticked.
 
         Never raises, never leaves a key.
@@ -235,7 +237,7 @@ class CacheManager(Operations[S]):
                 times[name] = _elapsed_ms(started)
             if replies[1] != written:
                 problem = "what was written did not come back"
-            beat = yield from BeatCache.status.plan(self.beat)
+            beat = yield from BeatCache.status.flow(self.beat)
         except (SeenError, RedisError) as error:
             # It may answer with a refusal, such as missing rights.
             problem = str(error)
@@ -243,13 +245,13 @@ class CacheManager(Operations[S]):
         return HealthReport(ok=problem is None, error=problem, beat_age=beat_age, **times)
 
     @operation
-    def stats(self, *, scan_limit: int = SCAN_LIMIT) -> Plan[CacheStats]:
+    def stats(self, *, scan_limit: int = SCAN_LIMIT) -> Flow[CacheStats]:
         """Return the store's figures; raise StoreUnavailableError without answer.
 
         Args:
             scan_limit: about how many keys are looked at to count families; 0 looks at none.
         """
-        arguments.whole("scan_limit", scan_limit)
+        arguments.integer("scan_limit", scan_limit)
         return read_stats(self.keys, scan_limit)
 
     def counts(self) -> CacheCounts:
@@ -259,33 +261,33 @@ class CacheManager(Operations[S]):
     # ── invalidation and maintenance ────────────────────────────────────────────────────────────
 
     @operation
-    def invalidate_user(self, user_id: str) -> Plan[UserInvalidation]:
+    def invalidate_user(self, user_id: str) -> Flow[UserInvalidation]:
         """Forget everything of one user: sessions, profile, catalogs, progress; say how much it was.
 
         Raises StoreUnavailableError without a store; what was removed before stays removed.
         """
         # Sessions first: of all this they are what somebody else could still use.
-        sessions = yield from SessionCache.invalidate_user_sessions.plan(self.session, user_id)
-        profile = yield from SessionCache.invalidate_user.plan(self.session, user_id)
-        catalogs = yield from CatalogCache.invalidate_user_catalog.plan(self.catalog, user_id)
-        downloads = yield from DownloadCache.invalidate_user_downloads.plan(self.download, user_id)
+        sessions = yield from SessionCache.invalidate_user_sessions.flow(self.session, user_id)
+        profile = yield from SessionCache.invalidate_user.flow(self.session, user_id)
+        catalogs = yield from CatalogCache.invalidate_user_catalog.flow(self.catalog, user_id)
+        downloads = yield from DownloadCache.invalidate_user_downloads.flow(self.download, user_id)
         return UserInvalidation(
             sessions=sessions, profile=int(profile), catalogs=catalogs, downloads=downloads
         )
 
     @operation
-    def delete_keys_by_pattern(self, pattern: str) -> Plan[int]:
+    def delete_keys_by_pattern(self, pattern: str) -> Flow[int]:
         """Delete the keys of our namespace that match a glob, in small steps; return how many."""
-        return CacheService.delete_by_pattern.plan(self.service, pattern)
+        return CacheService.delete_by_pattern.flow(self.service, pattern)
 
     @operation
-    def run_maintenance(self, *, stale_after: float = STALE_AFTER) -> Plan[MaintenanceReport]:
+    def run_maintenance(self, *, stale_after: float = STALE_AFTER) -> Flow[MaintenanceReport]:
         """Remove progress untouched for `stale_after` seconds, and log the store's figures.
 
         Beat does the same by `download.cleanup_stale` and `cache.log_stats`; this is for callers without
         Celery, every five minutes or so.
         """
-        removed = yield from DownloadCache.cleanup_stale_progress.plan(self.download, stale_after)
+        removed = yield from DownloadCache.cleanup_stale_progress.flow(self.download, stale_after)
         stats = yield from read_stats(self.keys, SCAN_LIMIT)
         logger.info("Cache: %s", describe(stats))
         return MaintenanceReport(stale=removed.stale, gone=removed.gone, stats=stats)
@@ -304,12 +306,18 @@ def describe(stats: CacheStats) -> str:
     )
 
 
-def _near_cache(settings: Settings, families: Iterable[str], breaker: Breaker) -> NearCache | None:
+def _client_side_cache(
+    settings: Settings, families: Iterable[str], breaker: CircuitBreaker
+) -> ClientSideCache | None:
     if not settings.cache_client_side_entries:
         return None
-    connect = sync_client(settings, hasty(settings), protocol=3).connection_pool.make_connection
+    connect = sync_client(
+        settings, fail_fast_policy(settings), protocol=3
+    ).connection_pool.make_connection
     prefixes = [f"{settings.cache_namespace}:{family}:" for family in families]
-    return NearCache(connect, prefixes, entries=settings.cache_client_side_entries, breaker=breaker)
+    return ClientSideCache(
+        connect, prefixes, entries=settings.cache_client_side_entries, breaker=breaker
+    )
 
 
 def _elapsed_ms(started: float) -> float:

@@ -30,17 +30,17 @@ BEAT_MISSING_AFTER = 30.0
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _Value(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Private(_Value):
+class _SensitiveModel(_FrozenModel):
     """Neither its fields nor what was meant to become them stand in an error's message."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
-class DownloadProgress(_Value):
+class DownloadProgress(_FrozenModel):
     """Where one download stands. Percent and time left are derived, so they cannot disagree."""
 
     job_id: str
@@ -97,7 +97,7 @@ def version(fence: int, sequence: int) -> int:
     return fence * 2**32 + sequence
 
 
-class SessionData(_Private):
+class SessionData(_SensitiveModel):
     """One login. The refresh token is kept as its SHA-256 only; `issue` makes that from the token.
 
     A token has enough randomness of its own (128 bits or more) that a fast hash protects it: there is no
@@ -160,7 +160,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
-class UserData(_Private):
+class UserData(_SensitiveModel):
     """What the platform wants to know of a user at every request."""
 
     id: str = Field(repr=False)
@@ -181,7 +181,7 @@ class LockGrant(NamedTuple):
         return self.acquired
 
 
-class RateLimit(_Value):
+class RateLimit(_FrozenModel):
     """At most `limit` in any `window` seconds."""
 
     limit: int = Field(ge=1, le=100_000)
@@ -189,7 +189,7 @@ class RateLimit(_Value):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _raise_invalid_input(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return handler(data)
         except ValidationError as error:
@@ -198,7 +198,7 @@ class RateLimit(_Value):
             raise InvalidInputError(field, problem["input"], f"{problem['msg']}.") from None
 
 
-class RateState(_Value):
+class RateState(_FrozenModel):
     """Where one limit stands after a check. Times in seconds."""
 
     limit: int
@@ -208,7 +208,7 @@ class RateState(_Value):
     """Until the whole limit is free again, if nothing more is asked."""
 
 
-class RateDecision(_Value):
+class RateDecision(_FrozenModel):
     """Whether something may be done now, as the tightest of its limits sees it."""
 
     allowed: bool
@@ -237,7 +237,7 @@ class RateDecision(_Value):
         return None if self.tightest is None else self.tightest.reset
 
 
-class DownloadTotals(_Value):
+class DownloadTotals(_FrozenModel):
     """All downloads of all workers together."""
 
     active: NonNegativeInt
@@ -247,7 +247,7 @@ class DownloadTotals(_Value):
     seconds: float
 
 
-class DownloadPage(_Value):
+class DownloadPage(_FrozenModel):
     """One page of the running downloads, in the order in which their jobs were made."""
 
     items: tuple[DownloadProgress, ...]
@@ -255,7 +255,7 @@ class DownloadPage(_Value):
     """Give this as `after` for the next page; None on the last."""
 
 
-class UserInvalidation(_Value):
+class UserInvalidation(_FrozenModel):
     """What an invalidation of one user removed."""
 
     sessions: NonNegativeInt
@@ -264,7 +264,7 @@ class UserInvalidation(_Value):
     downloads: NonNegativeInt
 
 
-class MaintenanceReport(_Value):
+class MaintenanceReport(_FrozenModel):
     """What one round of maintenance did and saw."""
 
     stale: NonNegativeInt
@@ -274,7 +274,7 @@ class MaintenanceReport(_Value):
     stats: CacheStats
 
 
-class BeatStatus(_Value):
+class BeatStatus(_FrozenModel):
     """The last sign of life of beat, by the store's clock."""
 
     worker: str
@@ -290,7 +290,7 @@ class BeatStatus(_Value):
         return self.age_seconds > BEAT_MISSING_AFTER
 
 
-class HealthReport(_Value):
+class HealthReport(_FrozenModel):
     """One real round through the store: written, read back, deleted. Times are milliseconds."""
 
     ok: bool
@@ -302,7 +302,7 @@ class HealthReport(_Value):
     error: str | None = None
 
 
-class CacheStats(_Value):
+class CacheStats(_FrozenModel):
     """The store in figures, the same fields on Dragonfly, Redis and Valkey. Memory in bytes."""
 
     server: Literal["dragonfly", "redis", "valkey"]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from cache.keys import KeyBuilder
 from cache.models import CacheStats
-from cache.store.plan import Batch, Plan
+from cache.store.flow import Batch, Flow
 
 SECTIONS = ("server", "clients", "memory", "stats", "keyspace")
 #: Keys that are looked at to tell families apart, unless a caller says otherwise.
@@ -14,7 +14,7 @@ SCAN_LIMIT = 10_000
 _STEP = 1000
 
 
-def read_stats(keys: KeyBuilder, scan_limit: int) -> Plan[CacheStats]:
+def read_stats(keys: KeyBuilder, scan_limit: int) -> Flow[CacheStats]:
     """Ask the server for its figures, and look at up to about `scan_limit` keys."""
     replies = yield Batch(*(("INFO", section) for section in SECTIONS), ("DBSIZE",))
     info = parse_info(b"\n".join(replies[:-1]))
@@ -42,7 +42,7 @@ def read_stats(keys: KeyBuilder, scan_limit: int) -> Plan[CacheStats]:
     )
 
 
-def _families(keys: KeyBuilder, limit: int) -> Plan[tuple[dict[str, int], int, bool]]:
+def _families(keys: KeyBuilder, limit: int) -> Flow[tuple[dict[str, int], int, bool]]:
     """Count our keys by family among the first ones of the database."""
     prefix = f"{keys.namespace}:".encode()
     families: dict[str, int] = {}

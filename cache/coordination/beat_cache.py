@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cache import arguments
-from cache import ttl as lives
+from cache import ttl as ttls
 from cache.keys import KeyBuilder
 from cache.models import BeatStatus
 from cache.store import scripts
+from cache.store.flow import Argument, Batch, Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Argument, Batch, Plan
 from domain.text import escaped
 
 _STANDBY = b"standby:"
@@ -30,7 +30,7 @@ class BeatCache(Operations[S]):
         self._keys = keys
 
     @operation
-    def tick(self, worker: str, ages: Mapping[str, float]) -> Plan[None]:
+    def tick(self, worker: str, ages: Mapping[str, float]) -> Flow[None]:
         """Note that the beat that leads has ticked.
 
         Args:
@@ -40,21 +40,21 @@ class BeatCache(Operations[S]):
         runs = [
             part
             for name, age in arguments.mapping("ages", ages).items()
-            for part in (arguments.text("ages", name), _age_ms(age))
+            for part in (arguments.string("ages", name), _age_ms(age))
         ]
         runs_key = self._keys.beat_runs_key()
-        yield from scripts.pipelined(
+        yield from scripts.run_pipeline(
             ["beat_sign", "beat_runs"],
-            [self._sign(worker, 1), scripts.call("beat_runs", runs_key, _LIFE_MS, *runs)],
+            [self._sign(worker, 1), scripts.call("beat_runs", runs_key, _TTL_MS, *runs)],
         )
 
     @operation
-    def stand_by(self, worker: str) -> Plan[None]:
+    def stand_by(self, worker: str) -> Flow[None]:
         """Note that another beat stands by."""
-        yield from scripts.pipelined(["beat_sign"], [self._sign(worker, 0)])
+        yield from scripts.run_pipeline(["beat_sign"], [self._sign(worker, 0)])
 
     @operation
-    def last_runs(self) -> Plan[dict[str, float]]:
+    def last_runs(self) -> Flow[dict[str, float]]:
         """Return how many seconds ago each entry was sent; below 0 when the store's clock went back."""
         raw, time = yield Batch(("HGETALL", self._keys.beat_runs_key()), ("TIME",))
         now, pairs = _milliseconds(time), zip(raw[::2], raw[1::2], strict=True)
@@ -64,7 +64,7 @@ class BeatCache(Operations[S]):
         }
 
     @operation
-    def status(self) -> Plan[BeatStatus | None]:
+    def status(self) -> Flow[BeatStatus | None]:
         """Return who ticked last and when; None when nobody has within a day."""
         raw, time = yield Batch(("HGETALL", self._keys.beat_key()), ("TIME",))
         now, fields = _milliseconds(time), dict(zip(raw[::2], raw[1::2], strict=True))
@@ -84,13 +84,13 @@ class BeatCache(Operations[S]):
         )
 
     def _sign(self, worker: str, leads: int) -> tuple[Argument, ...]:
-        key, worker = self._keys.beat_key(), arguments.text("worker", worker)
-        return scripts.call("beat_sign", key, worker, leads, _STANDBY_MS, _LIFE_MS)
+        key, worker = self._keys.beat_key(), arguments.string("worker", worker)
+        return scripts.call("beat_sign", key, worker, leads, _STANDBY_MS, _TTL_MS)
 
 
 def _age_ms(age: float) -> int:
     """Return an age in milliseconds; below 0 when the clock of the store went back."""
-    longest = arguments.LONGEST_LIFE
+    longest = arguments.MAX_TTL
     return round(arguments.number("ages", age, least=-longest, most=longest) * 1000)
 
 
@@ -109,5 +109,5 @@ def _milliseconds(time: tuple[bytes, bytes]) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-_LIFE_MS = lives.BEAT * 1000
-_STANDBY_MS = lives.BEAT_STANDBY * 1000
+_TTL_MS = ttls.BEAT * 1000
+_STANDBY_MS = ttls.BEAT_STANDBY * 1000

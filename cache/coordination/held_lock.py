@@ -13,11 +13,11 @@ from typing import Any
 
 from cache import arguments
 from cache.clock import lease_clock
-from cache.coordination.lock import Caller, LockEntry
+from cache.coordination.lock import Caller, LockHandle
 from cache.store.aio import AsyncStore
-from cache.store.fork import begin_in_each_process
+from cache.store.flow import Flow, Sleep, WaitFor
+from cache.store.fork import reset_after_fork
 from cache.store.operation import Operations, S
-from cache.store.plan import Await, Pause, Plan
 from cache.store.sync import SyncStore
 from domain.errors import LeaseLostError, LockTakenError, StoreReplyError, StoreUnavailableError
 
@@ -28,22 +28,22 @@ RENEWALS_PER_TTL = 3
 #: This part of a life is kept for stopping: the holder knows before the lock can expire.
 SAFETY_MARGIN = 1 / 6
 #: Seconds between two attempts to acquire a lock that another holder has: first and longest.
-FIRST_LOOK = 0.01
-LONGEST_LOOK = 0.25
+FIRST_POLL = 0.01
+MAX_POLL = 0.25
 
 
-class HeldLock(Operations[S]):
+class LockLease(Operations[S]):
     """What ``with cache.session.lock(…) as held`` gives: one entry into the lock, renewed meanwhile.
 
     Any thread may ask it, but no forked child: the lock is its parent's.
     """
 
-    def __init__(self, store: S, lock: LockEntry[S]) -> None:
+    def __init__(self, store: S, lock: LockHandle[S]) -> None:
         super().__init__(store)
         self.lock = lock
         self._ends = 0.0
         self._lost = False
-        self._over: Future[None] = Future()
+        self._stopping: Future[None] = Future()
         self._process = os.getpid()
         self.join: Callable[[], Any] = lambda: None
 
@@ -56,21 +56,21 @@ class HeldLock(Operations[S]):
         if not self.is_alive():
             raise lost(self.lock.key)
 
-    def renewed(self, asked_at: float) -> None:
+    def renewed(self, sent_at: float) -> None:
         """Count the new life from when it was asked for: it cannot have begun earlier."""
-        self._ends = asked_at + self.lock.ttl * (1 - SAFETY_MARGIN)
+        self._ends = sent_at + self.lock.ttl * (1 - SAFETY_MARGIN)
 
     def stop_renewing(self) -> None:
         """End `keep`; `join` waits for that."""
-        self._over.set_result(None)
+        self._stopping.set_result(None)
 
-    def keep(self) -> Plan[None]:
+    def keep(self) -> Flow[None]:
         """Renew the lock until `stop_renewing`."""
         interval = self.lock.ttl / RENEWALS_PER_TTL
-        while not (yield Await(self._over, interval)):
-            asked_at = lease_clock()
+        while not (yield WaitFor(self._stopping, interval)):
+            sent_at = lease_clock()
             try:
-                extended = yield from LockEntry.extend.plan(self.lock)
+                extended = yield from LockHandle.extend.flow(self.lock)
             except StoreUnavailableError as error:
                 logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
                 interval = self.lock.ttl / RENEWALS_PER_TTL / 10
@@ -80,14 +80,14 @@ class HeldLock(Operations[S]):
             if not extended:
                 self._lost = True
                 return
-            self.renewed(asked_at)
+            self.renewed(sent_at)
             interval = self.lock.ttl / RENEWALS_PER_TTL
 
-    def release(self) -> Plan[bool]:
+    def release(self) -> Flow[bool]:
         """Release the lock; say whether it was held to the end."""
         kept, self._ends = self.is_alive(), 0.0
         try:
-            released = yield from LockEntry.release.plan(self.lock, once=True)
+            released = yield from LockHandle.release.flow(self.lock, once=True)
         except StoreUnavailableError as error:
             logger.warning("%s was not released and expires by itself: %s", self.lock.key, error)
             return kept
@@ -96,7 +96,7 @@ class HeldLock(Operations[S]):
         return kept and released
 
 
-class LockHold(Operations[S]):
+class HeldLock(Operations[S]):
     """``with cache.session.lock("report:7") as held: …`` (``async with`` on an `AsyncStore`).
 
     The lock is renewed in the background until the block ends. A lock that cannot be renewed is lost
@@ -123,16 +123,16 @@ class LockHold(Operations[S]):
         self._ttl = ttl
         self._wait = arguments.number("wait", wait)
         arguments.milliseconds(ttl)  # a wrong one is refused here, not at the first block
-        begin_in_each_process(self, LockHold._begin)
+        reset_after_fork(self, HeldLock._reset)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         # The open blocks, the oldest first: all but the last have lost their lock. A forked child
         # is in none of its parent's.
-        self._blocks: list[tuple[Caller, HeldLock[S]]] = []
+        self._blocks: list[tuple[Caller, LockLease[S]]] = []
 
     def is_alive(self) -> bool:
         """Say whether the caller is in a block of this lock that still holds it, for certain."""
-        held = self._own() or self._orphaned()
+        held = self._own_block() or self._ended_block()
         return held is not None and held.is_alive()
 
     def check(self) -> None:
@@ -142,7 +142,7 @@ class LockHold(Operations[S]):
 
     # ── blocking ────────────────────────────────────────────────────────────────────────────────
 
-    def __enter__(self: LockHold[SyncStore]) -> HeldLock[SyncStore]:
+    def __enter__(self: HeldLock[SyncStore]) -> LockLease[SyncStore]:
         held = self.store.run(self._acquire())
         try:
             held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
@@ -153,7 +153,7 @@ class LockHold(Operations[S]):
         return held
 
     def __exit__(
-        self: LockHold[SyncStore],
+        self: HeldLock[SyncStore],
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
@@ -170,14 +170,14 @@ class LockHold(Operations[S]):
 
     # ── asyncio ─────────────────────────────────────────────────────────────────────────────────
 
-    async def __aenter__(self: LockHold[AsyncStore]) -> HeldLock[AsyncStore]:
+    async def __aenter__(self: HeldLock[AsyncStore]) -> LockLease[AsyncStore]:
         held = await self.store.run(self._acquire())
         held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
         self._blocks.append((Caller(), held))
         return held
 
     async def __aexit__(
-        self: LockHold[AsyncStore],
+        self: HeldLock[AsyncStore],
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
@@ -194,17 +194,17 @@ class LockHold(Operations[S]):
 
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────
 
-    def _own(self) -> HeldLock[S] | None:
+    def _own_block(self) -> LockLease[S] | None:
         """Return the block that the caller entered."""
         blocks = (held for caller, held in list(self._blocks) if caller.is_me())
         return next(blocks, None)
 
-    def _orphaned(self) -> HeldLock[S] | None:
+    def _ended_block(self) -> LockLease[S] | None:
         """Return the newest block whose thread or task has ended: it is for other callers to close."""
-        blocks = (held for caller, held in reversed(list(self._blocks)) if caller.has_ended())
+        blocks = (held for caller, held in reversed(list(self._blocks)) if caller.is_finished())
         return next(blocks, None)
 
-    def _leave(self) -> HeldLock[S] | None:
+    def _leave(self) -> LockLease[S] | None:
         """Close the caller's block, or the oldest one; None in a child forked within a block.
 
         A block may end in another thread or task than it began in: frameworks run both ends of a
@@ -219,21 +219,21 @@ class LockHold(Operations[S]):
         blocks.remove(block)
         return block[1]
 
-    def _acquire(self) -> Plan[HeldLock[S]]:
-        if self._own() is not None:
+    def _acquire(self) -> Flow[LockLease[S]]:
+        if self._own_block() is not None:
             raise LockTakenError(self.key, by_caller=True)
-        held = HeldLock(self.store, LockEntry(self.store, self.key, ttl=self._ttl))
-        ends, pause = time.monotonic() + self._wait, FIRST_LOOK
+        held = LockLease(self.store, LockHandle(self.store, self.key, ttl=self._ttl))
+        ends, pause = time.monotonic() + self._wait, FIRST_POLL
         while True:
-            asked_at = lease_clock()
+            sent_at = lease_clock()
             if (yield from held.lock.take()):
-                held.renewed(asked_at)
+                held.renewed(sent_at)
                 return held
             left = ends - time.monotonic()
             if left <= 0:
                 raise LockTakenError(self.key)
-            yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311 - no secret
-            pause = min(LONGEST_LOOK, pause * 2)
+            yield Sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311 - no secret
+            pause = min(MAX_POLL, pause * 2)
 
 
 def lost(key: str) -> LeaseLostError:

@@ -22,7 +22,7 @@ class Slots(NamedTuple):
     """Those that all members hold, this one's among them."""
 
 
-class Cooling(NamedTuple):
+class Cooldown(NamedTuple):
     """A host that is to be left alone for a while."""
 
     seconds: float
@@ -30,10 +30,10 @@ class Cooling(NamedTuple):
     reason: str
 
 
-class Admission(NamedTuple):
+class SlotDecision(NamedTuple):
     """Whether a member may begin: everything it needs was granted, or nothing."""
 
-    cooling: Cooling | None
+    cooldown: Cooldown | None
     """Why not: the host cools down."""
     full: tuple[SlotRequest, int] | None
     """Why not: the first request without room, and how many slots others hold of it."""
@@ -41,7 +41,7 @@ class Admission(NamedTuple):
     @property
     def granted(self) -> bool:
         """Whether it may begin."""
-        return self.cooling is None and self.full is None
+        return self.cooldown is None and self.full is None
 
 
 class Demand(NamedTuple):

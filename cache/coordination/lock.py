@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from cache import arguments
 from cache.store import scripts
-from cache.store.fork import begin_in_each_process
+from cache.store.flow import Batch, Flow
+from cache.store.fork import reset_after_fork
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Batch, Plan
 from cache.store.sync import SyncStore
 from domain.errors import SeenError, StoreUnavailableError
 
@@ -31,7 +31,7 @@ class Caller:
         """Say whether it is the caller of this method."""
         return self._running() is _running()
 
-    def has_ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Say whether it has ended, so that what it held is for other callers to release."""
         running = self._running()
         if isinstance(running, asyncio.Task):
@@ -48,7 +48,7 @@ def _running() -> Any:
     return threading.current_thread()
 
 
-class LockEntry(Operations[S]):
+class LockHandle(Operations[S]):
     """One entry into a lock, told from all others by its token; any thread may extend or release it.
 
     The store drops the lock `ttl` seconds after it was acquired or last extended. A holder that works
@@ -71,10 +71,10 @@ class LockEntry(Operations[S]):
         self.key = key
         self.ttl = ttl
         self.token = (
-            secrets.token_urlsafe(16) if token is None else arguments.text("lock_id", token)
+            secrets.token_urlsafe(16) if token is None else arguments.string("lock_id", token)
         )
 
-    def take(self) -> Plan[bool]:
+    def take(self) -> Flow[bool]:
         """Take the lock if it is free; True when this entry holds it. Interrupted, it holds nothing."""
         try:
             return (yield from self._take())
@@ -82,10 +82,10 @@ class LockEntry(Operations[S]):
             raise
         except BaseException:
             with suppress(SeenError):
-                yield from LockEntry.release.plan(self, once=True)
+                yield from LockHandle.release.flow(self, once=True)
             raise
 
-    def _take(self) -> Plan[bool]:
+    def _take(self) -> Flow[bool]:
         take = ("SET", self.key, self.token, "NX", "PX", self.ttl_ms)
         (taken,) = yield Batch(take, await_reply=True)
         if taken is not None:
@@ -94,16 +94,16 @@ class LockEntry(Operations[S]):
         (holder,) = yield Batch(("GET", self.key))
         if holder != self.token.encode():
             return False
-        return (yield from LockEntry.extend.plan(self))
+        return (yield from LockHandle.extend.flow(self))
 
     @operation
-    def extend(self) -> Plan[bool]:
+    def extend(self) -> Flow[bool]:
         """Give the lock its full life from now on; False when this entry no longer holds it."""
         reply = yield from scripts.run("lock_extend", self.key, self.token, self.ttl_ms)
         return bool(reply)
 
     @operation
-    def release(self, *, once: bool = False) -> Plan[bool]:
+    def release(self, *, once: bool = False) -> Flow[bool]:
         """Release the lock; False when this entry no longer held it (no other holder loses it).
 
         Args:
@@ -117,8 +117,8 @@ class Lock(Operations[S]):
     """The lock of one resource; threads, tasks and forked processes may share the object.
 
     Each `acquire` that succeeds is an entry of its own. It belongs to the thread or asyncio task that
-    acquired it: `extend` and `release` by another one answer False, while that one lives. To hand an
-    entry to another thread, give it what `entry_of` returns.
+    acquired it: `extend` and `release` by another one answer False, while that one ttls. To hand an
+    entry to another thread, give it what `handle_of` returns.
 
     Args:
         store: where the lock is kept.
@@ -132,16 +132,16 @@ class Lock(Operations[S]):
         super().__init__(store)
         self.key = key
         self.ttl = ttl
-        begin_in_each_process(self, Lock._begin)
+        reset_after_fork(self, Lock._reset)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         # Taken out by each attempt and put back when it was not granted: one whose answer got lost is
         # recognised by its token when it is made again. One that was interrupted is not put back: what
         # undoes it may still be on its way. A forked child has tokens of its own.
-        self._unused: list[LockEntry[S]] = [self._new_entry()]
-        self._held: tuple[Caller, LockEntry[S]] | None = None
+        self._unused: list[LockHandle[S]] = [self._new_entry()]
+        self._held: tuple[Caller, LockHandle[S]] | None = None
 
-    def _latest(self) -> LockEntry[S]:
+    def _latest(self) -> LockHandle[S]:
         """Return the entry that was granted last; before the first, the one that is asked for next."""
         if self._held is not None:
             return self._held[1]
@@ -158,7 +158,7 @@ class Lock(Operations[S]):
         return arguments.milliseconds(self.ttl)
 
     @operation
-    def acquire(self) -> Plan[bool]:
+    def acquire(self) -> Flow[bool]:
         """Take the lock if it is free; False while it is held, be it by the caller itself."""
         try:
             entry = self._unused.pop()
@@ -176,37 +176,37 @@ class Lock(Operations[S]):
         return acquired
 
     @operation
-    def extend(self) -> Plan[bool]:
+    def extend(self) -> Flow[bool]:
         """Give the lock its full life from now on; False when the caller does not hold it (any more)."""
         # Looked up when it runs, not when it is called: a task may be made of it.
-        return (yield from LockEntry.extend.plan(self._entry_of_caller()))
+        return (yield from LockHandle.extend.flow(self._entry_of_caller()))
 
     @operation
-    def release(self, *, once: bool = False) -> Plan[bool]:
+    def release(self, *, once: bool = False) -> Flow[bool]:
         """Release the lock; False when the caller did not hold it (any more).
 
         Args:
             once: do not try again when the answer gets lost: a second try would find it gone.
         """
         entry = self._entry_of_caller()
-        released = yield from LockEntry.release.plan(entry, once=once)
+        released = yield from LockHandle.release.flow(entry, once=once)
         if self._held is not None and self._held[1] is entry:
             self._held = None
         return released
 
-    def _entry_of_caller(self) -> LockEntry[S]:
+    def _entry_of_caller(self) -> LockHandle[S]:
         """Return the caller's entry, or one that holds nothing."""
         if self._held is not None:
             caller, entry = self._held
-            if caller.is_me() or caller.has_ended():
+            if caller.is_me() or caller.is_finished():
                 return entry
         return self._new_entry()
 
-    def _new_entry(self) -> LockEntry[S]:
-        return LockEntry(self.store, self.key, ttl=self.ttl)
+    def _new_entry(self) -> LockHandle[S]:
+        return LockHandle(self.store, self.key, ttl=self.ttl)
 
 
-def entry_of(lock: Lock[S]) -> LockEntry[S]:
+def handle_of(lock: Lock[S]) -> LockHandle[S]:
     """Return the entry that the caller has just acquired, for any thread to extend and release."""
     return lock._latest()
 
@@ -232,5 +232,5 @@ def extend_all(locks: Sequence[_Entry]) -> list[bool]:
     if not locks:
         return []
     commands = [scripts.call("lock_extend", lock.key, lock.token, lock.ttl_ms) for lock in locks]
-    extending = scripts.pipelined(["lock_extend"], commands, keep_refusals=True)
+    extending = scripts.run_pipeline(["lock_extend"], commands, keep_reply_errors=True)
     return [reply == 1 for reply in locks[0].store.run(extending)]

@@ -13,24 +13,24 @@ from typing import Literal
 from cache import arguments
 from cache.models import RateDecision, RateLimit, RateState
 from cache.store import scripts
-from cache.store.breaker import PAUSE
-from cache.store.plan import Plan
+from cache.store.circuit_breaker import OPEN_SECONDS
+from cache.store.flow import Flow
 from domain.errors import InvalidInputError, StoreReplyError, StoreUnavailableError
 
 #: Which way a limit fails when the store does not answer: everything is allowed, or nothing.
-Failing = Literal["open", "closed"]
+FailMode = Literal["open", "closed"]
 
 
-def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Plan[RateDecision]:
+def check(key: str, limits: Sequence[RateLimit], cost: int, fail: FailMode) -> Flow[RateDecision]:
     """Take `cost` from all of `limits` at once, or from none; see `lua/rate_limit.lua`."""
     limits = [arguments.instance("limits", one, RateLimit) for one in _several(limits)]
     smallest = min(limit.limit for limit in limits)
     try:
-        cost = arguments.whole("cost", cost, most=smallest)
+        cost = arguments.integer("cost", cost, most=smallest)
     except InvalidInputError as error:
         problem = f"It is a whole number, 0 to the smallest limit, {smallest}."
         raise InvalidInputError(error.field, cost, problem) from None
-    arguments.word("fail", fail, ("open", "closed"))
+    arguments.choice("fail", fail, ("open", "closed"))
     pairs = [
         number for limit in limits for number in (limit.limit, round(limit.window * 1_000_000))
     ]
@@ -39,7 +39,9 @@ def check(key: str, limits: Sequence[RateLimit], cost: int, fail: Failing) -> Pl
         reply = yield from scripts.run("rate_limit", key, cost, *pairs, once=True)
     except (StoreUnavailableError, StoreReplyError):
         allowed = fail == "open"
-        return RateDecision(allowed=allowed, retry_after=0.0 if allowed else PAUSE, states=())
+        return RateDecision(
+            allowed=allowed, retry_after=0.0 if allowed else OPEN_SECONDS, states=()
+        )
     return _decision(limits, reply)
 
 

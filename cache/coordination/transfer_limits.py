@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache import arguments
-from cache import ttl as lives
-from cache.coordination.limit_models import Admission, Cooling, Demand, SlotRequest, Slots
+from cache import ttl as ttls
+from cache.coordination.limit_models import Cooldown, Demand, SlotDecision, SlotRequest, Slots
 from cache.keys import KeyBuilder
 from cache.store import scripts
+from cache.store.flow import Argument, Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Argument, Batch, Command, Plan
 from domain.errors import InvalidInputError
 from domain.limits import check_rate
 
@@ -44,42 +44,44 @@ class TransferLimits(Operations[S]):
 
     @operation
     def take_slots(
-        self, resource: str, member: str, want: int, limit: int, ttl: float = lives.SLOTS
-    ) -> Plan[Slots]:
+        self, resource: str, member: str, want: int, limit: int, ttl: float = ttls.SLOTS
+    ) -> Flow[Slots]:
         """Set how many slots of a resource a member holds; say how many it got.
 
         It gets what it wants as far as there is room, 0 when there is none. Fewer than it holds are
         always granted. Its slots are free again after `ttl` seconds without renewal.
         """
         request = SlotRequest(resource, want, limit)
-        reply = yield from scripts.run("slots_take", *_taking(self._keys, request, member, ttl))
+        reply = yield from scripts.run(
+            "slots_take", *_take_arguments(self._keys, request, member, ttl)
+        )
         return Slots(*reply)
 
     @operation
     def renew_slots(
-        self, holdings: Sequence[tuple[str, str]], ttl: float = lives.SLOTS
-    ) -> Plan[list[int]]:
+        self, holdings: Sequence[tuple[str, str]], ttl: float = ttls.SLOTS
+    ) -> Flow[list[int]]:
         """Renew (resource, member) pairs in one round trip; return how many slots each holds.
 
         0 for one that has none any more, and gets none by this.
         """
-        life_ms = _milliseconds("ttl", ttl)
+        ttl_ms = _milliseconds("ttl", ttl)
         commands = [
-            scripts.call("slots_renew", self._keys.slots_key(resource), member, life_ms)
+            scripts.call("slots_renew", self._keys.slots_key(resource), member, ttl_ms)
             for resource, member in _holdings(holdings)
         ]
-        replies = yield from scripts.pipelined(["slots_renew"], commands, keep_refusals=True)
+        replies = yield from scripts.run_pipeline(["slots_renew"], commands, keep_reply_errors=True)
         return [reply if isinstance(reply, int) else 0 for reply in replies]
 
     @operation
-    def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Plan[None]:
+    def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Flow[None]:
         """Give back all slots of (resource, member) pairs, in one round trip."""
         holdings = _holdings(holdings)
         if holdings:
-            yield Batch(*self._releasing(holdings))
+            yield Batch(*self._release_commands(holdings))
 
     @operation
-    def slots(self, resource: str) -> Plan[dict[str, int]]:
+    def slots(self, resource: str) -> Flow[dict[str, int]]:
         """Return who holds how many slots of a resource."""
         raw, (seconds, micro) = yield Batch(("HGETALL", self._keys.slots_key(resource)), ("TIME",))
         now = int(seconds) * 1000 + int(micro) // 1000
@@ -93,64 +95,67 @@ class TransferLimits(Operations[S]):
     # ── cool-downs ──────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def cool_down(self, host: str, seconds: float, reason: str) -> Plan[bool]:
+    def start_cooldown(self, host: str, seconds: float, reason: str) -> Flow[bool]:
         """Keep every worker off a host for a while; False when a longer cool-down stays."""
-        key, life_ms = self._keys.cool_down_key(host), _milliseconds("seconds", seconds)
-        reply = yield from scripts.run("cool_down", key, life_ms, _reason(reason))
+        key, ttl_ms = self._keys.cooldown_key(host), _milliseconds("seconds", seconds)
+        reply = yield from scripts.run("start_cooldown", key, ttl_ms, _reason(reason))
         return bool(reply)
 
     @operation
-    def cooling(self, host: str) -> Plan[Cooling | None]:
+    def cooldown(self, host: str) -> Flow[Cooldown | None]:
         """Return how long a host is still to be left alone, and why; None when it is not."""
-        replies = yield Batch(*self._looking(host))
-        return _cooling(*replies)
+        replies = yield Batch(*self._read_cooldown_commands(host))
+        return _read_cooldown(*replies)
 
     @operation
-    def end_cool_down(self, host: str) -> Plan[bool]:
-        """Let workers go to a host again; False when it was not cooling down."""
-        (removed,) = yield Batch(("DEL", self._keys.cool_down_key(host)))
+    def end_cooldown(self, host: str) -> Flow[bool]:
+        """Let workers go to a host again; False when it was not cooldown down."""
+        (removed,) = yield Batch(("DEL", self._keys.cooldown_key(host)))
         return bool(removed)
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def admission(
-        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: float = lives.SLOTS
-    ) -> Plan[Admission]:
+    def acquire_slots(
+        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: float = ttls.SLOTS
+    ) -> Flow[SlotDecision]:
         """Take all of the slots that a member needs at a host, or none, in one round trip.
 
         What was granted beside a refusal goes back in a second one.
         """
-        arguments.text("member", member)
+        arguments.string("member", member)
         requests = [
             arguments.instance("requests", one, SlotRequest)
             for one in arguments.items("requests", requests)
         ]
         taking = [
-            scripts.call("slots_take", *_taking(self._keys, one, member, ttl)) for one in requests
+            scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl))
+            for one in requests
         ]
-        replies = yield from scripts.pipelined(["slots_take"], [*self._looking(host), *taking])
-        cooling = _cooling(*replies[:2])
+        replies = yield from scripts.run_pipeline(
+            ["slots_take"], [*self._read_cooldown_commands(host), *taking]
+        )
+        cooldown = _read_cooldown(*replies[:2])
         answered = zip(requests, (Slots(*reply) for reply in replies[2:]), strict=True)
         short = ((one, slots.used) for one, slots in answered if slots.granted < one.want)
-        admission = Admission(cooling, next(short, None))
-        if requests and not admission.granted:
-            yield Batch(*self._releasing([(one.resource, member) for one in requests]))
-        return admission
+        decision = SlotDecision(cooldown, next(short, None))
+        if requests and not decision.granted:
+            yield Batch(*self._release_commands([(one.resource, member) for one in requests]))
+        return decision
 
     # ── rates ───────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def set_rate(self, scope: str, rate: int | None) -> Plan[None]:
+    def set_rate(self, scope: str, rate: int | None) -> Flow[None]:
         """Limit a scope to some bytes a second, or take its limit away (None)."""
         return self._set_rates({_scope(scope): rate})
 
     @operation
-    def set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
+    def set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
         """Set and take away several limits, all or none."""
         return self._set_rates(rates)
 
-    def _set_rates(self, rates: Mapping[str, int | None]) -> Plan[None]:
+    def _set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
         key = self._keys.limits_key()
         commands: list[Command] = []
         for scope, rate in arguments.mapping("rates", rates).items():
@@ -162,7 +167,7 @@ class TransferLimits(Operations[S]):
             yield Batch(*commands, atomic=True)
 
     @operation
-    def rates(self) -> Plan[dict[str, int]]:
+    def rates(self) -> Flow[dict[str, int]]:
         """Return the limits that are set, in bytes a second, by scope."""
         (raw,) = yield Batch(("HGETALL", self._keys.limits_key()))
         pairs = zip(raw[::2], raw[1::2], strict=True)
@@ -171,67 +176,67 @@ class TransferLimits(Operations[S]):
 
     @operation
     def share_demands(
-        self, worker: str, demands: Mapping[str, Demand], ttl: float = lives.DEMAND
-    ) -> Plan[dict[str, Demand]]:
+        self, worker: str, demands: Mapping[str, Demand], ttl: float = ttls.DEMAND
+    ) -> Flow[dict[str, Demand]]:
         """Tell what one process demands of limited rates, by scope; return what all demand together.
 
         A demand of no transfers takes its note back. A note that is not repeated for `ttl` seconds
         counts no more.
         """
-        arguments.text("worker", worker)
+        arguments.string("worker", worker)
         return self._share(worker, demands, _milliseconds("ttl", ttl))
 
     @operation
-    def demands(self, scopes: Sequence[str]) -> Plan[dict[str, Demand]]:
+    def demands(self, scopes: Sequence[str]) -> Flow[dict[str, Demand]]:
         """Return what all processes demand of limited rates, by scope."""
-        wanted = arguments.texts("scopes", scopes)
+        wanted = arguments.strings("scopes", scopes)
         return self._share("", dict.fromkeys(wanted, Demand()), 1)
 
     def _share(
-        self, worker: str, demands: Mapping[str, Demand], life_ms: int
-    ) -> Plan[dict[str, Demand]]:
+        self, worker: str, demands: Mapping[str, Demand], ttl_ms: int
+    ) -> Flow[dict[str, Demand]]:
         demands = {
             scope: _demand(own) for scope, own in arguments.mapping("demands", demands).items()
         }
         commands = [
-            scripts.call("demand_share", self._keys.demand_key(scope), worker, *own, life_ms)
+            scripts.call("demand_share", self._keys.demand_key(scope), worker, *own, ttl_ms)
             for scope, own in demands.items()
         ]
-        replies = yield from scripts.pipelined(["demand_share"], commands)
+        replies = yield from scripts.run_pipeline(["demand_share"], commands)
         return {
             scope: Demand(*map(int, reply)) for scope, reply in zip(demands, replies, strict=True)
         }
 
     # ── how it is written ───────────────────────────────────────────────────────────────────────
 
-    def _looking(self, host: str) -> list[Command]:
-        key = self._keys.cool_down_key(host)
+    def _read_cooldown_commands(self, host: str) -> list[Command]:
+        key = self._keys.cooldown_key(host)
         return [("PTTL", key), ("GET", key)]
 
-    def _releasing(self, holdings: Sequence[tuple[str, str]]) -> list[Command]:
+    def _release_commands(self, holdings: Sequence[tuple[str, str]]) -> list[Command]:
         return [("HDEL", self._keys.slots_key(resource), member) for resource, member in holdings]
 
 
-def _taking(
+def _take_arguments(
     keys: KeyBuilder, request: SlotRequest, member: str, ttl: float
 ) -> tuple[str, Argument, Argument, Argument, Argument]:
-    arguments.text("member", member)
-    arguments.whole("want", request.want, most=MAX_SLOTS)
-    arguments.whole("limit", request.limit, least=1, most=MAX_SLOTS)
+    arguments.string("member", member)
+    arguments.integer("want", request.want, most=MAX_SLOTS)
+    arguments.integer("limit", request.limit, least=1, most=MAX_SLOTS)
     key = keys.slots_key(request.resource)
     return key, member, request.want, request.limit, _milliseconds("ttl", ttl)
 
 
-def _cooling(left_ms: Any, reason: Any) -> Cooling | None:
+def _read_cooldown(left_ms: Any, reason: Any) -> Cooldown | None:
     # Two commands: it may have ended between them.
     if left_ms <= 0 or reason is None:
         return None
-    return Cooling(left_ms / 1000, reason.decode(errors="replace"))
+    return Cooldown(left_ms / 1000, reason.decode(errors="replace"))
 
 
 def _holdings(holdings: Any) -> list[tuple[str, str]]:
     return [
-        (resource, arguments.text("member", member))
+        (resource, arguments.string("member", member))
         for resource, member in arguments.pairs("holdings", holdings)
     ]
 
@@ -243,7 +248,7 @@ def _reason(reason: Any) -> str:
 
 
 def _rate(rate: Any) -> int:
-    return check_rate(arguments.whole("rate", rate))
+    return check_rate(arguments.integer("rate", rate))
 
 
 def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
@@ -257,12 +262,12 @@ def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
 def _demand(demand: Any) -> Demand:
     found = arguments.instance("demands", demand, Demand)
     for name, count in found._asdict().items():
-        arguments.whole(name, count)
+        arguments.integer(name, count)
     return found
 
 
 def _scope(scope: str) -> str:
-    arguments.text("scope", scope)
+    arguments.string("scope", scope)
     kind, _, name = scope.partition(":")
     if scope != "total" and (kind not in {"host", "job"} or not name):
         raise InvalidInputError("scope", scope, "It is total, host:<host> or job:<id>.")

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from cache.downloads import indexes as download_index
 from cache.keys import KeyBuilder
 from cache.store import scripts
-from cache.store.plan import Argument, Batch, Plan
+from cache.store.flow import Argument, Batch, Flow
 from domain.job import FINISHED
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class CleanupReport(NamedTuple):
     """The jobs of these entries, the first thousand."""
 
 
-def clean_up(keys: KeyBuilder, older_than: float) -> Plan[CleanupReport]:
+def clean_up(keys: KeyBuilder, older_than: float) -> Flow[CleanupReport]:
     """Remove progress untouched for `older_than` seconds, and index entries without a hash."""
     (clock,) = yield Batch(("TIME",))
     now = int(clock[0]) + int(clock[1]) / 1e6
@@ -45,7 +45,7 @@ def clean_up(keys: KeyBuilder, older_than: float) -> Plan[CleanupReport]:
     return CleanupReport(stale, gone, tuple(job_ids))
 
 
-def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
+def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Flow[int]:
     """Remove the hashes nobody has touched since; their index entries go as those without hash."""
     (members,) = yield Batch(("ZRANGEBYSCORE", keys.active_downloads_key(), "-inf", horizon_ms))
     removed = 0
@@ -56,12 +56,14 @@ def _remove_stale(keys: KeyBuilder, horizon_ms: int) -> Plan[int]:
             )
             for job_id in batch
         ]
-        replies = yield from scripts.pipelined(["progress_remove"], commands, keep_refusals=True)
+        replies = yield from scripts.run_pipeline(
+            ["progress_remove"], commands, keep_reply_errors=True
+        )
         removed += sum(reply for reply in replies if isinstance(reply, int))
     return removed
 
 
-def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None]) -> Plan[int]:
+def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None]) -> Flow[int]:
     """Remove the entries without a hash, and add their jobs to `job_ids` as long as it has room."""
     removed, cursor = 0, b"0"
     while True:
@@ -75,7 +77,7 @@ def _remove_without_hash(keys: KeyBuilder, index: str, job_ids: dict[str, None])
             removed += gone
         # One step may bring more than asked for.
         for batch in _batches(entries):
-            missing = yield from _without_hash(keys, batch)
+            missing = yield from _missing_hashes(keys, batch)
             if missing:
                 arguments: list[Argument] = [part for entry in missing for part in entry]
                 removed += int((yield from scripts.run("index_remove", index, *arguments)))
@@ -90,7 +92,7 @@ def _entry(member: bytes, score: bytes) -> _Entry | None:
     return (job_id, int(number)) if job_id is not None and math.isfinite(number) else None
 
 
-def _without_hash(keys: KeyBuilder, entries: Sequence[_Entry]) -> Plan[list[_Entry]]:
+def _missing_hashes(keys: KeyBuilder, entries: Sequence[_Entry]) -> Flow[list[_Entry]]:
     there = yield Batch(*(("EXISTS", keys.download_job_key(job_id)) for job_id, _ in entries))
     return [entry for entry, exists in zip(entries, there, strict=True) if not exists]
 

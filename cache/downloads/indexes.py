@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cache.keys import MAX_IDENTIFIER_BYTES, KeyBuilder
-from cache.store.plan import Argument, Command
+from cache.store.flow import Argument, Command
 from domain.job import RUNNING, JobStatus
 
 Entry = tuple[str, str | None, JobStatus]
@@ -25,7 +25,7 @@ class DownloadIndex:
         self._keys = keys
         self._user_ms = user_ms
 
-    def listing(self, entries: Sequence[Entry]) -> Iterator[Command]:
+    def add(self, entries: Sequence[Entry]) -> Iterator[Command]:
         """Put running jobs into the active index, and all of them into their users'."""
         now = _now_ms()
         running = [job_id for job_id, _, status in entries if status in RUNNING]
@@ -42,22 +42,22 @@ class DownloadIndex:
             yield ("ZREMRANGEBYSCORE", index, "-inf", now - self._user_ms)
             yield ("PEXPIRE", index, self._user_ms)
 
-    def renewing(self, job_id: str) -> Iterator[Command]:
+    def renew(self, job_id: str) -> Iterator[Command]:
         """Note a sign of life of a job, only where it is listed as running."""
         yield ("ZADD", self._keys.active_downloads_key(), "XX", _now_ms(), job_id)
 
-    def ending(self, job_ids: Sequence[str]) -> Iterator[Command]:
+    def remove_active(self, job_ids: Sequence[str]) -> Iterator[Command]:
         """Take jobs out of the active index."""
         if job_ids:
             yield ("ZREM", self._keys.active_downloads_key(), *job_ids)
 
-    def unsaved(self, versions: Mapping[str, int]) -> Iterator[Command]:
+    def mark_dirty(self, versions: Mapping[str, int]) -> Iterator[Command]:
         """Note that the database lacks these versions."""
         if versions:
             pairs = [part for job_id, version in versions.items() for part in (version, job_id)]
             yield ("ZADD", self._keys.dirty_downloads_key(), "GT", *pairs)
 
-    def removing(self, job_ids: Sequence[str]) -> Iterator[Command]:
+    def remove(self, job_ids: Sequence[str]) -> Iterator[Command]:
         """Take jobs out of the active and the unsaved index."""
         yield ("ZREM", self._keys.active_downloads_key(), *job_ids)
         yield ("ZREM", self._keys.dirty_downloads_key(), *job_ids)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from cache.log_once import LogOnce
 from cache.models import DownloadProgress, version
-from cache.refused_keys import RefusedKeys
 from domain.job import JobStatus
 
 #: Larger than any version that the database can hold.
 _NO_VERSION = 2**63
-_unreadable = RefusedKeys()
+_log_once = LogOnce()
 
 #: Fields that most jobs lack.
 _OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
@@ -65,24 +65,24 @@ class UpdateReply(NamedTuple):
     """"cancel" or "pause" when that was asked of this very claim."""
 
 
-def update_arguments(update: ProgressUpdate, life_ms: int) -> list[str | int]:
-    """Return the arguments of `progress_update` for one update; the hash lives `life_ms` from now."""
+def update_arguments(update: ProgressUpdate, ttl_ms: int) -> list[str | int]:
+    """Return the arguments of `progress_update` for one update; the hash lives `ttl_ms` from now."""
     return [
         update.fence,
         update.sequence,
         update.increment,
         update.bytes_downloaded,
         "1" if update.reset else "",
-        life_ms,
+        ttl_ms,
         *_fields(update, update.speed_mbps),
     ]
 
 
-def set_arguments(progress: DownloadProgress, life_ms: int) -> list[str | int]:
+def set_arguments(progress: DownloadProgress, ttl_ms: int) -> list[str | int]:
     """Return the arguments of `progress_set` for one progress."""
     return [
         progress.fence,
-        life_ms,
+        ttl_ms,
         progress.sequence,
         "bytes_downloaded",
         progress.bytes_downloaded,
@@ -120,7 +120,7 @@ def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
 UNKNOWN = UpdateReply(applied=False, fenced=False, control=None)
 
 
-def read_standing(fence: int, raw: list[Any]) -> UpdateReply:
+def read_poll_reply(fence: int, raw: list[Any]) -> UpdateReply:
     """Read what ``HMGET fence control`` says to the claim `fence`, which has nothing to tell."""
     held, word = raw
     reply = read_reply(fence, [0, word or b""])
@@ -140,7 +140,7 @@ def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | Non
         return _checked(DownloadProgress.model_validate({**fields, "job_id": job_id}))
     except (ValueError, OverflowError, OSError) as error:
         # One that cannot be read must not hide all the others.
-        _unreadable.log(f"The progress of job {job_id} in the store cannot be read: {error}")
+        _log_once.warn(f"The progress of job {job_id} in the store cannot be read: {error}")
         return None
 
 

@@ -4,7 +4,7 @@
 -- ARGV[1]  token of the claim, 16 bytes
 -- ARGV[2]  life of the claim in milliseconds
 -- ARGV[3]  the head of what the caller has read, '' for nothing (the first 45 bytes of the value)
--- ARGV[4]  'beside' keeps the value that is there and notes the claim in its head (it is served on while
+-- ARGV[4]  'keep' keeps the value that is there and notes the claim in its head (it is served on while
 --          it is loaded anew); anything else puts a bare claim in its place
 -- ARGV[5]  what a bare claim begins with, 4 bytes
 -- ARGV[6]  what a bare claim ends with, 12 bytes
@@ -41,7 +41,7 @@ if without_claim(head) ~= without_claim(ARGV[3]) then
 end
 
 local claim = ARGV[1] .. string.format('%013.0f', tonumber(now) + tonumber(ARGV[2]))
-if ARGV[4] == 'beside' then
+if ARGV[4] == 'keep' then
     redis.call('SETRANGE', key, 4, claim)
 else
     redis.call('SET', key, ARGV[5] .. claim .. ARGV[6], 'PX', ARGV[2])

@@ -23,8 +23,8 @@ from cache.platform.loading import Loader
 from cache.platform.values import Values
 from cache.store import scripts
 from cache.store.aio import AsyncStore
+from cache.store.flow import Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Plan
 from cache.store.sync import SyncStore
 from domain.errors import InvalidInputError, StoreUnavailableError
 
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: How long the invalidation of a title is remembered: as long as a loader may run that began before it.
-MARK_SECONDS = 600.0
+INVALIDATION_MARK_TTL = 600.0
 #: An entry is listed under its titles so much longer than it lives, since it is stored a moment later.
-LISTED_LONGER_MS = 60_000
+INDEX_MARGIN_MS = 60_000
 
 
 class CatalogCache(Operations[S]):
@@ -61,8 +61,8 @@ class CatalogCache(Operations[S]):
         return self._entry(self._keys.catalog_discover_key(genre, kind, page), model, ttl.CATALOG)
 
     def search(self, query: str, genre: str, kind: str, model: type[T]) -> CatalogEntry[T, S]:
-        """The results of a search; 10 minutes. What `normalised` makes alike shares an entry."""
-        key = self._keys.catalog_search_key(normalised(query), genre, kind)
+        """The results of a search; 10 minutes. What `normalize_query` makes alike shares an entry."""
+        key = self._keys.catalog_search_key(normalize_query(query), genre, kind)
         return self._entry(key, model, ttl.SEARCH)
 
     def watch_later(self, user_id: str, model: type[T]) -> CatalogEntry[T, S]:
@@ -78,7 +78,7 @@ class CatalogCache(Operations[S]):
         return self._entry(self._keys.recommendation_key(user_id), model, ttl.RECOMMENDATION)
 
     @operation
-    def invalidate_user_catalog(self, user_id: str) -> Plan[int]:
+    def invalidate_user_catalog(self, user_id: str) -> Flow[int]:
         """Forget a user's dashboard, lists and recommendations; return how many there were."""
         return self._values.delete(
             self._keys.catalog_dashboard_key(user_id),
@@ -88,16 +88,16 @@ class CatalogCache(Operations[S]):
         )
 
     @operation
-    def invalidate_title(self, title_id: str) -> Plan[int]:
+    def invalidate_title(self, title_id: str) -> Flow[int]:
         """Forget every entry in which a title appears; return how many there were.
 
         Also what is being loaded at this moment is not stored, since it may show the title as it was.
         """
         index = self._keys.catalog_title_key(title_id)
-        mark = scripts.call("index_mark", index, milliseconds(MARK_SECONDS))
+        mark = scripts.call("index_mark", index, milliseconds(INVALIDATION_MARK_TTL))
         # Read after the mark: an entry that is listed later was loaded later, or is refused.
         members = ("ZRANGE", index, 1, -1)  # all but the mark itself
-        _, listed = yield from scripts.pipelined(["index_mark"], [mark, members])
+        _, listed = yield from scripts.run_pipeline(["index_mark"], [mark, members])
         return (yield from self._values.delete(*listed))
 
     def _entry(self, key: str, model: type[T], ttl: float) -> CatalogEntry[T, S]:
@@ -127,23 +127,23 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         return self.store.run(self._values.get(self.key, self.model))
 
     @operation
-    def set(self, value: Any, *, titles: Iterable[str] = (), jitter: float = 0.0) -> Plan[bool]:
+    def set(self, value: Any, *, titles: Iterable[str] = (), jitter: float = 0.0) -> Flow[bool]:
         """Store the value; False when it was dropped.
 
         Args:
             titles: ids of the titles that appear in it: `invalidate_title` of any of them deletes it.
         """
-        life_ms = milliseconds(self.ttl, jitter)
+        ttl_ms = milliseconds(self.ttl, jitter)
         raw = codec.encode(value, self.model)
         # Listed before it is there: nobody can read what no invalidation would find.
-        commands = [*self._listings(titles, life_ms), ("SET", self.key, raw, "PX", life_ms)]
+        commands = [*self._index_commands(titles, ttl_ms), ("SET", self.key, raw, "PX", ttl_ms)]
         try:
-            yield from scripts.pipelined(["index_add"], commands)
+            yield from scripts.run_pipeline(["index_add"], commands)
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
         finally:
-            self._values.forget(self.key)
+            self._values.discard_local(self.key)
         return True
 
     @overload
@@ -180,39 +180,39 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         """
         if titles is not None:
             arguments.function("titles", titles)
-        listing = partial(self._list, titles) if titles else None
+        listing = partial(self._add_to_title_indexes, titles) if titles else None
         options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
         options.check()
-        if titles and options.load_timeout > MARK_SECONDS:
-            problem = f"With titles it is {MARK_SECONDS:g} seconds at most."
+        if titles and options.load_timeout > INVALIDATION_MARK_TTL:
+            problem = f"With titles it is {INVALIDATION_MARK_TTL:g} seconds at most."
             raise InvalidInputError("load_timeout", options.load_timeout, problem)
         return self.store.run(self._loader.get_or_load(self.key, self.model, loader, options))
 
     @operation
-    def delete(self) -> Plan[bool]:
+    def delete(self) -> Flow[bool]:
         """Forget the value; False when there was none. Raises without a store."""
         return (yield from self._values.delete(self.key)) > 0
 
-    def _list(
-        self, titles: Callable[[T], Iterable[str]], value: T, began_ms: int, life_ms: int
-    ) -> Plan[bool]:
+    def _add_to_title_indexes(
+        self, titles: Callable[[T], Iterable[str]], value: T, began_ms: int, ttl_ms: int
+    ) -> Flow[bool]:
         """List the entry under its titles; False when one was invalidated while it was loaded."""
         try:
-            commands = self._listings(titles(value), life_ms, began_ms)
+            commands = self._index_commands(titles(value), ttl_ms, began_ms)
         except Exception as error:
             self._values.counter.add("dropped_writes")
-            shown = self._values.keys.shown(self.key)
+            shown = self._values.keys.redacted(self.key)
             logger.error("The titles of %s cannot be told, so it is not cached: %s", shown, error)  # noqa: TRY400
             return False
-        accepted = yield from scripts.pipelined(["index_add"], commands)
+        accepted = yield from scripts.run_pipeline(["index_add"], commands)
         return all(accepted)
 
-    def _listings(self, titles: Iterable[str], life_ms: int, *began_ms: int) -> list[Any]:
+    def _index_commands(self, titles: Iterable[str], ttl_ms: int, *began_ms: int) -> list[Any]:
         return [
             scripts.call(
-                "index_add", self._title_key(title), self.key, life_ms + LISTED_LONGER_MS, *began_ms
+                "index_add", self._title_key(title), self.key, ttl_ms + INDEX_MARGIN_MS, *began_ms
             )
-            for title in dict.fromkeys(arguments.texts("titles", titles))
+            for title in dict.fromkeys(arguments.strings("titles", titles))
         ]
 
     def _title_key(self, title: str) -> str:
@@ -220,7 +220,7 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         return keys.catalog_title_key(title)
 
 
-def normalised(query: str) -> str:
+def normalize_query(query: str) -> str:
     """Return a search query without what makes no difference: case, width, extra spaces."""
     if not isinstance(query, str):
         raise InvalidInputError("query", query, "It is a text.")

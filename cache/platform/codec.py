@@ -114,14 +114,14 @@ def decode(raw: bytes, model: type[T]) -> T | None:
 
 def fits(envelope: Envelope, model: Any) -> bool:
     """Say whether a value was written with the schema version that `model` has now."""
-    return envelope.version == _form(model).version
+    return envelope.version == _codec_for(model).version
 
 
 def decode_body(envelope: Envelope, model: type[T]) -> T:
     """Read the body; raise UnreadableValueError when it does not fit."""
     text = _decompress(envelope.body) if envelope.codec == ZSTD else envelope.body
     try:
-        value: T = _form(model).adapter.validate_json(text)
+        value: T = _codec_for(model).adapter.validate_json(text)
     except ValidationError as error:
         # Not the message: that of an unknown union tag, or a validator's own, can show the value.
         problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
@@ -138,7 +138,7 @@ def encode(value: Any, model: Any = None) -> bytes:
     Raises:
         InvalidInputError: it is too large, or a collection of versioned models without `model`.
     """
-    form = _form(type(value) if model is None else model)
+    form = _codec_for(type(value) if model is None else model)
     text = _text(form, value)
     if model is None:
         _refuse_versioned_members(value)
@@ -146,7 +146,7 @@ def encode(value: Any, model: Any = None) -> bytes:
     return _HEAD.pack(codec, VALUE, form.version) + body
 
 
-def _text(form: _Form, value: Any) -> bytes:
+def _text(form: _ModelCodec, value: Any) -> bytes:
     """Return a value as JSON; raise InvalidInputError when it is not what its model says."""
     if not isinstance(value, form.instances):
         # pydantic would write those of its fields that the model has, too.
@@ -162,14 +162,14 @@ def _text(form: _Form, value: Any) -> bytes:
 
 def encode_loaded(value: Any, model: Any, *, fresh_until_ms: int, took_ms: int) -> bytes:
     """Return the bytes of a value that a loader brought."""
-    form = _form(model)
+    form = _codec_for(model)
     codec, body = _body(_text(form, value))
     return _loaded_head(codec, LOADED, form.version, fresh_until_ms, took_ms) + body
 
 
 def encode_missing(model: Any, *, fresh_until_ms: int, took_ms: int) -> bytes:
     """Return the bytes that remember that a loader found nothing."""
-    return _loaded_head(JSON, MISSING, _form(model).version, fresh_until_ms, took_ms)
+    return _loaded_head(JSON, MISSING, _codec_for(model).version, fresh_until_ms, took_ms)
 
 
 def _loaded_head(codec: int, kind: int, version: int, fresh_until_ms: int, took_ms: int) -> bytes:
@@ -236,7 +236,7 @@ _local = _Zstd()
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _ModelCodec:
     """A model prepared for reading and writing."""
 
     adapter: TypeAdapter[Any]
@@ -245,20 +245,20 @@ class _Form:
     """What its values are instances of, where that can be said."""
 
 
-_forms: dict[Any, _Form] = {}
+_codecs: dict[Any, _ModelCodec] = {}
 
 
 def check_model(model: Any) -> None:
     """Raise InvalidInputError for what pydantic cannot read and write."""
-    _form(model)
+    _codec_for(model)
 
 
-def _form(model: Any) -> _Form:
+def _codec_for(model: Any) -> _ModelCodec:
     if isinstance(model, str):
         raise InvalidInputError("model", model, "It is a type, not its name.")
     try:
-        form = _forms.get(model)
-        return _new_form(model) if form is None else form
+        form = _codecs.get(model)
+        return _new_codec(model) if form is None else form
     except InvalidInputError:
         raise
     except Exception as error:  # pydantic's, or whatever the class of a caller's raises
@@ -267,11 +267,11 @@ def _form(model: Any) -> _Form:
         raise InvalidInputError("model", model, problem) from None
 
 
-def _new_form(model: Any) -> _Form:
+def _new_codec(model: Any) -> _ModelCodec:
     is_model = isinstance(model, type) and issubclass(model, BaseModel)
     generic = model.__pydantic_generic_metadata__["origin"] if is_model else object
-    form = _Form(TypeAdapter(model), schema_version(model), generic or model)
-    _forms[model] = form
+    form = _ModelCodec(TypeAdapter(model), schema_version(model), generic or model)
+    _codecs[model] = form
     return form
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, computed_field
 
-from cache.store.fork import begin_in_each_process
+from cache.store.fork import reset_after_fork
 
 
 class CacheCounts(BaseModel):
@@ -16,8 +16,8 @@ class CacheCounts(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     hits: NonNegativeInt = 0
-    """Reads that found a value, near hits and stale ones included."""
-    near_hits: NonNegativeInt = 0
+    """Reads that found a value, client_side hits and stale ones included."""
+    client_side_hits: NonNegativeInt = 0
     """Hits that were served from this process's memory."""
     stale_hits: NonNegativeInt = 0
     """Hits on a value past its freshness, while somebody loads it anew."""
@@ -46,7 +46,7 @@ class CacheCounts(BaseModel):
 
 Count = Literal[
     "hits",
-    "near_hits",
+    "client_side_hits",
     "stale_hits",
     "misses",
     "old_versions",
@@ -62,9 +62,9 @@ class Counter:
     """Counts, from any thread."""
 
     def __init__(self) -> None:
-        begin_in_each_process(self, Counter._begin)
+        reset_after_fork(self, Counter._reset)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._mutex = threading.Lock()
         self._numbers: dict[Count, int] = dict.fromkeys(get_args(Count), 0)
 

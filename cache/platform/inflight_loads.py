@@ -1,4 +1,4 @@
-"""Flights: the loads that run in this process, each led by one caller and awaited by the others."""
+"""The loads that run in this process: one caller leads each, the others wait for its result."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from cache.platform import codec
-from cache.store.fork import begin_in_each_process
+from cache.store.fork import reset_after_fork
 
 T = TypeVar("T")
 
 
-class Landing(Generic[T]):
-    """How a flight ended, for those who waited: a value, nothing, or an error."""
+class LoadResult(Generic[T]):
+    """How a load ended, for those who waited: a value, nothing, or an error."""
 
-    __slots__ = ("began", "error", "raw", "value")
+    __slots__ = ("error", "raw", "started_at", "value")
 
     def __init__(
         self,
@@ -25,63 +25,63 @@ class Landing(Generic[T]):
         value: T | None = None,
         error: Exception | None = None,
         *,
-        began: float = math.inf,
+        started_at: float = math.inf,
     ) -> None:
         self.raw = raw
         self.value = value
         self.error = error
-        self.began = began
-        """When its value began to be read, by the monotonic clock."""
+        self.started_at = started_at
+        """When its value started_at to be read, by the monotonic clock."""
 
 
 #: No end at all (its leader was cancelled, or another process loads): who waited begins anew.
-AGAIN: Landing[Any] = Landing()
+RETRY: LoadResult[Any] = LoadResult()
 
 
-class Flight:
+class InflightLoad:
     """One load that runs in this process."""
 
-    __slots__ = ("claimed", "landing", "token")
+    __slots__ = ("claimed", "result", "token")
 
     def __init__(self) -> None:
-        self.landing: Future[Landing[Any]] = Future()
+        self.result: Future[LoadResult[Any]] = Future()
         self.token = secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
         """Of the claim under which it loads."""
         self.claimed = False
 
 
-class Flights:
+class InflightLoads:
     """The loads that run in this process, by key and model."""
 
     def __init__(self) -> None:
-        begin_in_each_process(self, Flights._begin)
+        reset_after_fork(self, InflightLoads._reset)
 
-    def _begin(self) -> None:
-        # Reentrant: the garbage collector may close a plan, and so land its flight, anywhere.
+    def _reset(self) -> None:
+        # Reentrant: the garbage collector may close a flow, and so land its load, anywhere.
         self._mutex = threading.RLock()
-        self._running: dict[Any, Flight] = {}
+        self._running: dict[Any, InflightLoad] = {}
 
-    def claimed(self, name: Any) -> Flight | None:
-        """Return the flight of that name if it has its claim."""
+    def claimed(self, name: Any) -> InflightLoad | None:
+        """Return the load of that name if it has its claim."""
         running = self._running.get(name)
         return running if running is not None and running.claimed else None
 
-    def join(self, name: Any, outdated: Flight | None = None) -> tuple[Flight, bool]:
-        """Return the flight of that name, and whether the caller leads it.
+    def join(self, name: Any, outdated: InflightLoad | None = None) -> tuple[InflightLoad, bool]:
+        """Return the load of that name, and whether the caller leads it.
 
         Args:
-            outdated: a flight that is not to be joined: a new one takes its place.
+            outdated: a load that is not to be joined: a new one takes its place.
         """
         with self._mutex:
             running = self._running.get(name)
             if running is not None and running is not outdated:
                 return running, False
-            flight = self._running[name] = Flight()
-            return flight, True
+            load = self._running[name] = InflightLoad()
+            return load, True
 
-    def land(self, name: Any, flight: Flight, landing: Landing[Any]) -> None:
-        """End a flight that the caller leads."""
+    def finish(self, name: Any, load: InflightLoad, result: LoadResult[Any]) -> None:
+        """End a load that the caller leads."""
         with self._mutex:
-            if self._running.get(name) is flight:
+            if self._running.get(name) is load:
                 del self._running[name]
-        flight.landing.set_result(landing)
+        load.result.set_result(result)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from cache import arguments
-from cache.store.plan import Plan
+from cache.store.flow import Flow
 
 
 class LoadChoices(TypedDict, total=False):
@@ -39,7 +39,7 @@ class LoadOptions:
     """How long a claim lasts: a loader whose process died is waited for no longer."""
     jitter: float = 0.0
     """Share by which the TTL is shortened at random."""
-    before_storing: Callable[[Any, int, int], Plan[bool]] | None = None
+    before_storing: Callable[[Any, int, int], Flow[bool]] | None = None
     """Asked with the value, the start of its loading (the server's clock, milliseconds since the epoch)
     and its life in milliseconds; False keeps it from being stored."""
 

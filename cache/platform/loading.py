@@ -1,10 +1,10 @@
-"""Loading on a miss: however many callers want a value, in however many processes, one loads it.
+"""Loading on a miss: however many callers request a value, in however many processes, one loads it.
 
-Within a process the first caller leads a *flight* and the others wait for its landing. Between processes
+Within a process the first caller leads a *load* and the others wait for its result. Between processes
 the leaders compete for a *claim*, which stands in the value's own key (`lua/load_claim.lua`). A key
 that is deleted or set while its value is loaded loses its claim, and what the loader brings is not
 stored: it may have been read before the change that the deletion is about. For the same reason nobody
-who comes after the deletion joins that flight.
+who comes after the deletion joins that load.
 
 Before a value expires, a reader may load it anew, the more likely the closer the end and the slower the
 loader (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
@@ -27,11 +27,11 @@ from cache.clock import ServerClock
 from cache.platform import codec
 from cache.platform.client_side_cache import Fetched
 from cache.platform.counts import Count
-from cache.platform.inflight_loads import AGAIN, Flight, Flights, Landing
+from cache.platform.inflight_loads import RETRY, InflightLoad, InflightLoads, LoadResult
 from cache.platform.load_options import LoadOptions
 from cache.platform.values import Values
 from cache.store import scripts
-from cache.store.plan import Await, Batch, Call, Pause, Plan
+from cache.store.flow import Batch, Call, Flow, Sleep, WaitFor
 from domain.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Seconds between two looks at a key that another process loads: first and longest.
-FIRST_LOOK = 0.005
-LONGEST_LOOK = 0.1
+FIRST_POLL = 0.005
+MAX_POLL = 0.1
 
 #: What `load_claim` answers.
 _TAKEN, _CLAIMED = 0, 1
 
 
 @dataclass(slots=True)
-class _Found(Generic[T]):
+class _CachedValue(Generic[T]):
     """What stands at a key."""
 
     raw: bytes
@@ -58,16 +58,16 @@ class _Found(Generic[T]):
     """None: as long as it is there."""
     took_ms: int = 0
     fetched: Fetched | None = None
-    """The near cache's place for it."""
+    """The client-side cache's place for it."""
 
     @property
     def head(self) -> bytes:
         """Its first bytes, by which it is recognised later."""
         return self.raw[: codec.LOADED_HEAD_BYTES]
 
-    def is_claimed_by(self, flight: Flight | None) -> bool:
-        """Whether it is this flight that loads it (anew)."""
-        return flight is not None and codec.token_of(self.head) == flight.token
+    def is_claimed_by(self, load: InflightLoad | None) -> bool:
+        """Whether it is this load that loads it (anew)."""
+        return load is not None and codec.token_of(self.head) == load.token
 
     @property
     def answers(self) -> bool:
@@ -76,7 +76,7 @@ class _Found(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Want(Generic[T]):
+class _LoadRequest(Generic[T]):
     """What one caller asks for."""
 
     key: str
@@ -91,275 +91,310 @@ class _Want(Generic[T]):
 
 
 class Loader:
-    """`get_or_load`, as a plan."""
+    """`get_or_load`, as a flow."""
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._flights = Flights()
+        self._inflight = InflightLoads()
         self._clock = ServerClock()
 
     def get_or_load(
         self, key: str, model: type[T], loader: Callable[[], Any], options: LoadOptions
-    ) -> Plan[T | None]:
+    ) -> Flow[T | None]:
         """The value of `key`, loaded by one caller where it is missing."""
         options.check()
         codec.check_model(model)
         arguments.key(key)
         arguments.function("loader", loader)
-        want = _Want(key, model, loader, options)
-        came = time.monotonic()
-        patience_ends = came + options.wait
+        request = _LoadRequest(key, model, loader, options)
+        arrived_at = time.monotonic()
+        deadline = arrived_at + options.wait
         while True:
-            flying = self._flights.claimed(want.name)
+            claimed_load = self._inflight.claimed(request.name)
             try:
-                nearby = yield from self._values.nearby(key, model)
-                if nearby is not None:
-                    return nearby
-                found = yield from self._look(want)
+                local = yield from self._values.get_local(key, model)
+                if local is not None:
+                    return local
+                found = yield from self._read(request)
             except StoreUnavailableError:
                 self._values.counter.add("unavailable_reads")
                 found = None
             if found is not None and found.answers:
                 fresh_for = self._fresh_for(found)
                 if fresh_for > 0:
-                    return (yield from self._fresh(want, found, fresh_for))
-                if fresh_for > -want.options.stale_for:
-                    return (yield from self._stale(want, found))
-            outdated = flying if found is not None and not found.is_claimed_by(flying) else None
-            flight, leads = self._flights.join(want.name, outdated)
+                    return (yield from self._fresh(request, found, fresh_for))
+                if fresh_for > -request.options.stale_for:
+                    return (yield from self._stale(request, found))
+            outdated = (
+                claimed_load
+                if found is not None and not found.is_claimed_by(claimed_load)
+                else None
+            )
+            load, leads = self._inflight.join(request.name, outdated)
             if leads:
-                plan = self._lead(want, flight, found, patience_ends)
-                landing = yield from self._fly(want, flight, plan)
+                flow = self._load_or_wait(request, load, found, deadline)
+                result = yield from self._run_as_leader(request, load, flow)
             else:
-                landing = yield from self._await(want, flight, patience_ends)
-                if found is not None and flight is not flying and landing.began < came:
+                result = yield from self._wait_for_leader(request, load, deadline)
+                if (
+                    found is not None
+                    and load is not claimed_load
+                    and result.started_at < arrived_at
+                ):
                     # Read before we came, without a claim that we have seen in its place since: it may
                     # have been deleted in between.
-                    landing = AGAIN
-            if landing is not AGAIN:
+                    result = RETRY
+            if result is not RETRY:
                 self._values.counter.add("misses")
-                return self._landed(want, landing)
+                return self._value_of(request, result)
 
     # ── what is there ───────────────────────────────────────────────────────────────────────────
 
-    def _look(self, want: _Want[T]) -> Plan[_Found[T]]:
+    def _read(self, request: _LoadRequest[T]) -> Flow[_CachedValue[T]]:
         """Read the key. Raises StoreUnavailableError."""
         if not self._clock.is_set:
-            asked_at = time.monotonic()
+            sent_at = time.monotonic()
             (time_reply,) = yield Batch(("TIME",))
-            self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000, asked_at)
-        raw, fetched = yield from self._values.fetch(want.key)
+            self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000, sent_at)
+        raw, fetched = yield from self._values.fetch(request.key)
         if raw is None:
-            return _Found(b"")
+            return _CachedValue(b"")
         try:
             envelope = codec.read_envelope(raw)
             if envelope.kind == codec.CLAIM:
-                return _Found(raw)
-            if not codec.fits(envelope, want.model):
+                return _CachedValue(raw)
+            if not codec.fits(envelope, request.model):
                 self._values.counter.add("old_versions")
-                return _Found(raw)
+                return _CachedValue(raw)
             if envelope.kind == codec.MISSING:
-                return _Found(raw, None, True, envelope.fresh_until_ms)
-            value = codec.decode_body(envelope, want.model)
+                return _CachedValue(raw, None, True, envelope.fresh_until_ms)
+            value = codec.decode_body(envelope, request.model)
         except codec.UnreadableValueError as error:
-            yield from self._values.discard(want.key, want.model, error)
-            return _Found(b"")
+            yield from self._values.discard(request.key, request.model, error)
+            return _CachedValue(b"")
         if envelope.kind == codec.VALUE:
-            return _Found(raw, value, fetched=fetched)
-        return _Found(raw, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched)
+            return _CachedValue(raw, value, fetched=fetched)
+        return _CachedValue(raw, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched)
 
-    def _fresh_for(self, found: _Found[T]) -> float:
+    def _fresh_for(self, found: _CachedValue[T]) -> float:
         """Return the seconds for which it stays fresh; below 0 since when it is not."""
         if found.fresh_until_ms is None:
             return math.inf
         return (found.fresh_until_ms - self._clock.now_ms()) / 1000
 
-    def _fresh(self, want: _Want[T], found: _Found[T], fresh_for: float) -> Plan[T | None]:
+    def _fresh(
+        self, request: _LoadRequest[T], found: _CachedValue[T], fresh_for: float
+    ) -> Flow[T | None]:
         self._values.counter.add("misses" if found.is_miss else "hits")
-        near = self._values.near
-        if near is not None and found.fetched is not None and found.value is not None:
-            near.keep(want.key, want.model, found.value, found.fetched, fresh_for)
+        client_side = self._values.client_side
+        if client_side is not None and found.fetched is not None and found.value is not None:
+            client_side.store(request.key, request.model, found.value, found.fetched, fresh_for)
         # How much sooner than at its end this reader would load it: with -log of 0 to 1, mostly little.
-        sooner = found.took_ms / 1000 * want.options.early * -math.log(1 - random.random())  # noqa: S311
+        sooner = found.took_ms / 1000 * request.options.early * -math.log(1 - random.random())  # noqa: S311
         if sooner < fresh_for:
             return found.value
-        renewed = yield from self._renew(want, found, "early_loads")
-        return found.value if renewed is None else self._landed(want, renewed)
+        refreshed = yield from self._refresh(request, found, "early_loads")
+        return found.value if refreshed is None else self._value_of(request, refreshed)
 
-    def _stale(self, want: _Want[T], found: _Found[T]) -> Plan[T | None]:
-        renewed = yield from self._renew(want, found)
-        if renewed is None:
+    def _stale(self, request: _LoadRequest[T], found: _CachedValue[T]) -> Flow[T | None]:
+        refreshed = yield from self._refresh(request, found)
+        if refreshed is None:
             self._values.counter.add("hits", "stale_hits")
             return found.value
         self._values.counter.add("misses")
-        return self._landed(want, renewed)
+        return self._value_of(request, refreshed)
 
     # ── flights within this process ─────────────────────────────────────────────────────────────
 
-    def _fly(self, want: _Want[T], flight: Flight, plan: Plan[Landing[T]]) -> Plan[Landing[T]]:
+    def _run_as_leader(
+        self, request: _LoadRequest[T], load: InflightLoad, flow: Flow[LoadResult[T]]
+    ) -> Flow[LoadResult[T]]:
         """Run what the leader does; whatever becomes of it, those who wait are told."""
-        landing: Landing[T] = AGAIN
+        result: LoadResult[T] = RETRY
         try:
-            landing = yield from plan
+            result = yield from flow
         except GeneratorExit:
             raise
         except BaseException as error:
             # Above all a task that is cancelled: no caller shall wait for a loader that does not run.
             with suppress(Exception):
-                yield from self._finish(want, flight)
+                yield from self._finish(request, load)
             if not isinstance(error, Exception):
                 raise
-            landing = Landing(error=error)
+            result = LoadResult(error=error)
         finally:
-            self._flights.land(want.name, flight, landing)
-        return landing
+            self._inflight.finish(request.name, load, result)
+        return result
 
-    def _await(self, want: _Want[T], flight: Flight, patience_ends: float) -> Plan[Landing[T]]:
-        landed = yield Await(flight.landing, max(0.0, patience_ends - time.monotonic()))
-        if landed:
-            return flight.landing.result()
+    def _wait_for_leader(
+        self, request: _LoadRequest[T], load: InflightLoad, deadline: float
+    ) -> Flow[LoadResult[T]]:
+        done = yield WaitFor(load.result, max(0.0, deadline - time.monotonic()))
+        if done:
+            return load.result.result()
         # The loader may hang in somebody else's call; this caller's may not.
-        return (yield from self._load(want))
+        return (yield from self._load(request))
 
-    def _landed(self, want: _Want[T], landing: Landing[T]) -> T | None:
-        """Return the value that a flight brought, each caller its own copy where it can be had."""
-        if landing.error is not None:
-            raise landing.error
-        if landing.raw is not None:
+    def _value_of(self, request: _LoadRequest[T], result: LoadResult[T]) -> T | None:
+        """Return the value that a load brought, each caller its own copy where it can be had."""
+        if result.error is not None:
+            raise result.error
+        if result.raw is not None:
             # Some values do not survive their own JSON: a NaN becomes null.
             with suppress(codec.UnreadableValueError):
-                return codec.decode(landing.raw, want.model)
-        return landing.value
+                return codec.decode(result.raw, request.model)
+        return result.value
 
-    def _lead(
-        self, want: _Want[T], flight: Flight, found: _Found[T] | None, patience_ends: float
-    ) -> Plan[Landing[T]]:
+    def _load_or_wait(
+        self,
+        request: _LoadRequest[T],
+        load: InflightLoad,
+        found: _CachedValue[T] | None,
+        deadline: float,
+    ) -> Flow[LoadResult[T]]:
         """Bring the value, by our loader or by that of another process; None found: without a store."""
-        pause = FIRST_LOOK
+        pause = FIRST_POLL
         try:
             while found is not None:
-                verdict, now_ms = yield from self._claim(want, flight, found, beside=False)
-                if verdict == _CLAIMED:
-                    return (yield from self._load_and_store(want, flight, now_ms))
-                left = patience_ends - time.monotonic()
+                outcome, now_ms = yield from self._claim(request, load, found, keep_value=False)
+                if outcome == _CLAIMED:
+                    return (yield from self._load_and_store(request, load, now_ms))
+                left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                if verdict == _TAKEN:
-                    yield Pause(min(left, pause * (0.5 + random.random())))  # noqa: S311
-                    pause = min(LONGEST_LOOK, pause * 2)
-                began = time.monotonic()
-                found = yield from self._look(want)
+                if outcome == _TAKEN:
+                    yield Sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311
+                    pause = min(MAX_POLL, pause * 2)
+                started_at = time.monotonic()
+                found = yield from self._read(request)
                 if found.answers and self._fresh_for(found) > 0:
                     raw = None if found.is_miss else found.raw
-                    return Landing(raw, found.value, began=began)
+                    return LoadResult(raw, found.value, started_at=started_at)
         except StoreUnavailableError:
             found = None
         if found is None:
             self._values.counter.add("dropped_writes")
-        return (yield from self._load(want))
+        return (yield from self._load(request))
 
-    def _renew(self, want: _Want[T], found: _Found[T], *counts: Count) -> Plan[Landing[T] | None]:
+    def _refresh(
+        self, request: _LoadRequest[T], found: _CachedValue[T], *counts: Count
+    ) -> Flow[LoadResult[T] | None]:
         """Load anew what is still served, if nobody else does; None when the old value stays good.
 
         That is also so when the loader fails: it costs nobody anything yet.
         """
-        flight, leads = self._flights.join(want.name)
+        load, leads = self._inflight.join(request.name)
         if not leads:
             return None
-        plan = self._lead_renewal(want, flight, found, counts)
-        landing = yield from self._fly(want, flight, plan)
-        if landing.error is not None:
+        flow = self._refresh_as_leader(request, load, found, counts)
+        result = yield from self._run_as_leader(request, load, flow)
+        if result.error is not None:
             logger.warning(
                 "%s could not be loaded anew, its old value is served: %s",
-                self._values.keys.shown(want.key),
-                landing.error,
+                self._values.keys.redacted(request.key),
+                result.error,
             )
-        return None if landing is AGAIN or landing.error is not None else landing
+        return None if result is RETRY or result.error is not None else result
 
-    def _lead_renewal(
-        self, want: _Want[T], flight: Flight, found: _Found[T], counts: tuple[Count, ...]
-    ) -> Plan[Landing[T]]:
+    def _refresh_as_leader(
+        self,
+        request: _LoadRequest[T],
+        load: InflightLoad,
+        found: _CachedValue[T],
+        counts: tuple[Count, ...],
+    ) -> Flow[LoadResult[T]]:
         try:
-            verdict, now_ms = yield from self._claim(want, flight, found, beside=True)
+            outcome, now_ms = yield from self._claim(request, load, found, keep_value=True)
         except StoreUnavailableError:
-            return AGAIN
-        if verdict != _CLAIMED:
-            return AGAIN
+            return RETRY
+        if outcome != _CLAIMED:
+            return RETRY
         self._values.counter.add(*counts)
-        return (yield from self._load_and_store(want, flight, now_ms))
+        return (yield from self._load_and_store(request, load, now_ms))
 
     # ── claims between processes, and the loader ────────────────────────────────────────────────
 
     def _claim(
-        self, want: _Want[T], flight: Flight, found: _Found[T], *, beside: bool
-    ) -> Plan[tuple[int, int]]:
-        asked_at = time.monotonic()
-        verdict, now = yield from scripts.run(
+        self,
+        request: _LoadRequest[T],
+        load: InflightLoad,
+        found: _CachedValue[T],
+        *,
+        keep_value: bool,
+    ) -> Flow[tuple[int, int]]:
+        sent_at = time.monotonic()
+        outcome, now = yield from scripts.run(
             "load_claim",
-            want.key,
-            flight.token,
-            milliseconds(want.options.load_timeout),
+            request.key,
+            load.token,
+            milliseconds(request.options.load_timeout),
             found.head,
-            "beside" if beside else "instead",
+            "keep" if keep_value else "replace",
             codec.CLAIM_HEAD,
             codec.CLAIM_TAIL,
             await_reply=True,
         )
-        self._clock.set(int(now), asked_at)
-        flight.claimed = verdict == _CLAIMED
-        return verdict, int(now)
+        self._clock.set(int(now), sent_at)
+        load.claimed = outcome == _CLAIMED
+        return outcome, int(now)
 
     def _finish(
-        self, want: _Want[T], flight: Flight, raw: bytes = b"", life_ms: int = 0
-    ) -> Plan[bool]:
+        self, request: _LoadRequest[T], load: InflightLoad, raw: bytes = b"", ttl_ms: int = 0
+    ) -> Flow[bool]:
         """Give the claim up, and store what was loaded; False when the claim was no longer ours."""
         reply = yield from scripts.run(
             "load_finish",
-            want.key,
-            flight.token,
+            request.key,
+            load.token,
             raw,
-            life_ms,
+            ttl_ms,
             await_reply=True,
         )
         return bool(reply)
 
-    def _load(self, want: _Want[T]) -> Plan[Landing[T]]:
+    def _load(self, request: _LoadRequest[T]) -> Flow[LoadResult[T]]:
         """Run the loader, and store nothing."""
         self._values.counter.add("loads")
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
-            return Landing(value=(yield Call(want.loader)), began=began)
+            return LoadResult(value=(yield Call(request.loader)), started_at=started_at)
         except Exception as error:
-            return Landing(error=error)
+            return LoadResult(error=error)
 
-    def _load_and_store(self, want: _Want[T], flight: Flight, now_ms: int) -> Plan[Landing[T]]:
+    def _load_and_store(
+        self, request: _LoadRequest[T], load: InflightLoad, now_ms: int
+    ) -> Flow[LoadResult[T]]:
         """Run the loader under our claim, store what it brings, and give the claim up."""
-        began = time.monotonic()
-        landing = yield from self._load(want)
-        took_ms = round((time.monotonic() - began) * 1000)
-        raw, life_ms = b"", 0
-        if landing.error is None:
+        started_at = time.monotonic()
+        result = yield from self._load(request)
+        took_ms = round((time.monotonic() - started_at) * 1000)
+        raw, ttl_ms = b"", 0
+        if result.error is None:
             try:
-                raw, life_ms = _encoded(want.options, want.model, landing.value, now_ms, took_ms)
+                raw, ttl_ms = _encoded(
+                    request.options, request.model, result.value, now_ms, took_ms
+                )
             except codec.TooLargeError as error:
                 self._values.counter.add("dropped_writes")
-                shown = self._values.keys.shown(want.key)
+                shown = self._values.keys.redacted(request.key)
                 logger.error("What was loaded for %s cannot be cached: %s", shown, error)  # noqa: TRY400
         try:
-            wanted = raw and (yield from self._may_store(want, landing.value, now_ms, life_ms))
+            wanted = raw and (yield from self._may_store(request, result.value, now_ms, ttl_ms))
             stored = raw if wanted else b""
-            done = yield from self._finish(want, flight, stored, life_ms)
+            done = yield from self._finish(request, load, stored, ttl_ms)
         except StoreUnavailableError:
             done, stored = False, raw
         if stored and not done:
             self._values.counter.add("dropped_writes")
-        self._values.forget(want.key)
-        return Landing(raw, landing.value, began=landing.began) if raw else landing
+        self._values.discard_local(request.key)
+        return LoadResult(raw, result.value, started_at=result.started_at) if raw else result
 
-    def _may_store(self, want: _Want[T], value: T | None, now_ms: int, life_ms: int) -> Plan[bool]:
-        if value is None or want.options.before_storing is None:
+    def _may_store(
+        self, request: _LoadRequest[T], value: T | None, now_ms: int, ttl_ms: int
+    ) -> Flow[bool]:
+        if value is None or request.options.before_storing is None:
             return True
-        return (yield from want.options.before_storing(value, now_ms, life_ms))
+        return (yield from request.options.before_storing(value, now_ms, ttl_ms))
 
 
 def _encoded(
@@ -367,10 +402,10 @@ def _encoded(
 ) -> tuple[bytes, int]:
     """Return the bytes to store for what was loaded, and their life in milliseconds."""
     fresh_ms = milliseconds(options.miss_ttl if value is None else options.ttl, options.jitter)
-    life_ms = fresh_ms + round(options.stale_for * 1000)
+    ttl_ms = fresh_ms + round(options.stale_for * 1000)
     fresh_until_ms = now_ms + took_ms + fresh_ms
     if value is None:
         raw = codec.encode_missing(model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
     else:
         raw = codec.encode_loaded(value, model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
-    return raw, life_ms
+    return raw, ttl_ms

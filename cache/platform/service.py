@@ -12,8 +12,8 @@ from cache.platform.load_options import LoadChoices, LoadOptions
 from cache.platform.loading import Loader
 from cache.platform.values import Values
 from cache.store.aio import AsyncStore
+from cache.store.flow import Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Batch, Command, Plan
 from cache.store.sync import SyncStore
 from domain.errors import StoreUnavailableError
 
@@ -120,7 +120,7 @@ class CacheService(Operations[S]):
     @operation
     def set(
         self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
-    ) -> Plan[bool]:
+    ) -> Flow[bool]:
         """Store `value` (anything pydantic can serialise) for `ttl` seconds; False when it was dropped.
 
         Args:
@@ -136,12 +136,12 @@ class CacheService(Operations[S]):
     @operation
     def mset(
         self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
-    ) -> Plan[bool]:
+    ) -> Flow[bool]:
         """Store several values with one TTL in one round trip; False when they were dropped."""
         return self._values.mset(values, ttl, model=model, jitter=jitter)
 
     @operation
-    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Plan[bool]:
+    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Flow[bool]:
         """Store `value` only if `key` does not exist; True when it was stored. Raises without a store.
 
         Tried once: after a StoreUnavailableError it may or may not be there.
@@ -149,12 +149,12 @@ class CacheService(Operations[S]):
         return self._values.set_nx(key, value, ttl, model=model)
 
     @operation
-    def delete(self, *keys: str) -> Plan[int]:
+    def delete(self, *keys: str) -> Flow[int]:
         """Delete keys; return how many there were. Raises without a store."""
-        return self._values.delete(*arguments.texts("key", keys))
+        return self._values.delete(*arguments.strings("key", keys))
 
     @operation
-    def delete_by_pattern(self, pattern: str) -> Plan[int]:
+    def delete_by_pattern(self, pattern: str) -> Flow[int]:
         """Delete the keys that match a glob inside our namespace; return how many.
 
         Raises without a store. Runs in small steps (SCAN, UNLINK), so that a large store stays
@@ -165,7 +165,7 @@ class CacheService(Operations[S]):
     # ── keys and counters ───────────────────────────────────────────────────────────────────────
 
     @operation
-    def exists(self, key: str) -> Plan[bool]:
+    def exists(self, key: str) -> Flow[bool]:
         """Say whether `key` exists."""
         try:
             (found,) = yield Batch(("EXISTS", arguments.key(key)))
@@ -174,18 +174,18 @@ class CacheService(Operations[S]):
         return bool(found)
 
     @operation
-    def expire(self, key: str, ttl: float) -> Plan[bool]:
+    def expire(self, key: str, ttl: float) -> Flow[bool]:
         """Give `key` a new TTL; False when it does not exist, or without a store."""
         try:
             (done,) = yield Batch(("PEXPIRE", arguments.key(key), milliseconds(ttl)))
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
-        self._values.forget(key)
+        self._values.discard_local(key)
         return bool(done)
 
     @operation
-    def ttl(self, key: str) -> Plan[float | None]:
+    def ttl(self, key: str) -> Flow[float | None]:
         """Return the seconds `key` has left, or None when it does not exist or never expires."""
         try:
             (left,) = yield Batch(("PTTL", arguments.key(key)))
@@ -194,18 +194,18 @@ class CacheService(Operations[S]):
         return left / 1000 if left >= 0 else None
 
     @operation
-    def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> Plan[int]:
+    def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> Flow[int]:
         """Add to a counter and return it. `ttl` is given to a counter that this call creates.
 
         Raises without a store, and is tried once: the amount may or may not have been added then.
         """
         arguments.key(key)
-        arguments.whole("amount", amount, least=-(2**63))
+        arguments.integer("amount", amount, least=-(2**63))
         commands: list[Command] = []
         if ttl is not None:
             # Created with its life, so that no counter is ever left without one.
             commands.append(("SET", key, 0, "NX", "PX", milliseconds(ttl)))
         commands.append(("INCRBY", key, amount))
         replies = yield Batch(*commands, atomic=True, once=True)
-        self._values.forget(key)
+        self._values.discard_local(key)
         return int(replies[-1])

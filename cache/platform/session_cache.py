@@ -10,20 +10,20 @@ from typing import Any
 
 from cache import arguments, ttl
 from cache.coordination import rate_limit
-from cache.coordination.held_lock import LockHold
-from cache.coordination.lock import LockEntry
-from cache.coordination.rate_limit import Failing
-from cache.keys import application_lock
+from cache.coordination.held_lock import HeldLock
+from cache.coordination.lock import LockHandle
+from cache.coordination.rate_limit import FailMode
+from cache.keys import check_application_lock
 from cache.models import LockGrant, RateDecision, RateLimit, SessionData, UserData
 from cache.platform import codec
 from cache.platform.values import BATCH, Values
 from cache.store import scripts
+from cache.store.flow import Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
-from cache.store.plan import Batch, Command, Plan
 from domain.errors import InvalidInputError, StoreUnavailableError
 
 #: A session that others change at the same time is read anew this often before a touch gives up.
-TRIES = 5
+MAX_ATTEMPTS = 5
 
 
 class SessionCache(Operations[S]):
@@ -44,40 +44,40 @@ class SessionCache(Operations[S]):
     # ── sessions ────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def set_session(self, session: SessionData) -> Plan[bool]:
+    def set_session(self, session: SessionData) -> Flow[bool]:
         """Store a session, until it expires or for 24 h, whichever is sooner; False when it was dropped.
 
         Raises:
             InvalidInputError: it has expired already.
         """
         arguments.instance("session", session, SessionData)
-        key, life_ms = self._keys.session_key(session.session_id), _life_ms(session)
-        stored = ("SET", key, codec.encode(session), "PX", life_ms)
+        key, ttl_ms = self._keys.session_key(session.session_id), _ttl_ms(session)
+        stored = ("SET", key, codec.encode(session), "PX", ttl_ms)
         try:
             # What is no value at all is overwritten like any other.
             (former,) = yield Batch(("GET", key), errors_as_replies=True)
             # In one: a session that is listed nowhere would outlive every invalidation.
             yield Batch(
                 stored,
-                self._listed(session, life_ms),
-                *self._unlisted_from_former_user(session, former),
+                self._add_to_index(session, ttl_ms),
+                *self._remove_from_former_index(session, former),
                 atomic=True,
             )
         except StoreUnavailableError:
             self._values.counter.add("dropped_writes")
             return False
         finally:
-            self._values.forget(key)
+            self._values.discard_local(key)
         return True
 
     @operation
-    def get_session(self, session_id: str) -> Plan[SessionData | None]:
+    def get_session(self, session_id: str) -> Flow[SessionData | None]:
         """Return a session, or None when there is none or it has expired, whatever its TTL says."""
         key = self._keys.session_key(session_id)
         return _unexpired((yield from self._values.get(key, SessionData)))
 
     @operation
-    def touch(self, session_id: str, *, expires_at: datetime | None = None) -> Plan[bool]:
+    def touch(self, session_id: str, *, expires_at: datetime | None = None) -> Flow[bool]:
         """Give a session its full life in the cache again; False when there is none.
 
         Args:
@@ -86,25 +86,25 @@ class SessionCache(Operations[S]):
         """
         key = self._keys.session_key(session_id)
         if expires_at is not None:
-            arguments.moment("expires_at", expires_at)
-        for _ in range(TRIES):
+            arguments.aware_datetime("expires_at", expires_at)
+        for _ in range(MAX_ATTEMPTS):
             (raw,) = yield Batch(("GET", key))
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
             if session is None or raw is None:
                 return False
             if expires_at is not None:
                 session = session.model_copy(update={"expires_at": expires_at})
-            life_ms = _life_ms(session)
-            swap = scripts.with_source("value_swap", key, raw, codec.encode(session), life_ms)
+            ttl_ms = _ttl_ms(session)
+            swap = scripts.call_with_source("value_swap", key, raw, codec.encode(session), ttl_ms)
             # Listed even if it has just been deleted: that is harmless, and ends by itself.
-            swapped, _ = yield Batch(swap, self._listed(session, life_ms), atomic=True)
-            self._values.forget(key)
+            swapped, _ = yield Batch(swap, self._add_to_index(session, ttl_ms), atomic=True)
+            self._values.discard_local(key)
             if swapped:
                 return True
         return False
 
     @operation
-    def delete_session(self, session_id: str) -> Plan[bool]:
+    def delete_session(self, session_id: str) -> Flow[bool]:
         """Forget a session; False when there was none."""
         key = self._keys.session_key(session_id)
         (raw,) = yield Batch(("GET", key))
@@ -114,11 +114,11 @@ class SessionCache(Operations[S]):
             commands.append(("ZREM", *self._index(session)))
         # In one: were it set anew in between, it would be there and listed nowhere.
         deleted, *_ = yield Batch(*commands, atomic=True)
-        self._values.forget(key)
+        self._values.discard_local(key)
         return bool(deleted)
 
     @operation
-    def list_sessions(self, user_id: str) -> Plan[list[SessionData]]:
+    def list_sessions(self, user_id: str) -> Flow[list[SessionData]]:
         """Return a user's sessions, the one that expires last first. Raises without a store."""
         ids = yield from self._session_ids(user_id)
         if not ids:
@@ -134,43 +134,43 @@ class SessionCache(Operations[S]):
         return found
 
     @operation
-    def count_sessions(self, user_id: str) -> Plan[int]:
+    def count_sessions(self, user_id: str) -> Flow[int]:
         """Return how many sessions a user has. Raises without a store."""
-        return len((yield from SessionCache.list_sessions.plan(self, user_id)))
+        return len((yield from SessionCache.list_sessions.flow(self, user_id)))
 
     @operation
-    def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Plan[int]:
+    def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Flow[int]:
         """Forget a user's sessions, or all but `keep`; return how many. Raises without a store."""
         index, deleted = self._keys.user_sessions_key(user_id), 0
         if keep is not None:
-            arguments.text("keep", keep)
+            arguments.string("keep", keep)
         ids = [one for one in (yield from self._session_ids(user_id)) if one != keep]
         for start in range(0, len(ids), BATCH):
-            some = yield from self._not_of_another(user_id, ids[start : start + BATCH])
+            some = yield from self._without_other_users(user_id, ids[start : start + BATCH])
             if not some:
                 continue
             keys = [self._keys.session_key(one) for one in some]
             # In one, and not the whole index: a session that begins meanwhile must stay listed.
             count, _ = yield Batch(("UNLINK", *keys), ("ZREM", index, *some), atomic=True)
-            self._values.forget(*keys)
+            self._values.discard_local(*keys)
             deleted += count
         return deleted
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def set_user(self, user: UserData) -> Plan[bool]:
+    def set_user(self, user: UserData) -> Flow[bool]:
         """Store a user's profile for 15 minutes; False when it was dropped."""
         arguments.instance("user", user, UserData)
         return self._values.set(self._keys.user_key(user.id), user, ttl.USER)
 
     @operation
-    def get_user(self, user_id: str) -> Plan[UserData | None]:
+    def get_user(self, user_id: str) -> Flow[UserData | None]:
         """Return a user's profile, or None when there is none."""
         return self._values.get(self._keys.user_key(user_id), UserData)
 
     @operation
-    def invalidate_user(self, user_id: str) -> Plan[bool]:
+    def invalidate_user(self, user_id: str) -> Flow[bool]:
         """Forget a user's profile; False when there was none. Raises without a store."""
         return (yield from self._values.delete(self._keys.user_key(user_id))) > 0
 
@@ -185,8 +185,8 @@ class SessionCache(Operations[S]):
         window: float = ttl.RATE_LIMIT,
         *,
         cost: int = 1,
-        fail: Failing = "open",
-    ) -> Plan[RateDecision]:
+        fail: FailMode = "open",
+    ) -> Flow[RateDecision]:
         """Take `cost` from a user's limit for an action: at most `limit` in any `window` seconds.
 
         Exact under concurrency, by the server's clock, in one round trip. What is refused takes nothing.
@@ -195,7 +195,7 @@ class SessionCache(Operations[S]):
             cost: units to take; 0 only looks.
             fail: what happens when the store does not answer: "open" allows, "closed" refuses.
         """
-        arguments.whole("limit", limit, least=1)
+        arguments.integer("limit", limit, least=1)
         arguments.number("window", window)
         limits = _one_limit(limit, window)
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
@@ -208,8 +208,8 @@ class SessionCache(Operations[S]):
         limits: Sequence[RateLimit],
         *,
         cost: int = 1,
-        fail: Failing = "open",
-    ) -> Plan[RateDecision]:
+        fail: FailMode = "open",
+    ) -> Flow[RateDecision]:
         """Take `cost` from several limits of one action at once, or from none of them.
 
         One action always comes with the same limits: they share one log.
@@ -219,67 +219,67 @@ class SessionCache(Operations[S]):
     # ── locks ───────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Plan[LockGrant]:
+    def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Flow[LockGrant]:
         """Take the lock of a resource for `ttl` seconds if nobody holds it. Raises without a store.
 
         Raises:
-            InvalidInputError: the name is one of the service's own, see `cache.keys.application_lock`.
+            InvalidInputError: the service has a lock of that name (`cache.keys.RESERVED_LOCKS`).
         """
         entry = self._entry(resource, ttl)
         return LockGrant(entry.token, (yield from entry.take()))
 
     @operation
-    def extend_lock(self, resource: str, lock_id: str, ttl: float = ttl.LOCK) -> Plan[bool]:
+    def extend_lock(self, resource: str, lock_id: str, ttl: float = ttl.LOCK) -> Flow[bool]:
         """Give one's own lock a new life from now on; False when it is no longer one's own."""
-        return LockEntry.extend.plan(self._entry(resource, ttl, _lock_id(lock_id)))
+        return LockHandle.extend.flow(self._entry(resource, ttl, _lock_id(lock_id)))
 
     @operation
-    def release_lock(self, resource: str, lock_id: str) -> Plan[bool]:
+    def release_lock(self, resource: str, lock_id: str) -> Flow[bool]:
         """Let one's own lock go; False when it was no longer one's own."""
-        return LockEntry.release.plan(self._entry(resource, ttl.LOCK, _lock_id(lock_id)))
+        return LockHandle.release.flow(self._entry(resource, ttl.LOCK, _lock_id(lock_id)))
 
-    def lock(self, resource: str, *, ttl: float = ttl.LOCK, wait: float = 0.0) -> LockHold[S]:
+    def lock(self, resource: str, *, ttl: float = ttl.LOCK, wait: float = 0.0) -> HeldLock[S]:
         """Return a context manager that holds the lock of a resource and renews it until its block ends.
 
         Args:
             wait: seconds to wait while another holder has it; then, or at once with 0, LockTakenError.
         """
-        return LockHold(self.store, self._lock_key(resource), ttl=ttl, wait=wait)
+        return HeldLock(self.store, self._lock_key(resource), ttl=ttl, wait=wait)
 
-    def _entry(self, resource: str, ttl: float, token: str | None = None) -> LockEntry[S]:
-        return LockEntry(self.store, self._lock_key(resource), ttl=ttl, token=token)
+    def _entry(self, resource: str, ttl: float, token: str | None = None) -> LockHandle[S]:
+        return LockHandle(self.store, self._lock_key(resource), ttl=ttl, token=token)
 
     def _lock_key(self, resource: str) -> str:
-        return self._keys.lock_key(application_lock(resource))
+        return self._keys.lock_key(check_application_lock(resource))
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────
 
     def _index(self, session: SessionData) -> tuple[str, str]:
         return self._keys.user_sessions_key(session.user_id), session.session_id
 
-    def _listed(self, session: SessionData, life_ms: int) -> Command:
+    def _add_to_index(self, session: SessionData, ttl_ms: int) -> Command:
         # With its text: in a transaction it is too late to tell it to the server.
-        return scripts.with_source("index_add", *self._index(session), life_ms)
+        return scripts.call_with_source("index_add", *self._index(session), ttl_ms)
 
-    def _unlisted_from_former_user(self, session: SessionData, former: Any) -> Iterator[Command]:
+    def _remove_from_former_index(self, session: SessionData, former: Any) -> Iterator[Command]:
         """Take a session out of the index of the user that it had before."""
         user_id = _user_of(former)
         if user_id is not None and user_id != session.user_id:
             yield ("ZREM", self._keys.user_sessions_key(user_id), session.session_id)
 
-    def _not_of_another(self, user_id: str, ids: Sequence[str]) -> Plan[list[str]]:
+    def _without_other_users(self, user_id: str, ids: Sequence[str]) -> Flow[list[str]]:
         """Return the sessions but those of other users, which stay; unreadable ones have no user."""
         (raws,) = yield Batch(("MGET", *(self._keys.session_key(one) for one in ids)))
         users = (_user_of(raw) for raw in raws)
         return [one for one, user in zip(ids, users, strict=True) if user in (None, user_id)]
 
-    def _session_ids(self, user_id: str) -> Plan[list[str]]:
+    def _session_ids(self, user_id: str) -> Flow[list[str]]:
         (members,) = yield Batch(("ZREVRANGE", self._keys.user_sessions_key(user_id), 0, -1))
         return [member.decode() for member in members]
 
 
 def _lock_id(value: str) -> str:
-    return arguments.text("lock_id", value)
+    return arguments.string("lock_id", value)
 
 
 def _user_of(raw: Any) -> str | None:
@@ -303,7 +303,7 @@ def _unexpired(session: SessionData | None) -> SessionData | None:
     return session
 
 
-def _life_ms(session: SessionData) -> int:
+def _ttl_ms(session: SessionData) -> int:
     left = (session.expires_at - datetime.now(UTC)).total_seconds()
     if left <= 0:
         raise InvalidInputError(

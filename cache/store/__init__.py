@@ -1,1 +1,1 @@
-"""How commands reach the store: plans written once, run by blocking or on asyncio."""
+"""How commands reach the store: flows written once, run by blocking or on asyncio."""

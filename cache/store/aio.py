@@ -1,4 +1,4 @@
-"""Runs plans on asyncio."""
+"""Runs flows on asyncio."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from weakref import WeakKeyDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from cache.store.breaker import Breaker
-from cache.store.connection import Patience
-from cache.store.exchange import Attempt, is_interruption, packed
-from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
+from cache.store.circuit_breaker import CircuitBreaker
+from cache.store.connection import TimeoutPolicy
+from cache.store.flow import Batch, BlockingCall, Call, Command, Flow, Sleep, Step, WaitFor
+from cache.store.round_trip import RoundTrip, is_interruption, pack
 
 R = TypeVar("R")
 
-#: Threads for what blocks for a short I/O (`plan.Blocking`); none is started before it is needed.
+#: Threads for what blocks for a short I/O (`flow.BlockingCall`); none is started before it is needed.
 THREADS = 4
 
 
@@ -29,14 +29,16 @@ class AsyncStore:
 
     Args:
         client: connects to the server; it tries everything once. Its pool is what is used here.
-        patience: how long and how often a round trip is tried.
+        policy: how long and how often a round trip is tried.
         breaker: counts missing answers; None tries every time.
     """
 
-    def __init__(self, client: Redis, patience: Patience, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, client: Redis, policy: TimeoutPolicy, breaker: CircuitBreaker | None = None
+    ) -> None:
         self.client = client
         self._pool: Any = client.connection_pool
-        self._patience = patience
+        self._policy = policy
         self.breaker = breaker
         # Connections that nobody uses now, see `SyncStore`.
         self._idle: list[Any] = []
@@ -44,24 +46,24 @@ class AsyncStore:
         # Not asyncio's own threads: loaders may fill those for longer than we may wait.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
 
-    async def run(self, plan: Plan[R]) -> R:
-        """Run a plan to its end and return its result."""
+    async def run(self, flow: Flow[R]) -> R:
+        """Run a flow to its end and return its result."""
         try:
-            request = next(plan)
+            step = next(flow)
             while True:
                 try:
-                    answer = await self._answer(request)
+                    answer = await self._perform(step)
                 except BaseException as error:
-                    request = plan.throw(error)
+                    step = flow.throw(error)
                 else:
-                    request = plan.send(answer)
+                    step = flow.send(answer)
         except StopIteration as end:
             result: R = end.value
             return result
 
-    def spawn(self, plan: Plan[None], name: str) -> Callable[[], Awaitable[None]]:
-        """Run a plan in the background; the returned function waits for its end."""
-        task = asyncio.create_task(self.run(plan), name=name)
+    def spawn(self, flow: Flow[None], name: str) -> Callable[[], Awaitable[None]]:
+        """Run a flow in the background; the returned function waits for its end."""
+        task = asyncio.create_task(self.run(flow), name=name)
 
         async def join() -> None:
             await task
@@ -72,24 +74,26 @@ class AsyncStore:
         """Close every connection; the next command connects again."""
         await self._pool.disconnect()
 
-    async def _answer(self, request: Request) -> Any:
-        match request:
+    async def _perform(self, step: Step) -> Any:
+        match step:
             case Batch():
-                return await self._send(request)
+                return await self._send(step)
             case Call():
-                result = request.function()
+                result = step.function()
                 return await result if inspect.isawaitable(result) else result
-            case Blocking():
+            case BlockingCall():
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, request.function)
-            case Pause():
-                return await asyncio.sleep(request.seconds)
-            case Await():
+                return await loop.run_in_executor(self._threads, step.function)
+            case Sleep():
+                return await asyncio.sleep(step.seconds)
+            case WaitFor():
                 # `wait` cancels nothing: who gives up leaves the others waiting.
-                done, _ = await asyncio.wait((self._seen(request.future),), timeout=request.timeout)
+                done, _ = await asyncio.wait(
+                    (self._as_asyncio_future(step.future),), timeout=step.timeout
+                )
                 return bool(done)
 
-    def _seen(self, future: Future[Any]) -> asyncio.Future[Any]:
+    def _as_asyncio_future(self, future: Future[Any]) -> asyncio.Future[Any]:
         """Return a future as asyncio sees it: one for all who wait, since none can be taken back."""
         seen = self._futures.get(future)
         if seen is None:
@@ -97,22 +101,22 @@ class AsyncStore:
         return seen
 
     async def _send(self, batch: Batch) -> list[Any]:
-        attempt = Attempt(batch, self._patience, self.breaker)
+        round_trip = RoundTrip(batch, self._policy, self.breaker)
         while True:
             try:
-                received = await self._exchange(attempt.commands, batch.await_reply)
+                received = await self._send_and_receive(round_trip.commands, batch.await_reply)
             except RedisError as error:
-                await asyncio.sleep(attempt.pause(error))
+                await asyncio.sleep(round_trip.delay_before_retry(error))
             else:
-                return attempt.replies(received)
+                return round_trip.replies(received)
 
-    async def _exchange(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
-        cancelled = _times_cancelled()
-        connection = await self._take()
+    async def _send_and_receive(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
+        cancelled = _cancel_count()
+        connection = await self._checkout()
         replies: list[Any] = []
         try:
-            await connection.send_packed_command(packed(commands))
-            _heed_cancellation(cancelled)
+            await connection.send_packed_command(pack(commands))
+            _raise_if_cancelled(cancelled)
             while len(replies) < len(commands):
                 replies.append(await _read(connection))
             return replies
@@ -129,7 +133,7 @@ class AsyncStore:
         finally:
             self._idle.append(connection)
 
-    async def _take(self) -> Any:
+    async def _checkout(self) -> Any:
         """Return a connection that is connected, or will be when something is sent."""
         try:
             connection = self._idle.pop()
@@ -141,14 +145,14 @@ class AsyncStore:
         return connection
 
 
-def _times_cancelled() -> int:
+def _cancel_count() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task else 0
 
 
-def _heed_cancellation(before: int) -> None:
+def _raise_if_cancelled(before: int) -> None:
     """Raise the cancellation that `wait_for`, by which redis-py sends, may have swallowed."""
-    if _times_cancelled() > before:
+    if _cancel_count() > before:
         raise asyncio.CancelledError
 
 

@@ -19,9 +19,9 @@ from redis.exceptions import (
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from cache.keys import shown
-from cache.store.plan import Argument, Command
-from cache.store.refusals import refusal_in, words_of
+from cache.keys import redacted
+from cache.store.flow import Argument, Command
+from cache.store.refusals import find_refusal, server_message
 from domain.errors import StoreRefusesError, StoreReplyError, StoreUnavailableError
 from settings import Settings, parse_addr
 
@@ -32,7 +32,7 @@ MAX_CONNECTIONS = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class TimeoutPolicy:
     """How long, and how often, one round trip is tried.
 
     Attributes:
@@ -48,9 +48,9 @@ class Patience:
     retry_timeouts: bool
 
 
-def patient(settings: Settings, retries: int = 2) -> Patience:
+def reliable_policy(settings: Settings, retries: int = 2) -> TimeoutPolicy:
     """For what must get through: locks, progress, maintenance."""
-    return Patience(
+    return TimeoutPolicy(
         timeout=settings.cache_timeout,
         connect_timeout=settings.cache_connect_timeout,
         retries=retries,
@@ -58,13 +58,13 @@ def patient(settings: Settings, retries: int = 2) -> Patience:
     )
 
 
-def hasty(settings: Settings) -> Patience:
+def fail_fast_policy(settings: Settings) -> TimeoutPolicy:
     """For a cache in front of something else: one try within the budget.
 
     A connection that turns out to be closed (the server restarted) is replaced once; that costs no wait.
     """
     budget = min(settings.cache_budget, settings.cache_timeout)
-    return Patience(
+    return TimeoutPolicy(
         timeout=budget,
         connect_timeout=budget,
         retries=1,
@@ -72,18 +72,18 @@ def hasty(settings: Settings) -> Patience:
     )
 
 
-def sync_client(settings: Settings, patience: Patience, *, protocol: int = 2) -> redis.Redis:
+def sync_client(settings: Settings, policy: TimeoutPolicy, *, protocol: int = 2) -> redis.Redis:
     """Return a blocking client; it connects at its first command, and tries each of them once."""
-    return redis.Redis(**_options(settings, patience, protocol), retry=Retry(NoBackoff(), 0))
+    return redis.Redis(**_options(settings, policy, protocol), retry=Retry(NoBackoff(), 0))
 
 
-def async_client(settings: Settings, patience: Patience) -> redis.asyncio.Redis:
+def async_client(settings: Settings, policy: TimeoutPolicy) -> redis.asyncio.Redis:
     """Return a client for asyncio; it connects at its first command, and tries each of them once."""
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-    return redis.asyncio.Redis(**_options(settings, patience, 2), retry=retry)
+    return redis.asyncio.Redis(**_options(settings, policy, 2), retry=retry)
 
 
-def _options(settings: Settings, patience: Patience, protocol: int) -> dict[str, Any]:
+def _options(settings: Settings, policy: TimeoutPolicy, protocol: int) -> dict[str, Any]:
     host, port, path = parse_addr(settings.cache_addr)
     where: dict[str, Any] = {"unix_socket_path": path} if path else {"host": host, "port": port}
     if settings.cache_tls:
@@ -98,8 +98,8 @@ def _options(settings: Settings, patience: Patience, protocol: int) -> dict[str,
         "db": settings.cache_db,
         "username": settings.cache_username or None,
         "password": settings.cache_password.get_secret_value() or None,
-        "socket_timeout": patience.timeout,
-        "socket_connect_timeout": patience.connect_timeout,
+        "socket_timeout": policy.timeout,
+        "socket_connect_timeout": policy.connect_timeout,
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "max_connections": MAX_CONNECTIONS,
         # RESP2 is spoken alike by Dragonfly, Redis 6.2 and Valkey; only invalidation messages need
@@ -110,7 +110,7 @@ def _options(settings: Settings, patience: Patience, protocol: int) -> dict[str,
     }
 
 
-class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
+class translate_store_errors:  # noqa: N801 - reads as a statement: `with translate_store_errors():`
     """Turns "no answer" and refusals into StoreUnavailableError; a wrong command stays an error."""
 
     def __enter__(self) -> None:
@@ -123,28 +123,28 @@ class store_errors:  # noqa: N801 - reads as a statement: `with store_errors():`
         trace: TracebackType | None,
     ) -> None:
         if error is not None and is_unavailable(error):
-            raise unavailable(error) from error
+            raise unavailable_error(error) from error
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Say whether the server does not answer or refuses to serve (`cache.store.refusals`)."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    return isinstance(error, RedisError) and refusal_in(error) is not None
+    return isinstance(error, RedisError) and find_refusal(error) is not None
 
 
-def in_our_words(error: Exception, command: Command) -> Exception:
+def reply_error(error: Exception, command: Command) -> Exception:
     """Return what the caller of a command is told whose reply is an error.
 
     A server that cannot serve is unavailable; one that has forgotten a script is told it again; what it
     refuses otherwise is about this command's key.
     """
     if isinstance(error, NoScriptError) or not isinstance(error, ResponseError):
-        return unavailable(error) if is_unavailable(error) else error
+        return unavailable_error(error) if is_unavailable(error) else error
     if is_unavailable(error):
-        return unavailable(error)
+        return unavailable_error(error)
     keyed = command[3:4] if command[0] in ("EVALSHA", "EVAL") else command[1:2]
-    what = " ".join([str(command[0]), *(shown(_as_text(key)) for key in keyed)])
+    what = " ".join([str(command[0]), *(redacted(_as_text(key)) for key in keyed)])
     problem = f"The store refused {what}: {error}"
     if "WRONGTYPE" in problem:
         problem += ". Another program wrote that key: delete it, or choose another name."
@@ -155,9 +155,9 @@ def _as_text(key: Argument) -> str:
     return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
-def unavailable(error: BaseException) -> StoreUnavailableError:
+def unavailable_error(error: BaseException) -> StoreUnavailableError:
     """Return the error in our own words."""
-    refusal = refusal_in(error)
+    refusal = find_refusal(error)
     if refusal is None:
         return StoreUnavailableError(f"The store does not answer: {error}")
-    return StoreRefusesError(words_of(error), refusal.remedy)
+    return StoreRefusesError(server_message(error), refusal.remedy)

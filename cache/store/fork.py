@@ -9,18 +9,18 @@ from weakref import WeakKeyDictionary
 
 Owner = TypeVar("Owner")
 
-_beginnings: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
+_resets: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
-def begin_in_each_process(owner: Owner, begin: Callable[[Owner], None]) -> None:
-    """Call ``begin(owner)`` now, and again in every child that is forked while the owner lives."""
-    begin(owner)
-    _beginnings[owner] = begin
+def reset_after_fork(owner: Owner, reset: Callable[[Owner], None]) -> None:
+    """Call ``reset(owner)`` now, and again in every child that is forked while the owner ttls."""
+    reset(owner)
+    _resets[owner] = reset
 
 
-def _begin_anew() -> None:
-    for owner, begin in list(_beginnings.items()):
-        begin(owner)
+def _reset_all() -> None:
+    for owner, reset in list(_resets.items()):
+        reset(owner)
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_all)

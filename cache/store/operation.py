@@ -1,8 +1,8 @@
-"""Operations written once, for callers with and without asyncio: methods that return a plan and run it.
+"""Operations written once, for callers with and without asyncio: methods that return a flow and run it.
 
     class Greetings(Operations[S]):
         @operation
-        def greet(self, name: str) -> Plan[str]:
+        def greet(self, name: str) -> Flow[str]:
             (raw,) = yield Batch(("GET", f"greeting:{name}"))
             return raw.decode()
 
@@ -22,7 +22,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 from typing_extensions import TypeVar
 
 from cache.store.aio import AsyncStore
-from cache.store.plan import Plan
+from cache.store.flow import Flow
 from cache.store.sync import SyncStore
 
 P = ParamSpec("P")
@@ -39,14 +39,14 @@ class Operations(Generic[S]):
 
 
 class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
-    """Makes a method that returns a plan into one that runs it: blocking, or a coroutine.
+    """Makes a method that returns a flow into one that runs it: blocking, or a coroutine.
 
-    Within plans, ``yield from type(self).method.plan(self, …)`` calls the plan itself.
+    Within flows, ``yield from type(self).method.flow(self, …)`` calls the flow itself.
     """
 
-    def __init__(self, plan: Callable[Concatenate[Any, P], Plan[R]]) -> None:
-        self.plan = plan
-        update_wrapper(self, plan)  # type: ignore[arg-type]  # a callable once it is bound
+    def __init__(self, flow: Callable[Concatenate[Any, P], Flow[R]]) -> None:
+        self.flow = flow
+        update_wrapper(self, flow)  # type: ignore[arg-type]  # a callable once it is bound
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -64,12 +64,12 @@ class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        run, plan = instance.store.run, self.plan
+        run, flow = instance.store.run, self.flow
 
         def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return run(plan(instance, *args, **kwargs))
+            return run(flow(instance, *args, **kwargs))
 
-        update_wrapper(bound, plan)
+        update_wrapper(bound, flow)
         # Found first from now on: binding anew at every call would cost as much as the call.
         instance.__dict__[self._name] = bound
         return bound

@@ -29,17 +29,17 @@ class Refusal(NamedTuple):
     Attributes:
         name: the server's own word for it, where it has one.
         pattern: how the server's text begins, as a regular expression.
-        passes: whether the server may serve again without anybody's help.
+        is_temporary: whether the server may serve again without anybody's help.
         remedy: what to do, as a sentence for people.
     """
 
     name: str
     pattern: str
-    passes: bool
+    is_temporary: bool
     remedy: str
 
     @property
-    def is_denied(self) -> bool:
+    def denies_command(self) -> bool:
         """Whether it is this command that is not to be had here, rather than the whole server."""
         return self.name in ("NOPERM", "UNKNOWN")
 
@@ -174,13 +174,13 @@ _SCRIPT_TAIL = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.$")
 _ARGUMENTS = re.compile(r",? with args beginning with: .*", re.DOTALL)
 
 
-def refusal_in(error: BaseException) -> Refusal | None:
+def find_refusal(error: BaseException) -> Refusal | None:
     """Return the row that knows an error of redis-py, or None: then it is no refusal."""
-    match = _TABLE.match(words_of(error))
+    match = _TABLE.match(server_message(error))
     return None if match is None else _BY_NAME[str(match.lastgroup)]
 
 
-def words_of(error: BaseException) -> str:
+def server_message(error: BaseException) -> str:
     """Return what the server itself said, with its first word and without wrapping and arguments."""
     text = str(error).rpartition(_PIPELINE)[2]
     code = getattr(error, "status_code", None)

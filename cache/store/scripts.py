@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from cache.store.connection import in_our_words
-from cache.store.plan import Argument, Batch, Command, Plan
+from cache.store.connection import reply_error
+from cache.store.flow import Argument, Batch, Command, Flow
 from domain.errors import StoreReplyError
 
 
@@ -44,14 +44,14 @@ def call(name: str, key: str, *args: Argument) -> Command:
     return ("EVALSHA", digest(name), 1, key, *args)
 
 
-def with_source(name: str, key: str, *args: Argument) -> Command:
+def call_with_source(name: str, key: str, *args: Argument) -> Command:
     """Return the command that runs one script on its one key, known to the server or not."""
     return ("EVAL", source(name), 1, key, *args)
 
 
 def run(
     name: str, key: str, *args: Argument, once: bool = False, await_reply: bool = False
-) -> Plan[Any]:
+) -> Flow[Any]:
     """Run one script and return its reply; a server that has forgotten it is told again.
 
     Args:
@@ -61,24 +61,24 @@ def run(
     command = call(name, key, *args)
     (reply,) = yield Batch(command, once=once, errors_as_replies=True, await_reply=await_reply)
     if isinstance(reply, NoScriptError):
-        command = with_source(name, key, *args)
+        command = call_with_source(name, key, *args)
         (reply,) = yield Batch(command, once=once, await_reply=await_reply)
-    return _checked([reply], [command])[0]
+    return _raise_reply_errors([reply], [command])[0]
 
 
-def pipelined(
+def run_pipeline(
     names: Sequence[str],
     commands: Sequence[Command],
     *,
     once: bool = False,
-    keep_refusals: bool = False,
-) -> Plan[list[Any]]:
+    keep_reply_errors: bool = False,
+) -> Flow[list[Any]]:
     """Send commands in one round trip and return the replies in order.
 
     When the server has forgotten a script (it restarted), the named ones are loaded and the whole
     pipeline is sent again: what goes through here must be safe to repeat in that case. With `once` it is
-    never repeated because an answer got lost. With `keep_refusals` a command whose key holds something
-    else has a StoreReplyError for its reply, so that one such key does not stop the others.
+    never repeated because an answer got lost. With `keep_reply_errors` a command whose key holds
+    something else has a StoreReplyError for its reply, so that one such key does not stop the others.
     """
     if not commands:
         return []
@@ -86,16 +86,16 @@ def pipelined(
     if any(isinstance(reply, NoScriptError) for reply in replies):
         yield Batch(*(("SCRIPT", "LOAD", source(name)) for name in names))
         replies = yield Batch(*commands, once=once, errors_as_replies=True)
-    return _checked(replies, commands, keep_refusals=keep_refusals)
+    return _raise_reply_errors(replies, commands, keep_reply_errors=keep_reply_errors)
 
 
-def _checked(
-    replies: list[Any], commands: Sequence[Command], *, keep_refusals: bool = False
+def _raise_reply_errors(
+    replies: list[Any], commands: Sequence[Command], *, keep_reply_errors: bool = False
 ) -> list[Any]:
     for place, (reply, command) in enumerate(zip(replies, commands, strict=True)):
         if isinstance(reply, Exception):
-            error = in_our_words(reply, command)
-            if not keep_refusals or not isinstance(error, StoreReplyError):
+            error = reply_error(reply, command)
+            if not keep_reply_errors or not isinstance(error, StoreReplyError):
                 raise error
             replies[place] = error
     return replies

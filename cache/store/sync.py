@@ -1,4 +1,4 @@
-"""Runs plans with blocking I/O."""
+"""Runs flows with blocking I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
-from cache.store.breaker import Breaker
-from cache.store.connection import Patience
-from cache.store.exchange import Attempt, is_interruption, packed
-from cache.store.fork import begin_in_each_process
-from cache.store.plan import Await, Batch, Blocking, Call, Command, Pause, Plan, Request
+from cache.store.circuit_breaker import CircuitBreaker
+from cache.store.connection import TimeoutPolicy
+from cache.store.flow import Batch, BlockingCall, Call, Command, Flow, Sleep, Step, WaitFor
+from cache.store.fork import reset_after_fork
+from cache.store.round_trip import RoundTrip, is_interruption, pack
 
 R = TypeVar("R")
 
@@ -26,40 +26,42 @@ class SyncStore:
 
     Args:
         client: connects to the server; it tries everything once. Its pool is what is used here.
-        patience: how long and how often a round trip is tried.
+        policy: how long and how often a round trip is tried.
         breaker: counts missing answers; None tries every time.
     """
 
-    def __init__(self, client: Redis, patience: Patience, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, client: Redis, policy: TimeoutPolicy, breaker: CircuitBreaker | None = None
+    ) -> None:
         self.client = client
         self._pool = client.connection_pool
-        self._patience = patience
+        self._policy = policy
         self.breaker = breaker
-        begin_in_each_process(self, SyncStore._begin)
+        reset_after_fork(self, SyncStore._reset)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         # Connections that nobody uses now. The pool makes and closes them; to have it hand them out and
         #: take them back would cost a fifth of a round trip.
         self._idle: list[Any] = []
 
-    def run(self, plan: Plan[R]) -> R:
-        """Run a plan to its end and return its result."""
+    def run(self, flow: Flow[R]) -> R:
+        """Run a flow to its end and return its result."""
         try:
-            request = next(plan)
+            step = next(flow)
             while True:
                 try:
-                    answer = self._answer(request)
+                    answer = self._perform(step)
                 except BaseException as error:
-                    request = plan.throw(error)
+                    step = flow.throw(error)
                 else:
-                    request = plan.send(answer)
+                    step = flow.send(answer)
         except StopIteration as end:
             result: R = end.value
             return result
 
-    def spawn(self, plan: Plan[None], name: str) -> Callable[[], None]:
-        """Run a plan in the background; the returned function waits for its end."""
-        thread = Thread(target=self.run, args=(plan,), name=name, daemon=True)
+    def spawn(self, flow: Flow[None], name: str) -> Callable[[], None]:
+        """Run a flow in the background; the returned function waits for its end."""
+        thread = Thread(target=self.run, args=(flow,), name=name, daemon=True)
         thread.start()
         return thread.join
 
@@ -67,33 +69,33 @@ class SyncStore:
         """Close every connection; the next command connects again."""
         self._pool.disconnect()
 
-    def _answer(self, request: Request) -> Any:
-        match request:
+    def _perform(self, step: Step) -> Any:
+        match step:
             case Batch():
-                return self._send(request)
-            case Call() | Blocking():
-                return request.function()
-            case Pause():
-                return time.sleep(request.seconds)
-            case Await():
-                done, _ = wait((request.future,), request.timeout, FIRST_COMPLETED)
+                return self._send(step)
+            case Call() | BlockingCall():
+                return step.function()
+            case Sleep():
+                return time.sleep(step.seconds)
+            case WaitFor():
+                done, _ = wait((step.future,), step.timeout, FIRST_COMPLETED)
                 return bool(done)
 
     def _send(self, batch: Batch) -> list[Any]:
-        attempt = Attempt(batch, self._patience, self.breaker)
+        round_trip = RoundTrip(batch, self._policy, self.breaker)
         while True:
             try:
-                received = self._exchange(attempt.commands, batch.await_reply)
+                received = self._send_and_receive(round_trip.commands, batch.await_reply)
             except RedisError as error:
-                time.sleep(attempt.pause(error))
+                time.sleep(round_trip.delay_before_retry(error))
             else:
-                return attempt.replies(received)
+                return round_trip.replies(received)
 
-    def _exchange(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
-        connection = self._take()
+    def _send_and_receive(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
+        connection = self._checkout()
         replies: list[Any] = []
         try:
-            connection.send_packed_command(packed(commands))
+            connection.send_packed_command(pack(commands))
             while len(replies) < len(commands):
                 replies.append(_read(connection))
             return replies
@@ -110,12 +112,12 @@ class SyncStore:
         finally:
             self._idle.append(connection)
 
-    def _take(self) -> Any:
+    def _checkout(self) -> Any:
         """Return a connection that is connected, or will be when something is sent."""
         try:
             connection: Any = self._idle.pop()
         except IndexError:
-            return self._connected()
+            return self._new_connection()
         if connection.is_connected:
             try:
                 # Closed by the server meanwhile, or answers that nobody has read.
@@ -126,7 +128,7 @@ class SyncStore:
                 connection.disconnect()
         return connection
 
-    def _connected(self) -> Any:
+    def _new_connection(self) -> Any:
         """Return a connection of the pool's."""
         try:
             return self._pool.get_connection()

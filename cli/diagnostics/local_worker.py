@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from cache.store.connection import store_errors
+from cache.store.connection import translate_store_errors
 from cli.errors import FAILED
 from cli.local_stack import command_lines
 from cli.local_stack.client import use_running_stack
@@ -41,7 +41,7 @@ def _answering(pattern: str) -> list[str]:
     control: Any = app.control  # its stub takes the matcher for a function
     inspect = control.inspect(pattern=pattern, matcher="glob", timeout=_TIMEOUT, limit=1)
     try:
-        with store_errors():
+        with translate_store_errors():
             return sorted(inspect.ping() or {})
     except (OperationalError, OSError) as error:
         raise StoreUnavailableError(f"The broker does not answer: {error}") from error

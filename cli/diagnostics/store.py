@@ -8,7 +8,7 @@ from typing import Any
 
 from cache import CacheManager
 from cache.models import CacheStats
-from cache.store.connection import store_errors
+from cache.store.connection import translate_store_errors
 from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack import environment
 from cli.output import formatting
@@ -102,7 +102,7 @@ def _eviction(stats: CacheStats) -> Finding:
 
 
 def _clock(cache: CacheManager) -> Finding:
-    with store_errors():
+    with translate_store_errors():
         before = time.time()
         seconds, microseconds = cache.client.time()
         here = (before + time.time()) / 2
@@ -117,7 +117,7 @@ def _clock(cache: CacheManager) -> Finding:
 
 
 def _keys(cache: CacheManager, settings: Settings) -> Finding:
-    foreign = cache.foreign_types()
+    foreign = cache.keys_of_wrong_type()
     if not foreign:
         return ok("store keys", "hold what this service keeps there")
     held = ", ".join(f"{key} (a {kind})" for key, kind in foreign.items())
@@ -130,7 +130,7 @@ def _keys(cache: CacheManager, settings: Settings) -> Finding:
 
 
 def _threads(cache: CacheManager, max_memory: int) -> Finding:
-    with store_errors():
+    with translate_store_errors():
         info: dict[str, Any] = cache.client.info("server")
     threads = int(info.get("thread_count", 0) or 0)
     if not threads or not max_memory:

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 import celeryconfig  # noqa: F401 - ours, before Celery looks for one in the current folder
 from cache import CacheManager
-from cache.store.connection import unavailable
+from cache.store.connection import unavailable_error
 from cli.diagnostics.beat import described
 from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack.command_lines import QUEUES
@@ -47,7 +47,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         answers = _answers()
     except (OperationalError, redis.RedisError, OSError) as error:
-        found = unavailable(error.__cause__ or error)
+        found = unavailable_error(error.__cause__ or error)
         yield problem(
             "workers", str(found), "Workers cannot be asked as long as the store does so."
         )

@@ -85,13 +85,13 @@ def requeue_orphans(runtime: Runtime) -> tuple[int, int]:
     # Of a job that runs, SQL hears at least this often.
     quiet = min(settings.orphan_after, 2 * settings.heartbeat_interval + settings.persist_interval)
     # Asked each time, also where nothing is quiet: what was not watched proves nothing.
-    certain = runtime.cache.continuity.observe() >= settings.lock_ttl
+    certain = runtime.cache.data_loss.seconds_without_loss() >= settings.lock_ttl
     # A lock that has expired is the end of its holder's lease. One that was lost with the store's data
     # is not: then the holder may write until its lease ends on its own clock.
     patience = quiet if certain else settings.orphan_after
     orphaned = ended = 0
     for page in _quiet_jobs(runtime, runtime.now() - timedelta(seconds=quiet)):
-        locked = runtime.cache.which_locks_live([job.id for job in page])
+        locked = runtime.cache.held_download_locks([job.id for job in page])
         free = [job for job in page if job.id not in locked]
         hashes = runtime.cache.download.get_many([job.id for job in free])
         told = {job.id: hashes[job.id] for job in free if _is_of_claim(hashes.get(job.id), job)}
@@ -252,7 +252,7 @@ def _stop_unknown_runs(runtime: Runtime) -> tuple[int, int]:
     while True:
         page = runtime.cache.download.page_active_downloads(after=after, limit=BATCH)
         unknown = _unknown_runs(runtime, [one for one in page.items if is_job_id(one.job_id)])
-        alive = runtime.cache.which_locks_live([one.job_id for one in unknown])
+        alive = runtime.cache.held_download_locks([one.job_id for one in unknown])
         leaving = [one for one in unknown if one.job_id in alive]
         gone = [one.job_id for one in unknown if one.job_id not in alive]
         download = runtime.cache.download

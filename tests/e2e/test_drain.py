@@ -149,7 +149,7 @@ def test_whatever_downloads_wait_for_they_are_handed_back_in_seconds(
 
         rows = {row.id: row for row in crowd.rows()}
         assert {row.attempts for row in rows.values()} == {0}, "handing back uses no attempt"
-        assert not service.runtime.cache.which_locks_live(list(rows))
+        assert not service.runtime.cache.held_download_locks(list(rows))
         assert service.backlog() == size
         for job, _ in crowd.served.values():
             assert rows[job.id].bytes_durable == durable_on_disk(service, job)

@@ -128,7 +128,7 @@ def test_a_drained_job_goes_back_with_its_bytes_and_its_attempt(
     row = system.job(job)
     assert (row.attempts, row.bytes_durable) == (0, 200_000)
     assert row.published_at is not None
-    assert system.runtime.cache.which_locks_live([job.id]) == set()
+    assert system.runtime.cache.held_download_locks([job.id]) == set()
 
 
 def test_a_worker_that_loses_its_lock_stops_and_hands_the_job_back(

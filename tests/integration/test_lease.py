@@ -10,7 +10,7 @@ import pytest
 
 from cache import CacheManager, Lock
 from cache.clock import lease_clock
-from cache.coordination.lock import entry_of
+from cache.coordination.lock import handle_of
 from domain.errors import LeaseLostError, StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.proxy import Proxy
@@ -144,7 +144,7 @@ def test_a_store_that_does_not_answer_stops_the_holder_before_the_lock_can_expir
 def test_a_renewal_that_comes_through_late_counts_from_when_it_was_sent(
     manager: CacheManager, stop: StopSignal
 ) -> None:
-    lease = Lease(entry_of(manager.lock("x", ttl=60)), stop, lease_clock() - 59)
+    lease = Lease(handle_of(manager.lock("x", ttl=60)), stop, lease_clock() - 59)
     assert not lease.is_alive()
     with pytest.raises(LeaseLostError):
         lease.check()

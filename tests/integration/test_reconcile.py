@@ -83,7 +83,7 @@ def test_a_lock_that_has_expired_is_proof_where_the_store_lost_nothing(patient: 
     job = claimed(patient)
     age_jobs(patient)
     assert requeue_orphans(patient.runtime) == (0, 0)  # the first look: the lock may have been lost
-    wait_until(lambda: patient.runtime.cache.continuity.observe() > 0.2)
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
     assert requeue_orphans(patient.runtime) == (1, 0)
     assert patient.job(job).status is S.QUEUED
 
@@ -92,7 +92,7 @@ def test_a_lock_that_is_gone_is_none_where_the_store_may_have_lost_it(
     patient: System, store: StoreServer
 ) -> None:
     """Its worker may write until its lease ends, on a clock that nobody else sees."""
-    wait_until(lambda: patient.runtime.cache.continuity.observe() > 0.2)
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
     job = claimed(patient)
     age_jobs(patient)
     store.flush()
@@ -101,7 +101,7 @@ def test_a_lock_that_is_gone_is_none_where_the_store_may_have_lost_it(
 
 
 def test_a_job_that_was_heard_of_a_moment_ago_is_none(patient: System) -> None:
-    wait_until(lambda: patient.runtime.cache.continuity.observe() > 0.2)
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
     job = claimed(patient)
     age_jobs(patient)
     tell(patient, job)

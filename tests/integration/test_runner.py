@@ -64,7 +64,7 @@ def test_the_store_shows_the_end_and_holds_no_lock(system: System, origin: Origi
     progress = cache.download.get_progress(job.id)
     assert progress is not None
     assert (progress.status, progress.progress_percent) == (S.COMPLETED, 100.0)
-    assert cache.which_locks_live([job.id]) == set()
+    assert cache.held_download_locks([job.id]) == set()
     assert cache.download.get_active_downloads() == []
     assert 0 < (cache.service.ttl(cache.keys.download_job_key(job.id)) or 0) <= 3
 

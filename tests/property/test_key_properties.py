@@ -42,7 +42,7 @@ ONE: list[Callable[[str], str]] = [
     KEYS.download_job_key,
     KEYS.download_lock_key,
     KEYS.health_key,
-    KEYS.cool_down_key,
+    KEYS.cooldown_key,
     slots_key,
     demand_key,
 ]
@@ -90,7 +90,7 @@ def test_no_kind_is_left_out() -> None:
     public = {name for name in dir(KeyBuilder) if name.endswith("_key")}
     tested = {build.__name__ for build in ONE} | {
         "active_downloads_key",
-        "continuity_key",
+        "data_loss_marker_key",
         "dirty_downloads_key",
         "download_rate_key",
         "limits_key",
@@ -141,7 +141,7 @@ PRIVATE: list[Callable[[str], str]] = [
 def test_a_log_tells_an_identifier_by_its_digest_only(identifier: str) -> None:
     empty = {build: build("x").rpartition("x") for build in PRIVATE}
     for build, (head, _, tail) in empty.items():
-        shown = KEYS.shown(build(identifier))
+        shown = KEYS.redacted(build(identifier))
         assert re.fullmatch(f"{re.escape(head)}#[0-9a-f]{{8}}{re.escape(tail)}", shown)
 
 

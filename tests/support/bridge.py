@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from cache import CacheManager
-from cache.store.connection import patient, sync_client
+from cache.store.connection import reliable_policy, sync_client
 from cache.store.operation import Operations
 from settings import Settings
 from tests.support.closing import Closing
@@ -95,7 +95,7 @@ class _ManagerBridge(_Bridge):
 
     def __init__(self, side: AsyncSide, target: Any, settings: Settings) -> None:
         super().__init__(side, target)
-        self.client = sync_client(settings, patient(settings))
+        self.client = sync_client(settings, reliable_policy(settings))
 
     def close(self) -> None:
         """Close it, before its side is or then."""

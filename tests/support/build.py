@@ -9,7 +9,7 @@ from typing import Any
 
 from cache import CacheManager, DownloadProgress, SessionData
 from cache.downloads.progress_hash import ProgressUpdate
-from cache.manager import NEAR_FAMILIES
+from cache.manager import CLIENT_SIDE_FAMILIES
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from settings import Settings
@@ -39,12 +39,14 @@ def cache_manager(
     store: StoreServer,
     *,
     retries: int = 0,
-    near_families: Sequence[str] = NEAR_FAMILIES,
+    client_side_families: Sequence[str] = CLIENT_SIDE_FAMILIES,
     **changes: Any,
 ) -> CacheManager:
     """A manager on `store`; close it."""
     settings = cache_settings(store, **changes)
-    return CacheManager.connect(settings, retries=retries, near_families=near_families)
+    return CacheManager.connect(
+        settings, retries=retries, client_side_families=client_side_families
+    )
 
 
 def unused_url() -> str:

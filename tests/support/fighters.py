@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cache import CacheManager, HeldLock, RateLimit, SyncStore
+from cache import CacheManager, LockLease, RateLimit, SyncStore
 from cache.store.aio import AsyncStore
 from domain.errors import LeaseLostError, LockTakenError
 from settings import Settings
@@ -63,12 +63,12 @@ class Work:
         self._folder = folder
         self._held = 0
 
-    def begin(self) -> Callable[[HeldLock[SyncStore] | HeldLock[AsyncStore]], None]:
+    def begin(self) -> Callable[[LockLease[SyncStore] | LockLease[AsyncStore]], None]:
         """Begin a hold; returns its step, which raises LeaseLostError when the lock is lost."""
         self._held += 1
         name = f"{os.getpid()}-{self._held}"
 
-        def step(hold: HeldLock[SyncStore] | HeldLock[AsyncStore]) -> None:
+        def step(hold: LockLease[SyncStore] | LockLease[AsyncStore]) -> None:
             hold.check()
             number = self._counter.read() + 1
             self._counter.write(number)

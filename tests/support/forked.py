@@ -1,4 +1,4 @@
-"""A process with a near cache that forks, as pre-forking servers do. Run, not imported:
+"""A process with a client-side cache that forks, as pre-forking servers do. Run, not imported:
 
     python -m tests.support.forked idle|speaking|loading
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from cache import CacheManager
 from cache.platform import codec
-from cache.platform.client_side_cache import TRUST
+from cache.platform.client_side_cache import MAX_SILENCE
 from settings import Settings
 from tests.support.wait import wait_until
 
@@ -44,10 +44,10 @@ def connections(manager: CacheManager) -> set[str]:
 
 
 def kept(manager: CacheManager) -> bool:
-    """Whether a read is a hit in the near cache."""
-    before = manager.counts().near_hits
+    """Whether a read is a hit in the client-side cache."""
+    before = manager.counts().client_side_hits
     manager.service.get(KEY, int)
-    return manager.counts().near_hits > before
+    return manager.counts().client_side_hits > before
 
 
 def idle(manager: CacheManager) -> None:
@@ -55,7 +55,7 @@ def idle(manager: CacheManager) -> None:
     manager.service.set(KEY, 1, 60)
     wait_until(lambda: kept(manager))
     ours = connections(manager)
-    time.sleep(TRUST)  # so that the connection must show a sign of life first
+    time.sleep(MAX_SILENCE)  # so that the connection must show a sign of life first
 
     def work() -> None:
         assert manager.counts().hits == 0, "what the parent has counted"
@@ -84,7 +84,7 @@ def speaking(manager: CacheManager) -> None:
     time.sleep(0.2)  # the thread has long since asked
 
     def work() -> None:
-        wait_until(lambda: kept(manager), what="a near cache that works in the child")
+        wait_until(lambda: kept(manager), what="a client-side cache that works in the child")
 
     in_child(work)
     thread.join()

@@ -134,12 +134,12 @@ KEY_BUILDER: dict[str, Method] = {
         "download_job_key": ("job-1",),
         "demand_key": ("host:a",),
         "slots_key": ("downloads:a",),
-        "cool_down_key": ("a",),
+        "cooldown_key": ("a",),
         "rate_limit_key": ("ada", "call"),
         "lock_key": ("download:job-1",),
         "download_lock_key": ("job-1",),
         "health_key": ("probe",),
-        "shown": ("seen:session:s-1",),
+        "redacted": ("seen:session:s-1",),
         "pattern": ("seen:*",),
     }.items()
 }
@@ -257,11 +257,11 @@ TRANSFERS: dict[str, Method] = {
     "limits.renew_slots": _m(lambda m: m.limits.renew_slots, [("downloads:a", "job-1")], 60),
     "limits.release_slots": _m(lambda m: m.limits.release_slots, [("downloads:a", "job-1")]),
     "limits.slots": _m(lambda m: m.limits.slots, "downloads:a"),
-    "limits.cool_down": _m(lambda m: m.limits.cool_down, "a", 1, "busy"),
-    "limits.cooling": _m(lambda m: m.limits.cooling, "a"),
-    "limits.end_cool_down": _m(lambda m: m.limits.end_cool_down, "a"),
-    "limits.admission": _m(
-        lambda m: m.limits.admission, "a", "job-1", [SlotRequest("downloads:a", 1, 2)], 60
+    "limits.start_cooldown": _m(lambda m: m.limits.start_cooldown, "a", 1, "busy"),
+    "limits.cooldown": _m(lambda m: m.limits.cooldown, "a"),
+    "limits.end_cooldown": _m(lambda m: m.limits.end_cooldown, "a"),
+    "limits.acquire_slots": _m(
+        lambda m: m.limits.acquire_slots, "a", "job-1", [SlotRequest("downloads:a", 1, 2)], 60
     ),
     "limits.set_rate": _m(lambda m: m.limits.set_rate, "host:a", 10_000),
     "limits.set_rates": _m(lambda m: m.limits.set_rates, {"host:a": 10_000}),
@@ -272,7 +272,7 @@ TRANSFERS: dict[str, Method] = {
 OTHERS: dict[str, Method] = {
     "download_lock": _m(lambda m: m.download_lock, "job-1"),
     "lock": _m(lambda m: m.lock, "x", ttl=60),
-    "which_locks_live": _m(lambda m: m.which_locks_live, ["job-1"]),
+    "held_download_locks": _m(lambda m: m.held_download_locks, ["job-1"]),
     "invalidate_user": _m(lambda m: m.invalidate_user, "ada"),
     "delete_keys_by_pattern": _m(lambda m: m.delete_keys_by_pattern, "seen:x*"),
     "run_maintenance": _m(lambda m: m.run_maintenance, stale_after=60),

@@ -1,4 +1,4 @@
-"""Looking at a near cache from outside: whether a read was a hit in it."""
+"""Looking at a client-side cache from outside: whether a read was a hit in it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tests.support.commands import commands
 from tests.support.wait import wait_until
 
 
-def near_hits(near: CacheManager, read: Callable[[], object]) -> int:
-    """Read; how many hits in the near cache that was."""
-    before = near.counts().near_hits
+def client_side_hits(near: CacheManager, read: Callable[[], object]) -> int:
+    """Read; how many hits in the client-side cache that was."""
+    before = near.counts().client_side_hits
     read()
-    return near.counts().near_hits - before
+    return near.counts().client_side_hits - before
 
 
 def is_kept(near: CacheManager, key: str) -> bool:
-    """Read a number; say whether that was a hit in the near cache."""
-    return near_hits(near, lambda: near.service.get(key, int)) == 1
+    """Read a number; say whether that was a hit in the client-side cache."""
+    return client_side_hits(near, lambda: near.service.get(key, int)) == 1
 
 
 def keep(near: CacheManager, key: str) -> None:
-    """Read a number until the near cache has it: word of the change before may come a moment later."""
+    """Read a number until the client-side cache has it: an earlier invalidation may come late."""
     wait_until(lambda: is_kept(near, key), interval=0.001, what="a value that is kept")
 
 

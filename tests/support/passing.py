@@ -61,7 +61,7 @@ class PassingTime:
         self._age_keys(seconds)
         self._age_messages(seconds)
         # How long the store has been seen to lose nothing: it has been watched all the while.
-        self._runtime.cache.continuity._since -= seconds
+        self._runtime.cache.data_loss._since -= seconds
 
     def close(self) -> None:
         """Let go of the store."""
@@ -95,7 +95,7 @@ class PassingTime:
         and this one has none other to show.
         """
         self.empty_store()
-        mark = self._runtime.cache.keys.continuity_key().encode()
+        mark = self._runtime.cache.keys.data_loss_marker_key().encode()
         for db, client in self._clients.items():
             pipeline = client.pipeline(transaction=False)
             for key, (value, life) in snapshot.values[db].items():

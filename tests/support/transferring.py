@@ -123,7 +123,7 @@ class Downloads:
     def run_again(self, job: Job) -> Job:
         """Run a waiting job as if its time had come."""
         self.make_due()
-        self.runtime.cache.limits.end_cool_down(job.host or "")
+        self.runtime.cache.limits.end_cooldown(job.host or "")
         run_download(self.runtime, job.id)
         return self.check(job)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cache.store.breaker import FAILURES, PAUSE, Breaker
+from cache.store.circuit_breaker import FAILURE_THRESHOLD, OPEN_SECONDS, CircuitBreaker
 from domain.errors import StoreUnavailableError
 
 
@@ -27,19 +27,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, pause=10.0, clock=clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(failure_threshold=3, open_seconds=10.0, clock=clock)
 
 
-def fail(breaker: Breaker, times: int = 3) -> None:
+def fail(breaker: CircuitBreaker, times: int = 3) -> None:
     """Calls that get no answer."""
     for _ in range(times):
-        breaker.unanswered(breaker.enter())
+        breaker.record_failure(breaker.before_call())
 
 
-def lets_through(breaker: Breaker) -> bool:
+def lets_through(breaker: CircuitBreaker) -> bool:
     try:
-        breaker.enter()
+        breaker.before_call()
     except StoreUnavailableError:
         return False
     return True
@@ -48,12 +48,12 @@ def lets_through(breaker: Breaker) -> bool:
 # ── closed ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_new_breaker_lets_everything_through(breaker: Breaker) -> None:
+def test_a_new_breaker_lets_everything_through(breaker: CircuitBreaker) -> None:
     assert not breaker.is_open
-    assert [breaker.enter() for _ in range(100)] == [0] * 100
+    assert [breaker.before_call() for _ in range(100)] == [0] * 100
 
 
-def test_it_opens_at_the_limit_and_not_before(breaker: Breaker) -> None:
+def test_it_opens_at_the_limit_and_not_before(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     assert lets_through(breaker)
     fail(breaker, 1)
@@ -61,9 +61,9 @@ def test_it_opens_at_the_limit_and_not_before(breaker: Breaker) -> None:
     assert not lets_through(breaker)
 
 
-def test_an_answer_in_between_starts_the_count_anew(breaker: Breaker) -> None:
+def test_an_answer_in_between_starts_the_count_anew(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
-    breaker.answered()
+    breaker.record_success()
     fail(breaker, 2)
     assert not breaker.is_open
     fail(breaker, 1)
@@ -71,46 +71,50 @@ def test_an_answer_in_between_starts_the_count_anew(breaker: Breaker) -> None:
 
 
 def test_without_arguments_it_opens_as_the_constants_say() -> None:
-    breaker = Breaker()
-    fail(breaker, FAILURES - 1)
+    breaker = CircuitBreaker()
+    fail(breaker, FAILURE_THRESHOLD - 1)
     assert not breaker.is_open
     fail(breaker, 1)
     assert breaker.is_open
-    assert breaker.pause == PAUSE
+    assert breaker.open_seconds == OPEN_SECONDS
 
 
 # ── open ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_open_breaker_says_when_it_asks_again(breaker: Breaker, clock: Clock) -> None:
+def test_an_open_breaker_says_when_it_asks_again(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     clock.now += 4
     with pytest.raises(StoreUnavailableError, match=r"3 times in a row.* in 6\.0 s"):
-        breaker.enter()
+        breaker.before_call()
 
 
-def test_it_stays_open_for_the_pause(breaker: Breaker, clock: Clock) -> None:
+def test_it_stays_open_for_the_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     clock.now += 9.999
     assert not lets_through(breaker)
     clock.now += 0.001
-    assert breaker.enter() > 0
+    assert breaker.before_call() > 0
 
 
-def test_calls_that_began_before_do_not_put_off_the_probe(breaker: Breaker, clock: Clock) -> None:
-    tickets = [breaker.enter() for _ in range(50)]
+def test_calls_that_began_before_do_not_put_off_the_probe(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    tickets = [breaker.before_call() for _ in range(50)]
     for ticket in tickets:
-        breaker.unanswered(ticket)
+        breaker.record_failure(ticket)
         clock.now += 0.1
     clock.now = 1000.0 + 0.2 + 10.0  # a pause after the third
-    assert breaker.enter() > 0
+    assert breaker.before_call() > 0
 
 
-def test_a_call_that_began_before_and_is_answered_closes_it(breaker: Breaker, clock: Clock) -> None:
-    slow = breaker.enter()
+def test_a_call_that_began_before_and_is_answered_closes_it(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    slow = breaker.before_call()
     fail(breaker)
     assert slow == 0
-    breaker.answered()
+    breaker.record_success()
     assert not breaker.is_open
     assert lets_through(breaker)
 
@@ -118,30 +122,32 @@ def test_a_call_that_began_before_and_is_answered_closes_it(breaker: Breaker, cl
 # ── half open ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_one_call_probes_and_the_others_still_fail(breaker: Breaker, clock: Clock) -> None:
+def test_one_call_probes_and_the_others_still_fail(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     clock.now += 10
-    assert breaker.enter() > 0
+    assert breaker.before_call() > 0
     assert [lets_through(breaker) for _ in range(5)] == [False] * 5
     assert breaker.is_open
 
 
-def test_a_probe_that_is_answered_closes_it(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_is_answered_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     clock.now += 10
-    breaker.enter()
-    breaker.answered()
+    breaker.before_call()
+    breaker.record_success()
     assert not breaker.is_open
     fail(breaker, 2)
     assert not breaker.is_open
 
 
-def test_a_probe_that_fails_keeps_it_open_for_another_pause(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_fails_keeps_it_open_for_another_pause(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
     fail(breaker)
     clock.now += 10
-    ticket = breaker.enter()
+    ticket = breaker.before_call()
     clock.now += 3  # for so long it waited
-    breaker.unanswered(ticket)
+    breaker.record_failure(ticket)
     clock.now += 9.999
     assert not lets_through(breaker)
     clock.now += 0.001
@@ -149,38 +155,38 @@ def test_a_probe_that_fails_keeps_it_open_for_another_pause(breaker: Breaker, cl
 
 
 def test_a_probe_whose_caller_never_returns_is_followed_by_another(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     fail(breaker)
     clock.now += 10
-    first = breaker.enter()
+    first = breaker.before_call()
     clock.now += 9.999
     assert not lets_through(breaker)
     clock.now += 0.001
-    second = breaker.enter()
+    second = breaker.before_call()
     assert second != first
 
 
-def test_a_probe_that_is_overtaken_puts_off_nothing(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_is_overtaken_puts_off_nothing(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     clock.now += 10
-    first = breaker.enter()
+    first = breaker.before_call()
     clock.now += 10
-    breaker.enter()
+    breaker.before_call()
     clock.now += 9
-    breaker.unanswered(first)
+    breaker.record_failure(first)
     clock.now += 1
     assert lets_through(breaker)
 
 
 def test_a_probe_that_fails_after_an_answer_does_not_open_it(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     fail(breaker)
     clock.now += 10
-    ticket = breaker.enter()
-    breaker.answered()
-    breaker.unanswered(ticket)
+    ticket = breaker.before_call()
+    breaker.record_success()
+    breaker.record_failure(ticket)
     assert not breaker.is_open
 
 
@@ -202,7 +208,7 @@ def in_threads(count: int, call: Callable[[], object]) -> None:
         thread.join()
 
 
-def test_of_many_threads_one_probes(breaker: Breaker, clock: Clock) -> None:
+def test_of_many_threads_one_probes(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     for _ in range(20):
         clock.now += 10
@@ -216,8 +222,8 @@ def test_of_many_threads_one_probes(breaker: Breaker, clock: Clock) -> None:
         assert len(entered) == 1
 
 
-def test_threads_that_fail_together_open_it_once(breaker: Breaker, clock: Clock) -> None:
-    in_threads(16, lambda: breaker.unanswered(0))
+def test_threads_that_fail_together_open_it_once(breaker: CircuitBreaker, clock: Clock) -> None:
+    in_threads(16, lambda: breaker.record_failure(0))
     assert breaker.is_open
     with pytest.raises(StoreUnavailableError, match=r"16 times in a row.* in 10\.0 s"):
-        breaker.enter()
+        breaker.before_call()

@@ -10,7 +10,7 @@ import pytest
 from cache import CacheStats, KeyBuilder
 from cache.manager import describe
 from cache.stats import SECTIONS, read_stats
-from cache.store.plan import Batch
+from cache.store.flow import Batch
 
 #: In the form in which each server answers INFO with each of the sections that are asked for.
 DRAGONFLY = {

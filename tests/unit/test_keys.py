@@ -39,7 +39,7 @@ NAMES: list[tuple[str, str]] = [
     (KEYS.demand_key("host:example.org"), "seen:demand:host:example.org"),
     (KEYS.slots_key("connections:example.org"), "seen:slots:connections:example.org"),
     (KEYS.slots_key("connections:2001:db8::1"), "seen:slots:connections:2001%3Adb8%3A%3A1"),
-    (KEYS.cool_down_key("example.org"), "seen:cooldown:example.org"),
+    (KEYS.cooldown_key("example.org"), "seen:cooldown:example.org"),
     (KEYS.beat_key(), "seen:beat"),
     (KEYS.beat_runs_key(), "seen:beat:runs"),
 ]
@@ -59,7 +59,7 @@ ONE_IDENTIFIER: list[Callable[[str], str]] = [
     KEYS.lock_key,
     KEYS.download_lock_key,
     KEYS.health_key,
-    KEYS.cool_down_key,
+    KEYS.cooldown_key,
     lambda text: KEYS.slots_key(f"user:{text}"),
     lambda text: KEYS.demand_key(f"host:{text}"),
     lambda text: KEYS.rate_limit_key(text, "action"),
@@ -169,7 +169,7 @@ DIGITS = hashlib.sha256(b"user-456").hexdigest()[:8]
     ],
 )
 def test_a_key_is_shown_without_the_id_of_a_session_or_user(key: str, shown: str) -> None:
-    assert KEYS.shown(key) == shown
+    assert KEYS.redacted(key) == shown
 
 
 @pytest.mark.parametrize(
@@ -187,12 +187,12 @@ def test_a_key_is_shown_without_the_id_of_a_session_or_user(key: str, shown: str
     ],
 )
 def test_any_other_key_is_shown_as_it_is(key: str) -> None:
-    assert KEYS.shown(key) == key
+    assert KEYS.redacted(key) == key
 
 
 def test_another_namespace_shows_its_own_keys() -> None:
     keys = KeyBuilder("stage.2")
-    assert keys.shown(keys.user_key("user-456")) == f"stage.2:user:#{DIGITS}"
+    assert keys.redacted(keys.user_key("user-456")) == f"stage.2:user:#{DIGITS}"
 
 
 # ── patterns and lives ──────────────────────────────────────────────────────────────────────────

@@ -10,8 +10,8 @@ from redis._parsers.base import BaseParser as _Parser
 from redis.client import Pipeline as _Pipeline
 from redis.exceptions import NoScriptError, ResponseError
 
-from cache.store.connection import is_unavailable, unavailable
-from cache.store.refusals import REFUSALS, refusal_in, words_of
+from cache.store.connection import is_unavailable, unavailable_error
+from cache.store.refusals import REFUSALS, find_refusal, server_message
 from domain.errors import StoreRefusesError
 from tests.support.refusal_texts import NO_REFUSALS, SHA, TEXTS, Text
 from worker.broker.refusals import StoreRefusalError, as_refusal
@@ -35,7 +35,7 @@ def in_pipeline(error: Exception) -> Exception:
 
 
 def row_of(error: Exception) -> str | None:
-    refusal = refusal_in(error)
+    refusal = find_refusal(error)
     return None if refusal is None else refusal.name
 
 
@@ -63,7 +63,7 @@ def test_every_row_has_a_text_and_a_remedy() -> None:
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: f"{text.server}: {text.said[:60]}")
 def test_message_shows_the_servers_words_and_what_to_do(text: Text) -> None:
-    error = unavailable(parsed(text.said))
+    error = unavailable_error(parsed(text.said))
 
     assert isinstance(error, StoreRefusesError)
     assert str(error).startswith("The store refuses: ")
@@ -75,7 +75,7 @@ def test_message_shows_no_arguments_of_a_command_that_is_not_known() -> None:
     text = (
         "ERR unknown command 'EVALSHA', with args beginning with: 'sha' '1' 'seen:session:secret' "
     )
-    assert words_of(parsed(text)) == "unknown command 'EVALSHA'"
+    assert server_message(parsed(text)) == "unknown command 'EVALSHA'"
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: f"{text.server}: {text.said[:60]}")

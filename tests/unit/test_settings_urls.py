@@ -10,7 +10,7 @@ import redis
 from kombu.utils.url import parse_url
 from sqlalchemy.engine import make_url
 
-from cache.store.connection import patient, sync_client
+from cache.store.connection import reliable_policy, sync_client
 from settings import Settings, parse_addr
 
 #: Everything that means something in a URL, and something that needs more than one octet.
@@ -85,7 +85,7 @@ def test_the_cache_client_gets_what_the_settings_say() -> None:
         cache_timeout=1.5,
         cache_connect_timeout=2.5,
     )
-    with sync_client(found, patient(found)) as client:
+    with sync_client(found, reliable_policy(found)) as client:
         options = client.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("::1", 6380, 3)
     assert (options["username"], options["password"]) == (USER, SECRET)
@@ -94,7 +94,7 @@ def test_the_cache_client_gets_what_the_settings_say() -> None:
 
 def test_the_cache_client_speaks_tls_and_checks_by_default() -> None:
     found = _settings(cache_tls=True, cache_tls_ca="/ca.pem")
-    with sync_client(found, patient(found)) as client:
+    with sync_client(found, reliable_policy(found)) as client:
         options = client.connection_pool.connection_kwargs
         assert client.connection_pool.connection_class is redis.SSLConnection
     assert options["ssl_cert_reqs"] == "required"

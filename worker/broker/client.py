@@ -12,8 +12,8 @@ from kombu import Connection
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import ResponseError
 
-from cache.store.connection import store_errors, unavailable
-from cache.store.refusals import refusal_in
+from cache.store.connection import translate_store_errors, unavailable_error
+from cache.store.refusals import find_refusal
 from domain.errors import StoreUnavailableError
 from domain.job import Job, Priority, QueuedJob
 from worker.broker import dead_letters
@@ -213,15 +213,15 @@ def read_time(header: object) -> datetime | None:
 @contextmanager
 def _broker_errors() -> Iterator[None]:
     try:
-        with store_errors():
+        with translate_store_errors():
             yield
     except (BatchPublishError, OperationalError, OSError) as error:
         cause = error.__cause__ if isinstance(error, BatchPublishError) else error
         if is_wrong_type(cause):
             raise StoreUnavailableError(_WRONG_TYPE) from error
         said = error.__cause__ or error
-        if refusal_in(said) is not None:
-            raise unavailable(said) from error
+        if find_refusal(said) is not None:
+            raise unavailable_error(said) from error
         raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
     except ResponseError as error:
         if not is_wrong_type(error):

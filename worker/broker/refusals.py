@@ -13,7 +13,7 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from cache.store.refusals import Refusal, refusal_in, words_of
+from cache.store.refusals import Refusal, find_refusal, server_message
 
 _Channel: Any = kombu_redis.Channel  # its stub lacks what a subclass may do
 
@@ -29,7 +29,7 @@ class StoreRefusalError(ResponseError):
     """
 
     def __init__(self, error: ResponseError, refusal: Refusal) -> None:
-        super().__init__(words_of(error))
+        super().__init__(server_message(error))
         self.refusal = refusal
 
 
@@ -90,5 +90,5 @@ def as_refusal(reply: Any) -> Any:
     # A script that is not known there is sent again with its text, by redis-py.
     if not isinstance(reply, ResponseError) or isinstance(reply, NoScriptError):
         return reply
-    refusal = refusal_in(reply)
+    refusal = find_refusal(reply)
     return reply if refusal is None else StoreRefusalError(reply, refusal)

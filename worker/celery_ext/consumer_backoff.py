@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from cache.store.refusals import words_of
+from cache.store.refusals import server_message
 from domain.errors import WorkerResourcesError
 from worker.broker.refusals import StoreRefusalError
 
@@ -39,7 +39,7 @@ class ConsumerBackoff:
             error: what the store said.
             raise_if_ending: called ten times a second; it raises what ends the process.
         """
-        words = words_of(error).rstrip(".")
+        words = server_message(error).rstrip(".")
         why = f"The store refuses: {words}. {error.refusal.remedy}"
         self._wait(error.refusal.name, why, "The store serves again", raise_if_ending)
 

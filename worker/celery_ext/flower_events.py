@@ -15,7 +15,7 @@ from celery.events import EventReceiver
 from flower import events
 from kombu.exceptions import OperationalError
 
-from cache.store.connection import is_unavailable, unavailable
+from cache.store.connection import is_unavailable, unavailable_error
 from worker.celery_ext.consumer_backoff import FIRST_DELAY, MAX_DELAY, RECOVERED_AFTER
 from worker.outages import OutageLog
 
@@ -61,7 +61,7 @@ def _capture(self: Any) -> None:
                 receiver.capture(limit=None, timeout=None, wakeup=True)
         except Exception as error:
             served.cancel()
-            outages.record_failure(_WATCHING, unavailable(error.__cause__ or error))
+            outages.record_failure(_WATCHING, unavailable_error(error.__cause__ or error))
         if time.monotonic() - began > RECOVERED_AFTER:
             pause = FIRST_DELAY
         time.sleep(pause)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from cache.clock import lease_clock
-from cache.coordination.lock import Lock, LockEntry, entry_of, extend_all
+from cache.coordination.lock import Lock, LockHandle, extend_all, handle_of
 from domain.errors import LeaseLostError, StoreError
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
@@ -36,7 +36,7 @@ def write_deadline(asked_at: float, ttl: float) -> float:
 class Lease:
     """One held lock with the moment, on our own clock, after which its holder must not write."""
 
-    def __init__(self, lock: LockEntry, stop: StopSignal, acquired_at: float) -> None:
+    def __init__(self, lock: LockHandle, stop: StopSignal, acquired_at: float) -> None:
         self.lock = lock
         self.stop = stop
         self.renewed(acquired_at)
@@ -100,7 +100,7 @@ class LeaseManager:
         asked_at = lease_clock()
         if not lock.acquire():
             return None
-        lease = Lease(entry_of(lock), stop, asked_at)
+        lease = Lease(handle_of(lock), stop, asked_at)
         with self._mutex:
             self._leases.add(lease)
         for thread in self._threads:

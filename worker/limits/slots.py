@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from cache import ttl as lives
-from cache.coordination.limit_models import Admission as Answer
+from cache.coordination.limit_models import SlotDecision as Answer
 from cache.coordination.limit_models import SlotRequest
 from cache.coordination.transfer_limits import TransferLimits
 from domain.errors import HostBusyError, StoreError
@@ -121,7 +121,7 @@ class SlotManager:
         held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
         with self._mutex:
             missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
-        answer = self._limits.admission(host, job_id, missing, self._ttl)
+        answer = self._limits.acquire_slots(host, job_id, missing, self._ttl)
         if not answer.granted:
             raise _refusal(host, answer)
         with self._mutex:
@@ -170,7 +170,7 @@ class SlotManager:
     def cool_down(self, host: str, seconds: float, reason: str) -> None:
         """Keep every worker off a host for a while; without a store only this job knows."""
         try:
-            self._limits.cool_down(plain_host(host), seconds, reason)
+            self._limits.start_cooldown(plain_host(host), seconds, reason)
         except StoreError as error:
             logger.warning("Other workers are not told to leave %s alone: %s", host, error)
 
@@ -242,8 +242,8 @@ class SlotManager:
 
 
 def _refusal(host: str, answer: Answer) -> HostBusyError:
-    if answer.cooling is not None:
-        seconds, reason = answer.cooling
+    if answer.cooldown is not None:
+        seconds, reason = answer.cooldown
         return HostBusyError(
             f"waiting on host {host}: it is left alone for {seconds:.0f} s more ({reason}).",
             code="host_cooling",

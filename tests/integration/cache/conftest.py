@@ -15,7 +15,7 @@ from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.store import StoreServer
 
 #: What is said to `CacheManager.connect`; everything else is a setting.
-OWN_OPTIONS = ("retries", "near_families")
+OWN_OPTIONS = ("retries", "client_side_families")
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -65,7 +65,7 @@ def service(manager: CacheManager) -> CacheService:
 
 @pytest.fixture
 def near(store: StoreServer, connect: Connect) -> CacheManager:
-    """A manager with a near cache."""
+    """A manager with a client-side cache."""
     return connect(store, cache_client_side_entries=100)
 
 

@@ -107,8 +107,8 @@ def test_every_method_that_takes_arguments_is_listed(manager: CacheManager) -> N
             if name.startswith("_") or not callable(getattr(target, name)):
                 continue
             code = getattr(target, name)
-            plan = getattr(type(target), name, code)
-            function = getattr(plan, "plan", code)
+            operation = getattr(type(target), name, code)
+            function = getattr(operation, "flow", code)
             counted = getattr(function, "__code__", None)
             takes = counted is not None and counted.co_argcount + counted.co_kwonlyargcount > 1
             if takes and name not in {"connect", "connect_async"}:
@@ -297,14 +297,14 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
         lambda m: m.limits.release_slots([("downloads:a", "job-1")]),
         {"hash"},
     ),
-    "cooling": ("seen:cooldown:a", lambda m: m.limits.cooling("a"), {"string"}),
-    "end_cool_down": ("seen:cooldown:a", lambda m: m.limits.end_cool_down("a"), set(MAKE)),
+    "cooldown": ("seen:cooldown:a", lambda m: m.limits.cooldown("a"), {"string"}),
+    "end_cooldown": ("seen:cooldown:a", lambda m: m.limits.end_cooldown("a"), set(MAKE)),
     "set_rate": ("seen:limits", lambda m: m.limits.set_rate("total", 10_000), {"hash"}),
     "rates": ("seen:limits", lambda m: m.limits.rates(), {"hash"}),
     "beat.stand_by": ("seen:beat", lambda m: m.beat.stand_by("host:1"), {"hash"}),
-    "which_locks_live": (
+    "held_download_locks": (
         "seen:lock:download:job-1",
-        lambda m: m.which_locks_live(["job-1"]),
+        lambda m: m.held_download_locks(["job-1"]),
         set(MAKE),
     ),
 }

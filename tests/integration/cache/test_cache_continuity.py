@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cache import CacheManager
-from cache.coordination.data_loss import Continuity
+from cache.coordination.data_loss import DataLossDetector
 from domain.errors import StoreUnavailableError
 from tests.support.build import cache_manager
 from tests.support.store import StoreServer
@@ -36,63 +36,63 @@ def manager(server: StoreServer) -> Iterator[CacheManager]:
 
 
 @pytest.fixture
-def continuity(manager: CacheManager) -> Continuity:
-    return manager.continuity
+def data_loss(manager: CacheManager) -> DataLossDetector:
+    return manager.data_loss
 
 
-def test_time_counts_from_the_first_look(continuity: Continuity) -> None:
-    assert continuity.observe() == 0
-    first = continuity.observe()
+def test_time_counts_from_the_first_look(data_loss: DataLossDetector) -> None:
+    assert data_loss.seconds_without_loss() == 0
+    first = data_loss.seconds_without_loss()
     assert 0 < first < 5
-    assert continuity.observe() > first
+    assert data_loss.seconds_without_loss() > first
 
 
 def test_two_watchers_do_not_disturb_each_other(
-    continuity: Continuity, server: StoreServer
+    data_loss: DataLossDetector, server: StoreServer
 ) -> None:
     with cache_manager(server) as other:
-        assert continuity.observe() == other.continuity.observe() == 0
-        assert continuity.observe() > 0
-        assert other.continuity.observe() > 0
+        assert data_loss.seconds_without_loss() == other.data_loss.seconds_without_loss() == 0
+        assert data_loss.seconds_without_loss() > 0
+        assert other.data_loss.seconds_without_loss() > 0
 
 
-def test_an_emptied_store_begins_anew(continuity: Continuity, server: StoreServer) -> None:
-    continuity.observe()
+def test_an_emptied_store_begins_anew(data_loss: DataLossDetector, server: StoreServer) -> None:
+    data_loss.seconds_without_loss()
     server.flush()
-    assert continuity.observe() == 0
-    assert continuity.observe() > 0
+    assert data_loss.seconds_without_loss() == 0
+    assert data_loss.seconds_without_loss() > 0
 
 
 @pytest.mark.parametrize("lose_data", [True, False])
 def test_a_store_that_restarted_begins_anew(
-    continuity: Continuity, server: StoreServer, lose_data: bool
+    data_loss: DataLossDetector, server: StoreServer, lose_data: bool
 ) -> None:
     """Also one that has all its data: they may be those of an hour ago."""
-    continuity.observe()
+    data_loss.seconds_without_loss()
     server.restart(lose_data=lose_data)
-    assert continuity.observe() == 0
-    assert continuity.observe() > 0
+    assert data_loss.seconds_without_loss() == 0
+    assert data_loss.seconds_without_loss() > 0
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 def test_a_clock_that_jumps_may_have_ended_lives(
-    continuity: Continuity, monkeypatch: pytest.MonkeyPatch, step: float
+    data_loss: DataLossDetector, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
     """Seen from the store ours jumps; only the difference between the two is known."""
     clock = Clock()
     monkeypatch.setattr("cache.coordination.data_loss.lease_clock", clock)
-    continuity.observe()
+    data_loss.seconds_without_loss()
     clock.now += 0.5
-    assert continuity.observe() == 0.5
+    assert data_loss.seconds_without_loss() == 0.5
     clock.now += step
-    assert continuity.observe() == 0
+    assert data_loss.seconds_without_loss() == 0
 
 
-def test_without_store_nothing_is_known(continuity: Continuity, server: StoreServer) -> None:
-    continuity.observe()
+def test_without_store_nothing_is_known(data_loss: DataLossDetector, server: StoreServer) -> None:
+    data_loss.seconds_without_loss()
     server.stop()
     with pytest.raises(StoreUnavailableError):
-        continuity.observe()
+        data_loss.seconds_without_loss()
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_server_that_does_not_tell_its_name_may_have_restarted(
 ) -> None:
     with cache_manager(private_stand_in) as manager:
         private_stand_in.refuse(refusal, commands=["INFO"])
-        assert manager.continuity.observe() == 0
-        assert manager.continuity.observe() == 0
+        assert manager.data_loss.seconds_without_loss() == 0
+        assert manager.data_loss.seconds_without_loss() == 0
         private_stand_in.accept()
-        assert manager.continuity.observe() == 0
-        assert manager.continuity.observe() > 0
+        assert manager.data_loss.seconds_without_loss() == 0
+        assert manager.data_loss.seconds_without_loss() > 0

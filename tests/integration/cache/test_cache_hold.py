@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cache import CacheManager, HeldLock
+from cache import CacheManager, LockLease
 from cache.clock import lease_clock
 from cache.store import scripts
 from domain.errors import InvalidInputError, LeaseLostError, LockTakenError, StoreUnavailableError
@@ -128,7 +128,7 @@ def test_who_waits_looks_once_more_at_the_very_end(manager: CacheManager) -> Non
 
 
 def hold_for(
-    manager: CacheManager, block: Callable[[HeldLock], object], *, ttl: float = 30.0
+    manager: CacheManager, block: Callable[[LockLease], object], *, ttl: float = 30.0
 ) -> None:
     """Hold the lock while a block runs."""
     with manager.session.lock("x", ttl=ttl) as hold:
@@ -151,7 +151,7 @@ def owner(manager: CacheManager) -> str:
 
 @pytest.mark.parametrize("thief", ["nobody", "somebody"])
 def test_a_lost_lock_is_noticed_and_told(manager: CacheManager, thief: str) -> None:
-    def block(hold: HeldLock) -> None:
+    def block(hold: LockLease) -> None:
         lose(manager, thief)
         begin = lease_clock()
         wait_until(lambda: not hold.is_alive(), what="the renewal that fails")
@@ -168,7 +168,7 @@ def test_a_lost_lock_is_noticed_and_told(manager: CacheManager, thief: str) -> N
 def test_a_lock_lost_since_its_last_renewal_is_told_at_the_end(
     manager: CacheManager, thief: str
 ) -> None:
-    def block(hold: HeldLock) -> None:
+    def block(hold: LockLease) -> None:
         lose(manager, thief)
         assert hold.is_alive()  # nobody has looked yet
 
@@ -178,7 +178,7 @@ def test_a_lock_lost_since_its_last_renewal_is_told_at_the_end(
 
 
 def test_an_error_of_the_block_is_not_hidden_by_a_lost_lock(manager: CacheManager) -> None:
-    def block(hold: HeldLock) -> None:
+    def block(hold: LockLease) -> None:
         lose(manager, "somebody")
         raise OfTheBlockError
 
@@ -194,7 +194,7 @@ def test_a_hold_that_cannot_be_renewed_is_over_before_the_lock(
 ) -> None:
     with connect(private_store, cache_budget=0.1) as manager:
 
-        def block(hold: HeldLock) -> None:
+        def block(hold: LockLease) -> None:
             private_store.pause()
             begin = lease_clock()
             wait_until(lambda: not hold.is_alive(), what="the end of the hold")
@@ -212,7 +212,7 @@ def test_a_store_that_died_is_told_when_the_lock_could_not_be_kept(
 ) -> None:
     with connect(private_store, cache_budget=0.1) as manager:
 
-        def block(hold: HeldLock) -> None:
+        def block(hold: LockLease) -> None:
             private_store.kill()
             wait_until(lambda: not hold.is_alive())
 

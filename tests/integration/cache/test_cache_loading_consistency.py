@@ -98,11 +98,11 @@ class Source:
 
 
 @pytest.mark.parametrize("early", [0.0, 1000.0])
-@pytest.mark.parametrize("kind", ["two processes", "a near cache"])
+@pytest.mark.parametrize("kind", ["two processes", "a client-side cache"])
 def test_nobody_gets_what_was_deleted_before_they_asked(
     store: StoreServer, connect: Connect, kind: str, early: float
 ) -> None:
-    if kind == "a near cache":
+    if kind == "a client-side cache":
         managers = [connect(store, cache_client_side_entries=10, cache_budget=10)]
     else:
         managers = [connect(store, cache_budget=10) for _ in range(2)]

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from cache import AsyncStore, CacheManager, LockHold
-from cache.coordination.lock import LockEntry
+from cache import AsyncStore, CacheManager, HeldLock
+from cache.coordination.lock import LockHandle
 from domain.errors import InvalidInputError, LeaseLostError, LockTakenError
 from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.proxy import Proxy
@@ -439,7 +439,7 @@ def test_wrong_lives_and_waits_are_refused_when_the_lock_is_made(manager: CacheM
         with pytest.raises(InvalidInputError, match="ttl"):
             manager.session.lock("x", ttl=wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="ttl"):
-            LockEntry(manager.store, KEY, ttl=wrong)  # type: ignore[arg-type]
+            LockHandle(manager.store, KEY, ttl=wrong)  # type: ignore[arg-type]
         if wrong != 0:
             with pytest.raises(InvalidInputError, match="wait"):
-                LockHold(manager.store, KEY, ttl=1, wait=wrong)  # type: ignore[arg-type]
+                HeldLock(manager.store, KEY, ttl=1, wait=wrong)  # type: ignore[arg-type]

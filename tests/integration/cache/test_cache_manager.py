@@ -121,8 +121,8 @@ def test_the_locks_that_live(manager: CacheManager) -> None:
     assert held.acquire()
     assert gone.acquire()
     assert gone.release()
-    assert manager.which_locks_live(["job-1", "job-2", "job-3"]) == {"job-1"}
-    assert manager.which_locks_live([]) == set()
+    assert manager.held_download_locks(["job-1", "job-2", "job-3"]) == {"job-1"}
+    assert manager.held_download_locks([]) == set()
 
 
 def test_namespaces_do_not_see_each_other(store: StoreServer, connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""The near cache: hits without the store, taken back when the value changes anywhere."""
+"""The client-side cache: hits without the store, taken back when the value changes anywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cache import CacheManager, CacheService
 from cache.platform.client_side_cache import Fetched
 from tests.support.build import Connect
 from tests.support.loading import Loader
-from tests.support.near import near_hits, reads
+from tests.support.near import client_side_hits, reads
 from tests.support.proxy import Proxy
 from tests.support.store import StoreServer
 from tests.support.wait import wait_until
@@ -35,7 +35,7 @@ def test_a_value_is_read_from_the_store_once(
     before = reads(client)
     assert [service.get(KEY, int) for _ in range(100)] == [1] * 100
     assert reads(client) == before + 1
-    assert (near.counts().hits, near.counts().near_hits) == (100, 99)
+    assert (near.counts().hits, near.counts().client_side_hits) == (100, 99)
 
 
 def test_a_hit_takes_no_round_trip(store: StoreServer, connect: Connect) -> None:
@@ -58,7 +58,7 @@ def test_without_being_asked_for_there_is_none(other: CacheManager, client: Redi
     for _ in range(10):
         other.service.get(KEY, int)
     assert reads(client) == before + 10
-    assert other.counts().near_hits == 0
+    assert other.counts().client_side_hits == 0
 
 
 def test_what_is_not_there_is_asked_for_each_time(service: CacheService, client: Redis) -> None:
@@ -92,22 +92,24 @@ def test_catalogs_and_recommendations_are_kept_and_nothing_else(
         service.set(key, 1, 60)
         service.get(key, int)
     for key, hit in [*((key, 1) for key in kept), *((key, 0) for key in others)]:
-        assert near_hits(near, lambda key=key: service.get(key, int)) == hit, key  # type: ignore[misc]
+        assert client_side_hits(near, lambda key=key: service.get(key, int)) == hit, key  # type: ignore[misc]
 
 
 def test_families_can_be_chosen(store: StoreServer, connect: Connect) -> None:
     near = connect(
-        store, cache_client_side_entries=9, near_families=["user"], cache_namespace="mine"
+        store, cache_client_side_entries=9, client_side_families=["user"], cache_namespace="mine"
     )
     user, catalog = near.keys.user_key("ada"), near.keys.catalog_dashboard_key("ada")
     for key in (user, catalog):
         near.service.set(key, 1, 60)
         near.service.get(key, int)
-    assert near_hits(near, lambda: near.service.get(user, int)) == 1
-    assert near_hits(near, lambda: near.service.get(catalog, int)) == 0
-    none = connect(store, cache_client_side_entries=9, near_families=[], cache_namespace="mine")
+    assert client_side_hits(near, lambda: near.service.get(user, int)) == 1
+    assert client_side_hits(near, lambda: near.service.get(catalog, int)) == 0
+    none = connect(
+        store, cache_client_side_entries=9, client_side_families=[], cache_namespace="mine"
+    )
     none.service.get(user, int)
-    assert near_hits(none, lambda: none.service.get(user, int)) == 0
+    assert client_side_hits(none, lambda: none.service.get(user, int)) == 0
 
 
 # ── bounds ──────────────────────────────────────────────────────────────────────────────────────
@@ -119,8 +121,8 @@ def test_the_oldest_entry_goes_first(store: StoreServer, connect: Connect) -> No
     near.service.mset(dict.fromkeys(keys, 1), 60)
     for key in keys:
         near.service.get(key, int)
-    assert near_hits(near, lambda: [near.service.get(key, int) for key in keys[-10:]]) == 10
-    assert near_hits(near, lambda: [near.service.get(key, int) for key in keys[:20]]) == 0
+    assert client_side_hits(near, lambda: [near.service.get(key, int) for key in keys[-10:]]) == 10
+    assert client_side_hits(near, lambda: [near.service.get(key, int) for key in keys[:20]]) == 0
 
 
 def test_what_is_read_in_vain_takes_no_room(store: StoreServer, connect: Connect) -> None:
@@ -149,7 +151,9 @@ def test_a_loaded_value_is_kept_too(
     def load() -> int | None:
         return service.get_or_load(KEY, int, loader, 60)
 
-    wait_until(lambda: near_hits(near, load) == 1, interval=0.001, what="a value that is kept")
+    wait_until(
+        lambda: client_side_hits(near, load) == 1, interval=0.001, what="a value that is kept"
+    )
     before = reads(client)
     assert [load() for _ in range(50)] == [1] * 50
     assert service.get(KEY, int) == 1

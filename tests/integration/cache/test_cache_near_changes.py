@@ -1,4 +1,4 @@
-"""What the near cache holds changes: elsewhere, by this process itself, or while it is read."""
+"""What the client-side cache holds changes: elsewhere, by this process itself, or while it is read."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_what_one_writes_oneself_is_seen_before_the_server_says_so(
         client.set(KEY, 1, ex=60)
         keep(near, KEY)
         held = threading.Event()
-        # Nothing passes on the near cache's own connection, in neither direction.
+        # Nothing passes on the client-side cache's own connection, in neither direction.
         proxy.before(b"PTTL", lambda: held.wait(60))
         with Caller(lambda: near.service.get("seen:catalog:other", int)) as caller:
             wait_until(lambda: proxy.idle, what="a connection that is held up")

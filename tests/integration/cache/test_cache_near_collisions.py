@@ -1,4 +1,4 @@
-"""One near cache for threads, tasks and signals: nobody gets another's answer, or waits for it."""
+"""One client-side cache for threads, tasks and signals: no caller gets or waits for another's answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import pytest
 
 from cache import CacheManager
-from cache.platform.client_side_cache import TRUST
+from cache.platform.client_side_cache import MAX_SILENCE
 from tests.support.build import Connect, cache_manager, cache_settings
 from tests.support.commands import commands, commands_since
 from tests.support.loading import Caller, crowd
@@ -61,9 +61,9 @@ def test_what_is_in_doubt_is_not_served_while_another_thread_has_the_connection(
     ):
         other.service.set(KEY, 1, 60)
         keep(near, KEY)
-        doubtful_at = time.monotonic() + TRUST
+        doubtful_at = time.monotonic() + MAX_SILENCE
         held = threading.Event()
-        # Nothing passes on the near cache's own connection, in neither direction.
+        # Nothing passes on the client-side cache's own connection, in neither direction.
         proxy.before(b"PTTL", lambda: held.wait(60))
         with Caller(lambda: near.service.get(OTHER, int)) as caller:
             wait_until(lambda: proxy.idle, what="a connection that is held up")

@@ -1,4 +1,4 @@
-"""The near cache when lines are cut, servers fall silent, processes fork: nothing stale is served."""
+"""The client-side cache with cut lines, silent servers and forked processes: nothing stale is served."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.platform.client_side_cache import TRUST
-from cache.store import breaker
+from cache.platform.client_side_cache import MAX_SILENCE
+from cache.store import circuit_breaker
 from tests.support.build import Connect
 from tests.support.loading import crowd
 from tests.support.near import is_kept, keep
@@ -92,7 +92,7 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
     ):
         near.service.set(KEY, 1, 60)
         keep(near, KEY)
-        doubtful_at = time.monotonic() + TRUST
+        doubtful_at = time.monotonic() + MAX_SILENCE
         if which == "line":
             proxy.pause()
             other.service.set(KEY, 2, 60)  # and nobody can tell
@@ -118,7 +118,7 @@ def test_a_connection_that_was_quiet_is_asked_for_a_sign_of_life_and_serves_on(
     near = connect(store, cache_client_side_entries=9)
     near.service.set(KEY, 1, 60)
     keep(near, KEY)
-    time.sleep(TRUST)
+    time.sleep(MAX_SILENCE)
     assert is_kept(near, KEY)
 
 
@@ -142,7 +142,7 @@ def test_one_read_waits_for_a_silent_server_once(
     with connect(private_store, cache_client_side_entries=9, cache_budget=2) as near:
         near.service.set(KEY, 1, 60)
         keep(near, KEY)
-        time.sleep(TRUST)
+        time.sleep(MAX_SILENCE)
         private_store.pause()
         began = time.monotonic()
         if read == "get":
@@ -161,7 +161,7 @@ def test_silence_and_answers_are_told_to_the_breaker(
     budget = 0.1
     with connect(private_store, cache_client_side_entries=9, cache_budget=budget) as near:
         near.service.set(KEY, 1, 60)
-        for failures in (breaker.FAILURES - 1, 1):
+        for failures in (circuit_breaker.FAILURE_THRESHOLD - 1, 1):
             assert near.service.get(KEY, int) == 1
             private_store.pause()
             wait_until(lambda: near.service.get(KEY, int) is None)
@@ -173,14 +173,14 @@ def test_silence_and_answers_are_told_to_the_breaker(
         assert near.session.acquire_lock("x").acquired
         private_store.pause()
         wait_until(lambda: near.service.get(KEY, int) is None)
-        for _ in range(breaker.FAILURES):
+        for _ in range(circuit_breaker.FAILURE_THRESHOLD):
             assert near.service.get(KEY, int) is None
         before, asked = time.monotonic(), 0
-        while time.monotonic() < before + breaker.PAUSE / 2:
+        while time.monotonic() < before + circuit_breaker.OPEN_SECONDS / 2:
             assert near.service.get(KEY, int) is None
             asked += 1
-        # For the length of a pause nobody waits, neither for the near cache's connection.
-        assert asked > 2 * (breaker.PAUSE / 2) / budget
+        # For the length of a pause nobody waits, neither for the client-side cache's connection.
+        assert asked > 2 * (circuit_breaker.OPEN_SECONDS / 2) / budget
         private_store.resume()
 
 
@@ -214,7 +214,7 @@ def test_a_server_that_does_not_track_is_used_without_a_near_cache(
         near.service.set(KEY, 1, 60)
         assert crowd(8, lambda: near.service.get(KEY, int)) == [1] * 8
         assert near.service.get_or_load(KEY, int, lambda: 2, 60) == 1
-        assert near.counts().near_hits == 0
+        assert near.counts().client_side_hits == 0
         assert near.counts().unavailable_reads == 0
     assert [record.getMessage()[:27] for record in caplog.records] == [
         "This server tracks no keys,"

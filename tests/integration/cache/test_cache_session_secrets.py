@@ -162,5 +162,5 @@ def test_a_damaged_value_can_be_followed_in_the_log_without_its_id(
     for _ in range(2):
         manager.client.set(f"seen:session:{SESSION_ID}", b"{")
         manager.session.get_session(SESSION_ID)
-    shown = manager.keys.shown(f"seen:session:{SESSION_ID}")
+    shown = manager.keys.redacted(f"seen:session:{SESSION_ID}")
     assert [shown in record.getMessage() for record in caplog.records] == [True, True]

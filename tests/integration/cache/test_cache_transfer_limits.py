@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cache import CacheManager, Cooling, Demand, SlotRequest
+from cache import CacheManager, Cooldown, Demand, SlotRequest
 from domain.errors import InvalidInputError, StoreUnavailableError
 from tests.support.build import Connect, cache_manager
 from tests.support.proxy import Proxy
@@ -82,41 +82,43 @@ def test_an_impossible_request_is_refused(
 
 
 def test_a_longer_cool_down_stays(manager: CacheManager) -> None:
-    assert manager.limits.cooling("example.org") is None
-    assert manager.limits.cool_down("example.org", 60, "HTTP 429")
-    assert not manager.limits.cool_down("example.org", 5, "HTTP 503")
-    found = manager.limits.cooling("example.org")
+    assert manager.limits.cooldown("example.org") is None
+    assert manager.limits.start_cooldown("example.org", 60, "HTTP 429")
+    assert not manager.limits.start_cooldown("example.org", 5, "HTTP 503")
+    found = manager.limits.cooldown("example.org")
     assert found is not None
     assert 50 < found.seconds <= 60
     assert found.reason == "HTTP 429"
-    assert manager.limits.cool_down("example.org", 600, "HTTP 503")
-    assert manager.limits.end_cool_down("example.org")
-    assert manager.limits.cooling("example.org") is None
-    assert manager.limits.cool_down("example.org", 0.03, "short")
-    wait_until(lambda: manager.limits.cooling("example.org") is None)
+    assert manager.limits.start_cooldown("example.org", 600, "HTTP 503")
+    assert manager.limits.end_cooldown("example.org")
+    assert manager.limits.cooldown("example.org") is None
+    assert manager.limits.start_cooldown("example.org", 0.03, "short")
+    wait_until(lambda: manager.limits.cooldown("example.org") is None)
 
 
 def test_admission_is_all_or_nothing(manager: CacheManager) -> None:
     requests = [SlotRequest(HOST, 1, 5), SlotRequest("user:ann", 1, 1)]
-    assert manager.limits.admission("example.org", "a", requests).granted
-    refused = manager.limits.admission("example.org", "b", requests)
+    assert manager.limits.acquire_slots("example.org", "a", requests).granted
+    refused = manager.limits.acquire_slots("example.org", "b", requests)
     assert not refused.granted
     assert refused.full == (requests[1], 1)
     assert manager.limits.slots(HOST) == {"a": 1}
-    manager.limits.cool_down("example.org", 60, "HTTP 429")
-    cooling = manager.limits.admission("example.org", "c", requests[:1]).cooling
-    assert isinstance(cooling, Cooling)
+    manager.limits.start_cooldown("example.org", 60, "HTTP 429")
+    cooling = manager.limits.acquire_slots("example.org", "c", requests[:1]).cooldown
+    assert isinstance(cooling, Cooldown)
     assert cooling.reason == "HTTP 429"
     assert manager.limits.slots(HOST) == {"a": 1}
-    assert manager.limits.admission("elsewhere.org", "c", []).granted
+    assert manager.limits.acquire_slots("elsewhere.org", "c", []).granted
 
 
 def test_an_admission_is_one_round_trip(store: StoreServer) -> None:
     requests = [SlotRequest(HOST, 1, 5), SlotRequest("user:ann", 1, 9)]
     with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
-        manager.limits.admission("example.org", "a", requests)  # the script is known from here on
+        manager.limits.acquire_slots(
+            "example.org", "a", requests
+        )  # the script is known from here on
         before = proxy.round_trips
-        assert manager.limits.admission("example.org", "b", requests).granted
+        assert manager.limits.acquire_slots("example.org", "b", requests).granted
         # One, but that the reply to its beginning may overtake its end.
         assert proxy.round_trips - before <= 2
 
@@ -164,9 +166,9 @@ USES: dict[str, Callable[[CacheManager], object]] = {
     "take": lambda m: m.limits.take_slots(HOST, "a", 1, 1),
     "renew": lambda m: m.limits.renew_slots([(HOST, "a")]),
     "release": lambda m: m.limits.release_slots([(HOST, "a")]),
-    "cool_down": lambda m: m.limits.cool_down("example.org", 1, "x"),
-    "cooling": lambda m: m.limits.cooling("example.org"),
-    "admission": lambda m: m.limits.admission("example.org", "a", []),
+    "start_cooldown": lambda m: m.limits.start_cooldown("example.org", 1, "x"),
+    "cooldown": lambda m: m.limits.cooldown("example.org"),
+    "acquire_slots": lambda m: m.limits.acquire_slots("example.org", "a", []),
     "set_rate": lambda m: m.limits.set_rate("total", 5000),
     "rates": lambda m: m.limits.rates(),
     "share": lambda m: m.limits.share_demands("w", {"total": Demand(1, 1, 0, 0)}),

@@ -18,7 +18,7 @@ import redis
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
 from cache.coordination.limit_models import Demand
 from cache.downloads.progress_hash import ProgressUpdate
-from cache.store import breaker
+from cache.store import circuit_breaker
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from settings import Settings
@@ -91,7 +91,7 @@ RAISING_WRITES: dict[str, Use] = {
     "apply": lambda m: m.download.apply([UPDATE]),
     "request_control": lambda m: m.download.request_control("job-1", "cancel", 1),
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
-    "observe": lambda m: m.continuity.observe(),
+    "seconds_without_loss": lambda m: m.data_loss.seconds_without_loss(),
     "acquire": lambda m: m.lock("new").acquire(),
     "tick": lambda m: m.beat.tick("host:1", {"download.requeue_due": 1.0}),
     "stand_by": lambda m: m.beat.stand_by("host:1"),
@@ -130,8 +130,8 @@ RAISING: dict[str, Use] = {
     "cleanup_stale_progress": lambda m: m.download.cleanup_stale_progress(1),
     "extend": lambda m: m.lock("x").extend(),
     "release": lambda m: m.lock("x").release(),
-    "which_locks_live": lambda m: m.which_locks_live(["job-1"]),
-    "foreign_types": lambda m: m.foreign_types(),
+    "held_download_locks": lambda m: m.held_download_locks(["job-1"]),
+    "keys_of_wrong_type": lambda m: m.keys_of_wrong_type(),
     "ping": lambda m: m.ping(),
     "stats": lambda m: m.stats(),
     "all_of_a_user": lambda m: m.invalidate_user("ada"),
@@ -140,10 +140,10 @@ RAISING: dict[str, Use] = {
     "renew_slots": lambda m: m.limits.renew_slots([("downloads:a", "job-1")], 60),
     "release_slots": lambda m: m.limits.release_slots([("downloads:a", "job-1")]),
     "slots": lambda m: m.limits.slots("downloads:a"),
-    "admission": lambda m: m.limits.admission("a", "job-1", [], 60),
-    "cool_down": lambda m: m.limits.cool_down("a", 1, "busy"),
-    "cooling": lambda m: m.limits.cooling("a"),
-    "end_cool_down": lambda m: m.limits.end_cool_down("a"),
+    "acquire_slots": lambda m: m.limits.acquire_slots("a", "job-1", [], 60),
+    "start_cooldown": lambda m: m.limits.start_cooldown("a", 1, "busy"),
+    "cooldown": lambda m: m.limits.cooldown("a"),
+    "end_cooldown": lambda m: m.limits.end_cooldown("a"),
     "set_rate": lambda m: m.limits.set_rate("total", 10_000),
     "set_rates": lambda m: m.limits.set_rates({"total": 10_000}),
     "rates": lambda m: m.limits.rates(),
@@ -178,7 +178,7 @@ EVERY: dict[str, Use] = {
 LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
-    "download", "download_lock", "key", "model", "limits", "continuity", "beat",
+    "download", "download_lock", "key", "model", "limits", "data_loss", "beat",
 }  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def test_every_public_method_is_listed() -> None:
     with CacheManager.connect(Settings()) as manager:
         parts = [
             manager.service, manager.session, manager.catalog, manager.download, manager.limits,
-            manager.continuity,
+            manager.data_loss,
             manager.beat,
         ]  # fmt: skip
         for owner in (manager, *parts, manager.lock("x"), manager.catalog.dashboard("a", int)):
@@ -426,15 +426,15 @@ def test_a_silent_store_is_waited_for_a_few_times_only(
     with connect(private_store, cache_budget=budget) as manager:
         manager.ping()
         private_store.pause()
-        for _ in range(breaker.FAILURES):
+        for _ in range(circuit_breaker.FAILURE_THRESHOLD):
             assert manager.service.get("seen:x", int) is None
         before = time.monotonic()
         asked = 0
         # For the length of a pause nobody waits: thousands of calls take less than one budget each.
-        while time.monotonic() < before + breaker.PAUSE / 2:
+        while time.monotonic() < before + circuit_breaker.OPEN_SECONDS / 2:
             assert manager.service.get("seen:x", int) is None
             asked += 1
-        assert asked > 2 * (breaker.PAUSE / 2) / budget
+        assert asked > 2 * (circuit_breaker.OPEN_SECONDS / 2) / budget
         with pytest.raises(StoreUnavailableError, match="asked again in"):
             manager.session.acquire_lock("x")
         private_store.resume()
@@ -447,7 +447,7 @@ def test_patient_callers_still_ask_a_store_that_counts_as_down(
 ) -> None:
     with connect(private_store) as manager:
         private_store.kill()
-        for _ in range(breaker.FAILURES):
+        for _ in range(circuit_breaker.FAILURE_THRESHOLD):
             manager.service.get("seen:x", int)
         private_store.start()
         # At once, without the pause of the breaker: a lease must use every chance to be renewed.

@@ -111,7 +111,7 @@ def test_file_that_does_not_fit_uses_its_attempts_up_and_leaves_the_disk(
     # It did use what there was.
     assert watch.least < KEPT_FREE + 2 * MIB
     assert used(full) < MIB
-    assert full.runtime.cache.limits.cooling("127.0.0.1") is None
+    assert full.runtime.cache.limits.cooldown("127.0.0.1") is None
 
 
 @EACH

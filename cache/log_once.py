@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 _REMEMBERED = 1_000
 
 
-class RefusedKeys:
+class LogOnce:
     """What one process has logged of keys that it passes over. Threads may share it."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
-    def note(self, replies: Iterable[object]) -> None:
+    def log_errors(self, replies: Iterable[object]) -> None:
         """Log the errors among the replies that are new."""
         for reply in replies:
             if isinstance(reply, StoreReplyError):
-                self.log(f"{reply} Until then it is passed over.")
+                self.warn(f"{reply} Until then it is passed over.")
 
-    def log(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
         """Log one warning, if it is new."""
         if warning not in self._logged:
             if len(self._logged) < _REMEMBERED:

@@ -1,7 +1,7 @@
-"""Plans: what is to be done, without doing it.
+"""Flows: what is to be done, without doing it.
 
-A plan is a generator that yields what it needs from outside (commands for the store, a pause, a call
-of the caller's own function) and is sent the answers. Plans hold all the logic and do no I/O; a plan
+A flow is a generator that yields what it needs from outside (commands for the store, a pause, a call
+of the caller's own function) and is sent the answers. Flows hold all the logic and do no I/O; a flow
 may call another with ``yield from``. Who runs one decides how: `SyncStore` blocks, `AsyncStore`
 awaits.
 """
@@ -52,7 +52,7 @@ class Batch:
         self.await_reply = await_reply
 
 
-class Pause:
+class Sleep:
     """Wait some seconds."""
 
     __slots__ = ("seconds",)
@@ -70,7 +70,7 @@ class Call:
         self.function = function
 
 
-class Blocking:
+class BlockingCall:
     """Call a function of ours that blocks for a short I/O; with asyncio it runs in a thread."""
 
     __slots__ = ("function",)
@@ -79,7 +79,7 @@ class Blocking:
         self.function = function
 
 
-class Await:
+class WaitFor:
     """Wait for a future, at most `timeout` seconds; the answer says whether it is done."""
 
     __slots__ = ("future", "timeout")
@@ -89,5 +89,5 @@ class Await:
         self.timeout = timeout
 
 
-Request = Batch | Pause | Call | Blocking | Await
-Plan = Generator[Request, Any, R]
+Step = Batch | Sleep | Call | BlockingCall | WaitFor
+Flow = Generator[Step, Any, R]
