@@ -33,7 +33,7 @@ from bench.rows import (
 )
 from cache import CacheManager
 from tests.support.build import cache_settings
-from tests.support.store import HOST
+from tests.support.stores.server import HOST
 
 
 def ours(course: Course) -> Iterator[Entry]:

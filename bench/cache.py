@@ -28,7 +28,7 @@ from bench.contest import Contestant, Course, Lane, LeftOutError, Side, race, wa
 from bench.pages import page
 from bench.report import described, machine
 from bench.rows import OTHERS, ROWS, SIZES
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 #: Rounds, and the seconds of a contestant in each.
 FULL = (50, 0.008)

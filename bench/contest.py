@@ -14,7 +14,7 @@ from statistics import median, quantiles
 from typing import Any, Literal
 
 from bench.pages import Page
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 OURS = "ours"
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import tasks
 from bench.report import Figure, percentile, show
 from domain.job import DownloadRequest, JobStatus
-from tests.support.nginx import Nginx
-from tests.support.origin import Origin
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.origins.origin import Origin
+from tests.support.servers.nginx import Nginx
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
 SMALL = 64 * 1024

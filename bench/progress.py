@@ -15,9 +15,9 @@ from pathlib import Path
 
 from bench.report import Figure, show
 from domain.job import Job, JobStatus
-from tests.support.nginx import Nginx
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.servers.nginx import Nginx
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import AttemptResult, DownloadTracker, ProgressReporter

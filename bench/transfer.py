@@ -19,8 +19,8 @@ from bench.transfers import limited, loopback, many, ours
 from bench.transfers.peers import Stopwatch, installed, versions
 from bench.transfers.race import Place
 from bench.transfers.section import Section
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 
 PARTS = ("loopback", "limited", "many")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}

@@ -13,16 +13,17 @@ from tests.support.environment import forget_developer_settings
 # At import, before any module of the product can read a setting.
 forget_developer_settings()
 
-from tests.support import process  # noqa: E402
-from tests.support.nginx import Nginx, find_nginx  # noqa: E402
-from tests.support.origin import Origin  # noqa: E402
-from tests.support.postgres import PostgresServer  # noqa: E402
-from tests.support.store import StoreServer  # noqa: E402
+from tests.support.origins.origin import Origin  # noqa: E402
+from tests.support.servers import process  # noqa: E402
+from tests.support.servers.nginx import Nginx, find_nginx  # noqa: E402
+from tests.support.servers.postgres import PostgresServer  # noqa: E402
+from tests.support.stores.server import StoreServer  # noqa: E402
 
-#: Folders whose tests start programs, which keeps the processors busy.
+#: Rooms whose tests start programs, which keeps the processors busy.
 _BUSY = ("chaos", "e2e")
-#: Others, whose tests rather wait: those with long files first.
-_WAITING = ("property", "transfer", "integration")
+#: The other rooms, whose tests rather wait: those with long files first.
+_WAITING = ("property", "integration/worker/transfer", "integration")
+_TESTS = Path(__file__).parent
 
 
 @pytest.hookimpl(trylast=True)
@@ -36,15 +37,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         files.setdefault(item.path, []).append(item)
     order: list[tuple[float, Path]] = []
     for are_busy, share in ((True, 0.65), (False, 1.0)):
-        paths = [path for path in files if (path.parent.name in _BUSY) is are_busy]
-        paths.sort(key=_place)
+        paths = [path for path in files if _is_in(path, _BUSY) is are_busy]
+        paths.sort(key=_rank)
         order += [(share * number / len(paths), path) for number, path in enumerate(paths)]
     items[:] = [item for _, path in sorted(order) for item in files[path]]
 
 
-def _place(path: Path) -> int:
-    folders, name = (*_BUSY, *_WAITING), path.parent.name
-    return folders.index(name) if name in folders else len(folders)
+def _is_in(path: Path, rooms: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(_TESTS / room) for room in rooms)
+
+
+def _rank(path: Path) -> int:
+    rooms = (*_BUSY, *_WAITING)
+    inside = (number for number, room in enumerate(rooms) if path.is_relative_to(_TESTS / room))
+    return next(inside, len(rooms))
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,10 @@ import tasks
 from bench.recoveries.defaults import default, defaults
 from bench.report import Figure
 from domain.job import Job
-from tests.support.origin import Origin
-from tests.support.process import Process, end_process
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.origins.origin import Origin
+from tests.support.servers.process import Process, end_process
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.leases.lease import RENEWALS_PER_TTL
 

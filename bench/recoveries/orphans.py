@@ -18,9 +18,9 @@ from database.models import jobs as table
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from tasks.periodic.reconcile import reconcile
-from tests.support.postgres import PostgresServer
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.servers.postgres import PostgresServer
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 from worker.runtime import Runtime
 
 S = JobStatus

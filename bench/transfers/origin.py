@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.nginx import HOST, find_nginx
-from tests.support.process import Process, end_process, on_a_port, spawn, wait_ready
+from tests.support.servers.nginx import HOST, find_nginx
+from tests.support.servers.process import Process, end_process, on_a_port, spawn, wait_ready
 
 MIB = 2**20
 

@@ -17,7 +17,7 @@ from bench.transfers.origin import OriginFile
 from bench.transfers.result import Run
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
-from tests.support.system import ROOT, System
+from tests.support.services.system import ROOT, System
 
 #: The service as it runs by default, without the short times of the tests; and limits that are there
 #: to spare origins would measure themselves.

@@ -15,7 +15,7 @@ from bench.transfers.origin import OriginFile
 from bench.transfers.ours import NO_FIELDS, Worker
 from bench.transfers.peers import SYNC, Peer, Stopwatch
 from bench.transfers.result import Lane, Run
-from tests.support.system import System
+from tests.support.services.system import System
 
 #: A worker's first job, not measured.
 SMALL = 64 * 1024

@@ -13,8 +13,8 @@ its own words in front of the server's, and so does a script:
     transactions   EXECABORT Transaction discarded because of: OOM command …
 
 All of these are taken off before the table is read, and a row has to match from the first word on:
-words of a caller inside an error cannot pose as a refusal. `tests/support/refusal_texts.py` has the
-exact texts of Redis 6.2, 7 and 8, Valkey 8 and Dragonfly 1.40, each with the row that has to know it.
+words of a caller inside an error cannot pose as a refusal. `tests/support/stores/refusal_texts.py` has
+the exact texts of Redis 6.2, 7 and 8, Valkey 8 and Dragonfly 1.40, each with its row.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The whole system, broken at random by a seed; `python -m tests.chaos`. Open run.py first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from domain.job import FINISHED, TRANSITIONS, WORKING_PREFIX, Job, JobEvent, JobStatus
 from tests.chaos.evidence import Evidence
 from tests.support.histories import claims_in
-from tests.support.origin import RequestLog
+from tests.support.origins.origin import RequestLog
 
 #: The origin finds out that a client has left when its thread next runs, on a machine that is busy with
 #: everything at once. Seconds.

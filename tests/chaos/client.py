@@ -10,8 +10,8 @@ import tasks
 from domain.errors import DatabaseUnavailableError, IllegalTransitionError
 from domain.job import FINISHED, DownloadRequest, Job, JobStatus
 from tests.chaos.background import Background
-from tests.chaos.wares import Ware, serve
-from tests.support.origin import Origin
+from tests.chaos.file_specs import Ware, serve
+from tests.support.origins.origin import Origin
 from worker.runtime import Runtime
 
 #: Jobs that are under way at any moment.

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.chaos.fault_injector import Trouble
 from tests.chaos.schedule import WORKERS, DatabaseKind, StoreKind
-from tests.chaos.trouble import Trouble
-from tests.support.origin import Origin
-from tests.support.postgres import PostgresServer
-from tests.support.process import Process, ServerError
-from tests.support.proxy import Proxy
-from tests.support.refusing_disk import RefusingDisk
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.faults.refusing_disk import RefusingDisk
+from tests.support.origins.origin import Origin
+from tests.support.servers.postgres import PostgresServer
+from tests.support.servers.process import Process, ServerError
+from tests.support.servers.tcp_proxy import Proxy
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 
 #: Downloads a worker runs at once.
 CONCURRENCY = 8

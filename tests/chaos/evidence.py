@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from domain.job import Job, JobEvent
 from tests.chaos.client import Order
-from tests.chaos.wares import Ware
-from tests.support.origin import RequestLog
+from tests.chaos.file_specs import Ware
+from tests.support.origins.origin import RequestLog
 from worker.runtime import Runtime
 
 #: Rows read at a time.

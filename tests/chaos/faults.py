@@ -17,12 +17,13 @@ from types import MappingProxyType
 import redis
 
 from tests.chaos.cluster import BEAT, MAINTENANCE, Cluster, worker_name
+from tests.chaos.fault_injector import Trouble
 from tests.chaos.schedule import Fault, Kind
-from tests.chaos.trouble import Trouble
-from tests.support import origin_behaviour, refusing
-from tests.support.malformed import MALFORMED
-from tests.support.origin_behaviour import Plan, Request
-from tests.support.store import ONCE
+from tests.support.inputs.malformed_messages import MALFORMED
+from tests.support.origins import behaviour as origin_behaviour
+from tests.support.origins.behaviour import Plan, Request
+from tests.support.stores import refusing
+from tests.support.stores.server import ONCE
 from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
 #: The broker's database: the store's own and one.

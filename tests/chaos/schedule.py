@@ -17,7 +17,7 @@ StoreKind = Literal["redis", "stand-in", "dragonfly"]
 WORKERS = 2
 #: Seconds between the beginnings of two faults.
 PAUSES = (0.3, 2.5)
-#: The life of a lock in the system that is broken (`tests.support.system.FAST`). Seconds.
+#: The life of a lock in the system that is broken (`tests.support.services.system.FAST`). Seconds.
 LOCK_TTL = 3.0
 #: A store comes back with a snapshot that is this many faults old, at least.
 OLD = 3

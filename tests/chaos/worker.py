@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.trouble import Trouble
+from tests.chaos.fault_injector import Trouble
 
 
 def break_clock(trouble: Callable[[], Trouble]) -> None:

@@ -11,8 +11,8 @@ from cache import CacheManager, DownloadCache
 from database import Database, JobRepository
 from tests.support.build import cache_manager
 from tests.support.databases import KINDS, emptied, shared_database
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 
 
 @pytest.fixture

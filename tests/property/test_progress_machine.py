@@ -22,7 +22,7 @@ from cache.downloads.progress_hash import ProgressUpdate
 from cache.models import version
 from domain.job import JobStatus
 from tests.support.build import cache_manager
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 JOB = "job-1"
 KEY = f"seen:download:job:{JOB}"

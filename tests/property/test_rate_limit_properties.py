@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cache import CacheManager, RateDecision, RateLimit
 from tests.support.build import cache_manager
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 KEY = "seen:ratelimit:ada:call"
 MICRO = 1_000_000

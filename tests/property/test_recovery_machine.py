@@ -46,11 +46,11 @@ from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.databases import emptied
+from tests.support.faults.time_travel import PassingTime, Snapshot, passing_time
 from tests.support.histories import claims_in
-from tests.support.passing import PassingTime, Snapshot, passing_time
-from tests.support.simulated import TOTAL, SteppedAttempt, Told, Worker
-from tests.support.store import StoreServer
-from tests.support.system import System
+from tests.support.services.simulated_workers import TOTAL, SteppedAttempt, Told, Worker
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
 from worker.broker.client import QueuedMessage, read_message
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.runner import Outcome

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cache import CacheManager
 from tests.support.build import cache_manager
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 HOST = "connections:example.org"
 

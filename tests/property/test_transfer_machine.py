@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import StoppedError, TransientError
-from tests.support import misbehaviour as does
-from tests.support.misbehaviour import Respond
-from tests.support.origin import Origin, ServedFile
-from tests.support.origin_behaviour import Fault, FaultKind, Plan, Request
-from tests.support.transferring import QUICK, Direct
+from tests.support.origins import misbehaviour as does
+from tests.support.origins.behaviour import Fault, FaultKind, Plan, Request
+from tests.support.origins.misbehaviour import Respond
+from tests.support.origins.origin import Origin, ServedFile
+from tests.support.services.transferring import QUICK, Direct
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.part_file import PartFile
 from worker.transfer.http.curl_options import TransferOptions

@@ -13,7 +13,7 @@ from cache.manager import CLIENT_SIDE_FAMILIES
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from settings import Settings
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 #: A moment with microseconds, so that a store that drops them is noticed.
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)

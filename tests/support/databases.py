@@ -9,7 +9,7 @@ import pytest
 
 from database import Database, migrate
 from database.models import metadata
-from tests.support.postgres import PostgresServer
+from tests.support.servers.postgres import PostgresServer
 
 KINDS = ("sqlite", "postgresql")
 

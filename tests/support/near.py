@@ -7,7 +7,7 @@ from collections.abc import Callable
 from redis import Redis
 
 from cache import CacheManager
-from tests.support.commands import commands
+from tests.support.stores.commands import commands
 from tests.support.wait import wait_until
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 from cache import CacheManager, CacheService
 from tests.support.bridge import AsyncSide
 from tests.support.build import Connect, cache_manager, cache_settings
-from tests.support.store import StoreServer
+from tests.support.stores.server import StoreServer
 
 #: What is said to `CacheManager.connect`; everything else is a setting.
 OWN_OPTIONS = ("retries", "client_side_families")

@@ -1,0 +1,1 @@
+"""Short chaos runs, one file a database."""

@@ -1,0 +1,281 @@
+"""Flower as people use it: a real worker, a real Flower, its pages and its API over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import sys
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from domain.job import Job, JobStatus
+from tests.support.origins.origin import Origin
+from tests.support.servers.process import Process, end_process, free_port, spawn, tail, wait_ready
+from tests.support.services.system import ROOT, System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.broker.queues import DOWNLOAD_QUEUES
+
+USER = "watcher"
+# With a comma, at which Flower splits the passwords it takes from its own environment variable.
+PASSWORD = "open,sesame"
+SECRET = "hunter2-in-the-query"
+PATH = "/films/secret-title.bin"
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Flower:
+    """A Flower process of the test's own."""
+
+    def __init__(self, system: System, settings: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self._log = system.folder / f"flower-{self.port}.log"
+        # FLOWER_ variables of whoever starts it must open nothing.
+        self._environment = {
+            **system.environment,
+            "SEEN_FLOWER_PORT": str(self.port),
+            "SEEN_FLOWER_USER": USER,
+            "SEEN_FLOWER_PASSWORD": PASSWORD,
+            "FLOWER_UNAUTHENTICATED_API": "true",
+            "FLOWER_READ_ONLY": "false",
+            "FLOWER_BASIC_AUTH": f"{USER}:another",
+            **(settings or {}),
+        }
+        self._process: Process | None = None
+
+    def start(self, *, wait: bool = True) -> Process:
+        command = [sys.executable, "-m", "celery", "-A", "worker.app"]
+        command += ["flower", "--conf=flowerconfig.py"]
+        self._process = spawn(command, log=self._log, env=self._environment, cwd=ROOT)
+        if wait:
+            wait_ready(self._process, self._log, self._answers, deadline=30)
+        return self._process
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end_process(self._process, how=signal.SIGTERM, grace=20)
+
+    def log(self) -> str:
+        """Return all that it has printed."""
+        return self._log.read_text(errors="replace")
+
+    def output(self) -> str:
+        return tail(self._log)
+
+    def get(self, path: str, *, password: str | None = PASSWORD) -> Answer:
+        return self._request("GET", path, password)
+
+    def post(self, path: str) -> Answer:
+        return self._request("POST", path, PASSWORD)
+
+    def tasks(self, **wanted: object) -> list[dict[str, Any]]:
+        """The tasks that Flower knows and whose fields are as wanted."""
+        return [
+            task
+            for task in self.get("/api/tasks").json().values()
+            if all(task[name] == value for name, value in wanted.items())
+        ]
+
+    def _request(self, method: str, path: str, password: str | None) -> Answer:
+        headers = {}
+        if password is not None:
+            token = b64encode(f"{USER}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode())
+        finally:
+            connection.close()
+
+    def _answers(self) -> bool:
+        try:
+            return self.get("/healthcheck").status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    with System(tmp_path, store) as system:
+        yield system
+
+
+@pytest.fixture
+def flower(system: System) -> Iterator[Flower]:
+    flower = Flower(system)
+    flower.start()
+    yield flower
+    flower.stop()
+
+
+def run_download(system: System, flower: Flower, origin: Origin) -> tuple[Job, dict[str, Any]]:
+    """Download one file and return its job, and its task as Flower shows it when it is done."""
+    # Flower knows what it hears, so it must listen before anything happens.
+    wait_until(lambda: worker_of(flower), deadline=30, what="Flower knows the worker")
+    file = origin.serve(PATH, size=300_000)
+    job = system.submit(f"{file.url}?token={SECRET}")
+    system.wait_for(job, JobStatus.COMPLETED)
+    (task,) = wait_until(
+        lambda: flower.tasks(name="download.run", state="SUCCESS"), what="Flower shows the task"
+    )
+    return job, task
+
+
+def worker_of(flower: Flower) -> str | None:
+    """The name of the one worker whose events Flower hears, None before it hears any."""
+    workers = flower.get("/workers?json=1").json()["data"]
+    return next((str(worker["hostname"]) for worker in workers if worker["status"]), None)
+
+
+def inspected(flower: Flower, name: str) -> dict[str, Any]:
+    """What a worker has told Flower about itself."""
+
+    def told() -> dict[str, Any]:
+        # The first answer can be that of an inspection from before the worker was there.
+        info: dict[str, Any] = flower.get("/api/workers?refresh=1").json().get(name, {})
+        return info if {"stats", "active_queues", "registered", "conf"} <= info.keys() else {}
+
+    return wait_until(told, deadline=30, what=f"{name} has told about itself")
+
+
+def test_flower_shows_a_download_by_its_job_id(
+    system: System, flower: Flower, origin: Origin
+) -> None:
+    system.start_worker()
+
+    job, task = run_download(system, flower, origin)
+
+    assert task["worker"] == worker_of(flower)
+    worker = inspected(flower, task["worker"])
+    assert [queue["name"] for queue in worker["active_queues"]] == list(DOWNLOAD_QUEUES)
+    assert "download.run" in worker["registered"]
+    assert job.id in task["args"]
+    assert task["runtime"] > 0
+    row = rows(flower)[task["uuid"]]
+    assert row["args"] == job.id, "plainly, not as a piece of Python"
+    assert row["state"] == "SUCCESS"
+    assert job.id in flower.get(f"/task/{task['uuid']}").text
+    metrics = flower.get("/metrics", password=None).text
+    assert 'flower_task_runtime_seconds_bucket{le="14400.0"' in metrics
+
+
+def rows(flower: Flower) -> dict[str, dict[str, Any]]:
+    """The rows of the task page, which it loads from here, by the tasks' ids."""
+    answer = flower.get(
+        "/tasks/datatable?draw=1&start=0&length=100"
+        "&order[0][column]=0&order[0][dir]=asc&columns[0][data]=name"
+    )
+    return {row["uuid"]: row for row in answer.json()["data"]}
+
+
+def test_no_page_shows_where_a_file_comes_from(
+    system: System, flower: Flower, origin: Origin, store: StoreServer
+) -> None:
+    system.start_worker()
+
+    job, task = run_download(system, flower, origin)
+
+    inspected(flower, task["worker"])
+    pages = {
+        path: flower.get(path)
+        for path in (
+            "/api/workers",
+            "/api/tasks",
+            f"/api/task/info/{task['uuid']}",
+            "/tasks",
+            "/tasks/datatable?draw=1&start=0&length=100"
+            "&order[0][column]=0&order[0][dir]=asc&columns[0][data]=name",
+            f"/task/{task['uuid']}",
+            "/workers",
+            f"/worker/{task['worker']}",
+            "/broker",
+            "/metrics",
+        )
+    }
+    assert {path: page.status for path, page in pages.items() if page.status != 200} == {}
+    host = f"127.0.0.1:{origin.port}"
+    texts = {path: page.text for path, page in pages.items()} | {"its log": flower.output()}
+    for where, text in texts.items():
+        for secret in (SECRET, "secret-title", host, job.url, store.password, PASSWORD):
+            assert secret not in text, f"{secret} in {where}"
+    assert job.id in pages["/api/tasks"].text
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks", "/broker", "/api/workers", "/api/tasks"])
+@pytest.mark.parametrize("password", [None, "", "wrong", "open", "another"])
+def test_nothing_is_shown_without_the_password(
+    shared_flower: Flower, path: str, password: str | None
+) -> None:
+    answer = shared_flower.get(path, password=password)
+
+    assert answer.status == 401
+    assert shared_flower.get(path).status == 200
+
+
+@pytest.fixture(scope="module")
+def shared_flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+    """A Flower with nothing to show, for tests that change nothing."""
+    with StoreServer() as store, System(tmp_path_factory.mktemp("flower"), store) as system:
+        flower = Flower(system)
+        flower.start()
+        yield flower
+        flower.stop()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/task/revoke/00000000-0000-7000-8000-000000000000?terminate=true",
+        "/api/task/apply/download.requeue_due",
+        "/api/task/async-apply/download.requeue_due",
+        "/api/task/send-task/download.run",
+        "/api/task/timeout/download.run?soft=1",
+        "/api/task/rate-limit/download.run?ratelimit=1/h",
+        "/api/worker/shutdown/downloads@here",
+        "/api/worker/pool/reduce/downloads@here",
+        "/api/worker/queue/cancel-consumer/downloads@here?queue=downloads",
+    ],
+)
+def test_flower_only_shows(shared_flower: Flower, path: str) -> None:
+    assert shared_flower.post(path).status == 403
+
+
+def test_flower_remembers_its_tasks_over_a_restart(
+    system: System, flower: Flower, origin: Origin
+) -> None:
+    system.start_worker()
+    job, task = run_download(system, flower, origin)
+
+    flower.stop()
+    flower.start()
+
+    (known,) = flower.tasks(uuid=task["uuid"])
+    assert known["state"] == "SUCCESS"
+    assert job.id in known["args"]
+
+
+@pytest.mark.parametrize("password", ["", "pässword"])
+def test_flower_does_not_start_without_a_usable_password(system: System, password: str) -> None:
+    flower = Flower(system, {"SEEN_FLOWER_PASSWORD": password, "FLOWER_BASIC_AUTH": ""})
+    try:
+        assert flower.start(wait=False).wait(30) != 0
+    finally:
+        flower.stop()
+    assert "SEEN_FLOWER_PASSWORD" in flower.output()
+    assert "Traceback" not in flower.output()

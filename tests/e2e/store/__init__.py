@@ -1,0 +1,1 @@
+"""Stores that refuse commands, lack rights, or hold another program's keys."""

@@ -1,0 +1,132 @@
+"""Every command of `seen` at a store that refuses, in every way: a finding or one line, no traceback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.servers.process import end_process
+from tests.support.services.seen import ROOT, Result, Seen
+from tests.support.stores.refusing import SAID, WAYS, saying
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+
+#: Read nothing but the database.
+WITHOUT_STORE = frozenset(
+    {"list", "show", "add", "pause", "resume", "move", "cancel", "retry", "watch"}
+)
+#: Nothing can be sent in these; in the others a message may go out.
+UNSENT = frozenset({"READONLY", "OOM", "NOPERM", "NOREPLICAS", "MISCONF", *SAID}) - {"SHUTDOWN"}
+
+
+class Setup(NamedTuple):
+    """A person with a job, and the store that is theirs."""
+
+    seen: Seen
+    store: StoreServer
+    job_id: str
+
+    def run(self, *commands: list[str]) -> list[Result]:
+        """Run commands in one process."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.processes.many_commands", json.dumps(commands)],
+            cwd=ROOT,
+            env=self.seen.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return [Result(*one) for one in json.loads(done.stdout)]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["real", "stand-in"])
+def setup(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Setup]:
+    with StoreServer(stand_in=request.param) as store:
+        seen = person_at(store, tmp_path_factory.mktemp("person"))
+        added = seen.good("add", "--json", "http://127.0.0.1:9/file.bin")
+        yield Setup(seen, store, added.json()[0]["id"])
+
+
+def person_at(store: StoreServer, folder: Path) -> Seen:
+    return Seen(
+        folder,
+        SEEN_CACHE_ADDR=store.addr,
+        SEEN_CACHE_PASSWORD=store.password,
+        SEEN_CACHE_TIMEOUT="2",
+    )
+
+
+def refusing(store: StoreServer, way: str) -> AbstractContextManager[None]:
+    if store.is_stand_in != (way in SAID):
+        pytest.skip("this server refuses in other ways")
+    return saying(store, way) if way in SAID else WAYS[way](store)
+
+
+@pytest.mark.parametrize("way", [*WAYS, *SAID])
+def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str) -> None:
+    job = setup.job_id
+    commands = [
+        ["list"],
+        ["show", job],
+        ["add", f"http://127.0.0.1:9/{way}.bin"],
+        ["pause", job],
+        ["resume", job],
+        ["move", "--to", "high", job],
+        ["cancel", job],
+        ["watch", job],  # it has ended
+        ["retry", job],
+        ["get", "--max-time", "0.5", f"http://127.0.0.1:9/get-{way}.bin"],
+        ["up"],
+        ["limit"],
+        ["limit", "--total", "10M"],
+        ["beat", "--check"],
+        ["cache", "stats"],
+        ["cache", "forget-user", "ada"],
+        ["cache", "forget-title", "title"],
+        ["cache", "forget-keys", "seen:x*"],
+        ["doctor"],
+    ]
+    with refusing(setup.store, way):
+        results = setup.run(*commands)
+
+    for command, result in zip(commands, results, strict=True):
+        told = f"{command}: {result}"
+        assert "Traceback" not in result.err, told
+        if command[0] == "up":  # the store is another one's: there is nothing to run
+            assert (result.status, "SEEN_CACHE_ADDR" in result.error_line()) == (2, True), told
+        elif command[0] == "get":
+            assert result.status == 1, told
+            assert "seen: to go on: seen resume " in result.err, told
+            assert way not in UNSENT or "The store refuses: " in result.out, told
+        elif command[0] in WITHOUT_STORE:
+            assert result.status == 0, told
+        elif command[0] != "doctor" and result.status != 0:
+            assert result.status == 1, told
+            if command[0] != "beat":  # which also says so when none has ticked
+                assert result.error_line().startswith("seen: The store "), told
+    doctor = results[-1]
+    assert doctor.status == 1, doctor
+    assert "problem" in doctor.out, doctor
+
+
+def test_watch_says_once_that_the_store_refuses(tmp_path: Path) -> None:
+    with StoreServer(stand_in=True) as store:
+        seen = person_at(store, tmp_path)
+        job_id = seen.good("add", "--json", "http://127.0.0.1:9/file.bin").json()[0]["id"]
+        with saying(store, "LOADING"):
+            watching = seen.start("watch", job_id)
+            wait_until(lambda: "The store refuses: LOADING" in seen.printed, deadline=30)
+        end_process(watching, how=signal.SIGINT, grace=20)
+        assert seen.printed.count("The store refuses") == 1
+        assert "Traceback" not in seen.printed

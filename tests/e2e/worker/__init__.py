@@ -1,0 +1,1 @@
+"""Workers and beat as processes: started, stopped, killed, suspended."""

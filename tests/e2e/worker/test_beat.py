@@ -1,0 +1,279 @@
+"""Beats as real processes: killed, stopped, told to end, their store gone; and who notices."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.support.servers.process import Process, end_process
+from tests.support.services.beats import sent
+from tests.support.services.seen import Seen
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+
+WAKE = "download.requeue_due"
+#: How often `System` has jobs woken, in seconds.
+INTERVAL = 0.5
+#: Within this time another beat has to take over.
+TAKEOVER = 30.0
+
+
+@pytest.fixture
+def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
+    """A service whose messages nobody takes, so that they can be counted."""
+    with System(tmp_path, private_store) as system:
+        yield system
+
+
+def ticks(service: System, beat: Process | None = None) -> list[float]:
+    """When jobs were to be woken, by one beat or by all; seconds since the epoch."""
+    found = sent(service.store, WAKE)
+    return [one.at for one in found if beat is None or one.pid == beat.pid]
+
+
+def start_two(service: System) -> tuple[Process, Process]:
+    """Start a beat that leads and one that stands by."""
+    leader = service.start_beat()
+    wait_until(lambda: ticks(service, leader), deadline=30, what="the first beat leads")
+    other = service.start_beat()
+    wait_for_line(service, "beat1", "this one stands by")
+    return leader, other
+
+
+def wait_for_ticks(service: System, beat: Process, count: int, *, deadline: float = 30) -> None:
+    """Wait for so many more ticks of one beat."""
+    wanted = len(ticks(service, beat)) + count
+    wait_until(
+        lambda: len(ticks(service, beat)) >= wanted, deadline=deadline, what=f"{count} more ticks"
+    )
+
+
+def wait_for_line(service: System, name: str, text: str, *, deadline: float = 30) -> None:
+    """Wait until a process has logged something."""
+
+    def logged() -> bool:
+        return (service.folder / f"{name}.log").exists() and text in service.log(name)
+
+    # Often: what follows is to happen soon after it.
+    wait_until(logged, deadline=deadline, interval=0.002, what=f"{name} says: {text}")
+
+
+def gaps_between(times: list[float]) -> list[float]:
+    """The seconds from each tick to the next."""
+    return [later - earlier for earlier, later in pairwise(sorted(times))]
+
+
+def assert_rhythm(times: list[float], *, interruptions: int = 0) -> None:
+    """Ticks come at their interval, none doubled.
+
+    A beat that is interrupted between sending and noting it costs one tick too many.
+    """
+    gaps = gaps_between(times)
+    assert sum(gap < 0.8 * INTERVAL for gap in gaps) <= interruptions, gaps
+
+
+def age(service: System) -> float:
+    """How long ago the store was given a sign of life."""
+    status = service.runtime.cache.beat.status()
+    return float("inf") if status is None else status.age_seconds
+
+
+def test_of_two_beats_one_sends_at_its_intervals(service: System) -> None:
+    leader, other = start_two(service)
+    wait_for_ticks(service, leader, 8)
+
+    times = ticks(service)
+
+    assert_rhythm(times)
+    assert median(gaps_between(times)) < 1.5 * INTERVAL, times
+    assert ticks(service, other) == []
+    status = service.runtime.cache.beat.status()
+    assert status is not None
+    assert status.worker.endswith(f":{leader.pid}")
+    assert [worker.rpartition(":")[2] for worker in status.standbys] == [str(other.pid)]
+    assert status.age_seconds < 5
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_another_takes_over_when_the_leader_dies_or_hangs(
+    service: System, how: signal.Signals
+) -> None:
+    leader, other = start_two(service)
+    leader.send_signal(how)
+    wait_for_ticks(service, other, 3, deadline=TAKEOVER)
+    assert_rhythm(ticks(service, other))
+    assert age(service) < 5
+    if how is signal.SIGKILL:
+        return
+
+    before = ticks(service, leader)
+    leader.send_signal(signal.SIGCONT)
+    wait_for_line(service, "beat0", "this one stands by", deadline=10)
+    wait_for_ticks(service, other, 3)
+    assert ticks(service, leader) == before, "it sends nothing, though its ticks are overdue"
+    assert_rhythm(ticks(service, other))
+
+
+def test_a_leader_that_is_told_to_end_is_replaced_at_once(service: System) -> None:
+    leader, other = start_two(service)
+    # By default beat looks every two seconds; here every half.
+    leader.send_signal(signal.SIGTERM)
+    assert leader.wait(10) == 0
+    wait_for_ticks(service, other, 3, deadline=10)
+    assert_rhythm(ticks(service), interruptions=1)
+    assert "Traceback" not in service.logs()
+
+
+def test_when_both_restart_the_rhythm_goes_on(service: System) -> None:
+    """The slow entries were sent at the first start, and are not due again for minutes."""
+    for beat in start_two(service):
+        end_process(beat)
+    again = service.start_beat()
+    wait_for_ticks(service, again, 3)
+    assert_rhythm(ticks(service), interruptions=2)
+    assert len(sent(service.store, "download.cleanup_stale")) == 1
+    assert len(sent(service.store, "cache.log_stats")) == 1
+
+
+@pytest.mark.parametrize("loss", ["emptied", "restarted"])
+def test_a_store_that_loses_everything_has_one_leader_again(service: System, loss: str) -> None:
+    leader, other = start_two(service)
+    if loss == "emptied":
+        service.store.flush()
+    else:
+        service.store.restart()
+    wait_until(lambda: len(ticks(service)) >= 8, deadline=TAKEOVER, what="ticks go on")
+    # One tick of another beat may come in between at the change; then one of them sends.
+    last = sent(service.store, WAKE)[-6:]
+    assert len({one.pid for one in last}) == 1
+    assert {one.pid for one in last} <= {leader.pid, other.pid}
+    assert_rhythm([one.at for one in last])
+    assert "Traceback" not in service.logs()
+
+
+def test_while_the_store_is_away_beats_wait_and_say_so_once(service: System) -> None:
+    start_two(service)
+    service.store.kill()
+    for name in ("beat0", "beat1"):
+        wait_for_line(service, name, "Nothing is sent for now", deadline=10)
+    service.store.start()
+    wait_until(lambda: len(ticks(service)) >= 6, deadline=TAKEOVER)
+    for name in ("beat0", "beat1"):
+        assert service.log(name).count("Nothing is sent for now") == 1
+    assert "Traceback" not in service.logs()
+
+
+def test_a_beat_waits_for_a_store_that_is_not_there_yet(service: System) -> None:
+    service.store.kill()
+    beat = service.start_beat()
+    wait_for_line(service, "beat0", "Nothing is sent for now")
+    service.store.start()
+    wait_for_ticks(service, beat, 2)
+    assert "Traceback" not in service.logs()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_beat_may_be_told_to_end_at_any_moment(service: System, number: signal.Signals) -> None:
+    """Also while it starts: from its first word on it ends by itself, without complaint."""
+    early = service.start_beat()
+    wait_for_line(service, "beat0", "is starting")
+    early.terminate()
+    assert early.wait(10) in {0, -signal.SIGTERM}, "before its handler stands the kernel ends it"
+    first = service.start_beat()
+    wait_for_line(service, "beat1", "beat: Starting")
+    first.send_signal(number)
+    assert first.wait(10) == 0
+    second = service.start_beat()
+    wait_for_line(service, "beat2", "Sending due task")
+    second.send_signal(number)
+    assert second.wait(10) == 0
+    assert "Traceback" not in service.logs()
+    with service.store.client() as client:
+        assert not client.exists("seen:lock:beat")
+
+
+def test_a_worker_notices_that_beat_is_missing_and_that_it_is_back(service: System) -> None:
+    leader = service.start_beat()
+    wait_until(lambda: ticks(service, leader), deadline=30)
+    service.start_worker("downloads")
+    service.start_worker("maintenance", pool="prefork", concurrency=1)
+    end_process(leader, how=signal.SIGKILL)
+    for name in ("downloads1", "maintenance2"):
+        wait_for_line(service, name, "Beat has not ticked", deadline=60)
+        (line,) = re.findall(r".*Beat has not ticked.*", service.log(name))
+        assert "WARNING" in line
+        assert f":{leader.pid})" in line
+    service.start_beat()
+    for name in ("downloads1", "maintenance2"):
+        wait_for_line(service, name, "Beat ticks again", deadline=40)
+        assert service.log(name).count("Beat has not ticked") == 1
+
+
+# ── the command line ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def with_store(tmp_path: Path, store: StoreServer) -> Iterator[Seen]:
+    settings = {"SEEN_CACHE_ADDR": store.addr, "SEEN_CACHE_PASSWORD": store.password}
+    with Seen(tmp_path, **settings) as person:
+        yield person
+
+
+def beat_finding(seen: Seen) -> dict[str, str]:
+    findings = seen.run("doctor", "--json").json()
+    (found,) = (one for one in findings if one["check"] == "beat")
+    return dict(found)
+
+
+def test_check_and_doctor_tell_whether_beat_ticks(with_store: Seen, store: StoreServer) -> None:
+    missing = with_store.run("beat", "--check")
+    assert (missing.status, missing.out) == (1, "beat has not ticked within a day\n")
+    assert with_store.run("beat", "--check", "--json").json() == {"ok": False}
+    assert beat_finding(with_store)["level"] == "warning"
+
+    leader = with_store.start("beat")
+    wait_until(lambda: "This beat leads" in with_store.printed, deadline=30)
+    other = with_store.start("beat")
+    wait_until(lambda: "this one stands by" in with_store.printed, deadline=30)
+    ticks = with_store.good("beat", "--check")
+    one_line = rf"beat ticked \d\.\d s ago on \S+:{leader.pid} \(1 more stands by\)\n"
+    assert re.fullmatch(one_line, ticks.out)
+    shown = with_store.good("beat", "--check", "--json").json()
+    assert shown["ok"] is True
+    assert shown["worker"].endswith(f":{leader.pid}")
+    assert shown["age_seconds"] < 5
+    assert len(shown["standbys"]) == 1
+    found = beat_finding(with_store)
+    assert found["level"] == "ok"
+    assert "ago on" in found["message"]
+
+    for beat in (leader, other):
+        beat.send_signal(signal.SIGTERM)
+        assert beat.wait(20) == 0
+    with store.client() as client:
+        client.hincrby("seen:beat", "at", -40_000)
+    assert with_store.run("beat", "--check").status == 1
+    found = beat_finding(with_store)
+    assert found["level"] == "problem"
+    assert "waiting jobs are not woken" in found["message"]
+    assert "seen beat" in found["remedy"]
+
+
+def test_check_without_store_fails_in_one_line(tmp_path: Path, free_port: int) -> None:
+    with Seen(tmp_path, SEEN_CACHE_ADDR=f"127.0.0.1:{free_port}") as seen:
+        result = seen.run("beat", "--check")
+        assert result.status == 1
+        assert "The store does not answer" in result.error_line()
+
+
+def test_json_goes_with_check(with_store: Seen) -> None:
+    result = with_store.run("beat", "--json")
+    assert result.status == 2
+    assert "--check" in result.json()["error"]["message"]

@@ -1,0 +1,54 @@
+"""A real worker whose places one host holds: a job of another host passes those queued before it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from domain.job import JobStatus
+from tests.support.origins.origin import Origin
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.limits.concurrency_shares import CHECK_INTERVAL
+
+S = JobStatus
+
+
+def test_job_of_another_host_passes_the_queued_ones(
+    tmp_path: Path, store: StoreServer, origin: Origin
+) -> None:
+    # Downloads whose gates are shut hold their places: none may end because it stands still.
+    with System(tmp_path, store, settings={"SEEN_LOW_SPEED_TIME": "120"}) as system:
+        gates = [threading.Event() for _ in range(8)]
+        files = [
+            origin.serve(f"/{n}.bin", size=50_000, gate=gate, gate_after=1000)
+            for n, gate in enumerate(gates)
+        ]
+        slow = [system.submit(file.url) for file in files]
+        system.start_worker(concurrency=4)
+
+        def has_all_places() -> bool:
+            # A job asks for a place before it connects.
+            return len(origin.requests) == 4
+
+        wait_until(has_all_places, what="the host has all places")
+        # For so long a worker goes by what it knows: that no job of another host is queued.
+        asks_again = time.monotonic() + CHECK_INTERVAL
+        wait_until(lambda: time.monotonic() > asks_again, what="it asks again who is queued")
+        other = system.submit(
+            origin.serve("/b.bin", size=1000).url.replace("127.0.0.1", "localhost")
+        )
+        for gate, job in zip(gates, slow, strict=True):
+            if system.job(job).status is S.DOWNLOADING:
+                gate.set()
+                break
+
+        system.wait_for(other, S.COMPLETED)
+
+        histories = [system.runtime.jobs.events(job.id) for job in slow]
+        reasons = [event.reason or "" for history in histories for event in history]
+        assert any("hold their share of this worker" in reason for reason in reasons), reasons
+        for gate in gates:
+            gate.set()

@@ -1,0 +1,1 @@
+"""Parts of the product in the test's process: on a real store, SQLite, PostgreSQL and real origins."""

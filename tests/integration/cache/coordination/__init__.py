@@ -1,0 +1,1 @@
+"""Locks, rate limits, limits of transfers, beat's records, data loss."""

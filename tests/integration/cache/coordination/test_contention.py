@@ -1,0 +1,158 @@
+"""Eight processes, half of them on asyncio, fight for a rate limit and for a lock; some are killed.
+
+For six seconds each; with the environment variable SEEN_TEST_FULL=1 for a minute.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes.contenders import LIMITS
+from tests.support.servers.process import Process, end_process, spawn, tail
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+
+FIGHTERS = 8
+SECONDS = 60.0 if os.environ.get("SEEN_TEST_FULL") == "1" else 6.0
+ROOT = Path(__file__).resolve().parents[4]
+
+pytestmark = pytest.mark.timeout(SECONDS + 120)
+
+
+class Arena:
+    """The fighters of one fight."""
+
+    def __init__(self, store: StoreServer, folder: Path, what: str) -> None:
+        self.folder = folder
+        self._what = what
+        self._log = folder / "output"
+        self._environment = {
+            **os.environ,
+            "SEEN_CACHE_ADDR": store.addr,
+            "SEEN_CACHE_PASSWORD": store.password,
+            # Nobody may be let through, or lose the lock, because this machine is busy.
+            "SEEN_CACHE_TIMEOUT": "10",
+            "SEEN_CACHE_BUDGET": "10",
+        }
+        self._sides = itertools.cycle(["sync", "async"])
+        self.fighters: list[Process] = []
+
+    def enter(self) -> Process:
+        """Start one more fighter."""
+        script = [
+            sys.executable,
+            "-m",
+            "tests.support.processes.contenders",
+            self._what,
+            next(self._sides),
+        ]
+        command = [*script, str(self.folder), str(SECONDS)]
+        fighter = spawn(command, log=self._log, env=self._environment, cwd=ROOT)
+        self.fighters.append(fighter)
+        return fighter
+
+    def ready(self) -> int:
+        """How many have been ready to fight, those since killed included."""
+        return len(list(self.folder.glob("ready-*")))
+
+    def ring(self) -> None:
+        """Begin, once all are ready."""
+        wait_until(lambda: self.ready() == FIGHTERS, deadline=60, what="eight fighters")
+        (self.folder / "go").touch()
+
+    def wait(self) -> None:
+        """Wait for the end of the fight; whoever was not killed ends by itself, and well."""
+        wait_until(
+            lambda: all(one.poll() is not None for one in self.fighters),
+            deadline=SECONDS + 60,
+            interval=0.1,
+            what="the end of the fight",
+        )
+        assert {one.returncode for one in self.fighters} <= {0, -9}, tail(self._log)
+
+    def lines(self, name: str) -> list[list[str]]:
+        """What the fighters have written down in a file."""
+        path = self.folder / name
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextmanager
+def arena(store: StoreServer, folder: Path, what: str) -> Iterator[Arena]:
+    """A fight that begins with eight."""
+    there = Arena(store, folder, what)
+    try:
+        for _ in range(FIGHTERS):
+            there.enter()
+        there.ring()
+        yield there
+    finally:
+        for fighter in there.fighters:
+            end_process(fighter, grace=0)
+
+
+def test_no_window_ever_has_more_than_the_limit(store: StoreServer, tmp_path: Path) -> None:
+    with arena(store, tmp_path, "limit") as fight:
+        fight.wait()
+    with store.client() as client:
+        stamps = sorted(int(one) for one in client.lrange("seen:ratelimit:all:fight", 0, -1))
+    limit, window = LIMITS[0].limit, round(LIMITS[0].window * 1_000_000)
+    granted = Counter(pid for (pid,) in fight.lines("grants"))
+    # What the processes were granted is what the server has noted, one by one.
+    assert granted.total() == len(stamps)
+    assert len(granted) > FIGHTERS / 2
+    # Fought for all the while, the first window has exactly the limit, and no other one has more.
+    assert sum(stamp < stamps[0] + window for stamp in stamps) == limit
+    assert [
+        place
+        for place in range(len(stamps) - limit)
+        if stamps[place + limit] < stamps[place] + window
+    ] == []
+    assert len(stamps) > limit * 3
+
+
+def test_a_lock_never_has_two_holders_though_holders_are_killed(
+    store: StoreServer, tmp_path: Path
+) -> None:
+    with arena(store, tmp_path, "lock") as fight:
+        killed = kill_some(fight)
+        fight.wait()
+    steps = [(int(number), holder) for number, holder in fight.lines("steps")]
+    # Two at once would have read the same number, and written the same one.
+    numbers = [number for number, _ in steps]
+    assert [number for number, times in Counter(numbers).items() if times > 1] == []
+    # One at a time: who has made room for another does not come back.
+    turns = [holder for holder, _ in itertools.groupby(holder for _, holder in sorted(steps))]
+    assert [holder for holder, times in Counter(turns).items() if times > 1] == []
+    # Nothing was lost but the note of a step in which its holder was killed.
+    counted = int((tmp_path / "counter").read_bytes())
+    assert max(numbers) <= counted
+    assert counted - len(numbers) <= killed
+    assert killed >= 4
+    assert len({holder.partition("-")[0] for holder in turns}) > FIGHTERS / 2
+
+
+def kill_some(fight: Arena) -> int:
+    """Kill the holder, or anybody, at random moments, and send in another; return how many."""
+    ends, killed = time.monotonic() + SECONDS * 0.8, 0
+    while time.monotonic() < ends:
+        time.sleep(random.uniform(0.1, 0.8))  # at any moment: nothing is waited for here
+        steps = fight.lines("steps")
+        last = steps[-1][1].partition("-")[0] if steps else ""
+        alive = [one for one in fight.fighters if one.poll() is None]
+        holder = [one for one in alive if str(one.pid) == last]
+        victim = random.choice(holder or alive) if random.random() < 0.5 else random.choice(alive)
+        victim.kill()
+        victim.wait()
+        killed += 1
+        fight.enter()
+    return killed

@@ -1,0 +1,1 @@
+"""Values, sessions, users and catalog entries."""

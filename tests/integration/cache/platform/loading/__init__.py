@@ -1,0 +1,1 @@
+"""`get_or_load`: single flight, freshness, races, outages."""

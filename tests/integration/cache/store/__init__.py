@@ -1,0 +1,1 @@
+"""Connections to the store: outages, refusals, signals."""

@@ -1,0 +1,1 @@
+"""What commands find about a real store."""

@@ -1,0 +1,1 @@
+"""Jobs in SQL, on SQLite and PostgreSQL."""

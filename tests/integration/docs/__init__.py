@@ -1,0 +1,1 @@
+"""Examples and commands of the documents, run as they stand there."""

@@ -1,0 +1,1 @@
+"""Submit, control, history, and the periodic tasks."""

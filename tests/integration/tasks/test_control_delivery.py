@@ -1,0 +1,137 @@
+"""The store tells a worker what SQL says a person wants, whoever else asks at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import tasks
+from domain.job import Job
+from tasks.api.control import _RULES, Action, _Batch
+from tests.support.build import unused_url
+from tests.support.servers.tcp_proxy import Proxy
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
+
+
+def claimed(system: System) -> Job:
+    """A job that a worker has, without a worker: nobody takes the word away."""
+    job = system.submit(unused_url())
+    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert running is not None
+    return running
+
+
+def told(system: System, job: Job) -> str | None:
+    """What the store tells the worker of this claim."""
+    (reply,) = system.runtime.cache.download.apply([], [(job.id, job.fence)])
+    return reply.control
+
+
+def test_a_pause_after_a_cancel_is_told_as_the_cancel_that_it_is(any_system: System) -> None:
+    job = claimed(any_system)
+    tasks.cancel(job.id, runtime=any_system.runtime)
+    paused = tasks.pause(job.id, runtime=any_system.runtime)
+    assert paused.control == "cancel"
+    assert told(any_system, job) == "cancel"
+
+
+def test_a_cancel_that_the_store_has_lost_is_told_again_by_whoever_asks_for_a_pause(
+    system: System,
+) -> None:
+    job = claimed(system)
+    tasks.cancel(job.id, runtime=system.runtime)
+    system.runtime.cache.download.remove(job.id)
+    tasks.pause(job.id, runtime=system.runtime)
+    assert told(system, job) == "cancel"
+
+
+@pytest.mark.parametrize("action", [Action.RESUME, Action.PAUSE])
+def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
+    any_system: System, action: Action
+) -> None:
+    """Given somebody who has read a pause, and acts on it when another one has cancelled the job."""
+    runtime = any_system.runtime
+    job = claimed(any_system)
+    tasks.pause(job.id, runtime=runtime)
+    batch = _Batch(runtime, _RULES[action], [job.id])
+    read = [any_system.job(job)]
+    tasks.cancel(job.id, runtime=runtime)
+    batch._take(read)
+    assert any_system.job(job).control == "cancel"
+    assert told(any_system, job) == "cancel"
+    result = batch.run()
+    assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
+
+
+@pytest.fixture
+def proxy(store: StoreServer) -> Iterator[Proxy]:
+    with Proxy(store.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def held_up(
+    system: System, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """The same service for a caller whose words reach the store by way of the proxy."""
+    settings = {"SEEN_CACHE_ADDR": proxy.addr, "SEEN_DATABASE_URL": _url(system)}
+    folder: Path = tmp_path_factory.mktemp("caller")
+    with System(folder, system.store, settings=settings) as caller:
+        yield caller
+
+
+def _url(system: System) -> str:
+    return system.variables["SEEN_DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "heard"),
+    [
+        ([Action.PAUSE], [Action.CANCEL], "cancel"),
+        ([Action.PAUSE, Action.RESUME], [Action.PAUSE], "pause"),
+        ([Action.PAUSE, Action.RESUME], [Action.CANCEL], "cancel"),
+        ([Action.PAUSE], [Action.RESUME], None),
+    ],
+)
+def test_the_store_ends_with_what_sql_says_when_the_words_overtake_each_other(
+    system: System,
+    held_up: System,
+    proxy: Proxy,
+    slow: list[Action],
+    fast: list[Action],
+    heard: str | None,
+) -> None:
+    """Given a caller who is second in the store and first in SQL."""
+    job = claimed(system)
+    *before, last = slow
+    for action in before:
+        tasks.control_many(action, [job.id], runtime=system.runtime)
+
+    def overtake() -> None:
+        for action in fast:
+            tasks.control_many(action, [job.id], runtime=system.runtime)
+
+    proxy.before(job.id.encode(), overtake)
+    tasks.control_many(last, [job.id], runtime=held_up.runtime)
+    assert proxy.idle
+    assert (system.job(job).control, told(system, job)) == (heard, heard)
+
+
+def test_many_who_want_different_things_of_a_running_job(any_system: System) -> None:
+    runtime = any_system.runtime
+    for wishes in ([Action.PAUSE, Action.RESUME], [Action.PAUSE, Action.RESUME, Action.CANCEL]):
+        job = claimed(any_system)
+
+        def ask(number: int, job: Job = job, wishes: list[Action] = wishes) -> None:
+            # "cancel" comes once, in the middle of the others.
+            action = wishes[number % 2] if number != 20 else wishes[-1]
+            tasks.control_many(action, [job.id], runtime=runtime)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(40)))
+        assert told(any_system, job) == any_system.job(job).control
+    assert any_system.job(job).control == "cancel"

@@ -1,0 +1,265 @@
+"""What a person wants of a running job goes before what its worker writes, if only SQL knows it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+import tasks
+from cache.downloads.progress_hash import ProgressUpdate
+from domain.job import Job, JobStatus
+from tasks.periodic.persist import save_final_state
+from tasks.periodic.reconcile import reconcile, requeue_orphans
+from tests.support.build import unused_url
+from tests.support.faults.aging import age_jobs
+from tests.support.origins.origin import Origin, ServedFile
+from tests.support.services.running import running
+from tests.support.services.system import System
+from tests.support.wait import wait_until
+from worker.runner import Outcome, run_download
+
+S = JobStatus
+SIZE, HALF = 400_000, 200_000
+
+
+def wish(system: System, job: Job, word: str) -> None:
+    """Note a wish in SQL, as if the store had lost it on the way to the worker."""
+    assert system.runtime.jobs.request_control([system.job(job)], word)
+
+
+def last_told(system: System, job: Job) -> str | None:
+    return system.runtime.jobs.events(job.id)[-1].reason
+
+
+def half_done(origin: Origin, gate: threading.Event) -> ServedFile:
+    return origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=HALF, etag='"1"')
+
+
+def wait_for_half(system: System, job: Job) -> None:
+    def is_there() -> bool:
+        progress = system.runtime.cache.download.get_progress(job.id)
+        return progress is not None and progress.bytes_downloaded == HALF
+
+    wait_until(is_there)
+
+
+def stopped_half_way(system: System, origin: Origin) -> Job:
+    """A job that waits after an attempt that broke off in the middle."""
+    file = origin.serve("/a.bin", size=SIZE, reset_after=HALF, faults=1, etag='"1"')
+    job = system.submit(file.url)
+    assert run_download(system.runtime, job.id) is Outcome.WAITING
+    assert system.job(job).bytes_durable == HALF
+    return system.job(job)
+
+
+# ── before the file gets its name ───────────────────────────────────────────────────────────────
+
+
+def whole_with_a_wish(system: System, origin: Origin, word: str) -> tuple[Job, list[Outcome]]:
+    """Download a file to its last byte while SQL alone knows a wish; return how that ended."""
+    gate = threading.Event()
+    job = system.submit(half_done(origin, gate).url, connections=1)
+    with running(system, job) as outcomes:
+        wait_for_half(system, job)
+        wish(system, job, word)
+        gate.set()
+    return job, outcomes
+
+
+def test_a_cancel_that_only_sql_knows_stops_a_file_that_is_whole(
+    any_system: System, origin: Origin
+) -> None:
+    job, outcomes = whole_with_a_wish(any_system, origin, "cancel")
+    assert outcomes == [Outcome.CANCELLED]
+    assert list(any_system.downloads.iterdir()) == []
+    row = any_system.job(job)
+    assert (row.status, row.reason, row.bytes_durable) == (S.CANCELLED, "cancel requested", 0)
+
+
+def test_a_pause_that_only_sql_knows_keeps_a_file_that_is_whole(
+    any_system: System, origin: Origin
+) -> None:
+    job, outcomes = whole_with_a_wish(any_system, origin, "pause")
+    assert outcomes == [Outcome.PAUSED]
+    assert any_system.job(job).bytes_durable == SIZE
+    asked = len(origin.requests_for("/a.bin"))
+    tasks.resume(job.id, runtime=any_system.runtime)
+    assert run_download(any_system.runtime, job.id) is Outcome.COMPLETED
+    assert len(origin.requests_for("/a.bin")) == asked
+
+
+# ── instead of going on ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("word", ["cancel", "pause"])
+def test_a_wish_goes_before_handing_back(any_system: System, origin: Origin, word: str) -> None:
+    gate = threading.Event()
+    job = any_system.submit(half_done(origin, gate).url, connections=1)
+    with running(any_system, job) as outcomes:
+        wait_for_half(any_system, job)
+        wish(any_system, job, word)
+        any_system.runtime.drain.start()
+    row = any_system.job(job)
+    assert outcomes == [Outcome(row.status.value)]
+    assert (row.reason, row.error_code) == (f"{word} requested", None)
+    progress = any_system.runtime.cache.download.get_progress(job.id)
+    assert progress is not None
+    assert (progress.status, progress.reason) == (row.status, row.reason)
+    assert progress.bytes_durable == row.bytes_durable == (0 if word == "cancel" else HALF)
+    kept = "thrown away" if word == "cancel" else "kept"
+    assert last_told(any_system, job) == f"{word} requested; {HALF:,} bytes are {kept}"
+
+
+def test_a_pause_goes_before_waiting_for_another_attempt(
+    any_system: System, origin: Origin
+) -> None:
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=HALF, truncate_after=HALF)
+    job = any_system.submit(file.url, connections=1)
+    with running(any_system, job) as outcomes:
+        wait_for_half(any_system, job)
+        wish(any_system, job, "pause")
+        gate.set()
+    assert outcomes == [Outcome.PAUSED]
+    row = any_system.job(job)
+    assert (row.reason, row.error_code, row.next_attempt_at) == ("pause requested", None, None)
+
+
+@pytest.mark.parametrize(("word", "status"), [("cancel", S.CANCELLED), ("pause", S.FAILED)])
+def test_what_fails_is_cancelled_if_wanted_and_not_paused(
+    any_system: System, origin: Origin, word: str, status: JobStatus
+) -> None:
+    gate = threading.Event()
+    file = half_done(origin, gate)
+    job = any_system.submit(file.url, connections=1, checksum="sha256:" + "0" * 64)
+    with running(any_system, job) as outcomes:
+        wait_for_half(any_system, job)
+        wish(any_system, job, word)
+        gate.set()
+    assert outcomes == [Outcome(status.value)]
+    row = any_system.job(job)
+    assert row.finished_at is not None
+    assert (row.error_code is None) is (status is S.CANCELLED)
+
+
+# ── where no worker is ──────────────────────────────────────────────────────────────────────────
+
+
+def rest(system: System, job: Job) -> None:
+    tasks.pause(job.id, runtime=system.runtime)
+
+
+def go_on_waiting(_system: System, _job: Job) -> None:
+    pass
+
+
+@pytest.mark.parametrize("before", [rest, go_on_waiting])
+def test_who_is_cancelled_counts_on_nothing_afterwards(
+    any_system: System, origin: Origin, before: Callable[[System, Job], None]
+) -> None:
+    job = stopped_half_way(any_system, origin)
+    before(any_system, job)
+    tasks.cancel(job.id, runtime=any_system.runtime)
+    assert any_system.job(job).bytes_durable == 0
+    assert last_told(any_system, job) == f"cancel requested; {HALF:,} bytes are thrown away"
+    assert run_download(any_system.runtime, job.id) is Outcome.NOT_QUEUED  # it tidies up
+    assert list(any_system.downloads.iterdir()) == []
+
+    tasks.retry(job.id, runtime=any_system.runtime)
+    row = any_system.job(job)
+    assert (row.status, row.bytes_downloaded, row.bytes_durable) == (S.QUEUED, 0, 0)
+
+
+def test_who_is_paused_while_waiting_waits_for_no_time_any_more(
+    system: System, origin: Origin
+) -> None:
+    job = stopped_half_way(system, origin)
+    assert job.next_attempt_at is not None
+    row = tasks.pause(job.id, runtime=system.runtime)
+    assert (row.next_attempt_at, row.error_code, row.bytes_durable) == (None, None, HALF)
+
+
+def orphan(system: System, **fields: object) -> Job:
+    """A job whose worker has gone without a word."""
+    job = system.submit(unused_url(), **fields)
+    claimed = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert claimed is not None
+    return claimed
+
+
+@pytest.mark.parametrize(("attempts", "word"), [(1, "cancel"), (2, "cancel"), (2, "pause")])
+def test_an_orphan_ends_as_was_wanted(any_system: System, attempts: int, word: str) -> None:
+    job = orphan(any_system, max_attempts=attempts)
+    wish(any_system, job, word)
+    age_jobs(any_system)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
+    row = any_system.job(job)
+    status = S.CANCELLED if word == "cancel" else S.PAUSED
+    assert (row.status, row.reason, row.error_code) == (status, f"{word} requested", None)
+    assert last_told(any_system, job) == f"{word} requested"
+
+
+def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
+    job = orphan(any_system, max_attempts=2)
+    age_jobs(any_system)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
+    again = any_system.runtime.jobs.claim(job.id, worker="w", now=any_system.runtime.now())
+    assert again is not None
+    waiting = any_system.backlog()
+
+    age_jobs(any_system)
+    assert requeue_orphans(any_system.runtime) == (1, 0)
+    row = any_system.job(job)
+    assert (row.status, row.attempts, row.error_code) == (S.FAILED, 2, "worker_lost")
+    assert "last attempt" in (row.reason or "")
+    assert any_system.backlog() == waiting
+
+    assert tasks.retry(job.id, runtime=any_system.runtime).attempts == 0
+
+
+# ── told once more, and told late ───────────────────────────────────────────────────────────────
+
+
+def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin: Origin) -> None:
+    """And one that it has lost is, once, and stands in the job's history."""
+    job = orphan(any_system)
+    tasks.cancel(job.id, runtime=any_system.runtime)
+    assert reconcile(any_system.runtime).resent == 0
+
+    any_system.runtime.cache.download.remove(job.id)
+    assert reconcile(any_system.runtime).resent == 1
+    assert last_told(any_system, job) == "its worker was told once more to cancel it"
+    assert reconcile(any_system.runtime).resent == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (S.COMPLETED, "120 bytes, sha256 abab"),
+        (S.FAILED, "why; 100 bytes are kept; 20 bytes are thrown away"),
+    ],
+)
+def test_an_end_that_comes_late_tells_of_its_bytes(
+    system: System, status: JobStatus, told: str
+) -> None:
+    job = orphan(system)
+    update = ProgressUpdate(
+        job_id=job.id,
+        fence=job.fence,
+        sequence=1,
+        status=status,
+        increment=120,
+        bytes_downloaded=120,
+        bytes_durable=100,
+        bytes_total=120,
+        speed_mbps=0.0,
+        reason="why",
+        sha256="abab",
+    )
+    system.runtime.cache.download.apply([update])
+    progress = system.runtime.cache.download.get_progress(job.id)
+    assert progress is not None
+    assert save_final_state(system.runtime, progress)
+    assert last_told(system, job) == told

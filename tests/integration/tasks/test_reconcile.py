@@ -1,0 +1,264 @@
+"""What reconcile finds between SQL and the store, and what it makes of each case."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tasks
+from cache.downloads.progress_hash import ProgressUpdate
+from database.models import jobs as table
+from domain.job import Job, JobStatus, Priority
+from tasks.periodic import persist as persistence
+from tasks.periodic.reconcile import Reconciled, reconcile, requeue_orphans
+from tests.support.build import new_job, unused_url
+from tests.support.faults.aging import age_jobs
+from tests.support.origins.origin import Origin
+from tests.support.services.running import running
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.runner import Outcome
+
+S = JobStatus
+NOTHING = Reconciled(0, 0, 0, 0, 0, 0)
+
+
+def claimed(system: System) -> Job:
+    job = system.submit(unused_url())
+    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    assert running is not None
+    return running
+
+
+def tell(system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: object) -> None:
+    """Report progress as its worker would."""
+    fields = {
+        "job_id": job.id,
+        "fence": job.fence,
+        "sequence": 1,
+        "status": status,
+        "increment": 100,
+        "bytes_downloaded": 100,
+        "bytes_durable": 0,
+        "bytes_total": 1000,
+        "speed_mbps": 1.5,
+        **more,
+    }
+    system.runtime.cache.download.apply([ProgressUpdate(**fields)])  # type: ignore[arg-type]
+
+
+def last_reason(system: System, job: Job) -> str | None:
+    return system.runtime.jobs.events(job.id)[-1].reason
+
+
+def test_where_all_is_well_nothing_is_done(any_system: System, origin: Origin) -> None:
+    file = origin.serve("/a.bin", size=400_000, hang_after=200_000)
+    job = any_system.submit(file.url)
+    any_system.submit(unused_url())
+    with running(any_system, job) as outcomes:
+        wait_until(lambda: any_system.runtime.cache.download.get_progress(job.id))
+        before = any_system.job(job), any_system.runtime.jobs.events(job.id)
+        assert reconcile(any_system.runtime) == NOTHING
+        assert (any_system.job(job), any_system.runtime.jobs.events(job.id)) == before
+        tasks.cancel(job.id, runtime=any_system.runtime)
+    assert outcomes == [Outcome.CANCELLED]
+
+
+# ── running by SQL, and nobody at work ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def patient(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    """A system that waits long for a silent job, unless it knows that the store lost nothing."""
+    changes = {"SEEN_ORPHAN_AFTER": "3600", "SEEN_LOCK_TTL": "0.2"}
+    with System(tmp_path, store, settings=changes) as system:
+        yield system
+
+
+def test_a_lock_that_has_expired_is_proof_where_the_store_lost_nothing(patient: System) -> None:
+    job = claimed(patient)
+    age_jobs(patient)
+    assert requeue_orphans(patient.runtime) == (0, 0)  # the first look: the lock may have been lost
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    assert requeue_orphans(patient.runtime) == (1, 0)
+    assert patient.job(job).status is S.QUEUED
+
+
+def test_a_lock_that_is_gone_is_none_where_the_store_may_have_lost_it(
+    patient: System, store: StoreServer
+) -> None:
+    """Its worker may write until its lease ends, on a clock that nobody else sees."""
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    job = claimed(patient)
+    age_jobs(patient)
+    store.flush()
+    assert requeue_orphans(patient.runtime) == (0, 0)
+    assert patient.job(job).status is S.DOWNLOADING
+
+
+def test_a_job_that_was_heard_of_a_moment_ago_is_none(patient: System) -> None:
+    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    job = claimed(patient)
+    age_jobs(patient)
+    tell(patient, job)
+    assert requeue_orphans(patient.runtime) == (0, 0)
+
+
+def test_an_orphan_is_published_at_once(system: System) -> None:
+    job = claimed(system)
+    age_jobs(system)
+    waiting = system.backlog()
+    assert requeue_orphans(system.runtime) == (1, 0)
+    assert system.backlog() == waiting + 1
+    assert system.job(job).published_at is not None
+
+
+def test_an_orphan_goes_before_what_nobody_has_begun(system: System) -> None:
+    job = claimed(system)
+    system.submit(unused_url(), priority="high")
+    age_jobs(system)
+    assert requeue_orphans(system.runtime) == (1, 0)
+    assert system.runtime.broker.requeued() == {job.id}
+    # Waiting there it is not taken for lost, however long it takes; once it is lost it is found.
+    age_jobs(system)
+    assert reconcile(system.runtime).published == 0
+    system.store.client(db=1).delete("downloads.requeued", "downloads.normal")
+    assert reconcile(system.runtime).published == 1
+    assert system.runtime.broker.requeued() == {job.id}
+
+
+@pytest.mark.parametrize("end", [S.COMPLETED, S.FAILED, S.CANCELLED])
+def test_an_end_that_stands_in_no_index_is_found(system: System, end: JobStatus) -> None:
+    """Given a worker that told the store how its job ended, and fell before the index had it."""
+    job = claimed(system)
+    tell(system, job, end, path="/x/a.bin", sha256="ab" * 32)
+    store = system.runtime.cache
+    store.client.delete(store.keys.dirty_downloads_key(), store.keys.active_downloads_key())
+    assert persistence.persist_progress(system.runtime) == 0
+    age_jobs(system)
+    assert reconcile(system.runtime) == NOTHING._replace(ended=1)
+    row = system.job(job)
+    assert (row.status, row.path) == (end, "/x/a.bin")
+    assert reconcile(system.runtime) == NOTHING
+
+
+# ── queued without a message ────────────────────────────────────────────────────────────────────
+
+
+def test_lost_messages_are_found_queue_by_queue(any_system: System, store: StoreServer) -> None:
+    lost = {priority: any_system.submit(unused_url(), priority=priority) for priority in Priority}
+    store.client(db=1).delete("downloads.high", "downloads.low")
+    age_jobs(any_system)
+    assert reconcile(any_system.runtime) == NOTHING._replace(published=2)
+    assert any_system.runtime.broker.backlogs() == {"requeued": 0, "high": 1, "normal": 1, "low": 1}
+    for priority in (Priority.HIGH, Priority.LOW):
+        reason = last_reason(any_system, lost[priority])
+        assert reason == "its message was lost; it was published again"
+    assert last_reason(any_system, lost[Priority.NORMAL]) is None
+
+
+def test_a_store_that_lost_everything_gets_every_message_back(
+    system: System, store: StoreServer
+) -> None:
+    requests = [tasks.DownloadRequest(url=unused_url()) for _ in range(1_203)]
+    tasks.submit_many(requests, runtime=system.runtime)
+    store.flush()
+    age_jobs(system)
+    assert reconcile(system.runtime).published == len(requests)
+    assert system.backlog() == len(requests)
+
+
+# ── running by the store, and not by SQL ────────────────────────────────────────────────────────
+
+
+def settle_elsewhere(system: System, job: Job, status: JobStatus) -> None:
+    """End a job in SQL behind its worker's back, some time ago."""
+    row = system.job(job)
+    changes = {"next_attempt_at": system.runtime.now()}
+    values = {S.PAUSED: "pause", S.CANCELLED: "cancel"}
+    if status in values:
+        assert system.runtime.jobs.request_control([row], values[status])
+    moved = system.runtime.jobs.transition(
+        system.job(job), status, now=system.runtime.now(), changes=changes
+    )
+    assert moved is not None
+    age_jobs(system)
+
+
+@pytest.mark.parametrize("status", [S.PAUSED, S.CANCELLED, S.QUEUED, S.FAILED])
+def test_a_worker_that_sql_knows_nothing_of_is_told_to_leave(
+    system: System, origin: Origin, status: JobStatus
+) -> None:
+    job = system.submit(origin.serve("/a.bin", size=400_000, hang_after=200_000).url)
+    with running(system, job) as outcomes:
+        wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
+        settle_elsewhere(system, job, status)
+        report = reconcile(system.runtime)
+        assert (report.stopped, report.removed) == (1, 0)
+    assert outcomes == [Outcome.FENCED]
+    assert system.job(job).status is status
+    assert last_reason(system, job) == "a worker that still ran it was told to leave"
+
+
+@pytest.mark.parametrize("status", [S.PAUSED, S.COMPLETED, S.FAILED])
+def test_progress_that_nobody_speaks_for_is_removed(system: System, status: JobStatus) -> None:
+    """Given a worker that fell after SQL had the end, and before the store had it."""
+    job = claimed(system)
+    tell(system, job)
+    if status is S.COMPLETED:
+        moved = system.runtime.jobs.transition(job, S.VERIFYING, now=system.runtime.now())
+        assert moved is not None
+    settle_elsewhere(system, job, status)
+    report = reconcile(system.runtime)
+    assert (report.stopped, report.removed) == (0, 1)
+    cache = system.runtime.cache.download
+    assert cache.get_progress(job.id) is None
+    assert cache.get_active_downloads() == []
+    assert cache.dirty() == []
+    assert "was removed" in (last_reason(system, job) or "")
+
+
+def test_progress_of_a_job_that_nobody_knows_is_removed(system: System) -> None:
+    tell(system, new_job(fence=1))
+    assert reconcile(system.runtime).removed == 1
+    assert system.runtime.cache.download.get_active_downloads() == []
+
+
+def test_what_has_only_just_changed_is_left_to_settle(system: System) -> None:
+    job = claimed(system)
+    tell(system, job)
+    assert system.runtime.jobs.transition(job, S.FAILED, now=system.runtime.now())
+    assert reconcile(system.runtime).removed == 0
+
+
+# ── all of it ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_its_memory_is_that_of_one_batch_however_many_jobs_there_are(any_system: System) -> None:
+    """Ten thousand jobs in every state, and a thousand orphans among them."""
+    system = any_system
+    repo, now = system.runtime.jobs, system.runtime.now()
+    rest = [new_job(status=status, published_at=now) for status in S for _ in range(1_250)]
+    rest = [job for job in rest if job.status not in {S.DOWNLOADING, S.VERIFYING}]
+    repo.add(rest)
+    orphans = [new_job(status=S.DOWNLOADING, fence=1) for _ in range(1_000)]
+    repo.add(orphans)
+    with system.runtime.database.write() as connection:
+        connection.execute(
+            table.update().where(table.c.status == "queued").values(published_at=now)
+        )
+    requeue_orphans(system.runtime)  # loads what is loaded once
+
+    repo.add([new_job(status=S.DOWNLOADING, fence=1) for _ in range(1_000)])
+    tracemalloc.start()
+    try:
+        orphaned, _ = requeue_orphans(system.runtime)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert orphaned == 1_000
+    assert peak < 12 * 2**20

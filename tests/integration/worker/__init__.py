@@ -1,0 +1,1 @@
+"""The download worker, run in the test's process."""

@@ -1,0 +1,1 @@
+"""Publishing, and the sweep of the broker's database."""

@@ -1,0 +1,1 @@
+"""Beat's scheduler and monitor, and Flower's log."""

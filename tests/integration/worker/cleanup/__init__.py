@@ -1,0 +1,1 @@
+"""What is removed from the disk, and what is not."""

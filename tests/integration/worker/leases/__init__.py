@@ -1,0 +1,1 @@
+"""Leases, and what a worker does not do once it has lost one."""

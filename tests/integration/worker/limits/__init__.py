@@ -1,0 +1,1 @@
+"""Slots, rates and shares on a real store."""

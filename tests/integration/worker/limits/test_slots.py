@@ -1,0 +1,193 @@
+"""Admission: all or nothing, kept while the job runs, given back, and told in words when refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cache import CacheManager
+from cache.clock import lease_clock
+from domain.errors import HostBusyError, StoreUnavailableError
+from tests.support.build import cache_manager
+from tests.support.services.system import System, client_runtime
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.limits.slots import SlotManager
+
+HOST = "example.org"
+CONNECTIONS, DOWNLOADS, USER = f"connections:{HOST}", f"downloads:{HOST}", "user:ann"
+TTL = 0.6
+
+
+@pytest.fixture
+def manager(store: StoreServer) -> Iterator[CacheManager]:
+    with cache_manager(store) as manager:
+        yield manager
+
+
+def slot_manager(manager: CacheManager, *numbers: int, ttl: float = 60) -> SlotManager:
+    """One process's, with limits of connections, downloads and downloads of a user."""
+    connections, downloads, of_user = numbers
+    return SlotManager(
+        manager.limits,
+        per_host_connections=connections,
+        per_host_downloads=downloads,
+        per_user_downloads=of_user,
+        ttl=ttl,
+    )
+
+
+def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> None:
+    with slot_manager(manager, 4, 2, 2) as ours:
+        with ours.acquire("a", "Example.ORG.", "ann") as held:
+            assert held.host == HOST
+            assert manager.limits.slots(CONNECTIONS) == {"a": 1}
+            assert manager.limits.slots(DOWNLOADS) == {"a": 1}
+            assert manager.limits.slots(USER) == {"a": 1}
+        held.release()
+        assert held.connections(3) == 1
+        assert not manager.client.dbsize()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code", "words"),
+    [
+        (
+            (2, 0, 0),
+            "host_busy",
+            "waiting on host example.org: 2 of 2 connections to it are taken.",
+        ),
+        (
+            (0, 2, 0),
+            "host_busy",
+            "waiting on host example.org: 2 of 2 downloads from it are running.",
+        ),
+        ((9, 9, 2), "user_busy", "waiting on host: 2 of 2 downloads of its user are running."),
+    ],
+)
+def test_a_job_without_room_is_told_why_and_holds_nothing(
+    manager: CacheManager, numbers: tuple[int, int, int], code: str, words: str
+) -> None:
+    with slot_manager(manager, *numbers) as ours, slot_manager(manager, *numbers) as theirs:
+        ours.acquire("a", HOST, "ann")
+        last = theirs.acquire("b", HOST, "ann")
+        with pytest.raises(HostBusyError) as refused:
+            ours.acquire("c", HOST, "ann")
+        assert str(refused.value).startswith(words)
+        assert "ann" not in str(refused.value)
+        assert refused.value.code == code
+        assert 0 < (refused.value.retry_after or 0) < 10
+        for resource in (CONNECTIONS, DOWNLOADS, USER):
+            assert "c" not in manager.limits.slots(resource)
+        last.release()
+        ours.acquire("c", HOST, "ann")
+
+
+def test_nobody_goes_to_a_host_that_cools_down(manager: CacheManager) -> None:
+    with slot_manager(manager, 9, 0, 0) as ours, slot_manager(manager, 0, 0, 0) as theirs:
+        theirs.cool_down("EXAMPLE.org", 60, "HTTP 429")
+        for one in (ours, theirs):
+            with pytest.raises(
+                HostBusyError, match=r"left alone for \d+ s more \(HTTP 429\)"
+            ) as no:
+                one.acquire("a", HOST)
+            assert no.value.code == "host_cooling"
+            assert 50 < (no.value.retry_after or 0) <= 60
+        assert manager.limits.slots(CONNECTIONS) == {}
+        ours.acquire("a", "other.org").release()
+
+
+def test_connections_grow_as_far_as_there_is_room(manager: CacheManager) -> None:
+    with slot_manager(manager, 5, 0, 0) as ours, slot_manager(manager, 5, 0, 0) as theirs:
+        one, two = ours.acquire("a", HOST), theirs.acquire("b", HOST)
+        assert one.connections(8) == 4
+        assert two.connections(3) == 1
+        assert one.connections(2) == 2
+        assert two.connections(8) == 3
+        assert two.connections(0) == 1
+        assert manager.limits.slots(CONNECTIONS) == {"a": 2, "b": 1}
+
+
+def test_without_limits_nothing_is_counted(manager: CacheManager) -> None:
+    with slot_manager(manager, 0, 0, 0) as ours:
+        assert ours.acquire("a", HOST, "ann").connections(99) == 99
+        assert not manager.client.dbsize()
+
+
+def test_a_job_at_two_hosts_has_its_users_slot_once(manager: CacheManager) -> None:
+    with slot_manager(manager, 1, 0, 1) as ours:
+        first = ours.acquire("a", HOST, "ann")
+        second = ours.acquire("a", "mirror.org", "ann")
+        ours.acquire("b", "third.org", "ben")
+        with pytest.raises(HostBusyError):
+            ours.acquire("a", "third.org", "ann")  # full: what the job holds elsewhere stays
+        assert manager.limits.slots(USER) == {"a": 1}
+        first.release()
+        assert manager.limits.slots(USER) == {"a": 1}
+        assert manager.limits.slots(CONNECTIONS) == {}
+        second.release()
+        assert manager.limits.slots(USER) == {}
+
+
+def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: CacheManager) -> None:
+    before = threading.active_count()
+    with slot_manager(manager, 4, 1, 0, ttl=TTL) as ours:
+        assert ours.acquire("a", HOST).connections(3) == 3
+        started = lease_clock()
+        # Longer than their life: without renewal they would be gone.
+        wait_until(
+            lambda: lease_clock() - started > 1.5 * TTL or not manager.limits.slots(DOWNLOADS),
+            interval=0.01,
+        )
+        assert manager.limits.slots(CONNECTIONS) == {"a": 3}
+        assert manager.limits.slots(DOWNLOADS) == {"a": 1}
+    assert threading.active_count() == before
+    wait_until(lambda: not manager.client.dbsize(), what="the end of the slots' life")
+
+
+def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> None:
+    with slot_manager(manager, 4, 0, 1) as ours:
+        held = ours.acquire("a", HOST, "ann")
+        assert held.connections(3) == 3
+        manager.client.flushdb()
+        ours.renew_all()
+        assert manager.limits.slots(CONNECTIONS) == {"a": 3}
+        assert manager.limits.slots(USER) == {"a": 1}
+        manager.client.flushdb()
+        manager.limits.take_slots(CONNECTIONS, "quicker", 2, 4, 60)
+        ours.renew_all()
+        assert manager.limits.slots(CONNECTIONS) == {"a": 2, "quicker": 2}
+        assert held.connections(3) == 2
+
+
+def test_without_a_store_nobody_enters_and_nobody_grows(private_store: StoreServer) -> None:
+    with cache_manager(private_store) as manager, slot_manager(manager, 4, 0, 0) as ours:
+        held = ours.acquire("a", HOST)
+        assert held.connections(2) == 2
+        private_store.kill()
+        with pytest.raises(StoreUnavailableError):
+            ours.acquire("b", HOST)
+        assert held.connections(4) == 2
+        assert held.connections(1) == 1
+        ours.cool_down(HOST, 60, "HTTP 429")
+        held.release()
+        private_store.start()
+        ours.acquire("b", HOST)
+
+
+def test_a_process_works_by_its_settings(system: System) -> None:
+    settings = {"SEEN_HOST_CONNECTIONS": "3", "SEEN_USER_DOWNLOADS": "1", "SEEN_MAX_RATE": "50000"}
+    runtime = client_runtime({**system.variables, **settings})
+    try:
+        assert runtime.slots.acquire("a", HOST, "ann").connections(9) == 3
+        with pytest.raises(HostBusyError, match="1 of 1 downloads of its user"):
+            runtime.slots.acquire("b", "other.org", "ann")
+        pace = runtime.rate_controller.register("a", HOST)
+        wait_until(lambda: pace.rate == 50_000, what="the rate of the settings")
+    finally:
+        runtime.close()
+    assert not [
+        one for one in threading.enumerate() if one.name in {"rate_controller", "slot_manager"}
+    ]

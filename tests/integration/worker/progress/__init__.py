@@ -1,0 +1,1 @@
+"""The reporter: byte counts on their way to the store."""

@@ -1,0 +1,249 @@
+"""The reporter: byte counts that arrive once, a heartbeat, words to stop, a true last word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cache import CacheManager, DownloadProgress
+from domain.errors import CancelledError, FencedError, PausedError
+from domain.job import JobStatus
+from tests.support.build import cache_manager
+from tests.support.reporting import claimed, reporting, told, tracked
+from tests.support.servers.tcp_proxy import Proxy
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import AttemptResult, DownloadTracker
+
+S = JobStatus
+
+
+# ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_flush_shows_the_download(manager: CacheManager) -> None:
+    job = claimed(user_id="me")
+    with reporting(manager) as reporter:
+        tracked(reporter, job)
+        assert reporter.flush() == 1
+        found = told(manager, job)
+        assert (found.status, found.fence, found.user_id) == (S.DOWNLOADING, 1, "me")
+        assert manager.download.get_active_downloads() == [found]
+
+
+def test_counts_arrive_by_themselves(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager, flush=0.01) as reporter:
+        tracker = tracked(reporter, job)
+        tracker.bytes_total = 1000
+        for size in range(100, 1001, 100):
+            tracker.bytes_downloaded = size
+            wait_until(
+                lambda size=size: (  # type: ignore[misc]
+                    (found := manager.download.get_progress(job.id))
+                    and found.bytes_downloaded == size
+                )
+            )
+        assert told(manager, job).progress_percent == 100.0
+
+
+def test_nothing_is_told_while_nothing_changes(manager: CacheManager) -> None:
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, claimed())
+        assert reporter.flush() == 1
+        assert reporter.flush() == 0
+        tracker.bytes_durable = tracker.bytes_downloaded = 5
+        assert reporter.flush() == 1
+
+
+def test_a_silent_download_is_kept_alive_by_its_heartbeat(store: StoreServer) -> None:
+    settings: dict[str, Any] = {"heartbeat_interval": 0.05, "flush_interval": 0.02}
+    job = claimed()
+    with (
+        cache_manager(store, progress_ttl=0.8, **settings) as manager,
+        reporting(manager, flush=0.02, heartbeat=0.05) as reporter,
+    ):
+        tracked(reporter, job)
+        wait_until(lambda: manager.download.get_progress(job.id))
+        first = told(manager, job).updated_at
+        assert first is not None
+        # Longer than its life, in which it is there every time somebody looks.
+        wait_until(
+            lambda: (now := told(manager, job).updated_at) and (now - first).total_seconds() > 1,
+            interval=0.01,
+        )
+        assert told(manager, job).last_byte_at is None
+
+
+def test_durable_bytes_are_never_more_than_bytes(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        tracker.bytes_downloaded, tracker.bytes_durable = 10, 20
+        reporter.flush()
+        assert told(manager, job).bytes_durable == 10
+
+
+def test_a_restart_sets_the_counts_openly(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        for size, shown in ((500, 500), (0, 0), (300, 300)):
+            tracker.restart(size)
+            reporter.flush()
+            assert told(manager, job).bytes_downloaded == shown
+        # Bytes that lay on disk already have not just arrived.
+        assert told(manager, job).last_byte_at is None
+        tracker.bytes_downloaded = 350
+        reporter.flush()
+        assert told(manager, job).bytes_downloaded == 350
+        assert told(manager, job).last_byte_at is not None
+        assert told(manager, job).bytes_durable == 300
+
+
+def test_bytes_that_were_there_before_are_no_speed(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        tracker.restart(10**15)
+        reporter.flush()
+        assert told(manager, job).download_speed_mbps == 0.0
+
+
+def test_many_downloads_share_a_round_trip(store: StoreServer) -> None:
+    jobs = [claimed() for _ in range(30)]
+    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
+        with reporting(manager) as reporter:
+            trackers = [tracked(reporter, job) for job in jobs]
+            reporter.flush()
+            for number, tracker in enumerate(trackers):
+                tracker.bytes_downloaded = number + 1
+            before = proxy.round_trips
+            assert reporter.flush() == 30
+            assert proxy.round_trips - before < 10
+        counts = [told(manager, job).bytes_downloaded for job in jobs]
+    assert counts == list(range(1, 31))
+
+
+# ── words to stop ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("word", "error"), [("cancel", CancelledError), ("pause", PausedError)])
+def test_a_word_from_outside_stops_the_download(
+    manager: CacheManager, word: str, error: type[Exception]
+) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        reporter.flush()
+        manager.download.request_control(job.id, word, job.fence)
+        tracker.bytes_downloaded = 1
+        reporter.flush()
+        assert isinstance(tracker.stop.error, error)
+
+
+def test_a_word_is_heard_with_the_next_heartbeat_of_a_silent_download(
+    manager: CacheManager,
+) -> None:
+    job = claimed()
+    with reporting(manager, flush=0.02, heartbeat=0.05) as reporter:
+        tracker = tracked(reporter, job)
+        manager.download.request_control(job.id, "cancel", job.fence)
+        wait_until(lambda: tracker.stop.error)
+
+
+@pytest.mark.parametrize(("word", "fence"), [("cancel", 2), ("dance", 1)])
+def test_a_word_that_is_not_for_us_stops_nothing(
+    manager: CacheManager, word: str, fence: int
+) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        manager.download.request_control(job.id, word, fence)
+        reporter.flush()
+        assert tracker.stop.error is None
+
+
+def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        newer = DownloadProgress(job_id=job.id, status=S.DOWNLOADING, fence=2, bytes_downloaded=7)
+        manager.download.set_progress(newer)
+        tracker.bytes_downloaded = 99
+        reporter.flush()
+        assert isinstance(tracker.stop.error, FencedError)
+        assert told(manager, job).bytes_downloaded == 7
+        assert reporter.finish(tracker, AttemptResult(status=S.FAILED), persisted=False) is None
+        assert told(manager, job).status is S.DOWNLOADING
+
+
+# ── the last word ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_end_is_told_at_once(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        reporter.flush()
+        tracker.bytes_downloaded = tracker.bytes_durable = tracker.bytes_total = 10
+        result = AttemptResult(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
+        version = reporter.finish(tracker, result, persisted=False)
+        found = told(manager, job)
+        assert (found.status, found.path, found.sha256) == (S.COMPLETED, "/x/film.mkv", "a" * 64)
+        assert (found.bytes_downloaded, found.version) == (10, version)
+        assert found.download_speed_mbps == 0.0
+        assert manager.download.get_active_downloads() == []
+        assert (job.id, version) in manager.download.dirty()
+        tracker.bytes_downloaded = 99
+        assert reporter.flush() == 0
+        assert told(manager, job) == found
+
+
+def test_an_end_the_database_has_is_not_marked_unsaved(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracker = tracked(reporter, job)
+        result = AttemptResult(status=S.FAILED, reason="404", error_code="http_404")
+        assert reporter.finish(tracker, result, persisted=True) is not None
+    assert told(manager, job).reason == "404"
+    assert manager.download.dirty() == []
+    assert manager.client.pttl(manager.keys.download_job_key(job.id)) <= 30_000
+
+
+def test_an_end_without_a_store_is_no_error(private_store: StoreServer) -> None:
+    with cache_manager(private_store) as manager, reporting(manager) as reporter:
+        tracker = tracked(reporter, claimed())
+        private_store.kill()
+        assert reporter.finish(tracker, AttemptResult(status=S.COMPLETED), persisted=False) is None
+        assert reporter.flush() == 0
+
+
+def test_a_flush_that_comes_after_the_end_adds_nothing_to_it(manager: CacheManager) -> None:
+    tracker = DownloadTracker(claimed(), StopSignal(Drain()), 0.0)
+    tracker.final_updates(AttemptResult(status=S.COMPLETED), persisted=True)
+    # The flusher took its list of trackers just before the end.
+    assert tracker.next_update(10.0, 0.0) is None
+
+
+def test_a_job_that_is_tracked_again_is_not_untracked_by_its_predecessor(
+    manager: CacheManager,
+) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        old = tracked(reporter, job)
+        new = tracked(reporter, claimed(id=job.id, fence=2))
+        reporter.untrack(old)
+        new.bytes_downloaded = 5
+        assert reporter.flush() == 1
+        assert told(manager, job).fence == 2
+
+
+def test_closing_tells_the_last_bytes(manager: CacheManager) -> None:
+    job = claimed()
+    with reporting(manager) as reporter:
+        tracked(reporter, job).bytes_downloaded = 77
+    assert told(manager, job).bytes_downloaded == 77

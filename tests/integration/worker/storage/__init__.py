@@ -1,0 +1,1 @@
+"""File systems that lack something or fail, and the order of writes."""

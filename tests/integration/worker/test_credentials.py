@@ -1,0 +1,147 @@
+"""What was given along with a job reaches its origin, and can be found nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from domain.errors import InvalidInputError
+from domain.job import JobStatus
+from tests.support.origins.origin import Origin
+from tests.support.services.system import ROOT, System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.runner import Outcome, run_download
+
+KEY = "a key that nobody should see either"
+SECRET = "hunter2-ünd-so-weiter"
+LOGIN = {"username": "me", "password": SECRET}
+BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()
+HEADER, COOKIE = "header-7c1d94", "cookie-2fa05b"
+
+
+@pytest.fixture
+def keyed(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    """A system that has a key."""
+    settings = {"SEEN_SECRET_KEY": KEY, "SEEN_LOG_LEVEL": "DEBUG"}
+    with System(tmp_path, store, settings=settings) as system:
+        yield system
+
+
+def all_in_store(store: StoreServer) -> bytes:
+    """Everything that the store holds, keys and values of all databases, as it would save it."""
+    found = []
+    for number in range(3):
+        with store.client(db=number) as client:
+            for key in client.scan_iter(count=1000):
+                found += [key, *_values(client, key)]
+    return b"\n".join(found)
+
+
+def _values(client: object, key: bytes) -> list[bytes]:
+    commands = {
+        b"string": ("GET", key),
+        b"hash": ("HGETALL", key),
+        b"list": ("LRANGE", key, 0, -1),
+        b"set": ("SMEMBERS", key),
+        b"zset": ("ZRANGE", key, 0, -1),
+    }
+    kind = client.type(key)  # type: ignore[attr-defined]
+    if kind == b"none":  # Went since it was listed: the system runs on.
+        return []
+    return [repr(client.execute_command(*commands[kind])).encode()]  # type: ignore[attr-defined]
+
+
+def all_on_disk(folder: Path) -> bytes:
+    """Database, logs, part files and what lies beside them."""
+    return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def shown(system: System, *arguments: str) -> str:
+    command = [sys.executable, "-m", "cli", *arguments]
+    done = subprocess.run(
+        command, env=system.environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout + done.stderr
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret as it may have been written down."""
+    texts = {secret, json.dumps(secret).strip('"'), quote(secret), ascii(secret).strip("'")}
+    return {text.encode() for text in texts} | {repr(secret.encode()).strip("b'").encode()}
+
+
+def test_given_secrets_appear_nowhere(keyed: System, origin: Origin) -> None:
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=400_000, statuses=[503], gate=gate, gate_after=1000)
+    keyed.start_all()
+    headed = {"headers": {"X-Api-Key": HEADER}, "cookies": f"session={COOKIE}"}
+    job = keyed.submit(file.url, user_id="ada", **LOGIN, **headed)
+    # While it runs, after an attempt that failed.
+    wait_until(lambda: [one for one in origin.requests_for("/a.bin") if one.status == 200])
+    wait_until(lambda: keyed.runtime.cache.download.get_progress(job.id))
+
+    row = keyed.job(job)
+    events = keyed.runtime.jobs.events(job.id)
+    running = shown(keyed, "show", job.id) + shown(keyed, "show", job.id, "--json")
+    found = all_in_store(keyed.store) + all_on_disk(keyed.folder)
+    found += f"{running} {row!r} {job!r} {events!r} {keyed.runtime!r}".encode()
+    gate.set()
+    keyed.wait_for(job, JobStatus.COMPLETED)
+    found += all_in_store(keyed.store) + all_on_disk(keyed.folder)
+
+    last = origin.requests_for("/a.bin")[-1].headers
+    assert (last["x-api-key"], last["cookie"]) == (HEADER, f"session={COOKIE}")
+    assert last["authorization"] == f"Basic {BASIC}"
+    assert job.id.encode() in found
+    assert "X-Api-Key" in running
+    for secret in (SECRET, BASIC, HEADER, COOKIE, KEY):
+        for form in forms(secret):
+            assert form not in found, form
+    assert keyed.job(job).secrets is None
+
+
+def test_without_a_key_nothing_is_accepted(system: System, origin: Origin) -> None:
+    with pytest.raises(InvalidInputError, match="SEEN_SECRET_KEY") as caught:
+        system.submit(origin.url("/a.bin"), cookies="a=b")
+    assert caught.value.field == "cookies"
+    assert system.runtime.jobs.find() == []
+
+
+def test_a_job_whose_secrets_cannot_be_read_fails_at_once(
+    keyed: System, origin: Origin, tmp_path: Path
+) -> None:
+    file = origin.serve("/a.bin", size=1000)
+    job = keyed.submit(file.url, **LOGIN)
+    other = {"SEEN_SECRET_KEY": "another one of sixteen"}
+    (tmp_path / "other").mkdir()
+    with System(
+        tmp_path / "other",
+        keyed.store,
+        database_url=keyed.variables["SEEN_DATABASE_URL"],
+        settings=other,
+    ) as stranger:
+        assert run_download(stranger.runtime, job.id) is Outcome.FAILED
+    row = keyed.job(job)
+    assert (row.status, row.error_code) == (JobStatus.FAILED, "unreadable_secrets")
+    assert origin.requests_for("/a.bin") == []
+
+
+def test_what_a_job_carries_is_what_its_transfer_heeds(keyed: System, origin: Origin) -> None:
+    large = origin.serve("/large.bin", size=1001)
+    gone = origin.url("/gone.bin")
+    too_large = keyed.submit(large.url, max_bytes=1000)
+    mirrored = keyed.submit(gone, mirrors=[large.url], max_bytes=1001, **LOGIN)
+
+    assert run_download(keyed.runtime, too_large.id) is Outcome.FAILED
+    assert keyed.job(too_large).error_code == "too_large"
+    assert run_download(keyed.runtime, mirrored.id) is Outcome.COMPLETED
+    assert keyed.job(mirrored).host == "127.0.0.1"

@@ -1,0 +1,121 @@
+"""An end that the store had to be told before the database: kept for long, and no longer than needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.job import Job, JobStatus
+from tests.support.origins.origin import Origin
+from tests.support.servers.postgres import PostgresServer
+from tests.support.services.running import running
+from tests.support.services.system import System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.runner import Outcome
+
+S = JobStatus
+#: Longer than any test, and far below the life of an end that the database does not have.
+SHORT_LIFE = 300
+SETTINGS = {
+    "SEEN_PROGRESS_TTL": str(SHORT_LIFE),
+    "SEEN_LOCK_TTL": "60",
+    "SEEN_ORPHAN_AFTER": "60",
+}
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer, postgres_url: str) -> Iterator[System]:
+    with System(tmp_path, store, database_url=postgres_url, settings=SETTINGS) as system:
+        yield system
+
+
+def status_told(system: System, job: Job) -> JobStatus | None:
+    progress = system.runtime.cache.download.get_progress(job.id)
+    return None if progress is None else progress.status
+
+
+def life(system: System, job: Job) -> float:
+    cache = system.runtime.cache
+    return cache.service.ttl(cache.keys.download_job_key(job.id)) or 0.0
+
+
+def unsaved(system: System) -> list[str]:
+    return [job_id for job_id, _ in system.runtime.cache.download.dirty()]
+
+
+def check_life_of_end(
+    system: System, job: Job, postgres: PostgresServer, outcomes: list[Outcome], end: JobStatus
+) -> None:
+    """The store knows how it ended, and is the only one; then the database comes back."""
+    wait_until(lambda: status_told(system, job) is end, what="the end is told early")
+    assert outcomes == []
+    assert life(system, job) > SHORT_LIFE
+    assert unsaved(system) == [job.id]
+    postgres.start()
+
+
+def test_a_failure_told_early_is_forgotten_once_the_database_has_it(
+    system: System, origin: Origin, postgres: PostgresServer
+) -> None:
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=100_000, gate=gate, gate_after=50_000, truncate_after=50_000)
+    job = system.submit(file.url, max_attempts=1)
+    with running(system, job) as outcomes:
+        wait_until(lambda: status_told(system, job) is S.DOWNLOADING)
+        postgres.stop()
+        gate.set()
+        check_life_of_end(system, job, postgres, outcomes, S.FAILED)
+
+    assert outcomes == [Outcome.FAILED]
+    assert system.job(job).status is S.FAILED
+    assert 0 < life(system, job) <= SHORT_LIFE
+    assert unsaved(system) == []
+    assert status_told(system, job) is S.FAILED
+
+
+def test_a_failure_told_early_counts_on_nothing_that_was_thrown_away(
+    system: System, origin: Origin, postgres: PostgresServer
+) -> None:
+    """Or what is left on the disk would be kept for a retry that cannot use it."""
+    gate = threading.Event()
+    file = origin.serve("/a.bin", size=100_000, gate=gate, gate_after=50_000)
+    job = system.submit(file.url, checksum="sha256:" + "0" * 64)
+    with running(system, job) as outcomes:
+        wait_until(lambda: status_told(system, job) is S.DOWNLOADING)
+        postgres.stop()
+        gate.set()
+        check_life_of_end(system, job, postgres, outcomes, S.FAILED)
+        progress = system.runtime.cache.download.get_progress(job.id)
+        assert progress is not None
+        assert progress.bytes_durable == 0
+    assert (system.job(job).status, system.job(job).bytes_durable) == (S.FAILED, 0)
+
+
+def test_a_completion_told_early_is_forgotten_once_the_database_has_it(
+    system: System, origin: Origin, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a database that goes away after it has said that the file may be published."""
+    file = origin.serve("/a.bin", size=100_000)
+    job = system.submit(file.url)
+    really_link = os.link
+
+    def link(source: str, target: str, **options: Any) -> None:
+        if source.startswith("/proc"):  # to its final name; other links only try the folder
+            postgres.stop()
+        really_link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", link)
+    with running(system, job) as outcomes:
+        check_life_of_end(system, job, postgres, outcomes, S.COMPLETED)
+
+    assert outcomes == [Outcome.COMPLETED]
+    assert (system.job(job).status, system.job(job).sha256) == (S.COMPLETED, file.sha256)
+    assert 0 < life(system, job) <= SHORT_LIFE
+    assert unsaved(system) == []
+    assert status_told(system, job) is S.COMPLETED

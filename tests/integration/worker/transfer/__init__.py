@@ -1,0 +1,1 @@
+"""Transfers from real origins to the disk."""

@@ -1,0 +1,129 @@
+"""Bodies that are decoded: a small one may stand for a large file, for which every limit holds."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from domain.errors import CancelledError
+from tests.support.origins.origin import Origin
+from tests.support.services.transferring import QUICK, Direct
+from worker.transfer.quota import UnlimitedQuota
+
+ROOT = Path(__file__).parents[5]
+MIB = 1 << 20
+
+
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, 9)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return stream.compress(data) + stream.flush()
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3).compress(data)
+
+
+CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzipped),
+    "deflate": ("deflate", zlib.compress),
+    "bare deflate": ("deflate", raw_deflate),
+    "zstd": ("zstd", zstd),
+    "gzip of gzip": ("gzip, gzip", lambda data: gzipped(gzipped(data))),
+    "zstd of zstd": ("zstd, zstd", lambda data: zstd(zstd(data))),
+}
+EACH = pytest.mark.parametrize(("encoding", "encode"), CODINGS.values(), ids=CODINGS)
+
+
+def serve(origin: Origin, encoding: str, body: bytes) -> str:
+    return origin.serve("/a.bin", body=body, content_encoding=encoding).url
+
+
+@EACH
+def test_bomb_writes_no_byte_beyond_the_limit(
+    direct: Direct, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    url = serve(origin, encoding, encode(bytes(50_000_000)))
+    assert direct.failure(url, decode=True, max_bytes=1_000_000) == "too_large"
+    assert direct.part.stat().st_size <= 1_000_000
+
+
+@EACH
+def test_large_file_is_decoded_whole(
+    direct: Direct, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    plain = bytes(20_000_000) + b"the end"
+    fetched = direct.fetch(serve(origin, encoding, encode(plain)), decode=True)
+    assert (fetched.size, direct.data) == (len(plain), plain)
+
+
+@EACH
+def test_decoding_takes_little_memory(
+    tmp_path: Path, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """The peak of a process that decodes 200 MB, beside that of one that decodes nothing."""
+
+    def run(body: bytes, folder: str) -> tuple[str, int]:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.processes.decoding_memory",
+            str(tmp_path / folder),
+        ]
+        command += [serve(origin, encoding, body), "100000000"]
+        output = subprocess.check_output(command, cwd=ROOT, text=True, timeout=120)
+        result, peak = output.split()
+        return result, int(peak) * 1024
+
+    small = run(encode(b"x"), "small")
+    large = run(encode(bytes(200_000_000)), "large")
+    assert (small[0], large[0]) == ("1", "too_large")
+    # Two windows of zstd, the buffers on the way, and what the allocator keeps.
+    assert large[1] - small[1] < 40 * MIB
+
+
+@EACH
+def test_transfer_is_stopped_between_two_steps(
+    direct: Direct, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Given a body that is all there at once: the stop comes with the first bytes that are written."""
+    url = serve(origin, encoding, encode(bytes(50_000_000)))
+
+    def cancel_when_bytes_came() -> None:
+        assert direct.tracker is not None
+        if direct.tracker.bytes_downloaded:
+            direct.tracker.stop.set(CancelledError("cancelled"))
+
+    direct.check_may_write = cancel_when_bytes_came
+
+    assert direct.failure(url, decode=True) == "cancelled"
+    assert direct.tracker is not None
+    assert direct.tracker.bytes_downloaded <= 4 * MIB
+
+
+@EACH
+def test_rate_holds_for_what_is_decoded(
+    direct: Direct, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """6 MB at 2 MB a second from a body that is there at once; the origin does not count as slow."""
+    direct.options = replace(QUICK, low_speed_time=1, low_speed_limit=1_000_000_000)
+    direct.quota = UnlimitedQuota()
+    direct.quota.rate = 2_000_000
+    began = time.monotonic()
+    assert (
+        direct.fetch(serve(origin, encoding, encode(bytes(6_000_000))), decode=True).size
+        == 6_000_000
+    )
+    assert time.monotonic() - began > 2.5

@@ -1,0 +1,1 @@
+"""Faults of disk, resolver and clock."""

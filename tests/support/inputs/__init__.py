@@ -1,0 +1,1 @@
+"""Wrong input: messages, control commands, arguments."""

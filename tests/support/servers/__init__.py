@@ -1,0 +1,1 @@
+"""Server processes: databases, nginx, FTP, proxies, and how a process is started and ended."""

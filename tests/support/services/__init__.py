@@ -1,0 +1,1 @@
+"""The whole service: as processes, in a thread, or simulated."""

@@ -1,0 +1,32 @@
+"""A download that runs in a thread of the test while the test does something to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from domain.job import Job
+from tests.support.services.system import System
+from worker.runner import Outcome, run_download
+
+
+@contextmanager
+def running(system: System, job: Job) -> Iterator[list[Outcome]]:
+    """Run a job in a thread; the list has the outcome once the block is left.
+
+    A block that fails lets the system drain, so that its download does not wait for what never comes.
+    """
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(
+        target=lambda: outcomes.append(run_download(system.runtime, job.id)), daemon=True
+    )
+    thread.start()
+    try:
+        yield outcomes
+    except BaseException:
+        system.runtime.drain.start()
+        raise
+    finally:
+        thread.join(30)
+    assert not thread.is_alive()

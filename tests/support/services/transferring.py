@@ -1,0 +1,260 @@
+"""Downloads whose counters are watched, by a job of the service or by a bare transfer.
+
+Every way to end is checked for what must never be: a wrong file under a final name, or a counter that
+passes the total.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from domain.errors import SeenError
+from domain.job import WORKING_PREFIX, Job, JobStatus
+from tests.support.build import new_job
+from tests.support.faults.aging import age_jobs
+from tests.support.services.system import System
+from worker.leases.drain import Drain
+from worker.leases.lease import Lease
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import DownloadTracker, ProgressReporter
+from worker.runner import run_download
+from worker.storage.disk_space import Space
+from worker.storage.part_file import PartFile
+from worker.transfer.engine import Transfer
+from worker.transfer.http.curl_options import TransferOptions
+from worker.transfer.http.response import AddressGuard
+from worker.transfer.output_file import TransferResult
+from worker.transfer.quota import TransferQuota, UnlimitedQuota
+from worker.transfer.spec import TransferSpec
+
+#: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
+QUICK = TransferOptions(
+    connect_timeout=2,
+    low_speed_time=10,
+    low_speed_limit=1000,
+    max_redirects=5,
+    user_agent="test",
+    checkpoint_interval=0.05,
+    connections=4,
+    min_segment_size=32 * 1024,
+    split_after=0.02,
+    short_retries=0,
+    retry_pause=0.02,
+)
+
+
+class WatchedTracker(DownloadTracker):
+    """Notes every count that is more than the total known at that moment, whichever of them moved."""
+
+    overshoots: list[tuple[int, int]]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        known = self.__dict__
+        total = known.get("bytes_total")
+        if name in {"bytes_downloaded", "bytes_durable", "bytes_total"} and total is not None:
+            count = max(known.get("bytes_downloaded", 0), known.get("bytes_durable", 0))
+            if count > total:
+                known.setdefault("overshoots", []).append((count, total))
+
+
+class WatchingReporter(ProgressReporter):
+    """Reports as ever, and keeps the trackers, which are watched ones."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.watched: list[WatchedTracker] = []
+        self._thread.start()
+
+    def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
+        """Begin to report one claimed job."""
+        tracker = WatchedTracker(job, stop, time.monotonic(), lease)
+        self.watched.append(tracker)
+        with self._mutex:
+            self._trackers[job.id] = tracker
+        return tracker
+
+
+def overshoots(tracker: DownloadTracker) -> list[tuple[int, int]]:
+    """Return the (count, total) pairs in which a count was more than the total."""
+    found: list[tuple[int, int]] = getattr(tracker, "overshoots", [])
+    return found
+
+
+class Downloads:
+    """Runs jobs of a system in this thread, with options of the transfer that no setting has.
+
+    Args:
+        options: changes to `QUICK`.
+    """
+
+    def __init__(self, system: System, **options: Any) -> None:
+        self.system = system
+        self._reporter = WatchingReporter(
+            system.runtime.flusher_cache.download, flush_interval=0.02, heartbeat_interval=0.5
+        )
+        self._paths: set[str | None] = set()
+        self.runtime = replace(
+            system.runtime, reporter=self._reporter, transfer_options=replace(QUICK, **options)
+        )
+
+    def run(self, url: str, *, attempts: int = 1, **fields: Any) -> Job:
+        """Submit and run a job, at once again while it waits and has attempts left; return its row."""
+        job = self.system.submit(url, **fields)
+        run_download(self.runtime, job.id)
+        for _ in range(attempts - 1):
+            if self.system.job(job).status is not JobStatus.WAITING:
+                break
+            self.run_again(job)
+        return self.check(job)
+
+    def run_submitted(self, job: Job) -> None:
+        """Run a job that was submitted."""
+        run_download(self.runtime, job.id)
+
+    def run_again(self, job: Job) -> Job:
+        """Run a waiting job as if its time had come."""
+        self.make_due()
+        self.runtime.cache.limits.end_cooldown(job.host or "")
+        run_download(self.runtime, job.id)
+        return self.check(job)
+
+    def make_due(self) -> None:
+        """Let the time of every waiting job have come."""
+        age_jobs(self.system)
+        assert self.runtime.jobs.requeue_due(self.runtime.now())
+
+    def check(self, job: Job) -> Job:
+        """Return the job's row; fail where something is that must never be."""
+        row = self.system.job(job)
+        passed = [pair for tracker in self._reporter.watched for pair in overshoots(tracker)]
+        assert passed == [], "counters passed the total"
+        self._paths.add(row.path)
+        stray = [path for path in self.published() if str(path) not in self._paths]
+        assert stray == [], "a file was published that no job names"
+        if row.status is JobStatus.COMPLETED:
+            assert row.path is not None
+            assert _sha256(Path(row.path)) == row.sha256, "the job names another digest"
+            assert row.bytes_downloaded == row.bytes_total == Path(row.path).stat().st_size
+        return row
+
+    def published(self) -> list[Path]:
+        """Return the files that have a final name."""
+        files = (path for path in self.system.downloads.rglob("*") if path.is_file())
+        return [path for path in files if not path.name.startswith(WORKING_PREFIX)]
+
+    def close(self) -> None:
+        """Stop reporting."""
+        self._reporter.close()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass
+class Direct:
+    """A transfer without queue, database or store, into `folder`.
+
+    Attributes:
+        check_may_write: asked before every write.
+        quota: what it may use of what is shared.
+        space: of the volume.
+        notes: what it told a person.
+        tracker: of the last run.
+    """
+
+    folder: Path
+    options: TransferOptions = QUICK
+    networks: tuple[str, ...] = ("127.0.0.0/8",)
+    job: Job = field(default_factory=new_job)
+    check_may_write: Callable[[], None] = lambda: None
+    quota: TransferQuota = field(default_factory=UnlimitedQuota)
+    space: Space = field(default_factory=lambda: Space(0))
+    notes: list[str] = field(default_factory=list)
+    tracker: WatchedTracker | None = None
+
+    @contextmanager
+    def transfer(self, order: TransferSpec) -> Iterator[Transfer]:
+        """Open the part file and a transfer into it, as one attempt does."""
+        self.tracker = WatchedTracker(self.job, StopSignal(Drain()), time.monotonic())
+        with (
+            ThreadPoolExecutor(1) as checkpoints,
+            ThreadPoolExecutor(1) as hashing,
+            PartFile(self.folder, self.job.id, space=self.space) as part,
+            Transfer(
+                order,
+                part,
+                self.tracker,
+                options=self.options,
+                guard=AddressGuard(self.networks),
+                check_may_write=self.check_may_write,
+                checkpoints=checkpoints,
+                hashing=hashing,
+                quota=self.quota,
+                note=self.notes.append,
+            ) as transfer,
+        ):
+            yield transfer
+
+    def fetch(self, *urls: str, **order: Any) -> TransferResult:
+        """Run one attempt; what it fetched is then in `data`. Raises what the transfer raises."""
+        try:
+            with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
+                fetched = transfer.run()
+                digest = transfer.digests(lambda: None)["sha256"]
+        finally:
+            # Also of an attempt that failed: its counters were shown to people as well.
+            assert self.tracker is not None
+            assert overshoots(self.tracker) == [], "counters passed the total"
+        assert digest == hashlib.sha256(self.data).hexdigest()
+        return fetched
+
+    def fetch_end(self, url: str, first: int) -> bytes:
+        """Run one attempt without computing digests; return the file's bytes from `first` on."""
+        with self.transfer(TransferSpec(urls=(url,))) as transfer:
+            transfer.run()
+        with self.part.open("rb") as file:
+            file.seek(first)
+            return file.read()
+
+    def fetch_size(self, *urls: str, **order: Any) -> int:
+        """Run one attempt, however large the file; return its size, which is not read back."""
+        with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
+            return transfer.run().size
+
+    def failure(self, *urls: str, **order: Any) -> str:
+        """Run one attempt that fails; return its code."""
+        try:
+            self.fetch(*urls, **order)
+        except SeenError as error:
+            return error.code
+        raise AssertionError("the transfer did not fail")
+
+    @property
+    def part(self) -> Path:
+        """The part file."""
+        return self.folder / f"{WORKING_PREFIX}{self.job.id}.part"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint beside it."""
+        return self.part.with_suffix(".json")
+
+    @property
+    def kept(self) -> list[tuple[int, int]]:
+        """The intervals of the file that the checkpoint vouches for."""
+        return [(start, end) for start, end in json.loads(self.checkpoint.read_text())["written"]]
+
+    @property
+    def data(self) -> bytes:
+        """What is in the part file."""
+        return self.part.read_bytes()

@@ -1,0 +1,1 @@
+"""What the command line parses, shows and locks."""

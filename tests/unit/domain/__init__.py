@@ -1,0 +1,1 @@
+"""The vocabulary: jobs, URLs, hosts, ids."""

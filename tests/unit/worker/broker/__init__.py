@@ -1,0 +1,1 @@
+"""Messages and queues as a worker reads them."""

@@ -1,0 +1,95 @@
+"""What a queue's message may say, and what Celery is given instead of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tasks import downloads
+from tasks.periodic import broker, maintenance, reconcile
+from tasks.periodic import persist as persistence
+from tasks.periodic import purge as retention
+from tests.support.inputs.malformed_messages import LEFT_OUT, MALFORMED, changed, genuine, raw
+from worker.app import app
+from worker.broker.envelope import InvalidMessageError
+from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.task_messages import (
+    DOWNLOAD_TASK,
+    MAINTENANCE_TASKS,
+    celery_message,
+    read_task_message,
+)
+
+#: Importing them registers their tasks.
+_TASKS = (broker, downloads, maintenance, persistence, reconcile, retention)
+
+
+def test_known_tasks_are_those_that_the_app_has() -> None:
+    registered = {name for name in app.tasks if not name.startswith("celery.")}
+    assert registered == {DOWNLOAD_TASK, *MAINTENANCE_TASKS}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_message_is_refused(name: str) -> None:
+    for queue in DOWNLOAD_QUEUES:
+        with pytest.raises(InvalidMessageError):
+            read_task_message(MALFORMED[name], queue)
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_message_for_celery_holds_nothing_that_was_not_checked(name: str) -> None:
+    read = read_task_message(LEFT_OUT[name], "downloads.low")
+    passed_on = celery_message(read, "downloads.low")
+    body = json.loads(base64.b64decode(passed_on["body"]))
+    assert body == [[read.job_id], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+    assert passed_on["headers"] == {
+        "lang": "py",
+        "task": "download.run",
+        "id": read.task_id,
+        "root_id": read.task_id,
+        "parent_id": None,
+        "argsrepr": repr((read.job_id,)),
+        "kwargsrepr": "{}",
+        "eta": None,
+        "expires": None,
+        "group": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "ignore_result": True,
+        "sent_at": "2026-03-01T12:00:00+00:00",
+    }
+    delivered = {"exchange": "downloads.low", "routing_key": "downloads.low"}
+    assert passed_on["properties"]["delivery_info"] == delivered
+    assert "reply_to" not in passed_on["properties"]
+
+
+def test_message_of_a_version_without_times_is_read() -> None:
+    message = genuine()
+    del message["headers"]["sent_at"]
+    assert read_task_message(raw(message), "downloads.high").sent_at is None
+
+
+def test_time_is_read_with_its_offset() -> None:
+    message = changed("headers", "sent_at", to="2026-03-01T14:00:00+02:00")
+    sent_at = read_task_message(message, "downloads.high").sent_at
+    assert sent_at is not None
+    assert sent_at.isoformat() == "2026-03-01T12:00:00+00:00"
+
+
+def test_requeue_due_is_accepted_by_its_former_name() -> None:
+    message = raw(genuine("download.wake"))
+    assert read_task_message(message, "maintenance").task == "download.wake"
+
+
+def test_maintenance_task_takes_no_arguments_and_may_expire() -> None:
+    message = genuine("download.requeue_due")
+    message["headers"]["expires"] = "2026-03-01T12:01:00+00:00"
+    read = read_task_message(raw(message), "maintenance")
+    assert (read.task, read.job_id) == ("download.requeue_due", None)
+    assert read.expires is not None
+    with pytest.raises(InvalidMessageError, match="takes no arguments"):
+        read_task_message(raw(genuine("download.requeue_due", "x")), "maintenance")
+    with pytest.raises(InvalidMessageError, match="no task of the queue"):
+        read_task_message(raw(message), "downloads.high")

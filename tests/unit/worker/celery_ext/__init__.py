@@ -1,0 +1,1 @@
+"""Log lines, and the schedule of periodic tasks."""

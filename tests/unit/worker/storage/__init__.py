@@ -1,0 +1,1 @@
+"""Part files, file names, disk space, and errors of disks."""

@@ -1,0 +1,1 @@
+"""What a transfer decides: sources, segments, retries, rates."""

@@ -1,0 +1,1 @@
+"""Responses, addresses, decoding and libcurl, without an origin."""
