@@ -44,7 +44,7 @@ from domain.errors import (
 )
 from domain.job import Checksum, Job, JobStatus, Priority
 from domain.urls import host_of
-from worker.cleanup.job_files import is_over, remove_leftovers
+from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import AttemptResult
@@ -215,7 +215,7 @@ def _discard_message(runtime: Runtime, job_id: str) -> Outcome:
     except UnknownJobError:
         logger.warning("A message names job %s, which the database does not know", job_id)
         return Outcome.NOT_QUEUED
-    if is_over(job):
+    if is_part_file_obsolete(job):
         _remove_job_files(runtime, job)
     return Outcome.NOT_QUEUED
 
@@ -225,7 +225,7 @@ def _remove_job_files(runtime: Runtime, job: Job) -> None:
     try:
         directory = runtime.resolve(job.directory)
         if runtime.destinations.exists(directory, job.id):
-            remove_leftovers(runtime, directory, job.id)
+            remove_job_files(runtime, directory, job.id)
     except SeenError as error:
         logger.warning("What job %s left on the disk is removed later: %s", job.id, error)
 

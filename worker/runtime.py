@@ -28,7 +28,7 @@ from worker.limits.slots import SlotManager
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
 from worker.storage.destination import Destinations
-from worker.storage.disk_space import Space
+from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import resolve_directory
 from worker.storage.part_file import PartFiles
 from worker.transfer.http.curl_options import TransferOptions
@@ -149,7 +149,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
-        destinations=PartFiles(files_dir, Space(settings.min_free_bytes)),
+        destinations=PartFiles(files_dir, DiskSpace(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
         files_dir=files_dir,
         worker=worker,

@@ -18,7 +18,7 @@ from domain.errors import DatabaseUnavailableError
 from domain.job import JobStatus
 from settings import Settings
 from worker.celery_ext import descriptors
-from worker.storage.folder_check import trouble_of
+from worker.storage.folder_check import folder_error
 
 #: Why jobs wait for a disk, and of how many waiting jobs that is asked.
 _DISK_CODES = frozenset({"disk_full", "disk_unavailable"})
@@ -84,7 +84,7 @@ def _folder(what: str, folder: Path, variable: str) -> Finding:
         return problem(what, f"{there} is a file", f"Set {variable} to a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         return problem(what, f"{there} cannot be written", f"Change its owner, or set {variable}.")
-    trouble = trouble_of(there.resolve())
+    trouble = folder_error(there.resolve())
     if trouble is not None:
         return problem(what, str(trouble), f"Put that right, or set {variable}. Jobs wait for it.")
     return ok(what, str(folder) if there == folder else f"{folder} (will be made)")

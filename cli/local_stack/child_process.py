@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cli.local_stack.environment import ROOT
-from worker.storage.own_files import open_own
+from worker.storage.own_files import open_own_file
 
 _GUARD = Path(__file__).with_name("die_with_parent.py")
 MAX_LOG_BYTES = 10_000_000
@@ -101,7 +101,7 @@ def last_line(log: Path) -> str:
 
 def open_log(path: Path) -> BinaryIO:
     """Open a log to append to it, for its owner alone; one that has grown too large is begun anew."""
-    fd = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    fd = open_own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if os.fstat(fd).st_size > MAX_LOG_BYTES:
         os.ftruncate(fd, 0)
     return os.fdopen(fd, "ab")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from domain.errors import SettingsError
-from worker.storage.own_files import open_own
+from worker.storage.own_files import open_own_file
 
 _POLL = 0.02
 
@@ -34,7 +34,7 @@ class FileLock:
             SettingsError: the data folder's file system has no locks.
             ForeignFileError: what has the lock's name is no file of ours.
         """
-        fd = open_own(self.path, os.O_RDWR | os.O_CREAT)
+        fd = open_own_file(self.path, os.O_RDWR | os.O_CREAT)
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         end = time.monotonic() + timeout
         try:
@@ -76,7 +76,7 @@ class FileLock:
 def is_locked(path: Path) -> bool:
     """Say whether some process holds the exclusive lock of a file; creates nothing."""
     try:
-        fd = open_own(path, os.O_RDONLY)
+        fd = open_own_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from domain.errors import SettingsError
-from worker.storage.own_files import read_own
+from worker.storage.own_files import read_own_file
 
 
 def local_secret_key(data_dir: Path) -> str:
@@ -24,7 +24,7 @@ def local_secret_key(data_dir: Path) -> str:
         if not os.path.lexists(path):
             _make(path)
         # It has two names for a moment while another process makes it.
-        key = read_own(path, may_have_links=True).decode("ascii").strip()
+        key = read_own_file(path, may_have_links=True).decode("ascii").strip()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise SettingsError(

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cli.local_stack.file_lock import FileLock, is_locked
-from worker.storage.own_files import ForeignFileError, create_own, read_own
+from worker.storage.own_files import ForeignFileError, create_own_file, read_own_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def running(data_dir: Path) -> StackState | None:
 def read_state(data_dir: Path) -> StackState | None:
     """Return what the file says, whether or not that stack still runs."""
     try:
-        return StackState(**json.loads(read_own(_path(data_dir))))
+        return StackState(**json.loads(read_own_file(_path(data_dir))))
     except (OSError, ValueError, TypeError, ForeignFileError):
         return None
 
@@ -70,7 +70,7 @@ def read_state(data_dir: Path) -> StackState | None:
 def write(data_dir: Path, state: StackState) -> None:
     """Replace the file in one step; it holds a password, so only its owner may read it."""
     temporary = _path(data_dir).with_suffix(".tmp")
-    with os.fdopen(create_own(temporary), "w") as file:
+    with os.fdopen(create_own_file(temporary), "w") as file:
         json.dump(asdict(state), file, indent=2)
     temporary.replace(_path(data_dir))
 

@@ -12,12 +12,12 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-def is_over(job: Job) -> bool:
+def is_part_file_obsolete(job: Job) -> bool:
     """Say whether nothing will be continued from a job's part file; a failed one may keep bytes."""
     return job.status in FINISHED and not (job.status is JobStatus.FAILED and job.bytes_durable)
 
 
-def remove_leftovers(runtime: Runtime, directory: Path, job_id: str) -> bool:
+def remove_job_files(runtime: Runtime, directory: Path, job_id: str) -> bool:
     """Remove a job's working names, and the final name of a file whose job did not come to be completed.
 
     False, and nothing is removed, when it is not over or somebody has its part file open. SQL is asked
@@ -31,7 +31,7 @@ def remove_leftovers(runtime: Runtime, directory: Path, job_id: str) -> bool:
     try:
         with runtime.destinations.open(directory, job_id) as part:
             job = runtime.jobs.get_many([job_id]).get(job_id)
-            if job is not None and not is_over(job):
+            if job is not None and not is_part_file_obsolete(job):
                 return False
             if job is not None and job.status is not JobStatus.COMPLETED:
                 part.unpublish()  # a worker fell between publishing and saying so

@@ -20,33 +20,33 @@ from typing import NamedTuple
 
 from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.job import FINISHED, WORKING_PREFIX, Job
-from worker.cleanup.job_files import is_over, remove_leftovers
+from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.exclusive import run_exclusive
 from worker.periodic_thread import PeriodicThread
 from worker.runtime import Runtime
-from worker.storage.folder_check import is_trial
+from worker.storage.folder_check import is_probe_file
 from worker.storage.part_file import WORKING_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 #: What a worker does when a job ends takes it a moment. Seconds.
-SETTLING_GRACE = 10.0
+FINISH_GRACE = 10.0
 #: A part file whose job nobody knows may be of another database's service; one that was not touched
 #: for so long is not in use. Seconds.
 UNKNOWN_GRACE = 24 * 3600.0
 #: A trial file (`folder_abilities`) is removed by the process that made it within moments. Seconds.
-TRIAL_GRACE = 60.0
+PROBE_FILE_GRACE = 60.0
 #: Jobs that are looked up at a time.
 BATCH = 500
 
-_SWEEPING = "The disk was not swept"
+_OUTAGE = "The disk was not swept"
 
 _WORKING_NAME = re.compile(
     rf"{re.escape(WORKING_PREFIX)}([0-9a-f-]{{36}})(?:{'|'.join(map(re.escape, WORKING_SUFFIXES))})"
 )
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """What a sweep found, in jobs."""
 
     ended: int
@@ -57,56 +57,56 @@ class Swept(NamedTuple):
     """Jobs that counted on bytes of a part file that is gone: they count on nothing now."""
 
 
-class Leftover(NamedTuple):
+class WorkingFiles(NamedTuple):
     """Working names of one job in one folder."""
 
     directory: Path
     job_id: str
 
 
-def sweep(runtime: Runtime) -> Swept:
+def sweep(runtime: Runtime) -> SweepResult:
     """Look at the disk once, unless another worker of this machine does so."""
-    return run_exclusive(runtime, _sweep, f"sweep:{socket.gethostname()}") or Swept(0, 0, 0)
+    return run_exclusive(runtime, _sweep, f"sweep:{socket.gethostname()}") or SweepResult(0, 0, 0)
 
 
-def _sweep(runtime: Runtime) -> Swept:
-    ended, unknown = _remove_leftovers(runtime)
-    report = Swept(ended, unknown, _admit_losses(runtime))
+def _sweep(runtime: Runtime) -> SweepResult:
+    ended, unknown = _remove_obsolete_files(runtime)
+    report = SweepResult(ended, unknown, _reset_lost_progress(runtime))
     if any(report):
-        logger.info("Swept: %s", report)
+        logger.info("SweepResult: %s", report)
     return report
 
 
 # ── part files without a job ────────────────────────────────────────────────────────────────────
 
 
-def _remove_leftovers(runtime: Runtime) -> tuple[int, int]:
+def _remove_obsolete_files(runtime: Runtime) -> tuple[int, int]:
     ended = unknown = 0
-    for found in _batches(_leftovers(runtime)):
+    for found in _batches(_find_working_files(runtime)):
         jobs = runtime.jobs.get_many([one.job_id for one in found])
         for one in found:
             job = jobs.get(one.job_id)
             if job is None:
                 unknown += _is_old(one) and _remove(runtime, one)
-            elif _ended_some_time_ago(runtime, job):
+            elif _has_finished_some_time_ago(runtime, job):
                 ended += _remove(runtime, one)
     return ended, unknown
 
 
-def _leftovers(runtime: Runtime) -> Iterator[Leftover]:
+def _find_working_files(runtime: Runtime) -> Iterator[WorkingFiles]:
     """Yield the working names under the download folder, each job of a folder once."""
     if runtime.settings.allow_any_directory:
-        yield from _leftovers_elsewhere(runtime)
+        yield from _find_working_files_elsewhere(runtime)
     for directory, folders, names in os.walk(runtime.files_dir):
         if runtime.drain.has_started:
             return
         folders.sort()
         ids = {match[1] for name in names if (match := _WORKING_NAME.fullmatch(name))}
         for job_id in sorted(ids):
-            yield Leftover(Path(directory), job_id)
+            yield WorkingFiles(Path(directory), job_id)
 
 
-def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
+def _find_working_files_elsewhere(runtime: Runtime) -> Iterator[WorkingFiles]:
     """Yield those in folders that are not ours to walk through; on one's own machine jobs are few."""
     before: str | None = None
     while jobs := runtime.jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
@@ -116,17 +116,17 @@ def _leftovers_elsewhere(runtime: Runtime) -> Iterator[Leftover]:
             if directory.is_absolute() and not directory.is_relative_to(runtime.files_dir):
                 with suppress(SeenError):
                     if runtime.destinations.exists(directory, job.id):
-                        yield Leftover(directory, job.id)
+                        yield WorkingFiles(directory, job.id)
 
 
-def _ended_some_time_ago(runtime: Runtime, job: Job) -> bool:
+def _has_finished_some_time_ago(runtime: Runtime, job: Job) -> bool:
     """Say whether a job is over, and its worker must have done what it does then."""
-    settled = runtime.now() - timedelta(seconds=SETTLING_GRACE)
-    return is_over(job) and job.finished_at is not None and job.finished_at <= settled
+    settled = runtime.now() - timedelta(seconds=FINISH_GRACE)
+    return is_part_file_obsolete(job) and job.finished_at is not None and job.finished_at <= settled
 
 
-def _is_old(found: Leftover) -> bool:
-    grace = TRIAL_GRACE if is_trial(found.job_id) else UNKNOWN_GRACE
+def _is_old(found: WorkingFiles) -> bool:
+    grace = PROBE_FILE_GRACE if is_probe_file(found.job_id) else UNKNOWN_GRACE
     paths = found.directory.glob(f"{WORKING_PREFIX}{found.job_id}.*")
     try:
         newest = max((path.lstat().st_mtime for path in paths), default=0.0)
@@ -135,17 +135,17 @@ def _is_old(found: Leftover) -> bool:
     return newest < time.time() - grace
 
 
-def _remove(runtime: Runtime, found: Leftover) -> bool:
+def _remove(runtime: Runtime, found: WorkingFiles) -> bool:
     """Remove the working names, unless the job was begun again, and note it in its history."""
-    removed = remove_leftovers(runtime, found.directory, found.job_id)
+    removed = remove_job_files(runtime, found.directory, found.job_id)
     if removed:
         note = "its part file had been left behind and was removed"
         runtime.jobs.note_many([found.job_id], note, now=runtime.now())
     return removed
 
 
-def _batches(found: Iterator[Leftover]) -> Iterator[Sequence[Leftover]]:
-    batch: list[Leftover] = []
+def _batches(found: Iterator[WorkingFiles]) -> Iterator[Sequence[WorkingFiles]]:
+    batch: list[WorkingFiles] = []
     for one in found:
         batch.append(one)
         if len(batch) == BATCH:
@@ -158,7 +158,7 @@ def _batches(found: Iterator[Leftover]) -> Iterator[Sequence[Leftover]]:
 # ── jobs without their part file ────────────────────────────────────────────────────────────────
 
 
-def _admit_losses(runtime: Runtime) -> int:
+def _reset_lost_progress(runtime: Runtime) -> int:
     """Take back the counts of jobs that wait or rest here, and whose bytes are gone."""
     lost = 0
     after = ""
@@ -208,6 +208,6 @@ class Sweeper:
         try:
             sweep(self._runtime)
         except (StoreError, DatabaseUnavailableError) as error:
-            self._runtime.outages.record_failure(_SWEEPING, error)
+            self._runtime.outages.record_failure(_OUTAGE, error)
         else:
-            self._runtime.outages.record_success(_SWEEPING)
+            self._runtime.outages.record_success(_OUTAGE)

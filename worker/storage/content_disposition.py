@@ -24,7 +24,7 @@ _NEXT_HEADER = re.compile(
 #: Paths of Windows, in which senders forget to double the backslashes.
 _WINDOWS_PATH = re.compile(r'(?:[A-Za-z]:|\.{1,2})?\\(?!")')
 #: RFC 2231, section 3: pieces of one value, numbered without leading zeros.
-_PIECE = re.compile(r"filename\*(0|[1-9][0-9]{0,2})(\*?)")
+_CONTINUATION = re.compile(r"filename\*(0|[1-9][0-9]{0,2})(\*?)")
 #: Charsets of the extended form: those of texts. Python knows others that are none (unicode_escape).
 _CHARSET = re.compile(
     r"utf-?8|us-ascii|iso-?8859-\d{1,2}|windows-125\d|gbk|gb2312|gb18030|big5|shift[_-]jis|euc-(jp|kr)"
@@ -34,7 +34,7 @@ _CHARSET = re.compile(
 _LATIN = frozenset({"us-ascii", "iso-8859-1", "iso8859-1", "windows-1252"})
 
 
-def file_name(header: str) -> str | None:
+def filename_from_header(header: str) -> str | None:
     """Return the name that a header gives, as it stands there, or None when it gives none.
 
     The extended form (``filename*``) comes first, then one in numbered pieces, then the plain form; of
@@ -46,8 +46,8 @@ def file_name(header: str) -> str | None:
     parameters = list(_parameters(header))
     names = chain(
         (_extended(value) for name, value in parameters if name == "filename*"),
-        [_in_pieces(parameters)],
-        (_text(value) for name, value in parameters if name == "filename"),
+        [_continued_parameter(parameters)],
+        (_plain(value) for name, value in parameters if name == "filename"),
     )
     return next((name for name in names if name), None)
 
@@ -107,10 +107,10 @@ def _extended(value: str) -> str | None:
     return _decoded(unquote_to_bytes(_octets(encoded)), charset or "utf-8")
 
 
-def _in_pieces(parameters: Iterable[Parameter]) -> str | None:
+def _continued_parameter(parameters: Iterable[Parameter]) -> str | None:
     pieces: dict[int, tuple[bool, str]] = {}
     for name, value in parameters:
-        match = _PIECE.fullmatch(name)
+        match = _CONTINUATION.fullmatch(name)
         if match is not None:
             pieces.setdefault(int(match[1]), (bool(match[2]), value))
     if 0 not in pieces:
@@ -128,7 +128,7 @@ def _in_pieces(parameters: Iterable[Parameter]) -> str | None:
     return _decoded(octets, charset) if charset else _as_sent(octets)
 
 
-def _text(value: str) -> str:
+def _plain(value: str) -> str:
     return _as_sent(_octets(value))
 
 

@@ -16,7 +16,7 @@ from domain.errors import (
     TransientError,
     WorkerResourcesError,
 )
-from worker.storage.errno_table import Step, Verdict, verdict
+from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 PART_FILE_BUSY = "part_file_busy"
 
 
-def translate(error: OSError, step: Step, path: Path | None = None) -> SeenError | None:
+def translate(error: OSError, step: FileOperation, path: Path | None = None) -> SeenError | None:
     """Return the error of ours that an operating system's error means; None when it is passed over.
 
     Args:
@@ -35,32 +35,32 @@ def translate(error: OSError, step: Step, path: Path | None = None) -> SeenError
     place = path or error.filename or "a file"
     why = error.strerror or os.strerror(error.errno or 0)
     said = f"{place} could not be {step.value}: {why}."
-    match verdict(step, error.errno):
-        case Verdict.PASS_OVER:
+    match error_kind(step, error.errno):
+        case ErrorKind.IGNORE:
             return None
-        case Verdict.FULL:
+        case ErrorKind.FULL:
             return DiskFullError(f"The disk is full: {said}")
-        case Verdict.UNAVAILABLE:
+        case ErrorKind.UNAVAILABLE:
             return DiskUnavailableError(f"The disk cannot be used for now: {said}")
-        case Verdict.RESOURCES:
+        case ErrorKind.RESOURCES:
             return WorkerResourcesError(f"The worker has too few resources: {said}")
-        case Verdict.BUSY:
+        case ErrorKind.BUSY:
             return TransientError(f"Another process still writes {place}.", code=PART_FILE_BUSY)
-        case Verdict.ATTEMPT:
+        case ErrorKind.RETRY:
             return TransientError(f"The disk refuses: {said}", code="disk_error")
         case known:
             return _permanent(known, said)
 
 
-_REMEDIES: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
+_REMEDIES: Mapping[ErrorKind, tuple[str, str]] = MappingProxyType(
     {
-        Verdict.BAD_NAME: ("bad_name", "Give the file another name (--name)."),
-        Verdict.BAD_PATH: ("bad_path", "Choose another folder (-o)."),
-        Verdict.TOO_LARGE: (
+        ErrorKind.BAD_NAME: ("bad_name", "Give the file another name (--name)."),
+        ErrorKind.BAD_PATH: ("bad_path", "Choose another folder (-o)."),
+        ErrorKind.TOO_LARGE: (
             "too_large",
             "The file is too large for this file system; choose a folder on another one (-o).",
         ),
-        Verdict.UNSUITABLE: (
+        ErrorKind.UNSUITABLE: (
             "unsuitable_folder",
             "Its file system cannot do what a safe download needs; choose a folder on another one (-o), "
             "or mount it with locks.",
@@ -69,15 +69,15 @@ _REMEDIES: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
 )
 
 
-def _permanent(known: Verdict, said: str) -> PermanentError:
+def _permanent(known: ErrorKind, said: str) -> PermanentError:
     code, remedy = _REMEDIES[known]
     return PermanentError(f"{said} {remedy}", code=code)
 
 
-class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(Step.OPEN, path):`
+class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(FileOperation.OPEN, path):`
     """Raises the operating system's errors as ours."""
 
-    def __init__(self, step: Step, path: Path | None = None) -> None:
+    def __init__(self, step: FileOperation, path: Path | None = None) -> None:
         self._step, self._path = step, path
 
     def __enter__(self) -> None:
@@ -95,7 +95,7 @@ class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(Step.
                 raise translated from error
 
 
-class courtesy:  # noqa: N801 - reads as a statement: `with courtesy(path):`
+class optional_operation:  # noqa: N801 - reads as a statement: `with optional_operation(path):`
     """Passes over the refusal of something that a file is complete and safe without."""
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class courtesy:  # noqa: N801 - reads as a statement: `with courtesy(path):`
     ) -> bool:
         if not isinstance(error, OSError):
             return False
-        translated = translate(error, Step.COURTESY, self._path)
+        translated = translate(error, FileOperation.OPTIONAL, self._path)
         if translated is not None:
             raise translated from error
         logger.debug("The file system passes over something at %s: %s", self._path, error)
@@ -132,6 +132,6 @@ def sync_file(fd: int, sync: Callable[[int], None] = os.fsync) -> None:
     try:
         sync(fd)
     except OSError as error:
-        if verdict(Step.SYNC, error.errno) is not Verdict.PASS_OVER:
+        if error_kind(FileOperation.SYNC, error.errno) is not ErrorKind.IGNORE:
             raise
         logger.debug("The file system cannot sync a file: %s", error)

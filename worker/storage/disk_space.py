@@ -14,10 +14,10 @@ from typing import Protocol
 
 from domain.errors import DiskFullError, PermanentError
 from domain.job import MAX_SIZE
-from worker.storage.disk_errors import courtesy
+from worker.storage.disk_errors import optional_operation
 
 #: A file that grows is promised so many bytes at once: the system is asked seldom.
-GROWTH = 2**20
+GROWTH_STEP = 2**20
 
 
 class DiskFile(Protocol):
@@ -36,7 +36,7 @@ class DiskFile(Protocol):
         """Bytes of the disk that it holds."""
 
 
-class Space:
+class DiskSpace:
     """The free room of every volume, less what is promised already.
 
     A promise is a size that a file is to have. What the file holds of it, written or set aside, is no
@@ -50,10 +50,10 @@ class Space:
         self._keep_free = keep_free
         self._mutex = threading.Lock()
         #: By file: its volume, and for how many bytes room is still to be found.
-        self._promised: dict[DiskFile, tuple[int, int]] = {}
+        self._reserved: dict[DiskFile, tuple[int, int]] = {}
         self._sums: Counter[int] = Counter()
         #: By file whose size is not known: how many bytes it has taken by growing.
-        self._grown: dict[DiskFile, int] = {}
+        self._growing: dict[DiskFile, int] = {}
 
     def reserve(self, part: DiskFile, total: int) -> None:
         """Promise `part` room for `total` bytes, instead of what was promised to it before.
@@ -73,10 +73,10 @@ class Space:
                     f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
                     f"{self._keep_free:,} stay free, but {part.path.parent} has only {free:,}."
                 )
-            self._grown.pop(part, None)  # its size is known now
-            self._promise(part, device, missing)
+            self._growing.pop(part, None)  # its size is known now
+            self._set_reserved(part, device, missing)
 
-    def grow(self, part: DiskFile, size: int) -> None:
+    def reserve_growth(self, part: DiskFile, size: int) -> None:
         """Promise `part`, whose size is not known, room for `size` more bytes, or for more than that.
 
         Raises:
@@ -90,26 +90,26 @@ class Space:
             free = _free(folder)
             room = free - others - self._keep_free
             if room < size:
-                grown = self._grown.get(part, 0)
+                grown = self._growing.get(part, 0)
                 raise DiskFullError(
                     "The origin does not tell the file's size, and there is no room for more than "
                     f"{grown:,} bytes of it: {folder} has {free:,} bytes free, {self._keep_free:,} stay "
                     f"free and {others:,} are promised to other downloads.",
                     uses_attempt=free - self._keep_free < size and self._is_largest(part),
                 )
-            self._grown.setdefault(part, 0)
-            self._promise(part, device, min(room, max(size, GROWTH)))
+            self._growing.setdefault(part, 0)
+            self._set_reserved(part, device, min(room, max(size, GROWTH_STEP)))
 
-    def written(self, part: DiskFile, size: int) -> None:
+    def mark_written(self, part: DiskFile, size: int) -> None:
         """Note that `size` bytes of what was promised are written, or allocated."""
         with self._mutex:
-            if part in self._promised:
-                device, missing = self._promised[part]
-                self._promise(part, device, max(0, missing - size))
-                if part in self._grown:
-                    self._grown[part] += size
+            if part in self._reserved:
+                device, missing = self._reserved[part]
+                self._set_reserved(part, device, max(0, missing - size))
+                if part in self._growing:
+                    self._growing[part] += size
 
-    def was_filled_by(self, part: DiskFile) -> bool:
+    def is_largest_growing_file(self, part: DiskFile) -> bool:
         """Say whether no other file of unknown size took more of the room than `part`."""
         with self._mutex:
             return self._is_largest(part)
@@ -117,24 +117,24 @@ class Space:
     def release(self, part: DiskFile) -> None:
         """Nothing is promised to `part` any more."""
         with self._mutex:
-            self._grown.pop(part, None)
-            if part in self._promised:
-                self._promise(part, self._promised[part][0], 0)
-                del self._promised[part]
+            self._growing.pop(part, None)
+            if part in self._reserved:
+                self._set_reserved(part, self._reserved[part][0], 0)
+                del self._reserved[part]
 
     def _is_largest(self, part: DiskFile) -> bool:
-        if not self._grown.get(part):
+        if not self._growing.get(part):
             return False
-        device = self._promised[part][0]
-        rivals = [size for one, size in self._grown.items() if self._promised[one][0] == device]
-        return self._grown[part] == max(rivals)
+        device = self._reserved[part][0]
+        rivals = [size for one, size in self._growing.items() if self._reserved[one][0] == device]
+        return self._growing[part] == max(rivals)
 
     def _missing(self, part: DiskFile) -> int:
-        return self._promised.get(part, (0, 0))[1]
+        return self._reserved.get(part, (0, 0))[1]
 
-    def _promise(self, part: DiskFile, device: int, size: int) -> None:
+    def _set_reserved(self, part: DiskFile, device: int, size: int) -> None:
         self._sums[device] += size - self._missing(part)
-        self._promised[part] = (device, size)
+        self._reserved[part] = (device, size)
 
 
 def _check_volume(directory: Path, total: int) -> None:
@@ -154,7 +154,7 @@ def _free(directory: Path) -> int:
 
 def _usage(directory: Path) -> tuple[int, int] | None:
     """Return (all, free) bytes of a volume; None where its file system does not tell."""
-    with courtesy(directory):
+    with optional_operation(directory):
         usage = shutil.disk_usage(directory)
         return usage.total, usage.free
     return None

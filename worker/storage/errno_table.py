@@ -18,12 +18,12 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 
 
-class Step(StrEnum):
+class FileOperation(StrEnum):
     """What the file system was asked to do. The values complete "… could not be"."""
 
-    MAKE_FOLDER = "made"
+    CREATE_FOLDER = "made"
     """A folder inside the service's download folder, or that folder itself."""
-    MAKE_GIVEN_FOLDER = "made in that place"
+    CREATE_GIVEN_FOLDER = "made in that place"
     """A folder elsewhere, which the job names."""
     OPEN = "opened"
     LOCK = "locked"
@@ -34,115 +34,115 @@ class Step(StrEnum):
     NAME = "named"
     """Linked or renamed to the name that a person sees."""
     REMOVE = "removed"
-    LOOK = "examined"
+    EXAMINE = "examined"
     """stat, statvfs, the entries of a folder."""
-    COURTESY = "adjusted"
+    OPTIONAL = "adjusted"
     """Mode, times, preallocation, sync of a directory: a file is complete and safe without them."""
 
 
-class Verdict(Enum):
+class ErrorKind(Enum):
     """What follows from an error."""
 
     FULL = "wait for room, use no attempt"
     UNAVAILABLE = "the worker's disk is in trouble: wait, keep the bytes, use no attempt"
     RESOURCES = "the process has too little memory or too few descriptors: use no attempt"
     BUSY = "another process has the file open: wait, use no attempt"
-    ATTEMPT = "try again, use an attempt"
+    RETRY = "try again, use an attempt"
     BAD_NAME = "the file system refuses this name: use another one, once"
     BAD_PATH = "nothing can ever be there: fail"
     TOO_LARGE = "the file system has no files so large: fail"
     UNSUITABLE = "the file system cannot do what safety needs: fail"
-    PASS_OVER = "go on without it"  # noqa: S105 - not a password
+    IGNORE = "go on without it"
 
 
-_DEFAULTS: Mapping[int, Verdict] = MappingProxyType(
+_DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
     {
-        errno.ENOSPC: Verdict.FULL,
-        errno.EDQUOT: Verdict.FULL,
+        errno.ENOSPC: ErrorKind.FULL,
+        errno.EDQUOT: ErrorKind.FULL,
         # The disk, its mount, or the server that it is on.
-        errno.EROFS: Verdict.UNAVAILABLE,
-        errno.EACCES: Verdict.UNAVAILABLE,
-        errno.EPERM: Verdict.UNAVAILABLE,
-        errno.EIO: Verdict.UNAVAILABLE,
-        errno.ENXIO: Verdict.UNAVAILABLE,
-        errno.ENODEV: Verdict.UNAVAILABLE,
-        errno.ENOMEDIUM: Verdict.UNAVAILABLE,
-        errno.EMEDIUMTYPE: Verdict.UNAVAILABLE,
-        errno.ESTALE: Verdict.UNAVAILABLE,
-        errno.EREMOTEIO: Verdict.UNAVAILABLE,
-        errno.EREMOTE: Verdict.UNAVAILABLE,
-        errno.EUCLEAN: Verdict.UNAVAILABLE,
-        errno.EBADMSG: Verdict.UNAVAILABLE,
-        errno.ENODATA: Verdict.UNAVAILABLE,
-        errno.EPROTO: Verdict.UNAVAILABLE,
-        errno.ECOMM: Verdict.UNAVAILABLE,
-        errno.ENOLINK: Verdict.UNAVAILABLE,
-        errno.ETIME: Verdict.UNAVAILABLE,
-        errno.ETIMEDOUT: Verdict.UNAVAILABLE,
-        errno.EHOSTDOWN: Verdict.UNAVAILABLE,
-        errno.EHOSTUNREACH: Verdict.UNAVAILABLE,
-        errno.ENETDOWN: Verdict.UNAVAILABLE,
-        errno.ENETUNREACH: Verdict.UNAVAILABLE,
-        errno.ENETRESET: Verdict.UNAVAILABLE,
-        errno.ENONET: Verdict.UNAVAILABLE,
-        errno.ENOTCONN: Verdict.UNAVAILABLE,
-        errno.ECONNREFUSED: Verdict.UNAVAILABLE,
-        errno.ECONNRESET: Verdict.UNAVAILABLE,
-        errno.ECONNABORTED: Verdict.UNAVAILABLE,
-        errno.ESHUTDOWN: Verdict.UNAVAILABLE,
-        errno.ENOKEY: Verdict.UNAVAILABLE,
-        errno.EKEYEXPIRED: Verdict.UNAVAILABLE,
-        errno.EKEYREVOKED: Verdict.UNAVAILABLE,
-        errno.EKEYREJECTED: Verdict.UNAVAILABLE,
-        errno.EBUSY: Verdict.UNAVAILABLE,
-        errno.ETXTBSY: Verdict.UNAVAILABLE,
-        errno.EINTR: Verdict.UNAVAILABLE,
+        errno.EROFS: ErrorKind.UNAVAILABLE,
+        errno.EACCES: ErrorKind.UNAVAILABLE,
+        errno.EPERM: ErrorKind.UNAVAILABLE,
+        errno.EIO: ErrorKind.UNAVAILABLE,
+        errno.ENXIO: ErrorKind.UNAVAILABLE,
+        errno.ENODEV: ErrorKind.UNAVAILABLE,
+        errno.ENOMEDIUM: ErrorKind.UNAVAILABLE,
+        errno.EMEDIUMTYPE: ErrorKind.UNAVAILABLE,
+        errno.ESTALE: ErrorKind.UNAVAILABLE,
+        errno.EREMOTEIO: ErrorKind.UNAVAILABLE,
+        errno.EREMOTE: ErrorKind.UNAVAILABLE,
+        errno.EUCLEAN: ErrorKind.UNAVAILABLE,
+        errno.EBADMSG: ErrorKind.UNAVAILABLE,
+        errno.ENODATA: ErrorKind.UNAVAILABLE,
+        errno.EPROTO: ErrorKind.UNAVAILABLE,
+        errno.ECOMM: ErrorKind.UNAVAILABLE,
+        errno.ENOLINK: ErrorKind.UNAVAILABLE,
+        errno.ETIME: ErrorKind.UNAVAILABLE,
+        errno.ETIMEDOUT: ErrorKind.UNAVAILABLE,
+        errno.EHOSTDOWN: ErrorKind.UNAVAILABLE,
+        errno.EHOSTUNREACH: ErrorKind.UNAVAILABLE,
+        errno.ENETDOWN: ErrorKind.UNAVAILABLE,
+        errno.ENETUNREACH: ErrorKind.UNAVAILABLE,
+        errno.ENETRESET: ErrorKind.UNAVAILABLE,
+        errno.ENONET: ErrorKind.UNAVAILABLE,
+        errno.ENOTCONN: ErrorKind.UNAVAILABLE,
+        errno.ECONNREFUSED: ErrorKind.UNAVAILABLE,
+        errno.ECONNRESET: ErrorKind.UNAVAILABLE,
+        errno.ECONNABORTED: ErrorKind.UNAVAILABLE,
+        errno.ESHUTDOWN: ErrorKind.UNAVAILABLE,
+        errno.ENOKEY: ErrorKind.UNAVAILABLE,
+        errno.EKEYEXPIRED: ErrorKind.UNAVAILABLE,
+        errno.EKEYREVOKED: ErrorKind.UNAVAILABLE,
+        errno.EKEYREJECTED: ErrorKind.UNAVAILABLE,
+        errno.EBUSY: ErrorKind.UNAVAILABLE,
+        errno.ETXTBSY: ErrorKind.UNAVAILABLE,
+        errno.EINTR: ErrorKind.UNAVAILABLE,
         # This process, or the machine, for the moment.
-        errno.EMFILE: Verdict.RESOURCES,
-        errno.ENFILE: Verdict.RESOURCES,
-        errno.ENOMEM: Verdict.RESOURCES,
-        errno.ENOBUFS: Verdict.RESOURCES,
-        errno.EAGAIN: Verdict.RESOURCES,
+        errno.EMFILE: ErrorKind.RESOURCES,
+        errno.ENFILE: ErrorKind.RESOURCES,
+        errno.ENOMEM: ErrorKind.RESOURCES,
+        errno.ENOBUFS: ErrorKind.RESOURCES,
+        errno.EAGAIN: ErrorKind.RESOURCES,
         # The size.
-        errno.EFBIG: Verdict.TOO_LARGE,
-        errno.EOVERFLOW: Verdict.TOO_LARGE,
+        errno.EFBIG: ErrorKind.TOO_LARGE,
+        errno.EOVERFLOW: ErrorKind.TOO_LARGE,
         # The path.
-        errno.ENOTDIR: Verdict.BAD_PATH,
-        errno.EISDIR: Verdict.BAD_PATH,
-        errno.ELOOP: Verdict.BAD_PATH,
-        errno.ENAMETOOLONG: Verdict.BAD_PATH,
-        errno.ENOTEMPTY: Verdict.BAD_PATH,
+        errno.ENOTDIR: ErrorKind.BAD_PATH,
+        errno.EISDIR: ErrorKind.BAD_PATH,
+        errno.ELOOP: ErrorKind.BAD_PATH,
+        errno.ENAMETOOLONG: ErrorKind.BAD_PATH,
+        errno.ENOTEMPTY: ErrorKind.BAD_PATH,
         # What this file system does not do.
-        errno.ENOSYS: Verdict.UNSUITABLE,
-        errno.EOPNOTSUPP: Verdict.UNSUITABLE,
-        errno.ENOTTY: Verdict.UNSUITABLE,
-        errno.EXDEV: Verdict.UNSUITABLE,
-        errno.EMLINK: Verdict.UNSUITABLE,
-        errno.ENOLCK: Verdict.UNSUITABLE,
+        errno.ENOSYS: ErrorKind.UNSUITABLE,
+        errno.EOPNOTSUPP: ErrorKind.UNSUITABLE,
+        errno.ENOTTY: ErrorKind.UNSUITABLE,
+        errno.EXDEV: ErrorKind.UNSUITABLE,
+        errno.EMLINK: ErrorKind.UNSUITABLE,
+        errno.ENOLCK: ErrorKind.UNSUITABLE,
         # Removed or put there by another program, or a fault of this one.
-        errno.ENOENT: Verdict.ATTEMPT,
-        errno.EEXIST: Verdict.ATTEMPT,
-        errno.EINVAL: Verdict.ATTEMPT,
-        errno.EILSEQ: Verdict.ATTEMPT,
-        errno.EBADF: Verdict.ATTEMPT,
-        errno.EFAULT: Verdict.ATTEMPT,
-        errno.EPIPE: Verdict.ATTEMPT,
-        errno.ESPIPE: Verdict.ATTEMPT,
-        errno.EDESTADDRREQ: Verdict.ATTEMPT,
-        errno.EDEADLK: Verdict.ATTEMPT,
-        errno.ESRCH: Verdict.ATTEMPT,
+        errno.ENOENT: ErrorKind.RETRY,
+        errno.EEXIST: ErrorKind.RETRY,
+        errno.EINVAL: ErrorKind.RETRY,
+        errno.EILSEQ: ErrorKind.RETRY,
+        errno.EBADF: ErrorKind.RETRY,
+        errno.EFAULT: ErrorKind.RETRY,
+        errno.EPIPE: ErrorKind.RETRY,
+        errno.ESPIPE: ErrorKind.RETRY,
+        errno.EDESTADDRREQ: ErrorKind.RETRY,
+        errno.EDEADLK: ErrorKind.RETRY,
+        errno.ESRCH: ErrorKind.RETRY,
     }
 )
 
 _BAD_FOLDER = {
-    errno.ENOENT: Verdict.BAD_PATH,  # a file system such as /proc, in which no folder can be made
-    errno.EEXIST: Verdict.BAD_PATH,  # something that is not a folder has the name
-    errno.EINVAL: Verdict.BAD_PATH,  # a name that this file system refuses
-    errno.EILSEQ: Verdict.BAD_PATH,
-    errno.EMLINK: Verdict.BAD_PATH,  # its parent has as many folders as it can have
+    errno.ENOENT: ErrorKind.BAD_PATH,  # a file system such as /proc, in which no folder can be made
+    errno.EEXIST: ErrorKind.BAD_PATH,  # something that is not a folder has the name
+    errno.EINVAL: ErrorKind.BAD_PATH,  # a name that this file system refuses
+    errno.EILSEQ: ErrorKind.BAD_PATH,
+    errno.EMLINK: ErrorKind.BAD_PATH,  # its parent has as many folders as it can have
 }
 #: How file systems say that they do not do this, or not for this user.
-_REFUSED_COURTESY = (
+_UNSUPPORTED_OPTIONAL = (
     errno.EPERM,
     errno.EACCES,
     errno.EINVAL,
@@ -158,46 +158,49 @@ _REFUSED_COURTESY = (
 )
 #: How they say that they have no fsync for a file.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY)
-_EXCEPTIONS: Mapping[Step, Mapping[int, Verdict]] = MappingProxyType(
+_EXCEPTIONS: Mapping[FileOperation, Mapping[int, ErrorKind]] = MappingProxyType(
     {
-        Step.MAKE_FOLDER: _BAD_FOLDER,
-        Step.MAKE_GIVEN_FOLDER: {
+        FileOperation.CREATE_FOLDER: _BAD_FOLDER,
+        FileOperation.CREATE_GIVEN_FOLDER: {
             **_BAD_FOLDER,
-            errno.EACCES: Verdict.BAD_PATH,
-            errno.EPERM: Verdict.BAD_PATH,
-            errno.EROFS: Verdict.BAD_PATH,
+            errno.EACCES: ErrorKind.BAD_PATH,
+            errno.EPERM: ErrorKind.BAD_PATH,
+            errno.EROFS: ErrorKind.BAD_PATH,
         },
         # Working names are plain ASCII: a file system that refuses them takes none of our files.
-        Step.OPEN: {errno.EINVAL: Verdict.UNSUITABLE, errno.EILSEQ: Verdict.UNSUITABLE},
-        Step.LOCK: {
-            errno.EAGAIN: Verdict.BUSY,
-            errno.EACCES: Verdict.BUSY,  # CIFS
-            errno.EPERM: Verdict.UNSUITABLE,
-            errno.EINVAL: Verdict.UNSUITABLE,
+        FileOperation.OPEN: {
+            errno.EINVAL: ErrorKind.UNSUITABLE,
+            errno.EILSEQ: ErrorKind.UNSUITABLE,
         },
-        Step.NAME: {
-            errno.ENAMETOOLONG: Verdict.BAD_NAME,
-            errno.EINVAL: Verdict.BAD_NAME,
-            errno.EILSEQ: Verdict.BAD_NAME,
+        FileOperation.LOCK: {
+            errno.EAGAIN: ErrorKind.BUSY,
+            errno.EACCES: ErrorKind.BUSY,  # CIFS
+            errno.EPERM: ErrorKind.UNSUITABLE,
+            errno.EINVAL: ErrorKind.UNSUITABLE,
+        },
+        FileOperation.NAME: {
+            errno.ENAMETOOLONG: ErrorKind.BAD_NAME,
+            errno.EINVAL: ErrorKind.BAD_NAME,
+            errno.EILSEQ: ErrorKind.BAD_NAME,
         },
         # A file system that cannot sync a file (some shares and FUSE): what is there is checked by its
         # digests, and no other folder of it could do more.
-        Step.SYNC: dict.fromkeys(_CANNOT_SYNC, Verdict.PASS_OVER),
+        FileOperation.SYNC: dict.fromkeys(_CANNOT_SYNC, ErrorKind.IGNORE),
         # The size of a volume, not of a file.
-        Step.LOOK: {errno.EOVERFLOW: Verdict.ATTEMPT},
-        Step.COURTESY: dict.fromkeys(_REFUSED_COURTESY, Verdict.PASS_OVER),
+        FileOperation.EXAMINE: {errno.EOVERFLOW: ErrorKind.RETRY},
+        FileOperation.OPTIONAL: dict.fromkeys(_UNSUPPORTED_OPTIONAL, ErrorKind.IGNORE),
     }
 )
 
 
-def verdict(step: Step, number: int | None) -> Verdict:
+def error_kind(step: FileOperation, number: int | None) -> ErrorKind:
     """Return what errno `number` means when a file system gives it for `step`."""
     if number is None:
-        return Verdict.ATTEMPT
-    default = _DEFAULTS.get(number, Verdict.ATTEMPT)
+        return ErrorKind.RETRY
+    default = _DEFAULTS.get(number, ErrorKind.RETRY)
     return _EXCEPTIONS.get(step, {}).get(number, default)
 
 
-def known_errnos() -> frozenset[int]:
+def listed_errnos() -> frozenset[int]:
     """Return every errno that the table has a line for."""
     return frozenset(_DEFAULTS)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.job import MAX_NAME_BYTES, WORKING_PREFIX
-from worker.storage.content_disposition import file_name
+from worker.storage.content_disposition import filename_from_header
 
 FALLBACK_NAME = "download"
 
@@ -27,12 +27,12 @@ _FLAG, _TAGS = "\U0001f3f4", frozenset(map(chr, range(0xE0020, 0xE0080)))
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _SPACES = " \u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 #: A row of spaces pushes a suffix out of sight.
-_GAP = re.compile(f"[{_SPACES}]{{5,}}")
+_SPACE_RUN = re.compile(f"[{_SPACES}]{{5,}}")
 #: What a name does not end with: shares of Windows drop dots and spaces there, and what is left may be
 #: another file's name; a joiner has nothing to join.
-_NO_END = f".{_SPACES}{''.join(_JOINERS)}"
+_NOT_AT_END = f".{_SPACES}{''.join(_JOINERS)}"
 #: More marks upon one letter than any script needs, and less than hide the lines around it.
-_MOST_MARKS = 8
+_MAX_MARKS = 8
 
 #: Suffixes that come after another one, which belongs to the name's end as well: ``film.tar.gz.asc``.
 _SUFFIXES = re.compile(
@@ -40,7 +40,7 @@ _SUFFIXES = re.compile(
     r"(?:\.(?:gz|bz2?|xz|zst|z|lz|lz4|lzma|lzo|br|gpg|pgp|age|asc|sig|md5|sha1|sha256|sha512))+$",
     re.IGNORECASE | re.DOTALL,
 )
-_LONGEST_SUFFIX = 20
+_MAX_SUFFIX_BYTES = 20
 
 #: Percent-encoded octets, but for the percent sign itself.
 _ENCODED = re.compile(r"(?:%(?!25)[0-9A-Fa-f]{2})+")
@@ -72,14 +72,14 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
     if in_a_circle:
         raise InvalidInputError("directory", directory, "Its links lead in a circle.")
     if not allow_any and not target.is_relative_to(root):
-        _check_root(root)
+        _check_root_unmoved(root)
         raise InvalidInputError(
             "directory", directory, f"It must lie inside the download folder {root}."
         )
     return target
 
 
-def _check_root(root: Path) -> None:
+def _check_root_unmoved(root: Path) -> None:
     """Raise where the download folder was moved since this process began: no job is wrong for that."""
     try:
         now = root.resolve()
@@ -94,7 +94,7 @@ def _check_root(root: Path) -> None:
 
 def name_from_disposition(header: str | None) -> str | None:
     """Return the file name of a Content-Disposition header, made safe, or None when it gives none."""
-    name = file_name(header) if header else None
+    name = filename_from_header(header) if header else None
     return safe_name(name) if name else None
 
 
@@ -150,9 +150,9 @@ def _visible(name: str) -> str:
         if _is_hidden(char, kept[-1] if kept else ""):
             continue
         marks = marks + 1 if unicodedata.category(char)[0] == "M" else 0
-        if marks <= _MOST_MARKS and (kept or not (marks or char in _SPACES)):
+        if marks <= _MAX_MARKS and (kept or not (marks or char in _SPACES)):
             kept.append(char)
-    return _GAP.sub(" ", "".join(kept)).rstrip(_NO_END)
+    return _SPACE_RUN.sub(" ", "".join(kept)).rstrip(_NOT_AT_END)
 
 
 def _is_hidden(char: str, before: str) -> bool:
@@ -172,11 +172,11 @@ def _shorten(name: str) -> str:
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     suffix = _suffix(name)
-    if len(suffix.encode()) > _LONGEST_SUFFIX:
+    if len(suffix.encode()) > _MAX_SUFFIX_BYTES:
         suffix = ""
     room = MAX_NAME_BYTES - len(suffix.encode())
     stem = name.removesuffix(suffix).encode()[:room].decode(errors="ignore")
-    return stem.rstrip(_NO_END) + suffix
+    return stem.rstrip(_NOT_AT_END) + suffix
 
 
 def numbered(name: str, number: int) -> str:

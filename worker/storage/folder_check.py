@@ -18,11 +18,11 @@ from pathlib import Path
 from domain.errors import PermanentError, SeenError
 from domain.job import WORKING_PREFIX
 from worker.storage.disk_errors import disk_errors
-from worker.storage.errno_table import Step
-from worker.storage.own_files import create_own, open_folder
+from worker.storage.errno_table import FileOperation
+from worker.storage.own_files import create_own_file, open_folder
 
 #: How file systems say that they do not do this, or not here.
-REFUSED = frozenset(
+UNSUPPORTED_ERRNOS = frozenset(
     {
         errno.EPERM,
         errno.EACCES,
@@ -64,13 +64,13 @@ def abilities(directory: Path, folder: int) -> Abilities:
         PermanentError: it lacks what is needed; `code` is ``unsuitable_folder``.
         TransientError: it cannot be used for now.
     """
-    with disk_errors(Step.LOOK, directory):
+    with disk_errors(FileOperation.EXAMINE, directory):
         status = os.fstat(folder)
     key = (status.st_dev, status.st_ino)
     with _mutex:
         known = _known.get(key)
     if known is None:
-        known = ask(directory, folder)
+        known = probe_folder(directory, folder)
         with _mutex:
             if len(_known) >= _MOST:
                 _known.clear()
@@ -78,13 +78,13 @@ def abilities(directory: Path, folder: int) -> Abilities:
     return known
 
 
-def trouble_of(directory: Path) -> SeenError | None:
+def folder_error(directory: Path) -> SeenError | None:
     """Return what keeps files from being put into an existing folder now; None when nothing does."""
     try:
-        with disk_errors(Step.OPEN, directory):
+        with disk_errors(FileOperation.OPEN, directory):
             folder = open_folder(directory, make=False)
         try:
-            ask(directory, folder)
+            probe_folder(directory, folder)
         finally:
             os.close(folder)
     except SeenError as error:
@@ -92,17 +92,17 @@ def trouble_of(directory: Path) -> SeenError | None:
     return None
 
 
-def ask(directory: Path, folder: int) -> Abilities:
+def probe_folder(directory: Path, folder: int) -> Abilities:
     """Try everything that is needed with a file that is removed again.
 
     Raises:
         PermanentError, TransientError: as `abilities`.
     """
     # Named like a part file, so that the sweep removes what a crash leaves.
-    trial = directory / f"{WORKING_PREFIX}{uuid.uuid4()}.tmp"  # as `is_trial` knows it
+    trial = directory / f"{WORKING_PREFIX}{uuid.uuid4()}.tmp"  # as `is_probe_file` knows it
     second = trial.with_suffix(".new")
-    with disk_errors(Step.OPEN, directory):
-        fd = create_own(trial, folder=folder)
+    with disk_errors(FileOperation.OPEN, directory):
+        fd = create_own_file(trial, folder=folder)
     try:
         owners = {os.fstat(fd).st_uid, os.fstat(folder).st_uid}
         _try_lock(directory, fd)
@@ -115,7 +115,7 @@ def ask(directory: Path, folder: int) -> Abilities:
     return Abilities(uids=frozenset({os.geteuid(), *owners}))
 
 
-def is_trial(name_id: str) -> bool:
+def is_probe_file(name_id: str) -> bool:
     """Say whether the id in a working name is a trial file's: a random UUID, as no job has one."""
     with suppress(ValueError):
         return uuid.UUID(name_id).version == 4
@@ -123,7 +123,7 @@ def is_trial(name_id: str) -> bool:
 
 
 def _try_lock(directory: Path, fd: int) -> None:
-    with disk_errors(Step.LOCK, directory):
+    with disk_errors(FileOperation.LOCK, directory):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -131,9 +131,9 @@ def _can_link(trial: Path, second: Path, folder: int) -> bool:
     try:
         os.link(trial.name, second.name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        if error.errno in REFUSED:
+        if error.errno in UNSUPPORTED_ERRNOS:
             return False
-        with disk_errors(Step.OPEN, trial.parent):
+        with disk_errors(FileOperation.OPEN, trial.parent):
             raise
     return True
 
@@ -142,14 +142,14 @@ def _try_rename(trial: Path, second: Path, folder: int) -> None:
     try:
         os.rename(trial.name, second.name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        if error.errno in REFUSED:
+        if error.errno in UNSUPPORTED_ERRNOS:
             raise PermanentError(
                 f"The folder {trial.parent} allows neither hard links nor renames "
                 f"({error.strerror}): a finished file could not get its name there. Choose another "
                 "folder (-o, SEEN_DOWNLOAD_DIR).",
                 code="unsuitable_folder",
             ) from error
-        with disk_errors(Step.OPEN, trial.parent):
+        with disk_errors(FileOperation.OPEN, trial.parent):
             raise
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from domain.errors import PermanentError
 
-_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: A descriptor to look names up with; it needs no permission to list the folder.
-_LOOKUP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOKUP_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: How the system refuses to open what is no regular file, or one of another user.
-_NOT_A_FILE = {
+_NOT_REGULAR_ERRNOS = {
     errno.ELOOP,
     errno.EMLINK,
     errno.ENXIO,
@@ -30,9 +30,9 @@ _NOT_A_FILE = {
     errno.EPERM,
 }
 #: How it refuses to remove what is a folder, or another user's.
-_NOT_REMOVED = {errno.EISDIR, errno.EPERM, errno.EACCES, errno.EBUSY}
+_NOT_REMOVABLE_ERRNOS = {errno.EISDIR, errno.EPERM, errno.EACCES, errno.EBUSY}
 #: No file that the service reads whole is larger. Bytes.
-_LONGEST_TEXT = 16 << 20
+_MAX_TEXT_BYTES = 16 << 20
 
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -59,7 +59,7 @@ class ForeignFileError(PermanentError):
         )
 
 
-def open_own(
+def open_own_file(
     path: Path,
     flags: int,
     *,
@@ -83,10 +83,10 @@ def open_own(
     """
     name = path.name if folder is not None else path
     try:
-        fd = os.open(name, flags | _SAFE, 0o600, dir_fd=folder)
+        fd = os.open(name, flags | _SAFE_FLAGS, 0o600, dir_fd=folder)
     except OSError as error:
-        if error.errno in _NOT_A_FILE:
-            _refuse_foreign(path, _look(name, folder), uids, may_have_links=True)
+        if error.errno in _NOT_REGULAR_ERRNOS:
+            _refuse_foreign(path, _stat_or_none(name, folder), uids, may_have_links=True)
         raise
     try:
         _refuse_foreign(path, os.fstat(fd), uids, may_have_links=may_have_links)
@@ -96,14 +96,14 @@ def open_own(
     return fd
 
 
-def create_own(path: Path, *, folder: int | None = None) -> int:
+def create_own_file(path: Path, *, folder: int | None = None) -> int:
     """Make a new file for writing; whatever else has its name is removed, and never written to.
 
     Raises:
         ForeignFileError: a folder, or something that only another user may remove, has the name.
     """
     name = path.name if folder is not None else path
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS
     try:
         return os.open(name, flags, 0o600, dir_fd=folder)
     except FileExistsError:
@@ -123,14 +123,14 @@ def remove_name(path: Path, *, folder: int | None = None) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        status = _look(name, folder)
-        if error.errno in _NOT_REMOVED and status is not None:
+        status = _stat_or_none(name, folder)
+        if error.errno in _NOT_REMOVABLE_ERRNOS and status is not None:
             raise ForeignFileError(path, _kind(status) or "a file of another user") from error
         raise
     return True
 
 
-def read_own(
+def read_own_file(
     path: Path,
     *,
     folder: int | None = None,
@@ -140,13 +140,13 @@ def read_own(
     """Return what a small file of ours holds.
 
     Raises:
-        ForeignFileError, OSError: as `open_own`.
+        ForeignFileError, OSError: as `open_own_file`.
         ValueError: it is larger than any that the service writes.
     """
-    fd = open_own(path, os.O_RDONLY, folder=folder, uids=uids, may_have_links=may_have_links)
+    fd = open_own_file(path, os.O_RDONLY, folder=folder, uids=uids, may_have_links=may_have_links)
     with os.fdopen(fd, "rb") as file:
-        text = file.read(_LONGEST_TEXT + 1)
-    if len(text) > _LONGEST_TEXT:
+        text = file.read(_MAX_TEXT_BYTES + 1)
+    if len(text) > _MAX_TEXT_BYTES:
         raise ValueError(f"{path} is too long.")
     return text
 
@@ -158,7 +158,7 @@ def open_folder(directory: Path, *, make: bool = True) -> int:
         directory: absolute and resolved: a link on the way is refused (ENOTDIR).
         make: make what is missing; else that is a FileNotFoundError.
     """
-    fd = os.open(directory.anchor, _LOOKUP)
+    fd = os.open(directory.anchor, _LOOKUP_FLAGS)
     for part in directory.parts[1:]:
         try:
             child = _enter(part, fd, make=make)
@@ -170,13 +170,13 @@ def open_folder(directory: Path, *, make: bool = True) -> int:
 
 def _enter(name: str, folder: int, *, make: bool) -> int:
     try:
-        return os.open(name, _LOOKUP, dir_fd=folder)
+        return os.open(name, _LOOKUP_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         if not make:
             raise
     with suppress(FileExistsError):  # another process has just made it
         os.mkdir(name, dir_fd=folder)
-    return os.open(name, _LOOKUP, dir_fd=folder)
+    return os.open(name, _LOOKUP_FLAGS, dir_fd=folder)
 
 
 def _readable(fd: int) -> int:
@@ -192,7 +192,7 @@ def _readable(fd: int) -> int:
     return opened
 
 
-def _look(name: str | Path, folder: int | None) -> os.stat_result | None:
+def _stat_or_none(name: str | Path, folder: int | None) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:

@@ -22,16 +22,16 @@ from domain.errors import DiskFullError, InvalidInputError, TransientError
 from domain.job import WORKING_PREFIX
 from worker.storage.checkpoint import Checkpoint, read_checkpoint
 from worker.storage.destination import PublishedFile
-from worker.storage.disk_errors import courtesy, disk_errors, sync_file
-from worker.storage.disk_space import Space
-from worker.storage.errno_table import Step, Verdict, verdict
+from worker.storage.disk_errors import disk_errors, optional_operation, sync_file
+from worker.storage.disk_space import DiskSpace
+from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
 from worker.storage.folder_check import abilities
 from worker.storage.own_files import (
     ForeignFileError,
-    create_own,
+    create_own_file,
     open_folder,
-    open_own,
-    read_own,
+    open_own_file,
+    read_own_file,
     remove_name,
 )
 from worker.storage.publication import Publication, move
@@ -63,7 +63,7 @@ class PartFile:
         job_id: str,
         *,
         is_given: bool = False,
-        space: Space | None = None,
+        space: DiskSpace | None = None,
     ) -> None:
         """Open or create the part file.
 
@@ -76,12 +76,12 @@ class PartFile:
         self.path = _part_path(directory, job_id)
         self.notes: list[str] = []
         self._checkpoint_path = self.path.with_suffix(".json")
-        self._space = space or Space(0)
+        self._space = space or DiskSpace(0)
         self._is_allocated = False
-        self._is_doubtful = False
+        self._fsync_failed = False
         self._fd = -1
         self._moved_to: Path | None = None
-        made = Step.MAKE_GIVEN_FOLDER if is_given else Step.MAKE_FOLDER
+        made = FileOperation.CREATE_GIVEN_FOLDER if is_given else FileOperation.CREATE_FOLDER
         with disk_errors(made, directory):
             self._folder = open_folder(directory)
         try:
@@ -95,25 +95,25 @@ class PartFile:
     def exists(directory: Path, job_id: str) -> bool:
         """Say whether there is a part file of this job, or one on its way to its name; makes none."""
         path = _part_path(directory, job_id)
-        with disk_errors(Step.LOOK, directory):
+        with disk_errors(FileOperation.EXAMINE, directory):
             return any(_is_there(path.with_suffix(one)) for one in (".part", ".publish"))
 
     @property
     def size(self) -> int:
         """Bytes in the file, those that nobody has written yet included."""
-        with disk_errors(Step.LOOK, self.path):
+        with disk_errors(FileOperation.EXAMINE, self.path):
             return os.fstat(self._fd).st_size
 
     @property
     def allocated(self) -> int:
         """Bytes of the disk that the file holds."""
-        with disk_errors(Step.LOOK, self.path):
+        with disk_errors(FileOperation.EXAMINE, self.path):
             return os.fstat(self._fd).st_blocks * 512
 
     @property
     def device(self) -> int:
         """The file system it lies on, as the system numbers it."""
-        with disk_errors(Step.LOOK, self.path):
+        with disk_errors(FileOperation.EXAMINE, self.path):
             return os.fstat(self._fd).st_dev
 
     @property
@@ -129,11 +129,11 @@ class PartFile:
         self.allocate(total)
         self._is_allocated = self.allocated >= total
         if self._is_allocated:
-            self._space.written(self, total)
+            self._space.mark_written(self, total)
 
     def reserve_growth(self, size: int) -> None:
         """Reserve space for `size` more bytes of a file of unknown size."""
-        self._space.grow(self, size)
+        self._space.reserve_growth(self, size)
 
     def write_at(self, chunks: Sequence[bytes], position: int) -> int:
         """Write `chunks` one after another from `position` on; return the number of bytes.
@@ -142,14 +142,14 @@ class PartFile:
             DiskFullError: they do not fit.
         """
         try:
-            with disk_errors(Step.WRITE, self.path):
+            with disk_errors(FileOperation.WRITE, self.path):
                 size = self._write(chunks, position)
         except DiskFullError as error:
             # A quota, or a disk that others fill: the free space did not show it.
-            error.uses_attempt = self._space.was_filled_by(self)
+            error.uses_attempt = self._space.is_largest_growing_file(self)
             raise
         if not self._is_allocated:
-            self._space.written(self, size)
+            self._space.mark_written(self, size)
         return size
 
     def _write(self, chunks: Sequence[bytes], position: int) -> int:
@@ -165,7 +165,7 @@ class PartFile:
 
     def read_at(self, buffer: memoryview, position: int) -> int:
         """Fill `buffer` from `position` on; return how many bytes there were."""
-        with disk_errors(Step.READ, self.path):
+        with disk_errors(FileOperation.READ, self.path):
             return os.preadv(self._fd, [buffer], position)
 
     def allocate(self, total: int) -> None:
@@ -175,13 +175,13 @@ class PartFile:
             DiskFullError: it has not so many.
         """
         if total > 0:
-            with courtesy(self.path):
+            with optional_operation(self.path):
                 allocate(self._fd, total)
 
     def discard(self) -> None:
         """Throw away every byte, and first the checkpoint that vouches for them."""
-        with disk_errors(Step.WRITE, self.path):
-            self._drop_checkpoint()
+        with disk_errors(FileOperation.WRITE, self.path):
+            self._remove_checkpoint()
             self._truncate(0)
         self.checkpoint = Checkpoint()
         self._is_allocated = False
@@ -196,14 +196,14 @@ class PartFile:
         Raises:
             TransientError: the disk refuses, or has refused before: the last checkpoint stays.
         """
-        with disk_errors(Step.SYNC, self.path):
-            self._make_durable(os.fdatasync)
+        with disk_errors(FileOperation.SYNC, self.path):
+            self._fsync(os.fdatasync)
             self._write_checkpoint(checkpoint)
         self.checkpoint = checkpoint
 
     def truncate(self, total: int) -> None:
         """End the file after `total` bytes."""
-        with disk_errors(Step.WRITE, self.path):
+        with disk_errors(FileOperation.WRITE, self.path):
             self._truncate(total)
 
     def _truncate(self, total: int) -> None:
@@ -233,16 +233,16 @@ class PartFile:
 
         Nothing that the disk does after the file has its name raises.
         """
-        with disk_errors(Step.SYNC, self.path):
-            self._make_durable(os.fsync)
-        with courtesy(self.path):
+        with disk_errors(FileOperation.SYNC, self.path):
+            self._fsync(os.fsync)
+        with optional_operation(self.path):
             os.fchmod(self._fd, 0o666 & ~umask())
         may_publish()
-        with disk_errors(Step.NAME, self.path.with_name(name)):
+        with disk_errors(FileOperation.NAME, self.path.with_name(name)):
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
-        self._sync_names()
+        self._sync_folder()
         if self._publication.base_name != name:
             self.notes.append(
                 f"its file system refuses the name {name!r}: it is called {path.name!r}"
@@ -251,7 +251,7 @@ class PartFile:
 
     def find_published(self) -> PublishedFile | None:
         """Return the published file if an earlier attempt published this one, else None."""
-        with disk_errors(Step.LOOK, self.path):
+        with disk_errors(FileOperation.EXAMINE, self.path):
             path = self._moved_to or self._publication.find(self._fd)
         record = self._publication.record
         return None if path is None or record is None else PublishedFile(path, record.digests)
@@ -260,21 +260,21 @@ class PartFile:
         """Take back the final name, if the file has one: its job did not come to be completed."""
         published = self.find_published()
         if published is not None:
-            with disk_errors(Step.REMOVE, published.path):
-                self._publication.withdraw(published.path)
-            self._sync_names()
+            with disk_errors(FileOperation.REMOVE, published.path):
+                self._publication.unpublish(published.path)
+            self._sync_folder()
 
     def check_replaceable(self, name: str) -> None:
         """Raise PermanentError when a folder has a name that is to be replaced."""
-        with disk_errors(Step.LOOK, self.path.with_name(name)):
-            self._publication.refuse_folder(name)
+        with disk_errors(FileOperation.EXAMINE, self.path.with_name(name)):
+            self._publication.check_replaceable(name)
 
     def start_empty(self, reason: str) -> None:
         """Leave the file that is open as it is, under its other names, and go on with an empty one."""
         self.notes.append(f"{self.path.name} starts empty: {reason}")
-        with disk_errors(Step.REMOVE, self.path):
-            self._publication.forget()
-            self._drop_checkpoint()
+        with disk_errors(FileOperation.REMOVE, self.path):
+            self._publication.remove_record()
+            self._remove_checkpoint()
             if self._moved_to is None:
                 remove_name(self.path, folder=self._folder)
         self._close_file()
@@ -285,7 +285,7 @@ class PartFile:
         """Remove every working name of this job; a published file keeps its own name."""
         for suffix in WORKING_SUFFIXES:
             path = self.path.with_suffix(suffix)
-            with disk_errors(Step.REMOVE, path):
+            with disk_errors(FileOperation.REMOVE, path):
                 remove_name(path, folder=self._folder)
 
     def close(self) -> None:
@@ -311,20 +311,20 @@ class PartFile:
 
     def _open(self) -> None:
         self.checkpoint = Checkpoint()
-        with disk_errors(Step.OPEN, self.path):
+        with disk_errors(FileOperation.OPEN, self.path):
             self._publication = Publication(self.path, self._folder, self._uids)
             self._fd = self._open_locked()
             if self._moved_to is None:
-                self._settle_links()
+                self._resolve_links()
             self.checkpoint = self._read_checkpoint()
 
     def _open_locked(self) -> int:
         while True:
-            fd, path = self._open_unlocked()
+            fd, path = self._open_part_or_published()
             try:
-                with disk_errors(Step.LOCK, self.path):
+                with disk_errors(FileOperation.LOCK, self.path):
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._names(path, fd):
+                if self._is_name_of(path, fd):
                     self._moved_to = None if path == self.path else path
                     return fd
             except BaseException:
@@ -333,10 +333,10 @@ class PartFile:
             # The holder before us removed it between our open and our lock: open the new one.
             os.close(fd)
 
-    def _open_unlocked(self) -> tuple[int, Path]:
+    def _open_part_or_published(self) -> tuple[int, Path]:
         """Open the part file, or the file that it has become."""
         self._publication.reload()
-        moved = self._publication.open_moved()
+        moved = self._publication.open_published()
         if moved is not None:
             return moved
         try:
@@ -347,7 +347,7 @@ class PartFile:
             return self._open_part(os.O_CREAT | os.O_EXCL), self.path
 
     def _open_part(self, flags: int) -> int:
-        return open_own(
+        return open_own_file(
             self.path,
             os.O_RDWR | flags,
             folder=self._folder,
@@ -355,20 +355,20 @@ class PartFile:
             may_have_links=True,
         )
 
-    def _settle_links(self) -> None:
+    def _resolve_links(self) -> None:
         """See to what a crash, or a person, has left of a part file with several names."""
         self._publication.reload()
         second = self.path.with_suffix(".new")
-        if os.fstat(self._fd).st_nlink > 1 and self._names(second, self._fd):
+        if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(second, self._fd):
             remove_name(second, folder=self._folder)  # it was about to replace another file
         if self._publication.find(self._fd) is not None:
             return
-        self._publication.undo()
+        self._publication.discard_unfinished()
         if os.fstat(self._fd).st_nlink > 1:
             # What is written now would be written into another person's file, and by that name, too.
             self.start_empty("it has another name (a hard link)")
 
-    def _names(self, path: Path, fd: int) -> bool:
+    def _is_name_of(self, path: Path, fd: int) -> bool:
         try:
             found = os.stat(path.name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -382,12 +382,12 @@ class PartFile:
 
     # ── durability ──────────────────────────────────────────────────────────────────────────────
 
-    def _make_durable(self, sync: Callable[[int], None]) -> None:
+    def _fsync(self, sync: Callable[[int], None]) -> None:
         """Have every byte that was written on the disk, or never again say so of this open file.
 
         The system gives up what it could not write, and its next answer is yes.
         """
-        if self._is_doubtful:
+        if self._fsync_failed:
             raise TransientError(
                 "The disk did not take everything that was written; what it has is read anew.",
                 code="disk_error",
@@ -395,12 +395,12 @@ class PartFile:
         try:
             sync_file(self._fd, sync)
         except OSError:
-            self._is_doubtful = True
+            self._fsync_failed = True
             raise
 
     def _read_checkpoint(self) -> Checkpoint:
         try:
-            text = read_own(self._checkpoint_path, folder=self._folder, uids=self._uids)
+            text = read_own_file(self._checkpoint_path, folder=self._folder, uids=self._uids)
             checkpoint = read_checkpoint(text)
             if checkpoint.fits(self.size):
                 return checkpoint
@@ -409,29 +409,29 @@ class PartFile:
         except (ValueError, InvalidInputError, ForeignFileError):
             pass  # One that a crash tore, or that is none.
         # Nothing is vouched for; nor will it be once the file has been made as long as it ought to be.
-        self._drop_checkpoint()
+        self._remove_checkpoint()
         return Checkpoint()
 
-    def _drop_checkpoint(self) -> None:
+    def _remove_checkpoint(self) -> None:
         """Remove the checkpoint so that no crash brings it back, to vouch for other bytes."""
         if remove_name(self._checkpoint_path, folder=self._folder):
-            with courtesy(self.path.parent):
+            with optional_operation(self.path.parent):
                 os.fsync(self._folder)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint_path.with_suffix(".tmp")
-        with os.fdopen(create_own(temporary, folder=self._folder), "w") as file:
+        with os.fdopen(create_own_file(temporary, folder=self._folder), "w") as file:
             json.dump(asdict(checkpoint), file)
             file.flush()
             sync_file(file.fileno())
         move(temporary, self._checkpoint_path, self._folder)
 
-    def _sync_names(self) -> None:
+    def _sync_folder(self) -> None:
         """Make names durable. A file is whole and named without it, so a refusal is only logged."""
         try:
             os.fsync(self._folder)
         except OSError as error:
-            refused = verdict(Step.COURTESY, error.errno) is Verdict.PASS_OVER
+            refused = error_kind(FileOperation.OPTIONAL, error.errno) is ErrorKind.IGNORE
             log = logger.debug if refused else logger.warning
             log("The folder %s could not be synced: %s", self.path.parent, error)
 
@@ -459,7 +459,7 @@ class PartFiles:
     """
 
     root: Path
-    space: Space
+    space: DiskSpace
 
     def open(self, directory: Path, job_id: str) -> PartFile:
         """Open or create the part file of a job; raises as `PartFile` does."""

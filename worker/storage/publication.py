@@ -25,11 +25,17 @@ from pydantic import ConfigDict, TypeAdapter
 from domain.errors import InvalidInputError, PermanentError, TransientError
 from domain.job import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
 from worker.storage.disk_errors import disk_errors, sync_file
-from worker.storage.errno_table import Step, Verdict, verdict
+from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
+from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import numbered
-from worker.storage.folder_check import REFUSED
-from worker.storage.own_files import ForeignFileError, create_own, open_own, read_own, remove_name
-from worker.storage.substitute_names import substitutes
+from worker.storage.folder_check import UNSUPPORTED_ERRNOS
+from worker.storage.own_files import (
+    ForeignFileError,
+    create_own_file,
+    open_own_file,
+    read_own_file,
+    remove_name,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +45,7 @@ _NUMBER = re.compile(r"\((\d{1,5})\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class PublicationRecord:
     """What is about to get its final name."""
 
     __pydantic_config__ = ConfigDict(strict=True)
@@ -53,7 +59,7 @@ class Record:
     """The name is claimed by an empty file, and `name` is exact; else a number may have been added."""
 
 
-_RECORD = TypeAdapter(Record)
+_RECORD = TypeAdapter(PublicationRecord)
 
 
 class Publication:
@@ -69,13 +75,13 @@ class Publication:
         base_name: the name that was given last, before a number was added.
     """
 
-    record: Record | None
+    record: PublicationRecord | None
     base_name: str
 
     def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
         self._part, self._folder, self._uids = part, folder, uids
         self._path = part.with_suffix(".publish")
-        self._second = part.with_suffix(".new")
+        self._replacement = part.with_suffix(".new")
         self.record = None
 
     def reload(self) -> None:
@@ -89,12 +95,12 @@ class Publication:
 
         A name that the file system refuses is replaced by one that it takes.
         """
-        *first, last = [name, *substitutes(name)]
+        *first, last = [name, *fallback_names(name)]
         for candidate in first:
             try:
                 return self._publish(fd, candidate, overwrite=overwrite, digests=digests)
             except OSError as error:
-                if verdict(Step.NAME, error.errno) is not Verdict.BAD_NAME:
+                if error_kind(FileOperation.NAME, error.errno) is not ErrorKind.BAD_NAME:
                     raise
                 logger.info("The file system refuses the name %r: %s", candidate, error.strerror)
         return self._publish(fd, last, overwrite=overwrite, digests=digests)
@@ -102,13 +108,15 @@ class Publication:
     def _publish(self, fd: int, name: str, *, overwrite: bool, digests: tuple[str, ...]) -> Path:
         self.base_name = name
         status = os.fstat(fd)
-        record = Record(name=name, size=status.st_size, inode=status.st_ino, digests=digests)
+        record = PublicationRecord(
+            name=name, size=status.st_size, inode=status.st_ino, digests=digests
+        )
         self._write(record, durable=False)
         if overwrite:
-            return self._replace(fd, record)
-        return self._link(fd, record)
+            return self._publish_over(fd, record)
+        return self._publish_by_link(fd, record)
 
-    def _link(self, fd: int, record: Record) -> Path:
+    def _publish_by_link(self, fd: int, record: PublicationRecord) -> Path:
         for number in range(MAX_CLASHES):
             path = self._part.with_name(numbered(record.name, number))
             try:
@@ -116,11 +124,11 @@ class Publication:
             except FileExistsError:
                 continue
             except OSError as error:
-                if error.errno not in REFUSED:
+                if error.errno not in UNSUPPORTED_ERRNOS:
                     raise
-                return self._claim(fd, record, number)
+                return self._publish_by_rename(fd, record, number)
             return path
-        raise _too_many(record.name)
+        raise _name_taken(record.name)
 
     def _link_to(self, fd: int, path: Path) -> None:
         """Link what is open, not what has the part file's name by now."""
@@ -132,7 +140,7 @@ class Publication:
             self._check_name(fd)
             os.link(self._part.name, path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
-    def _claim(self, fd: int, record: Record, first: int) -> Path:
+    def _publish_by_rename(self, fd: int, record: PublicationRecord, first: int) -> Path:
         """Publish on a file system without hard links: claim a free name, then move onto it."""
         for number in range(first, MAX_CLASHES):
             path = self._part.with_name(numbered(record.name, number))
@@ -141,19 +149,19 @@ class Publication:
             exact = replace(record, name=path.name, claims=True)
             self._write(exact, durable=True)
             try:
-                self._make_claim(path)
+                self._create_placeholder(path)
             except FileExistsError:
                 continue
             self._check_name(fd)
             try:
                 self._move(self._part, path)
             except OSError:
-                self._remove_claim(path)
+                self._remove_placeholder(path)
                 raise
             return path
-        raise _too_many(record.name)
+        raise _name_taken(record.name)
 
-    def _make_claim(self, path: Path) -> None:
+    def _create_placeholder(self, path: Path) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             os.close(os.open(path.name, flags, 0o600, dir_fd=self._folder))
@@ -161,20 +169,20 @@ class Publication:
             # The folder has just taken the record, so it is the name that is refused.
             raise OSError(errno.EINVAL, error.strerror, str(path)) from error
 
-    def _replace(self, fd: int, record: Record) -> Path:
+    def _publish_over(self, fd: int, record: PublicationRecord) -> Path:
         path = self._part.with_name(record.name)
-        self.refuse_folder(record.name)
-        remove_name(self._second, folder=self._folder)
+        self.check_replaceable(record.name)
+        remove_name(self._replacement, folder=self._folder)
         try:
-            self._link_to(fd, self._second)
+            self._link_to(fd, self._replacement)
         except OSError as error:
-            if error.errno not in REFUSED:
+            if error.errno not in UNSUPPORTED_ERRNOS:
                 raise
             self._write(replace(record, claims=True), durable=True)
             self._check_name(fd)
             self._move_over(self._part, path)
         else:
-            self._move_over(self._second, path)
+            self._move_over(self._replacement, path)
         return path
 
     def _move_over(self, source: Path, path: Path) -> None:
@@ -190,7 +198,7 @@ class Publication:
     def _move(self, source: Path, target: Path) -> None:
         move(source, target, self._folder)
 
-    def refuse_folder(self, name: str) -> None:
+    def check_replaceable(self, name: str) -> None:
         """Raise PermanentError when a folder has the name: it is not replaced."""
         path = self._part.with_name(name)
         status = self._status(path)
@@ -223,48 +231,48 @@ class Publication:
                 for entry in entries
                 if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX)
             )
-        ours = [name for name in names if self._is_ours(name)]
+        ours = [name for name in names if self._is_given_name(name)]
         return self._part.with_name((ours or names)[0]) if names else None
 
-    def open_moved(self) -> tuple[int, Path] | None:
+    def open_published(self) -> tuple[int, Path] | None:
         """Open the file that was moved to its final name; None when there is none."""
         record = self.record
         if record is None or not record.claims or self._status(self._part) is not None:
             return None
         path = self._part.with_name(record.name)
         with suppress(OSError, ForeignFileError):
-            fd = open_own(path, os.O_RDWR, folder=self._folder, uids=self._uids)
+            fd = open_own_file(path, os.O_RDWR, folder=self._folder, uids=self._uids)
             if os.fstat(fd).st_size == record.size:
                 return fd, path
             os.close(fd)
         return None
 
-    def undo(self) -> None:
+    def discard_unfinished(self) -> None:
         """Remove what an attempt that was cut short left: the record, and what claimed the name."""
         if self.record is not None:
             if self.record.claims:
-                self._remove_claim(self._part.with_name(self.record.name))
-            self.forget()
+                self._remove_placeholder(self._part.with_name(self.record.name))
+            self.remove_record()
 
-    def withdraw(self, path: Path) -> None:
+    def unpublish(self, path: Path) -> None:
         """Remove a final name, if it is the one that was given; a name that a person chose stays."""
-        if self._is_ours(path.name):
+        if self._is_given_name(path.name):
             os.unlink(path.name, dir_fd=self._folder)
 
-    def forget(self) -> None:
+    def remove_record(self) -> None:
         """Remove the record."""
         self.record = None
         remove_name(self._path, folder=self._folder)
 
     # ── how it is done ──────────────────────────────────────────────────────────────────────────
 
-    def _is_ours(self, name: str) -> bool:
+    def _is_given_name(self, name: str) -> bool:
         if self.record is None:
             return False
         numbers = [0, *map(int, _NUMBER.findall(name))]
         return any(numbered(self.record.name, number) == name for number in numbers)
 
-    def _remove_claim(self, path: Path) -> None:
+    def _remove_placeholder(self, path: Path) -> None:
         """Remove the empty file by which a name was claimed."""
         status = self._status(path)
         if status is not None and status.st_size == 0 and status.st_nlink == 1:
@@ -277,18 +285,18 @@ class Publication:
         except FileNotFoundError:
             return None
 
-    def _read(self) -> Record | None:
+    def _read(self) -> PublicationRecord | None:
         try:
-            text = read_own(self._path, folder=self._folder, uids=self._uids)
+            text = read_own_file(self._path, folder=self._folder, uids=self._uids)
             return _read_record(text)
         except (FileNotFoundError, ValueError, InvalidInputError, ForeignFileError):
             return None
 
-    def _write(self, record: Record, *, durable: bool) -> None:
+    def _write(self, record: PublicationRecord, *, durable: bool) -> None:
         """Write the record. Only where the part file loses its name it has to survive a power cut."""
         # Not an error of the name that the file is to get, which would have another one tried.
-        with disk_errors(Step.WRITE, self._path):
-            fd = create_own(self._path, folder=self._folder)
+        with disk_errors(FileOperation.WRITE, self._path):
+            fd = create_own_file(self._path, folder=self._folder)
             try:
                 os.write(fd, json.dumps(asdict(record)).encode())
                 if durable:
@@ -298,7 +306,7 @@ class Publication:
         self.record = record
 
 
-def _read_record(text: bytes) -> Record:
+def _read_record(text: bytes) -> PublicationRecord:
     """Return what a record's file says; raise where it is none that the service writes."""
     record = _RECORD.validate_json(text)
     name = os.fsencode(record.name)
@@ -315,7 +323,7 @@ def move(source: Path, target: Path, folder: int) -> None:
     try:
         os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        if error.errno not in REFUSED:
+        if error.errno not in UNSUPPORTED_ERRNOS:
             raise
         refusal = error
     else:
@@ -331,5 +339,5 @@ def move(source: Path, target: Path, folder: int) -> None:
     os.unlink(source.name, dir_fd=folder)
 
 
-def _too_many(name: str) -> TransientError:
+def _name_taken(name: str) -> TransientError:
     return TransientError(f"There are {MAX_CLASHES} files named like {name!r}.", code="name_taken")

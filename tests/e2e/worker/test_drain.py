@@ -35,7 +35,7 @@ from tests.support.services.draining import (
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.storage.publication import Record
+from worker.storage.publication import PublicationRecord
 
 S = JobStatus
 
@@ -120,7 +120,9 @@ class Crowd:
         os.truncate(part, WHOLE_SIZE)
         name = f"whole-{number}.bin"
         digests = (f"sha256:{'0' * 64}",)
-        record = Record(name=name, size=WHOLE_SIZE, inode=part.stat().st_ino, digests=digests)
+        record = PublicationRecord(
+            name=name, size=WHOLE_SIZE, inode=part.stat().st_ino, digests=digests
+        )
         part.with_suffix(".publish").write_text(json.dumps(asdict(record)))
         os.link(part, self._system.downloads / name)
         return job

@@ -26,7 +26,7 @@ from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.runner import run_download
-from worker.storage.disk_space import Space
+from worker.storage.disk_space import DiskSpace
 from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.http.curl_options import TransferOptions
@@ -178,7 +178,7 @@ class Direct:
     job: Job = field(default_factory=new_job)
     check_may_write: Callable[[], None] = lambda: None
     quota: TransferQuota = field(default_factory=UnlimitedQuota)
-    space: Space = field(default_factory=lambda: Space(0))
+    space: DiskSpace = field(default_factory=lambda: DiskSpace(0))
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
 

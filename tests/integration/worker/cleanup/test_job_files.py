@@ -18,7 +18,7 @@ from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
-from worker.cleanup.job_files import remove_leftovers
+from worker.cleanup.job_files import remove_job_files
 from worker.runner import Outcome, run_download
 from worker.storage.part_file import PartFile
 
@@ -92,6 +92,6 @@ def test_what_is_removed(
         connection.execute(update(table).where(table.c.id == job.id).values(changed))
     with PartFile(system.downloads, job.id) as part:
         part.write_at([b"x"], 0)
-        assert not remove_leftovers(system.runtime, system.downloads, job.id)  # it is open
-    assert remove_leftovers(system.runtime, system.downloads, job.id) is goes
+        assert not remove_job_files(system.runtime, system.downloads, job.id)  # it is open
+    assert remove_job_files(system.runtime, system.downloads, job.id) is goes
     assert bool(list(Path(system.downloads).iterdir())) is not goes

@@ -24,7 +24,7 @@ from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.cleanup.sweeper import TRIAL_GRACE, UNKNOWN_GRACE, Swept, sweep
+from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, SweepResult, sweep
 from worker.runner import Outcome, run_download
 from worker.storage.part_file import PartFile
 
@@ -59,11 +59,11 @@ def test_what_an_ended_job_left_behind_goes(any_system: System, status: JobStatu
     paths = leave_part(any_system.downloads / "deep/er", job.id)
     published = any_system.downloads / "deep/er/film.mkv"
     published.write_bytes(b"film")
-    assert sweep(any_system.runtime) == Swept(1, 0, 0)
+    assert sweep(any_system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert published.read_bytes() == b"film"
     assert "left behind" in (any_system.runtime.jobs.events(job.id)[-1].reason or "")
-    assert sweep(any_system.runtime) == Swept(0, 0, 0)
+    assert sweep(any_system.runtime) == SweepResult(0, 0, 0)
 
 
 def test_a_published_file_keeps_its_own_name(system: System) -> None:
@@ -107,7 +107,7 @@ def test_what_is_still_of_use_stays(system: System) -> None:
     ]
     other = system.downloads / ".seen-notes.part"
     other.write_bytes(b"mine")
-    assert sweep(system.runtime) == Swept(0, 0, 0)
+    assert sweep(system.runtime) == SweepResult(0, 0, 0)
     assert all(path.exists() for path in [*kept, other])
 
 
@@ -115,16 +115,16 @@ def test_a_job_that_nobody_knows_has_a_day(system: System) -> None:
     old = leave_part(system.downloads, new_job_id(), age=UNKNOWN_GRACE + 60)
     *rest, touched = leave_part(system.downloads / "x", new_job_id(), age=UNKNOWN_GRACE + 60)
     os.utime(touched)
-    assert sweep(system.runtime) == Swept(0, 1, 0)
+    assert sweep(system.runtime) == SweepResult(0, 1, 0)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in rest)
 
 
 def test_trial_file_that_a_crash_left_is_removed_after_a_minute(system: System) -> None:
-    old = leave_part(system.downloads, str(uuid.uuid4()), age=TRIAL_GRACE + 60)
+    old = leave_part(system.downloads, str(uuid.uuid4()), age=PROBE_FILE_GRACE + 60)
     new = leave_part(system.downloads, str(uuid.uuid4()))
-    odd = leave_part(system.downloads, "-" * 36, age=TRIAL_GRACE + 60)
-    assert sweep(system.runtime) == Swept(0, 1, 0)
+    odd = leave_part(system.downloads, "-" * 36, age=PROBE_FILE_GRACE + 60)
+    assert sweep(system.runtime) == SweepResult(0, 1, 0)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in [*new, *odd])
 
@@ -134,9 +134,9 @@ def test_a_file_in_use_is_left_alone(system: System) -> None:
     folder = system.downloads / "deep/er"
     leave_part(folder, job.id)
     with PartFile(folder, job.id) as part:
-        assert sweep(system.runtime) == Swept(0, 0, 0)
+        assert sweep(system.runtime) == SweepResult(0, 0, 0)
         assert part.path.exists()
-    assert sweep(system.runtime) == Swept(1, 0, 0)
+    assert sweep(system.runtime) == SweepResult(1, 0, 0)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_folder_elsewhere_is_looked_into_and_not_walked_through(
         connection.execute(update(table).values(finished_at=hour_ago))
     paths = leave_part(elsewhere, job.id)
     strangers = leave_part(elsewhere, new_job_id(), age=2 * UNKNOWN_GRACE)
-    assert sweep(system.runtime) == Swept(1, 0, 0)
+    assert sweep(system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert all(path.exists() for path in strangers)
 
@@ -169,9 +169,9 @@ def test_two_sweeps_at_once_are_one(system: System) -> None:
     job = ended(system, S.CANCELLED)
     leave_part(system.downloads / "deep/er", job.id)
     assert lock.acquire()
-    assert sweep(system.runtime) == Swept(0, 0, 0)
+    assert sweep(system.runtime) == SweepResult(0, 0, 0)
     lock.release()
-    assert sweep(system.runtime) == Swept(1, 0, 0)
+    assert sweep(system.runtime) == SweepResult(1, 0, 0)
 
 
 # ── jobs without their part file ────────────────────────────────────────────────────────────────
@@ -195,10 +195,10 @@ def stopped_in_the_middle(system: System, origin: Origin) -> Job:
 def test_a_job_whose_part_file_is_gone_counts_on_nothing(system: System, origin: Origin) -> None:
     job = stopped_in_the_middle(system, origin)
     assert job.bytes_durable == 200_000
-    assert sweep(system.runtime) == Swept(0, 0, 0)
+    assert sweep(system.runtime) == SweepResult(0, 0, 0)
     for path in system.downloads.iterdir():
         path.unlink()
-    assert sweep(system.runtime) == Swept(0, 0, 1)
+    assert sweep(system.runtime) == SweepResult(0, 0, 1)
     row = system.job(job)
     assert (row.status, row.bytes_durable, row.bytes_downloaded) == (S.PAUSED, 0, 0)
     reason = system.runtime.jobs.events(job.id)[-1].reason
@@ -214,5 +214,5 @@ def test_what_another_machine_has_is_not_missed_here(system: System, origin: Ori
     for path in system.downloads.iterdir():
         path.unlink()
     age_jobs(system)
-    assert sweep(system.runtime) == Swept(0, 0, 0)
+    assert sweep(system.runtime) == SweepResult(0, 0, 0)
     assert system.job(job).bytes_durable == 200_000

@@ -16,7 +16,7 @@ from tests.support.processes.one_download import run_apart
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.cleanup.sweeper import SETTLING_GRACE
+from worker.cleanup.sweeper import FINISH_GRACE
 
 S = JobStatus
 HERE = "/downloads"
@@ -225,6 +225,6 @@ def test_thirty_jobs_outlast_a_read_only_folder(
     published = sorted(f"{number}.bin" for number in range(30))
     wait_until(
         lambda: names_in(system.downloads) == published,
-        deadline=SETTLING_GRACE + 20,
+        deadline=FINISH_GRACE + 20,
         what="only the published files are left",
     )

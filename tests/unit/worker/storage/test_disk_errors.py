@@ -14,38 +14,38 @@ import pytest
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.services.system import ROOT
 from worker.storage.disk_errors import translate
-from worker.storage.errno_table import Step, Verdict, known_errnos, verdict
+from worker.storage.errno_table import ErrorKind, FileOperation, error_kind, listed_errnos
 
 #: What Linux documents (man-pages 6) for each call that is made, by the step it is made in.
-DOCUMENTED: dict[Step, str] = {
-    Step.MAKE_FOLDER: (
+DOCUMENTED: dict[FileOperation, str] = {
+    FileOperation.CREATE_FOLDER: (
         "EACCES EBADF EDQUOT EEXIST EFAULT EINVAL ELOOP EMLINK ENAMETOOLONG ENOENT ENOMEM "
         "ENOSPC ENOTDIR EPERM EROFS"
     ),
-    Step.OPEN: (
+    FileOperation.OPEN: (
         "EACCES EBADF EBUSY EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EISDIR ELOOP EMFILE "
         "ENAMETOOLONG ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENXIO EOPNOTSUPP EOVERFLOW "
         "EPERM EROFS ETXTBSY EWOULDBLOCK"
     ),
-    Step.LOCK: "EBADF EINTR EINVAL ENOLCK EWOULDBLOCK",
-    Step.WRITE: (
+    FileOperation.LOCK: "EBADF EINTR EINVAL ENOLCK EWOULDBLOCK",
+    FileOperation.WRITE: (
         "EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO EISDIR ENOSPC ENXIO "
         "EOPNOTSUPP EOVERFLOW EPERM EPIPE EROFS ESPIPE ETXTBSY"
     ),
-    Step.READ: "EAGAIN EBADF EFAULT EINTR EINVAL EIO EISDIR ENXIO EOVERFLOW ESPIPE",
-    Step.SYNC: "EBADF EDQUOT EINTR EINVAL EIO ENOSPC EROFS",
-    Step.NAME: (
+    FileOperation.READ: "EAGAIN EBADF EFAULT EINTR EINVAL EIO EISDIR ENXIO EOVERFLOW ESPIPE",
+    FileOperation.SYNC: "EBADF EDQUOT EINTR EINVAL EIO ENOSPC EROFS",
+    FileOperation.NAME: (
         "EACCES EBADF EBUSY EDQUOT EEXIST EFAULT EINVAL EIO EISDIR ELOOP EMLINK ENAMETOOLONG "
         "ENOENT ENOMEM ENOSPC ENOTDIR ENOTEMPTY EPERM EROFS EXDEV"
     ),
-    Step.REMOVE: (
+    FileOperation.REMOVE: (
         "EACCES EBADF EBUSY EFAULT EINVAL EIO EISDIR ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR "
         "EPERM EROFS"
     ),
-    Step.LOOK: (
+    FileOperation.EXAMINE: (
         "EACCES EBADF EFAULT EINTR EIO ELOOP ENAMETOOLONG ENOENT ENOMEM ENOSYS ENOTDIR EOVERFLOW"
     ),
-    Step.COURTESY: (
+    FileOperation.OPTIONAL: (
         "EACCES EBADF EFAULT EFBIG EINTR EINVAL EIO ELOOP ENAMETOOLONG ENODEV ENOENT ENOMEM "
         "ENOSPC ENOSYS ENOTDIR ENOTSUP EOPNOTSUPP EPERM EROFS ESPIPE ESRCH ETXTBSY"
     ),
@@ -53,15 +53,15 @@ DOCUMENTED: dict[Step, str] = {
 
 
 @pytest.mark.parametrize("step", DOCUMENTED)
-def test_every_documented_errno_has_a_line(step: Step) -> None:
+def test_every_documented_errno_has_a_line(step: FileOperation) -> None:
     numbers = {name: getattr(errno, name) for name in DOCUMENTED[step].split()}
-    missing = [name for name, number in numbers.items() if number not in known_errnos()]
+    missing = [name for name, number in numbers.items() if number not in listed_errnos()]
     assert missing == []
 
 
 def test_an_unknown_errno_uses_up_an_attempt() -> None:
-    assert verdict(Step.WRITE, 4095) is Verdict.ATTEMPT
-    assert verdict(Step.WRITE, None) is Verdict.ATTEMPT
+    assert error_kind(FileOperation.WRITE, 4095) is ErrorKind.RETRY
+    assert error_kind(FileOperation.WRITE, None) is ErrorKind.RETRY
 
 
 #: Errnos of a disk, a mount or a file server: they wait, whatever was asked of an existing file.
@@ -70,65 +70,74 @@ TROUBLE = (
     "ENETUNREACH ENOTCONN EREMOTEIO EUCLEAN EBADMSG ENOMEDIUM ECONNRESET ECONNREFUSED ESHUTDOWN "
     "EBUSY ETXTBSY ENOKEY EKEYEXPIRED"
 )
-LINES: list[tuple[str, str, Verdict]] = [
+LINES: list[tuple[str, str, ErrorKind]] = [
     # step, errnos, what follows
-    *[(step, "ENOSPC EDQUOT", Verdict.FULL) for step in Step.__members__],
-    *[(step, TROUBLE, Verdict.UNAVAILABLE) for step in ("WRITE", "READ", "SYNC", "NAME", "LOOK")],
+    *[(step, "ENOSPC EDQUOT", ErrorKind.FULL) for step in FileOperation.__members__],
     *[
-        (step, "EROFS EIO ESTALE", Verdict.UNAVAILABLE)
-        for step in ("OPEN", "MAKE_FOLDER", "REMOVE", "LOCK")
+        (step, TROUBLE, ErrorKind.UNAVAILABLE)
+        for step in ("WRITE", "READ", "SYNC", "NAME", "EXAMINE")
     ],
-    *[(step, "EIO ESTALE EROFS", Verdict.UNAVAILABLE) for step in ("COURTESY",)],
-    *[(step, "EACCES EPERM", Verdict.UNAVAILABLE) for step in ("OPEN", "MAKE_FOLDER", "REMOVE")],
-    ("MAKE_GIVEN_FOLDER", "EACCES EPERM EROFS", Verdict.BAD_PATH),
-    ("MAKE_GIVEN_FOLDER", "EIO ESTALE ETIMEDOUT", Verdict.UNAVAILABLE),
-    *[(step, "EMFILE ENFILE ENOMEM ENOBUFS", Verdict.RESOURCES) for step in Step.__members__],
-    *[(step, "EAGAIN", Verdict.RESOURCES) for step in ("OPEN", "WRITE", "READ")],
-    ("LOCK", "EWOULDBLOCK EACCES", Verdict.BUSY),
-    ("LOCK", "ENOSYS ENOLCK EOPNOTSUPP EINVAL EPERM", Verdict.UNSUITABLE),
+    *[
+        (step, "EROFS EIO ESTALE", ErrorKind.UNAVAILABLE)
+        for step in ("OPEN", "CREATE_FOLDER", "REMOVE", "LOCK")
+    ],
+    *[(step, "EIO ESTALE EROFS", ErrorKind.UNAVAILABLE) for step in ("OPTIONAL",)],
+    *[
+        (step, "EACCES EPERM", ErrorKind.UNAVAILABLE)
+        for step in ("OPEN", "CREATE_FOLDER", "REMOVE")
+    ],
+    ("CREATE_GIVEN_FOLDER", "EACCES EPERM EROFS", ErrorKind.BAD_PATH),
+    ("CREATE_GIVEN_FOLDER", "EIO ESTALE ETIMEDOUT", ErrorKind.UNAVAILABLE),
+    *[
+        (step, "EMFILE ENFILE ENOMEM ENOBUFS", ErrorKind.RESOURCES)
+        for step in FileOperation.__members__
+    ],
+    *[(step, "EAGAIN", ErrorKind.RESOURCES) for step in ("OPEN", "WRITE", "READ")],
+    ("LOCK", "EWOULDBLOCK EACCES", ErrorKind.BUSY),
+    ("LOCK", "ENOSYS ENOLCK EOPNOTSUPP EINVAL EPERM", ErrorKind.UNSUITABLE),
     *[
         (
             step,
             "ENOENT ENOTDIR ELOOP EISDIR ENAMETOOLONG EEXIST EINVAL EILSEQ EMLINK",
-            Verdict.BAD_PATH,
+            ErrorKind.BAD_PATH,
         )
-        for step in ("MAKE_FOLDER", "MAKE_GIVEN_FOLDER")
+        for step in ("CREATE_FOLDER", "CREATE_GIVEN_FOLDER")
     ],
-    ("OPEN", "ENOTDIR ELOOP EISDIR ENAMETOOLONG", Verdict.BAD_PATH),
-    ("OPEN", "EINVAL EILSEQ ENOSYS EOPNOTSUPP", Verdict.UNSUITABLE),
-    *[(step, "EFBIG EOVERFLOW", Verdict.TOO_LARGE) for step in ("OPEN", "WRITE", "COURTESY")],
-    ("NAME", "ENAMETOOLONG EINVAL EILSEQ", Verdict.BAD_NAME),
-    ("NAME", "ENOTDIR EISDIR ENOTEMPTY ELOOP", Verdict.BAD_PATH),
-    ("NAME", "EXDEV EMLINK ENOSYS EOPNOTSUPP", Verdict.UNSUITABLE),
+    ("OPEN", "ENOTDIR ELOOP EISDIR ENAMETOOLONG", ErrorKind.BAD_PATH),
+    ("OPEN", "EINVAL EILSEQ ENOSYS EOPNOTSUPP", ErrorKind.UNSUITABLE),
+    *[(step, "EFBIG EOVERFLOW", ErrorKind.TOO_LARGE) for step in ("OPEN", "WRITE", "OPTIONAL")],
+    ("NAME", "ENAMETOOLONG EINVAL EILSEQ", ErrorKind.BAD_NAME),
+    ("NAME", "ENOTDIR EISDIR ENOTEMPTY ELOOP", ErrorKind.BAD_PATH),
+    ("NAME", "EXDEV EMLINK ENOSYS EOPNOTSUPP", ErrorKind.UNSUITABLE),
     (
-        "COURTESY",
+        "OPTIONAL",
         "EPERM EACCES EINVAL ENOTSUP EOPNOTSUPP ENOSYS ENOTTY ENODEV EISDIR ESRCH",
-        Verdict.PASS_OVER,
+        ErrorKind.IGNORE,
     ),
-    ("SYNC", "EINVAL ENOSYS EOPNOTSUPP ENOTTY", Verdict.PASS_OVER),
+    ("SYNC", "EINVAL ENOSYS EOPNOTSUPP ENOTTY", ErrorKind.IGNORE),
     *[
-        (step, "ENOENT EBADF EFAULT", Verdict.ATTEMPT)
+        (step, "ENOENT EBADF EFAULT", ErrorKind.RETRY)
         for step in ("OPEN", "WRITE", "READ", "SYNC", "NAME")
     ],
-    ("LOOK", "EOVERFLOW ENOENT", Verdict.ATTEMPT),
+    ("EXAMINE", "EOVERFLOW ENOENT", ErrorKind.RETRY),
 ]
 
 
 @pytest.mark.parametrize(("step", "names", "expected"), LINES)
-def test_each_line_of_the_table(step: str, names: str, expected: Verdict) -> None:
-    found = {name: verdict(Step[step], getattr(errno, name)) for name in names.split()}
+def test_each_line_of_the_table(step: str, names: str, expected: ErrorKind) -> None:
+    found = {name: error_kind(FileOperation[step], getattr(errno, name)) for name in names.split()}
     assert found == dict.fromkeys(names.split(), expected)
 
 
-@pytest.mark.parametrize("step", Step)
-def test_every_message_says_what_where_and_why(step: Step) -> None:
-    for number in known_errnos():
+@pytest.mark.parametrize("step", FileOperation)
+def test_every_message_says_what_where_and_why(step: FileOperation) -> None:
+    for number in listed_errnos():
         error = translate(OSError(number, os.strerror(number)), step, Path("/data/film.mkv"))
-        if verdict(step, number) is Verdict.PASS_OVER:
+        if error_kind(step, number) is ErrorKind.IGNORE:
             assert error is None
             continue
         assert "/data/film.mkv" in str(error)
-        assert os.strerror(number) in str(error) or verdict(step, number) is Verdict.BUSY
+        assert os.strerror(number) in str(error) or error_kind(step, number) is ErrorKind.BUSY
 
 
 # ── the same lines, met by a real part file ─────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ import pytest
 
 from domain.errors import DiskFullError, PermanentError
 from worker.storage import disk_space as space
-from worker.storage.disk_space import Space
+from worker.storage.disk_space import DiskSpace
 from worker.storage.part_file import PartFile
 
 MIB = 1 << 20
@@ -38,11 +38,11 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 def test_the_free_room_is_the_volumes_own(open_part: Open, tmp_path: Path) -> None:
     part, room = open_part("a"), shutil.disk_usage(tmp_path).total
-    Space(0).reserve(part, 1)
+    DiskSpace(0).reserve(part, 1)
     with pytest.raises(DiskFullError):
-        Space(0).reserve(part, room)
+        DiskSpace(0).reserve(part, room)
     with pytest.raises(DiskFullError):
-        Space(room).reserve(part, 1)
+        DiskSpace(room).reserve(part, 1)
 
 
 def test_what_the_empty_volume_could_not_hold_is_not_waited_for(
@@ -50,14 +50,14 @@ def test_what_the_empty_volume_could_not_hold_is_not_waited_for(
 ) -> None:
     whole = shutil.disk_usage(tmp_path).total
     with pytest.raises(PermanentError) as caught:
-        Space(0).reserve(open_part("a"), whole + 1)
+        DiskSpace(0).reserve(open_part("a"), whole + 1)
     assert caught.value.code == "too_large"
     assert f"{whole:,}" in str(caught.value)
 
 
 def test_promises_are_summed(open_part: Open, free: Callable[[int], None]) -> None:
     free(100 * MIB)
-    volume = Space(10 * MIB)
+    volume = DiskSpace(10 * MIB)
     volume.reserve(open_part("a"), 50 * MIB)
     volume.reserve(open_part("b"), 40 * MIB)
     with pytest.raises(DiskFullError) as caught:
@@ -68,7 +68,7 @@ def test_promises_are_summed(open_part: Open, free: Callable[[int], None]) -> No
 
 def test_a_new_promise_replaces_the_old_one(open_part: Open, free: Callable[[int], None]) -> None:
     free(100 * MIB)
-    volume, part = Space(0), open_part("a")
+    volume, part = DiskSpace(0), open_part("a")
     volume.reserve(part, 80 * MIB)
     volume.reserve(part, 90 * MIB)
     volume.reserve(part, 20 * MIB)
@@ -77,7 +77,7 @@ def test_a_new_promise_replaces_the_old_one(open_part: Open, free: Callable[[int
 
 def test_a_refused_promise_takes_nothing(open_part: Open, free: Callable[[int], None]) -> None:
     free(100 * MIB)
-    volume = Space(0)
+    volume = DiskSpace(0)
     with pytest.raises(DiskFullError):
         volume.reserve(open_part("a"), 101 * MIB)
     volume.reserve(open_part("b"), 100 * MIB)
@@ -85,7 +85,7 @@ def test_a_refused_promise_takes_nothing(open_part: Open, free: Callable[[int], 
 
 def test_what_is_released_is_free_for_others(open_part: Open, free: Callable[[int], None]) -> None:
     free(100 * MIB)
-    volume, part = Space(0), open_part("a")
+    volume, part = DiskSpace(0), open_part("a")
     volume.reserve(part, 100 * MIB)
     volume.release(part)
     volume.release(part)
@@ -97,7 +97,7 @@ def test_what_a_file_holds_is_not_counted_twice(
     open_part: Open, free: Callable[[int], None]
 ) -> None:
     """Given 4 MiB of 10 on disk: the volume's free room has sunk by them already."""
-    part, other, volume = open_part("a"), open_part("b"), Space(0)
+    part, other, volume = open_part("a"), open_part("b"), DiskSpace(0)
     free(10 * MIB)
     volume.reserve(part, 10 * MIB)
     part.write_at([os.urandom(4 * MIB)], 0)
@@ -113,15 +113,15 @@ def test_what_a_file_holds_is_not_counted_twice(
 def test_what_is_written_is_promised_no_more(open_part: Open, free: Callable[[int], None]) -> None:
     """Given 40 MiB of 100 on disk: the volume's free room has sunk by them already."""
     free(100 * MIB)
-    volume, part, other = Space(0), open_part("a"), open_part("b")
+    volume, part, other = DiskSpace(0), open_part("a"), open_part("b")
     volume.reserve(part, 100 * MIB)
     free(70 * MIB)  # somebody else gave 10 back
-    volume.written(part, 40 * MIB)
+    volume.mark_written(part, 40 * MIB)
     with pytest.raises(DiskFullError):
         volume.reserve(other, 10 * MIB + 1)
     volume.reserve(other, 10 * MIB)
     volume.release(part)
-    volume.written(part, 40 * MIB)  # too late: it has no promise
+    volume.mark_written(part, 40 * MIB)  # too late: it has no promise
     volume.reserve(other, 70 * MIB)
 
 
@@ -129,7 +129,7 @@ def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int
     if not os.access("/dev/shm", os.W_OK):
         pytest.skip("there is no second file system to write to")
     free(100 * MIB)
-    volume, here = Space(0), open_part("a")
+    volume, here = DiskSpace(0), open_part("a")
     with PartFile(Path("/dev/shm"), f"test-space-{os.getpid()}") as there:
         try:
             if there.device == here.device:
@@ -143,21 +143,21 @@ def test_another_volume_has_room_of_its_own(open_part: Open, free: Callable[[int
 # ── files whose size is not known ───────────────────────────────────────────────────────────────
 
 
-def grow(volume: Space, part: PartFile, size: int) -> None:
-    volume.grow(part, size)
-    volume.written(part, size)
+def grow(volume: DiskSpace, part: PartFile, size: int) -> None:
+    volume.reserve_growth(part, size)
+    volume.mark_written(part, size)
 
 
-def refusal(volume: Space, part: PartFile, size: int) -> DiskFullError:
+def refusal(volume: DiskSpace, part: PartFile, size: int) -> DiskFullError:
     with pytest.raises(DiskFullError) as caught:
-        volume.grow(part, size)
+        volume.reserve_growth(part, size)
     return caught.value
 
 
 def test_file_that_grows_leaves_what_stays_free(
     open_part: Open, free: Callable[[int], None]
 ) -> None:
-    volume, part = Space(10 * MIB), open_part("a")
+    volume, part = DiskSpace(10 * MIB), open_part("a")
     free(10 * MIB + 1000)
     grow(volume, part, 1000)
     free(10 * MIB)
@@ -165,27 +165,27 @@ def test_file_that_grows_leaves_what_stays_free(
 
 
 def test_room_is_promised_in_steps(open_part: Open, free: Callable[[int], None]) -> None:
-    volume, part, other = Space(0), open_part("a"), open_part("b")
+    volume, part, other = DiskSpace(0), open_part("a"), open_part("b")
     free(100 * MIB)
     grow(volume, part, 1)
     free(0)  # not asked again before the step is used up
-    grow(volume, part, space.GROWTH - 1)
+    grow(volume, part, space.GROWTH_STEP - 1)
     assert refusal(volume, part, 1).uses_attempt
-    free(space.GROWTH)
-    volume.grow(other, space.GROWTH)
+    free(space.GROWTH_STEP)
+    volume.reserve_growth(other, space.GROWTH_STEP)
     refusal(volume, part, 1)
 
 
 def test_what_grows_and_what_is_promised_do_not_share_bytes(
     open_part: Open, free: Callable[[int], None]
 ) -> None:
-    volume, part, other = Space(0), open_part("a"), open_part("b")
+    volume, part, other = DiskSpace(0), open_part("a"), open_part("b")
     free(100 * MIB)
     volume.reserve(other, 100 * MIB)
     error = refusal(volume, part, 1)
     assert not error.uses_attempt  # the other one may end
     volume.release(other)
-    volume.grow(part, 100 * MIB)
+    volume.reserve_growth(part, 100 * MIB)
     with pytest.raises(DiskFullError):
         volume.reserve(other, 1)
 
@@ -194,7 +194,7 @@ def test_only_the_largest_file_uses_an_attempt(
     open_part: Open, free: Callable[[int], None]
 ) -> None:
     """A small file beside one that fills the disk has done nothing wrong; nor has one that begins."""
-    volume, large, small, new = Space(0), open_part("a"), open_part("b"), open_part("c")
+    volume, large, small, new = DiskSpace(0), open_part("a"), open_part("b"), open_part("c")
     free(100 * MIB)
     grow(volume, large, 60 * MIB)
     grow(volume, small, 30 * MIB)
@@ -202,7 +202,7 @@ def test_only_the_largest_file_uses_an_attempt(
     assert refusal(volume, large, MIB).uses_attempt
     assert not refusal(volume, small, MIB).uses_attempt
     assert not refusal(volume, new, MIB).uses_attempt
-    assert volume.was_filled_by(large)
+    assert volume.is_largest_growing_file(large)
     volume.release(large)
     assert refusal(volume, small, MIB).uses_attempt
     volume.release(small)

@@ -8,8 +8,8 @@ import pytest
 
 from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.job import WORKING_PREFIX
+from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import name_from_url, numbered, resolve_directory, safe_name
-from worker.storage.substitute_names import substitutes
 
 #: What stays as it is: it does no harm here.
 KEPT = {
@@ -233,7 +233,7 @@ def test_any_folder_where_that_is_allowed(root: Path, tmp_path: Path) -> None:
     ["..seen-x", "..SEEN-x", ". .seen-x", "...", "..:", "x" * 200 + ".\u00e9", "\U0001f600" * 50],
 )
 def test_substitute_is_a_safe_name_as_well(name: str) -> None:
-    for substitute in substitutes(name):
+    for substitute in fallback_names(name):
         assert not substitute.casefold().startswith(WORKING_PREFIX)
         assert substitute not in {"", ".", ".."}
         assert len(substitute.encode()) <= 143

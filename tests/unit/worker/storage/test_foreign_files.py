@@ -13,7 +13,7 @@ import pytest
 
 from domain.errors import PermanentError
 from worker.storage.checkpoint import Checkpoint
-from worker.storage.own_files import ForeignFileError, create_own, open_folder, open_own
+from worker.storage.own_files import ForeignFileError, create_own_file, open_folder, open_own_file
 from worker.storage.part_file import WORKING_SUFFIXES, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -238,10 +238,10 @@ def test_nothing_foreign_is_opened(folder: Path, elsewhere: Path, kind: str, fla
     path = folder / "name"
     KINDS[kind](path, elsewhere)
     with pytest.raises(ForeignFileError, match=r"Remove it\."):
-        open_own(path, flags)
+        open_own_file(path, flags)
     descriptor = open_folder(folder)
     with pytest.raises(ForeignFileError):
-        open_own(path, flags, folder=descriptor)
+        open_own_file(path, flags, folder=descriptor)
     os.close(descriptor)
 
 
@@ -251,7 +251,7 @@ def test_new_file_takes_the_name_of_what_was_there(
 ) -> None:
     path = folder / "name"
     KINDS[kind](path, elsewhere)
-    os.close(create_own(path))
+    os.close(create_own_file(path))
     status = path.lstat()
     assert (stat.S_ISREG(status.st_mode), status.st_size, status.st_nlink) == (True, 0, 1)
     assert stat.S_IMODE(status.st_mode) == 0o600

@@ -11,7 +11,7 @@ _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _BYTES = 120
 
 
-def substitutes(name: str) -> list[str]:
+def fallback_names(name: str) -> list[str]:
     """Return names to try in place of `name`, the most alike first; its suffix is kept."""
     plain = _shorten(_REFUSED.sub("_", name))
     ascii_only = _shorten("".join(char if char.isascii() else "_" for char in plain))
