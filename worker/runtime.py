@@ -31,8 +31,8 @@ from worker.storage.destination import Destinations
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import resolve_directory
 from worker.storage.part_file import PartFiles
-from worker.transfer.http.curl_options import TransferOptions
-from worker.transfer.http.response import AddressGuard
+from worker.transfer.http.address_guard import AddressGuard
+from worker.transfer.spec import TransferOptions
 
 logger = logging.getLogger(__name__)
 

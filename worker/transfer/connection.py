@@ -18,13 +18,15 @@ from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
 from worker.resources import resource_error_for_curl_code, resource_error_of
 from worker.transfer.http import error_mapping, resolving
-from worker.transfer.http.curl_options import Request, TransferOptions, configure
+from worker.transfer.http.address_guard import AddressGuard
+from worker.transfer.http.curl_options import configure
 from worker.transfer.http.decoding import Decoder
-from worker.transfer.http.ftp import FtpReplies
-from worker.transfer.http.response import AddressGuard, Response
+from worker.transfer.http.request import Request
+from worker.transfer.http.response import FtpReplies, Response
 from worker.transfer.response_rules import Classification
 from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
+from worker.transfer.spec import TransferOptions
 from worker.transfer.stall_detector import StallDetector
 
 #: A system takes 1,024 buffers in one call.

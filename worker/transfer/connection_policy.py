@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from worker.transfer.connection import Connection
-from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.quota import TransferQuota
+from worker.transfer.spec import TransferOptions
 
 #: A speed measured over less than this says nothing. Seconds.
 MIN_MEASURE_TIME = 0.05

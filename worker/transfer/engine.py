@@ -33,13 +33,12 @@ from worker.storage.destination import Destination
 from worker.transfer.connection import Connection
 from worker.transfer.connection_policy import MIN_MEASURE_TIME, ConnectionPolicy
 from worker.transfer.http import statuses
-from worker.transfer.http.cookies import CookieJars
+from worker.transfer.http.address_guard import AddressGuard
 from worker.transfer.http.curl_loop import thread_loop
-from worker.transfer.http.curl_options import Request, TransferOptions, buffer_size
+from worker.transfer.http.curl_options import CookieJars, buffer_size
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.error_mapping import forbidden_address_error
-from worker.transfer.http.request_adaptation import Adaptation
-from worker.transfer.http.response import AddressGuard
+from worker.transfer.http.request import Adaptation, Request
 from worker.transfer.http.statuses import Meaning
 from worker.transfer.output_file import OutputFile, TransferResult
 from worker.transfer.quota import TransferQuota, UnlimitedQuota
@@ -52,7 +51,7 @@ from worker.transfer.response_rules import (
 from worker.transfer.retry_budget import RetryBudget
 from worker.transfer.segments import Segment, SegmentMap
 from worker.transfer.sources import Source, Sources
-from worker.transfer.spec import TransferSpec
+from worker.transfer.spec import TransferOptions, TransferSpec
 from worker.transfer.stall_detector import THROUGHPUT_WINDOW, MinimumThroughput, StallDetector
 from worker.transfer.token_bucket import TokenBucket
 

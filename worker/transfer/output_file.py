@@ -13,13 +13,12 @@ from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.destination import Destination
 from worker.storage.filenames import name_from_disposition
-from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import Checkpoints
 from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.digests import PrefixDigests
 from worker.transfer.segments import Interval, Segment, SegmentMap
-from worker.transfer.spec import TransferSpec
+from worker.transfer.spec import TransferOptions, TransferSpec
 
 logger = logging.getLogger(__name__)
 

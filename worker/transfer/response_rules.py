@@ -8,7 +8,7 @@ from enum import Enum, auto
 from domain.errors import PermanentError, TransientError
 from worker.storage.checkpoint import Checkpoint
 from worker.transfer.http import error_mapping, statuses
-from worker.transfer.http.curl_options import Request
+from worker.transfer.http.request import Request
 from worker.transfer.http.response import Response
 from worker.transfer.http.statuses import Meaning
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from domain.errors import PermanentError, TransientError
-from worker.transfer.http.curl_options import TransferOptions
 from worker.transfer.http.resolving import NO_SUCH_HOST
+from worker.transfer.spec import TransferOptions
 
 #: A longer wait than this is waited in SQL: nobody holds a worker and a lock for it. Seconds.
 MAX_DELAY = 10.0

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from domain.errors import InvalidInputError, PermanentError
 from domain.urls import display_url, resolve_location
-from worker.transfer.http.curl_options import same_origin
+from worker.transfer.http.request import same_origin
 from worker.transfer.spec import TransferSpec
 
 

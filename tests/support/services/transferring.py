@@ -29,11 +29,10 @@ from worker.runner import run_download
 from worker.storage.disk_space import DiskSpace
 from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
-from worker.transfer.http.curl_options import TransferOptions
-from worker.transfer.http.response import AddressGuard
+from worker.transfer.http.address_guard import AddressGuard
 from worker.transfer.output_file import TransferResult
 from worker.transfer.quota import TransferQuota, UnlimitedQuota
-from worker.transfer.spec import TransferSpec
+from worker.transfer.spec import TransferOptions, TransferSpec
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(

@@ -1,4 +1,4 @@
-"""libcurl's multi interface on an epoll: many requests at once in one thread, and none blocks it."""
+"""libcurl's multi interface on epoll: one thread runs many requests without blocking on any."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import pycurl
 
 _per_thread = threading.local()
-#: Handles kept for later; each has little more than its options.
+#: Handles kept for reuse; an idle one holds little more than its options.
 _SPARE_HANDLES = 8
 
 
 class CurlLoop:
-    """Runs requests until they end. Belongs to one thread; connections stay open between jobs."""
+    """Runs requests until they end. Belongs to one thread; sockets stay open between jobs."""
 
     def __init__(self) -> None:
         self._multi = pycurl.CurlMulti()
@@ -25,22 +25,22 @@ class CurlLoop:
         self._spare: list[Any] = []
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        # Ranges get connections of their own, over HTTP/2 as well: its streams share the speed of one.
+        # One connection for each range, over HTTP/2 too: its streams would share one connection's speed.
         self._multi.setopt(pycurl.M_PIPELINING, 0)
 
     def acquire(self) -> Any:
-        """Return a handle to set up."""
+        """Return a handle without options."""
         return self._spare.pop() if self._spare else pycurl.Curl()
 
     def start(self, handle: Any) -> None:
-        """Begin its request; it moves with the next `act`."""
+        """Start the request of a handle; the next `process` sends it."""
         self._multi.add_handle(handle)
 
     def release(self, handle: Any) -> None:
-        """Take a handle out, whether its request has ended or not. Not from inside a callback."""
-        with suppress(pycurl.error):  # it had not been started
+        """End a handle's request if it is running, and keep the handle for reuse. Not in a callback."""
+        with suppress(pycurl.error):  # it was not started
             self._multi.remove_handle(handle)
-        handle.setopt(pycurl.SHARE, None)  # `reset` keeps it, and with it a job's cookies
+        handle.setopt(pycurl.SHARE, None)  # `reset` would keep it, and a job's cookies with it
         handle.reset()
         if len(self._spare) < _SPARE_HANDLES:
             self._spare.append(handle)
@@ -48,13 +48,13 @@ class CurlLoop:
             handle.close()
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait for something to happen, `timeout` seconds at most; return it, for `process`."""
+        """Wait for socket events for at most `timeout` seconds; return them, for `process`."""
         if self._deadline is not None:
             timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
         return self._epoll.poll(timeout)
 
     def process(self, events: list[tuple[int, int]]) -> None:
-        """Let libcurl deal with what has happened."""
+        """Let libcurl handle socket events and its own timeouts; this runs the callbacks."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -62,7 +62,7 @@ class CurlLoop:
             self._multi.socket_action(fd, _to_curl(event))
 
     def take_finished(self) -> list[tuple[Any, int, str]]:
-        """Return (handle, libcurl's code, its message) of what has ended since this was last asked."""
+        """Return (handle, libcurl's code, its message) of requests that ended since the last call."""
         found: list[tuple[Any, int, str]] = []
         more = 1
         while more:
@@ -73,7 +73,7 @@ class CurlLoop:
 
     def _on_socket(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
         if what == pycurl.POLL_REMOVE:
-            with suppress(OSError):  # closed already: then epoll has forgotten it by itself
+            with suppress(OSError):  # a closed descriptor has already left the epoll set
                 self._epoll.unregister(fd)
             return
         events = _from_curl(what)

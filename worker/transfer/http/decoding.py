@@ -1,8 +1,8 @@
-"""Undoes a Content-Encoding, in steps whose output is bounded.
+"""Undoes a Content-Encoding in steps of bounded output.
 
-A few bytes of input may stand for gigabytes, so nothing here returns more than `STEP` bytes at once: the
-caller looks at its limits between two steps. libcurl is not asked to decode: it takes a compressed
-stream that breaks off for a complete one.
+A few bytes of input may decode to gigabytes, so nothing here returns more than `STEP` bytes at once: the
+caller checks its limits between two steps. libcurl's own decoding is not used: it accepts a truncated
+compressed stream as complete.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-#: The most bytes one step returns, of each coding of a body.
+#: The largest output of one step, for each coding of a body. Bytes.
 STEP = 256 * 1024
-#: A body encoded more often than this is not meant to be read. libcurl has the same limit.
+#: The most codings of one body. libcurl has the same limit.
 MAX_CODINGS = 5
-#: The largest window that a zstd body on the web may ask for (RFC 9659): 8 MiB, as a power of two. What
-#: a decoder may take of the memory is a little more than that.
+#: The largest window of a zstd body on the web (RFC 9659): 8 MiB, as a power of two. A decoder needs a
+#: little more memory than that.
 _ZSTD_WINDOW_LOG = 23
 
 
 class _Stream(Protocol):
-    """One compressed stream, as `bz2`, `lzma` and `compression.zstd` have it."""
+    """A decompressor with the interface of `bz2`, `lzma` and `compression.zstd`."""
 
     @property
     def eof(self) -> bool:
-        """Whether the stream has come to its end."""
+        """Whether the end of the stream has been reached."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more can be returned without further input."""
+        """Whether further output requires further input."""
 
     @property
     def unused_data(self) -> bytes:
-        """The input after the end of the stream."""
+        """Input after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Return at most `max_length` bytes; input that is not needed yet is kept."""
+        """Return at most `max_length` bytes; unused input is kept for the next call."""
 
 
 class _Inflate:
@@ -65,18 +65,18 @@ class _Inflate:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         output = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
-        # A full output may have more behind it, even if all of the input is consumed.
+        # After a full output more may follow, even if all input is consumed.
         self.needs_input = not self._zlib.unconsumed_tail and len(output) < max_length
         return output
 
 
 def _open_gzip(_start: bytes) -> _Stream:
-    # 32: gzip or zlib, by what comes first; some origins mistake one for the other.
+    # 32: detect gzip or zlib by the header, since some origins confuse them.
     return _Inflate(zlib.MAX_WBITS | 32)
 
 
 def _open_deflate(start: bytes) -> _Stream:
-    """Open zlib's format (RFC 9110), gzip's, or the bare stream that some origins send instead."""
+    """Open zlib's format (RFC 9110), gzip's, or the raw deflate stream that some origins send."""
     has_header = start[:2] == b"\x1f\x8b" or (
         start[0] & 0x0F == 8 and int.from_bytes(start[:2]) % 31 == 0
     )
@@ -88,8 +88,8 @@ def _open_zstd(_start: bytes) -> _Stream:
     return zstd.ZstdDecompressor(options=limit)
 
 
-#: By coding: what opens a stream from its first two bytes, and whether several may follow each other
-#: (RFC 1952, section 2.2; RFC 8878, section 3.1).
+#: By coding: the function that opens a stream by its first two bytes, and whether streams may be
+#: concatenated (RFC 1952, section 2.2; RFC 8878, section 3.1).
 _CODINGS: MappingProxyType[str, tuple[Callable[[bytes], _Stream], bool]] = MappingProxyType(
     {
         "gzip": (_open_gzip, True),
@@ -98,25 +98,25 @@ _CODINGS: MappingProxyType[str, tuple[Callable[[bytes], _Stream], bool]] = Mappi
         "zstd": (_open_zstd, True),
     }
 )
-#: So many bytes tell which format a stream has.
+#: A stream's format is detected by this many bytes.
 _SIGNATURE_SIZE = 2
-#: So many streams in a row may be empty: each takes time, and brings nothing that a limit would count.
+#: The most empty streams in a row: each takes time, and produces no bytes that a limit would count.
 _MAX_EMPTY_STREAMS = 1000
-#: A stream is given so many bytes at once: what follows its end is copied for each of many short ones.
+#: Input passed to a stream at once. Small, since the rest after each of many short streams is copied.
 _INPUT_SLICE = 16 * 1024
 
 
 class _Layer:
-    """One coding of a body: streams of it that follow each other."""
+    """One coding of a body: one or more concatenated streams."""
 
     def __init__(self, coding: str) -> None:
         self._coding = coding
         self._open, self._may_repeat = _CODINGS[coding]
         self._stream: _Stream | None = None
         self._input = b""
-        #: What comes after `_input`.
+        #: Input that follows `_input`.
         self._pending_input = bytearray()
-        #: Streams that were opened since the last output.
+        #: Streams opened since the last output.
         self._opened = 0
 
     def feed(self, data: bytes) -> None:
@@ -125,15 +125,15 @@ class _Layer:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` can do anything without further input."""
+        """Whether `step` can continue without further input."""
         if self._is_between_streams:
             return len(self._input) >= _SIGNATURE_SIZE
         return bool(self._input) or (self._stream is not None and not self._stream.needs_input)
 
     def step(self) -> bytes:
-        """Return what comes next, `STEP` bytes at most; nothing need come of it.
+        """Return the next output: at most `STEP` bytes, possibly none.
 
-        Streams without output are passed over, as many as one slice of input holds.
+        Empty streams are skipped, as many as one slice of input contains.
         """
         while True:
             output = self._decompress()
@@ -158,8 +158,8 @@ class _Layer:
         return output
 
     def finish(self) -> None:
-        """Raise TransientError unless the last stream has come to its end."""
-        # A body without any byte stands for an empty file: there is nothing that could be missing.
+        """Raise TransientError unless the last stream is complete."""
+        # A body without any byte is an empty file.
         if self._input or (self._stream is not None and not self._stream.eof):
             raise TransientError(
                 f"The body ends in the middle of its {self._coding} encoding.", code="truncated"
@@ -171,7 +171,7 @@ class _Layer:
 
     def _open_next(self) -> _Stream:
         if self._stream is not None and not self._may_repeat:
-            # Ignored, they could be what is left of a damaged file.
+            # They could be the rest of a damaged file, so they are not ignored.
             raise _bad_encoding(self._coding, "more bytes follow its end")
         self._opened += 1
         if self._opened > _MAX_EMPTY_STREAMS:
@@ -181,59 +181,58 @@ class _Layer:
         return self._open(self._input[:_SIGNATURE_SIZE])
 
     def _refill(self) -> None:
-        """Take a slice of what has come, once there is too little to open or to go on with a stream."""
+        """Move a slice of pending input to `_input` when that is too short to detect a stream."""
         while self._pending_input and len(self._input) < _SIGNATURE_SIZE:
             self._input += self._pending_input[:_INPUT_SLICE]
             del self._pending_input[:_INPUT_SLICE]
             self._skip_padding()
 
     def _skip_padding(self) -> None:
-        """Drop the zeros with which a gzip file may be filled up."""
+        """Drop the zeros with which a gzip file may be padded."""
         if self._open is _open_gzip and self._stream is not None and self._stream.eof:
             self._input = self._input.lstrip(b"\0")
 
     def _decoding_error(self, error: Exception) -> TransientError | PermanentError:
         if "too much memory" in str(error):
             return PermanentError(
-                "The origin sends zstd with a window of more than 8 MiB, which needs too much memory to "
-                "undo (RFC 9659). Without --decode the file is stored as it is sent.",
+                "The origin sends zstd with a window of more than 8 MiB, which takes too much memory to "
+                "decode (RFC 9659). Without --decode the file is stored as sent.",
                 code="unknown_encoding",
             )
         return _bad_encoding(self._coding, str(error))
 
 
 class Decoder:
-    """One body's decoder: `feed` it, then take `step`s while it `has_work`.
+    """Decodes one body: call `feed`, then `step` while it `has_work`.
 
     Args:
-        encoding: the Content-Encoding field: codings in the order in which they were applied.
+        encoding: the Content-Encoding header, with the codings in the order of their application.
 
     Raises:
-        PermanentError: a coding that is not known here, or too many of them.
+        PermanentError: a coding is not supported, or there are too many.
     """
 
     def __init__(self, encoding: str) -> None:
-        #: From the outermost coding, which the body itself has, to the one that the file had first.
+        #: The coding applied last comes first.
         self._layers = [_Layer(coding) for coding in reversed(_codings(encoding))]
 
     def feed(self, data: bytes) -> None:
-        """Add the next bytes of the body. Their number is up to the caller; they are kept until used."""
+        """Add any number of bytes of the body; they are kept until they are decoded."""
         self._layers[0].feed(data)
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` can go on without further input."""
+        """Whether `step` can continue without further input."""
         return any(layer.has_work for layer in self._layers)
 
     def step(self) -> bytes:
-        """Do one bounded segment of work; return the next bytes of the file, at most `STEP`, or none.
+        """Return the next bytes of the file: at most `STEP`, possibly none.
 
-        The memory it takes is bounded as well: input goes on to the next coding only when that has used
-        up what it had.
+        Memory is bounded too: output is passed to the next coding only when that has used up its input.
 
         Raises:
-            TransientError: the body is not what its encoding says.
-            PermanentError: undoing it would need too much memory.
+            TransientError: the body does not have the encoding of its header.
+            PermanentError: decoding would take too much memory.
         """
         for number in reversed(range(len(self._layers))):
             if self._layers[number].has_work:
@@ -245,7 +244,7 @@ class Decoder:
         return b""
 
     def finish(self) -> None:
-        """Raise TransientError unless the body has come to its end."""
+        """Raise TransientError unless the body is complete."""
         for layer in self._layers:
             layer.finish()
 
@@ -256,14 +255,12 @@ def _codings(encoding: str) -> list[str]:
     unknown = [name for name in codings if name not in _CODINGS]
     if unknown or len(codings) > MAX_CODINGS:
         raise PermanentError(
-            f"The origin sends the encoding {encoding[:100]!r}; {', '.join(_CODINGS)} can be undone, "
-            f"{MAX_CODINGS} of them at most. Without --decode the file is stored as it is sent.",
+            f"The origin sends the encoding {encoding[:100]!r}; supported are {', '.join(_CODINGS)}, at "
+            f"most {MAX_CODINGS} at once. Without --decode the file is stored as sent.",
             code="unknown_encoding",
         )
     return codings
 
 
-def _bad_encoding(coding: str, why: str) -> TransientError:
-    return TransientError(
-        f"The body is not {coding}, as the origin says: {why}.", code="bad_encoding"
-    )
+def _bad_encoding(coding: str, reason: str) -> TransientError:
+    return TransientError(f"The body is not valid {coding}: {reason}.", code="bad_encoding")

@@ -1,4 +1,4 @@
-"""From what went wrong to what follows: for HTTP answers (by `statuses`) and for libcurl's codes."""
+"""Turns failures into errors: HTTP responses (by `statuses`) and libcurl's codes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pycurl
 
 from domain.errors import PermanentError, TransientError
 from worker.transfer.http import logins, statuses
-from worker.transfer.http.curl_options import Request
+from worker.transfer.http.request import Request
 from worker.transfer.http.response import Response
 from worker.transfer.http.statuses import Meaning
 
-#: More header than libcurl takes, 300 KB; pycurl has no name for it.
+#: More than 300 KB of header, libcurl's limit. pycurl has no name for this code.
 E_TOO_LARGE = 100
-#: The handshake with a SOCKS proxy failed; nor for this.
+#: The handshake with a SOCKS proxy failed. pycurl has no name for this code.
 E_PROXY = 97
 
-#: libcurl's codes (libcurl-errors(3)) that another attempt cannot change. Every other one is
-#: transient: the number of attempts bounds what we do not know.
+#: libcurl's codes (libcurl-errors(3)) of permanent failures. Every other code is transient: an unknown
+#: one is limited by the number of attempts.
 PERMANENT_CURL = MappingProxyType(
     {
         pycurl.E_URL_MALFORMAT: ("bad_url", "The URL is malformed"),
@@ -40,18 +40,21 @@ _TRANSIENT_CURL = MappingProxyType(
             "proxy_dns",
             "The proxy's host name (SEEN_PROXY) cannot be resolved",
         ),
-        E_PROXY: ("proxy", "The proxy (SEEN_PROXY) did not make the connection"),
+        E_PROXY: ("proxy", "The proxy (SEEN_PROXY) did not connect"),
         pycurl.E_COULDNT_CONNECT: ("connect", "The connection failed"),
         pycurl.E_OPERATION_TIMEDOUT: ("timeout", "The origin was too slow"),
-        pycurl.E_PARTIAL_FILE: ("truncated", "The origin sent less than it promised"),
+        pycurl.E_PARTIAL_FILE: ("truncated", "The origin sent fewer bytes than announced"),
         pycurl.E_SSL_CONNECT_ERROR: ("tls", "The TLS handshake failed"),
-        pycurl.E_GOT_NOTHING: ("empty_reply", "The origin closed without an answer"),
-        # All schemes are checked before: what libcurl does not speak is what came back.
-        pycurl.E_UNSUPPORTED_PROTOCOL: ("bad_response", "The answer makes no sense"),
-        pycurl.E_FTP_WEIRD_SERVER_REPLY: ("bad_response", "The answer makes no sense"),
-        pycurl.E_FTP_COULDNT_USE_REST: ("bad_range", "The origin cannot begin inside a file"),
-        pycurl.E_RANGE_ERROR: ("bad_range", "The origin cannot begin inside a file"),
-        pycurl.E_BAD_DOWNLOAD_RESUME: ("bad_range", "The origin has no bytes where we stopped"),
+        pycurl.E_GOT_NOTHING: (
+            "empty_reply",
+            "The origin closed the connection without a response",
+        ),
+        # The URL's scheme has been checked, so the unsupported protocol is that of the response.
+        pycurl.E_UNSUPPORTED_PROTOCOL: ("bad_response", "The response is malformed"),
+        pycurl.E_FTP_WEIRD_SERVER_REPLY: ("bad_response", "The response is malformed"),
+        pycurl.E_FTP_COULDNT_USE_REST: ("bad_range", "The origin does not support resuming"),
+        pycurl.E_RANGE_ERROR: ("bad_range", "The origin does not support resuming"),
+        pycurl.E_BAD_DOWNLOAD_RESUME: ("bad_range", "The origin has no bytes from this offset on"),
         pycurl.E_RECV_ERROR: ("reset", "The connection broke"),
         pycurl.E_SEND_ERROR: ("reset", "The connection broke"),
     }
@@ -59,7 +62,7 @@ _TRANSIENT_CURL = MappingProxyType(
 
 
 def error_for_response(response: Response, request: Request) -> TransientError | PermanentError:
-    """Return what an HTTP answer that does not bring the file means."""
+    """Return the error for an HTTP response that does not carry the file."""
     if response.status == 401:
         why = logins.explain_origin(
             response.headers.get("www-authenticate", ""),
@@ -74,7 +77,7 @@ def error_for_response(response: Response, request: Request) -> TransientError |
 def error_for_proxy_response(
     response: Response, request: Request
 ) -> TransientError | PermanentError:
-    """Return what the answer of the proxy itself means, to a request or to CONNECT."""
+    """Return the error for a response of the proxy itself, to a request or to CONNECT."""
     if response.status == 407:
         why = logins.explain_proxy(
             response.headers.get("proxy-authenticate", ""), has_credentials="@" in request.proxy
@@ -89,7 +92,7 @@ def error_for_proxy_response(
 def error_for_status(
     status: int, retry_after: str | None = None
 ) -> TransientError | PermanentError:
-    """Return what an HTTP status that is not a success means."""
+    """Return the error for an HTTP status that is not a success."""
     message = f"The origin answered {statuses.describe(status)}."
     return _error_for_meaning(status, retry_after, message, f"http_{status}")
 
@@ -105,26 +108,26 @@ def _error_for_meaning(
 
 
 def forbidden_address_error(address: str) -> PermanentError:
-    """Return what an address that may not be connected to means."""
+    """Return the error for an address that the guard refuses."""
     return PermanentError(
-        f"{address} is not a public address. SEEN_ALLOWED_NETWORKS names networks that may be "
-        "downloaded from all the same.",
+        f"{address} is not a public address. To allow downloads from its network, add that to "
+        "SEEN_ALLOWED_NETWORKS.",
         code="forbidden_address",
     )
 
 
 def error_for_curl_code(code: int, detail: str) -> TransientError | PermanentError:
-    """Return what a libcurl code means; `detail` is libcurl's own message."""
-    said = f": {detail}." if detail else "."
+    """Return the error for a libcurl code; `detail` is libcurl's own message."""
+    suffix = f": {detail}." if detail else "."
     if code in PERMANENT_CURL:
         name, message = PERMANENT_CURL[code]
-        return PermanentError(f"{message}{said}", code=name)
+        return PermanentError(f"{message}{suffix}", code=name)
     name, message = _TRANSIENT_CURL.get(code, (f"curl_{code}", "The transfer failed"))
-    return TransientError(f"{message}{said}", code=name)
+    return TransientError(f"{message}{suffix}", code=name)
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """Return the seconds a Retry-After header asks for (RFC 9110, section 10.2.3), or None."""
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3), or None."""
     if header is None:
         return None
     text = header.strip()

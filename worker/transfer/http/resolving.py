@@ -1,4 +1,4 @@
-"""Why a host name was not resolved: libcurl says that it was not, the system's resolver says why."""
+"""Finds out why a host name was not resolved: libcurl gives no reason, the system's resolver does."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from types import MappingProxyType
 
 from domain.errors import TransientError
 
-#: The code of a name that does not exist, which may be tried again once only.
+#: The error code of a name that does not exist: it is retried once.
 NO_SUCH_HOST = "no_such_host"
-#: libcurl has asked the same a moment ago, so an answer is near, or there is trouble. Seconds.
+#: Short, since libcurl has just sent the same query: a working name server has the answer. Seconds.
 _TIMEOUT = 2.0
 
-#: Codes of getaddrinfo (RFC 3493, section 6.1) and what each means for another attempt. Those that only
-#: a wrong call can cause count as trouble, too: a name is never given up for our own mistake.
+#: Codes of getaddrinfo (RFC 3493, section 6.1) and the error code for each. Those that only a wrong call
+#: can cause are transient: a mistake of ours must not fail a download permanently.
 MEANINGS = MappingProxyType(
     {
         socket.EAI_NONAME: NO_SUCH_HOST,
         socket.EAI_NODATA: NO_SUCH_HOST,  # the name exists and has no address
-        socket.EAI_ADDRFAMILY: NO_SUCH_HOST,  # … none of a family that this machine speaks
-        socket.EAI_AGAIN: "dns",  # the name server did not answer, or had trouble of its own
-        socket.EAI_FAIL: "dns",  # … or refused to answer
+        socket.EAI_ADDRFAMILY: NO_SUCH_HOST,  # … no address of a family that this machine supports
+        socket.EAI_AGAIN: "dns",  # the name server did not answer, or failed
+        socket.EAI_FAIL: "dns",  # the name server refused to answer
         socket.EAI_MEMORY: "dns",
         socket.EAI_SYSTEM: "dns",
         socket.EAI_OVERFLOW: "dns",
@@ -35,25 +35,25 @@ MEANINGS = MappingProxyType(
 
 
 def resolution_error(host: str) -> TransientError:
-    """Return why `host` was not resolved; `no_such_host` where the resolver is sure of it.
+    """Return why `host` was not resolved: code ``no_such_host`` if it does not exist, else ``dns``.
 
-    Takes two seconds at most: a resolver that is still silent then has trouble that may pass.
+    Takes two seconds at most; a resolver that has not answered by then counts as ``dns``.
     """
-    code, words = _resolve_in_thread(host)
+    code, reason = _resolve_in_thread(host)
     if code == NO_SUCH_HOST:
-        return TransientError(f"There is no host {host!r} ({words}).", code=code)
-    return TransientError(f"The host name {host!r} cannot be resolved: {words}.", code=code)
+        return TransientError(f"There is no host {host!r} ({reason}).", code=code)
+    return TransientError(f"The host name {host!r} cannot be resolved: {reason}.", code=code)
 
 
 def _resolve_in_thread(host: str) -> tuple[str, str]:
-    """Return the code of our own for what the resolver says, and its words."""
+    """Return the error code and the reason."""
     answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-    # In a thread of its own: getaddrinfo cannot be interrupted, and may take a minute.
-    asking = threading.Thread(target=lambda: answers.put(_resolve(host)), daemon=True)
+    # In a thread: getaddrinfo cannot be interrupted, and may take a minute.
+    thread = threading.Thread(target=lambda: answers.put(_resolve(host)), daemon=True)
     try:
-        asking.start()
+        thread.start()
         return answers.get(timeout=_TIMEOUT)
-    except (queue.Empty, RuntimeError):  # no answer, or no thread
+    except (queue.Empty, RuntimeError):  # no answer in time, or no thread
         return "dns", "the resolver does not answer"
 
 

@@ -1,79 +1,23 @@
-"""What an origin says of itself: the answer's headers, and whether its address may be asked at all."""
+"""What an origin says before the body: status and headers of HTTP, or the replies of FTP."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate, parsedate_to_datetime
 
-from domain.hosts import HostError, normal_host
-from worker.transfer.http.special_addresses import (
-    METADATA,
-    NOT_PUBLIC,
-    Address,
-    embedded_ipv4,
-    reached_as_ipv4,
-)
-
-# 18 digits are more bytes than any file system holds, and fit into 64 bits.
+#: 18 digits exceed every file system and fit into 64 bits.
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _SPACE = " \t\r\n"
-#: A date this much older than the answer is taken for strong. Seconds.
+#: A Last-Modified date is a strong validator if the response is at least this many seconds younger.
 STRONG_DATE_AGE = 60
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
-
-_STATUS = re.compile(r"[0-9]{3}")
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
+_STATUS = re.compile(r"[0-9]{3}")
 
-
-class AddressGuard:
-    """Says which addresses may be connected to: public ones, and those of networks named as allowed.
-
-    It is asked at the socket, for every connection and every redirect, so a name that resolves to a
-    private address does not pass, whenever it does so.
-    """
-
-    def __init__(self, allowed_networks: Iterable[str] = ()) -> None:
-        self._allowed = [ipaddress.ip_network(network) for network in allowed_networks]
-
-    def allows_host(self, host: str) -> bool:
-        """Say whether a host may be asked for through a proxy, which resolves names itself.
-
-        All that can be told here is an address that stands in place of a name, in any spelling.
-        """
-        try:
-            name = normal_host(host)
-        except HostError:
-            return False
-        try:
-            return self.allows(name)
-        except ValueError:
-            return True  # a name
-
-    def allows(self, address: str) -> bool:
-        """Say whether `address` (IPv4 or IPv6, without port) may be connected to.
-
-        Raises:
-            ValueError: it is no address.
-        """
-        told = ipaddress.ip_address(address.partition("%")[0])
-        ip = reached_as_ipv4(told) or told
-        metadata = METADATA & {ip, *embedded_ipv4(ip)}
-        if metadata:
-            return any(self._names_alone(one) for one in {ip, *metadata})
-        if any(ip in network for network in self._allowed):
-            return True
-        return not any(ip in network for network in NOT_PUBLIC)
-
-    def _names_alone(self, ip: Address) -> bool:
-        """Say whether an allowed network is this very address: what lies around it does not mean it."""
-        return any(ip in network and network.num_addresses == 1 for network in self._allowed)
-
-
-#: Fields that are lists, so that several of one name are one (RFC 9110, 5.3). Of others the last counts.
+#: List fields: repeated ones are joined (RFC 9110, 5.3). Of any other field the last one counts.
 _LISTS = frozenset(
     {
         *("content-encoding", "www-authenticate", "proxy-authenticate", "warning"),
@@ -81,24 +25,28 @@ _LISTS = frozenset(
     }
 )
 
+#: FTP's replies to MDTM (RFC 3659, section 3) and to SIZE (section 4).
+_FTP_MODIFIED = re.compile(r"213 ([12][0-9]{13})(\.[0-9]+)?")
+_FTP_SIZE = re.compile(r"213 ([0-9]{1,18})")
+
 
 @dataclass(slots=True)
 class Response:
-    """The status and headers of a response; of several fields of one name the last, or their list."""
+    """Status and headers of one response; header names are in lower case."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     is_complete: bool = True
-    """Whether the header came to its end; only what `feed` was given can be incomplete."""
+    """Whether the header section is complete; only one read by `feed` can be incomplete."""
     has_content: bool = True
-    """False when the response has ended without a byte of content."""
+    """False when the response ended without a byte of content."""
 
     def feed(self, line: bytes) -> None:
-        """Take in one header line as libcurl hands it out."""
-        # Not every space of Unicode: 0x85 and 0xA0 end the UTF-8 form of many letters.
+        """Read one header line as libcurl passes it."""
+        # Not str.strip() without arguments: 0x85 and 0xA0 are spaces to it, and end many UTF-8 letters.
         text = line.decode("latin-1").strip(_SPACE)
         if text.startswith("HTTP/"):
-            # A new response begins: the one after a 1xx.
+            # A new response starts, after a 1xx one.
             self.status = _status(text)
             self.headers.clear()
             self.is_complete = False
@@ -116,13 +64,13 @@ class Response:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is not the file as it is, but compressed."""
+        """Whether the body has a Content-Encoding other than identity."""
         codings = self.headers.get("content-encoding", "").lower().split(",")
         return any(coding.strip() not in {"", "identity"} for coding in codings)
 
     @property
     def content_length(self) -> int | None:
-        """The promised length of this body in bytes, or None."""
+        """Length of this body in bytes, or None when no valid one is given."""
         if "transfer-encoding" in self.headers:
             return None
         # The same number twice is one number (RFC 9110, 8.6).
@@ -131,8 +79,14 @@ class Response:
         return int(text) if _LENGTH.fullmatch(text) else None
 
     @property
+    def has_invalid_length(self) -> bool:
+        """Whether there is a Content-Length that applies and is no number: libcurl ignores it."""
+        applies = "content-length" in self.headers and "transfer-encoding" not in self.headers
+        return applies and self.content_length is None
+
+    @property
     def content_range(self) -> tuple[int, int, int | None] | None:
-        """(first byte, last byte, total or None) of a 206, or None when it has no usable one."""
+        """(first byte, last byte, total or None) of a 206, or None when there is no valid one."""
         match = _CONTENT_RANGE.fullmatch(self.headers.get("content-range", ""))
         if match is None:
             return None
@@ -144,18 +98,18 @@ class Response:
 
     @property
     def unsatisfied_size(self) -> int | None:
-        """The file's size as a 416 tells it (``bytes */1234``), or None."""
+        """The file's size from the Content-Range of a 416 (``bytes */1234``), or None."""
         match = _UNSATISFIED.fullmatch(self.headers.get("content-range", ""))
         return int(match[1]) if match else None
 
     @property
     def is_multipart_range(self) -> bool:
-        """Whether the body holds ranges with headers of their own between them."""
+        """Whether the body is multipart/byteranges."""
         return self.headers.get("content-type", "").lower().startswith("multipart/byteranges")
 
     @property
     def resource_size(self) -> int | None:
-        """The size of the whole file, as far as this answer tells it."""
+        """Size of the whole file in bytes, or None when the response does not give it."""
         if self.status != 206:
             return self.content_length
         span = self.content_range
@@ -163,22 +117,16 @@ class Response:
 
     @property
     def body_end(self) -> int | None:
-        """Where in the file (exclusive) the body of an answer from its first byte on has to end."""
+        """Offset in the file (exclusive) at which a body that starts at byte 0 must end, or None."""
         span = self.content_range if self.status == 206 else None
         return self.content_length if span is None else span[1] + 1
 
     @property
-    def has_invalid_length(self) -> bool:
-        """Whether there is a Content-Length that counts and cannot be: libcurl overlooks such a one."""
-        counts = "content-length" in self.headers and "transfer-encoding" not in self.headers
-        return counts and self.content_length is None
-
-    @property
     def validator(self) -> str | None:
-        """What If-Range may ask with, or None when nothing vouches for single bytes.
+        """The value for If-Range, or None when the response has no strong validator.
 
-        A strong entity tag; or, where there is no tag at all, a Last-Modified date that is old enough to
-        be strong (RFC 9110, 8.8.2.2): a file changed twice within its resolution has one date.
+        That is a strong entity tag; without any tag it is a Last-Modified date old enough to be strong
+        (RFC 9110, 8.8.2.2): a file changed twice within one second keeps its date.
         """
         if "etag" in self.headers:
             tag = self.etag
@@ -186,9 +134,20 @@ class Response:
         return self.date
 
     @property
+    def etag(self) -> str | None:
+        """The strong entity tag, or None; a weak one does not identify bytes (RFC 9110, 8.8.1)."""
+        tag = self.headers.get("etag")
+        return tag if tag and not tag.startswith(("W/", "w/")) else None
+
+    @property
     def date(self) -> str | None:
-        """The Last-Modified date where it is a strong validator, else None."""
+        """The Last-Modified date if it is a strong validator, else None."""
         return self.last_modified if self._date_is_strong() else None
+
+    @property
+    def last_modified(self) -> str | None:
+        """The Last-Modified date as sent."""
+        return self.headers.get("last-modified")
 
     def _date_is_strong(self) -> bool:
         try:
@@ -198,18 +157,43 @@ class Response:
         except (KeyError, ValueError, TypeError, OverflowError):
             return False
 
-    @property
-    def etag(self) -> str | None:
-        """The strong entity tag, or None: a weak one does not vouch for bytes (RFC 9110, 8.8.1)."""
-        tag = self.headers.get("etag")
-        return tag if tag and not tag.startswith(("W/", "w/")) else None
-
-    @property
-    def last_modified(self) -> str | None:
-        """The Last-Modified date as sent."""
-        return self.headers.get("last-modified")
-
 
 def _status(line: str) -> int:
     parts = line.split(maxsplit=2)
     return int(parts[1]) if len(parts) > 1 and _STATUS.fullmatch(parts[1]) else 0
+
+
+class FtpReplies:
+    """Reads an FTP server's replies: libcurl requests the date first, then the size."""
+
+    def __init__(self) -> None:
+        self._modified: str | None = None
+        self._size: int | None = None
+
+    def feed(self, line: bytes) -> None:
+        """Read one line as libcurl passes it."""
+        text = line.decode("latin-1").strip()
+        if self._modified is None and (match := _FTP_MODIFIED.fullmatch(text)):
+            self._modified = match[1]
+        elif match := _FTP_SIZE.fullmatch(text):
+            self._size = int(match[1])
+
+    def to_response(self, first: int | None) -> Response:
+        """Return the HTTP response that corresponds to a transfer from byte `first` on."""
+        headers: dict[str, str] = {}
+        modified = self._modified and _http_date(self._modified)
+        if modified:
+            headers |= {"date": formatdate(usegmt=True), "last-modified": modified}
+        if self._size is not None and first is None:
+            headers["content-length"] = str(self._size)
+        elif self._size is not None and first is not None:
+            headers["content-range"] = f"bytes {first}-{self._size - 1}/{self._size}"
+        return Response(200 if first is None else 206, headers)
+
+
+def _http_date(text: str) -> str | None:
+    try:
+        moment = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return format_datetime(moment, usegmt=True)

@@ -1,6 +1,6 @@
-"""Addresses that are no public server's, by IANA's registries, and those of cloud metadata.
+"""Addresses that are not public by IANA's registries, and those of cloud metadata services.
 
-Python's `ipaddress` has tables of its own, which differ by its version and leave out some of these.
+The tables of Python's `ipaddress` are not used: they vary by version and lack some of these networks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: The IANA IPv4 Special-Purpose Address Registry, line by line, and multicast. What the registry calls
-#: globally reachable (AS112, AMT) is named as well: none of it is a server of files.
+#: The IANA IPv4 Special-Purpose Address Registry, line by line, and multicast. Networks that are
+#: globally reachable (AS112, AMT) are included: none of them serves files.
 _IPV4 = (
     "0.0.0.0/8",  # this network
     "10.0.0.0/8",  # private use
@@ -22,34 +22,34 @@ _IPV4 = (
     "172.16.0.0/12",  # private use
     "192.0.0.0/24",  # IETF protocol assignments
     "192.0.2.0/24",  # documentation
-    "192.31.196.0/24",  # AS112, which networks answer themselves
+    "192.31.196.0/24",  # AS112, answered by local networks
     "192.52.193.0/24",  # AMT
-    "192.88.99.0/24",  # 6to4 relays, given up
+    "192.88.99.0/24",  # 6to4 relays, deprecated
     "192.168.0.0/16",  # private use
     "192.175.48.0/24",  # AS112
     "198.18.0.0/15",  # benchmarks
     "198.51.100.0/24",  # documentation
     "203.0.113.0/24",  # documentation
     "224.0.0.0/4",  # multicast
-    "240.0.0.0/4",  # reserved, and the limited broadcast
+    "240.0.0.0/4",  # reserved, and limited broadcast
 )
 
-#: Public IPv6 addresses are given out of 2000::/3 alone. Everything else is refused as a whole:
+#: Public IPv6 addresses are assigned from 2000::/3 only. Everything else is refused as a whole:
 #: ::/96, ::ffff:0:0/96, 64:ff9b:1::/48, 100::/64, 100:0:0:1::/64, 5f00::/16, fc00::/7, fe80::/10,
-#: fec0::/10, ff00::/8, and what is not assigned. (64:ff9b::/96 is judged by its IPv4 address.)
+#: fec0::/10, ff00::/8, and unassigned ones. (64:ff9b::/96 is checked by its IPv4 address.)
 _IPV6_OUTSIDE = ("::/3", "4000::/2", "8000::/1")
-#: What the IANA IPv6 Special-Purpose Address Registry names inside 2000::/3.
+#: The entries of the IANA IPv6 Special-Purpose Address Registry inside 2000::/3.
 _IPV6 = (
     "2001::/23",  # IETF protocol assignments: Teredo, benchmarks, ORCHID, drone identifiers, and others
     "2001:db8::/32",  # documentation
-    "2002::/16",  # 6to4, whose relays are gone: a tunnel of one's own would lead inside
+    "2002::/16",  # 6to4; public relays are gone, a private tunnel could lead inside
     "2620:4f:8000::/48",  # AS112
     "3fff::/20",  # documentation
 )
 NOT_PUBLIC: tuple[Network, ...] = tuple(map(ipaddress.ip_network, (*_IPV4, *_IPV6_OUTSIDE, *_IPV6)))
 
-#: Where clouds hand out credentials to whatever asks from inside. A network that happens to contain one
-#: does not allow it; only its own address does.
+#: Metadata services, which give credentials to any process inside a cloud. An allowed network that
+#: contains one does not allow it; only its own address does.
 METADATA: frozenset[Address] = frozenset(
     map(
         ipaddress.ip_address,
@@ -76,21 +76,21 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
-def reached_as_ipv4(ip: Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 one leads to: IPv4-mapped, or NAT64's (RFC 6052)."""
+def routed_ipv4(ip: Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address is routed to: IPv4-mapped or NAT64 (RFC 6052)."""
     if isinstance(ip, ipaddress.IPv6Address):
         return ip.ipv4_mapped or (_last_bits(ip) if ip in _NAT64 else None)
     return None
 
 
 def embedded_ipv4(ip: Address) -> Iterator[ipaddress.IPv4Address]:
-    """Give the IPv4 addresses that may be meant inside an IPv6 one, where a gateway would read them."""
+    """Yield the IPv4 addresses that a gateway could read from inside an IPv6 address."""
     if not isinstance(ip, ipaddress.IPv6Address):
         return
     if ip in _COMPATIBLE or ip in _LOCAL_NAT64:
         yield _last_bits(ip)
     if ip in _LOCAL_NAT64:
-        # RFC 6052, section 2.2: beside a prefix of 48 bits it lies around the eight reserved bits.
+        # RFC 6052, section 2.2: after a 48-bit prefix the address surrounds eight reserved bits.
         yield ipaddress.IPv4Address((int(ip) >> 64 & 0xFFFF) << 16 | int(ip) >> 40 & 0xFFFF)
     if ip.sixtofour is not None:
         yield ip.sixtofour

@@ -8,8 +8,7 @@ import pytest
 
 from domain.errors import PermanentError, TransientError
 from worker.storage.checkpoint import Checkpoint
-from worker.transfer.http.curl_options import Request
-from worker.transfer.http.request_adaptation import Adaptation
+from worker.transfer.http.request import Adaptation, Request
 from worker.transfer.http.response import Response
 from worker.transfer.response_rules import Decision, classify_response
 

@@ -10,13 +10,9 @@ from typing import Any
 import pycurl
 import pytest
 
-from worker.transfer.http.curl_options import (
-    Request,
-    TransferOptions,
-    buffer_size,
-    configure,
-    same_origin,
-)
+from worker.transfer.http.curl_options import buffer_size, configure
+from worker.transfer.http.request import Request, same_origin
+from worker.transfer.spec import TransferOptions
 
 OPTIONS = TransferOptions(
     connect_timeout=2.5,

@@ -44,13 +44,13 @@ def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
         (204, "no content"),
         (205, "no content"),
         (300, "several versions"),
-        (302, "without saying where"),
+        (302, "no Location"),
         (304, "no condition"),
         (305, "proxy of its own"),
         (423, "locked"),
         (451, "legal"),
         (511, "captive portal"),
-        (999, "not a valid status"),
+        (999, "not valid"),
     ],
 )
 def test_status_without_a_file_says_in_words_why(status: int, words: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.http.ftp import FtpReplies
+from worker.transfer.http.response import FtpReplies
 
 WELCOME = [b"220 ready\r\n", b"230 Login successful.\r\n", b"257 213 is a folder\r\n"]
 MODIFIED, SIZE = b"213 20010909014640\r\n", b"213 1000\r\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.http.curl_options import Request
 from worker.transfer.http.error_mapping import error_for_response
 from worker.transfer.http.logins import schemes, wants_digest
+from worker.transfer.http.request import Request
 from worker.transfer.http.response import Response
 
 
@@ -49,16 +49,16 @@ ASKED = [
     # (status, challenges, login given, proxy, code, words of the message)
     (401, "", False, "", "http_401", ["origin", "--login"]),
     (401, 'Basic realm="a"', False, "", "http_401", ["origin", "Basic", "--login"]),
-    (401, 'Basic realm="a"', True, "", "http_401", ["Basic", "does not accept the login"]),
+    (401, 'Basic realm="a"', True, "", "http_401", ["Basic", "does not accept the given login"]),
     (401, 'Digest realm="a"', False, "", "http_401", ["Digest", "--login"]),
-    (401, 'Digest realm="a"', True, "", "http_401", ["Digest", "does not accept the login"]),
+    (401, 'Digest realm="a"', True, "", "http_401", ["Digest", "does not accept the given login"]),
     *[
         (401, f'Digest realm="algorithm=x", nonce="n", {form}', True, "", "http_401", words)
         for form, words in {
-            "algorithm=MD5": ["does not accept the login"],
-            'algorithm="SHA-256", qop="auth-int, auth"': ["does not accept the login"],
-            "algorithm=SHA-512-256-sess": ["does not accept the login"],
-            "stale=true, userhash=true": ["does not accept the login"],
+            "algorithm=MD5": ["does not accept the given login"],
+            'algorithm="SHA-256", qop="auth-int, auth"': ["does not accept the given login"],
+            "algorithm=SHA-512-256-sess": ["does not accept the given login"],
+            "stale=true, userhash=true": ["does not accept the given login"],
             "algorithm=FOO": ["Digest by FOO", "not supported"],
             "qop=auth-int": ["Digest by auth-int", "not supported"],
             'algorithm=MD5, qop="token\x1b[31m"': ["Digest by token??31m", "not supported"],

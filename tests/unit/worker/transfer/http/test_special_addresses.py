@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.transfer.http.response import AddressGuard
+from worker.transfer.http.address_guard import AddressGuard
 
 PUBLIC = [
     "8.8.8.8",
