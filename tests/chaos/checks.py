@@ -49,7 +49,7 @@ def violations(evidence: Evidence) -> list[Violation]:
 def every_accepted_job_has_ended(evidence: Evidence) -> Iterator[Violation]:
     """No accepted job is lost."""
     name = "every accepted job has ended"
-    for job_id in evidence.orders:
+    for job_id in evidence.submissions:
         job = evidence.jobs.get(job_id)
         if job is None:
             yield Violation(name, job_id, "it was accepted and is not in the database")
@@ -61,19 +61,19 @@ def every_accepted_job_has_ended(evidence: Evidence) -> Iterator[Violation]:
 def every_job_ends_as_it_should(evidence: Evidence) -> Iterator[Violation]:
     """What can be had is completed, what cannot is failed for that reason, and so on."""
     for job in evidence.jobs.values():
-        ware, order = evidence.ware(job), evidence.orders.get(job.id)
-        may_be_cancelled = order is not None and order.may_be_cancelled
+        spec, submission = evidence.spec(job), evidence.submissions.get(job.id)
+        may_be_cancelled = submission is not None and submission.may_be_cancelled
         right = {
-            S.COMPLETED: ware.error_code is None,
-            S.FAILED: ware.error_code is not None and job.error_code == ware.error_code,
+            S.COMPLETED: spec.error_code is None,
+            S.FAILED: spec.error_code is not None and job.error_code == spec.error_code,
             S.CANCELLED: may_be_cancelled,
         }.get(job.status, True)
         if not right:
-            asked = order.words if order else "nothing"
+            asked = submission.words if submission else "nothing"
             yield Violation(
                 "every job ends as it should",
                 job.id,
-                f"it is {job.status} ({job.error_code}: {job.reason}); its file: {ware.sort}; "
+                f"it is {job.status} ({job.error_code}: {job.reason}); its file: {spec.sort}; "
                 f"asked of it: {asked}; last event: {_last(evidence, job)}",
             )
 
@@ -132,7 +132,7 @@ def completed_files_are_right(evidence: Evidence) -> Iterator[Violation]:
     for job in evidence.jobs.values():
         if job.status is not S.COMPLETED:
             continue
-        wanted = evidence.ware(job).file
+        wanted = evidence.spec(job).file
         digest = files.get(job.path or "")
         if digest is None:
             yield Violation(name, job.id, f"there is no file at {job.path}")
@@ -187,7 +187,7 @@ def the_store_is_clean(evidence: Evidence) -> Iterator[Violation]:
 def no_bytes_are_fetched_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
     """No two workers fetch one part of a file at one time."""
     for job in evidence.jobs.values():
-        answers = evidence.answers(evidence.ware(job))
+        answers = evidence.answers(evidence.spec(job))
         for number, one in enumerate(answers):
             for other in answers[number + 1 :]:
                 if _overlap(one, other):
@@ -214,19 +214,19 @@ def few_bytes_are_fetched_again(evidence: Evidence) -> Iterator[Violation]:
     continued, and jobs that were begun anew because a person cancelled or retried them, are left out.
     """
     for job in evidence.jobs.values():
-        ware, order = evidence.ware(job), evidence.orders.get(job.id)
-        if not ware.continues or (order is not None and _was_begun_anew(order.words)):
+        spec, submission = evidence.spec(job), evidence.submissions.get(job.id)
+        if not spec.continues or (submission is not None and _was_begun_anew(submission.words)):
             continue
-        for before, after in pairwise(evidence.answers(ware)):
+        for before, after in pairwise(evidence.answers(spec)):
             repeated = before.first + before.bytes_sent - after.first
             seconds = evidence.checkpoint_interval + LATENESS + _stood_still(evidence, before)
-            allowed = ware.rate * seconds + BUFFERS
+            allowed = spec.rate * seconds + BUFFERS
             if repeated > allowed:
                 yield Violation(
                     "few bytes are fetched again",
                     job.id,
                     f"{_shown(after)} repeats {repeated:,} bytes of {_shown(before)}; "
-                    f"at {ware.rate:,} bytes a second {allowed:,.0f} may be",
+                    f"at {spec.rate:,} bytes a second {allowed:,.0f} may be",
                 )
 
 

@@ -10,7 +10,7 @@ import tasks
 from domain.errors import DatabaseUnavailableError, IllegalTransitionError
 from domain.job import FINISHED, DownloadRequest, Job, JobStatus
 from tests.chaos.background import Background
-from tests.chaos.file_specs import Ware, serve
+from tests.chaos.file_specs import FileSpec, serve
 from tests.support.origins.origin import Origin
 from worker.runtime import Runtime
 
@@ -25,10 +25,10 @@ RESTS = (0.5, 3.0)
 
 
 @dataclass
-class Order:
+class Submission:
     """One accepted job, and what else was asked of it."""
 
-    ware: Ware
+    spec: FileSpec
     job_id: str
     words: list[str] = field(default_factory=list)
     """"pause", "cancel", "retry", "resume", as they were asked; with "?" when no answer came."""
@@ -53,8 +53,8 @@ class Client(Background):
     """A thread that uses the public functions of `tasks` until it is closed.
 
     Attributes:
-        orders: what was accepted.
-        wares: what was asked for, accepted or not, by its path at the origin.
+        submissions: what was accepted.
+        specs: what was asked for, accepted or not, by its path at the origin.
         complaints: what the client saw and should not have.
         refusals: how often the database was away.
     """
@@ -63,31 +63,33 @@ class Client(Background):
         super().__init__("chaos-client", LOOK)
         self._runtime, self._origin = runtime, origin
         self._chance = random.Random(f"client of {seed}")
-        self._chance_of_wares = random.Random(f"wares of {seed}")
+        self._spec_random = random.Random(f"specs of {seed}")
         self._next_mood = 0.0
-        self.orders: list[Order] = []
-        self.wares: dict[str, Ware] = {}
+        self.submissions: list[Submission] = []
+        self.specs: dict[str, FileSpec] = {}
         self.complaints: list[tuple[str, str]] = []
         self.refusals = 0
 
-    def unfinished(self) -> list[Order]:
-        """Return the orders that were not finished at the last look."""
-        return [order for order in self.orders if not order.is_finished]
+    def unfinished(self) -> list[Submission]:
+        """Return the submissions that were not finished at the last look."""
+        return [submission for submission in self.submissions if not submission.is_finished]
 
     def look(self) -> dict[str, Job]:
         """Note what has finished, resume what has rested, return the jobs under way."""
-        orders = {order.job_id: order for order in self.unfinished()}
-        jobs = self._runtime.jobs.get_many(list(orders))
-        for job_id, order in orders.items():
+        submissions = {submission.job_id: submission for submission in self.unfinished()}
+        jobs = self._runtime.jobs.get_many(list(submissions))
+        for job_id, submission in submissions.items():
             job = jobs.get(job_id)
             if job is None:
                 self.complaints.append((job_id, "an accepted job is not in the database"))
-                order.is_finished = True
+                submission.is_finished = True
                 continue
-            self._check_stopped(order, job)
-            order.is_finished = job.status in FINISHED
-            if job.status is JobStatus.PAUSED and time.monotonic() >= (order.resume_after or 0):
-                self._ask(order, "resume")
+            self._check_stopped(submission, job)
+            submission.is_finished = job.status in FINISHED
+            if job.status is JobStatus.PAUSED and time.monotonic() >= (
+                submission.resume_after or 0
+            ):
+                self._ask(submission, "resume")
         return jobs
 
     def fill_up(self) -> None:
@@ -109,17 +111,17 @@ class Client(Background):
             self.refusals += 1
 
     def _submit(self) -> None:
-        ware = serve(self._origin, self._chance_of_wares, len(self.wares) + 1)
-        self.wares[ware.file.path] = ware
-        request = DownloadRequest.model_validate({"url": ware.file.url, **ware.fields})
+        spec = serve(self._origin, self._spec_random, len(self.specs) + 1)
+        self.specs[spec.file.path] = spec
+        request = DownloadRequest.model_validate({"url": spec.file.url, **spec.fields})
         job = tasks.submit(request, runtime=self._runtime)
-        self.orders.append(Order(ware, job.id))
+        self.submissions.append(Submission(spec, job.id))
 
     def _change_mind(self, jobs: dict[str, Job]) -> None:
         """Ask something of one job, as it was a moment ago; it may have moved on since."""
         word = self._chance.choices(["pause", "cancel", "retry"], [5, 3, 3])[0]
         if word == "retry":
-            ended = [one for one in self.orders if one.is_finished and self._is_to_retry(one)]
+            ended = [one for one in self.submissions if one.is_finished and self._is_to_retry(one)]
             if ended:
                 self._ask(self._chance.choice(ended), "retry")
             return
@@ -127,36 +129,32 @@ class Client(Background):
         if untouched:
             self._ask(self._chance.choice(untouched), word)
 
-    def _is_to_retry(self, order: Order) -> bool:
+    def _is_to_retry(self, submission: Submission) -> bool:
         """Once is enough: what failed fails again."""
-        return "retry" not in order.words and (
-            order.ware.error_code is not None or order.may_be_cancelled
+        return "retry" not in submission.words and (
+            submission.spec.error_code is not None or submission.may_be_cancelled
         )
 
-    def _ask(self, order: Order, word: str) -> None:
+    def _ask(self, submission: Submission, word: str) -> None:
         try:
-            job = getattr(tasks, word)(order.job_id, runtime=self._runtime)
+            job = getattr(tasks, word)(submission.job_id, runtime=self._runtime)
         except IllegalTransitionError:
             return  # it ended, or moved on, before we said it
         except DatabaseUnavailableError:
             # It may have been heard all the same.
-            order.words.append(f"{word}?")
-            order.stopped_at, order.is_finished = None, False
+            submission.words.append(f"{word}?")
+            submission.stopped_at, submission.is_finished = None, False
             raise
-        order.words.append(word)
+        submission.words.append(word)
         if word in {"pause", "cancel"}:
-            order.stopped_at = job.fence
-            order.resume_after = time.monotonic() + self._chance.uniform(*RESTS)
+            submission.stopped_at = job.fence
+            submission.resume_after = time.monotonic() + self._chance.uniform(*RESTS)
         else:
-            order.stopped_at, order.is_finished = None, False
+            submission.stopped_at, submission.is_finished = None, False
 
-    def _check_stopped(self, order: Order, job: Job) -> None:
-        """A job that was asked to stop is not begun again until somebody wants it to go on."""
-        if order.stopped_at is not None and job.fence > order.stopped_at:
-            self.complaints.append(
-                (
-                    job.id,
-                    f"asked to {order.words[-1]} at claim {order.stopped_at}, it has claim {job.fence}",
-                )
-            )
-            order.stopped_at = None
+    def _check_stopped(self, submission: Submission, job: Job) -> None:
+        """A job that was asked to stop is not claimed again before it is resumed."""
+        if submission.stopped_at is not None and job.fence > submission.stopped_at:
+            complaint = f"{submission.words[-1]} at claim {submission.stopped_at}, now {job.fence}"
+            self.complaints.append((job.id, complaint))
+            submission.stopped_at = None

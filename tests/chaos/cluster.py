@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.chaos.fault_injector import Trouble
+from tests.chaos.fault_injector import WorkerFaults
 from tests.chaos.schedule import WORKERS, DatabaseKind, StoreKind
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.origins.origin import Origin
@@ -97,7 +97,7 @@ class Cluster:
         number = int(name.removeprefix("worker "))
         return self.system.start_worker(
             concurrency=CONCURRENCY,
-            program=("-m", "tests.chaos.worker", str(self.trouble_file(number))),
+            program=("-m", "tests.chaos.worker", str(self.faults_file(number))),
             variables={
                 "SEEN_CACHE_ADDR": self.lines[number].addr,
                 **self.disks[number].environment,
@@ -157,13 +157,13 @@ class Cluster:
 
     # ── clocks ────────────────────────────────────────────────────────────────────────
 
-    def trouble_file(self, number: int) -> Path:
+    def faults_file(self, number: int) -> Path:
         """Return where a worker reads what is wrong with its clock."""
-        return self.folder / f"trouble-{number}.json"
+        return self.folder / f"faults-{number}.json"
 
-    def trouble(self, number: int, trouble: Trouble) -> None:
+    def inject(self, number: int, faults: WorkerFaults) -> None:
         """Tell a worker what is wrong from now on."""
-        trouble.write(self.trouble_file(number))
+        faults.write(self.faults_file(number))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from domain.job import Job, JobEvent
-from tests.chaos.client import Order
-from tests.chaos.file_specs import Ware
+from tests.chaos.client import Submission
+from tests.chaos.file_specs import FileSpec
 from tests.support.origins.origin import RequestLog
 from worker.runtime import Runtime
 
@@ -37,9 +37,9 @@ class Leftovers:
 class Evidence:
     """Everything the checks look at. Times are seconds of the monotonic clock."""
 
-    orders: Mapping[str, Order]
+    submissions: Mapping[str, Submission]
     """The accepted jobs."""
-    wares: Mapping[str, Ware]
+    specs: Mapping[str, FileSpec]
     """What was on offer, by its path at the origin; a job of each, accepted or not."""
     jobs: Mapping[str, Job]
     """All rows."""
@@ -58,16 +58,16 @@ class Evidence:
     incidents: Sequence[str] = ()
     """What happened to programs and is no fault's doing."""
 
-    def ware(self, job: Job) -> Ware:
+    def spec(self, job: Job) -> FileSpec:
         """Return what a job was to fetch."""
-        return self.wares[urlsplit(job.url).path]
+        return self.specs[urlsplit(job.url).path]
 
-    def answers(self, ware: Ware) -> list[RequestLog]:
+    def answers(self, spec: FileSpec) -> list[RequestLog]:
         """Return the answers that brought bytes of a file, in the order in which they began."""
         entries = [
             one
             for one in self.requests
-            if one.path == ware.file.path and one.method == "GET" and one.status in {200, 206}
+            if one.path == spec.file.path and one.method == "GET" and one.status in {200, 206}
         ]
         return sorted(entries, key=lambda one: one.started)
 

@@ -13,7 +13,7 @@ _LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class WorkerFaults:
     """A worker reads this from its file whenever it matters."""
 
     clock_ahead: float = 0.0
@@ -28,14 +28,14 @@ class Trouble:
             os.close(fd)
 
     @classmethod
-    def reader(cls, path: Path) -> Callable[[], Trouble]:
+    def reader(cls, path: Path) -> Callable[[], WorkerFaults]:
         """Open the file, made where it is missing, and return what reads it.
 
         The descriptor is kept: the worker reads its clock without having any to spare, too.
         """
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-        def read() -> Trouble:
+        def read() -> WorkerFaults:
             text = os.pread(fd, _LENGTH, 0)
             return cls(**json.loads(text)) if text else cls()
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import redis
 
 from tests.chaos.cluster import BEAT, MAINTENANCE, Cluster, worker_name
-from tests.chaos.fault_injector import Trouble
+from tests.chaos.fault_injector import WorkerFaults
 from tests.chaos.schedule import Fault, Kind
 from tests.support.inputs.malformed_messages import MALFORMED
 from tests.support.origins import behaviour as origin_behaviour
@@ -308,9 +308,9 @@ def _refuse_calls(cluster: Cluster, fault: Fault, number: int, calls: Sequence[s
 
 
 def _step_clock(cluster: Cluster, fault: Fault) -> Undo:
-    ahead = Trouble(clock_ahead=fault.amount)
-    cluster.trouble(_worker(fault), ahead)
-    return lambda: cluster.trouble(_worker(fault), Trouble())
+    ahead = WorkerFaults(clock_ahead=fault.amount)
+    cluster.inject(_worker(fault), ahead)
+    return lambda: cluster.inject(_worker(fault), WorkerFaults())
 
 
 inject_by_kind: Mapping[Kind, Do] = MappingProxyType(

@@ -49,7 +49,7 @@ _SORTS: Mapping[str, _Sort] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ware:
+class FileSpec:
     """One file at the origin, and the request for it."""
 
     sort: str
@@ -70,7 +70,7 @@ class Ware:
         return _SORTS[self.sort].continues
 
 
-def serve(origin: Origin, chance: random.Random, number: int) -> Ware:
+def serve(origin: Origin, chance: random.Random, number: int) -> FileSpec:
     """Put the file of job `number` on the origin, at a path of its own."""
     sort = chance.choices(list(_SORTS), [sort.weight for sort in _SORTS.values()])[0]
     rate = chance.randint(*RATES)
@@ -89,4 +89,4 @@ def serve(origin: Origin, chance: random.Random, number: int) -> Ware:
         fields["checksum"] = f"sha256:{file.sha256}"
     if sort == "another checksum":
         fields["checksum"] = f"sha256:{'0' * 64}"
-    return Ware(sort=sort, file=file, rate=rate, fields=fields)
+    return FileSpec(sort=sort, file=file, rate=rate, fields=fields)

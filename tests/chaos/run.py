@@ -103,7 +103,7 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
 
 
 class _Run:
-    """The parts of one run, and their order."""
+    """The parts of one run, and their submission."""
 
     def __init__(self, broken: Cluster, seed: int, say: Say) -> None:
         self._cluster, self._say_plainly = broken, say
@@ -118,7 +118,7 @@ class _Run:
         )
 
     def _under_way(self) -> list[str]:
-        return [order.job_id for order in self.client.unfinished()]
+        return [submission.job_id for submission in self.client.unfinished()]
 
     def _say(self, text: str) -> None:
         self._say_plainly(f"{time.monotonic() - self._began:7.1f} s  {text}")
@@ -152,9 +152,11 @@ class _Run:
         now = time.monotonic()
         if now >= self._next_word:
             self._next_word = now + WORD
-            orders = self.client.orders
+            submissions = self.client.submissions
             unfinished = len(self.client.unfinished())
-            self._say(f"… {len(orders) - unfinished} jobs have ended, {unfinished} are under way")
+            self._say(
+                f"… {len(submissions) - unfinished} jobs have ended, {unfinished} are under way"
+            )
         time.sleep(TICK)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
@@ -222,8 +224,8 @@ class _Run:
         system = self._cluster.system
         jobs = all_jobs(system.runtime)
         return Evidence(
-            orders={order.job_id: order for order in self.client.orders},
-            wares=self.client.wares,
+            submissions={submission.job_id: submission for submission in self.client.submissions},
+            specs=self.client.specs,
             jobs=jobs,
             events={job_id: system.runtime.jobs.events(job_id) for job_id in jobs},
             requests=self._cluster.origin.requests,

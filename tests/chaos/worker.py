@@ -1,7 +1,7 @@
-"""``python -m tests.chaos.worker FILE …``: a worker with a clock to be wrong.
+"""A download worker whose clock can be set wrong: ``python -m tests.chaos.worker FILE …``.
 
-FILE holds a `Trouble`. The seam is here and nowhere in the product: the wall clock of the process is
-another one.
+FILE holds a `WorkerFaults`. The fault is injected here and not in the product: this module replaces the
+process' wall clock.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.fault_injector import Trouble
+from tests.chaos.fault_injector import WorkerFaults
 
 
-def break_clock(trouble: Callable[[], Trouble]) -> None:
+def break_clock(faults: Callable[[], WorkerFaults]) -> None:
     """Have `time.time` tell the wrong time. Before anybody imports it by name."""
     right, right_ns = time.time, time.time_ns
-    time.time = lambda: right() + trouble().clock_ahead
-    time.time_ns = lambda: right_ns() + round(trouble().clock_ahead * 1e9)
+    time.time = lambda: right() + faults().clock_ahead
+    time.time_ns = lambda: right_ns() + round(faults().clock_ahead * 1e9)
 
 
-def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
+def break_runtime_clock(faults: Callable[[], WorkerFaults]) -> None:
     """Have the runtime of this process tell the wrong time. Before anybody imports its builder."""
     from worker import runtime
 
     build = runtime.build_runtime
 
     def now() -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=trouble().clock_ahead)
+        return datetime.now(UTC) + timedelta(seconds=faults().clock_ahead)
 
     def build_with_wrong_clock(*arguments: Any, **options: Any) -> Any:
         return dataclasses.replace(build(*arguments, **options), now=now)
@@ -41,9 +41,9 @@ def break_runtime_clock(trouble: Callable[[], Trouble]) -> None:
 
 def main() -> None:
     """Take the file off the command line, break what it tells of, and be the worker."""
-    trouble = Trouble.reader(Path(sys.argv.pop(1)))
-    break_clock(trouble)
-    break_runtime_clock(trouble)
+    faults = WorkerFaults.reader(Path(sys.argv.pop(1)))
+    break_clock(faults)
+    break_runtime_clock(faults)
 
     from worker.celery_ext.main import main as program
 

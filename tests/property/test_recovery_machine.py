@@ -46,7 +46,7 @@ from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.databases import emptied
-from tests.support.faults.time_travel import PassingTime, Snapshot, passing_time
+from tests.support.faults.time_travel import Snapshot, TimeTravel, time_travel
 from tests.support.histories import claims_in
 from tests.support.services.simulated_workers import TOTAL, SteppedAttempt, Told, Worker
 from tests.support.services.system import System
@@ -102,7 +102,7 @@ class Recovery(RuleBasedStateMachine):
     """Two workers, two jobs, one store, one database."""
 
     system: System
-    time: PassingTime
+    time: TimeTravel
     database_file: Path
 
     @initialize()
@@ -112,7 +112,7 @@ class Recovery(RuleBasedStateMachine):
         self.time.empty_store()
         # The service has run for a while: what reconcile has watched long enough, it may conclude from.
         reconcile(self.runtime)
-        self.time.let_pass(ROUND)
+        self.time.advance(ROUND)
         self.told = Told()
         self.workers = [Worker(self.runtime, f"w{n}", self.told) for n in range(WORKERS)]
         self.names = WORKERS
@@ -471,7 +471,7 @@ class Recovery(RuleBasedStateMachine):
             for worker in alive:
                 worker.keep_alive()
             step = min(seconds, HEARTBEAT) if alive else seconds
-            self.time.let_pass(step)
+            self.time.advance(step)
             seconds -= step
 
     def _messages(self) -> list[QueuedMessage]:
@@ -508,7 +508,7 @@ def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
     system: System, store: StoreServer, tmp_path: Path
 ) -> None:
     full = "SEEN_TEST_FULL" in os.environ
-    with passing_time(system.runtime, store) as time:
+    with time_travel(system.runtime, store) as time:
         attributes = {"system": system, "time": time, "database_file": tmp_path / "seen.db"}
         run_state_machine_as_test(
             type("Machine", (Recovery,), attributes),

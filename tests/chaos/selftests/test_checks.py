@@ -13,9 +13,9 @@ import pytest
 
 from domain.job import Job, JobEvent, JobStatus
 from tests.chaos.checks import Violation, violations
-from tests.chaos.client import Order
+from tests.chaos.client import Submission
 from tests.chaos.evidence import Evidence, Leftovers, digests
-from tests.chaos.file_specs import Ware, serve
+from tests.chaos.file_specs import FileSpec, serve
 from tests.support.build import NOW, new_job
 from tests.support.origins.origin import Origin, RequestLog
 
@@ -24,39 +24,39 @@ WORKER = "host:1"
 
 
 @pytest.fixture
-def ware() -> Iterator[Ware]:
+def spec() -> Iterator[FileSpec]:
     """A file that can be continued."""
     with Origin() as origin:
         chance = random.Random(1)
         for number in range(100):
-            ware = serve(origin, chance, number)
-            if ware.continues:
-                yield ware
+            spec = serve(origin, chance, number)
+            if spec.continues:
+                yield spec
                 return
 
 
 @pytest.fixture
-def good(tmp_path: Path, ware: Ware) -> Evidence:
+def good(tmp_path: Path, spec: FileSpec) -> Evidence:
     """A run of one job that was interrupted once and completed."""
     path = tmp_path / "film.mkv"
-    path.write_bytes(ware.file.body_slice(0, ware.file.size))
-    size = ware.file.size
+    path.write_bytes(spec.file.body_slice(0, spec.file.size))
+    size = spec.file.size
     job = new_job(
-        url=ware.file.url,
+        url=spec.file.url,
         status=S.COMPLETED,
         fence=2,
         attempts=2,
         worker=WORKER,
         path=str(path),
-        sha256=ware.file.sha256,
+        sha256=spec.file.sha256,
         bytes_downloaded=size,
         bytes_durable=size,
         bytes_total=size,
     )
     half = size // 2
     return Evidence(
-        orders={job.id: Order(ware, job.id)},
-        wares={ware.file.path: ware},
+        submissions={job.id: Submission(spec, job.id)},
+        specs={spec.file.path: spec},
         jobs={job.id: job},
         events={
             job.id: [
@@ -70,8 +70,8 @@ def good(tmp_path: Path, ware: Ware) -> Evidence:
             ]
         },
         requests=[
-            answer(ware, 0, half + 1000, 10.0, 15.0),
-            answer(ware, half, size - half, 20.0, 25.0),
+            answer(spec, 0, half + 1000, 10.0, 15.0),
+            answer(spec, half, size - half, 20.0, 25.0),
         ],
         folder=tmp_path,
         files=digests(tmp_path),
@@ -94,10 +94,12 @@ def event(job: Job, source: S | None, to: S, fence: int, **changes: Any) -> JobE
     return JobEvent(**(values | changes))
 
 
-def answer(ware: Ware, first: int, size: int, started: float, ended: float | None) -> RequestLog:
+def answer(
+    spec: FileSpec, first: int, size: int, started: float, ended: float | None
+) -> RequestLog:
     status = 206 if first else 200
     return RequestLog(
-        "GET", ware.file.path, "", {}, None, started, status, size, ended, first=first
+        "GET", spec.file.path, "", {}, None, started, status, size, ended, first=first
     )
 
 
@@ -154,11 +156,11 @@ def test_an_end_nobody_asked_for(good: Evidence, changes: dict[str, Any]) -> Non
 def test_a_job_that_was_cancelled_may_be(good: Evidence) -> None:
     job = the_job(good)
     events = [*good.events[job.id][:-1], event(job, S.VERIFYING, S.CANCELLED, 2)]
-    order = Order(good.ware(job), job.id, words=["cancel"])
+    submission = Submission(good.spec(job), job.id, words=["cancel"])
     ended = with_job(with_events(good, events), status=S.CANCELLED, path=None)
-    assert found(replace(ended, orders={job.id: order}, files={})) == []
-    order.words.append("retry")
-    again = replace(ended, orders={job.id: order}, files={})
+    assert found(replace(ended, submissions={job.id: submission}, files={})) == []
+    submission.words.append("retry")
+    again = replace(ended, submissions={job.id: submission}, files={})
     assert found(again) == [("every job ends as it should", job.id)]
 
 
@@ -218,11 +220,11 @@ def test_bytes_that_two_fetch_at_once(good: Evidence, ended: float | None) -> No
     assert found(other_part) == []
 
 
-def test_bytes_that_are_fetched_again(good: Evidence, ware: Ware) -> None:
+def test_bytes_that_are_fetched_again(good: Evidence, spec: FileSpec) -> None:
     size, rate = 10_000_000, 100_000
-    slow = replace(ware, rate=rate)
-    requests = [answer(ware, 0, size, 10, 15), answer(ware, 0, size, 20, 25)]
-    anew = replace(good, wares={ware.file.path: slow}, requests=requests)
+    slow = replace(spec, rate=rate)
+    requests = [answer(spec, 0, size, 10, 15), answer(spec, 0, size, 20, 25)]
+    anew = replace(good, specs={spec.file.path: slow}, requests=requests)
     assert only(anew).check == "few bytes are fetched again"
     # The kernel takes what a worker that stands still does not.
     assert found(replace(anew, frozen=[(10.0, 10.0 + size / rate)])) != []

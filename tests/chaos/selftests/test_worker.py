@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.job import Job, JobStatus
-from tests.chaos.fault_injector import Trouble
+from tests.chaos.fault_injector import WorkerFaults
 from tests.chaos.faults import FULL_DISK_REFUSES, READ_ONLY_DISK_REFUSES
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.origins.origin import Origin
@@ -21,9 +21,9 @@ S = JobStatus
 
 
 @pytest.fixture
-def trouble_file(tmp_path: Path) -> Path:
+def faults_file(tmp_path: Path) -> Path:
     """Where the worker reads what is wrong."""
-    return tmp_path / "trouble.json"
+    return tmp_path / "faults.json"
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def disk(tmp_path: Path) -> RefusingDisk:
 
 @pytest.fixture
 def system(
-    tmp_path: Path, store: StoreServer, trouble_file: Path, disk: RefusingDisk
+    tmp_path: Path, store: StoreServer, faults_file: Path, disk: RefusingDisk
 ) -> Iterator[System]:
     """One with a chaos worker and what maintains it."""
     with System(tmp_path, store) as system:
         system.start_maintenance()
         system.start_worker(
-            program=("-m", "tests.chaos.worker", str(trouble_file)), variables=disk.environment
+            program=("-m", "tests.chaos.worker", str(faults_file)), variables=disk.environment
         )
         yield system
 
@@ -70,16 +70,16 @@ def test_disk_that_refuses_holds_a_job_up_and_no_longer(
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 def test_a_clock_that_is_wrong_dates_what_its_worker_writes(
-    system: System, origin: Origin, trouble_file: Path, ahead: float
+    system: System, origin: Origin, faults_file: Path, ahead: float
 ) -> None:
     def ended_after(job: Job) -> timedelta:
         done = system.wait_for(job, S.COMPLETED)
         assert done.finished_at is not None
         return done.finished_at - job.created_at
 
-    Trouble(clock_ahead=ahead).write(trouble_file)
+    WorkerFaults(clock_ahead=ahead).write(faults_file)
     wrong = ended_after(system.submit(origin.serve("/a.bin", size=1000).url))
     assert abs(wrong - timedelta(seconds=ahead)) < timedelta(minutes=1)
-    Trouble().write(trouble_file)
+    WorkerFaults().write(faults_file)
     right = ended_after(system.submit(origin.serve("/b.bin", size=1000).url))
     assert abs(right) < timedelta(minutes=1)

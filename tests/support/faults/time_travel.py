@@ -38,7 +38,7 @@ class Snapshot:
     values: dict[int, dict[bytes, tuple[bytes, int]]]
 
 
-class PassingTime:
+class TimeTravel:
     """The time of one runtime, whose store is all its own.
 
     Attributes:
@@ -54,7 +54,7 @@ class PassingTime:
         """The clock of `worker.leases.lease`."""
         return lease_clock() + self.passed
 
-    def let_pass(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Let so many seconds go by, for everybody at once."""
         self.passed += seconds
         self._age_rows(seconds)
@@ -162,9 +162,9 @@ def _age_hash(client: redis.Redis, pipeline: Any, key: bytes, by: int) -> None:
 
 
 @contextmanager
-def passing_time(runtime: Runtime, store: StoreServer) -> Iterator[PassingTime]:
+def time_travel(runtime: Runtime, store: StoreServer) -> Iterator[TimeTravel]:
     """Let leases run by a time that passes when it is told to."""
-    time = PassingTime(runtime, store)
+    time = TimeTravel(runtime, store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.leases.lease.lease_clock", time.lease_clock)
         yield time

@@ -1,10 +1,10 @@
-"""Processes that fight for one rate limit or one lock, and write down what they got. Run, not imported:
+"""Processes that contend for one rate limit or one lock, and record what they got.
 
     python -m tests.support.processes.contenders limit|lock sync|async FOLDER SECONDS
 
-The store is the one in the environment. A fighter makes the file ``ready-PID``, begins when there is a
+The store is the one in the environment. A contender makes the file ``ready-PID``, begins when there is a
 file ``go``, and ends by itself after `SECONDS`. What it writes down are lines of one append each, so a
-fighter that is killed leaves whole lines.
+contender that is killed leaves whole lines.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Work:
         return self._rarely("stalled")
 
     def _rarely(self, what: str) -> bool:
-        """Once for sure in every fight, and now and then."""
+        """Once for sure in every contest, and now and then."""
         try:
             (self._folder / what).touch(exist_ok=False)
         except FileExistsError:
@@ -129,7 +129,7 @@ async def lock_async(
 def limit_sync(manager: CacheManager, folder: Path, until: Callable[[], bool]) -> None:
     notes = Notes(folder / "grants")
     while until():
-        if manager.session.rate_limits_check("all", "fight", LIMITS, fail="closed").allowed:
+        if manager.session.rate_limits_check("all", "contest", LIMITS, fail="closed").allowed:
             notes.line(os.getpid())
 
 
@@ -138,7 +138,7 @@ async def limit_async(
 ) -> None:
     notes = Notes(folder / "grants")
     while until():
-        decision = await manager.session.rate_limits_check("all", "fight", LIMITS, fail="closed")
+        decision = await manager.session.rate_limits_check("all", "contest", LIMITS, fail="closed")
         if decision.allowed:
             notes.line(os.getpid())
 
@@ -167,7 +167,7 @@ def main(what: str, side: str, where: str, seconds: str) -> None:
     folder = Path(where)
 
     def until() -> bool:
-        """Whether the fight goes on; it began when the bell rang, for latecomers, too."""
+        """Whether the contest goes on; it began when the bell rang, for latecomers, too."""
         return time.time() < (folder / "go").stat().st_mtime + float(seconds)
 
     if side == "async":

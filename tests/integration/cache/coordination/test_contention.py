@@ -1,4 +1,4 @@
-"""Eight processes, half of them on asyncio, fight for a rate limit and for a lock; some are killed.
+"""Eight processes, half of them on asyncio, contend for a rate limit and for a lock; some are killed.
 
 For six seconds each; with the environment variable SEEN_TEST_FULL=1 for a minute.
 """
@@ -22,7 +22,7 @@ from tests.support.servers.process import Process, end_process, spawn, tail
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-FIGHTERS = 8
+CONTENDERS = 8
 SECONDS = 60.0 if os.environ.get("SEEN_TEST_FULL") == "1" else 6.0
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 120)
 
 
 class Arena:
-    """The fighters of one fight."""
+    """The contenders of one contest."""
 
     def __init__(self, store: StoreServer, folder: Path, what: str) -> None:
         self.folder = folder
@@ -45,10 +45,10 @@ class Arena:
             "SEEN_CACHE_BUDGET": "10",
         }
         self._sides = itertools.cycle(["sync", "async"])
-        self.fighters: list[Process] = []
+        self.contenders: list[Process] = []
 
     def enter(self) -> Process:
-        """Start one more fighter."""
+        """Start one more contender."""
         script = [
             sys.executable,
             "-m",
@@ -57,59 +57,59 @@ class Arena:
             next(self._sides),
         ]
         command = [*script, str(self.folder), str(SECONDS)]
-        fighter = spawn(command, log=self._log, env=self._environment, cwd=ROOT)
-        self.fighters.append(fighter)
-        return fighter
+        contender = spawn(command, log=self._log, env=self._environment, cwd=ROOT)
+        self.contenders.append(contender)
+        return contender
 
     def ready(self) -> int:
-        """How many have been ready to fight, those since killed included."""
+        """How many have been ready to contend, those since killed included."""
         return len(list(self.folder.glob("ready-*")))
 
     def ring(self) -> None:
         """Begin, once all are ready."""
-        wait_until(lambda: self.ready() == FIGHTERS, deadline=60, what="eight fighters")
+        wait_until(lambda: self.ready() == CONTENDERS, deadline=60, what="eight contenders")
         (self.folder / "go").touch()
 
     def wait(self) -> None:
-        """Wait for the end of the fight; whoever was not killed ends by itself, and well."""
+        """Wait for the end of the contest; whoever was not killed ends by itself, and well."""
         wait_until(
-            lambda: all(one.poll() is not None for one in self.fighters),
+            lambda: all(one.poll() is not None for one in self.contenders),
             deadline=SECONDS + 60,
             interval=0.1,
-            what="the end of the fight",
+            what="the end of the contest",
         )
-        assert {one.returncode for one in self.fighters} <= {0, -9}, tail(self._log)
+        assert {one.returncode for one in self.contenders} <= {0, -9}, tail(self._log)
 
     def lines(self, name: str) -> list[list[str]]:
-        """What the fighters have written down in a file."""
+        """What the contenders have written down in a file."""
         path = self.folder / name
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @contextmanager
 def arena(store: StoreServer, folder: Path, what: str) -> Iterator[Arena]:
-    """A fight that begins with eight."""
+    """A contest that begins with eight."""
     there = Arena(store, folder, what)
     try:
-        for _ in range(FIGHTERS):
+        for _ in range(CONTENDERS):
             there.enter()
         there.ring()
         yield there
     finally:
-        for fighter in there.fighters:
-            end_process(fighter, grace=0)
+        for contender in there.contenders:
+            end_process(contender, grace=0)
 
 
 def test_no_window_ever_has_more_than_the_limit(store: StoreServer, tmp_path: Path) -> None:
-    with arena(store, tmp_path, "limit") as fight:
-        fight.wait()
+    with arena(store, tmp_path, "limit") as contest:
+        contest.wait()
     with store.client() as client:
-        stamps = sorted(int(one) for one in client.lrange("seen:ratelimit:all:fight", 0, -1))
+        stamps = sorted(int(one) for one in client.lrange("seen:ratelimit:all:contest", 0, -1))
     limit, window = LIMITS[0].limit, round(LIMITS[0].window * 1_000_000)
-    granted = Counter(pid for (pid,) in fight.lines("grants"))
+    granted = Counter(pid for (pid,) in contest.lines("grants"))
     # What the processes were granted is what the server has noted, one by one.
     assert granted.total() == len(stamps)
-    assert len(granted) > FIGHTERS / 2
+    assert len(granted) > CONTENDERS / 2
     # Fought for all the while, the first window has exactly the limit, and no other one has more.
     assert sum(stamp < stamps[0] + window for stamp in stamps) == limit
     assert [
@@ -123,10 +123,10 @@ def test_no_window_ever_has_more_than_the_limit(store: StoreServer, tmp_path: Pa
 def test_a_lock_never_has_two_holders_though_holders_are_killed(
     store: StoreServer, tmp_path: Path
 ) -> None:
-    with arena(store, tmp_path, "lock") as fight:
-        killed = kill_some(fight)
-        fight.wait()
-    steps = [(int(number), holder) for number, holder in fight.lines("steps")]
+    with arena(store, tmp_path, "lock") as contest:
+        killed = kill_some(contest)
+        contest.wait()
+    steps = [(int(number), holder) for number, holder in contest.lines("steps")]
     # Two at once would have read the same number, and written the same one.
     numbers = [number for number, _ in steps]
     assert [number for number, times in Counter(numbers).items() if times > 1] == []
@@ -138,21 +138,21 @@ def test_a_lock_never_has_two_holders_though_holders_are_killed(
     assert max(numbers) <= counted
     assert counted - len(numbers) <= killed
     assert killed >= 4
-    assert len({holder.partition("-")[0] for holder in turns}) > FIGHTERS / 2
+    assert len({holder.partition("-")[0] for holder in turns}) > CONTENDERS / 2
 
 
-def kill_some(fight: Arena) -> int:
+def kill_some(contest: Arena) -> int:
     """Kill the holder, or anybody, at random moments, and send in another; return how many."""
     ends, killed = time.monotonic() + SECONDS * 0.8, 0
     while time.monotonic() < ends:
         time.sleep(random.uniform(0.1, 0.8))  # at any moment: nothing is waited for here
-        steps = fight.lines("steps")
+        steps = contest.lines("steps")
         last = steps[-1][1].partition("-")[0] if steps else ""
-        alive = [one for one in fight.fighters if one.poll() is None]
+        alive = [one for one in contest.contenders if one.poll() is None]
         holder = [one for one in alive if str(one.pid) == last]
         victim = random.choice(holder or alive) if random.random() < 0.5 else random.choice(alive)
         victim.kill()
         victim.wait()
         killed += 1
-        fight.enter()
+        contest.enter()
     return killed

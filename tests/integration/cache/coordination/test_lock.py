@@ -172,10 +172,10 @@ def test_a_store_that_does_not_answer_grants_nothing(
             getattr(lock, use)()
 
 
-# ── fights ──────────────────────────────────────────────────────────────────────────────────────
+# ── contention ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def fight(store_port: int, password: str, rounds: int) -> int:
+def contest(store_port: int, password: str, rounds: int) -> int:
     """Take and give back one lock many times; return how often somebody else was inside, too."""
     settings = Settings(cache_addr=f"127.0.0.1:{store_port}", cache_password=password)
     clashes = done = 0
@@ -193,10 +193,10 @@ def fight(store_port: int, password: str, rounds: int) -> int:
     return clashes
 
 
-def test_threads_that_fight_are_never_two_inside(store: StoreServer) -> None:
+def test_two_threads_never_hold_the_lock(store: StoreServer) -> None:
     clashes: list[int] = []
     threads = [
-        threading.Thread(target=lambda: clashes.append(fight(store.port, store.password, 40)))
+        threading.Thread(target=lambda: clashes.append(contest(store.port, store.password, 40)))
         for _ in range(6)
     ]
     for thread in threads:
@@ -206,10 +206,10 @@ def test_threads_that_fight_are_never_two_inside(store: StoreServer) -> None:
     assert clashes == [0] * 6
 
 
-def test_processes_that_fight_are_never_two_inside(store: StoreServer) -> None:
+def test_two_processes_never_hold_the_lock(store: StoreServer) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         arguments = [(store.port, store.password, 60)] * 3
-        assert pool.starmap(fight, arguments, chunksize=1) == [0, 0, 0]
+        assert pool.starmap(contest, arguments, chunksize=1) == [0, 0, 0]
         pool.close()
         pool.join()
 
