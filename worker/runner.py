@@ -522,7 +522,7 @@ class _Attempt:
         return self._wait(error, attempts=job.attempts)
 
     def _wait(self, error: TransientError, *, attempts: int) -> Outcome:
-        pause = self._runtime.retry_policy.pause(self._job.attempts, error.retry_after)
+        pause = self._runtime.retry_policy.delay(self._job.attempts, error.retry_after)
         next_attempt_at = self._runtime.now() + timedelta(seconds=pause)
         return self._finish(
             _stopped_result(JobStatus.WAITING, error),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,22 +13,21 @@ from typing import Any
 from cache import arguments
 from cache.clock import lease_clock
 from cache.coordination.lock import Caller, LockHandle
+from cache.coordination.renewal import Renewal
 from cache.store.aio import AsyncStore
 from cache.store.flow import Flow, Sleep, WaitFor
 from cache.store.fork import reset_after_fork
 from cache.store.operation import Operations, S
 from cache.store.sync import SyncStore
+from domain.backoff import Backoff
 from domain.errors import LeaseLostError, LockTakenError, StoreReplyError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
-#: A lock is renewed three times in its life, so that two renewals may fail.
+#: Three renewals in one TTL, so that two of them may fail.
 RENEWALS_PER_TTL = 3
-#: This part of a life is kept for stopping: the holder knows before the lock can expire.
-SAFETY_MARGIN = 1 / 6
-#: Seconds between two attempts to acquire a lock that another holder has: first and longest.
-FIRST_POLL = 0.01
-MAX_POLL = 0.25
+#: Between two tries to acquire a lock that another holder has.
+POLLING = Backoff(first=0.015, longest=0.375, jitter=2 / 3)
 
 
 class LockLease(Operations[S]):
@@ -41,24 +39,26 @@ class LockLease(Operations[S]):
     def __init__(self, store: S, lock: LockHandle[S]) -> None:
         super().__init__(store)
         self.lock = lock
-        self._ends = 0.0
-        self._lost = False
+        self._renewal = Renewal(lock.ttl, per_ttl=RENEWALS_PER_TTL)
         self._stopping: Future[None] = Future()
         self._process = os.getpid()
         self.join: Callable[[], Any] = lambda: None
 
     def is_alive(self) -> bool:
         """Say whether the lock is still held, for certain."""
-        return not self._lost and lease_clock() < self._ends and self._process == os.getpid()
+        return self._renewal.is_valid() and self._process == os.getpid()
 
     def check(self) -> None:
         """Raise LeaseLostError if it is not: another holder may be at work."""
         if not self.is_alive():
             raise lost(self.lock.key)
 
-    def renewed(self, sent_at: float) -> None:
-        """Count the new life from when it was asked for: it cannot have begun earlier."""
-        self._ends = sent_at + self.lock.ttl * (1 - SAFETY_MARGIN)
+    def acquire(self) -> Flow[bool]:
+        """Acquire the lock; False when another holder has it."""
+        sent_at = lease_clock()
+        acquired = yield from self.lock.take()
+        self._renewal.record(sent_at, acquired)
+        return acquired
 
     def stop_renewing(self) -> None:
         """End `keep`; `join` waits for that."""
@@ -66,26 +66,28 @@ class LockLease(Operations[S]):
 
     def keep(self) -> Flow[None]:
         """Renew the lock until `stop_renewing`."""
-        interval = self.lock.ttl / RENEWALS_PER_TTL
+        interval = self._renewal.interval
         while not (yield WaitFor(self._stopping, interval)):
             sent_at = lease_clock()
-            try:
-                extended = yield from LockHandle.extend.flow(self.lock)
-            except StoreUnavailableError as error:
-                logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
-                interval = self.lock.ttl / RENEWALS_PER_TTL / 10
-                continue
-            except StoreReplyError:
-                extended = False  # something else stands at its key
-            if not extended:
-                self._lost = True
+            extended = yield from self._extend()
+            interval = self._renewal.record(sent_at, extended)
+            if extended is False:
                 return
-            self.renewed(sent_at)
-            interval = self.lock.ttl / RENEWALS_PER_TTL
+
+    def _extend(self) -> Flow[bool | None]:
+        """Extend the lock; None when the store did not answer."""
+        try:
+            return (yield from LockHandle.extend.flow(self.lock))
+        except StoreUnavailableError as error:
+            logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
+            return None
+        except StoreReplyError:
+            return False  # the key holds something that is no lock
 
     def release(self) -> Flow[bool]:
         """Release the lock; say whether it was held to the end."""
-        kept, self._ends = self.is_alive(), 0.0
+        kept = self.is_alive()
+        self._renewal.end()
         try:
             released = yield from LockHandle.release.flow(self.lock, once=True)
         except StoreUnavailableError as error:
@@ -223,17 +225,15 @@ class HeldLock(Operations[S]):
         if self._own_block() is not None:
             raise LockTakenError(self.key, by_caller=True)
         held = LockLease(self.store, LockHandle(self.store, self.key, ttl=self._ttl))
-        ends, pause = time.monotonic() + self._wait, FIRST_POLL
+        deadline, tries = time.monotonic() + self._wait, 0
         while True:
-            sent_at = lease_clock()
-            if (yield from held.lock.take()):
-                held.renewed(sent_at)
+            if (yield from held.acquire()):
                 return held
-            left = ends - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
                 raise LockTakenError(self.key)
-            yield Sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311 - no secret
-            pause = min(MAX_POLL, pause * 2)
+            tries += 1
+            yield Sleep(min(left, POLLING.delay(tries)))
 
 
 def lost(key: str) -> LeaseLostError:

@@ -32,15 +32,15 @@ from cache.platform.load_options import LoadOptions
 from cache.platform.values import Values
 from cache.store import scripts
 from cache.store.flow import Batch, Call, Flow, Sleep, WaitFor
+from domain.backoff import Backoff
 from domain.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds between two looks at a key that another process loads: first and longest.
-FIRST_POLL = 0.005
-MAX_POLL = 0.1
+#: Between two reads of a key that another process loads.
+POLLING = Backoff(first=0.0075, longest=0.15, jitter=2 / 3)
 
 #: What `load_claim` answers.
 _TAKEN, _CLAIMED = 0, 1
@@ -253,7 +253,7 @@ class Loader:
         deadline: float,
     ) -> Flow[LoadResult[T]]:
         """Bring the value, by our loader or by that of another process; None found: without a store."""
-        pause = FIRST_POLL
+        polls = 0
         try:
             while found is not None:
                 outcome, now_ms = yield from self._claim(request, load, found, keep_value=False)
@@ -263,8 +263,8 @@ class Loader:
                 if left <= 0:
                     break
                 if outcome == _TAKEN:
-                    yield Sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311
-                    pause = min(MAX_POLL, pause * 2)
+                    polls += 1
+                    yield Sleep(min(left, POLLING.delay(polls)))
                 started_at = time.monotonic()
                 found = yield from self._read(request)
                 if found.answers and self._fresh_for(found) > 0:

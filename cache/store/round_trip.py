@@ -12,15 +12,15 @@ from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import TimeoutPolicy, is_unavailable, reply_error, unavailable_error
 from cache.store.flow import Batch, Command
 from cache.store.refusals import server_message
+from domain.backoff import Backoff
 from domain.errors import InvalidInputError, StoreRefusesError
 
 _MULTI: Command = ("MULTI",)
 _EXEC: Command = ("EXEC",)
 _REFUSED_CONNECTION = "It refuses the connection: check the SEEN_CACHE_ settings and its version."
 
-#: Seconds before the first repetition; doubles with every further one.
-FIRST_RETRY_DELAY = 0.02
-MAX_RETRY_DELAY = 0.2
+#: Between the tries of a batch that may be repeated.
+RETRYING = Backoff(first=0.02, longest=0.2)
 
 
 def pack(commands: Sequence[Command]) -> list[bytes]:
@@ -70,12 +70,7 @@ class RoundTrip:
         self._attempts += 1
         if self._may_repeat(error):
             # A budget leaves no time for pauses; a broken connection is replaced at once.
-            patient = self._policy.retry_timeouts
-            return (
-                min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2 ** (self._attempts - 1))
-                if patient
-                else 0.0
-            )
+            return RETRYING.delay(self._attempts) if self._policy.retry_timeouts else 0.0
         if isinstance(error, ResponseError) and not is_unavailable(error):
             # Errors of commands are replies; this one refused the connection.
             raise StoreRefusesError(server_message(error), _REFUSED_CONNECTION) from error

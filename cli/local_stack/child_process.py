@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cli.local_stack.environment import ROOT
+from domain.backoff import Backoff
 from worker.storage.own_files import open_own_file
 
 _GUARD = Path(__file__).with_name("die_with_parent.py")
 MAX_LOG_BYTES = 10_000_000
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_BACKOFF = Backoff(first=0.5, longest=30.0)
 #: A process that lived this long has not failed at its start: its next pause is the first one again.
 _HEALTHY_AFTER = 60.0
 
@@ -31,7 +32,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._again_at: float | None = None
-        self._pause = _FIRST_PAUSE
+        self._failures = 0
 
     @property
     def pid(self) -> int | None:
@@ -64,12 +65,12 @@ class Child:
         now = time.monotonic()
         if self._again_at is None:
             if now - self._started_at > _HEALTHY_AFTER:
-                self._pause = _FIRST_PAUSE
-            self._again_at = now + self._pause
-            event = f"{self.name} ended ({_exit_text(self._process.returncode)})"
-            event = f"{event}; it starts again in {self._pause:g} s. Its log: {self.log}"
-            self._pause = min(_LONGEST_PAUSE, self._pause * 2)
-            return event
+                self._failures = 0
+            self._failures += 1
+            pause = _BACKOFF.delay(self._failures)
+            self._again_at = now + pause
+            end = f"{self.name} ended ({_exit_text(self._process.returncode)})"
+            return f"{end}; it starts again in {pause:g} s. Its log: {self.log}"
         if now >= self._again_at:
             self.start()
         return None

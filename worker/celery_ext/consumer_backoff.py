@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 
 from cache.store.refusals import server_message
+from domain.backoff import Backoff
 from domain.errors import WorkerResourcesError
 from worker.broker.refusals import StoreRefusalError
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before the first try; each further one waits twice as long, up to the longest.
-FIRST_DELAY = 0.5
-MAX_DELAY = 8.0
+#: Between the tries of a consumer.
+BACKOFF = Backoff(first=0.5, longest=8.0)
 #: A consumer that has not been refused for so long is served again: by then its queues have been asked
 #: twice. Seconds.
 RECOVERED_AFTER = 3.0
@@ -28,7 +28,7 @@ class ConsumerBackoff:
     """The pauses between the tries of one consumer, and what its log says about them."""
 
     def __init__(self) -> None:
-        self._pause = FIRST_DELAY
+        self._failures = 0
         self._since: float | None = None
         self._reason = self._end = ""
 
@@ -55,12 +55,12 @@ class ConsumerBackoff:
             return
         logger.warning("%s, after %.0f s", self._end, time.monotonic() - self._since)
         _CONNECTED_LOG.setLevel(logging.NOTSET)
-        self._since, self._reason, self._pause = None, "", FIRST_DELAY
+        self._since, self._reason, self._failures = None, "", 0
 
     def _wait(self, reason: str, why: str, end: str, raise_if_ending: Callable[[], None]) -> None:
         self._tell(reason, why, end)
-        pause, self._pause = self._pause, min(MAX_DELAY, 2 * self._pause)
-        ends = time.monotonic() + pause
+        self._failures += 1
+        ends = time.monotonic() + BACKOFF.delay(self._failures)
         while time.monotonic() < ends:
             raise_if_ending()
             time.sleep(_STEP)
@@ -74,5 +74,5 @@ class ConsumerBackoff:
             logger.warning(
                 "%s This worker takes no messages, and tries again every %g s at most until it can",
                 why,
-                MAX_DELAY,
+                BACKOFF.longest,
             )

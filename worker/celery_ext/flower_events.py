@@ -16,7 +16,7 @@ from flower import events
 from kombu.exceptions import OperationalError
 
 from cache.store.connection import is_unavailable, unavailable_error
-from worker.celery_ext.consumer_backoff import FIRST_DELAY, MAX_DELAY, RECOVERED_AFTER
+from worker.celery_ext.consumer_backoff import BACKOFF, RECOVERED_AFTER
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class _Receiver(_EventReceiver):  # type: ignore[misc]
 def _capture(self: Any) -> None:
     """Receive events for as long as the process lives. Runs in Flower's thread for that."""
     outages = OutageLog(logger)
-    pause = FIRST_DELAY
+    failures = 0
     while True:
         began = time.monotonic()
         served = threading.Timer(RECOVERED_AFTER, outages.record_success, (_WATCHING,))
@@ -63,9 +63,9 @@ def _capture(self: Any) -> None:
             served.cancel()
             outages.record_failure(_WATCHING, unavailable_error(error.__cause__ or error))
         if time.monotonic() - began > RECOVERED_AFTER:
-            pause = FIRST_DELAY
-        time.sleep(pause)
-        pause = min(MAX_DELAY, 2 * pause)
+            failures = 0
+        failures += 1
+        time.sleep(BACKOFF.delay(failures))
 
 
 def is_no_echo(record: logging.LogRecord) -> bool:

@@ -1,7 +1,7 @@
-"""Keeps a worker that the store has just refused from claiming jobs: it would be refused again.
+"""Delays the next claim of a process that the store has just refused.
 
 A store may grant a job's lock and refuse the next command. Without a pause each job would be claimed
-and handed back as fast as its message comes round.
+and requeued as fast as its message is delivered again.
 """
 
 from __future__ import annotations
@@ -9,37 +9,40 @@ from __future__ import annotations
 import threading
 import time
 
-from worker.celery_ext.consumer_backoff import FIRST_DELAY, MAX_DELAY
+from domain.backoff import Backoff
 from worker.leases.drain import Drain
 
-_STEP = 0.1
+#: Pauses after refusals in a row.
+BACKOFF = Backoff(first=0.5, longest=8.0)
+#: How often a waiting thread looks for a drain. Seconds.
+_POLL_INTERVAL = 0.1
 
 
 class ClaimPause:
-    """The pause of one process before its next claim: none, or ever longer, up to `MAX_DELAY`."""
+    """The pause of one process before its next claim. Any thread may use it."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._pause = FIRST_DELAY
+        self._refusals = 0
         self._ends = 0.0
 
     def refused(self) -> None:
-        """The store has refused a job: begin a pause. Refusals during it make it no longer."""
+        """Start a pause: the store has refused a job. Refusals during a pause do not prolong it."""
         with self._mutex:
             now = time.monotonic()
             if now >= self._ends:
-                self._ends = now + self._pause
-                self._pause = min(MAX_DELAY, 2 * self._pause)
+                self._refusals += 1
+                self._ends = now + BACKOFF.delay(self._refusals)
 
     def served(self) -> None:
-        """The store has given a job all it needs to begin: the next pause is a short one again."""
+        """End the pause: the store has answered all that a job needs before its transfer."""
         with self._mutex:
-            self._pause, self._ends = FIRST_DELAY, 0.0
+            self._refusals, self._ends = 0, 0.0
 
     def wait(self, drain: Drain) -> bool:
-        """Wait until the pause is over; False when the process begins to drain before that."""
+        """Wait until the pause is over; False when the process drains first."""
         while time.monotonic() < self._ends:
             if drain.has_started:
                 return False
-            time.sleep(_STEP)
+            time.sleep(_POLL_INTERVAL)
         return True

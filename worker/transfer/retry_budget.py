@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 
+from domain.backoff import Backoff
 from domain.errors import PermanentError, TransientError
 from worker.transfer.http.resolving import NO_SUCH_HOST
 from worker.transfer.spec import TransferOptions
@@ -43,9 +45,8 @@ class RetryBudget:
         progressed = gained >= max(1.0, self._options.low_speed_limit * (now - self._time))
         self._bytes, self._time = bytes_so_far, now
         self._failures = 1 if progressed else self._failures + 1
-        pause = self._options.retry_pause * 2.0 ** (self._failures - 1)
-        if progressed:
-            pause = min(pause, _DELAY_AFTER_PROGRESS)
+        longest = _DELAY_AFTER_PROGRESS if progressed else math.inf
+        pause = Backoff(self._options.retry_pause, longest).delay(self._failures)
         if (
             self._failures > self._options.short_retries
             or error.retry_after is not None

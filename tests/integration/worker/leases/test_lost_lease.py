@@ -53,7 +53,8 @@ class JumpingClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     clock = JumpingClock()
-    monkeypatch.setattr("worker.leases.lease.lease_clock", clock)
+    for module in ("cache.coordination.renewal", "worker.leases.lease"):
+        monkeypatch.setattr(f"{module}.lease_clock", clock)
     return clock
 
 
@@ -238,7 +239,8 @@ class HandSetClock:
 @pytest.fixture
 def hand_set(monkeypatch: pytest.MonkeyPatch) -> HandSetClock:
     clock = HandSetClock()
-    monkeypatch.setattr("worker.leases.lease.lease_clock", clock)
+    for module in ("cache.coordination.renewal", "worker.leases.lease"):
+        monkeypatch.setattr(f"{module}.lease_clock", clock)
     return clock
 
 
