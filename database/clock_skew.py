@@ -41,7 +41,7 @@ _FIND = (
 _CORRECT = (
     update(jobs)
     .where(jobs.c.id == bindparam("b_id"))
-    .values({time.key: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
+    .values({time.name: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
 )
 
 

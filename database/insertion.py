@@ -126,10 +126,11 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _insert_unless_held(connection: Connection) -> Any:
-    """Return an INSERT that leaves out jobs whose dedup_key another one holds."""
-    return _insert_of(connection)(jobs).on_conflict_do_nothing(
-        index_elements=[jobs.c.dedup_key], index_where=HOLDS_DEDUP_KEY
-    )
+    """Return an INSERT that skips jobs whose dedup key another job holds.
+
+    It names no index: the key is unique under its former name, too, for the version before.
+    """
+    return _insert_of(connection)(jobs).on_conflict_do_nothing()
 
 
 def _insert_of(connection: Connection) -> Any:

@@ -1,4 +1,4 @@
-"""The tables. `database/migrations` builds them; a test holds the two together."""
+"""The tables. `database/migrations` builds them; a test compares the two."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ HOLDS_DEDUP_KEY = text(
 )
 
 
-#: Of jobs whose last message went to the queue of what was begun; as text, so that its index serves.
-REQUEUED = text("in_front")
+#: Of jobs whose last message went to the queue for requeued jobs. As text, so that its index is used.
+REQUEUED = text("requeued")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -84,6 +84,11 @@ class TextTuple(TypeDecorator[tuple[str, ...]]):
         return tuple(json.loads(value)) if value else ()
 
 
+def _key_index(name: str, column: str, *, unique: bool) -> Index:
+    where = HOLDS_DEDUP_KEY
+    return Index(name, column, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
 #: SQLite numbers rows by itself only for the type INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
@@ -105,7 +110,7 @@ jobs = Table(
     Column("ignore_origin_digests", Boolean, nullable=False, server_default=false()),
     Column("priority", String(8), nullable=False, server_default="normal"),
     # SHA-256 in hexadecimal (domain/dedup.py).
-    Column("flight", String(64), key="dedup_key"),
+    Column("dedup_key", String(64)),
     # The names of what there is, a space, a Fernet token (worker/credentials.py).
     Column("secrets", Text),
     Column("status", String(16), nullable=False),
@@ -117,12 +122,12 @@ jobs = Table(
     Column("worker", String(255)),
     Column("control", String(16)),
     Column("next_attempt_at", UTCDateTime),
-    # The time that the job's last message carries. These three are about messages: NULL says that it has
-    # none; whether that went in front of all; and the time that the last one carried which was spent
-    # without effect (its sender may come to note it only after that).
+    # The job's messages: the time that the last one carries (NULL: none was published), whether that
+    # went to the queue for requeued jobs, and the time of the last one that was consumed without effect.
+    # A message can be consumed before `published_at` is written.
     Column("published_at", UTCDateTime),
-    Column("in_front", Boolean, nullable=False, server_default=false(), key="requeued"),
-    Column("spent_at", UTCDateTime, key="message_consumed_at"),
+    Column("requeued", Boolean, nullable=False, server_default=false()),
+    Column("message_consumed_at", UTCDateTime),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("started_at", UTCDateTime),
@@ -131,16 +136,22 @@ jobs = Table(
     Column("bytes_total", BigInteger),
     Column("bytes_durable", BigInteger, nullable=False, server_default="0"),
     Column("speed_mbps", Float, nullable=False, server_default="0"),
-    # fence * 2^32 + sequence of the progress that stands in this row; it only rises.
+    # fence * 2^32 + sequence of the progress in this row; it only rises.
     Column("progress_version", BigInteger, nullable=False, server_default="0"),
     Column("path", Text),
     Column("sha256", String(64)),
+    # The former names of three columns, for processes of the version before during a rolling upgrade:
+    # triggers keep both names alike (revision 0007). Only those processes read them; the next version
+    # drops them.
+    Column("flight", String(64)),
+    Column("in_front", Boolean, nullable=False, server_default=false()),
+    Column("spent_at", UTCDateTime),
     Index(None, "status", "updated_at"),
     Index(None, "status", "next_attempt_at"),
     Index(None, "status", "host"),
     Index(None, "status", "priority", "published_at"),
     Index(
-        "ix_jobs_in_front",
+        "ix_jobs_requeued",
         "status",
         "published_at",
         sqlite_where=REQUEUED,
@@ -148,15 +159,13 @@ jobs = Table(
     ),
     Index(None, "user_id", "id"),
     Index(None, "finished_at"),
-    # One living job a dedup_key, whoever submits at the same moment. What leaves this index by a cancel
-    # comes back by a retry alone, since nothing takes a cancel back.
-    Index(
-        "uq_jobs_flight_alive",
-        "dedup_key",
-        unique=True,
-        sqlite_where=HOLDS_DEDUP_KEY,
-        postgresql_where=HOLDS_DEDUP_KEY,
-    ),
+    # One unfinished job a dedup key, however many are submitted at once. A pending cancel takes a job
+    # out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
+    _key_index("uq_jobs_flight_alive", "flight", unique=True),
+    # With the next version this is the unique index. Until then PostgreSQL can have only one of the two
+    # unique: INSERT … ON CONFLICT of the version before names the other one (revision 0007).
+    _key_index("uq_jobs_dedup_key", "dedup_key", unique=True).ddl_if(dialect="sqlite"),
+    _key_index("ix_jobs_dedup_key", "dedup_key", unique=False).ddl_if(dialect="postgresql"),
 )
 
 idempotency_keys = Table(

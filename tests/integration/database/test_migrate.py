@@ -72,7 +72,17 @@ def test_tables_of_an_unknown_revision_are_refused_and_stay(
 def test_migrations_build_what_the_models_describe(database: Database) -> None:
     migrate.upgrade(database)
     with database.read() as connection:
-        options = {"compare_type": True, "compare_server_default": False}
+
+        def is_of_this_dialect(item: Any, *_: object) -> bool:
+            """Say whether an index is meant for this database, which Alembic does not ask."""
+            condition = getattr(item, "_ddl_if", None)
+            return condition is None or condition.dialect == connection.dialect.name
+
+        options = {
+            "compare_type": True,
+            "compare_server_default": False,
+            "include_object": is_of_this_dialect,
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
 
@@ -201,7 +211,7 @@ def test_jobs_that_are_there_keep_what_they_have_and_get_their_host(database: Da
     assert {(job.mirrors, job.decode, job.secrets) for job in found.values()} == {((), False, None)}
 
 
-def test_a_job_that_is_being_cancelled_lets_go_of_its_flight_and_takes_it_back(
+def test_downgrade_keeps_the_key_of_the_duplicate_without_a_pending_cancel(
     database: Database,
 ) -> None:
     migrate.upgrade(database)
