@@ -271,7 +271,7 @@ class PartFile:
 
     def start_empty(self, reason: str) -> None:
         """Leave the file that is open as it is, under its other names, and go on with an empty one."""
-        self.notes.append(f"{self.path.name} starts empty: {reason}")
+        self.notes.append(f"started an empty part file: {reason}")
         with disk_errors(FileOperation.REMOVE, self.path):
             self._publication.remove_record()
             self._remove_checkpoint()
@@ -343,7 +343,9 @@ class PartFile:
             return self._open_part(os.O_CREAT), self.path
         except ForeignFileError as error:
             remove_name(self.path, folder=self._folder)
-            self.notes.append(f"{self.path.name} was {error.kind}: it is removed, and begun anew")
+            self.notes.append(
+                f"started an empty part file: {self.path.name} was {error.kind} and was removed"
+            )
             return self._open_part(os.O_CREAT | os.O_EXCL), self.path
 
     def _open_part(self, flags: int) -> int:

@@ -167,7 +167,7 @@ def test_resumed_download_trusts_no_foreign_part_file(
         assert (part.size, part.checkpoint) == (0, Checkpoint())
         assert part.path.lstat().st_nlink == 1
         assert stat.S_ISREG(part.path.lstat().st_mode)
-        assert any("begun anew" in note for note in part.notes)
+        assert any("started an empty part file" in note for note in part.notes)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
