@@ -1,1 +1,4 @@
-"""Benchmarks: ``python -m bench NAME``. They compare with peers in one run, and assert nothing."""
+"""Benchmarks: ``python -m bench NAME``. They compare with other programs in one run and assert nothing.
+
+`cache/`, `transfers/` and `recoveries/` hold one benchmark each. Open `__main__.py` first.
+"""

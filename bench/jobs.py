@@ -1,7 +1,7 @@
-"""How fast jobs go through: from submit to the origin on an idle system, and small files a second.
+"""The latency from submit to the request at the origin, and small files a second.
 
-Everything is real: submit, SQL, broker, a worker process, libcurl, fsync, a file under its name. aria2c
-gets the same list of files from the same nginx.
+Nothing is simulated: submit, SQL, broker, worker processes, libcurl, fsync, published files. aria2c
+fetches the same list of files from the same nginx.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench jobs")
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=100)
-    # Python runs on one core a process, so a machine is used well by a worker a core.
+    # A Python process uses one core.
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--pool", default="")
@@ -86,7 +86,7 @@ def _throughput(
     system: System, folder: Path, options: argparse.Namespace, workers: list[int]
 ) -> list[Figure]:
     files = options.files
-    spent_before = sum(map(_cpu_seconds, workers))
+    cpu_before = sum(map(_cpu_seconds, workers))
     with Nginx() as nginx:
         names = [f"small-{number}" for number in range(files)]
         for name in names:
@@ -102,11 +102,11 @@ def _throughput(
         )
         wait_until(lambda: _all_completed(system), deadline=60)
         elapsed = time.monotonic() - started
-        spent = sum(map(_cpu_seconds, workers)) - spent_before
+        cpu = sum(map(_cpu_seconds, workers)) - cpu_before
         figures = [
             Figure("jobs accepted a second (batches of 100)", files / submitted, "1/s"),
             Figure(f"small files (64 KiB) a second, {files}", files / elapsed, "1/s", "200"),
-            Figure("CPU of the workers a job", spent / files * 1000, "ms"),
+            Figure("CPU of the workers a job", cpu / files * 1000, "ms"),
         ]
         peer = _aria2(folder, urls, options.concurrency)
         if peer is not None:

@@ -1,4 +1,4 @@
-"""What live progress costs: updates a second through the reporter, and its share of a fast transfer."""
+"""The cost of live progress: updates a second, and its share of the CPU in a fast transfer."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def main(arguments: list[str]) -> None:
 
 
 def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
-    """Flush as fast as it goes, every download having moved since the flush before.
+    """Flush as fast as possible, with new bytes of every download in each flush.
 
-    What the server has to do for it is counted, too: that is the same on every server, its time is not.
+    The server's commands are counted, too: unlike its time, their number is the same on every machine.
     """
     reporter = ProgressReporter(
         system.runtime.cache.download, flush_interval=3600, heartbeat_interval=5
     )
     trackers = [_track(reporter, system, number) for number in range(downloads)]
-    reporter.flush()  # connects, and makes the hashes
-    told = flushes = 0
+    reporter.flush()  # connects and creates the hashes
+    updates = flushes = 0
     before = _commands(system)
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for tracker in trackers:
             tracker.bytes_downloaded += 65_536
-        told += reporter.flush()
+        updates += reporter.flush()
         flushes += 1
     ran = _commands(system) - before
     for tracker in trackers:
@@ -69,7 +69,7 @@ def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
     reporter.close()
     scripts, inside = ran["progress_update"], ran["inside"]
     return [
-        Figure(f"updates a second, {downloads} downloads", told / elapsed, "1/s", "20,000"),
+        Figure(f"updates a second, {downloads} downloads", updates / elapsed, "1/s", "20,000"),
         Figure("scripts a flush", ran["evalsha"] / flushes, ""),
         Figure("commands a flush, beside scripts", ran["plain"] / flushes, ""),
         Figure("commands within the script of one update", inside / scripts, ""),
@@ -78,7 +78,7 @@ def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
 
 
 def _commands(system: System) -> Counter[str]:
-    """Return how many commands the server has run, by where they came from."""
+    """Return how many commands the server has run, by origin."""
     stats = system.runtime.cache.client.info("commandstats")
     calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
     return Counter(
@@ -116,13 +116,13 @@ def _transfer(system: System, folder: Path, mebibytes: int) -> list[Figure]:
         job = system.submit(url)
         cpu_before = time.process_time()
         elapsed = _timed(lambda: run_download(system.runtime, job.id))
-        spent = time.process_time() - cpu_before
+        cpu = time.process_time() - cpu_before
         reporting = _thread_cpu("progress")
     assert system.job(job).status is JobStatus.COMPLETED
     size = mebibytes * MIB / 1e6
     figures = [
         Figure(f"a transfer of {mebibytes} MiB, with SHA-256 and fsync", size / elapsed, "MB/s"),
-        Figure("progress' share of the process's CPU", 100 * reporting / spent, "%", "< 2"),
+        Figure("progress' share of the process's CPU", 100 * reporting / cpu, "%", "< 2"),
     ]
     if curl is not None:
         figures.insert(1, Figure("curl, the same file, without either", size / curl, "MB/s"))

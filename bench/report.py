@@ -1,4 +1,4 @@
-"""How results are shown: a table for people, JSON for programs."""
+"""Shows results: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value. `aim` is what we are after, as text; None where there is none."""
+    """One measured value, and as text the value to aim for, if any."""
 
     what: str
     value: float
@@ -24,7 +24,7 @@ class Figure:
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Return what the figures were taken on, with the versions of these packages."""
+    """Return a description of the machine, with the versions of these packages."""
     return {
         "cores": cpu_count(),
         "python": platform.python_version(),

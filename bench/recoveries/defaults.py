@@ -5,7 +5,7 @@ from __future__ import annotations
 from settings import Settings
 from tests.support.services.system import FAST
 
-#: What a test needs on any machine, and no time of the service's.
+#: A test needs this on any machine; it is not a time.
 _KEPT = {"SEEN_MIN_FREE_BYTES"}
 
 
@@ -15,5 +15,5 @@ def default(variable: str) -> float:
 
 
 def defaults() -> dict[str, str]:
-    """Return what takes back the settings of `tests.support.services.system`."""
+    """Return the defaults of the settings that `tests.support.services.system` shortens."""
     return {name: f"{default(name):g}" for name in FAST if name not in _KEPT}

@@ -1,4 +1,4 @@
-"""How long one reconcile takes, with many jobs in the database and some of them orphaned."""
+"""The duration of one reconcile with many jobs in the database, some of them orphans."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.stores.server import StoreServer
 from worker.runtime import Runtime
 
 S = JobStatus
-#: The states of those that are no orphans, in the proportions of a service that has run for a while.
+#: The states of the other jobs, in the proportions of a service that has run for a while.
 _REST = (S.COMPLETED,) * 90 + (S.FAILED,) * 5 + (S.WAITING,) * 3 + (S.PAUSED,) * 2
 BATCH = 5_000
-LONG_AGO = timedelta(hours=1)
-#: When waiting jobs are due; reconcile takes a time beyond the longest wait for that of a fast clock.
-SOON = timedelta(minutes=4)
+AGE = timedelta(hours=1)
+#: Waiting jobs are due after this; reconcile corrects times that are beyond the longest back-off.
+DUE_IN = timedelta(minutes=4)
 
 
 def reconciling(jobs: int, orphans: int) -> list[Figure]:
@@ -59,8 +59,8 @@ def _measure(runtime: Runtime, kind: str, jobs: int, orphans: int) -> list[Figur
     report = reconcile(runtime)
     elapsed = time.perf_counter() - started
     assert report.orphaned == orphans, report
-    # Once more for its memory: to watch every allocation takes time of its own.
-    _orphan_again(runtime, ids)
+    # A second run measures memory: tracing allocations takes time.
+    _make_orphans_again(runtime, ids)
     tracemalloc.start()
     try:
         report = reconcile(runtime)
@@ -80,7 +80,7 @@ def _fill(runtime: Runtime, count: int) -> None:
 
 
 def _add(runtime: Runtime, statuses: list[JobStatus]) -> list[str]:
-    """Store jobs of long ago in these states; return their ids."""
+    """Store old jobs in these states; return their ids."""
     new = [_job(runtime, status) for status in statuses]
     for start in range(0, len(new), BATCH):
         runtime.jobs.add(new[start : start + BATCH])
@@ -88,7 +88,7 @@ def _add(runtime: Runtime, statuses: list[JobStatus]) -> list[str]:
 
 
 def _job(runtime: Runtime, status: JobStatus) -> Job:
-    then = runtime.now() - LONG_AGO
+    then = runtime.now() - AGE
     job_id = new_job_id()
     return Job(
         id=job_id,
@@ -100,13 +100,13 @@ def _job(runtime: Runtime, status: JobStatus) -> Job:
         max_attempts=10,
         created_at=then,
         updated_at=then,
-        next_attempt_at=runtime.now() + SOON if status is S.WAITING else None,
+        next_attempt_at=runtime.now() + DUE_IN if status is S.WAITING else None,
         host="127.0.0.1",
     )
 
 
-def _orphan_again(runtime: Runtime, ids: list[str]) -> None:
-    then = runtime.now() - LONG_AGO
+def _make_orphans_again(runtime: Runtime, ids: list[str]) -> None:
+    then = runtime.now() - AGE
     with runtime.database.write() as connection:
         for start in range(0, len(ids), BATCH):
             connection.execute(

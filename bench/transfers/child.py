@@ -1,7 +1,7 @@
-"""A worker process without a queue: it runs the jobs it is told on stdin, and measures itself.
+"""A worker process without a queue: it runs the jobs that stdin names, and measures itself.
 
-All of it is a worker's own: the runtime, `run_download`, a thread for each job. A line is a JSON list
-of job ids; the answer says when each had ended, and what the process has used.
+It uses a worker's own runtime and `run_download`, in one thread for each job. An input line is a JSON
+list of job ids; the output line says when each ended, and what the process has used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--no-fsync", action="store_true")
     options = parser.parse_args()
     if options.no_fsync:
-        # Before anybody can have taken them from `os` by name.
+        # Before any module imports them from `os` by name.
         os.fsync = os.fdatasync = _nothing  # type: ignore[assignment]
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))

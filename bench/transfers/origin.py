@@ -1,4 +1,4 @@
-"""An nginx for benchmarks, on loopback: two workers, no log, and if wanted a limit a connection."""
+"""An nginx for benchmarks, on loopback: two workers, no log, and optionally a rate limit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.servers.process import Process, end_process, on_a_port, spawn
 
 MIB = 2**20
 
-#: A limited answer goes out in pieces of this size, each followed by the pause it has earned. So the
-#: first one is a gift: without this, 2 MiB are.
+#: A limited response goes out in chunks of this size, each followed by its pause. So the first chunk
+#: comes without delay; nginx' default chunk is 2 MiB.
 CHUNK = 256 * 1024
 
 CONFIG = """\
@@ -38,7 +38,7 @@ http {
     uwsgi_temp_path tmp/uwsgi;
     scgi_temp_path tmp/scgi;
     server {
-        # A thousand connect at once; whoever is turned away comes again a second later.
+        # A thousand connect at once; a refused one would retry a second later.
         listen 127.0.0.1:@PORT@ backlog=4096;
         location / { root files; @OPTIONS@ }
     }
@@ -60,15 +60,15 @@ class Origin:
 
     Args:
         folder: an empty one, for files and configuration.
-        mebibytes_a_second: what a connection gets at most; None for no limit.
-        ranges: without them, everybody has to make do with one connection for a file.
+        mebibytes_per_second: the limit of each connection; None for none.
+        ranges: answer range requests; without, a client can use only one connection.
     """
 
     def __init__(
-        self, folder: Path, *, mebibytes_a_second: int | None = None, ranges: bool = True
+        self, folder: Path, *, mebibytes_per_second: int | None = None, ranges: bool = True
     ) -> None:
         self._folder = folder
-        self._rate = mebibytes_a_second
+        self._rate = mebibytes_per_second
         self._ranges = ranges
         self._port = 0
         self._process: Process | None = None
@@ -109,7 +109,7 @@ class Origin:
         options = "" if self._ranges else "max_ranges 0; "
         if self._rate is not None:
             options += f"limit_rate {self._rate}m; limit_rate_after 0; sendfile_max_chunk {CHUNK};"
-        # Workers of a root's nginx change to a user who cannot read the folder, unless told not to.
+        # By default, workers of root's nginx run as a user who cannot read the folder.
         user = "user root root;" if os.geteuid() == 0 else ""
         text = (
             CONFIG.replace("@PORT@", str(port))

@@ -1,4 +1,4 @@
-"""Our side: a worker process that has started up before the clock runs, and its jobs."""
+"""Our side: a worker process that starts before the clock runs, and its jobs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import tasks
+from bench.transfers.contender import Run
 from bench.transfers.origin import OriginFile
-from bench.transfers.result import Run
 from domain.job import DownloadRequest, Job, JobStatus
 from settings import Settings
 from tests.support.services.system import ROOT, System
 
-#: The service as it runs by default, without the short times of the tests; and limits that are there
-#: to spare origins would measure themselves.
+#: The service's own defaults instead of the short times of the tests. Limits that protect origins are
+#: off (`_NO_LIMITS`): the benchmark would measure them.
 DEFAULTS = {
     "SEEN_LOCK_TTL": "30",
     "SEEN_ORPHAN_AFTER": "30",
@@ -33,8 +33,8 @@ DEFAULTS = {
     "SEEN_CACHE_TIMEOUT": "5",
     "SEEN_CACHE_CONNECT_TIMEOUT": "5",
 }
-#: Whoever has not finished after so many seconds hangs.
-_PATIENCE = 600
+#: Seconds after which a batch counts as hanging.
+_TIMEOUT = 600
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _NO_LIMITS = {"SEEN_HOST_CONNECTIONS": "0", "SEEN_HOST_DOWNLOADS": "0", "SEEN_USER_DOWNLOADS": "0"}
 
@@ -46,17 +46,17 @@ def settings() -> dict[str, str]:
 
 
 def can_choose_connections() -> bool:
-    """Say whether a job can be told how many connections to use; without that, it uses one."""
+    """Say whether a request can set the number of connections; without that, a job uses one."""
     return "connections" in DownloadRequest.model_fields
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What some jobs took together.
+    """The figures of some jobs that ran together.
 
     Attributes:
         ends: the second at which each had ended.
-        unfinished: for each job that has to be tried again, its reason.
+        unfinished: the reason of each job that did not complete.
     """
 
     run: Run
@@ -109,13 +109,13 @@ class Worker:
         Raises:
             RuntimeError: a file is not the origin's, or the worker process did not survive.
         """
-        # Names of their own: that a thousand are called the same is not what is measured.
+        # Different names, so that numbering of equal names is not measured.
         requests = [
             DownloadRequest(url=file.url, name=str(number), **fields)
             for number, file in enumerate(files)
         ]
         jobs = tasks.submit_many(requests, runtime=self._system.runtime)
-        answer = self._ask([job.id for job in jobs])
+        answer = self._run_jobs([job.id for job in jobs])
         ends = answer.pop("ends")
         now = [self._system.job(job) for job in jobs]
         unfinished = [
@@ -125,18 +125,18 @@ class Worker:
         ]
         return Batch(Run(**answer), ends, unfinished)
 
-    def _ask(self, jobs: list[str]) -> dict[str, Any]:
+    def _run_jobs(self, jobs: list[str]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(jobs), file=self._process.stdin, flush=True)
-        ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
+        ready, _, _ = select.select([self._process.stdout], [], [], _TIMEOUT)
         if not ready:
             self._process.kill()
-            raise RuntimeError(f"the worker process did not finish within {_PATIENCE} s")
+            raise RuntimeError(f"the worker process did not finish within {_TIMEOUT} s")
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
-            raise RuntimeError(f"the worker process ended with {code}; see above what it said")
+            raise RuntimeError(f"the worker process ended with {code}; its output is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

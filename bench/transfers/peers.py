@@ -1,4 +1,4 @@
-"""The programs we are compared with: how each is told to fetch one URL into one file, quietly."""
+"""The command lines by which other programs fetch one URL into one file, quietly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.transfers.result import Run
+from bench.transfers.contender import Run
 
 _STOPWATCH = Path(__file__).with_name("stopwatch.py")
 
@@ -21,12 +21,12 @@ class Peer:
     """One way to start one program.
 
     Attributes:
-        who: the program with what matters of its options.
+        name: the program with what matters of its options.
         group: of several with the same, the better one counts.
         arguments: with {url}, {target} and the target's {folder} and {name} to be put in.
     """
 
-    who: str
+    name: str
     group: str
     program: str
     arguments: tuple[str, ...]
@@ -40,7 +40,7 @@ class Peer:
         return [program, *(argument.format_map(places) for argument in self.arguments)]
 
 
-# Nobody's own configuration has a say, and nobody prints.
+# Without configuration files of the user, and without output.
 CURL = Peer("curl", "curl", "curl", ("-q", "-sS", "-f", "-o", "{target}", "{url}"))
 WGET = Peer("wget", "wget", "wget", ("--no-config", "-q", "-O", "{target}", "{url}"))
 
@@ -49,8 +49,8 @@ SYNC = Peer("sync -d", "sync", "sync", ("-d", "{target}"))
 
 def axel(connections: int) -> Peer:
     """Return axel with so many connections."""
-    who = f"axel -n {connections}"
-    return Peer(who, who, "axel", ("-q", "-n", str(connections), "-o", "{target}", "{url}"))
+    name = f"axel -n {connections}"
+    return Peer(name, name, "axel", ("-q", "-n", str(connections), "-o", "{target}", "{url}"))
 
 
 def aria2(connections: int) -> list[Peer]:
@@ -70,10 +70,10 @@ def aria2(connections: int) -> list[Peer]:
         "{name}",
         "{url}",
     )
-    who = f"aria2c {split}"
+    name = f"aria2c {split}"
     return [
-        Peer(f"{who} --file-allocation=none", who, "aria2c", ("--file-allocation=none", *common)),
-        Peer(f"{who}, allocating", who, "aria2c", common),
+        Peer(f"{name} --file-allocation=none", name, "aria2c", ("--file-allocation=none", *common)),
+        Peer(f"{name}, allocating", name, "aria2c", common),
     ]
 
 
@@ -85,7 +85,7 @@ def aria2_list(connections: int) -> Peer:
 
 
 def installed(peers: list[Peer]) -> list[Peer]:
-    """Return those that can be started, and say on stderr which cannot."""
+    """Return the installed ones; report the missing ones on stderr."""
     missing = {peer.program for peer in peers if shutil.which(peer.program) is None}
     for program in sorted(missing):
         print(f"{program} is not installed: no comparison", file=sys.stderr)
@@ -93,11 +93,11 @@ def installed(peers: list[Peer]) -> list[Peer]:
 
 
 def versions(peers: list[Peer]) -> dict[str, str]:
-    """Return the first line of what each program says of its version."""
+    """Return the version of each program."""
     found = {}
     for program in dict.fromkeys(peer.program for peer in peers):
-        asked = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-        words = asked.stdout.partition("\n")[0].split()
+        shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        words = shown.stdout.partition("\n")[0].split()
         # "curl 7.88.1 (…", "GNU Wget 1.21.3 …", "aria2 version 1.36.0", "Axel 2.17.11 (linux-gnu)"
         found[program] = next((word for word in words if word[0].isdigit()), "?")
     return found

@@ -1,7 +1,7 @@
-"""Runs commands for a benchmark and measures them; a program of its own, which imports next to nothing.
+"""Runs commands for a benchmark and measures them; a separate program that imports very little.
 
-A process begins its life with the peak memory of the one that started it, which would hide a small
-peer's own. Reads a JSON list of commands a line, runs them one after the other, answers with one line.
+A process inherits the peak memory of the one that started it, which would hide that of a small program.
+Each input line is a JSON list of commands to run one after another; the output line has the figures.
 """
 
 from __future__ import annotations

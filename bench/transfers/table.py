@@ -1,4 +1,4 @@
-"""What a part of the benchmark found: rows for people, figures for programs."""
+"""The results of a part: rows for people, figures for programs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.transfers.result import Lane
+from bench.transfers.contender import Contender
 
 MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ResultTable:
     """One table.
 
     Attributes:
@@ -44,13 +44,13 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What we are after: at least, or at most, so much."""
+    """A bound that a value should keep: at least or at most so much."""
 
     least: float | None = None
     most: float | None = None
 
-    def verdict(self, value: float) -> tuple[str, bool]:
-        """Return how it is shown, and whether `value` meets it."""
+    def check(self, value: float) -> tuple[str, bool]:
+        """Return the bound as text, and whether `value` keeps it."""
         if self.least is not None:
             return f"≥ {self.least:g}", value >= self.least
         assert self.most is not None
@@ -61,44 +61,44 @@ def shown(aim: Aim | None, value: float) -> str:
     """Return the cell beside a value: its aim, and whether it is met."""
     if aim is None:
         return ""
-    text, met = aim.verdict(value)
+    text, met = aim.check(value)
     return f"{text} {'yes' if met else '[bold]no[/]'}"
 
 
-def of_lanes(
+def comparison_table(
     title: str,
-    lanes: list[Lane],
+    contenders: list[Contender],
     *,
-    ratio: tuple[str, Callable[[Lane], float]],
+    ratio: tuple[str, Callable[[Contender], float]],
     aims: dict[str, Aim],
     notes: list[str],
-) -> Section:
-    """Return the table of a race.
+) -> ResultTable:
+    """Return the table of a comparison.
 
     Args:
         ratio: the column that compares, and how.
-        aims: of that ratio, by the lane's group.
+        aims: of that ratio, by the contender's group.
     """
     name, compared = ratio
     columns = ["", "s", "min–max", "MB/s", name, "aim", "CPU/GiB", "MB"]
     rows, figures = [], []
-    for lane in lanes:
-        values = lane.figures()
-        value, aim = compared(lane), aims.get(lane.group)
+    for contender in contenders:
+        values = contender.figures()
+        value, aim = compared(contender), aims.get(contender.group)
         values[name] = value
         if aim is not None:
-            values["aim"], values["met"] = aim.verdict(value)
+            values["aim"], values["met"] = aim.check(value)
         figures.append(values)
         rows.append(
             [
-                lane.group,
-                f"{lane.seconds:.2f}",
+                contender.group,
+                f"{contender.seconds:.2f}",
                 f"{values['fastest']:.2f}–{values['slowest']:.2f}",
-                f"{lane.megabytes_a_second:,.0f}",
+                f"{contender.megabytes_per_second:,.0f}",
                 f"{value:.2f}×",
                 shown(aim, value),
-                f"{lane.cpu_a_gib:.2f}",
-                f"{lane.peak / 1e6:,.0f}",
+                f"{contender.cpu_per_gib:.2f}",
+                f"{contender.peak / 1e6:,.0f}",
             ]
         )
-    return Section(title, columns, rows, notes, figures)
+    return ResultTable(title, columns, rows, notes, figures)

@@ -1,4 +1,4 @@
-"""What the cache benchmark stores: catalog pages of a given size, the same ones in every run."""
+"""The values that the cache benchmark stores: catalog pages of a given size, the same in every run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PEOPLE = (
 
 
 class Person(BaseModel):
-    """Somebody in the credits."""
+    """A person in the credits."""
 
     name: str
     role: Literal["cast", "director", "writer"]
@@ -69,36 +69,36 @@ class Page(BaseModel):
 
 def page(size: int) -> Page:
     """Return a page whose JSON has `size` bytes."""
-    chance = random.Random(size)
+    rng = random.Random(size)
     made_at = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
     found = Page(user_id="user-456", heading="Because you watched", made_at=made_at, titles=[])
     while True:
-        title = _title(chance)
+        title = _title(rng)
         longer = found.model_copy(update={"titles": [*found.titles, title]})
         if len(longer.model_dump_json()) > size:
             break
         found = longer
-    # The last synopsis makes up for what is missing.
+    # Extend the last synopsis to the exact size.
     missing = size - len(found.model_dump_json())
-    words = _sentence(chance, missing)
+    words = _sentence(rng, missing)
     found.titles[-1].synopsis += words[:missing].ljust(missing, ".")
     return found
 
 
-def _title(chance: random.Random) -> Title:
+def _title(rng: random.Random) -> Title:
     roles: list[Literal["cast", "director", "writer"]] = ["cast", "director"]
     return Title(
-        id=f"tt{chance.randrange(10**7):07}",
-        name=_sentence(chance, 3).strip().title(),
-        kind=chance.choice(("film", "series")),
-        released=datetime(1960, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(24_000)),
-        minutes=chance.randrange(20, 190),
-        rating=chance.randrange(10, 100) / 10,
-        genres=chance.sample(_GENRES, 2),
-        people=[Person(name=chance.choice(_PEOPLE), role=role) for role in roles],
-        synopsis=_sentence(chance, chance.randrange(6, 24)).strip(),
+        id=f"tt{rng.randrange(10**7):07}",
+        name=_sentence(rng, 3).strip().title(),
+        kind=rng.choice(("film", "series")),
+        released=datetime(1960, 1, 1, tzinfo=UTC) + timedelta(days=rng.randrange(24_000)),
+        minutes=rng.randrange(20, 190),
+        rating=rng.randrange(10, 100) / 10,
+        genres=rng.sample(_GENRES, 2),
+        people=[Person(name=rng.choice(_PEOPLE), role=role) for role in roles],
+        synopsis=_sentence(rng, rng.randrange(6, 24)).strip(),
     )
 
 
-def _sentence(chance: random.Random, words: int) -> str:
-    return "".join(f" {chance.choice(_WORDS)}" for _ in range(words))
+def _sentence(rng: random.Random, words: int) -> str:
+    return "".join(f" {rng.choice(_WORDS)}" for _ in range(words))

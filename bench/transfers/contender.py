@@ -1,4 +1,4 @@
-"""What one run of anybody gave, and what several of them say together."""
+"""One program of a comparison, and the figures of its runs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Run:
 
 
 @dataclass(slots=True)
-class Lane:
-    """One contestant of a table.
+class Contender:
+    """One program, or one way to run it.
 
     Attributes:
-        who: shown in the table.
-        group: of several lanes with the same, the table shows the best.
+        name: shown in the table.
+        group: the table shows the best contender of each group.
         download: does it once, checks the file and removes it.
         size: of the file in bytes.
-        remark: what sets it apart from a lane of that name in another table.
+        remark: distinguishes it from a contender of that name in another table.
     """
 
-    who: str
+    name: str
     group: str
     download: Callable[[], Run]
     size: int
@@ -40,16 +40,16 @@ class Lane:
 
     @property
     def seconds(self) -> float:
-        """Half of the rounds took less."""
+        """The median of the rounds."""
         return median(run.seconds for run in self.runs)
 
     @property
-    def megabytes_a_second(self) -> float:
+    def megabytes_per_second(self) -> float:
         """By the median; a megabyte is 10⁶ bytes."""
         return self.size / self.seconds / 1e6
 
     @property
-    def cpu_a_gib(self) -> float:
+    def cpu_per_gib(self) -> float:
         """The client's processor seconds for 2³⁰ bytes."""
         return median(run.cpu for run in self.runs) * GIB / self.size
 
@@ -58,28 +58,28 @@ class Lane:
         """The most memory in bytes that any of the runs took."""
         return max(run.peak for run in self.runs)
 
-    def times(self, other: Lane) -> float:
-        """How many times as long as another it took, round by round."""
+    def ratio(self, other: Contender) -> float:
+        """Return how many times as long as `other` it took, by the median of the rounds."""
         pairs = zip(self.runs, other.runs, strict=True)
         return median(mine.seconds / its.seconds for mine, its in pairs)
 
     def figures(self) -> dict[str, Any]:
-        """Return what a program wants to know."""
+        """Return the figures for JSON output."""
         return {
-            "who": self.who,
+            "name": self.name,
             "seconds": self.seconds,
             "fastest": min(run.seconds for run in self.runs),
             "slowest": max(run.seconds for run in self.runs),
-            "megabytes_a_second": self.megabytes_a_second,
-            "cpu_seconds_a_gib": self.cpu_a_gib,
+            "megabytes_per_second": self.megabytes_per_second,
+            "cpu_seconds_per_gib": self.cpu_per_gib,
             "peak_memory": self.peak,
             "runs": len(self.runs),
         }
 
 
-def best(lanes: list[Lane]) -> list[Lane]:
+def best(contenders: list[Contender]) -> list[Contender]:
     """Return the fastest of each group, in the order of the groups."""
-    groups: dict[str, list[Lane]] = {}
-    for lane in lanes:
-        groups.setdefault(lane.group, []).append(lane)
-    return [min(group, key=lambda lane: lane.seconds) for group in groups.values()]
+    groups: dict[str, list[Contender]] = {}
+    for contender in contenders:
+        groups.setdefault(contender.group, []).append(contender)
+    return [min(group, key=lambda contender: contender.seconds) for group in groups.values()]

@@ -1,4 +1,4 @@
-"""A client that throws everything away: what the origin, on this machine, can do at its best."""
+"""A client that discards what it receives: the fastest that the origin can send on this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from urllib.parse import urlsplit
 
 
-def drain(url: str, connections: int) -> float:
-    """Fetch `url` so many times at once; return the seconds until the last one had ended."""
+def fetch_and_discard(url: str, connections: int) -> float:
+    """Fetch `url` over so many connections at once; return the seconds until the last one ended."""
     parts = urlsplit(url)
     request = f"GET {parts.path} HTTP/1.0\r\n\r\n".encode()
     buffer = bytearray(1 << 20)

@@ -1,22 +1,21 @@
-"""How long a job stands still when its worker falls, and how fast reconcile finds what is orphaned.
+"""How long a job stands still when its worker is gone, and how fast reconcile requeues orphans.
 
-Everything is real, with default settings: two download workers or more, a maintenance worker, beat, and
-an origin that gives each connection a few bytes at a time. A recovery lasts from the signal to the first
-byte that another worker gets from the origin.
+All processes are real and run with default settings: two or more download workers, a maintenance worker,
+beat, and a slow origin. A recovery lasts from the signal to the first byte that another worker receives.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from bench.recoveries import fallen, orphans
+from bench.recoveries import orphans, worker_failure
 from bench.report import Figure, show
 
 PARTS = ("kill", "term", "reconcile")
 
 
 def main(arguments: list[str]) -> None:
-    """Run the named parts, or all; ``--help`` tells the options."""
+    """Run the named parts, or all; see ``--help``."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -26,9 +25,9 @@ def main(arguments: list[str]) -> None:
     figures: list[Figure] = []
     for part in options.parts or PARTS:
         if part == "kill":
-            figures += fallen.after_kill(options.rounds, options.downloads)
+            figures += worker_failure.after_kill(options.rounds, options.downloads)
         elif part == "term":
-            figures += fallen.after_term(options.rounds, options.downloads)
+            figures += worker_failure.after_term(options.rounds, options.downloads)
         else:
             figures += orphans.reconciling(options.jobs, options.orphans)
     show("recovery", figures, as_json=options.json)
@@ -41,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named"
     )
-    parser.add_argument("--rounds", type=int, default=8, help="workers that fall, of kill and term")
-    parser.add_argument("--downloads", type=int, default=2, help="that each of them is at")
+    parser.add_argument("--rounds", type=int, default=8, help="workers to end, of kill and term")
+    parser.add_argument("--downloads", type=int, default=2, help="of each of them")
     parser.add_argument("--jobs", type=int, default=100_000, help="in the database, of reconcile")
     parser.add_argument("--orphans", type=int, default=1_000, help="among them")
     parser.add_argument("--json", action="store_true")

@@ -1,7 +1,7 @@
-"""A download beside curl, wget, aria2c and axel; what connections bring; a thousand at once.
+"""A download beside curl, wget, aria2c and axel; the gain from several connections; a thousand at once.
 
-Everybody fetches from the same nginx on loopback, in turn, onto the same disk. Ours is a real job in a
-real worker process (the embedded store, SQLite, SHA-256, progress). Who is not installed is left out.
+All fetch from the same nginx on loopback, in turn, onto the same disk. Ours is a real job in a real
+worker process (the embedded store, SQLite, SHA-256, progress). Programs that are missing are skipped.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rich.console import Console
 from bench.report import described, machine
 from bench.transfers import limited, loopback, many, ours
 from bench.transfers.peers import Stopwatch, installed, versions
-from bench.transfers.race import Place
-from bench.transfers.section import Section
+from bench.transfers.runner import Environment
+from bench.transfers.table import ResultTable
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 
@@ -27,7 +27,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def main(arguments: list[str]) -> None:
-    """Run the named parts, or all; ``--help`` tells the options."""
+    """Run the named parts, or all; see ``--help``."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -38,25 +38,25 @@ def main(arguments: list[str]) -> None:
         System(Path(name), store, settings=ours.settings()) as system,
         Stopwatch() as stopwatch,
     ):
-        place = Place(Path(name), system, stopwatch)
-        sections = {part: _run(part, place, options) for part in options.parts or PARTS}
+        environment = Environment(Path(name), system, stopwatch)
+        tables = {part: _run(part, environment, options) for part in options.parts or PARTS}
     taken_on = machine("pycurl", "celery") | versions(installed(loopback.PEERS))
     if options.json:
-        found = {part: [section.as_json() for section in sections[part]] for part in sections}
+        found = {part: [table.as_json() for table in tables[part]] for part in tables}
         print(json.dumps({"bench": "transfer", "machine": taken_on, **found}))
         return
     console = Console()
-    for section in (section for part in sections.values() for section in part):
-        console.print(section.table())
+    for table in (table for part in tables.values() for table in part):
+        console.print(table.table())
     console.print(described(taken_on))
 
 
-def _run(part: str, place: Place, options: argparse.Namespace) -> list[Section]:
+def _run(part: str, environment: Environment, options: argparse.Namespace) -> list[ResultTable]:
     if part == "loopback":
-        return loopback.run(place, options.size or 2**30, options.rounds or 5)
+        return loopback.run(environment, options.size or 2**30, options.rounds or 5)
     if part == "limited":
-        return limited.run(place, options.size or 400 * 2**20, options.rounds or 3)
-    return many.run(place, options.size or 10 * 2**20, options.count)
+        return limited.run(environment, options.size or 400 * 2**20, options.rounds or 3)
+    return many.run(environment, options.size or 10 * 2**20, options.count)
 
 
 def _parser() -> argparse.ArgumentParser:
