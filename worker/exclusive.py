@@ -1,4 +1,4 @@
-"""Work that runs once at a time, whoever begins it and however long it takes."""
+"""Work that runs in one process at a time, however long it takes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from cache.coordination.lock import Lock
+from worker.leases.drain import Drain
+from worker.leases.lease import LeaseManager
 from worker.leases.stop_signal import StopSignal
-from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -15,21 +17,20 @@ T = TypeVar("T")
 
 
 def run_exclusive(
-    runtime: Runtime, work: Callable[[Runtime], T], name: str | None = None
+    leases: LeaseManager, lock: Lock, drain: Drain, work: Callable[[], T]
 ) -> T | None:
-    """Run `work` under the lock of its name; return None where somebody else holds it.
+    """Run `work` under a lock that is renewed meanwhile; return None when another process holds it.
 
-    The lock is renewed meanwhile. When the process dies, it outlives it by no more than its TTL.
+    The lock of a process that dies expires within its TTL.
 
     Raises:
-        StoreUnavailableError: the store does not answer; nothing was begun.
+        StoreUnavailableError: the store does not answer; the work was not started.
     """
-    name = name or work.__name__
-    lease = runtime.leases.acquire(runtime.cache.lock(f"task:{name}"), StopSignal(runtime.drain))
+    lease = leases.acquire(lock, StopSignal(drain))
     if lease is None:
-        logger.info("%s still runs elsewhere; this time is left out", name)
+        logger.info("%s is held by another process; this run is skipped", lock.key)
         return None
     try:
-        return work(runtime)
+        return work()
     finally:
-        runtime.leases.release(lease)
+        leases.release(lease)

@@ -1,66 +1,86 @@
-"""Messages that follow from what SQL says: a queued job wants one, an ended one may want tidying up.
+"""Publishes the messages that follow from a change in SQL.
 
-A broker that is away is told in the log, never raised: beat publishes what has no message.
+A queued job needs a message, and a finished job may need one to have its files removed. When the broker
+does not answer, that is logged and not raised: beat publishes what has no message.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from database import JobRepository
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from domain.job import Job, JobStatus, QueuedJob
-from worker.runtime import Runtime
+from worker.broker.client import Broker
+from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
 
 _PUBLISHING = "Queued jobs wait for the broker"
 
 
-def publish_jobs(
-    runtime: Runtime, jobs: Sequence[Job | QueuedJob], *, front: bool = False
-) -> datetime | None:
-    """Publish queued jobs and note it, for those that have not changed since they were read.
+class JobPublisher:
+    """Publishes messages of jobs, and notes in SQL that it did. It keeps no state.
 
-    With `front` they go to the queue of requeued jobs, which is looked into first.
-
-    Returns the time that their messages carry and that was noted; None when the broker did not take
-    them (beat tries again).
+    Args:
+        broker: takes the messages.
+        jobs: the rows to note it in.
+        clock: the wall clock, aware UTC.
+        outages: where a broker without answer is logged.
     """
-    sent_at = runtime.now()
-    if not jobs:
+
+    def __init__(
+        self,
+        broker: Broker,
+        jobs: JobRepository,
+        clock: Callable[[], datetime],
+        outages: OutageLog,
+    ) -> None:
+        self._broker, self._jobs, self._clock, self._outages = broker, jobs, clock, outages
+
+    def publish(self, jobs: Sequence[Job | QueuedJob], *, front: bool = False) -> datetime | None:
+        """Publish queued jobs; set `published_at` in rows that have not changed since they were read.
+
+        Args:
+            jobs: as read from SQL.
+            front: use the queue of requeued jobs, which is served before all others.
+
+        Returns:
+            The time in the messages and in `published_at`; None when the broker did not answer.
+        """
+        sent_at = self._clock()
+        if not jobs:
+            return sent_at
+        try:
+            self._broker.publish(jobs, sent_at, front=front)
+        except StoreUnavailableError as error:
+            self._outages.record_failure(_PUBLISHING, error)
+            return None
+        self._outages.record_success(_PUBLISHING)
+        try:
+            self._jobs.mark_published(jobs, sent_at, requeued=front)
+        except DatabaseUnavailableError as error:
+            # They get a second message, which does nothing.
+            logger.warning("published_at of %d jobs is not saved: %s", len(jobs), error)
         return sent_at
-    try:
-        runtime.broker.publish(jobs, sent_at, front=front)
-    except StoreUnavailableError as error:
-        runtime.outages.record_failure(_PUBLISHING, error)
-        return None
-    runtime.outages.record_success(_PUBLISHING)
-    try:
-        runtime.jobs.mark_published(jobs, sent_at, requeued=front)
-    except DatabaseUnavailableError as error:
-        # They will be published once more, which does nothing.
-        logger.warning("%d published jobs are not noted as such: %s", len(jobs), error)
-    return sent_at
 
+    def republish(self, job_id: str) -> None:
+        """Publish a job again if it is queued: its message is consumed. Without database, beat does."""
+        try:
+            job = self._jobs.get_many([job_id]).get(job_id)
+        except DatabaseUnavailableError as error:
+            logger.warning("Job %s is not published again: %s", job_id, error)
+            return
+        if job is not None and job.status is JobStatus.QUEUED:
+            self.publish([job], front=job.fence > 0)
 
-def republish(runtime: Runtime, job_id: str) -> None:
-    """Publish a job whose message was spent, if it is queued; without database, beat does so."""
-    try:
-        job = runtime.jobs.get_many([job_id]).get(job_id)
-    except DatabaseUnavailableError as error:
-        logger.warning("Job %s is not published again: %s", job_id, error)
-        return
-    if job is not None and job.status is JobStatus.QUEUED:
-        publish_jobs(runtime, [job], front=job.fence > 0)
-
-
-def publish_cleanup(runtime: Runtime, jobs: Sequence[Job]) -> None:
-    """Have a worker, which has the disk, remove what jobs that have ended left there."""
-    if not jobs:
-        return
-    try:
-        runtime.broker.publish(jobs, runtime.now())
-    except StoreUnavailableError as error:
-        logger.warning("The part files of %d jobs stay for now: %s", len(jobs), error)
+    def publish_cleanup(self, jobs: Sequence[Job]) -> None:
+        """Publish finished jobs, so that a download worker removes their files from its disk."""
+        if not jobs:
+            return
+        try:
+            self._broker.publish(jobs, self._clock())
+        except StoreUnavailableError as error:
+            logger.warning("The part files of %d jobs are not removed yet: %s", len(jobs), error)

@@ -48,7 +48,6 @@ from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import AttemptResult
-from worker.publishing import publish_jobs, republish
 from worker.resources import resource_error_of
 from worker.runtime import Runtime
 from worker.state_writer import StateWriter
@@ -124,7 +123,7 @@ def run_download(
         if acquired and runtime.claim_pause.wait(runtime.drain):
             return _run_with_capacity(runtime, job_id, priority, sent_at)
     # The broker handed this out while the process was already leaving: another one is to have it.
-    republish(runtime, job_id)
+    runtime.publisher.republish(job_id)
     return Outcome.REQUEUED
 
 
@@ -152,7 +151,7 @@ def _run_with_capacity(
         runtime.leases.release(lease)
     if outcome is Outcome.REQUEUED:
         # Not before the lock is free: whoever gets the message must be able to take it.
-        republish(runtime, job_id)
+        runtime.publisher.republish(job_id)
     return outcome
 
 
@@ -225,7 +224,7 @@ def _remove_job_files(runtime: Runtime, job: Job) -> None:
     try:
         directory = runtime.resolve(job.directory)
         if runtime.destinations.exists(directory, job.id):
-            remove_job_files(runtime, directory, job.id)
+            remove_job_files(runtime.jobs, runtime.destinations, directory, job.id)
     except SeenError as error:
         logger.warning("What job %s left on the disk is removed later: %s", job.id, error)
 
@@ -334,7 +333,7 @@ class _Attempt:
         except DatabaseUnavailableError as error:
             logger.warning("Jobs that wait for a slot are not woken: %s", error)
             return
-        publish_jobs(runtime, woken)
+        runtime.publisher.publish(woken)
 
     def _fetch_and_publish(self, part: Destination, quota: TransferQuota) -> tuple[Path, str]:
         with self._transfer(part, quota) as transfer:

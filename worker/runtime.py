@@ -27,6 +27,7 @@ from worker.limits.rate_controller import RateController
 from worker.limits.slots import SlotManager
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
+from worker.publishing import JobPublisher
 from worker.storage.destination import Destinations
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import resolve_directory
@@ -74,6 +75,11 @@ class Runtime:
     files_dir: Path
     worker: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def publisher(self) -> JobPublisher:
+        """Publishes messages of this process's jobs."""
+        return JobPublisher(self.broker, self.jobs, self.now, self.outages)
 
     def resolve(self, directory: str) -> Path:
         """Return the folder a job's file goes to; raise InvalidInputError when it may not go there."""

@@ -11,7 +11,6 @@ from cli.context import open_runtime, why_unpublished
 from domain.errors import IllegalTransitionError
 from domain.job import DownloadRequest, Job, JobStatus
 from tasks.api.job_view import JobReader, JobView
-from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 
@@ -87,5 +86,5 @@ def _resume(runtime: Runtime, job: Job) -> bool:
         return True
     if job.status is JobStatus.QUEUED:
         # Its message may have gone with an earlier store; a second one does nothing.
-        publish_jobs(runtime, [job])
+        runtime.publisher.publish([job])
     return False

@@ -28,7 +28,6 @@ from domain.errors import (
 from domain.history import requested
 from domain.job import FINISHED, RUNNING, Job, JobFilter, JobStatus
 from worker.app import current_runtime
-from worker.publishing import publish_cleanup, publish_jobs
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -348,9 +347,9 @@ class _Batch:
             jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
         )
         if rule.to is _S.CANCELLED:
-            publish_cleanup(runtime, [job for job in moved if job.fence > 0])
+            runtime.publisher.publish_cleanup([job for job in moved if job.fence > 0])
         elif rule.to is _S.QUEUED:
-            sent_at = publish_jobs(runtime, moved)
+            sent_at = runtime.publisher.publish(moved)
             moved = [replace(job, published_at=sent_at) for job in moved]
         self._changed |= {job.id: job for job in moved}
         for job in jobs:

@@ -8,7 +8,6 @@ from domain.errors import IllegalTransitionError, UnknownJobError
 from domain.job import UNFINISHED, Job, JobFilter, JobStatus, Priority
 from tasks.api.control import BATCH, ControlResult, check_status, known_jobs, pages
 from worker.app import current_runtime
-from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 
@@ -67,7 +66,7 @@ def move_matching(
 
 def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: ControlResult) -> None:
     moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
-    publish_jobs(runtime, [job for job in moved.values() if job.status is JobStatus.QUEUED])
+    runtime.publisher.publish([job for job in moved.values() if job.status is JobStatus.QUEUED])
     # As they are now: what was read before may have ended, or been moved by somebody else.
     others = runtime.jobs.get_many([job.id for job in jobs if job.id not in moved])
     for job in jobs:

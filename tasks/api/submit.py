@@ -15,7 +15,6 @@ from domain.job import DownloadRequest, Job, JobStatus, SubmittedJob
 from domain.urls import host_of
 from worker.app import current_runtime
 from worker.credentials import RequestCredentials
-from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 
@@ -48,7 +47,7 @@ def submit_many(
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
     # Who is new stands for itself; whoever else asks for the same is told of it.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
-    sent_at = publish_jobs(runtime, list(new.values()))
+    sent_at = runtime.publisher.publish(list(new.values()))
     if sent_at is not None:
         accepted = [
             replace(one, published_at=sent_at) if one.id in new else one for one in accepted

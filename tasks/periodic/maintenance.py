@@ -13,7 +13,6 @@ from tasks.periodic.reconcile import publish_unpublished, requeue_orphans
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
 from worker.broker.task_messages import FORMER_REQUEUE_DUE_TASK, REQUEUE_DUE_TASK
-from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ def requeue_due(runtime: Runtime) -> int:
     gone. Returns how many were queued or published.
     """
     requeued = runtime.jobs.requeue_due(runtime.now())
-    if publish_jobs(runtime, requeued) is None:
+    if runtime.publisher.publish(requeued) is None:
         return 0
     orphaned, _ = requeue_orphans(runtime)
     return len(requeued) + publish_unpublished(runtime) + orphaned

@@ -12,7 +12,6 @@ from domain.ids import is_job_id
 from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
-from worker.publishing import publish_cleanup
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
     )
     if ended is None:
         return False
-    publish_cleanup(runtime, [ended])  # its worker could not
+    runtime.publisher.publish_cleanup([ended])  # its worker could not
     return True
 
 

@@ -19,7 +19,6 @@ from domain.job import FINISHED, RUNNING, Job, JobStatus, Priority, QueuedJob
 from tasks.periodic.persist import save_final_state
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
-from worker.publishing import publish_cleanup, publish_jobs
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -143,8 +142,8 @@ def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
         reason="Its worker is gone, and this was the last attempt.",
         changes={"error_code": "worker_lost"},
     )
-    publish_jobs(runtime, [job for job in moved if job.status is JobStatus.QUEUED], front=True)
-    publish_cleanup(runtime, [job for job in moved if job.status is JobStatus.CANCELLED])
+    runtime.publisher.publish([job for job in moved if job.status is JobStatus.QUEUED], front=True)
+    runtime.publisher.publish_cleanup([job for job in moved if job.status is JobStatus.CANCELLED])
     return len(moved)
 
 
@@ -220,7 +219,7 @@ def _publish_lost_of(
 def _publish_with_note(
     runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, front: bool = False
 ) -> bool:
-    if publish_jobs(runtime, jobs, front=front) is None:
+    if runtime.publisher.publish(jobs, front=front) is None:
         return False
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True

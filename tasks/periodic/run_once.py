@@ -27,7 +27,8 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
     def body() -> T | None:
         runtime = current_runtime()
         try:
-            result = run_exclusive(runtime, work)
+            lock = runtime.cache.lock(f"task:{work.__name__}")
+            result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: work(runtime))
         except (StoreError, DatabaseUnavailableError) as error:
             # One line an outage, not a traceback at every tick: the next tick tries again.
             runtime.outages.record_failure(what, error)

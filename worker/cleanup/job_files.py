@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from database import JobRepository
 from domain.errors import DatabaseUnavailableError, SeenError
 from domain.job import FINISHED, Job, JobStatus
-from worker.runtime import Runtime
+from worker.storage.destination import Destinations
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,9 @@ def is_part_file_obsolete(job: Job) -> bool:
     return job.status in FINISHED and not (job.status is JobStatus.FAILED and job.bytes_durable)
 
 
-def remove_job_files(runtime: Runtime, directory: Path, job_id: str) -> bool:
+def remove_job_files(
+    jobs: JobRepository, destinations: Destinations, directory: Path, job_id: str
+) -> bool:
     """Remove a job's working names, and the final name of a file whose job did not come to be completed.
 
     False, and nothing is removed, when it is not over or somebody has its part file open. SQL is asked
@@ -29,8 +32,8 @@ def remove_job_files(runtime: Runtime, directory: Path, job_id: str) -> bool:
         DatabaseUnavailableError: nothing was removed.
     """
     try:
-        with runtime.destinations.open(directory, job_id) as part:
-            job = runtime.jobs.get_many([job_id]).get(job_id)
+        with destinations.open(directory, job_id) as part:
+            job = jobs.get_many([job_id]).get(job_id)
             if job is not None and not is_part_file_obsolete(job):
                 return False
             if job is not None and job.status is not JobStatus.COMPLETED:

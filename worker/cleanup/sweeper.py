@@ -66,7 +66,9 @@ class WorkingFiles(NamedTuple):
 
 def sweep(runtime: Runtime) -> SweepResult:
     """Look at the disk once, unless another worker of this machine does so."""
-    return run_exclusive(runtime, _sweep, f"sweep:{socket.gethostname()}") or SweepResult(0, 0, 0)
+    lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
+    result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: _sweep(runtime))
+    return result or SweepResult(0, 0, 0)
 
 
 def _sweep(runtime: Runtime) -> SweepResult:
@@ -137,7 +139,7 @@ def _is_old(found: WorkingFiles) -> bool:
 
 def _remove(runtime: Runtime, found: WorkingFiles) -> bool:
     """Remove the working names, unless the job was begun again, and note it in its history."""
-    removed = remove_job_files(runtime, found.directory, found.job_id)
+    removed = remove_job_files(runtime.jobs, runtime.destinations, found.directory, found.job_id)
     if removed:
         note = "its part file had been left behind and was removed"
         runtime.jobs.note_many([found.job_id], note, now=runtime.now())

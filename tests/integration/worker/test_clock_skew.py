@@ -15,7 +15,6 @@ from domain.job import Job, JobStatus, Priority
 from tasks.periodic import maintenance
 from tasks.periodic.reconcile import reconcile
 from tests.support.services.system import System
-from worker.publishing import publish_jobs
 from worker.runtime import Runtime
 
 HOUR = timedelta(hours=1)
@@ -59,7 +58,7 @@ def leave_unpublished(runtime: Runtime, job: Job) -> None:
 
 def leave_published(runtime: Runtime, job: Job) -> None:
     leave_unpublished(runtime, job)
-    assert publish_jobs(runtime, [job])
+    assert runtime.publisher.publish([job])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from tests.support.wait import wait_until
 from worker.broker.client import Broker, QueuedMessage, read_message
 from worker.broker.queues import REQUEUED_QUEUE, queue_of
 from worker.broker.task_messages import SENT_AT
-from worker.publishing import publish_jobs
 from worker.runner import Outcome, run_download
 from worker.runtime import Runtime
 
@@ -166,7 +165,7 @@ def test_what_was_begun_is_found_while_an_older_message_waits_in_the_queue_of_it
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     begun = hand_back(then, submit(then))
-    assert publish_jobs(then, [begun], front=True)
+    assert then.publisher.publish([begun], front=True)
     assert reconcile(any_system.runtime).published == 0
     assert take(any_system, REQUEUED_QUEUE).job_id == begun.id
     assert reconcile(any_system.runtime).published == 1
@@ -181,7 +180,7 @@ def test_what_was_begun_and_then_resumed_waits_in_the_queue_of_its_priority(
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     job = hand_back(then, submit(then))
-    assert publish_jobs(then, [job], front=True)
+    assert then.publisher.publish([job], front=True)
     tasks.pause(job.id, runtime=then)
     tasks.resume(job.id, runtime=then)
     take(any_system, REQUEUED_QUEUE)
@@ -289,8 +288,8 @@ def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.Mon
     requests = [DownloadRequest(url=unused_url()) for _ in range(5)]
     made = tasks.submit_many(requests, runtime=then)
     begun = [hand_back(then, job) for job in made[:3]]
-    assert publish_jobs(
-        then, [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], front=True
+    assert then.publisher.publish(
+        [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], front=True
     )
     any_system.store.flush()
     assert reconcile(any_system.runtime).published == 5

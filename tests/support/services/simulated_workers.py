@@ -26,7 +26,6 @@ from worker.leases.drain import Drain
 from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import AttemptResult, ProgressReporter
-from worker.publishing import republish
 from worker.runner import Outcome, _Attempt
 from worker.runtime import Runtime
 
@@ -193,7 +192,7 @@ class Worker:
         finally:
             runtime.leases.release(attempt.lease)
         if outcome is Outcome.REQUEUED:
-            republish(runtime, attempt.job.id)
+            runtime.publisher.republish(attempt.job.id)
         return outcome
 
     def flush(self, loses: str | None = None) -> None:

@@ -39,6 +39,11 @@ class StandsStill(JobRepository):
         return job
 
 
+def remove_files(system: System, job: Job) -> bool:
+    runtime = system.runtime
+    return remove_job_files(runtime.jobs, runtime.destinations, system.downloads, job.id)
+
+
 @pytest.mark.parametrize("end", ["completed", "paused"])
 def test_who_stood_still_before_tidying_up_takes_nothing_from_a_newer_claim(
     system: System, store: StoreServer, origin: Origin, end: str
@@ -92,6 +97,6 @@ def test_what_is_removed(
         connection.execute(update(table).where(table.c.id == job.id).values(changed))
     with PartFile(system.downloads, job.id) as part:
         part.write_at([b"x"], 0)
-        assert not remove_job_files(system.runtime, system.downloads, job.id)  # it is open
-    assert remove_job_files(system.runtime, system.downloads, job.id) is goes
+        assert not remove_files(system, job)  # it is open
+    assert remove_files(system, job) is goes
     assert bool(list(Path(system.downloads).iterdir())) is not goes
