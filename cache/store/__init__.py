@@ -1,1 +1,4 @@
-"""How commands reach the store: flows written once, run by blocking or on asyncio."""
+"""How commands reach the store: flows, written once and run with blocking I/O or on asyncio.
+
+Open `flow.py` first, then `operation.py` and `sync.py`.
+"""

@@ -20,17 +20,17 @@ from cache.store.round_trip import RoundTrip, is_interruption, pack
 
 R = TypeVar("R")
 
-#: Threads for what blocks for a short I/O (`flow.BlockingCall`); none is started before it is needed.
+#: Threads for `flow.BlockingCall`; each is started when it is first needed.
 THREADS = 4
 
 
 class AsyncStore:
-    """The store for callers on asyncio; every one of them on the same event loop.
+    """The store for callers on asyncio, all of them on the same event loop.
 
     Args:
-        client: connects to the server; it tries everything once. Its pool is what is used here.
-        policy: how long and how often a round trip is tried.
-        breaker: counts missing answers; None tries every time.
+        client: a client without retries of its own; its connection pool is used here.
+        policy: timeouts and retries of a round trip.
+        breaker: the circuit breaker; None to try every call.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class AsyncStore:
         self._pool: Any = client.connection_pool
         self._policy = policy
         self.breaker = breaker
-        # Connections that nobody uses now, see `SyncStore`.
+        # Connections that are not in use, see `SyncStore`.
         self._idle: list[Any] = []
         self._futures: WeakKeyDictionary[Future[Any], asyncio.Future[Any]] = WeakKeyDictionary()
-        # Not asyncio's own threads: loaders may fill those for longer than we may wait.
+        # Not asyncio's default threads: an application's loaders may occupy them for long.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
 
     async def run(self, flow: Flow[R]) -> R:
@@ -52,17 +52,17 @@ class AsyncStore:
             step = next(flow)
             while True:
                 try:
-                    answer = await self._perform(step)
+                    result = await self._perform(step)
                 except BaseException as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: R = end.value
-            return result
+            returned: R = end.value
+            return returned
 
     def spawn(self, flow: Flow[None], name: str) -> Callable[[], Awaitable[None]]:
-        """Run a flow in the background; the returned function waits for its end."""
+        """Run a flow in a background task; return the function that awaits it."""
         task = asyncio.create_task(self.run(flow), name=name)
 
         async def join() -> None:
@@ -87,18 +87,18 @@ class AsyncStore:
             case Sleep():
                 return await asyncio.sleep(step.seconds)
             case WaitFor():
-                # `wait` cancels nothing: who gives up leaves the others waiting.
+                # `asyncio.wait` does not cancel the future on a timeout: others wait for it.
                 done, _ = await asyncio.wait(
                     (self._as_asyncio_future(step.future),), timeout=step.timeout
                 )
                 return bool(done)
 
     def _as_asyncio_future(self, future: Future[Any]) -> asyncio.Future[Any]:
-        """Return a future as asyncio sees it: one for all who wait, since none can be taken back."""
-        seen = self._futures.get(future)
-        if seen is None:
-            seen = self._futures[future] = asyncio.wrap_future(future)
-        return seen
+        """Return the asyncio future of a future, one for all its waiters: callbacks stay for good."""
+        wrapped = self._futures.get(future)
+        if wrapped is None:
+            wrapped = self._futures[future] = asyncio.wrap_future(future)
+        return wrapped
 
     async def _send(self, batch: Batch) -> list[Any]:
         round_trip = RoundTrip(batch, self._policy, self.breaker)
@@ -127,20 +127,20 @@ class AsyncStore:
                         while len(replies) < len(commands):
                             replies.append(await _read(connection))
             finally:
-                # Answers may be on their way that nobody would read.
+                # Replies that are still on their way would be read as those of the next command.
                 await connection.disconnect(nowait=True)
             raise
         finally:
             self._idle.append(connection)
 
     async def _checkout(self) -> Any:
-        """Return a connection that is connected, or will be when something is sent."""
+        """Return an idle or new connection; one that is not connected connects when it sends."""
         try:
             connection = self._idle.pop()
         except IndexError:
             return await self._pool.get_connection()
         if connection.is_connected and await connection.can_read():
-            # Closed by the server meanwhile, or answers that nobody has read.
+            # Readable means: closed by the server, or with replies that were never read.
             await connection.disconnect(nowait=True)
         return connection
 
@@ -151,7 +151,7 @@ def _cancel_count() -> int:
 
 
 def _raise_if_cancelled(before: int) -> None:
-    """Raise the cancellation that `wait_for`, by which redis-py sends, may have swallowed."""
+    """Raise a cancellation that `wait_for`, with which redis-py sends, may have swallowed."""
     if _cancel_count() > before:
         raise asyncio.CancelledError
 

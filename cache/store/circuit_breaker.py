@@ -1,4 +1,4 @@
-"""A circuit breaker: after some calls without answer nobody waits until one gets through."""
+"""A circuit breaker: after several calls without a reply, calls fail at once until one succeeds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable
 from cache.store.fork import reset_after_fork
 from domain.errors import StoreUnavailableError
 
-#: Calls in a row without answer after which the store counts as down.
+#: Consecutive calls without a reply that open the breaker.
 FAILURE_THRESHOLD = 5
-#: Seconds until one call may try again.
+#: Seconds until one call probes whether the store is back.
 OPEN_SECONDS = 1.0
 
 
 class CircuitBreaker:
     """Closed (calls go through), open (calls fail at once), or half open (one call probes).
 
-    Only missing answers count: a server that refuses a command is there. Safe for threads.
+    Only missing replies are failures: a server that refuses a command is running. Thread-safe.
 
     Args:
-        failure_threshold: calls in a row without answer that open it.
+        failure_threshold: consecutive calls without a reply that open it.
         open_seconds: how long it stays open before one call probes, and after a failed probe.
         clock: monotonic seconds.
     """
@@ -34,9 +34,9 @@ class CircuitBreaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.open_seconds = open_seconds
-        self._limit = failure_threshold
+        self._threshold = failure_threshold
         self._clock = clock
-        self._failed = 0
+        self._failures = 0
         self._probe_at: float | None = None
         self._probe = 0
         reset_after_fork(self, CircuitBreaker._reset)
@@ -46,14 +46,14 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls fail at once, but for a probe."""
+        """Whether calls other than a probe fail at once."""
         return self._probe_at is not None
 
     def before_call(self) -> int:
-        """Let a call through, and return its ticket (0 for an ordinary one, more for a probe).
+        """Allow one call and return its ticket: 0 for an ordinary call, a positive number for a probe.
 
         Raises:
-            StoreUnavailableError: the store counts as down, and it is not time for a probe.
+            StoreUnavailableError: the breaker is open, and the next probe is not due.
         """
         if self._probe_at is None:
             return 0
@@ -63,29 +63,29 @@ class CircuitBreaker:
             now = self._clock()
             if now < self._probe_at:
                 raise StoreUnavailableError(
-                    f"The store has not answered {self._failed} times in a row; "
-                    f"it is asked again in {self._probe_at - now:.1f} s."
+                    f"The store did not answer the last {self._failures} calls; "
+                    f"the next attempt is in {self._probe_at - now:.1f} s."
                 )
-            # One probe at a time; when it never returns, the next one follows after `open_seconds`.
+            # One probe at a time; if it never returns, the next one is due after `open_seconds`.
             self._probe_at = now + self.open_seconds
             self._probe += 1
             return self._probe
 
     def record_success(self) -> None:
-        """A call got its answer: the store is there."""
-        if self._failed or self._probe_at is not None:
+        """Close the breaker: a call got its reply."""
+        if self._failures or self._probe_at is not None:
             with self._mutex:
-                self._failed, self._probe_at = 0, None
+                self._failures, self._probe_at = 0, None
 
     def record_failure(self, ticket: int) -> None:
-        """A call got no answer.
+        """Count a call without a reply; open the breaker at the threshold.
 
-        Once it is open, only its latest probe counts: an ordinary call that began before does not put
-        off the next one. Nor does a probe that was overtaken by an answer open it again.
+        While it is open, only its latest probe postpones the next one; calls that started earlier do
+        not. A probe that fails after another call has succeeded does not open it again.
         """
         with self._mutex:
-            self._failed += 1
+            self._failures += 1
             is_latest_probe = self.is_open and 0 < ticket == self._probe
-            is_one_too_many = not self.is_open and self._failed >= self._limit
-            if is_latest_probe or is_one_too_many:
+            reaches_threshold = not self.is_open and self._failures >= self._threshold
+            if is_latest_probe or reaches_threshold:
                 self._probe_at = self._clock() + self.open_seconds

@@ -1,4 +1,4 @@
-"""How we connect to the store, and its errors told in our own words."""
+"""Connections to the store, and the translation of redis-py's errors into this project's."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from cache.store.refusals import find_refusal, server_message
 from domain.errors import StoreRefusesError, StoreReplyError, StoreUnavailableError
 from settings import Settings, parse_addr
 
-#: Kept well below common load balancers' idle limits, so that a dead peer is noticed in time.
+#: Well below the idle timeouts of common load balancers, so that a dead connection is noticed early.
 HEALTH_CHECK_SECONDS = 25
-#: Connections that one pool may open: one for each thread or task that waits for an answer.
+#: Connections that one pool may open: one for each thread or task that waits for a reply.
 MAX_CONNECTIONS = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutPolicy:
-    """How long, and how often, one round trip is tried.
+    """The timeouts and retries of one round trip.
 
     Attributes:
-        timeout: seconds without a byte of the answer after which there is none.
-        connect_timeout: seconds to connect.
-        retries: how often a round trip is tried again that may be repeated.
-        retry_timeouts: try again after a timeout, too, not only after a broken connection.
+        timeout: seconds to wait for the next byte of a reply.
+        connect_timeout: seconds to wait for a connection.
+        retries: how often a round trip is retried, unless its batch says `once`.
+        retry_timeouts: retry after a timeout as well as after a broken connection.
     """
 
     timeout: float
@@ -49,7 +49,7 @@ class TimeoutPolicy:
 
 
 def reliable_policy(settings: Settings, retries: int = 2) -> TimeoutPolicy:
-    """For what must get through: locks, progress, maintenance."""
+    """Return the policy for locks, progress and maintenance: retry, and wait for the full timeout."""
     return TimeoutPolicy(
         timeout=settings.cache_timeout,
         connect_timeout=settings.cache_connect_timeout,
@@ -59,9 +59,9 @@ def reliable_policy(settings: Settings, retries: int = 2) -> TimeoutPolicy:
 
 
 def fail_fast_policy(settings: Settings) -> TimeoutPolicy:
-    """For a cache in front of something else: one try within the budget.
+    """Return the policy for cached values: one attempt, at most `cache_budget` seconds.
 
-    A connection that turns out to be closed (the server restarted) is replaced once; that costs no wait.
+    The one retry replaces a connection that the server has closed; it costs no waiting.
     """
     budget = min(settings.cache_budget, settings.cache_timeout)
     return TimeoutPolicy(
@@ -73,12 +73,12 @@ def fail_fast_policy(settings: Settings) -> TimeoutPolicy:
 
 
 def sync_client(settings: Settings, policy: TimeoutPolicy, *, protocol: int = 2) -> redis.Redis:
-    """Return a blocking client; it connects at its first command, and tries each of them once."""
+    """Return a blocking client. It connects at its first command and does not retry by itself."""
     return redis.Redis(**_options(settings, policy, protocol), retry=Retry(NoBackoff(), 0))
 
 
 def async_client(settings: Settings, policy: TimeoutPolicy) -> redis.asyncio.Redis:
-    """Return a client for asyncio; it connects at its first command, and tries each of them once."""
+    """Return an asyncio client. It connects at its first command and does not retry by itself."""
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
     return redis.asyncio.Redis(**_options(settings, policy, 2), retry=retry)
 
@@ -102,16 +102,15 @@ def _options(settings: Settings, policy: TimeoutPolicy, protocol: int) -> dict[s
         "socket_connect_timeout": policy.connect_timeout,
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "max_connections": MAX_CONNECTIONS,
-        # RESP2 is spoken alike by Dragonfly, Redis 6.2 and Valkey; only invalidation messages need
-        # RESP3.
+        # Dragonfly, Redis 6.2 and Valkey agree on RESP2; only invalidation messages need RESP3.
         "protocol": protocol,
-        # A handshake of some hosted servers, which ours answer with an error at every connection.
+        # A handshake that only some hosted servers know; others answer it with an error.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 
 
 class translate_store_errors:  # noqa: N801 - reads as a statement: `with translate_store_errors():`
-    """Turns "no answer" and refusals into StoreUnavailableError; a wrong command stays an error."""
+    """Raises StoreUnavailableError for a missing reply or a refusal; other errors pass unchanged."""
 
     def __enter__(self) -> None:
         return None
@@ -127,17 +126,17 @@ class translate_store_errors:  # noqa: N801 - reads as a statement: `with transl
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Say whether the server does not answer or refuses to serve (`cache.store.refusals`)."""
+    """Return whether the server does not answer, or refuses to serve (`cache.store.refusals`)."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return isinstance(error, RedisError) and find_refusal(error) is not None
 
 
 def reply_error(error: Exception, command: Command) -> Exception:
-    """Return what the caller of a command is told whose reply is an error.
+    """Return the error to raise for a command's error reply.
 
-    A server that cannot serve is unavailable; one that has forgotten a script is told it again; what it
-    refuses otherwise is about this command's key.
+    That is StoreUnavailableError when the server cannot serve, and StoreReplyError, which names the
+    command and its key, for other refusals. NOSCRIPT is returned unchanged: its caller sends the script.
     """
     if isinstance(error, NoScriptError) or not isinstance(error, ResponseError):
         return unavailable_error(error) if is_unavailable(error) else error
@@ -147,7 +146,7 @@ def reply_error(error: Exception, command: Command) -> Exception:
     what = " ".join([str(command[0]), *(redacted(_as_text(key)) for key in keyed)])
     problem = f"The store refused {what}: {error}"
     if "WRONGTYPE" in problem:
-        problem += ". Another program wrote that key: delete it, or choose another name."
+        problem += ". Another program wrote this key: delete it, or use another namespace."
     return StoreReplyError(problem)
 
 
@@ -156,7 +155,7 @@ def _as_text(key: Argument) -> str:
 
 
 def unavailable_error(error: BaseException) -> StoreUnavailableError:
-    """Return the error in our own words."""
+    """Return the StoreUnavailableError for an error of redis-py."""
     refusal = find_refusal(error)
     if refusal is None:
         return StoreUnavailableError(f"The store does not answer: {error}")

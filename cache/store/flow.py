@@ -1,9 +1,8 @@
-"""Flows: what is to be done, without doing it.
+"""Flows: logic without I/O ("sans-I/O", as in the `auth_flow` generators of httpx).
 
-A flow is a generator that yields what it needs from outside (commands for the store, a pause, a call
-of the caller's own function) and is sent the answers. Flows hold all the logic and do no I/O; a flow
-may call another with ``yield from``. Who runs one decides how: `SyncStore` blocks, `AsyncStore`
-awaits.
+A flow is a generator. It yields a step (commands for the store, a sleep, a function to call) and
+receives the result of that step. `SyncStore` runs a flow with blocking I/O, `AsyncStore` runs it on
+asyncio. A flow calls another one with ``yield from``.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ Command = tuple[Argument, ...]
 
 
 class Batch:
-    """Commands for one round trip; the answer is the list of their replies, raw (RESP2).
+    """Commands for one round trip. The result is the list of their raw replies (RESP2).
 
     Args:
-        commands: each a tuple of the command's words.
-        atomic: run them as one transaction (MULTI, EXEC).
-        once: never send them a second time: they count something, and a lost answer does not say whether
-            they ran.
-        errors_as_replies: put a command's error into its place instead of raising the first one.
-        await_reply: when the caller is interrupted (cancelled, or by a signal), wait for the reply all
-            the same: what the caller sends then, to undo the commands, must not overtake them.
+        commands: each is a tuple: the command's name and its arguments.
+        atomic: run them in one transaction (MULTI, EXEC).
+        once: do not retry after a lost reply. For commands that are not idempotent, such as INCRBY.
+        errors_as_replies: put a command's error into the list instead of raising the first error.
+        await_reply: when the caller is interrupted (cancelled, or by a signal), still wait for the
+            reply. For commands that the caller then undoes with another command.
 
     Raises (at the ``yield``):
-        StoreUnavailableError: no answer, or a server that cannot serve (out of memory, read-only,
-        loading). StoreReplyError: it refused a command, say because its key is of another type.
+        StoreUnavailableError: no reply, or a server that cannot serve (out of memory, read-only,
+            loading).
+        StoreReplyError: the server refused a command, for example because its key has another type.
     """
 
     __slots__ = ("atomic", "await_reply", "commands", "errors_as_replies", "once")
@@ -53,7 +52,7 @@ class Batch:
 
 
 class Sleep:
-    """Wait some seconds."""
+    """Sleep for some seconds."""
 
     __slots__ = ("seconds",)
 
@@ -62,7 +61,7 @@ class Sleep:
 
 
 class Call:
-    """Call a function of the caller's for its result. With asyncio it may be a coroutine function."""
+    """Call a function of the application. On asyncio it may be a coroutine function."""
 
     __slots__ = ("function",)
 
@@ -71,7 +70,7 @@ class Call:
 
 
 class BlockingCall:
-    """Call a function of ours that blocks for a short I/O; with asyncio it runs in a thread."""
+    """Call a function of this package that blocks for one short I/O. On asyncio it runs in a thread."""
 
     __slots__ = ("function",)
 
@@ -80,7 +79,7 @@ class BlockingCall:
 
 
 class WaitFor:
-    """Wait for a future, at most `timeout` seconds; the answer says whether it is done."""
+    """Wait for a future, at most `timeout` seconds. The result says whether it is done."""
 
     __slots__ = ("future", "timeout")
 

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent: sockets, and locks that a thread there held."""
+"""Resets objects in a forked child: it must not use its parent's sockets, nor locks its threads held."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _resets: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
 def reset_after_fork(owner: Owner, reset: Callable[[Owner], None]) -> None:
-    """Call ``reset(owner)`` now, and again in every child that is forked while the owner ttls."""
+    """Call ``reset(owner)`` now, and in every child that is forked while `owner` exists."""
     reset(owner)
     _resets[owner] = reset
 

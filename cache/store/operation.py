@@ -1,4 +1,4 @@
-"""Operations written once, for callers with and without asyncio: methods that return a flow and run it.
+"""Operations: methods whose body is a flow, so that one body serves blocking and asyncio callers.
 
     class Greetings(Operations[S]):
         @operation
@@ -9,8 +9,7 @@
     Greetings(sync_store).greet("ada")            # "hello"
     await Greetings(async_store).greet("ada")     # "hello"
 
-There is one copy of every key, script, reply and rule, and the type checker knows which side an
-object is on.
+The type checker knows an object's store, and so whether its methods return a value or a coroutine.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from cache.store.sync import SyncStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
-#: Which store an object works on; blocking unless told otherwise.
+#: The store of an object; `SyncStore` by default.
 S = TypeVar("S", bound=SyncStore | AsyncStore, default=SyncStore)
 
 
 class Operations(Generic[S]):
-    """The base of every class with operations: it knows the store that runs them."""
+    """The base of every class with operations. `store` runs their flows."""
 
     def __init__(self, store: S) -> None:
         self.store = store
 
 
 class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
-    """Makes a method that returns a flow into one that runs it: blocking, or a coroutine.
+    """Decorates a method that returns a flow; calling it runs the flow on the object's store.
 
-    Within flows, ``yield from type(self).method.flow(self, …)`` calls the flow itself.
+    A flow calls another operation with ``yield from Class.method.flow(self, …)``.
     """
 
     def __init__(self, flow: Callable[Concatenate[Any, P], Flow[R]]) -> None:
@@ -70,6 +69,6 @@ class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
             return run(flow(instance, *args, **kwargs))
 
         update_wrapper(bound, flow)
-        # Found first from now on: binding anew at every call would cost as much as the call.
+        # Cached on the instance: binding at every call would cost as much as the call.
         instance.__dict__[self._name] = bound
         return bound

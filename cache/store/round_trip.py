@@ -1,4 +1,7 @@
-"""What both ways of running a flow share: one batch on its way, and what its answer or silence means."""
+"""One round trip: a batch of commands, its retries, and the meaning of its replies.
+
+`SyncStore` and `AsyncStore` share it; they differ only in how they send and receive.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +22,34 @@ _MULTI: Command = ("MULTI",)
 _EXEC: Command = ("EXEC",)
 _REFUSED_CONNECTION = "It refuses the connection: check the SEEN_CACHE_ settings and its version."
 
-#: Between the tries of a batch that may be repeated.
-RETRYING = Backoff(first=0.02, longest=0.2)
+#: The delays between the attempts of a batch.
+RETRY_BACKOFF = Backoff(first=0.02, longest=0.2)
 
 
 def pack(commands: Sequence[Command]) -> list[bytes]:
-    """Return commands as they go over the wire, in one piece: each piece costs a call of the system."""
+    """Return commands in the wire format, as one block: each block costs a system call."""
     try:
         return [b"".join(pack_command(command) for command in commands)]  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        # What no check of an argument has caught: nothing has been sent.
+        # An argument that no check has caught; nothing has been sent.
         raise InvalidInputError(
             "argument", None, f"It cannot be sent to the store: {error}."
         ) from None
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Say whether an exchange ended because its caller was interrupted, not because of the server."""
+    """Return whether the caller was interrupted (cancelled, or by a signal), not the server's fault."""
     return not isinstance(error, RedisError | OSError)
 
 
 class RoundTrip:
-    """One batch, sent once or, where it may be repeated, several times.
+    """One batch, sent once or, unless it says `once`, with retries.
 
     Attributes:
-        commands: what goes over the wire.
+        commands: what is sent: the batch's commands, within MULTI and EXEC when it is atomic.
 
-    Raises, when made:
-        StoreUnavailableError: the breaker lets nobody through.
+    Raises, when created:
+        StoreUnavailableError: the circuit breaker is open.
     """
 
     __slots__ = ("_attempts", "_batch", "_breaker", "_policy", "_ticket", "commands")
@@ -62,17 +65,17 @@ class RoundTrip:
         )
 
     def delay_before_retry(self, error: RedisError) -> float:
-        """Return the seconds to wait before it is sent again; raise when it is not to be.
+        """Return the seconds to wait before the next attempt; raise if there is none.
 
         Args:
-            error: why there was no answer.
+            error: why there was no reply.
         """
         self._attempts += 1
-        if self._may_repeat(error):
-            # A budget leaves no time for pauses; a broken connection is replaced at once.
-            return RETRYING.delay(self._attempts) if self._policy.retry_timeouts else 0.0
+        if self._may_retry(error):
+            # A budget leaves no time to wait; a broken connection is replaced at once.
+            return RETRY_BACKOFF.delay(self._attempts) if self._policy.retry_timeouts else 0.0
         if isinstance(error, ResponseError) and not is_unavailable(error):
-            # Errors of commands are replies; this one refused the connection.
+            # A command's error is a reply. This error refused the connection.
             raise StoreRefusesError(server_message(error), _REFUSED_CONNECTION) from error
         if not is_unavailable(error):
             raise error
@@ -80,7 +83,7 @@ class RoundTrip:
             self._breaker.record_failure(self._ticket)
         raise unavailable_error(error) from error
 
-    def _may_repeat(self, error: RedisError) -> bool:
+    def _may_retry(self, error: RedisError) -> bool:
         if self._batch.once or self._attempts > self._policy.retries:
             return False
         if isinstance(error, TimeoutError):
@@ -88,7 +91,10 @@ class RoundTrip:
         return isinstance(error, ConnectionError)
 
     def replies(self, received: list[Any]) -> list[Any]:
-        """Return the replies to the batch's own commands; raise the first error, as the batch says."""
+        """Return the replies to the batch's own commands.
+
+        Raises the first error among them, unless the batch says `errors_as_replies`.
+        """
         if self._breaker:
             self._breaker.record_success()
         if self._batch.atomic:
@@ -101,7 +107,7 @@ class RoundTrip:
 
 
 def _executed(received: list[Any], commands: Sequence[Command]) -> list[Any]:
-    """Return the results of a transaction, or raise why it was not run."""
+    """Return the results of a transaction; raise the reason if the server did not run it."""
     result = received[-1]
     if not isinstance(result, Exception):
         return list(result)

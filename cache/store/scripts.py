@@ -1,4 +1,4 @@
-"""The Lua scripts, one a file in `cache/lua`, run by their digest."""
+"""Runs the Lua scripts of `cache/lua` by their SHA-1 (EVALSHA). Each script works on one key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def source(name: str) -> str:
 
 
 def load_all() -> None:
-    """Read every script now: a process that has run out of descriptors could not do so later."""
+    """Read all scripts now: a process that has run out of file descriptors could not read them later."""
     for file in resources.files("cache.lua").iterdir():
         if file.name.endswith(".lua"):
             digest(file.name.removesuffix(".lua"))
@@ -30,32 +30,32 @@ def load_all() -> None:
 
 @cache
 def digest(name: str) -> str:
-    """Return the digest of one of our scripts."""
+    """Return the SHA-1 of one script."""
     return sha1(source(name))
 
 
 def sha1(text: str) -> str:
-    """Return the SHA-1 by which the server knows a script."""
+    """Return the SHA-1 of a script's source, by which the server identifies it."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def call(name: str, key: str, *args: Argument) -> Command:
-    """Return the command that runs one script on its one key."""
+    """Return the command that runs a script on a key. The server must have the script."""
     return ("EVALSHA", digest(name), 1, key, *args)
 
 
 def call_with_source(name: str, key: str, *args: Argument) -> Command:
-    """Return the command that runs one script on its one key, known to the server or not."""
+    """Return the command that runs a script on a key and carries the script's source."""
     return ("EVAL", source(name), 1, key, *args)
 
 
 def run(
     name: str, key: str, *args: Argument, once: bool = False, await_reply: bool = False
 ) -> Flow[Any]:
-    """Run one script and return its reply; a server that has forgotten it is told again.
+    """Run one script and return its reply. If the server lacks the script, send it with its source.
 
     Args:
-        once: it counts something, and must not be sent again when the answer gets lost.
+        once: see `Batch`.
         await_reply: see `Batch`.
     """
     command = call(name, key, *args)
@@ -63,7 +63,7 @@ def run(
     if isinstance(reply, NoScriptError):
         command = call_with_source(name, key, *args)
         (reply,) = yield Batch(command, once=once, await_reply=await_reply)
-    return _raise_reply_errors([reply], [command])[0]
+    return _check([reply], [command])[0]
 
 
 def run_pipeline(
@@ -73,12 +73,16 @@ def run_pipeline(
     once: bool = False,
     keep_reply_errors: bool = False,
 ) -> Flow[list[Any]]:
-    """Send commands in one round trip and return the replies in order.
+    """Send commands in one round trip and return their replies in order.
 
-    When the server has forgotten a script (it restarted), the named ones are loaded and the whole
-    pipeline is sent again: what goes through here must be safe to repeat in that case. With `once` it is
-    never repeated because an answer got lost. With `keep_reply_errors` a command whose key holds
-    something else has a StoreReplyError for its reply, so that one such key does not stop the others.
+    If the server lacks a script (it has restarted), the scripts are loaded and all commands are sent
+    again; they must be safe to repeat in that case.
+
+    Args:
+        names: the scripts that the commands run.
+        once: do not retry after a lost reply.
+        keep_reply_errors: return a StoreReplyError as the reply of a command whose key holds something
+            else, instead of raising it, so that one such key does not stop the other commands.
     """
     if not commands:
         return []
@@ -86,16 +90,16 @@ def run_pipeline(
     if any(isinstance(reply, NoScriptError) for reply in replies):
         yield Batch(*(("SCRIPT", "LOAD", source(name)) for name in names))
         replies = yield Batch(*commands, once=once, errors_as_replies=True)
-    return _raise_reply_errors(replies, commands, keep_reply_errors=keep_reply_errors)
+    return _check(replies, commands, keep_reply_errors=keep_reply_errors)
 
 
-def _raise_reply_errors(
+def _check(
     replies: list[Any], commands: Sequence[Command], *, keep_reply_errors: bool = False
 ) -> list[Any]:
-    for place, (reply, command) in enumerate(zip(replies, commands, strict=True)):
+    for index, (reply, command) in enumerate(zip(replies, commands, strict=True)):
         if isinstance(reply, Exception):
             error = reply_error(reply, command)
             if not keep_reply_errors or not isinstance(error, StoreReplyError):
                 raise error
-            replies[place] = error
+            replies[index] = error
     return replies

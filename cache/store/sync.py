@@ -22,12 +22,12 @@ R = TypeVar("R")
 
 
 class SyncStore:
-    """The store for callers that may block; safe for threads.
+    """The store for callers that may block. Thread-safe.
 
     Args:
-        client: connects to the server; it tries everything once. Its pool is what is used here.
-        policy: how long and how often a round trip is tried.
-        breaker: counts missing answers; None tries every time.
+        client: a client without retries of its own; its connection pool is used here.
+        policy: timeouts and retries of a round trip.
+        breaker: the circuit breaker; None to try every call.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class SyncStore:
         reset_after_fork(self, SyncStore._reset)
 
     def _reset(self) -> None:
-        # Connections that nobody uses now. The pool makes and closes them; to have it hand them out and
-        #: take them back would cost a fifth of a round trip.
+        # Connections that are not in use. The pool creates and closes them; taking each one from the
+        # pool and returning it would cost a fifth of a round trip.
         self._idle: list[Any] = []
 
     def run(self, flow: Flow[R]) -> R:
@@ -50,17 +50,17 @@ class SyncStore:
             step = next(flow)
             while True:
                 try:
-                    answer = self._perform(step)
+                    result = self._perform(step)
                 except BaseException as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: R = end.value
-            return result
+            returned: R = end.value
+            return returned
 
     def spawn(self, flow: Flow[None], name: str) -> Callable[[], None]:
-        """Run a flow in the background; the returned function waits for its end."""
+        """Run a flow in a background thread; return the function that joins it."""
         thread = Thread(target=self.run, args=(flow,), name=name, daemon=True)
         thread.start()
         return thread.join
@@ -106,21 +106,21 @@ class SyncStore:
                         while len(replies) < len(commands):
                             replies.append(_read(connection))
             finally:
-                # Answers may be on their way that nobody would read.
+                # Replies that are still on their way would be read as those of the next command.
                 connection.disconnect()
             raise
         finally:
             self._idle.append(connection)
 
     def _checkout(self) -> Any:
-        """Return a connection that is connected, or will be when something is sent."""
+        """Return an idle or new connection; one that is not connected connects when it sends."""
         try:
             connection: Any = self._idle.pop()
         except IndexError:
             return self._new_connection()
         if connection.is_connected:
             try:
-                # Closed by the server meanwhile, or answers that nobody has read.
+                # Readable means: closed by the server, or with replies that were never read.
                 stale = connection.can_read()
             except ConnectionError:
                 stale = True
@@ -129,13 +129,13 @@ class SyncStore:
         return connection
 
     def _new_connection(self) -> Any:
-        """Return a connection of the pool's."""
+        """Return a new connection of the pool."""
         try:
             return self._pool.get_connection()
         except RedisError:
             raise
         except BaseException:
-            # A signal came while it connected. The pool has half a connection now, which is for nobody.
+            # A signal arrived while it was connecting; the pool now holds an unusable connection.
             self._pool.disconnect(inuse_connections=False)
             raise
 
