@@ -1,4 +1,4 @@
-"""The loads that run in this process: one caller leads each, the others wait for its result."""
+"""The loads that run in this process: one caller leads each load, the others wait for its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class LoadResult(Generic[T]):
-    """How a load ended, for those who waited: a value, nothing, or an error."""
+    """The result of a load: a value, None for "there is none", or an error."""
 
     __slots__ = ("error", "raw", "started_at", "value")
 
@@ -28,13 +28,14 @@ class LoadResult(Generic[T]):
         started_at: float = math.inf,
     ) -> None:
         self.raw = raw
+        """The value as it is stored; None when it is not."""
         self.value = value
         self.error = error
         self.started_at = started_at
-        """When its value started_at to be read, by the monotonic clock."""
+        """When reading the value started, by the monotonic clock."""
 
 
-#: No end at all (its leader was cancelled, or another process loads): who waited begins anew.
+#: A load without a result: its leader was cancelled, or another process loads. Waiters try again.
 RETRY: LoadResult[Any] = LoadResult()
 
 
@@ -46,31 +47,31 @@ class InflightLoad:
     def __init__(self) -> None:
         self.result: Future[LoadResult[Any]] = Future()
         self.token = secrets.token_hex(codec.TOKEN_BYTES // 2).encode()
-        """Of the claim under which it loads."""
+        """The token of its claim."""
         self.claimed = False
 
 
 class InflightLoads:
-    """The loads that run in this process, by key and model."""
+    """The loads that run in this process, by key and model. Thread-safe."""
 
     def __init__(self) -> None:
         reset_after_fork(self, InflightLoads._reset)
 
     def _reset(self) -> None:
-        # Reentrant: the garbage collector may close a flow, and so land its load, anywhere.
+        # Reentrant: the garbage collector may close a flow, and so finish its load, at any point.
         self._mutex = threading.RLock()
         self._running: dict[Any, InflightLoad] = {}
 
     def claimed(self, name: Any) -> InflightLoad | None:
-        """Return the load of that name if it has its claim."""
+        """Return the load of `name` if it has claimed its key."""
         running = self._running.get(name)
         return running if running is not None and running.claimed else None
 
     def join(self, name: Any, outdated: InflightLoad | None = None) -> tuple[InflightLoad, bool]:
-        """Return the load of that name, and whether the caller leads it.
+        """Return the load of `name`, and whether the caller leads it.
 
         Args:
-            outdated: a load that is not to be joined: a new one takes its place.
+            outdated: a load that lost its claim. It is not joined; a new load replaces it.
         """
         with self._mutex:
             running = self._running.get(name)
@@ -80,7 +81,7 @@ class InflightLoads:
             return load, True
 
     def finish(self, name: Any, load: InflightLoad, result: LoadResult[Any]) -> None:
-        """End a load that the caller leads."""
+        """Hand the result of a load to its waiters. Only its leader calls this."""
         with self._mutex:
             if self._running.get(name) is load:
                 del self._running[name]

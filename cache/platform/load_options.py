@@ -1,4 +1,4 @@
-"""How one key is loaded."""
+"""The options of `get_or_load`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cache.store.flow import Flow
 
 
 class LoadChoices(TypedDict, total=False):
-    """What a caller of get_or_load may choose; what is left out is as in `LoadOptions`."""
+    """The optional arguments of `get_or_load`; `LoadOptions` has their meaning and defaults."""
 
     miss_ttl: float
     stale_for: float
@@ -28,23 +28,23 @@ class LoadOptions:
     ttl: float
     """How long a value is fresh."""
     miss_ttl: float = 30.0
-    """How long it is remembered that the loader found nothing."""
+    """How long the loader's None is cached."""
     stale_for: float = 0.0
-    """How long after that an old value may be served while somebody loads it; 0: all wait."""
+    """How long after `ttl` the old value may be served while one caller loads the new one."""
     early: float = 1.0
-    """Eagerness to load before expiry: 1 is the optimum of the paper, 0 never."""
+    """Factor for refreshing before expiry: 1 is the optimum of the paper, 0 never refreshes early."""
     wait: float = 5.0
     """How long to wait for another caller's loader before running one's own."""
     load_timeout: float = 30.0
-    """How long a claim lasts: a loader whose process died is waited for no longer."""
+    """How long a claim is valid: the longest wait for a loader whose process has died."""
     jitter: float = 0.0
-    """Share by which the TTL is shortened at random."""
+    """Maximum share by which the TTL is randomly shortened."""
     before_storing: Callable[[Any, int, int], Flow[bool]] | None = None
-    """Asked with the value, the start of its loading (the server's clock, milliseconds since the epoch)
-    and its life in milliseconds; False keeps it from being stored."""
+    """Called with the loaded value, the start of the load (milliseconds since the epoch, the server's
+    clock) and the TTL in milliseconds. The value is stored only if it returns True."""
 
     def check(self) -> None:
-        """Raise InvalidInputError for an option that makes no sense."""
+        """Raise InvalidInputError for an invalid option."""
         arguments.milliseconds(self.ttl, self.jitter)
         for name in ("miss_ttl", "load_timeout"):
             arguments.milliseconds(getattr(self, name), field=name)

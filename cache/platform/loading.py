@@ -1,13 +1,14 @@
-"""Loading on a miss: however many callers request a value, in however many processes, one loads it.
+"""`get_or_load`: of all callers that miss a key, in all processes, one loads its value.
 
-Within a process the first caller leads a *load* and the others wait for its result. Between processes
-the leaders compete for a *claim*, which stands in the value's own key (`lua/load_claim.lua`). A key
-that is deleted or set while its value is loaded loses its claim, and what the loader brings is not
-stored: it may have been read before the change that the deletion is about. For the same reason nobody
-who comes after the deletion joins that load.
+Within a process the first caller leads the load, and the others wait for its result
+(`inflight_loads.py`). Leaders of different processes compete for a *claim*, which is stored in the
+value's own key (`lua/load_claim.lua`). Deleting or setting the key removes the claim. The loaded value
+is then not stored, because the loader may have read the data before the change. For the same reason a
+caller that arrives after the deletion does not join that load.
 
-Before a value expires, a reader may load it anew, the more likely the closer the end and the slower the
-loader (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+Before a value expires, a reader may refresh it: the sooner the expiry and the slower the loader, the
+more likely (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention",
+VLDB 2015).
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from cache import arguments
 from cache.arguments import milliseconds
 from cache.clock import ServerClock
 from cache.platform import codec
-from cache.platform.client_side_cache import Fetched
+from cache.platform.cached_value import CachedValue, LoadRequest
 from cache.platform.counts import Count
 from cache.platform.inflight_loads import RETRY, InflightLoad, InflightLoads, LoadResult
 from cache.platform.load_options import LoadOptions
@@ -39,55 +39,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Between two reads of a key that another process loads.
-POLLING = Backoff(first=0.0075, longest=0.15, jitter=2 / 3)
+#: The delays between two reads of a key that another process loads.
+POLL_BACKOFF = Backoff(first=0.0075, longest=0.15, jitter=2 / 3)
 
-#: What `load_claim` answers.
+#: Statuses that `load_claim` returns: another load has the claim, or this one.
 _TAKEN, _CLAIMED = 0, 1
-
-
-@dataclass(slots=True)
-class _CachedValue(Generic[T]):
-    """What stands at a key."""
-
-    raw: bytes
-    value: T | None = None
-    is_miss: bool = False
-    """It says that there is nothing."""
-    fresh_until_ms: int | None = None
-    """None: as long as it is there."""
-    took_ms: int = 0
-    fetched: Fetched | None = None
-    """The client-side cache's place for it."""
-
-    @property
-    def head(self) -> bytes:
-        """Its first bytes, by which it is recognised later."""
-        return self.raw[: codec.LOADED_HEAD_BYTES]
-
-    def is_claimed_by(self, load: InflightLoad | None) -> bool:
-        """Whether it is this load that loads it (anew)."""
-        return load is not None and codec.token_of(self.head) == load.token
-
-    @property
-    def answers(self) -> bool:
-        """Whether it is an answer at all, however old."""
-        return self.value is not None or self.is_miss
-
-
-@dataclass(frozen=True, slots=True)
-class _LoadRequest(Generic[T]):
-    """What one caller asks for."""
-
-    key: str
-    model: type[T]
-    loader: Callable[[], Any]
-    options: LoadOptions
-
-    @property
-    def name(self) -> Any:
-        """What callers must have in common to share a load."""
-        return self.key, self.model
 
 
 class Loader:
@@ -95,22 +51,21 @@ class Loader:
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._inflight = InflightLoads()
+        self._loads = InflightLoads()
         self._clock = ServerClock()
 
     def get_or_load(
         self, key: str, model: type[T], loader: Callable[[], Any], options: LoadOptions
     ) -> Flow[T | None]:
-        """The value of `key`, loaded by one caller where it is missing."""
+        """Return the value of `key`; if it is missing, one caller loads it."""
         options.check()
         codec.check_model(model)
         arguments.key(key)
         arguments.function("loader", loader)
-        request = _LoadRequest(key, model, loader, options)
-        arrived_at = time.monotonic()
-        deadline = arrived_at + options.wait
+        request = LoadRequest(key, model, loader, options, time.monotonic())
         while True:
-            claimed_load = self._inflight.claimed(request.name)
+            known_load = self._loads.claimed(request.name)
+            found: CachedValue[T] | None
             try:
                 local = yield from self._values.get_local(key, model)
                 if local is not None:
@@ -119,38 +74,18 @@ class Loader:
             except StoreUnavailableError:
                 self._values.counter.add("unavailable_reads")
                 found = None
-            if found is not None and found.answers:
+            if found is not None and found.is_answer:
                 fresh_for = self._fresh_for(found)
-                if fresh_for > 0:
-                    return (yield from self._fresh(request, found, fresh_for))
-                if fresh_for > -request.options.stale_for:
-                    return (yield from self._stale(request, found))
-            outdated = (
-                claimed_load
-                if found is not None and not found.is_claimed_by(claimed_load)
-                else None
-            )
-            load, leads = self._inflight.join(request.name, outdated)
-            if leads:
-                flow = self._load_or_wait(request, load, found, deadline)
-                result = yield from self._run_as_leader(request, load, flow)
-            else:
-                result = yield from self._wait_for_leader(request, load, deadline)
-                if (
-                    found is not None
-                    and load is not claimed_load
-                    and result.started_at < arrived_at
-                ):
-                    # Read before we came, without a claim that we have seen in its place since: it may
-                    # have been deleted in between.
-                    result = RETRY
+                if fresh_for > -options.stale_for:
+                    return (yield from self._serve(request, found, fresh_for))
+            result = yield from self._join_load(request, found, known_load)
             if result is not RETRY:
                 self._values.counter.add("misses")
-                return self._value_of(request, result)
+                return _value_of(request, result)
 
-    # ── what is there ───────────────────────────────────────────────────────────────────────────
+    # ── the cached value ────────────────────────────────────────────────────────────────────────
 
-    def _read(self, request: _LoadRequest[T]) -> Flow[_CachedValue[T]]:
+    def _read(self, request: LoadRequest[T]) -> Flow[CachedValue[T]]:
         """Read the key. Raises StoreUnavailableError."""
         if not self._clock.is_set:
             sent_at = time.monotonic()
@@ -158,116 +93,128 @@ class Loader:
             self._clock.set(int(time_reply[0]) * 1000 + int(time_reply[1]) // 1000, sent_at)
         raw, fetched = yield from self._values.fetch(request.key)
         if raw is None:
-            return _CachedValue(b"")
+            return CachedValue(b"")
         try:
             envelope = codec.read_envelope(raw)
             if envelope.kind == codec.CLAIM:
-                return _CachedValue(raw)
+                return CachedValue(raw)
             if not codec.fits(envelope, request.model):
                 self._values.counter.add("old_versions")
-                return _CachedValue(raw)
+                return CachedValue(raw)
             if envelope.kind == codec.MISSING:
-                return _CachedValue(raw, None, True, envelope.fresh_until_ms)
+                return CachedValue(raw, None, True, envelope.fresh_until_ms)
             value = codec.decode_body(envelope, request.model)
         except codec.UnreadableValueError as error:
             yield from self._values.discard(request.key, request.model, error)
-            return _CachedValue(b"")
+            return CachedValue(b"")
         if envelope.kind == codec.VALUE:
-            return _CachedValue(raw, value, fetched=fetched)
-        return _CachedValue(raw, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched)
+            return CachedValue(raw, value, fetched=fetched)
+        return CachedValue(raw, value, False, envelope.fresh_until_ms, envelope.took_ms, fetched)
 
-    def _fresh_for(self, found: _CachedValue[T]) -> float:
-        """Return the seconds for which it stays fresh; below 0 since when it is not."""
+    def _fresh_for(self, found: CachedValue[T]) -> float:
+        """Return the seconds for which a value stays fresh; negative once it is stale."""
         if found.fresh_until_ms is None:
             return math.inf
         return (found.fresh_until_ms - self._clock.now_ms()) / 1000
 
-    def _fresh(
-        self, request: _LoadRequest[T], found: _CachedValue[T], fresh_for: float
+    def _serve(
+        self, request: LoadRequest[T], found: CachedValue[T], fresh_for: float
     ) -> Flow[T | None]:
-        self._values.counter.add("misses" if found.is_miss else "hits")
-        client_side = self._values.client_side
-        if client_side is not None and found.fetched is not None and found.value is not None:
-            client_side.store(request.key, request.model, found.value, found.fetched, fresh_for)
-        # How much sooner than at its end this reader would load it: with -log of 0 to 1, mostly little.
-        sooner = found.took_ms / 1000 * request.options.early * -math.log(1 - random.random())  # noqa: S311
-        if sooner < fresh_for:
-            return found.value
-        refreshed = yield from self._refresh(request, found, "early_loads")
-        return found.value if refreshed is None else self._value_of(request, refreshed)
-
-    def _stale(self, request: _LoadRequest[T], found: _CachedValue[T]) -> Flow[T | None]:
+        """Return a value that is fresh, or stale and within `stale_for`; refresh it where due."""
+        if fresh_for > 0:
+            return (yield from self._serve_fresh(request, found, fresh_for))
         refreshed = yield from self._refresh(request, found)
         if refreshed is None:
             self._values.counter.add("hits", "stale_hits")
             return found.value
         self._values.counter.add("misses")
-        return self._value_of(request, refreshed)
+        return _value_of(request, refreshed)
 
-    # ── flights within this process ─────────────────────────────────────────────────────────────
+    def _serve_fresh(
+        self, request: LoadRequest[T], found: CachedValue[T], fresh_for: float
+    ) -> Flow[T | None]:
+        self._values.counter.add("misses" if found.is_miss else "hits")
+        client_side = self._values.client_side
+        if client_side is not None and found.fetched is not None and found.value is not None:
+            client_side.store(request.key, request.model, found.value, found.fetched, fresh_for)
+        # Seconds before its expiry at which this reader refreshes it: -log of 0 to 1 is mostly small.
+        lead = found.took_ms / 1000 * request.options.early * -math.log(1 - random.random())  # noqa: S311
+        if lead < fresh_for:
+            return found.value
+        refreshed = yield from self._refresh(request, found, "early_loads")
+        return found.value if refreshed is None else _value_of(request, refreshed)
+
+    # ── loads within this process ───────────────────────────────────────────────────────────────
+
+    def _join_load(
+        self,
+        request: LoadRequest[T],
+        found: CachedValue[T] | None,
+        known_load: InflightLoad | None,
+    ) -> Flow[LoadResult[T]]:
+        """Lead the load of a missing value, or wait for its leader; `found` is None without a store.
+
+        Args:
+            known_load: the claimed load that was running before the key was read.
+        """
+        lost_claim = found is not None and not found.is_claimed_by(known_load)
+        load, leads = self._loads.join(request.name, known_load if lost_claim else None)
+        if leads:
+            flow = self._load_or_wait(request, load, found)
+            return (yield from self._run_as_leader(request, load, flow))
+        result = yield from self._wait_for_leader(request, load)
+        if found is not None and load is not known_load and result.started_at < request.arrived_at:
+            # The load read its value before this caller came, and this caller has not seen its claim
+            # since: the key may have been deleted in between.
+            return RETRY
+        return result
 
     def _run_as_leader(
-        self, request: _LoadRequest[T], load: InflightLoad, flow: Flow[LoadResult[T]]
+        self, request: LoadRequest[T], load: InflightLoad, flow: Flow[LoadResult[T]]
     ) -> Flow[LoadResult[T]]:
-        """Run what the leader does; whatever becomes of it, those who wait are told."""
+        """Run the leader's flow; hand its result to the waiters, also when it fails or is cancelled."""
         result: LoadResult[T] = RETRY
         try:
             result = yield from flow
         except GeneratorExit:
             raise
         except BaseException as error:
-            # Above all a task that is cancelled: no caller shall wait for a loader that does not run.
+            # Also a cancelled task: other processes must not wait for its claim to expire.
             with suppress(Exception):
                 yield from self._finish(request, load)
             if not isinstance(error, Exception):
                 raise
             result = LoadResult(error=error)
         finally:
-            self._inflight.finish(request.name, load, result)
+            self._loads.finish(request.name, load, result)
         return result
 
-    def _wait_for_leader(
-        self, request: _LoadRequest[T], load: InflightLoad, deadline: float
-    ) -> Flow[LoadResult[T]]:
-        done = yield WaitFor(load.result, max(0.0, deadline - time.monotonic()))
+    def _wait_for_leader(self, request: LoadRequest[T], load: InflightLoad) -> Flow[LoadResult[T]]:
+        done = yield WaitFor(load.result, max(0.0, request.wait_left()))
         if done:
             return load.result.result()
-        # The loader may hang in somebody else's call; this caller's may not.
+        # The leader's loader may hang; this caller's may not.
         return (yield from self._load(request))
 
-    def _value_of(self, request: _LoadRequest[T], result: LoadResult[T]) -> T | None:
-        """Return the value that a load brought, each caller its own copy where it can be had."""
-        if result.error is not None:
-            raise result.error
-        if result.raw is not None:
-            # Some values do not survive their own JSON: a NaN becomes null.
-            with suppress(codec.UnreadableValueError):
-                return codec.decode(result.raw, request.model)
-        return result.value
-
     def _load_or_wait(
-        self,
-        request: _LoadRequest[T],
-        load: InflightLoad,
-        found: _CachedValue[T] | None,
-        deadline: float,
+        self, request: LoadRequest[T], load: InflightLoad, found: CachedValue[T] | None
     ) -> Flow[LoadResult[T]]:
-        """Bring the value, by our loader or by that of another process; None found: without a store."""
+        """Load the value, or wait until another process has; `found` is None without a store."""
         polls = 0
         try:
             while found is not None:
-                outcome, now_ms = yield from self._claim(request, load, found, keep_value=False)
-                if outcome == _CLAIMED:
+                status, now_ms = yield from self._claim(request, load, found, keep_value=False)
+                if status == _CLAIMED:
                     return (yield from self._load_and_store(request, load, now_ms))
-                left = deadline - time.monotonic()
+                left = request.wait_left()
                 if left <= 0:
                     break
-                if outcome == _TAKEN:
+                if status == _TAKEN:
                     polls += 1
-                    yield Sleep(min(left, POLLING.delay(polls)))
+                    yield Sleep(min(left, POLL_BACKOFF.delay(polls)))
                 started_at = time.monotonic()
                 found = yield from self._read(request)
-                if found.answers and self._fresh_for(found) > 0:
+                if found.is_answer and self._fresh_for(found) > 0:
                     raw = None if found.is_miss else found.raw
                     return LoadResult(raw, found.value, started_at=started_at)
         except StoreUnavailableError:
@@ -277,20 +224,20 @@ class Loader:
         return (yield from self._load(request))
 
     def _refresh(
-        self, request: _LoadRequest[T], found: _CachedValue[T], *counts: Count
+        self, request: LoadRequest[T], found: CachedValue[T], *counts: Count
     ) -> Flow[LoadResult[T] | None]:
-        """Load anew what is still served, if nobody else does; None when the old value stays good.
+        """Load a new value unless another caller does; None if the old value is to be served.
 
-        That is also so when the loader fails: it costs nobody anything yet.
+        That includes a loader that fails: the error is logged.
         """
-        load, leads = self._inflight.join(request.name)
+        load, leads = self._loads.join(request.name)
         if not leads:
             return None
         flow = self._refresh_as_leader(request, load, found, counts)
         result = yield from self._run_as_leader(request, load, flow)
         if result.error is not None:
             logger.warning(
-                "%s could not be loaded anew, its old value is served: %s",
+                "%s could not be refreshed, its old value is served: %s",
                 self._values.keys.redacted(request.key),
                 result.error,
             )
@@ -298,16 +245,16 @@ class Loader:
 
     def _refresh_as_leader(
         self,
-        request: _LoadRequest[T],
+        request: LoadRequest[T],
         load: InflightLoad,
-        found: _CachedValue[T],
+        found: CachedValue[T],
         counts: tuple[Count, ...],
     ) -> Flow[LoadResult[T]]:
         try:
-            outcome, now_ms = yield from self._claim(request, load, found, keep_value=True)
+            status, now_ms = yield from self._claim(request, load, found, keep_value=True)
         except StoreUnavailableError:
             return RETRY
-        if outcome != _CLAIMED:
+        if status != _CLAIMED:
             return RETRY
         self._values.counter.add(*counts)
         return (yield from self._load_and_store(request, load, now_ms))
@@ -316,14 +263,15 @@ class Loader:
 
     def _claim(
         self,
-        request: _LoadRequest[T],
+        request: LoadRequest[T],
         load: InflightLoad,
-        found: _CachedValue[T],
+        found: CachedValue[T],
         *,
         keep_value: bool,
     ) -> Flow[tuple[int, int]]:
+        """Claim the key; return the status, and the server's time in milliseconds since the epoch."""
         sent_at = time.monotonic()
-        outcome, now = yield from scripts.run(
+        status, now = yield from scripts.run(
             "load_claim",
             request.key,
             load.token,
@@ -335,24 +283,19 @@ class Loader:
             await_reply=True,
         )
         self._clock.set(int(now), sent_at)
-        load.claimed = outcome == _CLAIMED
-        return outcome, int(now)
+        load.claimed = status == _CLAIMED
+        return status, int(now)
 
     def _finish(
-        self, request: _LoadRequest[T], load: InflightLoad, raw: bytes = b"", ttl_ms: int = 0
+        self, request: LoadRequest[T], load: InflightLoad, raw: bytes = b"", ttl_ms: int = 0
     ) -> Flow[bool]:
-        """Give the claim up, and store what was loaded; False when the claim was no longer ours."""
+        """Release the claim and store `raw`, if any; return False if the claim was already lost."""
         reply = yield from scripts.run(
-            "load_finish",
-            request.key,
-            load.token,
-            raw,
-            ttl_ms,
-            await_reply=True,
+            "load_finish", request.key, load.token, raw, ttl_ms, await_reply=True
         )
         return bool(reply)
 
-    def _load(self, request: _LoadRequest[T]) -> Flow[LoadResult[T]]:
+    def _load(self, request: LoadRequest[T]) -> Flow[LoadResult[T]]:
         """Run the loader, and store nothing."""
         self._values.counter.add("loads")
         started_at = time.monotonic()
@@ -362,24 +305,22 @@ class Loader:
             return LoadResult(error=error)
 
     def _load_and_store(
-        self, request: _LoadRequest[T], load: InflightLoad, now_ms: int
+        self, request: LoadRequest[T], load: InflightLoad, now_ms: int
     ) -> Flow[LoadResult[T]]:
-        """Run the loader under our claim, store what it brings, and give the claim up."""
+        """Run the loader under the claim, store its value, and release the claim."""
         started_at = time.monotonic()
         result = yield from self._load(request)
         took_ms = round((time.monotonic() - started_at) * 1000)
         raw, ttl_ms = b"", 0
         if result.error is None:
             try:
-                raw, ttl_ms = _encoded(
-                    request.options, request.model, result.value, now_ms, took_ms
-                )
+                raw, ttl_ms = request.encode(result.value, now_ms, took_ms)
             except codec.TooLargeError as error:
                 self._values.counter.add("dropped_writes")
-                shown = self._values.keys.redacted(request.key)
-                logger.error("What was loaded for %s cannot be cached: %s", shown, error)  # noqa: TRY400
+                key = self._values.keys.redacted(request.key)
+                logger.error("The loaded value of %s was not cached: %s", key, error)  # noqa: TRY400
         try:
-            wanted = raw and (yield from self._may_store(request, result.value, now_ms, ttl_ms))
+            wanted = raw and (yield from _may_store(request, result.value, now_ms, ttl_ms))
             stored = raw if wanted else b""
             done = yield from self._finish(request, load, stored, ttl_ms)
         except StoreUnavailableError:
@@ -389,23 +330,19 @@ class Loader:
         self._values.discard_local(request.key)
         return LoadResult(raw, result.value, started_at=result.started_at) if raw else result
 
-    def _may_store(
-        self, request: _LoadRequest[T], value: T | None, now_ms: int, ttl_ms: int
-    ) -> Flow[bool]:
-        if value is None or request.options.before_storing is None:
-            return True
-        return (yield from request.options.before_storing(value, now_ms, ttl_ms))
+
+def _may_store(request: LoadRequest[T], value: T | None, now_ms: int, ttl_ms: int) -> Flow[bool]:
+    if value is None or request.options.before_storing is None:
+        return True
+    return (yield from request.options.before_storing(value, now_ms, ttl_ms))
 
 
-def _encoded(
-    options: LoadOptions, model: Any, value: Any, now_ms: int, took_ms: int
-) -> tuple[bytes, int]:
-    """Return the bytes to store for what was loaded, and their life in milliseconds."""
-    fresh_ms = milliseconds(options.miss_ttl if value is None else options.ttl, options.jitter)
-    ttl_ms = fresh_ms + round(options.stale_for * 1000)
-    fresh_until_ms = now_ms + took_ms + fresh_ms
-    if value is None:
-        raw = codec.encode_missing(model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
-    else:
-        raw = codec.encode_loaded(value, model, fresh_until_ms=fresh_until_ms, took_ms=took_ms)
-    return raw, ttl_ms
+def _value_of(request: LoadRequest[T], result: LoadResult[T]) -> T | None:
+    """Return the loaded value: a copy for each caller, decoded from its bytes. Raises its error."""
+    if result.error is not None:
+        raise result.error
+    if result.raw is not None:
+        # Some values do not survive JSON: NaN becomes null. Those are shared.
+        with suppress(codec.UnreadableValueError):
+            return codec.decode(result.raw, request.model)
+    return result.value
