@@ -144,12 +144,12 @@ class KeyBuilder:
     # ── beat ────────────────────────────────────────────────────────────────────────────────────
 
     def beat_key(self) -> str:
-        """Hash with beat's last tick, and the beats that stand by."""
+        """Hash with beat's last tick."""
         return f"{self._prefix}beat"
 
-    def beat_runs_key(self) -> str:
-        """Hash from entry of beat's schedule to when it was last sent (milliseconds since the epoch)."""
-        return f"{self._prefix}beat:runs"
+    def beat_sent_key(self, entry: str) -> str:
+        """The claim of the beat that sent an entry of the schedule within its interval."""
+        return f"{self._prefix}beat:sent:{_escape('entry', entry)}"
 
     # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
 

@@ -22,7 +22,7 @@ from pydantic import (
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
 
-#: Seconds without a tick after which beat counts as missing: a beat that stands by takes over sooner.
+#: Seconds without a tick after which beat counts as missing. A beat ticks every 5 s at least.
 BEAT_MISSING_AFTER = 30.0
 
 
@@ -275,18 +275,16 @@ class MaintenanceReport(_FrozenModel):
 
 
 class BeatStatus(_FrozenModel):
-    """The last sign of life of beat, by the store's clock."""
+    """The last tick of any beat, by the store's clock."""
 
     worker: str
-    """Who ticked, ``host:pid``."""
+    """The beat that ticked, ``host:pid``."""
     ticked_at: datetime
     age_seconds: float = Field(ge=0)
-    standbys: tuple[str, ...] = ()
-    """Other beats, which take over when that one falls."""
 
     @property
     def is_missing(self) -> bool:
-        """Whether nobody has ticked for so long that beat has died or hangs, and none took over."""
+        """Whether the last tick is so old that no beat can be running, or all of them hang."""
         return self.age_seconds > BEAT_MISSING_AFTER
 
 

@@ -16,10 +16,8 @@ RECOMMENDATION: Final = 3600
 #: A finished progress hash that the database does not have yet must outlive a night without database.
 UNPERSISTED: Final = 24 * 3600
 
-#: Beat's sign of life and the last runs: after a day without beat its rhythm is of no use.
+#: Beat's sign of life.
 BEAT: Final = 24 * 3600
-#: A beat that stands by looks every few seconds.
-BEAT_STANDBY: Final = 20
 
 #: Slots of a job that says nothing any more.
 SLOTS: Final = 30

@@ -1,20 +1,16 @@
-"""What beat leaves in the store: its sign of life, and when it last sent each periodic task."""
+"""What beats share in the store: which periodic tasks were sent lately, and beat's sign of life."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from cache import arguments
-from cache import ttl as ttls
+from cache import arguments, ttl
 from cache.keys import KeyBuilder
 from cache.models import BeatStatus
-from cache.store import scripts
-from cache.store.flow import Argument, Batch, Flow
+from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
 from domain.text import escaped
 
-_STANDBY = b"standby:"
 #: Digits of a time in milliseconds, up to the year 5138; characters of a name that are shown.
 _TIME_DIGITS, _NAME_CHARS = 14, 300
 
@@ -30,68 +26,63 @@ class BeatCache(Operations[S]):
         self._keys = keys
 
     @operation
-    def tick(self, worker: str, ages: Mapping[str, float]) -> Flow[None]:
-        """Note that the beat that leads has ticked.
+    def claim(self, entry: str, beat: str, interval: float) -> Flow[float]:
+        """Claim one entry of beat's schedule for one interval: of all beats, one sends it.
 
         Args:
-            worker: who it is, ``host:pid``.
-            ages: how many seconds ago it sent each entry of its schedule.
+            entry: its name in the schedule.
+            beat: the caller, ``host:pid``.
+            interval: seconds between two sendings.
+
+        Returns:
+            0.0 when the caller is to send it; otherwise the seconds until the present claim expires.
         """
-        runs = [
-            part
-            for name, age in arguments.mapping("ages", ages).items()
-            for part in (arguments.string("ages", name), _age_ms(age))
-        ]
-        runs_key = self._keys.beat_runs_key()
-        yield from scripts.run_pipeline(
-            ["beat_sign", "beat_runs"],
-            [self._sign(worker, 1), scripts.call("beat_runs", runs_key, _TTL_MS, *runs)],
-        )
+        key, beat = self._keys.beat_sent_key(entry), arguments.string("beat", beat)
+        interval_ms = max(1, round(arguments.number("interval", interval) * 1000))
+        (claimed,) = yield Batch(("SET", key, beat, "NX", "PX", interval_ms))
+        if claimed is not None:
+            return 0.0
+        (left_ms,) = yield Batch(("PTTL", key))
+        if left_ms == _EXPIRED:
+            left_ms = 1
+        if 0 <= left_ms <= interval_ms:
+            return max(1, int(left_ms)) / 1000
+        # It lasts longer than a claim can: the store's clock went back, the interval was longer
+        # before, or another program wrote the key.
+        yield Batch(("SET", key, beat, "PX", interval_ms))
+        return 0.0
 
     @operation
-    def stand_by(self, worker: str) -> Flow[None]:
-        """Note that another beat stands by."""
-        yield from scripts.run_pipeline(["beat_sign"], [self._sign(worker, 0)])
+    def release(self, entry: str) -> Flow[None]:
+        """Give up a claim whose task could not be sent, so that another beat can send it."""
+        yield Batch(("DEL", self._keys.beat_sent_key(entry)))
 
     @operation
-    def last_runs(self) -> Flow[dict[str, float]]:
-        """Return how many seconds ago each entry was sent; below 0 when the store's clock went back."""
-        raw, time = yield Batch(("HGETALL", self._keys.beat_runs_key()), ("TIME",))
-        now, pairs = _milliseconds(time), zip(raw[::2], raw[1::2], strict=True)
-        times = ((name, _time(at)) for name, at in pairs)
-        return {
-            name.decode(errors="replace"): (now - at) / 1000 for name, at in times if at is not None
-        }
+    def tick(self, beat: str) -> Flow[None]:
+        """Record that a beat (``host:pid``) has ticked."""
+        key, beat = self._keys.beat_key(), arguments.string("beat", beat)
+        (time,) = yield Batch(("TIME",))
+        # A hash with these fields: `seen doctor` of the release before reads it, too.
+        sign = ("HSET", key, "worker", beat, "at", _milliseconds(time))
+        yield Batch(sign, ("EXPIRE", key, ttl.BEAT))
 
     @operation
     def status(self) -> Flow[BeatStatus | None]:
-        """Return who ticked last and when; None when nobody has within a day."""
+        """Return the last tick of any beat; None when there was none within a day."""
         raw, time = yield Batch(("HGETALL", self._keys.beat_key()), ("TIME",))
         now, fields = _milliseconds(time), dict(zip(raw[::2], raw[1::2], strict=True))
         at = _time(fields.get(b"at"))
         if at is None:
             return None
-        standbys = sorted(
-            _name(field.removeprefix(_STANDBY))
-            for field, seen in fields.items()
-            if field.startswith(_STANDBY) and (_time(seen) or 0) > now - _STANDBY_MS
-        )
         return BeatStatus(
             worker=_name(fields.get(b"worker", b"")),
             ticked_at=datetime.fromtimestamp(at / 1000, UTC),
             age_seconds=max(0.0, (now - at) / 1000),
-            standbys=tuple(standbys),
         )
 
-    def _sign(self, worker: str, leads: int) -> tuple[Argument, ...]:
-        key, worker = self._keys.beat_key(), arguments.string("worker", worker)
-        return scripts.call("beat_sign", key, worker, leads, _STANDBY_MS, _TTL_MS)
 
-
-def _age_ms(age: float) -> int:
-    """Return an age in milliseconds; below 0 when the clock of the store went back."""
-    longest = arguments.MAX_TTL
-    return round(arguments.number("ages", age, least=-longest, most=longest) * 1000)
+#: PTTL's reply for a key that does not exist.
+_EXPIRED = -2
 
 
 def _time(raw: bytes | None) -> int | None:
@@ -100,14 +91,10 @@ def _time(raw: bytes | None) -> int | None:
 
 
 def _name(raw: bytes) -> str:
-    """Return the name of a beat, safe to show whoever wrote it."""
+    """Return the name of a beat, safe to show whatever program wrote it."""
     return escaped(raw.decode(errors="replace"), _NAME_CHARS)
 
 
 def _milliseconds(time: tuple[bytes, bytes]) -> int:
-    """Return what TIME answers as milliseconds since the epoch."""
+    """Return the reply of TIME as milliseconds since the epoch."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
-
-
-_TTL_MS = ttls.BEAT * 1000
-_STANDBY_MS = ttls.BEAT_STANDBY * 1000

@@ -60,7 +60,7 @@ def beat(
 ) -> None:
     """Run beat, which wakes, repairs and tidies up, in the foreground.
 
-    One is enough; a second one stands by, and takes over within half a minute when the first falls.
+    One is enough. Several share the work, so that periodic tasks go on when one of them stops or hangs.
     """
     if check:
         from cli.diagnostics.beat import check_beat

@@ -30,9 +30,7 @@ def check_beat(*, as_json: bool) -> int:
 
 
 def described(status: BeatStatus) -> str:
-    """Return when beat ticked and where, and how many more there are."""
+    """Return when beat ticked last, and where."""
     age = status.age_seconds
     when = f"{age:.1f} s" if age < 60 else formatting.duration(age)
-    count = len(status.standbys)
-    more = f" ({count} more {'stands' if count == 1 else 'stand'} by)" if count else ""
-    return f"ticked {when} ago on {status.worker}{more}"
+    return f"ticked {when} ago on {status.worker}"

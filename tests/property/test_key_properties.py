@@ -43,6 +43,7 @@ ONE: list[Callable[[str], str]] = [
     KEYS.download_lock_key,
     KEYS.health_key,
     KEYS.cooldown_key,
+    KEYS.beat_sent_key,
     slots_key,
     demand_key,
 ]
@@ -79,7 +80,6 @@ def all_kinds(one: str, other: str) -> list[str]:
         KEYS.download_rate_key(),
         KEYS.limits_key(),
         KEYS.beat_key(),
-        KEYS.beat_runs_key(),
         KEYS.rate_limit_key(one, other),
         KEYS.catalog_search_key(one, other, ""),
         KEYS.catalog_discover_key(one, other, 1),
@@ -95,7 +95,6 @@ def test_no_kind_is_left_out() -> None:
         "download_rate_key",
         "limits_key",
         "beat_key",
-        "beat_runs_key",
         "rate_limit_key",
         "catalog_search_key",
         "catalog_discover_key",

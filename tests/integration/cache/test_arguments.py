@@ -301,7 +301,7 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
     "end_cooldown": ("seen:cooldown:a", lambda m: m.limits.end_cooldown("a"), set(MAKE)),
     "set_rate": ("seen:limits", lambda m: m.limits.set_rate("total", 10_000), {"hash"}),
     "rates": ("seen:limits", lambda m: m.limits.rates(), {"hash"}),
-    "beat.stand_by": ("seen:beat", lambda m: m.beat.stand_by("host:1"), {"hash"}),
+    "beat.tick": ("seen:beat", lambda m: m.beat.tick("host:1"), {"hash"}),
     "held_download_locks": (
         "seen:lock:download:job-1",
         lambda m: m.held_download_locks(["job-1"]),

@@ -45,7 +45,7 @@ def environment(store: StoreServer, manager: CacheManager, tmp_path: Path) -> di
     manager.session.rate_limit_check("user-456", "api-request", 100)
     manager.catalog.dashboard("user-456", dict).set({"title": "x"}, titles=["title-1"])
     manager.download.set_progress(progress("JOB", user_id="user-456"))
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     return {
         **os.environ,
         "SEEN_CACHE_ADDR": store.addr,

@@ -135,6 +135,7 @@ KEY_BUILDER: dict[str, Method] = {
         "demand_key": ("host:a",),
         "slots_key": ("downloads:a",),
         "cooldown_key": ("a",),
+        "beat_sent_key": ("download.purge",),
         "rate_limit_key": ("ada", "call"),
         "lock_key": ("download:job-1",),
         "download_lock_key": ("job-1",),
@@ -277,8 +278,9 @@ OTHERS: dict[str, Method] = {
     "delete_keys_by_pattern": _m(lambda m: m.delete_keys_by_pattern, "seen:x*"),
     "run_maintenance": _m(lambda m: m.run_maintenance, stale_after=60),
     "stats": _m(lambda m: m.stats, scan_limit=10),
-    "beat.tick": _m(lambda m: m.beat.tick, "host:1", {"download.requeue_due": 1.0}),
-    "beat.stand_by": _m(lambda m: m.beat.stand_by, "host:1"),
+    "beat.tick": _m(lambda m: m.beat.tick, "host:1"),
+    "beat.claim": _m(lambda m: m.beat.claim, "download.purge", "host:1", 60.0),
+    "beat.release": _m(lambda m: m.beat.release, "download.purge"),
 }
 
 METHODS: dict[str, Method] = {

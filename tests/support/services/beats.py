@@ -44,7 +44,6 @@ def scheduler(
     store: StoreServer,
     intervals: dict[str, float],
     *,
-    lease_ttl: float = 20.0,
     broker_url: str | None = None,
     **settings: Any,
 ) -> Scheduler:
@@ -59,4 +58,4 @@ def scheduler(
         },
         beat_max_loop_interval=5.0,
     )
-    return Scheduler(app, settings=cache_settings(store, **settings), lease_ttl=lease_ttl)
+    return Scheduler(app, settings=cache_settings(store, **settings))

@@ -36,16 +36,14 @@ WRONG_TYPES: Mapping[str, Put] = {
     "seen:download:rate": _strings("seen:download:rate"),
     "seen:limits": _strings("seen:limits"),
     "seen:beat": _strings("seen:beat"),
-    "seen:beat:runs": _strings("seen:beat:runs"),
     "seen:continuity": lambda client: client.lpush("seen:continuity", "x"),
-    "seen:lock:beat": lambda client: client.hset("seen:lock:beat", "a", "b"),
 }
 
 #: Keys of the right type with what cannot be read in them.
 GARBAGE: Mapping[str, Put] = {
-    "beat": _hash("seen:beat", ("at", "x"), ("standby:x", "y"), (b"standby:\xff", "9" * 400)),
+    "beat": _hash("seen:beat", ("at", "x"), (b"standby:\xff", "9" * 400)),
     "beat without a name": _hash("seen:beat", ("at", "1")),
-    "beat's schedule": _hash("seen:beat:runs", ("download.requeue_due", "x")),
+    "a claim of beat": _hash("seen:beat:sent:download.requeue_due"),
     "limits": _hash("seen:limits", ("total", "9" * 60), (b"host:\xff", "5"), ("job:", "100000")),
     "demands": lambda client: (
         client.hset("seen:limits", "total", 10**9),

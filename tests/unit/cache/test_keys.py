@@ -41,7 +41,7 @@ NAMES: list[tuple[str, str]] = [
     (KEYS.slots_key("connections:2001:db8::1"), "seen:slots:connections:2001%3Adb8%3A%3A1"),
     (KEYS.cooldown_key("example.org"), "seen:cooldown:example.org"),
     (KEYS.beat_key(), "seen:beat"),
-    (KEYS.beat_runs_key(), "seen:beat:runs"),
+    (KEYS.beat_sent_key("download.purge"), "seen:beat:sent:download.purge"),
 ]
 
 #: Every method that takes one identifier.
@@ -216,7 +216,6 @@ def test_lives_are_the_documented_ones() -> None:
         "CATALOG": 5 * minute,
         "DOWNLOAD": 30,
         "BEAT": 24 * hour,
-        "BEAT_STANDBY": 20,
         "SLOTS": 30,
         "DEMAND": 3,
         "RATE_LIMIT": 1 * minute,

@@ -1,7 +1,8 @@
-"""Beat's sign of life and the last runs, in the store."""
+"""Beat's sign of life, and which periodic tasks were sent lately, in the store."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from cache import CacheManager
 from domain.errors import StoreUnavailableError
 from tests.support.build import Connect
 from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
 
 
 def now_ms(manager: CacheManager) -> int:
@@ -19,13 +21,12 @@ def now_ms(manager: CacheManager) -> int:
 
 def test_without_a_beat_there_is_no_sign(manager: CacheManager) -> None:
     assert manager.beat.status() is None
-    assert manager.beat.last_runs() == {}
     assert manager.health_check().beat_age is None
 
 
 def test_a_tick_says_who_and_when_by_the_clock_of_the_store(manager: CacheManager) -> None:
     before = now_ms(manager)
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     after = now_ms(manager)
 
     status = manager.beat.status()
@@ -34,50 +35,58 @@ def test_a_tick_says_who_and_when_by_the_clock_of_the_store(manager: CacheManage
     assert status.worker == "host:1"
     assert before <= status.ticked_at.timestamp() * 1000 <= after
     assert 0 <= status.age_seconds < 5
-    assert status.standbys == ()
     assert not status.is_missing
     assert 0 < manager.client.pttl("seen:beat") <= 24 * 3600 * 1000
 
 
 def test_the_keys_are_the_documented_ones(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {"download.requeue_due": 1.5})
-    manager.beat.stand_by("host:2")
-    fields = manager.client.hgetall("seen:beat")
-    assert set(fields) == {b"worker", b"at", b"standby:host:2"}
-    runs = manager.client.hgetall("seen:beat:runs")
-    assert abs(int(fields[b"at"]) - 1500 - int(runs[b"download.requeue_due"])) < 50
-    assert 0 < manager.client.pttl("seen:beat:runs") <= 24 * 3600 * 1000
+    manager.beat.tick("host:1")
+    assert set(manager.client.hgetall("seen:beat")) == {b"worker", b"at"}
+    manager.beat.claim("download.requeue_due", "host:1", 2.0)
+    key = "seen:beat:sent:download.requeue_due"
+    assert manager.client.get(key) == b"host:1"
+    assert 1000 < manager.client.pttl(key) <= 2000
 
 
-def test_who_leads_stands_by_no_more(manager: CacheManager) -> None:
-    for worker in ("host:3", "host:2"):
-        manager.beat.stand_by(worker)
-    assert manager.beat.status() is None, "nobody has ticked"
-    manager.beat.tick("host:1", {})
-    status = manager.beat.status()
-    assert status is not None
-    assert status.standbys == ("host:2", "host:3")
-
-    manager.beat.tick("host:2", {})
-
-    status = manager.beat.status()
-    assert status is not None
-    assert (status.worker, status.standbys) == ("host:2", ("host:3",))
+def test_an_entry_is_claimed_once_an_interval(manager: CacheManager) -> None:
+    assert manager.beat.claim("a", "host:1", 0.3) == 0
+    assert manager.beat.claim("b", "host:1", 60) == 0, "each entry by itself"
+    left = manager.beat.claim("a", "host:2", 0.3)
+    assert 0 < left <= 0.3
+    assert 0 < manager.beat.claim("a", "host:1", 0.3) <= left, "also to the beat that claimed it"
+    wait_until(lambda: manager.beat.claim("a", "host:2", 0.3) == 0, interval=0.01)
 
 
-def test_one_that_looks_no_more_stands_by_no_more(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {})
-    manager.client.hset("seen:beat", "standby:host:2", now_ms(manager) - 21_000)
-    status = manager.beat.status()
-    assert status is not None
-    assert status.standbys == ()
-    manager.beat.stand_by("host:3")
-    assert set(manager.client.hkeys("seen:beat")) == {b"worker", b"at", b"standby:host:3"}
+def test_a_claim_is_released(manager: CacheManager) -> None:
+    manager.beat.claim("a", "host:1", 60)
+    manager.beat.release("a")
+    assert manager.beat.claim("a", "host:2", 60) == 0
+    manager.beat.release("b")
+
+
+def test_of_many_that_claim_at_once_one_succeeds(manager: CacheManager) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        waits = list(threads.map(lambda n: manager.beat.claim("a", f"host:{n}", 60), range(64)))
+    assert waits.count(0) == 1
+    assert all(59 < wait <= 60 for wait in waits if wait)
+
+
+@pytest.mark.parametrize("left", [61_000, 7 * 24 * 3_600_000, None])
+def test_a_claim_that_cannot_be_one_is_replaced(manager: CacheManager, left: int | None) -> None:
+    manager.client.set("seen:beat:sent:a", "x", px=left)
+    assert manager.beat.claim("a", "host:1", 60) == 0
+    assert manager.client.get("seen:beat:sent:a") == b"host:1"
+
+
+def test_a_claim_replaces_a_key_of_another_type(manager: CacheManager) -> None:
+    manager.client.lpush("seen:beat:sent:a", "x")
+    assert manager.beat.claim("a", "host:1", 60) == 0
+    assert manager.beat.claim("a", "host:2", 60) > 0
 
 
 @pytest.mark.parametrize(("age", "missing"), [(29_000, False), (31_000, True)])
 def test_an_old_sign_is_no_sign_of_life(manager: CacheManager, age: int, missing: bool) -> None:
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     manager.client.hset("seen:beat", "at", now_ms(manager) - age)
     status = manager.beat.status()
     assert status is not None
@@ -87,7 +96,7 @@ def test_an_old_sign_is_no_sign_of_life(manager: CacheManager, age: int, missing
 
 def test_a_sign_from_the_future_has_no_age(manager: CacheManager) -> None:
     """The store's clock went back."""
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     manager.client.hset("seen:beat", "at", now_ms(manager) + 3_600_000)
     status = manager.beat.status()
     assert status is not None
@@ -95,17 +104,8 @@ def test_a_sign_from_the_future_has_no_age(manager: CacheManager) -> None:
     assert status.ticked_at > datetime.now(UTC)
 
 
-def test_runs_are_remembered_by_their_age(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {"a": 4.0, "b": 299.25})
-    manager.beat.tick("host:1", {"a": 0.0})
-    ages = manager.beat.last_runs()
-    assert ages.keys() == {"a", "b"}
-    assert 0 <= ages["a"] < 5
-    assert 299.2 <= ages["b"] < 305
-
-
 def test_the_health_report_tells_the_age(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     manager.client.hset("seen:beat", "at", now_ms(manager) - 90_000)
     report = manager.health_check()
     assert report.ok, "a cache without beat is a good cache"
@@ -115,25 +115,14 @@ def test_the_health_report_tells_the_age(manager: CacheManager) -> None:
 
 def test_without_store_nothing_is_said(private_store: StoreServer, connect: Connect) -> None:
     with connect(private_store, cache_timeout=0.2) as manager:
-        manager.beat.tick("host:1", {"a": 0})
+        manager.beat.tick("host:1")
         private_store.kill()
         for ask in (
-            lambda: manager.beat.tick("host:1", {"a": 0}),
-            lambda: manager.beat.stand_by("host:1"),
+            lambda: manager.beat.tick("host:1"),
+            lambda: manager.beat.claim("a", "host:1", 60),
+            lambda: manager.beat.release("a"),
             manager.beat.status,
-            manager.beat.last_runs,
         ):
             with pytest.raises(StoreUnavailableError):
                 ask()
         assert manager.health_check().beat_age is None
-
-
-def test_a_store_that_has_lost_its_scripts_is_told_again(manager: CacheManager) -> None:
-    manager.beat.tick("host:1", {"a": 0})
-    manager.client.script_flush()
-    manager.beat.tick("host:1", {"a": 0})
-    manager.client.script_flush()
-    manager.beat.stand_by("host:2")
-    status = manager.beat.status()
-    assert status is not None
-    assert status.standbys == ("host:2",)

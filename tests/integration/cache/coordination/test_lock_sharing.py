@@ -416,7 +416,7 @@ def test_names_of_the_services_locks_are_refused(manager: CacheManager, method: 
                 LOCKING[method](manager, name)
         else:
             LOCKING[method](manager, name)
-    assert not manager.client.exists("seen:lock:beat", "seen:lock:task:download.requeue_due")
+    assert not manager.client.exists("seen:lock:task:download.requeue_due")
 
 
 def test_the_lock_of_a_download_is_shared_with_its_worker(manager: CacheManager) -> None:
@@ -429,7 +429,6 @@ def test_the_lock_of_a_download_is_shared_with_its_worker(manager: CacheManager)
 
 def test_the_services_locks_have_the_keys_of_older_versions(manager: CacheManager) -> None:
     """While a service is upgraded, old and new processes have to exclude each other."""
-    assert manager.lock("beat").key == "seen:lock:beat"
     assert manager.lock("task:download.requeue_due").key == "seen:lock:task:download.requeue_due"
     assert manager.download_lock("job-1").key == "seen:lock:download:job-1"
 

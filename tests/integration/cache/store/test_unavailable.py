@@ -93,8 +93,8 @@ RAISING_WRITES: dict[str, Use] = {
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
     "seconds_without_loss": lambda m: m.data_loss.seconds_without_loss(),
     "acquire": lambda m: m.lock("new").acquire(),
-    "tick": lambda m: m.beat.tick("host:1", {"download.requeue_due": 1.0}),
-    "stand_by": lambda m: m.beat.stand_by("host:1"),
+    "tick": lambda m: m.beat.tick("host:1"),
+    "claim": lambda m: m.beat.claim("new", "host:1", 60),
 }
 
 #: What removes or decides something, or reads what is kept nowhere else.
@@ -149,14 +149,14 @@ RAISING: dict[str, Use] = {
     "rates": lambda m: m.limits.rates(),
     "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
     "demands": lambda m: m.limits.demands(["total"]),
-    "last_runs": lambda m: m.beat.last_runs(),
+    "release_claim": lambda m: m.beat.release("a"),
     "status": lambda m: m.beat.status(),
 }
 
 #: Some of those that are scripts, of each part of the cache.
 IN_SCRIPTS: dict[str, Use] = {
     name: {**RAISING_WRITES, **RAISING}[name]
-    for name in ("set_progress", "apply", "take_slots", "extend", "tick", "request_control")
+    for name in ("set_progress", "apply", "take_slots", "extend", "request_control")
 }
 
 LIMITS: dict[str, Use] = {

@@ -62,7 +62,7 @@ def test_a_beat_that_ticks_is_not_spoken_of(
     watching = watch(store)
     end = time.monotonic() + 3 * PATIENCE
     while time.monotonic() < end:
-        manager.beat.tick("host:1", {})
+        manager.beat.tick("host:1")
         watching.look()
     assert said(caplog) == []
 
@@ -71,7 +71,7 @@ def test_a_missed_beat_is_told_once_and_so_is_its_return(
     store: StoreServer, manager: CacheManager, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watching = watch(store)
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     look_on(watching, 4 * PATIENCE)
     (line,) = said(caplog)
     assert "Beat has not ticked" in line
@@ -80,7 +80,7 @@ def test_a_missed_beat_is_told_once_and_so_is_its_return(
     assert "seen beat" in line, "what to do"
     assert caplog.records[-1].levelno == logging.WARNING
 
-    manager.beat.tick("host:2", {})
+    manager.beat.tick("host:2")
     look_on(watching)
 
     assert said(caplog)[1:2] == ["Beat ticks again, on host:2"]
@@ -102,7 +102,7 @@ def test_a_beat_that_never_was_is_missed_but_not_at_once(
 def test_one_that_died_before_the_worker_began_is_not_missed_at_once(
     store: StoreServer, manager: CacheManager, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     manager.client.hincrby("seen:beat", "at", -3_600_000)
     watching = watch(store)
     watching.look()
@@ -120,7 +120,7 @@ def test_a_clock_that_is_set_hides_nothing_and_alarms_nobody(
     step: int,
 ) -> None:
     watching = watch(store)
-    manager.beat.tick("host:1", {})
+    manager.beat.tick("host:1")
     watching.look()
     manager.client.hincrby("seen:beat", "at", step)
     watching.look()

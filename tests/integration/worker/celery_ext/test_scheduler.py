@@ -1,4 +1,4 @@
-"""A beat's ticks, one by one: who leads, what is sent, and what is not, on a real store."""
+"""A beat's ticks, one by one: what is sent, and what is not, on a real store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from celery import Celery
 from celery.schedules import crontab
 
 import worker.celery_ext.scheduler
+from cache.clock import lease_clock
 from tests.support.servers.process import free_port
 from tests.support.services.beats import scheduler, sent
 from tests.support.stores.server import StoreServer
@@ -41,6 +43,11 @@ def beat() -> Iterator[Beat]:
 
 def tasks_sent(store: StoreServer) -> list[str]:
     return [one.task.removeprefix("cache.") for one in sent(store)]
+
+
+def gaps_of(store: StoreServer) -> list[float]:
+    """The seconds from each message to the next."""
+    return [later.at - earlier.at for earlier, later in pairwise(sent(store))]
 
 
 def lines(caplog: pytest.LogCaptureFixture, text: str) -> int:
@@ -98,11 +105,11 @@ def test_a_signal_whose_exception_is_lost_ends_it_after_the_tick(
     store: StoreServer, beat: Beat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a signal that comes where an exception goes no further, as in a `__del__`."""
-    monkeypatch.setattr(worker.celery_ext.scheduler, "_told_to_end", threading.Event())
+    monkeypatch.setattr(worker.celery_ext.scheduler, "_stop_requested", threading.Event())
     one = beat(store, HOURLY)
     one.tick()
     with suppress(SystemExit):
-        worker.celery_ext.scheduler._leave(signal.SIGTERM, None)
+        worker.celery_ext.scheduler._stop(signal.SIGTERM, None)
     with pytest.raises(SystemExit):
         one.tick()
 
@@ -110,92 +117,77 @@ def test_a_signal_whose_exception_is_lost_ends_it_after_the_tick(
 # ── several ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_one_leads_and_the_other_stands_by(
-    store: StoreServer, beat: Beat, caplog: pytest.LogCaptureFixture
-) -> None:
-    first, second = beat(store, HOURLY), beat(store, HOURLY)
-    with caplog.at_level(logging.INFO):
-        for _ in range(3):
-            first.tick()
-            second.tick()
-    assert len(tasks_sent(store)) == 2
-    assert lines(caplog, "This beat leads") == 1
-    assert lines(caplog, "this one stands by") == 1
+def test_of_several_beats_one_sends_each_entry(store: StoreServer, beat: Beat) -> None:
+    beats = [beat(store, HOURLY) for _ in range(3)]
+    for _ in range(3):
+        for one in beats:
+            one.tick()
+    assert sorted(tasks_sent(store)) == ["a", "b"]
 
 
-def test_a_clean_end_lets_the_other_go_on_at_its_next_look(store: StoreServer, beat: Beat) -> None:
-    first, second = beat(store, HOURLY), beat(store, HOURLY)
-    first.tick()
-    second.tick()
-    first.close()
-    first.close()
-    with store.client() as client:
-        assert not client.exists("seen:lock:beat")
-        second.tick()
-        assert client.exists("seen:lock:beat")
-    assert len(tasks_sent(store)) == 2, "the successor knows what was sent when"
+def test_beats_that_share_an_entry_send_it_once_an_interval(store: StoreServer, beat: Beat) -> None:
+    first, second = beat(store, {"a": 0.3}), beat(store, {"a": 0.3})
+    wait_until(lambda: first.tick() and second.tick() and len(tasks_sent(store)) >= 4)
+    gaps = gaps_of(store)
+    assert min(gaps) > 0.25, gaps
+    assert median(gaps) < 0.6, gaps
 
 
-def test_who_stands_by_does_not_take_the_lease_away_when_it_ends(
+def test_a_beat_goes_on_at_the_next_interval_when_the_other_is_silent(
     store: StoreServer, beat: Beat
 ) -> None:
-    first, second = beat(store, HOURLY), beat(store, HOURLY)
-    first.tick()
-    second.tick()
-    second.close()
-    with store.client() as client:
-        assert client.exists("seen:lock:beat")
+    silent, other = beat(store, {"a": 0.5}), beat(store, {"a": 0.5})
+    silent.tick()
+    assert 0 < other.tick() <= 0.5, "it looks again when the claim expires"
+    wait_until(lambda: other.tick() and len(tasks_sent(store)) == 2)
+    silent.tick()
+    assert len(tasks_sent(store)) == 2, "its own entry is overdue, and has been sent"
 
 
-def test_a_silent_leader_is_replaced_and_stands_by_when_it_goes_on(
-    store: StoreServer, beat: Beat
-) -> None:
-    intervals = {"a": 0.5}
-    first, second = (beat(store, intervals, lease_ttl=2.0) for _ in range(2))
-    first.tick()
-    with store.client() as client:
-        token = client.get("seen:lock:beat")
-        wait_until(lambda: second.tick() and client.get("seen:lock:beat") not in {token, None})
-        count = len(tasks_sent(store))
-        pause = first.tick()
-        assert client.get("seen:lock:beat") not in {token, None}
-    assert pause > 0.5, "it stands by"
-    assert len(tasks_sent(store)) == count, "it sends nothing, though its own entry is overdue"
-
-
-def test_a_restart_goes_on_in_rhythm(store: StoreServer, beat: Beat) -> None:
-    """A beat that crashes every minute would else never come to its five-minute entries."""
+def test_a_restart_neither_repeats_nor_postpones(store: StoreServer, beat: Beat) -> None:
+    """Also a beat that crashes every minute sends its hourly entries once an hour."""
     beat(store, {"a": 3600, "b": 3600}).tick()
-    with store.client() as client:
-        client.delete("seen:lock:beat")
-        at = int(client.hget("seen:beat:runs", "b") or 0)
-        client.hset("seen:beat:runs", "b", at - 3_600_000)
-    beat(store, {"a": 3600, "b": 3600, "new": 3600}).tick()
-    assert sorted(tasks_sent(store)) == ["a", "b", "b", "new"]
+    store.client().pexpire("seen:beat:sent:b", 300)
+    again = beat(store, {"a": 3600, "b": 3600, "new": 3600})
+    again.tick()
+    assert sorted(tasks_sent(store)) == ["a", "b", "new"]
+    wait_until(lambda: again.tick() and sorted(tasks_sent(store)) == ["a", "b", "b", "new"])
+
+
+def test_a_shorter_interval_counts_from_the_restart_on(store: StoreServer, beat: Beat) -> None:
+    beat(store, {"a": 3600}).tick()
+    beat(store, {"a": 60}).tick()
+    assert tasks_sent(store) == ["a", "a"]
 
 
 # ── clocks ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_clock_that_went_back_stops_nothing_for_hours(store: StoreServer, beat: Beat) -> None:
-    beat(store, {"a": 0.5}).tick()
-    with store.client() as client:
-        client.delete("seen:lock:beat")
-        client.hincrby("seen:beat:runs", "a", 7_200_000)
-    successor = beat(store, {"a": 0.5})
-    assert 0 < successor.tick() <= 0.5
-    wait_until(lambda: successor.tick() and len(tasks_sent(store)) == 2)
+@pytest.mark.parametrize("left", [7_200_000, None])
+def test_a_claim_that_lasts_longer_than_the_interval_counts_for_nothing(
+    store: StoreServer, beat: Beat, left: int | None
+) -> None:
+    """The store's clock went back, or another program wrote the key."""
+    store.client().set("seen:beat:sent:a", "host:1", px=left)
+    one = beat(store, {"a": 3600})
+    for _ in range(3):
+        one.tick()
+    assert tasks_sent(store) == ["a"]
+    assert 3_500_000 < store.client().pttl("seen:beat:sent:a") <= 3_600_000
 
 
-def test_a_clock_that_went_forward_sends_each_entry_once(store: StoreServer, beat: Beat) -> None:
-    beat(store, {"a": 3600}).tick()
-    with store.client() as client:
-        client.delete("seen:lock:beat")
-        client.hincrby("seen:beat:runs", "a", -7 * 24 * 3_600_000)
-    successor = beat(store, {"a": 3600})
-    for _ in range(5):
-        successor.tick()
-    assert len(tasks_sent(store)) == 2
+def test_what_was_missed_is_sent_once(
+    store: StoreServer, beat: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a machine has slept for a week."""
+    one = beat(store, {"a": 3600, "b": 7200})
+    one.tick()
+    store.client().delete("seen:beat:sent:a", "seen:beat:sent:b")
+    week_later = lease_clock() + 7 * 24 * 3600
+    monkeypatch.setattr(worker.celery_ext.scheduler, "lease_clock", lambda: week_later)
+    for _ in range(3):
+        one.tick()
+    assert sorted(tasks_sent(store)) == ["a", "a", "b", "b"]
 
 
 # ── the store ───────────────────────────────────────────────────────────────────────────────────
@@ -205,23 +197,22 @@ def test_a_clock_that_went_forward_sends_each_entry_once(store: StoreServer, bea
 def test_without_store_nothing_is_sent_and_one_line_says_so(
     private_store: StoreServer, beat: Beat, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    intervals = {"a": 0.2}
-    one = beat(private_store, intervals, lease_ttl=1.0, cache_timeout=0.2)
+    one = beat(private_store, {"a": 0.2}, cache_timeout=0.2)
     with caplog.at_level(logging.INFO):
         one.tick()
         if how == "dead":
             private_store.kill()
         else:
             private_store.pause()
-        wait_until(lambda: one.tick() and lines(caplog, "Nothing is sent for now"))
+        wait_until(lambda: one.tick() and lines(caplog, "Periodic tasks are not sent"))
         for _ in range(3):
             assert one.tick() > 0
         if how == "dead":
             private_store.start()
         else:
             private_store.resume()
-        wait_until(lambda: one.tick() and lines(caplog, "This beat leads") == 2)
-    assert lines(caplog, "Nothing is sent for now: The store does not answer") == 1
+        wait_until(lambda: one.tick() and lines(caplog, "that is over"))
+    assert lines(caplog, "Periodic tasks are not sent: The store does not answer") == 1
     assert not any(record.exc_info for record in caplog.records)
     wait_until(lambda: one.tick() and tasks_sent(private_store).count("a") >= 2)
 
@@ -235,43 +226,20 @@ def test_a_beat_may_start_before_its_store(private_store: StoreServer, beat: Bea
     assert sorted(tasks_sent(private_store)) == ["a", "b"]
 
 
-def test_an_emptied_store_has_one_leader_and_nothing_is_sent_twice(
-    store: StoreServer, beat: Beat
-) -> None:
+def test_after_an_emptied_store_nothing_is_sent_early(store: StoreServer, beat: Beat) -> None:
     first, second = beat(store, HOURLY), beat(store, HOURLY)
     first.tick()
     second.tick()
     store.flush()
     first.tick()
     second.tick()
-    assert tasks_sent(store) == [], "the leader remembers what it has sent"
-    with store.client() as client:
-        assert set(client.hkeys("seen:beat:runs")) == {b"a", b"b"}, "and tells the store again"
-    first.close()
-    second.tick()
-    assert tasks_sent(store) == []
-
-
-def test_after_an_emptied_store_the_old_leader_stands_by_if_another_was_faster(
-    store: StoreServer, beat: Beat
-) -> None:
-    intervals = {"a": 0.2}
-    first, second = beat(store, intervals), beat(store, intervals)
-    first.tick()
-    second.tick()
-    store.flush()
-    second.tick()
-    assert tasks_sent(store) == ["a"], "it does not know better"
-    wait_until(lambda: first.tick() and second.tick() and len(tasks_sent(store)) >= 3)
-    times = [message.at for message in sent(store)]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert min(gaps) >= 0.2, "only one of them sends"
+    assert tasks_sent(store) == [], "each knows when the next one is due"
 
 
 # ── the broker ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_leader_without_broker_makes_room_for_one_that_has_one(
+def test_a_beat_without_broker_leaves_its_entries_to_one_that_has_one(
     store: StoreServer, beat: Beat, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut_off = beat(store, HOURLY, broker_url=f"redis://127.0.0.1:{free_port()}/0")
@@ -280,11 +248,25 @@ def test_a_leader_without_broker_makes_room_for_one_that_has_one(
         for _ in range(2):
             assert cut_off.tick() > 0
     with store.client() as client:
-        assert not client.exists("seen:beat"), "who sends nothing gives no sign of life"
-    assert lines(caplog, "Nothing is sent for now: The broker does not answer") == 1
+        assert not client.exists("seen:beat"), "a beat that cannot send gives no sign of life"
+    assert lines(caplog, "Periodic tasks are not sent: The broker does not answer") == 1
     healthy.tick()
     cut_off.tick()
     assert sorted(tasks_sent(store)) == ["a", "b"]
+
+
+def test_a_signal_while_it_sends_leaves_the_entry_to_others(
+    store: StoreServer, beat: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise SystemExit(0)
+
+    one, other = beat(store, {"a": 3600}), beat(store, {"a": 3600})
+    monkeypatch.setattr(one._broker, "send", stop)
+    with pytest.raises(SystemExit):
+        one.tick()
+    other.tick()
+    assert tasks_sent(store) == ["a"]
 
 
 def test_what_could_not_be_sent_is_sent_when_the_broker_is_back(
