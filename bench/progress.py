@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.report import Figure, show
+from domain.byte_counts import ByteCounts
 from domain.job import Job, JobStatus
 from tests.support.servers.nginx import Nginx
 from tests.support.services.system import System
@@ -60,7 +61,7 @@ def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for tracker in trackers:
-            tracker.bytes_downloaded += 65_536
+            tracker.update(ByteCounts(tracker.counts.downloaded + 65_536))
         updates += reporter.flush()
         flushes += 1
     ran = _commands(system) - before

@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from domain.byte_counts import ByteCounts
 from domain.errors import (
     CancelledError,
     ChecksumMismatchError,
@@ -47,6 +48,7 @@ from domain.urls import host_of
 from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
+from worker.limits.shared_quota import SharedQuota
 from worker.progress.reporter import AttemptResult
 from worker.resources import resource_error_of
 from worker.runtime import Runtime
@@ -56,8 +58,8 @@ from worker.storage.disk_errors import PART_FILE_BUSY
 from worker.storage.filenames import name_from_url
 from worker.transfer.engine import Transfer
 from worker.transfer.integrity.digests import PrefixDigests
+from worker.transfer.interfaces import TransferQuota
 from worker.transfer.output_file import TransferResult
-from worker.transfer.quota import SharedQuota, TransferQuota
 from worker.transfer.spec import TransferSpec
 
 logger = logging.getLogger(__name__)
@@ -373,20 +375,17 @@ class _Attempt:
                 cookies=secrets.cookies,
                 username=secrets.username,
                 password=secrets.password,
-                connections=job.connections or runtime.transfer_options.connections,
+                connections=job.connections or runtime.engine.options.connections,
                 max_bytes=job.max_bytes,
                 decode=job.decode,
                 ignore_origin_digests=job.ignore_origin_digests,
             ),
             part,
             self._tracker,
-            options=runtime.transfer_options,
-            guard=runtime.guard,
+            resources=runtime.engine,
             check_may_write=self._lease.check,
-            checkpoints=runtime.checkpoints,
-            hashing=runtime.hashing,
             quota=quota,
-            note=self._record_note,
+            add_note=self._record_note,
         )
 
     def _record_notes(self, part: Destination) -> None:
@@ -443,11 +442,10 @@ class _Attempt:
             part.start_empty(f"the record of {path.name} does not say what was published")
             return None
         self._tracker.status = JobStatus.VERIFYING
-        self._tracker.bytes_total = part.size
-        self._tracker.restart(part.size)
+        self._tracker.restart(ByteCounts(part.size, part.size, part.size))
         wanted = self._expected_digests(digests)
         algorithms = {"sha256", *(Checksum.parse(one).algorithm for one in wanted)}
-        actual = PrefixDigests(part, algorithms, self._runtime.hashing).finish(
+        actual = PrefixDigests(part, algorithms, self._runtime.engine.hashing_pool).finish(
             part.size, self._raise_if_stopped
         )
         try:
@@ -455,8 +453,7 @@ class _Attempt:
         except ChecksumMismatchError as error:
             part.start_empty(f"{path.name} is not what was published: {error}")
             self._tracker.status = JobStatus.DOWNLOADING
-            self._tracker.bytes_total = None
-            self._tracker.restart(0)
+            self._tracker.restart(ByteCounts())
             return None
         self._mark_verifying()
         self._verification_summary = "published by the attempt before"
@@ -466,7 +463,7 @@ class _Attempt:
         return self._job.name or fetched.name or name_from_url(self._job.url)
 
     def _complete(self, part: Destination, path: str, digest: str) -> Outcome:
-        self._tracker.bytes_durable = part.size
+        self._tracker.update(replace(self._tracker.counts, durable=part.size))
         result = AttemptResult(
             status=JobStatus.COMPLETED,
             path=path,

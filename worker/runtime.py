@@ -30,9 +30,10 @@ from worker.progress.reporter import ProgressReporter
 from worker.publishing import JobPublisher
 from worker.storage.destination import Destinations
 from worker.storage.disk_space import DiskSpace
-from worker.storage.filenames import resolve_directory
+from worker.storage.filenames import name_from_disposition, resolve_directory
 from worker.storage.part_file import PartFiles
 from worker.transfer.http.address_guard import AddressGuard
+from worker.transfer.interfaces import EngineResources
 from worker.transfer.spec import TransferOptions
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,8 @@ class Runtime:
     rate_controller: RateController
     drain: Drain
     credential_cipher: CredentialCipher
-    guard: AddressGuard
-    transfer_options: TransferOptions
+    engine: EngineResources
     retry_policy: RetryPolicy
-    checkpoints: ThreadPoolExecutor
-    hashing: ThreadPoolExecutor
     destinations: Destinations
     concurrency_shares: ConcurrencyShares
     concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
@@ -92,8 +90,8 @@ class Runtime:
         self.leases.close()  # nobody works any more
         self.slots.close()
         self.rate_controller.close()  # its last word lets other processes have our part
-        self.checkpoints.shutdown()
-        self.hashing.shutdown()
+        self.engine.checkpoint_pool.shutdown()
+        self.engine.hashing_pool.shutdown()
         self.cache.close()
         self.flusher_cache.close()
         self.broker.close()
@@ -136,8 +134,18 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         ),
         drain=drain or Drain(),
         credential_cipher=CredentialCipher(settings.secret_keys),
-        guard=AddressGuard(settings.allowed_networks),
-        transfer_options=TransferOptions(
+        engine=_engine_resources(settings),
+        retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
+        destinations=PartFiles(files_dir, DiskSpace(settings.min_free_bytes)),
+        concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
+        files_dir=files_dir,
+        worker=worker,
+    )
+
+
+def _engine_resources(settings: Settings) -> EngineResources:
+    return EngineResources(
+        options=TransferOptions(
             connect_timeout=settings.connect_timeout,
             low_speed_time=settings.low_speed_time,
             low_speed_limit=settings.low_speed_limit,
@@ -152,11 +160,8 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             netrc=settings.netrc,
             ca_file=settings.ca_file,
         ),
-        retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
-        checkpoints=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
-        hashing=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
-        destinations=PartFiles(files_dir, DiskSpace(settings.min_free_bytes)),
-        concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
-        files_dir=files_dir,
-        worker=worker,
+        address_policy=AddressGuard(settings.allowed_networks),
+        checkpoint_pool=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
+        hashing_pool=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
+        parse_file_name=name_from_disposition,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from domain import history
@@ -63,7 +64,7 @@ class StateWriter:
         if self._lease.is_expired():
             return None
         # Whoever brings the end to SQL late, from the store, must know what was thrown away, too.
-        self._tracker.bytes_durable = columns.get("bytes_durable", self._tracker.bytes_durable)
+        self._set_durable(columns.get("bytes_durable", self._tracker.counts.durable))
         reporter = self._runtime.reporter
         sent_early: list[int | None] = []
 
@@ -80,7 +81,7 @@ class StateWriter:
             return None
         if changed.status is not result.status:  # a person's wish went first
             result = AttemptResult(status=changed.status, reason=changed.reason)
-            self._tracker.bytes_durable = changed.bytes_durable
+            self._set_durable(changed.bytes_durable)
             sent_early.clear()
         if sent_early:
             self._note_persisted(sent_early[0])
@@ -92,11 +93,11 @@ class StateWriter:
         return changed.status
 
     def _transition(self, result: AttemptResult, columns: Mapping[str, Any]) -> Job | None:
-        tracker = self._tracker
-        counts = {
-            "bytes_downloaded": tracker.bytes_downloaded,
-            "bytes_durable": tracker.bytes_durable,
-            "bytes_total": tracker.bytes_total,
+        counts = self._tracker.counts
+        count_columns = {
+            "bytes_downloaded": counts.downloaded,
+            "bytes_durable": counts.durable,
+            "bytes_total": counts.total,
             "speed_mbps": 0.0,
         }
         return self._runtime.jobs.transition(
@@ -104,17 +105,20 @@ class StateWriter:
             result.status,
             now=self._runtime.now(),
             reason=result.reason,
-            changes={**counts, **result.details(), **columns},
+            changes={**count_columns, **result.details(), **columns},
             may_repeat=result.may_repeat,
             event_reason=history.finish_reason(
                 result.status,
                 reason=result.reason,
-                there=tracker.bytes_downloaded,
-                kept=columns.get("bytes_durable", tracker.bytes_durable),
+                there=counts.downloaded,
+                kept=columns.get("bytes_durable", counts.durable),
                 sha256=result.sha256,
                 verification=result.evidence,
             ),
         )
+
+    def _set_durable(self, durable: int) -> None:
+        self._tracker.update(replace(self._tracker.counts, durable=durable))
 
     def _note_persisted(self, version: int | None) -> None:
         """Let the finished hash go back to its short life, and the index forget the job."""

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from cache.downloads.download_cache import BATCH, DownloadCache
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
+from domain.byte_counts import ByteCounts
 from domain.errors import (
     CancelledError,
     FencedError,
@@ -75,12 +76,10 @@ class AttemptResult:
 
 
 class DownloadTracker:
-    """What is known of one running download. The transfer writes the public attributes, nobody else.
+    """The progress of one running download. Only its attempt writes `counts` and `status`.
 
     Attributes:
-        bytes_downloaded: bytes on disk.
-        bytes_durable: bytes that survive a crash.
-        bytes_total: size of the file, None while unknown.
+        counts: the byte counts; replaced as a whole, so that other threads read one record.
         status: downloading or verifying.
     """
 
@@ -90,24 +89,27 @@ class DownloadTracker:
         self._lease = lease
         self.status = JobStatus.DOWNLOADING
         # What the attempt before left durable is there until this one says otherwise.
-        self.bytes_downloaded = self.bytes_durable = job.bytes_durable
-        self.bytes_total = job.bytes_total
+        self.counts = ByteCounts(job.bytes_durable, job.bytes_durable, job.bytes_total)
         self.mutex = threading.Lock()
         self._reset = False
         self._sequence = 0
-        self._last_sent_size = self.bytes_downloaded
+        self._last_sent_size = self.counts.downloaded
         self._last_sent: tuple[object, ...] | None = None
         self._last_sent_at = self._last_reply_at = now
         self._unacknowledged: ProgressUpdate | None = None
         self._finished = False
-        self._speed = SpeedMeter(now, self.bytes_downloaded)
+        self._speed = SpeedMeter(now, self.counts.downloaded)
 
-    def restart(self, size: int) -> None:
-        """Set the counts openly: the transfer goes on from `size` bytes that are on disk already."""
+    def update(self, counts: ByteCounts) -> None:
+        """Replace the byte counts."""
+        self.counts = counts
+
+    def restart(self, counts: ByteCounts) -> None:
+        """Replace the byte counts by those from which a transfer starts; no byte of it is received."""
         with self.mutex:
-            self.bytes_downloaded = self.bytes_durable = size
+            self.counts = counts
             self._reset = True
-            self._speed = SpeedMeter(time.monotonic(), size)
+            self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
         """Return what is to be sent now, or None. An update without answer is sent again first."""
@@ -117,13 +119,13 @@ class DownloadTracker:
             return None
         if self._unacknowledged is not None:
             return self._unacknowledged
-        size = self.bytes_downloaded
-        speed = self._speed.sample(now, size)
-        sent = (size, self.bytes_durable, self.bytes_total, self.status, round(speed, 3))
+        counts = self.counts
+        speed = self._speed.sample(now, counts.downloaded)
+        sent = (counts, self.status, round(speed, 3))
         if sent == self._last_sent and now - self._last_sent_at < heartbeat:
             return None
         self._last_sent, self._last_sent_at = sent, now
-        return self._update(self.status, size, speed)
+        return self._update(self.status, counts, speed)
 
     def needs_poll(self, now: float) -> bool:
         """Say whether it is time to ask the store what it is that others want."""
@@ -133,10 +135,11 @@ class DownloadTracker:
         """Return what ends this tracking: an update without answer if there is one, and the last."""
         self._finished = True
         owed = [] if self._unacknowledged is None else [self._unacknowledged]
-        last = self._update(result.status, self.bytes_downloaded, 0.0)
+        last = self._update(result.status, self.counts, 0.0)
         return [*owed, replace(last, persisted=persisted, **result.details())]
 
-    def _update(self, status: JobStatus, size: int, speed: float) -> ProgressUpdate:
+    def _update(self, status: JobStatus, counts: ByteCounts, speed: float) -> ProgressUpdate:
+        size = counts.downloaded
         self._sequence += 1
         reset, self._reset = self._reset or size < self._last_sent_size, False
         increment = 0 if reset else size - self._last_sent_size
@@ -149,8 +152,8 @@ class DownloadTracker:
             status=status,
             increment=increment,
             bytes_downloaded=size,
-            bytes_durable=min(self.bytes_durable, size),
-            bytes_total=self.bytes_total,
+            bytes_durable=min(counts.durable, size),
+            bytes_total=counts.total,
             speed_mbps=speed,
             reset=reset,
         )

@@ -18,11 +18,11 @@ from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
 from worker.resources import resource_error_for_curl_code, resource_error_of
 from worker.transfer.http import error_mapping, resolving
-from worker.transfer.http.address_guard import AddressGuard
 from worker.transfer.http.curl_options import configure
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.request import Request
 from worker.transfer.http.response import FtpReplies, Response
+from worker.transfer.interfaces import AddressPolicy
 from worker.transfer.response_rules import Classification
 from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
@@ -94,11 +94,11 @@ class Connection:
         self._header_size = 0
         self._refused_address: str | None = None
         self._is_ipv6 = False
-        self._guard: AddressGuard | None = None
+        self._guard: AddressPolicy | None = None
         self._sockets: list[socket.socket] = []
 
     def attach(
-        self, handle: Any, options: TransferOptions, guard: AddressGuard, buffer: int
+        self, handle: Any, options: TransferOptions, guard: AddressPolicy, buffer: int
     ) -> None:
         """Set a libcurl handle up for this request; `buffer` is how much is read and written at once."""
         self.handle, self._buffer = handle, buffer

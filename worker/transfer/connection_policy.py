@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from worker.transfer.connection import Connection
-from worker.transfer.quota import TransferQuota
+from worker.transfer.interfaces import TransferQuota
 from worker.transfer.spec import TransferOptions
 
 #: A speed measured over less than this says nothing. Seconds.

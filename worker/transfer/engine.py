@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -27,21 +26,19 @@ from domain.errors import (
     WorkerResourcesError,
 )
 from domain.urls import host_of
-from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.destination import Destination
 from worker.transfer.connection import Connection
 from worker.transfer.connection_policy import MIN_MEASURE_TIME, ConnectionPolicy
 from worker.transfer.http import statuses
-from worker.transfer.http.address_guard import AddressGuard
 from worker.transfer.http.curl_loop import thread_loop
 from worker.transfer.http.curl_options import CookieJars, buffer_size
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.error_mapping import forbidden_address_error
 from worker.transfer.http.request import Adaptation, Request
 from worker.transfer.http.statuses import Meaning
+from worker.transfer.interfaces import EngineResources, ProgressSink, TransferQuota, UnlimitedQuota
 from worker.transfer.output_file import OutputFile, TransferResult
-from worker.transfer.quota import TransferQuota, UnlimitedQuota
 from worker.transfer.response_rules import (
     Classification,
     Decision,
@@ -51,7 +48,7 @@ from worker.transfer.response_rules import (
 from worker.transfer.retry_budget import RetryBudget
 from worker.transfer.segments import Segment, SegmentMap
 from worker.transfer.sources import Source, Sources
-from worker.transfer.spec import TransferOptions, TransferSpec
+from worker.transfer.spec import TransferSpec
 from worker.transfer.stall_detector import THROUGHPUT_WINDOW, MinimumThroughput, StallDetector
 from worker.transfer.token_bucket import TokenBucket
 
@@ -99,40 +96,34 @@ class Transfer:
         part: open, and locked by us.
         tracker: gets the byte counts, and carries the signal to stop.
         check_may_write: raises when the lease is lost; asked before every write.
-        checkpoints: runs fsyncs.
-        hashing: computes digests.
+        resources: what all transfers of the process share.
         quota: what this transfer may use of what is shared.
-        note: gets a sentence when bytes are thrown away, or something else happens that a reader of the
-            job's history should know.
+        add_note: adds a sentence to the job's history, when bytes are discarded for example.
     """
 
     def __init__(
         self,
         spec: TransferSpec,
         part: Destination,
-        tracker: DownloadTracker,
+        tracker: ProgressSink,
         *,
-        options: TransferOptions,
-        guard: AddressGuard,
+        resources: EngineResources,
         check_may_write: Callable[[], None],
-        checkpoints: ThreadPoolExecutor,
-        hashing: ThreadPoolExecutor,
         quota: TransferQuota | None = None,
-        note: Callable[[str], None] = logger.info,
+        add_note: Callable[[str], None] = logger.info,
     ) -> None:
         self._spec, self._tracker = spec, tracker
-        self._options, self._guard = options, guard
-        self._check_may_write, self._add_event = check_may_write, note
+        options = resources.options
+        self._options, self._guard = options, resources.address_policy
+        self._check_may_write, self._forward_note = check_may_write, add_note
         self._notes: list[str] = []
         self._output = OutputFile(
             spec,
             part,
             tracker,
-            options=options,
+            resources=resources,
             check_may_write=check_may_write,
-            checkpoints=checkpoints,
-            hashing=hashing,
-            note=self._notes.append,
+            add_note=self._notes.append,
         )
         self._quota = quota or UnlimitedQuota()
         self._sources = Sources(spec, part.checkpoint.source)
@@ -366,7 +357,7 @@ class Transfer:
                 if not connection.has_undecoded or code != 0:
                     self._on_finished(connection, code, detail)
         self._decode()
-        self._output.checkpoint_when_due()
+        self._output.checkpoint_if_due()
         self._check_speeds()
         self._coalesce(self._segments.downloaded - before)
 
@@ -698,7 +689,7 @@ class Transfer:
 
     def _emit_notes(self) -> None:
         while self._notes:
-            self._add_event(self._notes.pop(0))
+            self._forward_note(self._notes.pop(0))
 
 
 def _stall_error(slow: float, seconds: float) -> TransientError:

@@ -1,147 +1,152 @@
-"""The file that is being put together: what it was begun with, what of it is there, and its end."""
+"""The file of one transfer: its segments, digests and checkpoints at a destination."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.job import Checksum
-from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.destination import Destination
-from worker.storage.filenames import name_from_disposition
 from worker.transfer.http.response import Response
-from worker.transfer.integrity.checkpoints import Checkpoints
+from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.digests import PrefixDigests
+from worker.transfer.interfaces import EngineResources, ProgressSink
 from worker.transfer.segments import Interval, Segment, SegmentMap
-from worker.transfer.spec import TransferOptions, TransferSpec
+from worker.transfer.spec import TransferSpec
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """What a finished transfer found out: the size in bytes, and the name the origin gave."""
+    """A complete file: its size in bytes, and the file name that the origin suggests."""
 
     size: int
     name: str | None
 
 
 class OutputFile:
-    """One part file with its segments, digests and checkpoints.
+    """What is written of one file, and which version of the file it is.
 
     Attributes:
-        resource: what the file was begun with: later answers have to fit it. Without what is written.
-        segments: which bytes are there.
+        resource: total, validators and digests of the file as its first response gave them; later
+            responses must match. Its `written` is empty.
+        segments: which bytes are written.
     """
 
     def __init__(
         self,
         spec: TransferSpec,
-        part: Destination,
-        tracker: DownloadTracker,
+        destination: Destination,
+        progress: ProgressSink,
         *,
-        options: TransferOptions,
+        resources: EngineResources,
         check_may_write: Callable[[], None],
-        checkpoints: ThreadPoolExecutor,
-        hashing: ThreadPoolExecutor,
-        note: Callable[[str], None],
+        add_note: Callable[[str], None],
     ) -> None:
-        self._spec, self._part, self._tracker = spec, part, tracker
-        self._options, self._check_may_write = options, check_may_write
-        self._hashing, self._note = hashing, note
+        self._spec, self._destination, self._progress = spec, destination, progress
+        self._resources, self._options = resources, resources.options
+        self._check_may_write, self._add_note = check_may_write, add_note
         self.resource = Checkpoint()
         self.segments = self._new_segments(None)
         self._digests = self._new_digests()
-        self._checkpoints = Checkpoints(
-            part,
-            tracker,
+        self._checkpoints = CheckpointWriter(
+            destination,
+            progress.job_id,
             self._current_checkpoint,
-            pool=checkpoints,
-            interval=options.checkpoint_interval,
+            pool=resources.checkpoint_pool,
+            interval=self._options.checkpoint_interval,
         )
 
     @property
+    def counts(self) -> ByteCounts:
+        """Bytes written, bytes in the last checkpoint, and the file's size."""
+        segments, durable = self.segments, self._destination.checkpoint.durable
+        return ByteCounts(segments.downloaded, durable, segments.total)
+
+    @property
     def validators(self) -> list[str]:
-        """What the origin tells this version of the file by."""
+        """The validators of this version of the file, for messages."""
         shown = {"ETag": self.resource.etag, "Last-Modified": self.resource.last_modified}
         return [f"{name} {value}" for name, value in shown.items() if value]
 
-    # ── its beginning ───────────────────────────────────────────────────────────────────────────
+    # ── start ───────────────────────────────────────────────────────────────────────────────────
 
     def resume(self, source: str, *, may_continue: bool) -> None:
-        """Go on from what is on disk and can be trusted, or from nothing.
+        """Resume from the destination's checkpoint if it can be trusted, else start from zero.
 
         Args:
-            source: the digest of the URL that will be asked.
-            may_continue: ranges of it may be asked for.
+            source: the digest of the URL that will be requested.
+            may_continue: ranges of it may be requested.
         """
-        found = self._part.checkpoint
-        whole = found.durable == found.total
-        continues = found.validator is not None and may_continue
-        if found.durable and (whole or continues) and found.source == source:
-            self.resource = replace(found, written=())
-            words = ", ".join(self.validators) or "all of it was there"
-            self._note(f"{found.durable:,} bytes are kept and continued ({words})")
-            self.segments = self._new_segments(found.total, found.written)
-            self._reset_digests()
-            self._reserve_space()
-            self._digests.advance_to(self.segments.prefix)
+        found = self._destination.checkpoint
+        is_complete = found.durable == found.total
+        can_continue = found.validator is not None and may_continue
+        if found.durable and (is_complete or can_continue) and found.source == source:
+            self._resume_from(found)
         else:
             if found.durable:
-                self._note(f"{found.durable:,} bytes are thrown away: nothing vouches for them")
-            self._part.discard()
-        # In this order: the count must not be seen above a total that is another file's.
-        self._tracker.bytes_total = None
-        self._tracker.restart(self.segments.downloaded)
-        self._tracker.bytes_total = self.segments.total
+                self._add_note(f"{found.durable:,} bytes are discarded: they have no validator")
+            self._destination.discard()
+        self._progress.restart(self.counts)
+
+    def _resume_from(self, found: Checkpoint) -> None:
+        self.resource = replace(found, written=())
+        reason = ", ".join(self.validators) or "the file was complete"
+        self._add_note(f"resumes with {found.durable:,} bytes already downloaded ({reason})")
+        self.segments = self._new_segments(found.total, found.written)
+        self._reset_digests()
+        self._reserve_space()
+        self._digests.advance_to(self.segments.prefix)
 
     def start_from(self, response: Response, source: str, *, decoded: bool) -> int | None:
-        """Take an answer for the whole file as what the file is; return its size, None if unknown.
+        """Start the file that a response with all of it describes; return its size or None.
 
         Raises:
             PermanentError: it is too large.
-            DiskFullError: there is no room for it.
+            DiskFullError: there is not enough space for it.
         """
         total = None if decoded else response.resource_size
-        self.resource = _resource_of(response, source, total, decoded=decoded)
+        resource = _describe(response, source, total, decoded=decoded)
         if self._spec.ignore_origin_digests:
-            self.resource = replace(self.resource, digests=())
+            resource = replace(resource, digests=())
+        suggested = self._resources.parse_file_name(response.headers.get("content-disposition"))
+        self.resource = replace(resource, name=suggested)
         self.check_size(total)
-        self._tracker.bytes_total = total
         if total is not None:
             self.segments.set_total(total)
+        self._progress.update(self.counts)
         self._reset_digests()
         self._reserve_space()
         return total
 
     def reset_segments(self) -> Segment:
-        """Make one segment again of a file of which nothing is there, and own it."""
+        """Replace the segments by a single one, and claim it; no byte may be written yet."""
         self.segments = self._new_segments(None)
         return self.segments.claim_first()
 
     def set_total(self, total: int) -> None:
-        """Note the size that only a later answer told."""
+        """Set the size that the first response did not give."""
         self.check_size(total)
         self.segments.set_total(total)
-        self._tracker.bytes_total = total
+        self._progress.update(self.counts)
         self.resource = replace(self.resource, total=total)
         self._reserve_space()
 
-    def restart(self, why: str) -> None:
-        """Throw away what is there, openly: it cannot be joined to what the origin has."""
+    def restart(self, reason: str) -> None:
+        """Discard all bytes: they cannot be joined to the origin's file. The history says so."""
         self._check_may_write()
         self._checkpoints.wait()
         if self.segments.downloaded:
-            self._note(f"it starts over, {self.segments.downloaded:,} bytes are thrown away: {why}")
-        self._part.discard()
+            self._add_note(f"restarts, {self.segments.downloaded:,} bytes are discarded: {reason}")
+        self._destination.discard()
         self._clear()
-        self._tracker.bytes_total = None
-        self._tracker.restart(0)
+        self._progress.restart(ByteCounts())
 
     def _clear(self) -> None:
         self.resource = Checkpoint()
@@ -149,32 +154,32 @@ class OutputFile:
         self._reset_digests()
 
     def is_from(self, source: str) -> bool:
-        """Say whether the file was begun there: every other source has to say that it has the same."""
+        """Return whether the file's first response came from this URL; others must prove equality."""
         return self.resource.source in {None, source}
 
     def is_same_representation(self, response: Response) -> bool:
-        """Say whether another answer for the whole file is of the same one."""
+        """Return whether another response for the whole file is of the same version."""
         same_tag = response.headers.get("etag") == self.resource.etag
         same_date = response.headers.get("last-modified") == self.resource.last_modified
         return same_tag and same_date and response.resource_size == self.resource.total
 
-    # ── its bytes ───────────────────────────────────────────────────────────────────────────────
+    # ── bytes ───────────────────────────────────────────────────────────────────────────────────
 
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
-        """Put bytes where `segment` goes on; return how many they were."""
+        """Append bytes to `segment`; return their number."""
         self._check_may_write()
         if self.segments.total is None:
             growth = sum(map(len, chunks))
             self.check_size(self.segments.downloaded + growth)
-            self._part.reserve_growth(growth)
-        size = self._part.write_at(chunks, segment.position)
+            self._destination.reserve_growth(growth)
+        size = self._destination.write_at(chunks, segment.position)
         self.segments.advance(segment, size)
-        self._tracker.bytes_downloaded = self.segments.downloaded
+        self._progress.update(self.counts)
         self._digests.advance_to(self.segments.prefix)
         return size
 
     def check_size(self, size: int | None) -> None:
-        """Raise PermanentError when so many bytes are more than the job or the service allows."""
+        """Raise PermanentError when `size` exceeds the limit of the job or of the service."""
         limits = (self._spec.max_bytes, self._options.max_bytes)
         limit = min((one for one in limits if one is not None), default=None)
         if limit is not None and size is not None and size > limit:
@@ -183,63 +188,66 @@ class OutputFile:
                 code="too_large",
             )
 
-    def checkpoint_when_due(self) -> None:
-        """Make what is there durable, if it is time to."""
+    def checkpoint_if_due(self) -> None:
+        """Start a checkpoint in the background when it is due, and report what is durable by now."""
         self._checkpoints.write_if_due()
+        self._progress.update(self.counts)
 
-    def write_checkpoint(self, why: SeenError | None = None) -> None:
-        """Leave a checkpoint of all bytes that are there, so that the next attempt goes on from them.
+    def write_checkpoint(self, error: SeenError | None = None) -> None:
+        """Write a checkpoint of all bytes, from which the next attempt resumes.
 
-        Bytes that no attempt could continue are given back: they would take room that others need, and
-        count as progress that is lost. So is what has come of a file of unknown size when the disk is
-        full (`why`): it may never fit.
+        Bytes that no attempt can continue are discarded instead: they would take space and count as
+        progress. So are those of a file of unknown size on a full disk (`error`): it may never fit.
         """
-        continues = self.segments.is_complete or self.resource.validator is not None
-        if isinstance(why, DiskFullError) and not (continues and self.segments.total is not None):
-            self._discard_bytes("there is no room for the file, and others may need theirs")
-        elif not continues:
-            self._discard_bytes("no validator of the origin vouches for them")
+        can_continue = self.segments.is_complete or self.resource.validator is not None
+        has_total = self.segments.total is not None
+        if isinstance(error, DiskFullError) and not (can_continue and has_total):
+            self._discard("the disk is full, and the file may never fit")
+        elif not can_continue:
+            self._discard("the origin gave no validator to resume with")
         else:
             self._checkpoints.write_final(self._check_may_write)
+            self._progress.update(self.counts)
 
-    def _discard_bytes(self, why: str) -> None:
-        """Throw away what is there, and say so, while nobody else may have the file."""
+    def _discard(self, reason: str) -> None:
+        """Discard all bytes, unless the lease is lost and another worker may use them."""
         try:
             self._check_may_write()
             self._checkpoints.abandon()
-            self._part.discard()
+            self._destination.discard()
         except SeenError as error:
-            logger.warning("The bytes of job %s stay for now: %s", self._tracker.job_id, error)
+            logger.warning("The bytes of job %s are kept: %s", self._progress.job_id, error)
             return
         if self.segments.downloaded:
-            self._note(f"{self.segments.downloaded:,} bytes are thrown away: {why}")
+            self._add_note(f"{self.segments.downloaded:,} bytes are discarded: {reason}")
+        total = self.segments.total
         self._clear()
-        self._tracker.restart(0)
+        self._progress.restart(ByteCounts(total=total))
 
-    # ── its end ─────────────────────────────────────────────────────────────────────────────────
+    # ── end ─────────────────────────────────────────────────────────────────────────────────────
 
     def complete(self) -> TransferResult:
-        """End the file where its last byte is."""
+        """Set the length of the file to its size, and return the result."""
         self._checkpoints.wait()
         size = self.segments.downloaded
-        self._part.truncate(size)
-        self._tracker.bytes_total = size
+        self._destination.truncate(size)
+        self._progress.update(self.counts)
         self.resource = replace(self.resource, total=size)
         return TransferResult(size, self.resource.name)
 
     def digests(self, check: Callable[[], None]) -> dict[str, str]:
-        """Return the digests of the complete file, by algorithm: SHA-256 and those that are promised."""
+        """Return the digests of the complete file by algorithm: SHA-256, the caller's, the origin's."""
         return self._digests.finish(self.segments.downloaded, check)
 
     def close(self) -> None:
-        """Let go of the part file."""
+        """Stop reading from the destination, which may be closed after this."""
         self._digests.close()
 
-    # ── how it is done ──────────────────────────────────────────────────────────────────────────
+    # ── details ─────────────────────────────────────────────────────────────────────────────────
 
     def _reserve_space(self) -> None:
         if self.segments.total is not None:
-            self._part.reserve(self.segments.total)
+            self._destination.reserve(self.segments.total)
 
     def _current_checkpoint(self) -> Checkpoint:
         return replace(
@@ -250,34 +258,32 @@ class OutputFile:
         return SegmentMap(total, written, min_size=self._options.min_segment_size)
 
     def _new_digests(self) -> PrefixDigests:
-        given = [self._spec.checksum] if self._spec.checksum else []
-        algorithms = {Checksum.parse(text).algorithm for text in (*given, *self.resource.digests)}
-        return PrefixDigests(self._part, {"sha256", *algorithms}, self._hashing)
+        expected = [self._spec.checksum] if self._spec.checksum else []
+        algorithms = {
+            Checksum.parse(text).algorithm for text in (*expected, *self.resource.digests)
+        }
+        pool = self._resources.hashing_pool
+        return PrefixDigests(self._destination, {"sha256", *algorithms}, pool)
 
     def _reset_digests(self) -> None:
         self._digests.close()
         self._digests = self._new_digests()
 
 
-def _resource_of(
-    response: Response, source: str, total: int | None, *, decoded: bool
-) -> Checkpoint:
-    """Say what file this answer begins, as later answers and attempts are to know it."""
+def _describe(response: Response, source: str, total: int | None, *, decoded: bool) -> Checkpoint:
+    """Return what later responses and attempts must match."""
     headers = response.headers
-    is_unplaced = response.status == 206 and response.resource_size is None
+    has_unknown_range = response.status == 206 and response.resource_size is None
+    digests = [] if decoded else origin_digests(headers, response.status)[:1]
     return Checkpoint(
         total=total,
-        # What has been decoded cannot be continued: ranges are of what was sent. Nor can what calls
-        # itself a part of a file whose size nobody knows.
-        validator=None if decoded or is_unplaced else response.validator,
+        # Decoded bytes cannot be continued: ranges are of the encoded ones. Nor can those of a part
+        # whose file has an unknown size.
+        validator=None if decoded or has_unknown_range else response.validator,
         date=response.date,
         etag=headers.get("etag"),
         last_modified=headers.get("last-modified"),
         encoding=headers.get("content-encoding"),
-        name=name_from_disposition(headers.get("content-disposition")),
         source=source,
-        # They are of what is sent, not of what it decodes to.
-        digests=()
-        if decoded
-        else tuple(str(one) for one in origin_digests(headers, response.status)[:1]),
+        digests=tuple(map(str, digests)),
     )

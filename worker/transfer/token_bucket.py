@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.transfer.quota import TransferQuota
+from worker.transfer.interfaces import TransferQuota
 
 #: So many seconds' bytes may be saved up: a rate is reached although nobody looks all the time.
 _BURST_SECONDS = 0.25

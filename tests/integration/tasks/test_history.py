@@ -47,7 +47,7 @@ def test_a_life_with_a_pause_and_an_error(system: System, origin: Origin) -> Non
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
     told = trail(system, job)
-    kept = f"200,000 bytes are kept and continued (ETag {ETAG}"
+    kept = f"resumes with 200,000 bytes already downloaded (ETag {ETAG}"
     assert [what for what, _ in told] == [
         *("queued", "downloading", "paused"),
         *("queued", "downloading", "(downloading)", "waiting"),

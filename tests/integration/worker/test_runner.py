@@ -266,7 +266,7 @@ def test_without_a_validator_it_starts_over(system: System, origin: Origin) -> N
     (part,) = system.downloads.glob(".seen-*.part")
     assert part.stat().st_blocks == 0
     reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
-    assert any("250,000 bytes are thrown away: no validator" in reason for reason in reasons)
+    assert any("250,000 bytes are discarded: the origin" in reason for reason in reasons)
     _make_due(system)
     assert run(system, job) is Outcome.COMPLETED
     assert origin.requests_for("/a.bin")[1].range is None
@@ -326,7 +326,7 @@ def test_an_entity_tag_beyond_ascii_is_no_reason_to_fail(system: System, origin:
     (part,) = system.downloads.glob(".seen-*.part")
     assert part.stat().st_blocks == 0
     reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
-    assert any("250,000 bytes are thrown away: no validator" in reason for reason in reasons)
+    assert any("250,000 bytes are discarded: the origin" in reason for reason in reasons)
     _make_due(system)
     assert run(system, job) is Outcome.COMPLETED
     assert origin.requests_for("/a.bin")[1].range is None

@@ -20,7 +20,10 @@ ALONE: dict[str, Any] = {"connections": 1}
 def with_options(runtime: Runtime, **options: Any) -> Runtime:
     """Return a runtime whose transfers behave otherwise in the named points of `TransferOptions`."""
     return dataclasses.replace(
-        runtime, transfer_options=dataclasses.replace(runtime.transfer_options, **options)
+        runtime,
+        engine=dataclasses.replace(
+            runtime.engine, options=dataclasses.replace(runtime.engine.options, **options)
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from typing import cast
 from cache import DownloadCache
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from cache.models import version
+from domain.byte_counts import ByteCounts
 from domain.errors import (
     DatabaseUnavailableError,
     FencedError,
@@ -22,6 +23,7 @@ from domain.errors import (
     StoreUnavailableError,
 )
 from domain.job import Job, JobStatus
+from tests.support.counts import set_counts
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
@@ -80,7 +82,7 @@ class SteppedAttempt(_Attempt):
         super().__init__(runtime, job, lease, stop)
         self.job, self.lease, self.stop = job, lease, stop
         self._end: SeenError | None = None
-        self._tracker.bytes_total = TOTAL
+        set_counts(self._tracker, total=TOTAL)
 
     @property
     def is_verifying(self) -> bool:
@@ -95,17 +97,17 @@ class SteppedAttempt(_Attempt):
         """Write so many bytes, as long as the lease lets it; raise LeaseLostError when it does not."""
         self.lease.check()
         tracker = self._tracker
-        tracker.bytes_downloaded = min(TOTAL, tracker.bytes_downloaded + size)
+        set_counts(tracker, downloaded=min(TOTAL, tracker.counts.downloaded + size))
 
     def checkpoint(self) -> None:
         """Make durable what was written."""
         self.lease.check()
-        self._tracker.bytes_durable = self._tracker.bytes_downloaded
+        set_counts(self._tracker, durable=self._tracker.counts.downloaded)
 
     def begin_anew(self) -> None:
         """Find that the file has changed at its origin."""
         self.lease.check()
-        self._tracker.restart(0)
+        self._tracker.restart(ByteCounts(total=self._tracker.counts.total))
 
     def verify(self) -> None:
         """Get to the end of the file, and ask for the fence and for what a person wants."""
@@ -121,7 +123,7 @@ class SteppedAttempt(_Attempt):
     def _download(self) -> Outcome:
         if self._end is not None:
             raise self._end
-        self._tracker.bytes_durable = TOTAL
+        set_counts(self._tracker, durable=TOTAL)
         end = AttemptResult(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
         return self._finish(end)
 

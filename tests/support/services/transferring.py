@@ -27,11 +27,12 @@ from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.runner import run_download
 from worker.storage.disk_space import DiskSpace
+from worker.storage.filenames import name_from_disposition
 from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.http.address_guard import AddressGuard
+from worker.transfer.interfaces import EngineResources, TransferQuota, UnlimitedQuota
 from worker.transfer.output_file import TransferResult
-from worker.transfer.quota import TransferQuota, UnlimitedQuota
 from worker.transfer.spec import TransferOptions, TransferSpec
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
@@ -51,18 +52,16 @@ QUICK = TransferOptions(
 
 
 class WatchedTracker(DownloadTracker):
-    """Notes every count that is more than the total known at that moment, whichever of them moved."""
+    """Records every count that is more than the total in the same record."""
 
     overshoots: list[tuple[int, int]]
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        known = self.__dict__
-        total = known.get("bytes_total")
-        if name in {"bytes_downloaded", "bytes_durable", "bytes_total"} and total is not None:
-            count = max(known.get("bytes_downloaded", 0), known.get("bytes_durable", 0))
-            if count > total:
-                known.setdefault("overshoots", []).append((count, total))
+        if name == "counts" and value.total is not None:
+            count = max(value.downloaded, value.durable)
+            if count > value.total:
+                self.__dict__.setdefault("overshoots", []).append((count, value.total))
 
 
 class WatchingReporter(ProgressReporter):
@@ -102,7 +101,9 @@ class Downloads:
         )
         self._paths: set[str | None] = set()
         self.runtime = replace(
-            system.runtime, reporter=self._reporter, transfer_options=replace(QUICK, **options)
+            system.runtime,
+            reporter=self._reporter,
+            engine=replace(system.runtime.engine, options=replace(QUICK, **options)),
         )
 
     def run(self, url: str, *, attempts: int = 1, **fields: Any) -> Job:
@@ -193,13 +194,16 @@ class Direct:
                 order,
                 part,
                 self.tracker,
-                options=self.options,
-                guard=AddressGuard(self.networks),
+                resources=EngineResources(
+                    options=self.options,
+                    address_policy=AddressGuard(self.networks),
+                    checkpoint_pool=checkpoints,
+                    hashing_pool=hashing,
+                    parse_file_name=name_from_disposition,
+                ),
                 check_may_write=self.check_may_write,
-                checkpoints=checkpoints,
-                hashing=hashing,
                 quota=self.quota,
-                note=self.notes.append,
+                add_note=self.notes.append,
             ) as transfer,
         ):
             yield transfer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from domain.errors import SeenError, TransientError
 from worker.storage.destination import Destination
@@ -31,9 +31,7 @@ class PrefixDigests:
         pool: runs the hashing, shared by all downloads of the process.
     """
 
-    def __init__(
-        self, part: Destination, algorithms: Iterable[str], pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, part: Destination, algorithms: Iterable[str], pool: Executor) -> None:
         self._part = part
         self._pool = pool
         self._hashers = {name: new_hasher(name) for name in algorithms}

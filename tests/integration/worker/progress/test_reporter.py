@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from cache import CacheManager, DownloadProgress
+from domain.byte_counts import ByteCounts
 from domain.errors import CancelledError, FencedError, PausedError
 from domain.job import JobStatus
 from tests.support.build import cache_manager
+from tests.support.counts import set_counts
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
@@ -38,9 +40,9 @@ def test_counts_arrive_by_themselves(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager, flush=0.01) as reporter:
         tracker = tracked(reporter, job)
-        tracker.bytes_total = 1000
+        set_counts(tracker, total=1000)
         for size in range(100, 1001, 100):
-            tracker.bytes_downloaded = size
+            set_counts(tracker, downloaded=size)
             wait_until(
                 lambda size=size: (  # type: ignore[misc]
                     (found := manager.download.get_progress(job.id))
@@ -55,7 +57,7 @@ def test_nothing_is_told_while_nothing_changes(manager: CacheManager) -> None:
         tracker = tracked(reporter, claimed())
         assert reporter.flush() == 1
         assert reporter.flush() == 0
-        tracker.bytes_durable = tracker.bytes_downloaded = 5
+        set_counts(tracker, downloaded=5, durable=5)
         assert reporter.flush() == 1
 
 
@@ -82,7 +84,7 @@ def test_durable_bytes_are_never_more_than_bytes(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
-        tracker.bytes_downloaded, tracker.bytes_durable = 10, 20
+        set_counts(tracker, downloaded=10, durable=20)
         reporter.flush()
         assert told(manager, job).bytes_durable == 10
 
@@ -92,12 +94,12 @@ def test_a_restart_sets_the_counts_openly(manager: CacheManager) -> None:
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
         for size, shown in ((500, 500), (0, 0), (300, 300)):
-            tracker.restart(size)
+            tracker.restart(ByteCounts(size, size))
             reporter.flush()
             assert told(manager, job).bytes_downloaded == shown
         # Bytes that lay on disk already have not just arrived.
         assert told(manager, job).last_byte_at is None
-        tracker.bytes_downloaded = 350
+        set_counts(tracker, downloaded=350)
         reporter.flush()
         assert told(manager, job).bytes_downloaded == 350
         assert told(manager, job).last_byte_at is not None
@@ -108,7 +110,7 @@ def test_bytes_that_were_there_before_are_no_speed(manager: CacheManager) -> Non
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
-        tracker.restart(10**15)
+        tracker.restart(ByteCounts(10**15, 10**15))
         reporter.flush()
         assert told(manager, job).download_speed_mbps == 0.0
 
@@ -120,7 +122,7 @@ def test_many_downloads_share_a_round_trip(store: StoreServer) -> None:
             trackers = [tracked(reporter, job) for job in jobs]
             reporter.flush()
             for number, tracker in enumerate(trackers):
-                tracker.bytes_downloaded = number + 1
+                set_counts(tracker, downloaded=number + 1)
             before = proxy.round_trips
             assert reporter.flush() == 30
             assert proxy.round_trips - before < 10
@@ -140,7 +142,7 @@ def test_a_word_from_outside_stops_the_download(
         tracker = tracked(reporter, job)
         reporter.flush()
         manager.download.request_control(job.id, word, job.fence)
-        tracker.bytes_downloaded = 1
+        set_counts(tracker, downloaded=1)
         reporter.flush()
         assert isinstance(tracker.stop.error, error)
 
@@ -173,7 +175,7 @@ def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
         tracker = tracked(reporter, job)
         newer = DownloadProgress(job_id=job.id, status=S.DOWNLOADING, fence=2, bytes_downloaded=7)
         manager.download.set_progress(newer)
-        tracker.bytes_downloaded = 99
+        set_counts(tracker, downloaded=99)
         reporter.flush()
         assert isinstance(tracker.stop.error, FencedError)
         assert told(manager, job).bytes_downloaded == 7
@@ -189,7 +191,7 @@ def test_the_end_is_told_at_once(manager: CacheManager) -> None:
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
         reporter.flush()
-        tracker.bytes_downloaded = tracker.bytes_durable = tracker.bytes_total = 10
+        set_counts(tracker, downloaded=10, durable=10, total=10)
         result = AttemptResult(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
         version = reporter.finish(tracker, result, persisted=False)
         found = told(manager, job)
@@ -198,7 +200,7 @@ def test_the_end_is_told_at_once(manager: CacheManager) -> None:
         assert found.download_speed_mbps == 0.0
         assert manager.download.get_active_downloads() == []
         assert (job.id, version) in manager.download.dirty()
-        tracker.bytes_downloaded = 99
+        set_counts(tracker, downloaded=99)
         assert reporter.flush() == 0
         assert told(manager, job) == found
 
@@ -237,7 +239,7 @@ def test_a_job_that_is_tracked_again_is_not_untracked_by_its_predecessor(
         old = tracked(reporter, job)
         new = tracked(reporter, claimed(id=job.id, fence=2))
         reporter.untrack(old)
-        new.bytes_downloaded = 5
+        set_counts(new, downloaded=5)
         assert reporter.flush() == 1
         assert told(manager, job).fence == 2
 
@@ -245,5 +247,5 @@ def test_a_job_that_is_tracked_again_is_not_untracked_by_its_predecessor(
 def test_closing_tells_the_last_bytes(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
-        tracked(reporter, job).bytes_downloaded = 77
+        set_counts(tracked(reporter, job), downloaded=77)
     assert told(manager, job).bytes_downloaded == 77

@@ -6,6 +6,7 @@ import pytest
 
 from domain.job import JobStatus
 from tests.support.build import cache_manager
+from tests.support.counts import set_counts
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
@@ -28,14 +29,14 @@ def test_counts_are_exact_after_the_store_was_away(
         reporting(manager) as reporter,
     ):
         tracker = tracked(reporter, job)
-        tracker.bytes_downloaded = 100
+        set_counts(tracker, downloaded=100)
         reporter.flush()
         if lose_data:
             private_store.kill()
         else:
             private_store.pause()
         for size in (150, 225, 300):
-            tracker.bytes_downloaded = size
+            set_counts(tracker, downloaded=size)
             assert reporter.flush() == 0
         if lose_data:
             private_store.start()
@@ -53,13 +54,13 @@ def test_an_increment_whose_reply_was_cut_is_counted_once(store: StoreServer) ->
         with reporting(manager) as reporter:
             tracker = tracked(reporter, job)
             reporter.flush()
-            tracker.bytes_downloaded = 1000
+            set_counts(tracker, downloaded=1000)
             proxy.cut_after_request(b"EVALSHA")
             assert reporter.flush() == 0
             # The server has run it; the reporter does not know that.
             with cache_manager(store) as direct:
                 assert told(direct, job).bytes_downloaded == 1000
-            tracker.bytes_downloaded = 1500
+            set_counts(tracker, downloaded=1500)
             assert reporter.flush() == 1
             assert told(manager, job).bytes_downloaded == 1000
             assert reporter.flush() == 1
@@ -78,7 +79,7 @@ def test_a_reply_that_never_comes_is_waited_for_no_longer_than_the_timeout(
     ):
         tracker = tracked(reporter, job)
         reporter.flush()
-        tracker.bytes_downloaded = 5
+        set_counts(tracker, downloaded=5)
         proxy.drop_next_reply(b"EVALSHA")
         assert reporter.flush() == 0
         assert reporter.flush() == 1
@@ -91,10 +92,10 @@ def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) ->
         with reporting(manager) as reporter:
             tracker = tracked(reporter, job)
             reporter.flush()
-            tracker.bytes_downloaded = 1000
+            set_counts(tracker, downloaded=1000)
             proxy.cut_after_request(b"EVALSHA")
             assert reporter.flush() == 0
-            tracker.bytes_downloaded = 1234
+            set_counts(tracker, downloaded=1234)
             assert (
                 reporter.finish(tracker, AttemptResult(status=S.PAUSED), persisted=False)
                 is not None

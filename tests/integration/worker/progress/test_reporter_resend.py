@@ -10,6 +10,7 @@ import pytest
 from cache.store import scripts
 from domain.job import Job, JobStatus
 from tests.support.build import new_job
+from tests.support.counts import set_counts
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -44,7 +45,7 @@ def system(tmp_path: Path, store: StoreServer, proxy: Proxy) -> Iterator[System]
 def tracked(system: System, job: Job) -> DownloadTracker:
     """A download that the store knows, and whose script it knows."""
     tracker = system.runtime.reporter.track(job, StopSignal(Drain()))
-    tracker.bytes_downloaded = 100
+    set_counts(tracker, downloaded=100)
     assert system.runtime.reporter.flush() == 1
     return tracker
 
@@ -68,12 +69,12 @@ def test_a_flush_without_answer_runs_once_until_the_next_one_repeats_it(
         proxy.drop_next_reply(UPDATE)
     proxy.before(UPDATE, lambda: repeated.append(True))  # the one after it, should there be one
 
-    tracker.bytes_downloaded = 150
+    set_counts(tracker, downloaded=150)
     assert system.runtime.reporter.flush() == 0
     assert repeated == []
     assert counted(system, job) == 150  # the server did run it
 
-    tracker.bytes_downloaded = 180
+    set_counts(tracker, downloaded=180)
     assert system.runtime.reporter.flush() == 1
     assert repeated == [True]
     assert counted(system, job) == 150  # what was owed first, and it adds nothing

@@ -213,7 +213,7 @@ def test_another_url_does_not_continue_this_ones_bytes(direct: Direct, origin: O
     direct.fetch(other.url)
 
     assert direct.data == other.body_slice(0, SIZE)
-    assert any("thrown away" in note for note in direct.notes)
+    assert any("discarded" in note for note in direct.notes)
 
 
 @pytest.mark.parametrize("status", [400, 405, 501])

@@ -241,4 +241,4 @@ def test_an_ftp_server_that_cannot_continue_is_read_from_the_start(
     direct.fetch(server.url("/a.bin"))
 
     assert direct.data == DATA
-    assert any("thrown away" in note for note in direct.notes)
+    assert any("discarded" in note for note in direct.notes)

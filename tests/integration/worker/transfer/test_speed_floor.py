@@ -10,7 +10,7 @@ import pytest
 from tests.support.origins.origin import Origin
 from tests.support.services.transferring import QUICK, Direct
 from worker.transfer import stall_detector as stall
-from worker.transfer.quota import UnlimitedQuota
+from worker.transfer.interfaces import UnlimitedQuota
 from worker.transfer.stall_detector import MinimumThroughput
 
 LEAST = 60_000

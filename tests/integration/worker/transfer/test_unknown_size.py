@@ -98,7 +98,7 @@ def test_file_that_does_not_fit_uses_its_attempts_up_and_leaves_the_disk(
     assert (row.status, row.error_code, row.attempts) == (S.WAITING, "disk_full", 1)
     assert (row.bytes_downloaded, row.bytes_durable) == (0, 0)
     assert used(full) < MIB
-    assert any("thrown away" in reason for reason in history(full, job))
+    assert any("discarded" in reason for reason in history(full, job))
     assert not any("are kept" in reason for reason in history(full, job))
 
     wait_until(lambda: full.runtime.jobs.requeue_due(full.runtime.now()), what="the job is due")

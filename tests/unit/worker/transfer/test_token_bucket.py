@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.transfer.quota import UnlimitedQuota
+from worker.transfer.interfaces import UnlimitedQuota
 from worker.transfer.token_bucket import TokenBucket
 
 KIB = 1024

@@ -17,7 +17,7 @@ import zstandard
 from domain.errors import CancelledError
 from tests.support.origins.origin import Origin
 from tests.support.services.transferring import QUICK, Direct
-from worker.transfer.quota import UnlimitedQuota
+from worker.transfer.interfaces import UnlimitedQuota
 
 ROOT = Path(__file__).parents[5]
 MIB = 1 << 20
@@ -103,14 +103,14 @@ def test_transfer_is_stopped_between_two_steps(
 
     def cancel_when_bytes_came() -> None:
         assert direct.tracker is not None
-        if direct.tracker.bytes_downloaded:
+        if direct.tracker.counts.downloaded:
             direct.tracker.stop.set(CancelledError("cancelled"))
 
     direct.check_may_write = cancel_when_bytes_came
 
     assert direct.failure(url, decode=True) == "cancelled"
     assert direct.tracker is not None
-    assert direct.tracker.bytes_downloaded <= 4 * MIB
+    assert direct.tracker.counts.downloaded <= 4 * MIB
 
 
 @EACH

@@ -12,14 +12,10 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskFullError, LeaseLostError
-from tests.support.build import new_job
 from tests.support.wait import wait_until
-from worker.leases.drain import Drain
-from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import DownloadTracker
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.part_file import PartFile
-from worker.transfer.integrity.checkpoints import Checkpoints
+from worker.transfer.integrity.checkpoints import CheckpointWriter
 
 
 class Bench:
@@ -32,7 +28,6 @@ class Bench:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.part = PartFile(folder, "a")
-        self.tracker = DownloadTracker(new_job(), StopSignal(Drain()), 0.0)
         self.pool = ThreadPoolExecutor(1)
         self.written = self.syncs = 0
         self.gate = threading.Event()
@@ -49,10 +44,8 @@ class Bench:
 
         monkeypatch.setattr(os, "fdatasync", fdatasync)
 
-    def checkpoints(self, interval: float = 0.0) -> Checkpoints:
-        return Checkpoints(
-            self.part, self.tracker, self.describe, pool=self.pool, interval=interval
-        )
+    def checkpoints(self, interval: float = 0.0) -> CheckpointWriter:
+        return CheckpointWriter(self.part, "a", self.describe, pool=self.pool, interval=interval)
 
     def describe(self) -> Checkpoint:
         return Checkpoint(written=((0, self.written),) if self.written else ())
@@ -87,13 +80,13 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
     wait_until(lambda: bench.syncs == 1, what="a sync has begun")
     bench.write(100)
     checkpoints.write_if_due()  # one at a time
-    assert (bench.syncs, bench.tracker.bytes_durable) == (1, 0)
+    assert (bench.syncs, bench.durable) == (1, 0)
     bench.gate.set()
     checkpoints.wait()
-    assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
+    assert bench.durable == 100
     checkpoints.write_if_due()
     checkpoints.wait()
-    assert bench.tracker.bytes_durable == 200
+    assert bench.durable == 200
 
 
 def test_before_its_time_none_is_written(bench: Bench) -> None:
@@ -125,7 +118,7 @@ def test_a_full_disk_is_told_to_the_transfer(bench: Bench) -> None:
     wait_until(lambda: bench.syncs == 1, what="a sync has begun")
     with pytest.raises(DiskFullError):
         wait_until(checkpoints.write_if_due, deadline=5, what="the next look tells it")
-    assert bench.tracker.bytes_durable == 0
+    assert bench.durable == 0
 
 
 def test_what_a_full_disk_did_not_take_is_not_kept_when_it_has_room(bench: Bench) -> None:
@@ -138,13 +131,13 @@ def test_what_a_full_disk_did_not_take_is_not_kept_when_it_has_room(bench: Bench
     bench.full = False
     bench.write(100)
     checkpoints.write_final(allow)
-    assert (bench.syncs, bench.durable, bench.tracker.bytes_durable) == (1, 0, 0)
+    assert (bench.syncs, bench.durable) == (1, 0)
 
 
 def test_the_last_bytes_are_kept(bench: Bench) -> None:
     bench.write(100)
     bench.checkpoints(interval=3600).write_final(allow)
-    assert (bench.durable, bench.tracker.bytes_durable) == (100, 100)
+    assert bench.durable == 100
 
 
 def test_who_keeps_the_last_bytes_waits_for_nobody_elses(bench: Bench) -> None:
@@ -156,7 +149,7 @@ def test_who_keeps_the_last_bytes_waits_for_nobody_elses(bench: Bench) -> None:
     bench.write(100)
 
     checkpoints.write_final(allow)
-    assert (bench.syncs, bench.durable, bench.tracker.bytes_durable) == (1, 200, 200)
+    assert (bench.syncs, bench.durable) == (1, 200)
     others_are_done.set()
 
 
@@ -174,4 +167,4 @@ def test_what_is_kept_may_fail_without_hiding_why_it_was_to_be_kept(bench: Bench
     bench.full = True
     bench.checkpoints(interval=3600).write_final(allow)
     assert bench.syncs == 1
-    assert bench.tracker.bytes_durable == 0
+    assert bench.durable == 0

@@ -1,0 +1,23 @@
+"""A transfer's part of the limits that all workers share."""
+
+from __future__ import annotations
+
+from worker.limits.slots import HeldSlots
+from worker.limits.transfer_rate import TransferRate
+
+
+class SharedQuota:
+    """The `TransferQuota` of one job: connection slots of its host, and a rate."""
+
+    def __init__(self, slots: HeldSlots, rate: TransferRate) -> None:
+        self._slots, self._rate = slots, rate
+        self.record_bytes = rate.count
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second, as the rate controller divides them; None for unlimited."""
+        return self._rate.rate
+
+    def request_connections(self, wanted: int) -> int:
+        """Acquire or release slots of the host; return how many connections are granted."""
+        return self._slots.connections(wanted)
