@@ -76,6 +76,7 @@ def _copy_to_old_names() -> None:
     if _is_postgresql():
         # This writes the table once and builds each index once. An UPDATE would write each index entry
         # one by one, and leave as many dead rows as there are jobs.
+        op.execute("SET LOCAL maintenance_work_mem = '256MB'")  # for the indexes
         op.execute(
             "ALTER TABLE jobs ALTER COLUMN in_front DROP DEFAULT, "
             "ALTER COLUMN flight TYPE varchar(64) USING dedup_key, "
