@@ -1,37 +1,78 @@
-"""The public Python API (`submit`, `cancel`, …), and Celery's entry points beside it."""
+"""The public Python API (`submit`, `cancel`, `show`, …), and Celery's entry points beside it.
 
-from domain.job import DownloadRequest, Job, JobFilter, JobStatus, Priority, SubmittedJob
-from tasks.api.control import (
-    Action,
-    ControlResult,
-    cancel,
-    control_many,
-    control_matching,
-    pause,
-    resume,
-    retry,
+Open `api/submit.py` first; `downloads.py` and `periodic/` are what Celery runs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from domain.job import (
+    DownloadRequest,
+    Job,
+    JobEvent,
+    JobFilter,
+    JobStatus,
+    Priority,
+    SubmittedJob,
 )
-from tasks.api.move import move, move_many, move_matching
-from tasks.api.submit import submit, submit_many
+from tasks.api.job_json import EventDict, JobDict, event_as_json, job_as_json
+from tasks.api.job_view import JobReader, JobView, WaitingFor, history, list_jobs, show
+
+if TYPE_CHECKING:
+    from tasks.api.control import (
+        Action,
+        ControlResult,
+        cancel,
+        control_many,
+        control_matching,
+        pause,
+        resume,
+        retry,
+    )
+    from tasks.api.move import move, move_many, move_matching
+    from tasks.api.submit import submit, submit_many
 
 __all__ = [
     "Action",
     "ControlResult",
     "DownloadRequest",
+    "EventDict",
     "Job",
+    "JobDict",
+    "JobEvent",
     "JobFilter",
+    "JobReader",
     "JobStatus",
+    "JobView",
     "Priority",
     "SubmittedJob",
+    "WaitingFor",
     "cancel",
     "control_many",
     "control_matching",
+    "event_as_json",
+    "history",
+    "job_as_json",
+    "list_jobs",
     "move",
     "move_many",
     "move_matching",
     "pause",
     "resume",
     "retry",
+    "show",
     "submit",
     "submit_many",
 ]
+
+#: These modules load Celery; `seen list` and other readers do not need it.
+_LOADED_ON_USE = ("tasks.api.submit", "tasks.api.control", "tasks.api.move")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module in map(import_module, _LOADED_ON_USE):
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What was typed, checked before anything happens.
+"""The options that commands share, and their values checked before anything is done.
 
-Open `download_request.py` first.
+Open `download_options.py` first.
 """

@@ -1,8 +1,8 @@
-"""The downloads of one `seen get`: begun or continued, looked at, paused."""
+"""The jobs of one `seen get`: submitted or continued, read, and paused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -18,73 +18,71 @@ class Batch:
     """Jobs in the order of their requests.
 
     Attributes:
-        notes: what there is to tell about how they began.
+        notes: lines to print before the progress.
     """
 
     def __init__(self, runtime: Runtime, jobs: Sequence[Job], started: set[str]) -> None:
         self.notes: list[str] = []
         self._runtime = runtime
         self._ids = list(dict.fromkeys(job.id for job in jobs))
+        #: Jobs that this command submitted or resumed; it pauses no others.
         self._started = started
-        self._reader = JobReader(runtime.jobs, runtime.cache.download)
+        self._reader = JobReader.of(runtime)
 
     @classmethod
-    def submit(cls, wanted: Sequence[DownloadRequest], *, alone: bool) -> Self:
-        """Submit requests, or continue the unfinished jobs that asked for the same.
+    def submit(cls, requests: Sequence[DownloadRequest], *, is_only_client: bool) -> Self:
+        """Submit requests; an unfinished job for the same request is continued instead.
 
         Args:
-            wanted: the requests.
-            alone: whether nobody else can be at work on what is found.
+            requests: what to download.
+            is_only_client: no other command waits for jobs of this stack.
         """
         runtime = open_runtime()
-        jobs = tasks.submit_many(wanted, runtime=runtime)
-        resumed = {job.id for job in jobs if not job.is_new and (_resume(runtime, job) or alone)}
+        jobs = tasks.submit_many(requests, runtime=runtime)
+        earlier = [job for job in jobs if not job.is_new]
+        resumed = {job.id for job in earlier if _resume(runtime, job) or is_only_client}
         batch = cls(runtime, jobs, resumed | {job.id for job in jobs if job.is_new})
-        batch._note_earlier({job.id for job in jobs if not job.is_new})
-        if any(job.published_at is None for job in jobs if job.is_new):
+        batch._note_earlier({job.id for job in earlier})
+        if any(job.is_new and job.published_at is None for job in jobs):
             batch.notes.append(why_unpublished(runtime))
         return batch
 
     def read(self) -> list[JobView]:
-        """Return how they stand."""
+        """Return the jobs as they are now."""
         return self._reader.read(self._ids)
 
     def pause(self) -> None:
-        """Pause those that this command began or woke; others go on for whoever wants them."""
+        """Pause the jobs that this command started, and forget the others."""
         self._ids = [job_id for job_id in self._ids if job_id in self._started]
-        for job_id in self._ids:
-            with suppress(IllegalTransitionError):  # it has just finished
-                tasks.pause(job_id, runtime=self._runtime)
+        self._pause(self._ids)
 
     def give_up(self, job_id: str) -> None:
-        """Pause one that this command began or woke; another one goes on for whoever wants it."""
+        """Pause a job if this command started it; else leave it running."""
         if job_id in self._started:
+            self._pause([job_id])
+
+    def _pause(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
             with suppress(IllegalTransitionError):  # it has just finished
                 tasks.pause(job_id, runtime=self._runtime)
 
     def _note_earlier(self, job_ids: set[str]) -> None:
-        for one in self.read():
-            if one.job.id not in job_ids:
+        for view in self.read():
+            if view.job.id not in job_ids:
                 continue
-            if one.job.id in self._started:
-                self.notes.append(f"{one.label}: continuing an earlier download")
+            if view.job.id in self._started:
+                self.notes.append(f"{view.label}: continuing an earlier download")
             else:
-                self.notes.append(f"{one.label}: being downloaded already; waiting for it")
-
-
-def all_idle(views: Sequence[JobView]) -> bool:
-    """Say whether nothing more happens to any of them by itself."""
-    return all(one.is_finished or one.job.status is JobStatus.PAUSED for one in views)
+                self.notes.append(f"{view.label}: already being downloaded; waiting for it")
 
 
 def _resume(runtime: Runtime, job: Job) -> bool:
-    """Have a job at rest, or on its way there, go on; False when it runs or waits its turn already."""
+    """Resume a job that waits or is paused; return False for one that is running or queued."""
     if job.status in {JobStatus.WAITING, JobStatus.PAUSED} or job.control == "pause":
-        # A person is here and asks now: a wait between two attempts is over, too.
-        with suppress(IllegalTransitionError):  # it ended meanwhile
+        with suppress(IllegalTransitionError):  # it has just finished
             tasks.resume(job.id, runtime=runtime)
         return True
     if job.status is JobStatus.QUEUED:
-        # Its message may have gone with an earlier store; a second one does nothing.
+        # Its message may be lost with the store of an earlier stack; a second message is harmless.
         runtime.publisher.publish([job])
     return False

@@ -1,11 +1,10 @@
-"""When `seen get` stops waiting for a download: a person sits in front of it."""
+"""When `seen get` stops waiting for a download."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from domain.job import JobStatus
@@ -13,12 +12,12 @@ from domain.job import JobStatus
 if TYPE_CHECKING:
     from tasks.api.job_view import JobView
 
-#: Attempts without --attempts. With the waits between them they are done within a minute where an
-#: origin refuses at once; a service makes SEEN_MAX_ATTEMPTS.
+#: Attempts without --attempts: with their back-off they take less than a minute where an origin refuses
+#: at once. (A service makes SEEN_MAX_ATTEMPTS.)
 DEFAULT_ATTEMPTS = 5
-#: After a failure, so long without a byte ends the wait. Seconds.
+#: After a failed attempt, the longest time without a byte. Seconds.
 _MAX_SILENCE = 60.0
-#: Waits with these codes say nothing of the origin.
+#: Waiting jobs with these codes have not failed at the origin.
 _NOT_THE_ORIGINS_FAULT = frozenset(
     {"disk_full", "host_busy", "user_busy", "part_file_busy", "worker_resources"}
 )
@@ -26,7 +25,7 @@ _NOT_THE_ORIGINS_FAULT = frozenset(
 
 @dataclass(slots=True)
 class _Observation:
-    """How one download has gone so far."""
+    """The byte count of a job, when it last rose, and the last failure since then."""
 
     count: int
     moved_at: float
@@ -35,11 +34,11 @@ class _Observation:
 
 
 class GetTimeout:
-    """Says of which downloads a person need not wait for more.
+    """Decides which downloads are not waited for any longer.
 
     Args:
-        max_time: seconds for everything; None for any time.
-        has_attempts: the person gave a number of attempts, so that no other limit is put on failures.
+        max_time: seconds for all downloads; None for no limit.
+        has_attempts: --attempts is given: then a download may be silent for longer than a minute.
         clock: monotonic seconds.
     """
 
@@ -53,52 +52,46 @@ class GetTimeout:
         self._clock = clock
         self._end = None if max_time is None else clock() + max_time
         self._max_time = max_time
-        self._is_bounded = max_time is None and not has_attempts
+        self._has_silence_limit = max_time is None and not has_attempts
         self._observations: dict[str, _Observation] = {}
 
     def exceeded(self, views: Sequence[JobView]) -> dict[str, str]:
-        """Return why not to wait any more, as the end of a sentence, by the ids of unfinished jobs."""
+        """Return the ids of unfinished jobs not to wait for any longer, each with the reason."""
         now = self._clock()
         found: dict[str, str] = {}
-        for one in views:
-            if one.is_finished or one.job.status is JobStatus.PAUSED:
+        for view in views:
+            if view.is_idle:
                 continue
-            why = self._why_exceeded(one, now)
+            why = self._why_exceeded(view, now)
             if why is not None:
-                found[one.job.id] = why
+                found[view.job.id] = why
         return found
 
-    def _why_exceeded(self, one: JobView, now: float) -> str | None:
-        observed = self._observe(one, now)
+    def _why_exceeded(self, view: JobView, now: float) -> str | None:
+        observed = self._observe(view, now)
         if self._end is not None and now >= self._end:
-            return _with_reason(f"the {self._max_time:g} seconds of --max-time are over", observed)
-        if not self._is_bounded or not observed.has_failed:
+            return _with_reason(f"--max-time of {self._max_time:g} seconds is over", observed)
+        if not self._has_silence_limit or not observed.has_failed:
             return None
         left = observed.moved_at + _MAX_SILENCE - now
         if left <= 0:
-            return _with_reason(f"no byte has come for {_MAX_SILENCE:g} seconds", observed)
-        pause = _seconds_until(one.job.next_attempt_at)
-        if one.status is JobStatus.WAITING and pause > left:
+            return _with_reason(f"no byte arrived for {_MAX_SILENCE:g} seconds", observed)
+        pause = view.seconds_to_next_attempt
+        if view.status is JobStatus.WAITING and pause > left:
             return _with_reason(f"the next attempt is {pause:.0f} seconds away", observed)
         return None
 
-    def _observe(self, one: JobView, now: float) -> _Observation:
-        count = one.progress.bytes_downloaded
-        observed = self._observations.setdefault(one.job.id, _Observation(count, now))
+    def _observe(self, view: JobView, now: float) -> _Observation:
+        count = view.progress.bytes_downloaded
+        observed = self._observations.setdefault(view.job.id, _Observation(count, now))
         if count > observed.count:
             observed.moved_at, observed.has_failed = now, False
         observed.count = count
-        if (
-            one.status is JobStatus.WAITING
-            and one.progress.error_code not in _NOT_THE_ORIGINS_FAULT
-        ):
-            observed.has_failed, observed.reason = True, one.progress.reason or ""
+        is_waiting = view.status is JobStatus.WAITING
+        if is_waiting and view.progress.error_code not in _NOT_THE_ORIGINS_FAULT:
+            observed.has_failed, observed.reason = True, view.progress.reason or ""
         return observed
 
 
 def _with_reason(why: str, observed: _Observation) -> str:
     return f"{why}. {observed.reason}".rstrip() if observed.reason else f"{why}."
-
-
-def _seconds_until(moment: datetime | None) -> float:
-    return 0.0 if moment is None else (moment - datetime.now(UTC)).total_seconds()

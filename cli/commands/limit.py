@@ -1,34 +1,28 @@
-"""`seen limit`: how fast downloads may go in total, from a host, for a job; changed while they run."""
+"""`seen limit`: limits of bytes a second, in total, for a host, for a job."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import settings as settings_module
+from cli.arguments.sizes import parse_rate
 from cli.context import check_ids, open_cache, open_reader
 from cli.errors import RefusedError
 from cli.output import formatting
 from domain.errors import InvalidInputError
-from domain.limits import MAX_RATE, MIN_RATE, TOTAL, check_host, host_scope, job_scope
+from domain.limits import TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
 
-if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
+if TYPE_CHECKING:
     from cache import CacheManager
-
-#: As curl and wget have it: a K is 1024.
-_UNITS = "KMGT"
-_RATE = re.compile(
-    rf"(?P<number>[0-9]{{1,15}}(\.[0-9]{{1,6}})?)(?P<unit>[{_UNITS}]?)", re.IGNORECASE
-)
-_NO_LIMIT = "none"
 
 
 def limit(
     total: Annotated[
-        str | None, typer.Option(metavar="RATE", help="All downloads of all workers together.")
+        str | None, typer.Option(metavar="RATE", help="All downloads together.")
     ] = None,
     host: Annotated[
         tuple[str, str] | None,
@@ -39,9 +33,9 @@ def limit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Limit bytes a second, or show the limits there are. Workers follow within a second.
+    """Limit bytes a second, or show the limits. Workers apply a new limit within a second.
 
-    RATE is a number with K, M or G behind it, where 1K is 1024 as for curl and wget, or "none".
+    RATE is a number such as 500k, 10M or 1.5MiB, or "none": k, M, G count in 1000s, Ki, Mi, Gi in 1024s.
     """
     changes: dict[str, int | None] = {}
     if total is not None:
@@ -61,38 +55,6 @@ def limit(
         print(printable(f"{what:<42} {allowed:<24} {used}"))
 
 
-def parse_rate(option: str, text: str) -> int | None:
-    """Return bytes a second, or None for "none".
-
-    Raises:
-        InvalidInputError: names the option and what would be right.
-    """
-    if text.lower() == _NO_LIMIT:
-        return None
-    match = _RATE.fullmatch(text)
-    if match is None:
-        raise InvalidInputError(
-            option, text, 'It is a number of bytes a second such as 500K, 10M or 1.5G, or "none".'
-        )
-    unit = match["unit"].upper()
-    rate = int(float(match["number"]) * 1024 ** (_UNITS.index(unit) + 1 if unit else 0))
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise InvalidInputError(
-            option, text, f'It is 1K at least and {MAX_RATE >> 40}T at most, or "none".'
-        )
-    return rate
-
-
-def rate_text(rate: int) -> str:
-    """Return a limit as it may be typed, and in the units that speeds are shown in."""
-    typed, unit = float(rate), ""
-    for larger in _UNITS:
-        if typed < 1024:
-            break
-        typed, unit = typed / 1024, larger
-    return f"{typed:.6g}{unit} ({formatting.size(rate)}/s)"
-
-
 def _host(option: str, name: str) -> str:
     try:
         return host_scope(check_host(name))
@@ -101,21 +63,20 @@ def _host(option: str, name: str) -> str:
 
 
 def _check_job(job_id: str, *, is_limited: bool) -> None:
-    """A limit of a job that has ended would limit nothing, and can hardly be meant."""
+    """Refuse to limit a job that has finished."""
     check_ids([job_id])
     job = open_reader().read([job_id])[0].job
     if is_limited and job.is_finished:
-        raise RefusedError(f"Job {job_id} is {job.status.value}: there is nothing left to limit.")
+        raise RefusedError(
+            f"Job {job_id} is {job.status.value}; only unfinished jobs can be limited."
+        )
 
 
 def _read(manager: CacheManager) -> dict[str, Any]:
-    """Return all limits, and what is used of each now, in bytes a second."""
+    """Return all limits and the present rates, in bytes a second."""
     rates = manager.limits.rates()
-    hosts = [scope for scope in rates if scope.startswith("host:")]
-    job_ids = [scope.removeprefix("job:") for scope in rates if scope.startswith("job:")]
-    demands = manager.limits.demands(hosts)
-    running = manager.download.get_many(job_ids)
-    speeds = {job_id: one.download_speed_mbps * 1e6 / 8 for job_id, one in running.items()}
+    hosts = sorted(scope for scope in rates if scope.startswith("host:"))
+    job_ids = sorted(scope.removeprefix("job:") for scope in rates if scope.startswith("job:"))
     default = settings_module.load().max_rate or None
     return {
         "total": {
@@ -123,37 +84,56 @@ def _read(manager: CacheManager) -> dict[str, Any]:
             "is_default": TOTAL not in rates,
             "used": round(manager.download.totals().bytes_per_second),
         },
-        "hosts": [
-            {
-                "host": scope.removeprefix("host:"),
-                "limit": rates[scope],
-                "used": demands[scope].used,
-                "transfers": demands[scope].transfers,
-            }
-            for scope in sorted(hosts)
-        ],
-        "jobs": [
-            {
-                "job_id": job_id,
-                "limit": rates[job_scope(job_id)],
-                "used": round(speeds.get(job_id, 0.0)),
-            }
-            for job_id in sorted(job_ids)
-        ],
+        "hosts": _read_hosts(manager, rates, hosts),
+        "jobs": _read_jobs(manager, rates, job_ids),
     }
+
+
+def _read_hosts(
+    manager: CacheManager, rates: Mapping[str, int], scopes: Sequence[str]
+) -> list[dict[str, Any]]:
+    demands = manager.limits.demands(scopes)
+    return [
+        {
+            "host": scope.removeprefix("host:"),
+            "limit": rates[scope],
+            "used": demands[scope].used,
+            "transfers": demands[scope].transfers,
+        }
+        for scope in scopes
+    ]
+
+
+def _read_jobs(
+    manager: CacheManager, rates: Mapping[str, int], job_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    running = manager.download.get_many(job_ids)
+    used = {job_id: one.download_speed_mbps * 1e6 / 8 for job_id, one in running.items()}
+    return [
+        {
+            "job_id": job_id,
+            "limit": rates[job_scope(job_id)],
+            "used": round(used.get(job_id, 0.0)),
+        }
+        for job_id in job_ids
+    ]
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     total = found["total"]
-    allowed = "no limit" if total["limit"] is None else rate_text(total["limit"])
-    by_default = " (SEEN_MAX_RATE)" if total["limit"] and total["is_default"] else ""
-    rows = [("total", allowed + by_default, _now(total))]
+    allowed = "no limit" if total["limit"] is None else _rate(total["limit"])
+    default = " (SEEN_MAX_RATE)" if total["limit"] and total["is_default"] else ""
+    rows = [("total", allowed + default, _used(total))]
     for one in found["hosts"]:
-        many = f" in {one['transfers']} downloads" if one["transfers"] else ""
-        rows.append((f"host {one['host']}", rate_text(one["limit"]), _now(one) + many))
-    rows += [(f"job {one['job_id']}", rate_text(one["limit"]), _now(one)) for one in found["jobs"]]
+        count = f" in {one['transfers']} downloads" if one["transfers"] else ""
+        rows.append((f"host {one['host']}", _rate(one["limit"]), _used(one) + count))
+    rows += [(f"job {one['job_id']}", _rate(one["limit"]), _used(one)) for one in found["jobs"]]
     return rows
 
 
-def _now(one: dict[str, Any]) -> str:
-    return f"now {formatting.size(one['used'])}/s"
+def _used(one: dict[str, Any]) -> str:
+    return f"now {_rate(one['used'])}"
+
+
+def _rate(bytes_per_second: float) -> str:
+    return f"{formatting.size(bytes_per_second)}/s"

@@ -1,4 +1,4 @@
-"""`seen up`: the whole service on this machine, in the foreground."""
+"""`seen up`: run the whole service on this machine, in the foreground."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from settings import Settings
 
-_STATUS_EVERY = 2.0
+_STATUS_INTERVAL = 2.0
 
 
 def up(
     flower: Annotated[bool, typer.Option(help="Run Flower, Celery's web page, too.")] = True,
     download_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where files go (SEEN_DOWNLOAD_DIR).")
+        str | None, typer.Option(metavar="DIR", help="The download folder (SEEN_DOWNLOAD_DIR).")
     ] = None,
 ) -> None:
-    """Run everything on this machine until Ctrl-C: store, workers, beat and Flower.
+    """Run store, workers, beat and Flower on this machine until Ctrl-C.
 
-    Other commands find it by themselves: `seen add`, `seen list`, `seen watch`, `seen get`.
+    Other commands use them automatically: `seen add`, `seen list`, `seen watch`, `seen get`.
     """
     settings = _settings(download_dir)
     if environment.has_store(settings):
         raise RefusedError(
             "SEEN_CACHE_ADDR names a store, so there is no local stack to run. Start `seen worker`, "
-            "`seen worker --queue maintenance` and `seen beat`, or unset it."
+            "`seen worker --queue maintenance` and `seen beat`, or unset SEEN_CACHE_ADDR."
         )
     data_dir = environment.make_data_dir(settings)
     with stack_state.start_lock(data_dir):
-        _refuse_a_second(stack_state.running(data_dir))
+        _refuse_second_stack(stack_state.running(data_dir))
         settings, flower_url = _flower(settings) if flower else (settings, "")
-        supervisor = Supervisor(settings, on_demand=False, log=_say, flower_url=flower_url)
+        supervisor = Supervisor(settings, on_demand=False, log=_print_line, flower_url=flower_url)
         try:
             state = supervisor.start()
         except BaseException:
             supervisor.stop()
             raise
     try:
-        _introduce(settings, state)
-        supervisor.run(_status_line())
+        _print_addresses(settings, state)
+        supervisor.run(_print_job_counts())
     finally:
-        _say("stopping: downloads are checkpointed and stay queued")
+        _print_line("stopping: downloads are checkpointed and stay queued")
         supervisor.stop()
-        _say("stopped")
+        _print_line("stopped")
 
 
 def _settings(download_dir: str | None) -> Settings:
@@ -65,22 +65,24 @@ def _settings(download_dir: str | None) -> Settings:
     return settings
 
 
-def _refuse_a_second(state: StackState | None) -> None:
+def _refuse_second_stack(state: StackState | None) -> None:
     if state is None:
         return
-    what = "A `seen get` runs a stack of its own" if state.on_demand else "It is running already"
-    raise RefusedError(f"{what} (process {state.pid}); one at a time.")
+    what = (
+        "A `seen get` runs the local stack" if state.on_demand else "`seen up` is already running"
+    )
+    raise RefusedError(f"{what} (process {state.pid}). Wait until it ends, or stop it.")
 
 
 def _flower(settings: Settings) -> tuple[Settings, str]:
-    """Give Flower a password and a port, where the person has not."""
+    """Choose a password and a port for Flower where none is configured; return its URL, too."""
     chosen: dict[str, object] = {}
     if not settings.flower_password.get_secret_value():
         chosen["flower_password"] = secrets.token_urlsafe(12)
     if not _is_free(settings.flower_address, settings.flower_port):
         if "flower_port" in settings.model_fields_set:
             raise RefusedError(
-                f"Port {settings.flower_port} is taken. Set SEEN_FLOWER_PORT, or use --no-flower."
+                f"Port {settings.flower_port} is in use. Set SEEN_FLOWER_PORT, or use --no-flower."
             )
         chosen["flower_port"] = _free_port(settings.flower_address)
     settings = environment.override(chosen)
@@ -103,7 +105,7 @@ def _free_port(address: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _introduce(settings: Settings, state: StackState) -> None:
+def _print_addresses(settings: Settings, state: StackState) -> None:
     print("seen is up. Ctrl-C stops it.")
     print(f"  files    {state.download_dir}")
     print(f"  data     {settings.data_dir}  (logs in {settings.data_dir / 'logs'})")
@@ -114,30 +116,30 @@ def _introduce(settings: Settings, state: StackState) -> None:
     print("  try      seen add URL · seen list · seen watch", flush=True)
 
 
-def _status_line() -> Callable[[], None]:
-    """Return what prints, every two seconds at most, how the jobs stand, when that has changed."""
+def _print_job_counts() -> Callable[[], None]:
+    """Return a function that prints the number of jobs in each state when it has changed."""
     from cli.context import open_reader
 
     reader = open_reader()
-    printed, again_at = "", 0.0
+    printed, next_at = "", 0.0
 
     def tick() -> None:
-        nonlocal printed, again_at
-        if time.monotonic() < again_at:
+        nonlocal printed, next_at
+        if time.monotonic() < next_at:
             return
-        again_at = time.monotonic() + _STATUS_EVERY
+        next_at = time.monotonic() + _STATUS_INTERVAL
         try:
-            counts = reader.jobs.count_by_status()
+            counts = reader.count_by_status()
         except DatabaseUnavailableError as error:
-            _say(str(error))  # it is only for show: the workers wait for their database
+            _print_line(str(error))  # the stack goes on: workers wait for their database
             return
         line = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
         if line and line != printed:
             printed = line
-            _say(line)
+            _print_line(line)
 
     return tick
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(f"{datetime.now().astimezone():%H:%M:%S} {printable(text)}", flush=True)

@@ -1,4 +1,4 @@
-"""`seen watch`: jobs as they go on, until they have finished."""
+"""`seen watch`: show the progress of jobs until they have finished."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import settings as settings_module
 from cli.context import check_ids, has_no_database, open_reader
 from cli.errors import FAILED
 from cli.signals import interrupt_on_termination
-from domain.job import FINISHED, JobFilter, JobStatus
+from domain.job import JobFilter, JobStatus
 
 if TYPE_CHECKING:
     from cli.output.display import Display
     from tasks.api.job_view import JobReader
 
 _POLL = 0.2
-#: Without ids, so many unfinished jobs of each state are watched.
-_MOST = 100
+#: Without ids, at most this many jobs of each state are watched.
+_MAX_JOBS_PER_STATE = 100
 
 
 def watch(
     job_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID...]", help="The jobs; by default all that go on now."),
+        typer.Argument(metavar="ID", help="The jobs; else all unfinished ones, but not paused."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each change.")
     ] = False,
 ) -> None:
-    """Watch jobs until all of them have finished; exit status 1 when one has failed."""
+    """Watch jobs until all have finished; the exit status is 1 when one has failed."""
     check_ids(job_ids or [])
     interrupt_on_termination()
     reader = None if has_no_database(settings_module.load()) else open_reader()
     watched = list(dict.fromkeys(job_ids or [])) or _active_jobs(reader)
     if reader is None or not watched:
         if not as_json:
-            print("Nothing is going on.")
+            print("There are no active jobs.")
         return
     from cli.output.display import JsonLines, for_terminal
 
@@ -51,24 +51,31 @@ def watch(
 
 
 def _active_jobs(reader: JobReader | None) -> list[str]:
-    """Return what will go on by itself, the oldest first: what is finished or paused will not."""
+    """Return the ids of jobs that are neither finished nor paused, the oldest first."""
     if reader is None:
         return []
-    resting = {*FINISHED, JobStatus.PAUSED}
-    states = [status for status in JobStatus if status not in resting]
-    found = [job for state in states for job in reader.jobs.find(JobFilter(state), limit=_MOST)]
-    return sorted(job.id for job in found)
+    from tasks.api.job_view import IDLE
+
+    found = [
+        view.job.id
+        for status in JobStatus
+        if status not in IDLE
+        for view in reader.find(JobFilter(status), limit=_MAX_JOBS_PER_STATE)
+    ]
+    return sorted(found)
 
 
 def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
-    """Show the jobs until all have finished; True when one of them failed."""
-    warned = False
+    """Show the jobs until all have finished; return whether one has failed."""
+    is_warned = False
     while True:
         views = reader.read(watched)
         display.show(views)
-        if reader.store_error is not None and not warned:
-            warned = True
-            display.note(f"{reader.store_error} Progress is shown when the store serves again.")
-        if all(one.is_finished for one in views):
-            return any(one.status is JobStatus.FAILED for one in views)
+        if reader.store_error is not None and not is_warned:
+            is_warned = True
+            display.note(
+                f"{reader.store_error} Progress is shown when the store is available again."
+            )
+        if all(view.is_finished for view in views):
+            return any(view.status is JobStatus.FAILED for view in views)
         time.sleep(_POLL)

@@ -1,4 +1,4 @@
-"""Progress, tables and numbers for people.
+"""What `seen` prints: progress, tables, and numbers as text.
 
-Open `formatting.py` first.
+Open `display.py` first.
 """

@@ -1,58 +1,59 @@
-"""Progress as a person watches it: bars on a terminal, plain lines elsewhere, objects for programs."""
+"""Progress of jobs: bars on a terminal, lines in a file or pipe, JSON objects for programs."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cli.output import formatting
+from cli.output.job_state import state
 from domain.job import JobStatus
 from domain.text import printable
-from tasks.api.job_view import JobView, job_as_json
+from tasks.api.job_json import job_as_json
+from tasks.api.job_view import JobView
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-#: Between two lines about the same download, unless its state changes. Seconds.
-_LINE_EVERY = 2.0
-#: Columns of a terminal: from which on it is wide, for a bar, for a name, for the numbers beside them.
+#: Seconds between two lines about the same download, unless its state changes.
+_LINE_INTERVAL = 2.0
+#: Columns of a terminal from which a long bar fits; widths of the bars, of the name and of the numbers.
 _WIDE, _SHORT_BAR, _LONG_BAR = 100, 10, 20
 _SHORTEST_NAME, _LONGEST_NAME, _NUMBERS = 12, 32, 54
 
 
 class Display(Protocol):
-    """Shows jobs as they are read, again and again."""
+    """Shows jobs; `show` is called for each poll."""
 
     def show(self, views: Sequence[JobView]) -> None:
-        """Take in how the jobs stand now."""
+        """Update what is shown."""
 
     def note(self, text: str) -> None:
-        """Tell something beside the jobs."""
+        """Print a line that is not about the progress of a job."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 def for_terminal() -> Display:
-    """Return bars where there is a terminal, else lines."""
+    """Return bars where standard output is a terminal, else lines."""
     return ProgressBars() if sys.stdout.isatty() else PlainLines()
 
 
-def result_line(one: JobView) -> str:
-    """Return one line about a job that is over or at rest."""
-    progress = one.progress
-    if one.status is JobStatus.COMPLETED:
-        return f"{one.label}: {formatting.size(progress.bytes_downloaded)} → {progress.path}"
+def result_line(view: JobView) -> str:
+    """Return one line about a job that is finished or paused."""
+    progress = view.progress
+    if view.status is JobStatus.COMPLETED:
+        return f"{view.label}: {formatting.size(progress.bytes_downloaded)} → {progress.path}"
     reason = f": {printable(progress.reason)}" if progress.reason else ""
-    return f"{one.label}: {one.status.value}{reason}"
+    return f"{view.label}: {view.status.value}{reason}"
 
 
-def amount(one: JobView) -> str:
-    """Return how much is there, ``12.3 of 200.0 MB``, or that the total is unknown."""
-    progress = one.progress
+def amount(view: JobView) -> str:
+    """Return downloaded and total bytes, ``12.3 of 200.0 MB``."""
+    progress = view.progress
     done = formatting.size(progress.bytes_downloaded)
     if progress.bytes_total is None:
         return f"{done}, total unknown" if progress.bytes_downloaded else "total unknown"
@@ -62,69 +63,62 @@ def amount(one: JobView) -> str:
     return f"{done} of {total}"
 
 
-def percent(one: JobView) -> str:
-    """Return the share that is there, or nothing while the total is unknown."""
-    share = one.progress.progress_percent
+def percent(view: JobView) -> str:
+    """Return the downloaded share, ``7.5 %``; empty while the total is unknown."""
+    share = view.progress.progress_percent
     return "" if share is None else f"{share:.1f} %"
 
 
-def speed_or_state(one: JobView) -> str:
-    """Return speed and time left of a job that runs, or when one that waits is tried again."""
-    job, progress = one
-    if one.status is JobStatus.DOWNLOADING:
-        if not progress.bytes_downloaded:
-            return "connecting"
-        left = progress.eta_seconds
-        speed = formatting.rate(progress.download_speed_mbps)
-        return speed if left is None else f"{speed}, {formatting.duration(left)} left"
-    if one.status is JobStatus.WAITING:
-        return _next_try(job.next_attempt_at)
-    return one.status.value
-
-
-def _next_try(when: datetime | None) -> str:
-    seconds = 0.0 if when is None else (when - datetime.now(UTC)).total_seconds()
-    return f"next try in {formatting.duration(seconds)}" if seconds > 0 else "next try now"
+def speed_or_state(view: JobView) -> str:
+    """Return speed and time left of a download that receives bytes, else the state."""
+    progress = view.progress
+    if view.status is not JobStatus.DOWNLOADING:
+        return state(view)
+    if not progress.bytes_downloaded:
+        return "connecting"
+    speed, left = formatting.rate(progress.download_speed_mbps), progress.eta_seconds
+    return speed if left is None else f"{speed}, {formatting.duration(left)} left"
 
 
 class PlainLines:
-    """Plain lines: one for each change of state, and one every two seconds while bytes come."""
+    """Prints a line for each change of state, and every two seconds while bytes arrive."""
 
     def __init__(self) -> None:
         self._shown: dict[str, tuple[JobStatus, int, float]] = {}
 
     def show(self, views: Sequence[JobView]) -> None:
-        """Print what changed."""
+        """Print a line for each job that changed."""
         now = time.monotonic()
-        for one in views:
-            status, count, shown_at = self._shown.get(one.job.id, (None, -1, 0.0))
-            moved = one.progress.bytes_downloaded != count and now - shown_at >= _LINE_EVERY
-            if one.status is not status or moved:
-                self._shown[one.job.id] = (one.status, one.progress.bytes_downloaded, now)
-                self.note(_line(one))
+        for view in views:
+            count = view.progress.bytes_downloaded
+            status, shown_count, shown_at = self._shown.get(view.job.id, (None, -1, 0.0))
+            moved = count != shown_count and now - shown_at >= _LINE_INTERVAL
+            if view.status is not status or moved:
+                self._shown[view.job.id] = (view.status, count, now)
+                self.note(_line(view))
 
     def note(self, text: str) -> None:
         """Print one line."""
         print(printable(text), flush=True)
 
     def close(self) -> None:
-        """Nothing to tidy up."""
+        """Do nothing."""
 
 
-def _line(one: JobView) -> str:
-    if one.status is JobStatus.DOWNLOADING and one.progress.bytes_downloaded:
-        share = percent(one)
-        shown = f"{amount(one)} ({share})" if share else amount(one)
-        return f"{one.label}: {shown}, {speed_or_state(one)}"
-    if one.status is JobStatus.WAITING:
-        return f"{one.label}: waiting, {speed_or_state(one)}. {one.progress.reason or ''}"
-    if one.status in {JobStatus.QUEUED, JobStatus.DOWNLOADING, JobStatus.VERIFYING}:
-        return f"{one.label}: {speed_or_state(one)}"
-    return result_line(one)
+def _line(view: JobView) -> str:
+    if view.status is JobStatus.DOWNLOADING and view.progress.bytes_downloaded:
+        share = percent(view)
+        done = f"{amount(view)} ({share})" if share else amount(view)
+        return f"{view.label}: {done}, {speed_or_state(view)}"
+    if view.status is JobStatus.WAITING:
+        return f"{view.label}: {state(view)}. {view.progress.reason or ''}".rstrip()
+    if view.status in {JobStatus.QUEUED, JobStatus.DOWNLOADING, JobStatus.VERIFYING}:
+        return f"{view.label}: {speed_or_state(view)}"
+    return result_line(view)
 
 
 class ProgressBars:
-    """Live bars on a terminal; a download that is over leaves one line above them."""
+    """Live bars on a terminal; a finished job's bar becomes one line above the others."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -136,11 +130,11 @@ class ProgressBars:
             return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=look)
 
         console = Console(highlight=False)
-        # The name gives way on a narrow terminal: the numbers are what moves.
+        # On a narrow terminal the name is shortened, not the numbers.
         bar = _SHORT_BAR if console.width < _WIDE else _LONG_BAR
-        room = max(_SHORTEST_NAME, min(_LONGEST_NAME, console.width - bar - _NUMBERS))
+        name_width = max(_SHORTEST_NAME, min(_LONGEST_NAME, console.width - bar - _NUMBERS))
         self._progress = Progress(
-            text("label", overflow="ellipsis", max_width=room),
+            text("label", overflow="ellipsis", max_width=name_width),
             BarColumn(bar_width=bar, table_column=Column(no_wrap=True, min_width=bar)),
             text("percent", justify="right", min_width=7),
             text("amount"),
@@ -153,85 +147,85 @@ class ProgressBars:
         self._progress.start()
 
     def show(self, views: Sequence[JobView]) -> None:
-        """Move the bars."""
-        for one in views:
-            if one.is_finished:
-                self._finish(one)
+        """Update the bars."""
+        for view in views:
+            if view.is_finished:
+                self._finish(view)
             else:
-                self._move(one)
+                self._update(view)
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
         self._progress.console.print(printable(text), markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Stop moving and leave the last picture."""
+        """Stop updating; the bars stay on the screen as they are."""
         self._progress.stop()
 
-    def _explain(self, one: JobView) -> None:
-        """Say once why a download waits: a bar has no room for it."""
-        reason = one.progress.reason or ""
-        if one.status is JobStatus.WAITING and self._reasons.get(one.job.id) != reason:
-            self._reasons[one.job.id] = reason
-            self.note(f"{one.label}: {reason} It is tried again.")
+    def _explain_wait(self, view: JobView) -> None:
+        """Print once why a job waits: the sentence does not fit beside a bar."""
+        reason = view.progress.reason or ""
+        if view.status is JobStatus.WAITING and self._reasons.get(view.job.id) != reason:
+            self._reasons[view.job.id] = reason
+            self.note(f"{view.label}: {state(view)}. {reason}")
 
-    def _move(self, one: JobView) -> None:
-        self._explain(one)
-        bar = self._bars.get(one.job.id)
+    def _update(self, view: JobView) -> None:
+        self._explain_wait(view)
+        bar = self._bars.get(view.job.id)
         if bar is None:
             bar = self._progress.add_task("", label="", percent="", amount="", speed_or_state="")
-            self._bars[one.job.id] = bar
+            self._bars[view.job.id] = bar
         self._progress.update(
             bar,
-            total=one.progress.bytes_total,
-            completed=one.progress.bytes_downloaded,
-            label=one.label,
-            percent=percent(one),
-            amount=amount(one),
-            speed_or_state=speed_or_state(one),
+            total=view.progress.bytes_total,
+            completed=view.progress.bytes_downloaded,
+            label=view.label,
+            percent=percent(view),
+            amount=amount(view),
+            speed_or_state=speed_or_state(view),
         )
 
-    def _finish(self, one: JobView) -> None:
-        bar = self._bars.get(one.job.id)
+    def _finish(self, view: JobView) -> None:
+        bar = self._bars.get(view.job.id)
         if bar is not None:
             self._progress.remove_task(bar)
-        elif one.job.id in self._bars:
+        elif view.job.id in self._bars:
             return
-        self._bars[one.job.id] = None
-        self.note(result_line(one))
+        self._bars[view.job.id] = None
+        self.note(result_line(view))
 
 
 class JsonLines:
-    """One JSON object a line for each change, for programs."""
+    """Prints one JSON object a line for each change of a job."""
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
 
     def show(self, views: Sequence[JobView]) -> None:
         """Print the jobs that changed."""
-        for one in views:
-            shown = formatting.as_json(job_as_json(one))
-            if self._shown.get(one.job.id) != shown:
-                self._shown[one.job.id] = shown
-                print(shown, flush=True)
+        for view in views:
+            text = formatting.as_json(job_as_json(view))
+            if self._shown.get(view.job.id) != text:
+                self._shown[view.job.id] = text
+                print(text, flush=True)
 
     def note(self, text: str) -> None:
-        """Standard output is for the objects."""
+        """Print to standard error: standard output has the JSON."""
         print(f"seen: {printable(text)}", file=sys.stderr)
 
     def close(self) -> None:
-        """Nothing to tidy up."""
+        """Do nothing."""
 
 
 class NoProgress:
-    """Shows nothing: the result is all that is wanted."""
+    """Shows no progress, for commands that print a result as JSON at the end."""
 
     def show(self, views: Sequence[JobView]) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Standard output is for the result."""
+        """Print to standard error: standard output has the JSON."""
         print(f"seen: {printable(text)}", file=sys.stderr)
 
     def close(self) -> None:
-        """Nothing to tidy up."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Jobs as tables for people."""
+"""Jobs as tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from rich.text import Text
 
 from cli.output import formatting
 from cli.output.display import percent
+from cli.output.job_state import state
 from domain.job import JobEvent, JobStatus
 from domain.text import printable
-from tasks.api.job_view import JobView, job_as_json
+from tasks.api.job_json import job_as_json
+from tasks.api.job_view import JobView
 
-#: Output that is not a terminal has no width of its own; names are not to be cut there.
+#: The width where standard output is not a terminal: wide enough to cut no name.
 _FILE_WIDTH = 250
-#: From this width on there is room for everything.
+#: A terminal of this width has room for all columns.
 _WIDE = 110
 
 _COLOURS = {
@@ -35,12 +37,12 @@ def _console() -> Console:
 
 
 def print_list(views: Sequence[JobView]) -> None:
-    """Print one line a job; a narrow terminal keeps what tells the jobs apart."""
+    """Print one line a job; a narrow terminal gets id, state, progress and name only."""
     console = _console()
     wide = console.width >= _WIDE
     table = Table(
         Column("id", no_wrap=True),
-        Column("status", no_wrap=True),
+        Column("status", no_wrap=wide),
         Column("progress", no_wrap=True, justify="right"),
         *((Column("speed", no_wrap=True, justify="right"),) if wide else ()),
         *((Column("updated", no_wrap=True),) if wide else ()),
@@ -49,27 +51,37 @@ def print_list(views: Sequence[JobView]) -> None:
         pad_edge=False,
         header_style="bold",
     )
-    for one in views:
+    for view in views:
         table.add_row(
-            one.job.id,
-            _status(one.status),
-            _progress(one),
-            *((_speed(one), _updated(one)) if wide else ()),
-            Text(one.title),
+            view.job.id,
+            Text(state(view), style=_COLOURS.get(view.status, "")),
+            _progress(view),
+            *((_speed(view), _updated(view)) if wide else ()),
+            Text(view.title),
         )
     console.print(table)
 
 
-def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
-    """Print everything that is known about one job."""
+def print_job(view: JobView, events: Sequence[JobEvent]) -> None:
+    """Print all fields of one job that have a value, and its history."""
     console = _console()
-    facts = Table.grid(padding=(0, 2))
-    for name, value in job_as_json(one).items():
+    console.print(_fields(view))
+    console.print()
+    console.print(_history(events))
+
+
+def _fields(view: JobView) -> Table:
+    values: dict[str, object] = {**job_as_json(view), "status": state(view), "waiting_for": None}
+    table = Table.grid(padding=(0, 2))
+    for name, value in values.items():
         if value not in (None, "", False, []):
             text = ", ".join(value) if isinstance(value, list) else str(value)
-            facts.add_row(Text(name, style="bold"), Text(printable(text)))
-    console.print(facts)
-    trail = Table(
+            table.add_row(Text(name, style="bold"), Text(printable(text)))
+    return table
+
+
+def _history(events: Sequence[JobEvent]) -> Table:
+    table = Table(
         "when",
         "change",
         Column("fence", justify="right"),
@@ -81,7 +93,7 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
         header_style="bold",
     )
     for event in events:
-        trail.add_row(
+        table.add_row(
             formatting.moment(event.at),
             _change(event),
             str(event.fence or ""),
@@ -89,30 +101,25 @@ def print_job(one: JobView, events: Sequence[JobEvent]) -> None:
             event.worker or "",
             Text(printable(event.reason or "")),
         )
-    console.print()
-    console.print(trail)
+    return table
 
 
 def _change(event: JobEvent) -> str:
     if event.from_status is event.to_status:
-        return event.to_status.value  # a note
+        return event.to_status.value  # a note, not a change of state
     source = event.from_status.value if event.from_status else "new"
     return f"{source} → {event.to_status.value}"
 
 
-def _status(status: JobStatus) -> Text:
-    return Text(status.value, style=_COLOURS.get(status, ""))
+def _progress(view: JobView) -> str:
+    done = view.progress.bytes_downloaded
+    return percent(view) or (formatting.size(done) if done else "")
 
 
-def _progress(one: JobView) -> str:
-    done = one.progress.bytes_downloaded
-    return percent(one) or (formatting.size(done) if done else "")
-
-
-def _speed(one: JobView) -> str:
-    speed = one.progress.download_speed_mbps
+def _speed(view: JobView) -> str:
+    speed = view.progress.download_speed_mbps
     return formatting.rate(speed) if speed else ""
 
 
-def _updated(one: JobView) -> str:
-    return formatting.ago(one.progress.updated_at or one.job.updated_at)
+def _updated(view: JobView) -> str:
+    return formatting.ago(view.progress.updated_at or view.job.updated_at)

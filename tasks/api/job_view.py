@@ -1,45 +1,122 @@
-"""Jobs as they stand this moment: the store's live numbers where they are newer, SQL's otherwise."""
+"""Read jobs: one job, a page of them, or the same jobs again and again.
+
+A `JobView` joins the two records of a job: its row in SQL and its progress hash in the store.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
 
 from cache.downloads.download_cache import DownloadCache
 from cache.models import DownloadProgress
 from database import JobRepository
 from domain.errors import StoreError, UnknownJobError
-from domain.job import RUNNING, Job, JobEvent, JobStatus
+from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStatus
 from domain.text import printable
 from domain.urls import display_url
 from worker.storage.filenames import name_from_url
 
-#: A row is read again at least this often, however fresh its hash is. Seconds.
+if TYPE_CHECKING:  # loads Celery, which reading does not need
+    from worker.runtime import Runtime
+
+#: A row is read again at least this often, however new its progress hash is. Seconds.
 _ROW_MAX_AGE = 2.0
-#: A store that did not answer is left alone this long: waiting for it would hold up every look.
+#: After a failed read the store is not asked again for this long, so that a poll does not wait for it.
 _STORE_RETRY_AFTER = 5.0
 
+#: The states a job does not leave unless a person asks for it.
+IDLE = FINISHED | {JobStatus.PAUSED}
 
-class JobView(NamedTuple):
-    """One job: its row, and its progress from wherever it is newest."""
+
+class WaitingFor(StrEnum):
+    """What a job in the state WAITING waits for."""
+
+    RETRY = "retry"
+    """Its next attempt, after a transient error."""
+    HOST_SLOT = "host_slot"
+    """A slot of its host."""
+    HOST_COOLDOWN = "host_cooldown"
+    """The end of its host's cooldown."""
+    USER_SLOT = "user_slot"
+    """A slot of its owner."""
+    DISK_SPACE = "disk_space"
+    """Room on the worker's disk."""
+    DISK = "disk"
+    """The worker's disk, which cannot be used now."""
+    PART_FILE = "part_file"
+    """Its part file, which another process has locked."""
+    WORKER_RESOURCES = "worker_resources"
+    """File descriptors, memory or threads of a worker."""
+
+
+_WAITING_FOR_BY_ERROR_CODE: Mapping[str | None, WaitingFor] = {
+    "host_busy": WaitingFor.HOST_SLOT,
+    "host_cooling": WaitingFor.HOST_COOLDOWN,
+    "user_busy": WaitingFor.USER_SLOT,
+    "disk_full": WaitingFor.DISK_SPACE,
+    "disk_unavailable": WaitingFor.DISK,
+    "part_file_busy": WaitingFor.PART_FILE,
+    "worker_resources": WaitingFor.WORKER_RESOURCES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and its newest progress.
+
+    Attributes:
+        job: the row in SQL.
+        progress: from the store while a worker runs the job, else from the row.
+    """
 
     job: Job
     progress: DownloadProgress
 
+    @classmethod
+    def merge(cls, job: Job, progress: DownloadProgress | None) -> Self:
+        """Join a row and a progress hash. The hash counts while its claim is running, else the row."""
+        if progress is not None and (
+            progress.fence > job.fence or (progress.fence == job.fence and job.status in RUNNING)
+        ):
+            return cls(job, progress)
+        return cls(job, _stored_progress(job))
+
     @property
     def status(self) -> JobStatus:
-        """Where it stands."""
+        """The newest known state."""
         return self.progress.status
 
     @property
     def is_finished(self) -> bool:
-        """Whether SQL says that nothing more happens by itself; the hash may know a moment earlier."""
+        """Whether SQL has it as finished; the store may know of it a moment earlier."""
         return self.job.is_finished
 
     @property
+    def is_idle(self) -> bool:
+        """Whether SQL has it as finished or paused."""
+        return self.job.status in IDLE
+
+    @property
+    def waiting_for(self) -> WaitingFor | None:
+        """What it waits for; None unless its state is WAITING."""
+        if self.status is not JobStatus.WAITING:
+            return None
+        return _WAITING_FOR_BY_ERROR_CODE.get(self.progress.error_code, WaitingFor.RETRY)
+
+    @property
+    def seconds_to_next_attempt(self) -> float:
+        """Seconds until a waiting job is queued again; 0 when that is due, or not planned."""
+        when = self.job.next_attempt_at
+        return 0.0 if when is None else max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+    @property
     def label(self) -> str:
-        """What a person calls it: its file's name."""
+        """The name of its file: as published, as requested, or as its URL suggests."""
         path = self.progress.path or self.job.path
         if path:
             return printable(path.rpartition("/")[2])
@@ -47,17 +124,13 @@ class JobView(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Its name, or its URL without secrets."""
+        """The requested file name, or its URL without query."""
         return printable(self.job.name or display_url(self.job.url))
 
 
-def merge(job: Job, progress: DownloadProgress | None) -> JobView:
-    """Put a row and a hash together: the hash counts while its claim is at work, SQL otherwise."""
-    if progress is not None and (
-        progress.fence > job.fence or (progress.fence == job.fence and job.status in RUNNING)
-    ):
-        return JobView(job, progress)
-    stored = DownloadProgress(
+def _stored_progress(job: Job) -> DownloadProgress:
+    """Return the progress that a row holds."""
+    return DownloadProgress(
         job_id=job.id,
         status=job.status,
         user_id=job.user_id,
@@ -72,54 +145,80 @@ def merge(job: Job, progress: DownloadProgress | None) -> JobView:
         fence=job.fence,
         updated_at=job.updated_at,
     )
-    return JobView(job, stored)
 
 
 class JobReader:
-    """Reads jobs again and again; a store that is away is just a miss.
+    """Reads jobs, also in a loop: it keeps rows for 2 s while the progress hash is newer.
+
+    Without the store it returns what SQL has.
 
     Attributes:
-        store_error: why the store was not read the last time it was asked; None if it was.
+        store_error: why the last read of the store failed; None if it did not.
     """
 
     def __init__(self, jobs: JobRepository, cache: DownloadCache) -> None:
-        self.jobs = jobs
+        self._jobs = jobs
         self._cache = cache
         self._rows: dict[str, Job] = {}
         self._read_at: dict[str, float] = {}
-        self._store_again_at = 0.0
+        self._store_retry_at = 0.0
         self.store_error: StoreError | None = None
 
+    @classmethod
+    def of(cls, runtime: Runtime | None) -> Self:
+        """Return a reader on the connections of `runtime`, or of this process's own."""
+        if runtime is None:
+            from worker.app import current_runtime
+
+            runtime = current_runtime()
+        return cls(runtime.jobs, runtime.cache.download)
+
     def read(self, job_ids: Sequence[str]) -> list[JobView]:
-        """Return these jobs in this order: hashes first, rows where those do not tell.
+        """Return these jobs in this order.
 
         Raises:
-            UnknownJobError: one of them is not there.
+            UnknownJobError: one of them does not exist.
+            DatabaseUnavailableError: a row is needed and the database does not answer.
         """
-        live = self._live(job_ids)
+        live = self._read_store(job_ids)
         now = time.monotonic()
         wanted = [job_id for job_id in job_ids if self._needs_row(job_id, live, now)]
-        rows = self.jobs.get_many(wanted)
+        rows = self._jobs.get_many(wanted)
         for job_id in wanted:
             if job_id not in rows:
                 raise UnknownJobError(job_id)
             self._rows[job_id], self._read_at[job_id] = rows[job_id], now
-        return [merge(self._rows[job_id], live.get(job_id)) for job_id in job_ids]
+        return [JobView.merge(self._rows[job_id], live.get(job_id)) for job_id in job_ids]
 
-    def views(self, jobs: Sequence[Job]) -> list[JobView]:
-        """Return jobs that were just read from SQL with their live progress."""
-        live = self._live([job.id for job in jobs if not job.is_finished])
-        return [merge(job, live.get(job.id)) for job in jobs]
+    def find(
+        self,
+        where: JobFilter | None = None,
+        *,
+        limit: int = 50,
+        before_id: str | None = None,
+    ) -> list[JobView]:
+        """Return jobs, the newest first; see `list_jobs`."""
+        jobs = self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit)
+        live = self._read_store([job.id for job in jobs if not job.is_finished])
+        return [JobView.merge(job, live.get(job.id)) for job in jobs]
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        """Return the history of a job, the oldest event first; empty for an unknown one."""
+        return self._jobs.events(job_id)
+
+    def count_by_status(self) -> dict[JobStatus, int]:
+        """Return how many jobs SQL has in each state."""
+        return self._jobs.count_by_status()
 
     def _needs_row(self, job_id: str, live: Mapping[str, DownloadProgress], now: float) -> bool:
         row, progress = self._rows.get(job_id), live.get(job_id)
         if row is None or progress is None or now - self._read_at[job_id] > _ROW_MAX_AGE:
             return True
-        at_work = row.status in RUNNING and progress.status in RUNNING
-        return not (at_work and progress.fence == row.fence)
+        both_running = row.status in RUNNING and progress.status in RUNNING
+        return not (both_running and progress.fence == row.fence)
 
-    def _live(self, job_ids: Sequence[str]) -> dict[str, DownloadProgress]:
-        if time.monotonic() < self._store_again_at:
+    def _read_store(self, job_ids: Sequence[str]) -> dict[str, DownloadProgress]:
+        if time.monotonic() < self._store_retry_at:
             return {}
         try:
             found = self._cache.get_many(job_ids)
@@ -127,53 +226,45 @@ class JobReader:
             return found
         except StoreError as error:
             self.store_error = error
-            self._store_again_at = time.monotonic() + _STORE_RETRY_AFTER
+            self._store_retry_at = time.monotonic() + _STORE_RETRY_AFTER
             return {}
 
 
-def job_as_json(one: JobView) -> dict[str, Any]:
-    """Return a job as programs read it; times in ISO 8601, URLs without their secrets.
+def show(job_id: str, *, runtime: Runtime | None = None) -> JobView:
+    """Return one job.
 
-    `hidden` names the headers, and the parts of a login, that are kept and not shown.
+    Raises:
+        UnknownJobError: it does not exist.
+        DatabaseUnavailableError: the database does not answer.
     """
-    job, progress = one
-    row: dict[str, Any] = {
-        name: getattr(job, name)
-        for name in (
-            *("id", "directory", "name", "checksum", "user_id", "overwrite"),
-            *("host", "max_bytes", "connections", "decode", "priority"),
-            "ignore_origin_digests",
-            *("attempts", "max_attempts", "fence", "worker", "control", "next_attempt_at"),
-            *("published_at", "created_at", "started_at", "finished_at"),
-        )
-    }
-    live = {
-        "status": progress.status,
-        "url": display_url(job.url),
-        "mirrors": [display_url(url) for url in job.mirrors],
-        "hidden": list(job.secret_names),
-        "bytes_downloaded": progress.bytes_downloaded,
-        "bytes_total": progress.bytes_total,
-        "bytes_durable": progress.bytes_durable,
-        "progress_percent": progress.progress_percent,
-        "speed_mbps": progress.download_speed_mbps,
-        "eta_seconds": progress.eta_seconds,
-        "reason": progress.reason,
-        "error_code": progress.error_code,
-        "path": progress.path,
-        "sha256": progress.sha256,
-        "updated_at": progress.updated_at,
-        "last_byte_at": progress.last_byte_at,
-    }
-    return plain(row | live)
+    return JobReader.of(runtime).read([job_id])[0]
 
 
-def event_as_json(event: JobEvent) -> dict[str, Any]:
-    """Return one entry of the audit trail as programs read it."""
-    names = ("at", "from_status", "to_status", "worker", "fence", "attempt", "reason")
-    return plain({name: getattr(event, name) for name in names})
+def list_jobs(
+    where: JobFilter | None = None,
+    *,
+    limit: int = 50,
+    before_id: str | None = None,
+    runtime: Runtime | None = None,
+) -> list[JobView]:
+    """Return a page of jobs, the newest first.
+
+    Args:
+        where: which jobs; all by default.
+        limit: the size of a page.
+        before_id: the last id of the page before this one.
+        runtime: of this process.
+
+    Raises:
+        DatabaseUnavailableError: the database does not answer.
+    """
+    return JobReader.of(runtime).find(where, limit=limit, before_id=before_id)
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as JSON has them."""
-    return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in values.items()}
+def history(job_id: str, *, runtime: Runtime | None = None) -> list[JobEvent]:
+    """Return the events of a job, the oldest first; empty for an unknown one.
+
+    Raises:
+        DatabaseUnavailableError: the database does not answer.
+    """
+    return JobReader.of(runtime).events(job_id)

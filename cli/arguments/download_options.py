@@ -1,0 +1,194 @@
+"""The options of `seen get` and `seen add` that describe a download, named as in curl and wget."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.arguments import credentials
+from cli.arguments.sizes import UNITS_HELP, parse_size
+from domain.errors import InvalidInputError
+from domain.job import SECRET_FIELDS, Checksum, DownloadRequest
+from domain.request_fields import HIDDEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadOptions:
+    """What `seen get` and `seen add` know about a download; the fields are options of both."""
+
+    name: Annotated[str | None, typer.Option(help="The file's name (one URL only).")] = None
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The SHA-256 that the file must have.")
+    ] = None
+    checksum: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ALG:HEX",
+            help="Another digest that it must have: md5, sha1, sha512, blake2b, crc32c.",
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
+    ] = False
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror",
+            metavar="URL",
+            help="Another URL of the same file (one URL only); repeatable.",
+        ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            "-H",
+            metavar="'NAME: VALUE'",
+            help="A request header; @FILE reads one from each line; repeatable.",
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            "-u",
+            metavar="NAME[:PASSWORD]",
+            help="The login at the origin. NAME asks for the password, NAME:@FILE reads it "
+            "(@- from standard input); other users of this machine can see a typed one.",
+        ),
+    ] = None
+    login: Annotated[str | None, typer.Option("--login", hidden=True)] = None
+    """The former name of `--user`."""
+    cookie: Annotated[
+        str | None,
+        typer.Option(
+            "--cookie", "-b", metavar="'NAME=VALUE; …'", help="Cookies; @FILE reads them."
+        ),
+    ] = None
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help=f"Refuse a larger file, such as 500M or 5GiB: {UNITS_HELP}."
+        ),
+    ] = None
+    connections: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Connections at once, 1 to 32 (SEEN_CONNECTIONS)."),
+    ] = None
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Undo a Content-Encoding of the response.")
+    ] = False
+    ignore_origin_digests: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-origin-digests",
+            help="Do not check digests that the origin sends; --checksum is checked.",
+        ),
+    ] = False
+
+    def requests(
+        self, urls: Sequence[str], *, directory: str, **more: object
+    ) -> list[DownloadRequest]:
+        """Return one request for each different URL. May ask for a password on the terminal.
+
+        Args:
+            urls: of the files.
+            directory: of the files.
+            more: further fields of `DownloadRequest`.
+
+        Raises:
+            InvalidInputError: names the option or field, and what is allowed.
+        """
+        checksum = _checksum(self.sha256, self.checksum)
+        if len(urls) > 1:
+            _refuse_for_several_urls(
+                {
+                    "--name": self.name,
+                    "--sha256 or --checksum": checksum,
+                    "--mirror": self.mirror or None,
+                    "--idempotency-key": more.get("idempotency_key"),
+                }
+            )
+        values = {
+            **more,
+            "directory": directory,
+            "name": self.name,
+            "checksum": checksum,
+            "overwrite": self.overwrite,
+            "mirrors": self.mirror or (),
+            "headers": credentials.headers(self.header or ()),
+            "cookies": credentials.cookies(self.cookie),
+            "max_bytes": self.max_bytes and parse_size("--max-bytes", self.max_bytes),
+            "connections": self.connections,
+            "decode": self.decode,
+            "ignore_origin_digests": self.ignore_origin_digests,
+        }
+        different = list(dict.fromkeys(urls))
+        for url in different:
+            _request({"url": url, **values})  # an error comes before the question for the password
+        values["username"], values["password"] = credentials.login(self._user())
+        return [_request({"url": url, **values}) for url in different]
+
+    def _user(self) -> str | None:
+        if self.login is None:
+            return self.user
+        if self.user is not None:
+            raise InvalidInputError("--login", HIDDEN, "It is the former name of --user; give one.")
+        print("seen: --login is now --user; the next version refuses it.", file=sys.stderr)
+        return self.login
+
+
+def _refuse_for_several_urls(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise InvalidInputError(option, value, "It is allowed with one URL only.")
+
+
+def _checksum(sha256: str | None, checksum: str | None) -> str | None:
+    if sha256 is None:
+        return checksum
+    if checksum is not None:
+        raise InvalidInputError("--checksum", checksum, "Give --sha256 or --checksum, not both.")
+    return str(Checksum.parse(f"sha256:{sha256}"))
+
+
+def _request(values: dict[str, object]) -> DownloadRequest:
+    for field, value in values.items():
+        if isinstance(value, str) and not _is_text(value):
+            shown = HIDDEN if field in SECRET_FIELDS else value
+            raise InvalidInputError(field, shown, "It is not valid UTF-8.")
+    return DownloadRequest.model_validate(values)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether an argument is UTF-8: other bytes arrive as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def output_folder(output: str) -> str:
+    """Return the absolute path of ``--output``. The folder need not exist yet.
+
+    Raises:
+        InvalidInputError: it is a file, or it cannot be created or written.
+    """
+    if not _is_text(output) or "\0" in output:
+        raise InvalidInputError("--output", output, "It is not a valid folder name.")
+    target = Path(output).expanduser().resolve()
+    existing = target
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InvalidInputError("--output", output, f"{existing} is a file; name a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InvalidInputError("--output", output, f"{existing} is not writable.")
+    return str(target)
