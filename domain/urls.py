@@ -119,7 +119,7 @@ class _UrlParts:
         if "@" in match["authority"]:
             raise ValueError(
                 "User names and passwords in URLs are not accepted: give them as username and "
-                "password (--login)."
+                "password (--user)."
             )
         host, port = _host_and_port(match["authority"])
         return cls(match["scheme"], normal_host(host), port, match["rest"])

@@ -18,9 +18,7 @@ def expand_options(command: Command) -> Command:
     ``name: Annotated[str | None, typer.Option(help=…)] = None``, and the command gets one object.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, type[Any]] = {
-        name: kind for name, kind in hints.items() if is_dataclass(kind)
-    }
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in groups:

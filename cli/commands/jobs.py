@@ -78,7 +78,7 @@ def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     for job in accepted:
         if not job.is_new:
             print(
-                f"seen: {job.id} exists already ({state_and_control(job)}) and was not added again.",
+                f"seen: {job.id} exists already, {state_and_control(job)}; it was not added again.",
                 file=sys.stderr,
             )
 

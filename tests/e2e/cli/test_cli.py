@@ -51,7 +51,7 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
     up = seen.start("up", "--no-flower", "--download-dir", "films")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
 
-    added = seen.good("add", film.url, endless.url, "--user", "ann", "--directory", "new")
+    added = seen.good("add", film.url, endless.url, "--owner", "ann", "--directory", "new")
     film_id, endless_id = added.out.split()
     assert not added.err
     seen.good("watch", film_id)
@@ -70,7 +70,7 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
         "completed",
     ]
 
-    (listed,) = seen.good("list", "--json", "--user", "ann", "--status", "downloading").json()
+    (listed,) = seen.good("list", "--json", "--owner", "ann", "--status", "downloading").json()
     assert listed["id"] == endless_id
     assert 0 < listed["progress_percent"] < 100
     assert endless_id in seen.good("list").out

@@ -55,12 +55,12 @@ def test_jobs_are_changed_by_id(seen: Seen) -> None:
 
 
 def test_jobs_are_changed_by_filter(seen: Seen) -> None:
-    mine = add(seen, f"{URL}/a", f"{URL}/b", "--user", "ann")
+    mine = add(seen, f"{URL}/a", f"{URL}/b", "--owner", "ann")
     (other,) = add(seen, "http://192.0.2.1/c")
-    assert seen.good("pause", "--user", "ann").out == "2 paused\n"
+    assert seen.good("pause", "--owner", "ann").out == "2 paused\n"
     assert states(seen) == {**dict.fromkeys(mine, "paused"), other: "queued"}
     assert seen.good("cancel", "--host", "192.0.2.1").out == "1 cancelled\n"
-    assert seen.good("resume", "--status", "paused", "--user", "bob").out == (
+    assert seen.good("resume", "--status", "paused", "--owner", "bob").out == (
         "There are no such jobs to resume.\n"
     )
     told = seen.good("resume", "--all", "--json").json()
@@ -70,24 +70,36 @@ def test_jobs_are_changed_by_filter(seen: Seen) -> None:
     ]
 
 
+def test_user_is_still_accepted_as_the_former_name_of_owner(seen: Seen) -> None:
+    (job,) = add(seen, f"{URL}/a", "--owner", "ann")
+    for command in ("list", "pause"):
+        result = seen.good(command, "--user", "ann", "--json")
+        assert job in result.out
+        assert result.err == "seen: --user is now --owner here; the next version refuses it.\n"
+    both = seen.run("pause", "--user", "ann", "--owner", "ann")
+    assert (both.status, "--owner" in both.error_line()) == (2, True)
+    as_owner = seen.run("add", f"{URL}/b", "--user", "ann")
+    assert (as_owner.status, "--owner" in as_owner.error_line()) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry"])
 def test_what_is_not_said_or_said_twice_changes_nothing(seen: Seen, command: str) -> None:
     (job,) = add(seen, f"{URL}/a")
-    for arguments in ((), (job, "--all"), (job, "--user", "ann"), (job, "not-a-job")):
+    for arguments in ((), (job, "--all"), (job, "--owner", "ann"), (job, "not-a-job")):
         result = seen.run(command, *arguments)
         assert result.status == 2
         assert result.error_line()
     assert states(seen) == {job: "queued"}
 
 
-HOW = "by --user, --host, --status or --all"
+HOW = "by --owner, --host, --status or --all"
 
 
 #: What is asked wrongly, the code of its error, and words of its message.
 WRONG: list[tuple[list[str], str, str]] = [
-    (["cancel"], "refused", f"Give ids, or say which jobs {HOW}."),
-    (["cancel", "JOB", "--all"], "refused", f"Give ids, or say which jobs {HOW}: not both."),
-    (["move", "--to", "high"], "refused", f"Give ids, or say which jobs {HOW}."),
+    (["cancel"], "refused", f"Give ids, or select jobs {HOW}."),
+    (["cancel", "JOB", "--all"], "refused", f"Give ids, or select jobs {HOW}: not both."),
+    (["move", "--to", "high"], "refused", f"Give ids, or select jobs {HOW}."),
     (["move", "--all"], "usage", "Missing option '--to'. Choose from: high, normal, low."),
     (
         ["move", "JOB", "--to", "urgent"],
@@ -141,10 +153,7 @@ def test_the_same_again_is_told_and_not_added(seen: Seen) -> None:
     (job,) = add(seen, f"{URL}/a")
     again = seen.good("add", f"{URL}/./a")
     assert again.out.strip() == job
-    assert (
-        again.err.strip()
-        == f"seen: {job} is there already, queued; it was not added a second time."
-    )
+    assert again.err.strip() == f"seen: {job} exists already, queued; it was not added again."
     (told,) = seen.good("add", f"{URL}/a", "--json").json()
     assert (told["id"], told["is_new"]) == (job, False)
     assert list(states(seen)) == [job]
@@ -186,8 +195,7 @@ def test_who_adds_the_same_after_a_cancel_gets_a_new_job(seen: Seen, repo: JobRe
     keyed = seen.good("add", f"{URL}/a", "--idempotency-key", "order 7")
     assert (keyed.out.strip(), keyed.err.strip()) == (
         job,
-        f"seen: {job} is there already, downloading (cancel requested); "
-        "it was not added a second time.",
+        f"seen: {job} exists already, downloading (cancel requested); it was not added again.",
     )
     assert states(seen) == {again.out.strip(): "queued", job: "downloading"}
 
@@ -206,7 +214,7 @@ def test_getting_what_is_being_paused_takes_the_pause_back(seen: Seen, repo: Job
 def test_jobs_are_moved_between_queues(seen: Seen) -> None:
     (job,) = add(seen, f"{URL}/a", "--priority", "low")
     broker = {one["check"]: one for one in seen.run("doctor", "--json").json()}["broker"]
-    assert "0 begun, 0 high, 0 normal, 1 low" in broker["message"]
+    assert "0 requeued, 0 high, 0 normal, 1 low" in broker["message"]
     moved = seen.good("move", job, "--to", "high", "--json").json()
     assert [one["priority"] for one in moved["changed"]] == ["high"]
     assert seen.good("move", "--all", "--to", "high").out == ("There are no such jobs to move.\n")

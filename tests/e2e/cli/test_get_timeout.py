@@ -41,14 +41,14 @@ def test_attempts_end_a_get_that_says_how_to_go_on(seen: Seen, origin: Origin, k
     assert (job["status"], job["attempts"]) == ("failed", 2)
     again = f"seen retry {job['id']} && seen get {url} --attempts 2 --json"
     assert job["continue_with"] == again
-    assert last_line(done.err) == f"seen: to go on: {again}"
+    assert last_line(done.err) == f"seen: to continue: {again}"
 
 
 def test_command_of_the_last_line_goes_on(seen: Seen, origin: Origin) -> None:
     file = origin.serve("/a.bin", body=b"abc" * 1000, status=503)
     done = seen.run("get", file.url, "--attempts", "1")
     file.behave(status=None)
-    for command in last_line(done.err).removeprefix("seen: to go on: ").split(" && "):
+    for command in last_line(done.err).removeprefix("seen: to continue: ").split(" && "):
         seen.good(*shlex.split(command)[1:])
     assert (seen.folder / "a.bin").read_bytes() == b"abc" * 1000
 
@@ -69,7 +69,7 @@ def test_max_time_pauses_and_the_same_command_goes_on(seen: Seen, origin: Origin
     assert done.status == 1
     assert "--max-time" in done.err
     file.behave(bytes_per_second=None)
-    command = shlex.split(last_line(done.err).removeprefix("seen: to go on: "))
+    command = shlex.split(last_line(done.err).removeprefix("seen: to continue: "))
     assert command == ["seen", "get", file.url, "--max-time", "2", "--connections", "1"]
     seen.good("get", file.url)
     assert (seen.folder / "a.bin").stat().st_size == file.size

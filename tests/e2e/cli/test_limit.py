@@ -27,10 +27,10 @@ def test_limits_are_set_shown_and_taken_away(seen: Seen, store: StoreServer) -> 
     assert seen.good("limit").out.split() == ["total", "no", "limit", "now", "0", "B/s"]
     (job_id,) = seen.good("add", "https://example.com/film.mkv").out.split()
     set_all = seen.good(
-        "limit", "--total", "10M", "--host", "Example.ORG", "5m", "--job", job_id, "1M", "--json"
+        "limit", "--total", "10M", "--host", "Example.ORG", "5mi", "--job", job_id, "1MiB", "--json"
     )
     with cache_manager(store) as manager:
-        rates = {"total": 10 * M, "host:example.org": 5 * M, f"job:{job_id}": M}
+        rates = {"total": 10_000_000, "host:example.org": 5 * M, f"job:{job_id}": M}
         assert manager.limits.rates() == rates
         manager.limits.share_demands("w", {"host:example.org": Demand(3, 3, 0, 4_900_000)}, 60)
         shown = seen.good("limit", "--json").json()
@@ -45,7 +45,7 @@ def test_limits_are_set_shown_and_taken_away(seen: Seen, store: StoreServer) -> 
         seen.good("limit", "--host", "example.org", "none", "--job", job_id, "none")
         assert manager.limits.rates() == {}
     seen.environment["SEEN_MAX_RATE"] = str(M)
-    assert "1M (1.0 MB/s) (SEEN_MAX_RATE)" in seen.good("limit").out
+    assert "1.0 MB/s (SEEN_MAX_RATE)" in seen.good("limit").out
 
 
 def test_wrong_input_changes_nothing(seen: Seen, store: StoreServer) -> None:

@@ -107,7 +107,7 @@ def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str)
             assert (result.status, "SEEN_CACHE_ADDR" in result.error_line()) == (2, True), told
         elif command[0] == "get":
             assert result.status == 1, told
-            assert "seen: to go on: seen resume " in result.err, told
+            assert "seen: to continue: seen resume " in result.err, told
             assert way not in UNSENT or "The store refuses: " in result.out, told
         elif command[0] in WITHOUT_STORE:
             assert result.status == 0, told

@@ -10,7 +10,6 @@ import pytest
 from cli.errors import report
 from cli.output import formatting
 from cli.output.formatting import as_json
-from domain.errors import InvalidInputError
 from domain.text import printable
 
 
@@ -29,30 +28,6 @@ from domain.text import printable
 )
 def test_sizes(count: int, shown: str) -> None:
     assert formatting.size(count) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("5000", 5000),
-        ("0", 0),
-        ("1.5k", 1500),
-        ("5G", 5 * 10**9),
-        ("5 gb", 5 * 10**9),
-        (" 5GiB ", 5 * 2**30),
-        ("0.1T", 10**11),
-        ("12B", 12),
-        ("1P", 10**15),
-    ],
-)
-def test_sizes_are_read(text: str, size: int) -> None:
-    assert formatting.parse_size("--max-bytes", text) == size
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1", "1e9", "5X", "5iB", "5 5", "٥", "1,5G", "inf"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"--max-bytes: .*5GiB"):
-        formatting.parse_size("--max-bytes", text)
 
 
 def test_megabits_become_megabytes() -> None:

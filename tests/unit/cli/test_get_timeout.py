@@ -11,7 +11,7 @@ import pytest
 from cli.commands.get_timeout import GetTimeout
 from cli.output.resume_command import resume_command
 from domain.job import JobStatus
-from tasks.api.job_view import JobView, merge
+from tasks import JobView
 from tests.support.build import new_job
 
 S = JobStatus
@@ -37,7 +37,7 @@ def seen_as(status: JobStatus, count: int = 0, *, pause: float = 1.0, **changes:
     job = replace(
         new_job(), id="j", status=status, bytes_downloaded=count, next_attempt_at=later, **changes
     )
-    return merge(job, None)
+    return JobView.merge(job, None)
 
 
 FAILED_ONCE = seen_as(S.WAITING, error_code="connect", reason="The connection failed.")
@@ -50,7 +50,7 @@ def test_origin_that_does_not_answer_is_given_up_after_a_minute(clock: Clock) ->
     assert timeout.exceeded([seen_as(S.DOWNLOADING)]) == {}
     clock.now += 2
     assert (
-        "no byte has come for 60 seconds. The connection failed."
+        "no byte arrived for 60 seconds. The connection failed."
         in (timeout.exceeded([seen_as(S.DOWNLOADING)])["j"])
     )
 

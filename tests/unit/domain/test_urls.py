@@ -40,7 +40,7 @@ def test_a_usable_url_is_returned_unchanged(url: str) -> None:
         ("example.com/film.mkv", "begin with http"),
         ("gopher://example.com/x", "begin with http://, https://, ftp:// or ftps://"),
         ("http://" + "x" * 254 + "/", "253"),
-        ("ftp://user@example.com/x", "--login"),
+        ("ftp://user@example.com/x", "--user"),
         ("ftp://example.com/a%0D%0ADELE%20b", "control characters"),
         ("ftp://example.com/x;type=A", "type"),
         ("ftp://example.com/folder/", "a file"),

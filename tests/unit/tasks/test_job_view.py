@@ -1,14 +1,17 @@
-"""Which numbers are shown: the store's or the database's."""
+"""A job's view joins its row and its progress hash; its JSON has the documented fields."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from cache.models import DownloadProgress
-from cli.output.display import PlainLines, amount, percent, result_line, speed_or_state
 from domain.job import Job, JobStatus
-from tasks.api.job_view import job_as_json, merge
+from tasks import JobDict, JobView, WaitingFor, job_as_json
+
+merge = JobView.merge
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB_ID = "01a205a2-8d4a-7189-808b-c3a4c179e67d"
@@ -56,41 +59,40 @@ def test_sql_counts_once_the_claim_is_over() -> None:
     assert merge(job(JobStatus.QUEUED), live(3)).status is JobStatus.DOWNLOADING
 
 
-def test_a_job_as_programs_see_it() -> None:
+def test_job_as_json() -> None:
     shown = job_as_json(merge(job(JobStatus.DOWNLOADING), live(2)))
+    assert list(shown) == list(JobDict.__annotations__)
     assert shown["url"] == "https://example.com/a/film.mkv?…"
     assert shown["created_at"] == "2026-01-02T00:00:00+00:00"
     assert (shown["progress_percent"], shown["speed_mbps"], shown["eta_seconds"]) == (75.0, 8.0, 0)
+    assert (shown["status"], shown["waiting_for"]) == ("downloading", None)
+    json.dumps(shown)
 
 
-def test_a_job_as_people_see_it() -> None:
-    running = merge(job(JobStatus.DOWNLOADING), live(2, bytes_total=20_000_000))
-    assert running.label == "film.mkv"
-    assert amount(running) == "1.5 of 20.0 MB"
-    assert percent(running) == "7.5 %"
-    assert speed_or_state(running) == "1.0 MB/s, 18 s left"
-    unknown = merge(job(JobStatus.DOWNLOADING), live(2, bytes_total=None))
-    assert (amount(unknown), percent(unknown), speed_or_state(unknown)) == (
-        "1.5 MB, total unknown",
-        "",
-        "1.0 MB/s",
-    )
-    done = merge(job(JobStatus.COMPLETED, path="/tmp/other.mkv", bytes_downloaded=1000), None)
-    assert result_line(done) == "other.mkv: 1.0 kB → /tmp/other.mkv"
-    failed = merge(job(JobStatus.FAILED, reason="It\x1b[2Jbroke."), None)
-    assert result_line(failed) == "film.mkv: failed: It�[2Jbroke."
+@pytest.mark.parametrize(
+    ("code", "waiting_for"),
+    [
+        (None, "retry"),
+        ("http_503", "retry"),
+        ("host_busy", "host_slot"),
+        ("host_cooling", "host_cooldown"),
+        ("user_busy", "user_slot"),
+        ("disk_full", "disk_space"),
+        ("disk_unavailable", "disk"),
+        ("part_file_busy", "part_file"),
+        ("worker_resources", "worker_resources"),
+    ],
+)
+def test_json_of_a_waiting_job_has_what_it_waits_for(code: str | None, waiting_for: str) -> None:
+    view = merge(job(JobStatus.WAITING, error_code=code), None)
+    assert view.waiting_for is WaitingFor(waiting_for)
+    shown = job_as_json(view)
+    assert (shown["status"], shown["waiting_for"]) == ("waiting", waiting_for)
 
 
-def test_percent_never_passes_100() -> None:
-    assert percent(merge(job(JobStatus.DOWNLOADING), live(2, bytes_total=1_000))) == "100.0 %"
-    nearly = live(2, bytes_downloaded=1_999_999)
-    assert percent(merge(job(JobStatus.DOWNLOADING), nearly)) == "99.9 %"
-
-
-def test_lines_tell_each_state_once(capsys: object) -> None:
-    lines = PlainLines()
-    states: Sequence[JobStatus] = (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.PAUSED)
-    for status in states:
-        lines.show([merge(job(status), None)])
-    out = capsys.readouterr().out  # type: ignore[attr-defined]
-    assert out == "film.mkv: queued\nfilm.mkv: paused\n"
+def test_time_to_the_next_attempt() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=36)
+    waiting = merge(job(JobStatus.WAITING, next_attempt_at=soon), None)
+    assert 30 < waiting.seconds_to_next_attempt <= 36
+    assert merge(job(JobStatus.WAITING, next_attempt_at=NOW), None).seconds_to_next_attempt == 0
+    assert merge(job(JobStatus.QUEUED), None).seconds_to_next_attempt == 0

@@ -47,10 +47,10 @@ def test_digest_is_wanted_where_basic_is_not_enough(challenges: str, *, expected
 
 ASKED = [
     # (status, challenges, login given, proxy, code, words of the message)
-    (401, "", False, "", "http_401", ["origin", "--login"]),
-    (401, 'Basic realm="a"', False, "", "http_401", ["origin", "Basic", "--login"]),
+    (401, "", False, "", "http_401", ["origin", "--user"]),
+    (401, 'Basic realm="a"', False, "", "http_401", ["origin", "Basic", "--user"]),
     (401, 'Basic realm="a"', True, "", "http_401", ["Basic", "does not accept the given login"]),
-    (401, 'Digest realm="a"', False, "", "http_401", ["Digest", "--login"]),
+    (401, 'Digest realm="a"', False, "", "http_401", ["Digest", "--user"]),
     (401, 'Digest realm="a"', True, "", "http_401", ["Digest", "does not accept the given login"]),
     *[
         (401, f'Digest realm="algorithm=x", nonce="n", {form}', True, "", "http_401", words)
@@ -67,7 +67,7 @@ ASKED = [
     (401, "Negotiate", True, "", "http_401", ["Negotiate", "not supported", "Basic and Digest"]),
     (401, "NTLM", False, "", "http_401", ["NTLM", "not supported"]),
     (401, "Negotiate, NTLM", False, "", "http_401", ["Negotiate, NTLM", "not supported"]),
-    (401, 'Negotiate, Basic realm="a"', False, "", "http_401", ["--login"]),
+    (401, 'Negotiate, Basic realm="a"', False, "", "http_401", ["--user"]),
     (401, "Bearer", True, "", "http_401", ["Bearer", "Authorization: Bearer TOKEN"]),
     (407, 'Basic realm="p"', False, "http://p:1", "proxy_login", ["proxy", "Basic", "SEEN_PROXY"]),
     (407, "Digest x", False, "http://u:p@p:1", "proxy_login", ["proxy", "does not accept"]),

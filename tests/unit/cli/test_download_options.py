@@ -1,4 +1,4 @@
-"""What was typed becomes a request, or an error that names the option."""
+"""Options become a request, or an error that names the option."""
 
 from __future__ import annotations
 
@@ -8,54 +8,53 @@ from typing import Any
 
 import pytest
 
-from cli.arguments import download_request
+from cli.arguments.download_options import DownloadOptions, output_folder
 from domain.errors import InvalidInputError
 from domain.job import DownloadRequest
 
 URL = "http://example.com/file.bin"
-PLAIN = {"directory": "", "name": None, "sha256": None, "checksum": None, "overwrite": False}
+
+
+def build(
+    *urls: str, directory: str = "", user_id: str | None = None, **options: Any
+) -> list[DownloadRequest]:
+    given = DownloadOptions(**options)
+    return given.requests(urls or (URL,), directory=directory, user_id=user_id)
 
 
 def test_one_request_for_each_different_url() -> None:
-    built = download_request.build([URL, f"{URL}2", URL], **PLAIN)  # type: ignore[arg-type]
-    assert [request.url for request in built] == [URL, f"{URL}2"]
+    assert [request.url for request in build(URL, f"{URL}2", URL)] == [URL, f"{URL}2"]
 
 
 def test_sha256_is_a_checksum() -> None:
-    (request,) = download_request.build([URL], **(PLAIN | {"sha256": "AB" * 32}))  # type: ignore[arg-type]
+    (request,) = build(sha256="AB" * 32)
     assert request.checksum == f"sha256:{'ab' * 32}"
 
 
-@pytest.mark.parametrize("option", ["url", "name", "directory", "user_id"])
-def test_bytes_that_are_no_text_are_refused(option: str) -> None:
+@pytest.mark.parametrize("field", ["url", "name", "directory", "user_id"])
+def test_bytes_that_are_no_text_are_refused(field: str) -> None:
     broken = b"x\xff".decode(errors="surrogateescape")
-    urls = [URL + broken] if option == "url" else [URL]
-    values = PLAIN if option == "url" else PLAIN | {option: broken}
     with pytest.raises(InvalidInputError):
-        download_request.build(urls, **values)  # type: ignore[arg-type]
+        _ = build(URL + broken) if field == "url" else build(**{field: broken})
 
 
-def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert download_request.folder(".") == str(tmp_path)
-    assert download_request.folder("a/../b") == str(tmp_path / "b")
-    assert download_request.folder("~") == str(Path.home())
+    assert output_folder(".") == str(tmp_path)
+    assert output_folder("a/../b") == str(tmp_path / "b")
+    assert output_folder("~") == str(Path.home())
     (tmp_path / "file").write_text("")
     for wrong in ("file", "file/below", "nul\0byte"):
         with pytest.raises(InvalidInputError):
-            download_request.folder(wrong)
+            output_folder(wrong)
     assert not (tmp_path / "b").exists()
-
-
-def build(*urls: str, **options: Any) -> list[DownloadRequest]:
-    return download_request.build(urls or (URL,), **(PLAIN | options))
 
 
 def test_options_in_the_words_of_curl() -> None:
     (request,) = build(
-        mirrors=[f"{URL}2"],
-        headers=["X-Key: a: b", "X-Empty:"],
-        login="me:pass:word",
+        mirror=[f"{URL}2"],
+        header=["X-Key: a: b", "X-Empty:"],
+        user="me:pass:word",
         cookie="a=b",
         max_bytes="5G",
         connections=8,
@@ -73,37 +72,37 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "password").write_text("@hunter2\r\nmore\n")
     (tmp_path / "cookies").write_text("a=b\n")
     (request,) = build(
-        headers=[f"@{tmp_path}/headers", "X-Three: 3"],
-        login=f"me:@{tmp_path}/password",
+        header=[f"@{tmp_path}/headers", "X-Three: 3"],
+        user=f"me:@{tmp_path}/password",
         cookie=f"@{tmp_path}/cookies",
     )
     assert request.headers == {"X-One": "1", "X-Two": "2", "X-Three": "3"}
     assert (request.password, request.cookies) == ("@hunter2", "a=b")
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"typed\n")))
-    assert build(login="me:@-")[0].password == "typed"
-    assert build(login="me:")[0].password == ""
+    assert build(user="me:@-")[0].password == "typed"
+    assert build(user="me:")[0].password == ""
 
 
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"headers": ["hunter2"]}, "--header"),
-        ({"headers": ["X-Key: hunter2", "X-Key: hunter2"]}, "--header"),
-        ({"headers": ["Range: hunter2"]}, "headers"),
-        ({"headers": ["@/nowhere/hunter1"]}, "--header"),
-        ({"headers": ["@/proc/self/exe"]}, "--header"),
+        ({"header": ["hunter2"]}, "--header"),
+        ({"header": ["X-Key: hunter2", "X-Key: hunter2"]}, "--header"),
+        ({"header": ["Range: hunter2"]}, "headers"),
+        ({"header": ["@/nowhere/hunter1"]}, "--header"),
+        ({"header": ["@/proc/self/exe"]}, "--header"),
         ({"cookie": "@\0"}, "--cookie"),
         ({"cookie": "hunter2\udcff"}, "cookies"),
-        ({"login": "hunter2"}, "--login"),
-        ({"login": "me:@/nowhere"}, "--login"),
-        ({"login": "me:hunter2\udcff"}, "password"),
-        ({"login": ":hunter2"}, "username"),
+        ({"user": "hunter2"}, "--user"),
+        ({"user": "me:@/nowhere"}, "--user"),
+        ({"user": "me:hunter2\udcff"}, "password"),
+        ({"user": ":hunter2"}, "username"),
         ({"max_bytes": "much"}, "--max-bytes"),
         ({"max_bytes": "0"}, "max_bytes"),
         ({"max_bytes": "9" * 20}, "max_bytes"),
         ({"connections": 33}, "connections"),
-        ({"mirrors": ["file:///etc/passwd"]}, "mirrors"),
+        ({"mirror": ["file:///etc/passwd"]}, "mirrors"),
     ],
 )
 def test_a_wrong_option_is_named_and_no_secret_shown(options: dict[str, Any], field: str) -> None:
@@ -115,4 +114,12 @@ def test_a_wrong_option_is_named_and_no_secret_shown(options: dict[str, Any], fi
 
 def test_mirrors_go_with_one_url_only() -> None:
     with pytest.raises(InvalidInputError, match="--mirror"):
-        build(URL, f"{URL}2", mirrors=[f"{URL}3"])
+        build(URL, f"{URL}2", mirror=[f"{URL}3"])
+
+
+def test_former_name_of_user_is_accepted_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    (request,) = build(login="me:secret")
+    assert (request.username, request.password) == ("me", "secret")
+    assert "--login is now --user" in capsys.readouterr().err
+    with pytest.raises(InvalidInputError, match="--login"):
+        build(login="me:secret", user="me:secret")
