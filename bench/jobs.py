@@ -17,7 +17,8 @@ from pathlib import Path
 
 import tasks
 from bench.report import Figure, percentile, show
-from domain.job import DownloadRequest, JobStatus
+from domain.job import JobStatus
+from domain.request import DownloadRequest
 from tests.support.origins.origin import Origin
 from tests.support.servers.nginx import Nginx
 from tests.support.services.system import System

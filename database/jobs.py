@@ -43,16 +43,7 @@ from database.job_rows import (
 )
 from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
 from domain.errors import DatabaseUnavailableError, DuplicateJobError, UnknownJobError
-from domain.job import (
-    RUNNING,
-    UNFINISHED,
-    Job,
-    JobEvent,
-    JobFilter,
-    JobStatus,
-    Priority,
-    QueuedJob,
-)
+from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobFilter, JobStatus, Priority, QueuedJob
 
 #: How often somebody else may come first with the same idempotency key.
 _ROUNDS = 5

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import PurePosixPath
 
-from domain.job import DownloadRequest
+from domain.request import DownloadRequest
 from domain.urls import canonical_url
 
 

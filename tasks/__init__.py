@@ -6,15 +6,8 @@ Open `api/submit.py` first; `downloads.py` and `periodic/` are what Celery runs.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from domain.job import (
-    DownloadRequest,
-    Job,
-    JobEvent,
-    JobFilter,
-    JobStatus,
-    Priority,
-    SubmittedJob,
-)
+from domain.job import Job, JobEvent, JobFilter, JobStatus, Priority, SubmittedJob
+from domain.request import DownloadRequest
 from tasks.api.job_json import EventDict, JobDict, event_as_json, job_as_json
 from tasks.api.job_view import JobReader, JobView, WaitingFor, history, list_jobs, show
 

@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from domain.errors import InvalidInputError, PermanentError
-from domain.job import DownloadRequest, Job
+from domain.job import Job
+from domain.request import DownloadRequest
 from domain.request_fields import HIDDEN
 
 if TYPE_CHECKING:  # most jobs have no secrets, and loading this takes as long as submitting them

@@ -43,7 +43,8 @@ from domain.errors import (
     TransientError,
     UnknownJobError,
 )
-from domain.job import Checksum, Job, JobStatus, Priority
+from domain.files import Checksum
+from domain.job import Job, JobStatus, Priority
 from domain.urls import host_of
 from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.leases.lease import Lease

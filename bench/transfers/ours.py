@@ -15,7 +15,8 @@ from typing import Any, Self
 import tasks
 from bench.transfers.contender import Run
 from bench.transfers.origin import OriginFile
-from domain.job import DownloadRequest, Job, JobStatus
+from domain.job import Job, JobStatus
+from domain.request import DownloadRequest
 from settings import Settings
 from tests.support.services.system import ROOT, System
 

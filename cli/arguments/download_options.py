@@ -14,7 +14,8 @@ import typer
 from cli.arguments import credentials
 from cli.arguments.sizes import UNITS_HELP, parse_size
 from domain.errors import InvalidInputError
-from domain.job import SECRET_FIELDS, Checksum, DownloadRequest
+from domain.files import Checksum
+from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 
 

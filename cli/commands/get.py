@@ -20,7 +20,8 @@ from cli.local_stack.client import join_stack
 from cli.output import formatting
 from cli.output.resume_command import resume_command
 from cli.signals import interrupt_on_termination
-from domain.job import DownloadRequest, JobStatus
+from domain.job import JobStatus
+from domain.request import DownloadRequest
 from domain.text import printable
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Self
 import tasks
 from cli.context import open_runtime, why_unpublished
 from domain.errors import IllegalTransitionError
-from domain.job import DownloadRequest, Job, JobStatus
+from domain.job import Job, JobStatus
+from domain.request import DownloadRequest
 from tasks.api.job_view import JobReader, JobView
 from worker.runtime import Runtime
 

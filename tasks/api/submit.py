@@ -11,7 +11,8 @@ from dataclasses import fields, replace
 
 from domain.dedup import request_fingerprint, scoped_key
 from domain.ids import new_job_id
-from domain.job import DownloadRequest, Job, JobStatus, SubmittedJob
+from domain.job import Job, JobStatus, SubmittedJob
+from domain.request import DownloadRequest
 from domain.urls import host_of
 from worker.app import current_runtime
 from worker.credentials import RequestCredentials

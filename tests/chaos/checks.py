@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from domain.job import FINISHED, TRANSITIONS, WORKING_PREFIX, Job, JobEvent, JobStatus
+from domain.files import WORKING_PREFIX
+from domain.job import FINISHED, TRANSITIONS, Job, JobEvent, JobStatus
 from tests.chaos.evidence import Evidence
 from tests.support.histories import claims_in
 from tests.support.origins.origin import RequestLog

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import tasks
 from domain.errors import DatabaseUnavailableError, IllegalTransitionError
-from domain.job import FINISHED, DownloadRequest, Job, JobStatus
+from domain.job import FINISHED, Job, JobStatus
+from domain.request import DownloadRequest
 from tests.chaos.background import Background
 from tests.chaos.file_specs import FileSpec, serve
 from tests.support.origins.origin import Origin

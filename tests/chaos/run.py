@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import DatabaseUnavailableError
-from domain.job import WORKING_PREFIX, Job, JobStatus
+from domain.files import WORKING_PREFIX
+from domain.job import Job, JobStatus
 from tests.chaos import schedule
 from tests.chaos.checks import Violation, violations
 from tests.chaos.client import Client

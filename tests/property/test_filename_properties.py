@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.job import MAX_NAME_BYTES, WORKING_PREFIX
+from domain.files import MAX_NAME_BYTES, WORKING_PREFIX
 from worker.storage.filenames import name_from_disposition, name_from_url, numbered, safe_name
 
 #: Any text at all, and texts made of what names are attacked with.

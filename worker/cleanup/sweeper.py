@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domain.errors import DatabaseUnavailableError, SeenError, StoreError
-from domain.job import FINISHED, WORKING_PREFIX, Job
+from domain.files import WORKING_PREFIX
+from domain.job import FINISHED, Job
 from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
 from worker.exclusive import run_exclusive
 from worker.periodic_thread import PeriodicThread

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ConfigDict, TypeAdapter
 
-from domain.job import MAX_SIZE, Checksum
+from domain.files import MAX_SIZE, Checksum
 from worker.storage.filenames import safe_name
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from domain.errors import DiskFullError, PermanentError
-from domain.job import MAX_SIZE
+from domain.files import MAX_SIZE
 from worker.storage.disk_errors import optional_operation
 
 #: A file that grows is promised so many bytes at once: the system is asked seldom.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.errors import DiskUnavailableError, InvalidInputError
-from domain.job import MAX_NAME_BYTES, WORKING_PREFIX
+from domain.files import MAX_NAME_BYTES, WORKING_PREFIX
 from worker.storage.content_disposition import filename_from_header
 
 FALLBACK_NAME = "download"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import PermanentError, SeenError
-from domain.job import WORKING_PREFIX
+from domain.files import WORKING_PREFIX
 from worker.storage.disk_errors import disk_errors
 from worker.storage.errno_table import FileOperation
 from worker.storage.own_files import create_own_file, open_folder

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from domain.errors import DiskFullError, InvalidInputError, TransientError
-from domain.job import WORKING_PREFIX
+from domain.files import WORKING_PREFIX
 from worker.storage.checkpoint import Checkpoint, read_checkpoint
 from worker.storage.destination import PublishedFile
 from worker.storage.disk_errors import disk_errors, optional_operation, sync_file

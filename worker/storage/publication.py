@@ -23,7 +23,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter
 
 from domain.errors import InvalidInputError, PermanentError, TransientError
-from domain.job import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
+from domain.files import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
 from worker.storage.disk_errors import disk_errors, sync_file
 from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
 from worker.storage.fallback_names import fallback_names

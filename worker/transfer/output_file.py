@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
-from domain.job import Checksum
+from domain.files import Checksum
 from worker.storage.checkpoint import Checkpoint
 from worker.storage.destination import Destination
 from worker.transfer.http.response import Response

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import tasks
-from domain.job import WORKING_PREFIX, Job, JobStatus
+from domain.files import WORKING_PREFIX
+from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.servers.dead_host import DeadHost
 from tests.support.servers.postgres import PostgresServer

@@ -8,7 +8,8 @@ import pytest
 
 import tasks
 from domain.errors import DatabaseUnavailableError, InvalidInputError
-from domain.job import DownloadRequest, JobStatus
+from domain.job import JobStatus
+from domain.request import DownloadRequest
 from tasks.periodic import maintenance
 from tests.support.faults.aging import age_jobs
 from tests.support.servers.postgres import PostgresServer

@@ -13,7 +13,8 @@ from sqlalchemy import select
 import tasks
 from database.clock_skew import correct_future_times
 from database.models import jobs as table
-from domain.job import DownloadRequest, Job, JobStatus, Priority, QueuedJob
+from domain.job import Job, JobStatus, Priority, QueuedJob
+from domain.request import DownloadRequest
 from tasks.periodic import maintenance
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url

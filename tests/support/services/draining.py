@@ -8,7 +8,8 @@ from typing import Any
 
 from celery import Celery
 
-from domain.job import WORKING_PREFIX, Job, JobStatus
+from domain.files import WORKING_PREFIX
+from domain.job import Job, JobStatus
 from tasks.periodic.maintenance import requeue_due
 from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile

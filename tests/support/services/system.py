@@ -15,7 +15,8 @@ from celery import Celery
 import tasks
 from cli.local_stack.command_lines import QUEUES
 from database import migrate
-from domain.job import DownloadRequest, Job, JobStatus
+from domain.job import Job, JobStatus
+from domain.request import DownloadRequest
 from settings import Settings
 from tests.support.servers.process import Process, spawn
 from tests.support.stores.server import StoreServer

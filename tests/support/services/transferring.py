@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import SeenError
-from domain.job import WORKING_PREFIX, Job, JobStatus
+from domain.files import WORKING_PREFIX
+from domain.job import Job, JobStatus
 from tests.support.build import new_job
 from tests.support.faults.aging import age_jobs
 from tests.support.services.system import System

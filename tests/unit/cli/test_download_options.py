@@ -10,7 +10,7 @@ import pytest
 
 from cli.arguments.download_options import DownloadOptions, output_folder
 from domain.errors import InvalidInputError
-from domain.job import DownloadRequest
+from domain.request import DownloadRequest
 
 URL = "http://example.com/file.bin"
 

@@ -8,7 +8,8 @@ import pytest
 
 from domain.dedup import request_fingerprint, scoped_key
 from domain.errors import InvalidInputError
-from domain.job import DownloadRequest, Priority
+from domain.job import Priority
+from domain.request import DownloadRequest
 from domain.urls import canonical_url
 
 URL = "https://example.com/films/a.mkv?b=2&a=1"

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidInputError
-from domain.job import (
-    FINISHED,
-    RUNNING,
-    TRANSITIONS,
-    Checksum,
-    DownloadRequest,
-    JobStatus,
-)
+from domain.files import Checksum
+from domain.job import FINISHED, RUNNING, TRANSITIONS, JobStatus
+from domain.request import DownloadRequest
 from tests.support.build import new_job
 
 S = JobStatus

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidInputError
-from domain.job import DownloadRequest
+from domain.request import DownloadRequest
 from tests.support.build import new_job
 
 URL = "https://example.com/film.mkv"

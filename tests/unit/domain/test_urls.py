@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import InvalidInputError
-from domain.job import DownloadRequest
+from domain.request import DownloadRequest
 from domain.urls import check_url, display_url, host_of
 
 

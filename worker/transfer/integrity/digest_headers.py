@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from domain.errors import InvalidInputError
-from domain.job import Checksum
+from domain.files import Checksum
 
 #: Our names by those of RFC 9530 and RFC 3230, and of Google's own field.
 _NAMES = {

@@ -27,7 +27,7 @@ class PrefixDigests:
 
     Args:
         part: stays open until `close`.
-        algorithms: by name, as `domain.job.Checksum` knows them.
+        algorithms: by name, as `domain.files.Checksum` knows them.
         pool: runs the hashing, shared by all downloads of the process.
     """
 

@@ -1,4 +1,4 @@
-"""Digests by the names that `domain.job.Checksum` knows."""
+"""Digests by the names that `domain.files.Checksum` knows."""
 
 from __future__ import annotations
 

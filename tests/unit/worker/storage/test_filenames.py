@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskUnavailableError, InvalidInputError
-from domain.job import WORKING_PREFIX
+from domain.files import WORKING_PREFIX
 from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import name_from_url, numbered, resolve_directory, safe_name
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from domain.files import MAX_NAME_BYTES
 from domain.ids import new_job_id
-from domain.job import MAX_NAME_BYTES
 from worker.storage.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"

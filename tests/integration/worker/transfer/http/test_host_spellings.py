@@ -7,7 +7,8 @@ import pytest
 from cache import CacheManager
 from domain.dedup import request_fingerprint
 from domain.errors import HostBusyError
-from domain.job import DownloadRequest, JobFilter, JobStatus
+from domain.job import JobFilter, JobStatus
+from domain.request import DownloadRequest
 from tests.support.origins.origin import Origin
 from tests.support.services.transferring import Downloads
 from worker.limits.slots import SlotManager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.job import DownloadRequest, JobStatus
+from domain.job import JobStatus
+from domain.request import DownloadRequest
 from tests.support.net import has_ipv6
 from tests.support.origins import misbehaviour as does
 from tests.support.origins.behaviour import Plan, Request

@@ -1,0 +1,235 @@
+"""What a caller asks for, checked as far as that needs neither store nor disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from domain import request_fields
+from domain.errors import InvalidInputError
+from domain.files import (
+    MAX_DIRECTORY_BYTES,
+    MAX_FOLDER_BYTES,
+    MAX_NAME_BYTES,
+    MAX_SIZE,
+    WORKING_PREFIX,
+    Checksum,
+)
+from domain.job import Priority
+from domain.request_fields import HIDDEN
+from domain.urls import check_url, display_url
+
+MAX_ATTEMPTS_LIMIT = 1000
+MAX_MIRRORS = 20
+MAX_CONNECTIONS = 32
+#: Fields that are stored encrypted, and shown nowhere.
+SECRET_FIELDS = ("headers", "username", "password", "cookies")
+
+
+class DownloadRequest(BaseModel):
+    """What a caller asks for. Building one checks everything that needs neither store nor disk.
+
+    Neither `repr` nor `model_dump` shows headers, login and cookies.
+
+    Attributes:
+        url: http, https, ftp or ftps, without credentials in it.
+        mirrors: further URLs of the very same file, at most 20; what is secret goes to none of them
+            that is not at the origin of `url`.
+        directory: where the file goes, relative to the download folder ("" is the folder itself).
+        name: the file name to use; without it, the origin's or the URL's.
+        checksum: ``sha256:<hex>`` (also md5, sha1, sha512, blake2b, crc32c), checked before the file is
+            published.
+        user_id: whose download it is, for listing and for invalidation.
+        overwrite: replace a file of that name; otherwise a clashing name gets a number.
+        max_attempts: attempts before the job fails; None takes the service's setting.
+        max_bytes: a larger file fails; None for no limit but the service's.
+        connections: 1 to 32 at once; None takes the service's setting.
+        decode: undo a Content-Encoding that the origin sends without being asked to.
+        ignore_origin_digests: do not hold the file against digests that its origin names; for an origin
+            whose digests are wrong. `checksum` counts all the same.
+        priority: high, normal or low: the queue it waits in.
+        idempotency_key: any text of the caller's own (at most 200 characters). A second request of the
+            same user with the same key gets the job of the first, whatever has become of it.
+        headers: further request headers, at most 50.
+        username, password: for Basic or Digest authentication, or the login of an FTP server.
+        cookies: the value of a Cookie header.
+
+    Raises:
+        InvalidInputError: names the field and the remedy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=10_000)
+
+    url: str
+    mirrors: tuple[str, ...] = ()
+    directory: str = ""
+    name: str | None = None
+    checksum: str | None = None
+    user_id: str | None = None
+    overwrite: bool = False
+    max_attempts: int | None = None
+    max_bytes: int | None = None
+    connections: int | None = None
+    decode: bool = False
+    ignore_origin_digests: bool = False
+    priority: Priority = Priority.NORMAL
+    idempotency_key: str | None = Field(default=None, exclude=True)
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    username: str | None = Field(default=None, repr=False, exclude=True)
+    password: str | None = Field(default=None, repr=False, exclude=True)
+    cookies: str | None = Field(default=None, repr=False, exclude=True)
+
+    def __hash__(self) -> int:
+        """A mapping has no hash; what tells requests apart most of the time is enough."""
+        return hash((self.url, self.directory, self.name, self.user_id))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Tell a missing field, an unknown one or a wrong type as every other wrong value is told."""
+        try:
+            request = handler(data)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "request"
+            value, first = problem["input"], name.partition(".")[0]
+            if problem["type"] == "missing":
+                value = None
+            elif first in {"url", "mirrors"}:
+                value = display_url(value) if isinstance(value, str) else HIDDEN
+            elif first in {"request", *SECRET_FIELDS} or problem["type"] == "extra_forbidden":
+                # A key may be what was meant as a value, a whole request holds everything, and an
+                # unknown field may be a password misspelt.
+                name, value = first, HIDDEN
+            raise InvalidInputError(name, value, f"{problem['msg']}.") from None
+        request_fields.check_login(request.headers, request.username, request.password)
+        return request
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return check_url(value)
+
+    @field_validator("mirrors")
+    @classmethod
+    def _mirrors(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) > MAX_MIRRORS:
+            raise InvalidInputError("mirrors", f"{len(value)} URLs", f"At most {MAX_MIRRORS}.")
+        try:
+            checked = dict.fromkeys(map(check_url, value))
+        except InvalidInputError as error:
+            raise error.about("mirrors") from None
+        checked.pop(info.data.get("url", ""), None)
+        return tuple(checked)
+
+    @field_validator("directory")
+    @classmethod
+    def _directory(cls, value: str) -> str:
+        if "\0" in value or ".." in PurePosixPath(value).parts:
+            raise InvalidInputError(
+                "directory", value, "It must stay inside the download folder, so without '..'."
+            )
+        longest = max(len(part.encode()) for part in value.split("/"))
+        if len(value.encode()) > MAX_DIRECTORY_BYTES or longest > MAX_FOLDER_BYTES:
+            raise InvalidInputError(
+                "directory",
+                value,
+                f"It may have {MAX_DIRECTORY_BYTES} bytes at most, each folder {MAX_FOLDER_BYTES}.",
+            )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value or value in {".", ".."} or re.search(r"[/\\\x00-\x1f\x7f]", value):
+            raise InvalidInputError(
+                "name", value, "A file name has no slashes and no control characters."
+            )
+        if value.casefold().startswith(WORKING_PREFIX):  # some file systems ignore case
+            raise InvalidInputError(
+                "name", value, f"Names that begin with {WORKING_PREFIX!r} are the service's own."
+            )
+        if len(value.encode()) > MAX_NAME_BYTES:
+            raise InvalidInputError("name", value, f"It may have {MAX_NAME_BYTES} bytes at most.")
+        return value
+
+    @field_validator("checksum")
+    @classmethod
+    def _checksum(cls, value: str | None) -> str | None:
+        return None if value is None else str(Checksum.parse(value))
+
+    @field_validator("user_id")
+    @classmethod
+    def _user(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,200}", value):
+            raise InvalidInputError(
+                "user_id", value, "It has 1 to 200 characters, none of them a control character."
+            )
+        return value
+
+    @field_validator("max_attempts")
+    @classmethod
+    def _attempts(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_ATTEMPTS_LIMIT:
+            raise InvalidInputError("max_attempts", value, f"It is 1 to {MAX_ATTEMPTS_LIMIT}.")
+        return value
+
+    @field_validator("max_bytes")
+    @classmethod
+    def _max_bytes(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_SIZE:
+            raise InvalidInputError("max_bytes", value, f"It is 1 to {MAX_SIZE} bytes.")
+        return value
+
+    @field_validator("connections")
+    @classmethod
+    def _connections(cls, value: int | None) -> int | None:
+        if value is not None and not 1 <= value <= MAX_CONNECTIONS:
+            raise InvalidInputError("connections", value, f"It is 1 to {MAX_CONNECTIONS}.")
+        return value
+
+    @field_validator("idempotency_key")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,200}", value):
+            raise InvalidInputError(
+                "idempotency_key",
+                value,
+                "It has 1 to 200 characters, none of them a control character.",
+            )
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return request_fields.check_headers(value)
+
+    @field_validator("username")
+    @classmethod
+    def _username(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_username(value)
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_password(value)
+
+    @field_validator("cookies")
+    @classmethod
+    def _cookies(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_cookies(value)
