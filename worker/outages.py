@@ -1,7 +1,4 @@
-"""What a process cannot do while a service is away, said once: when it begins, and when it is over.
-
-What is tried again at every tick fails at every tick. Each reason is logged once in an outage.
-"""
+"""Logs an outage twice: when it starts and when it is over, however often something fails meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class _Outage:
 
 
 class OutageLog:
-    """The outages that one part of a process knows of. Any thread may use it.
+    """The current outages of one part of a process. Any thread may use it.
 
     Args:
         logger: of the part.
@@ -35,17 +32,17 @@ class OutageLog:
 
     @property
     def newest(self) -> SeenError | None:
-        """The newest failure that has not been followed by a success; None when all works."""
+        """The newest failure without a later success; None when all works."""
         with self._mutex:
             errors = [outage.error for outage in self._outages.values()]
         return errors[-1] if errors else None
 
     def record_failure(self, what: str, error: SeenError) -> None:
-        """Log what could not be done, unless it has failed for this reason since it last worked.
+        """Log a failure, unless the outage has this reason logged already.
 
         Args:
-            what: a sentence without its full stop, the same one each time.
-            error: why.
+            what: a sentence without its full stop, the same one each time; it names the outage.
+            error: the reason.
         """
         reason = _reason_of(error)
         with self._mutex:
@@ -59,8 +56,8 @@ class OutageLog:
             self._logger.warning("%s: %s. Repeated failures are not logged", what, why)
 
     def record_success(self, what: str) -> None:
-        """Note that this works; log it if it failed before."""
-        if what not in self._outages:  # as a rule, and cheap
+        """End the outage of this name, and log that, if there is one."""
+        if what not in self._outages:  # the usual case, and cheap
             return
         with self._mutex:
             outage = self._outages.pop(what, None)
@@ -72,7 +69,7 @@ class OutageLog:
 
 
 def _reason_of(error: SeenError) -> str:
-    """Return what tells two reasons apart: not every word, since some name keys and commands."""
+    """Return what makes two reasons differ; messages also differ by keys and commands."""
     if isinstance(error, StoreRefusesError):
         return error.words.partition(" ")[0]
     return type(error).__name__

@@ -1,4 +1,4 @@
-"""What a process does again and again beside its downloads, each from a thread of its own."""
+"""Background work of a process, each kind in a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """Calls `work` every `interval` seconds, from `start` to `close`.
+    """Calls a function every `interval` seconds, from `start` to `close`.
 
-    No error of `work` ends it: locks, slots and heartbeats of this process hang on it. Of several errors
-    in a row the first is logged.
+    No error ends it, since locks, slots and progress depend on it. Of several errors in a row the first
+    is logged.
 
     Args:
         name: of the thread, and in the log.
-        work: what to do. It may return after how many seconds, other than `interval`, to do it again.
-        interval: seconds between the end of a call and the next one.
-        first: seconds until the first call, where that is not `interval`.
+        work: the function. It may return the seconds until its next call, in place of `interval`.
+        interval: seconds from the end of a call to the next one.
+        first: seconds until the first call; `interval` by default.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class PeriodicThread:
         self._first = interval if first is None else first
         self._mutex = threading.Lock()
         self._closing = threading.Event()
-        # Not before it is needed: the children of a process that forks would have none.
+        # Started at first use: a forked child would not inherit it.
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, unless it has begun already."""
+        """Start the thread, unless it runs already."""
         with self._mutex:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
-        """Stop; a call that is under way is waited for."""
+        """Stop the thread, after the current call has returned."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -61,5 +61,5 @@ class PeriodicThread:
                 failed = False
             except Exception:
                 if not failed:
-                    logger.exception("%s failed; it is tried again every time", self._name)
+                    logger.exception("%s failed; it is called again as usual", self._name)
                 failed = True

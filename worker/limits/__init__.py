@@ -1,4 +1,4 @@
-"""How many downloads run at once, and how fast: slots and rates that all workers share.
+"""Limits of concurrency, of connections and downloads per host and user, and of bytes per second.
 
-Open `slots.py` first.
+Open `slots.py` first; the rest is independent of it.
 """

@@ -1,4 +1,4 @@
-"""How many downloads this process runs at once: fewer for a while after it has lacked something."""
+"""How many downloads this process runs at once: fewer for a while after it ran out of a resource."""
 
 from __future__ import annotations
 
@@ -12,61 +12,62 @@ from worker.leases.drain import Drain
 
 logger = logging.getLogger(__name__)
 
-#: After a lack, one more download may run each time this has passed without another. Seconds.
+#: After a reduction, one more download may run each time this passes without another one. Seconds.
 RECOVERY = 10.0
-#: Several downloads that meet the same lack count as one. Seconds.
+#: Several downloads that meet the same shortage reduce the limit once. Seconds.
 _SAME_SHORTAGE = 1.0
-#: A drain begins without waking anyone; waiting threads look this often. Seconds.
+#: How often a waiting thread looks for a drain. Seconds.
 _POLL_INTERVAL = 0.2
 
 
 class ConcurrencyLimit:
-    """Counts the running downloads, and holds new ones back while there is a bound."""
+    """Counts the running downloads, and delays new ones while there is a limit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
         self._running = 0
-        self._bound: int | None = None
-        #: The number that ran when it was first too many.
-        self._lift_at = 0
+        self._reduced_to: int | None = None
         self._reduced_at = -_SAME_SHORTAGE
+        #: At this many the limit ends: so many ran at the first shortage.
+        self._lift_at = 0
 
     @contextmanager
     def acquire(self, drain: Drain) -> Iterator[bool]:
-        """Wait for a place and hold it for the block; False when the process drains instead."""
-        acquired = self._enter(drain)
+        """Wait until a download may run, and count it for the block; False when the process drains."""
+        acquired = self._wait_and_count(drain)
         try:
             yield acquired
         finally:
             if acquired:
-                self._leave()
+                self._release()
 
     def reduce(self) -> bool:
-        """Run half as many from now on, one at least; False when that was done a moment ago."""
+        """Run half as many from now on, at least one; False when that was done a moment ago."""
         with self._changed:
             now = self._clock()
             if now - self._reduced_at < _SAME_SHORTAGE:
                 return False
             self._lift_at = max(self._lift_at, self._running)
-            self._bound, self._reduced_at = max(1, self._running // 2), now
+            self._reduced_to, self._reduced_at = max(1, self._running // 2), now
             logger.warning(
-                "This worker lacks resources: it runs %d downloads at once for now", self._bound
+                "This worker lacks resources: it runs at most %d downloads for now",
+                self._reduced_to,
             )
             return True
 
     @property
     def bound(self) -> int | None:
-        """How many may run at once now; None without a bound."""
-        if self._bound is None:
+        """How many may run at once now; None without a limit."""
+        if self._reduced_to is None:
             return None
-        bound = self._bound + int((self._clock() - self._reduced_at) / RECOVERY)
+        bound = self._reduced_to + int((self._clock() - self._reduced_at) / RECOVERY)
         if bound >= self._lift_at:
-            self._bound, self._lift_at = None, 0
+            self._reduced_to, self._lift_at = None, 0
             return None
         return bound
 
-    def _enter(self, drain: Drain) -> bool:
+    def _wait_and_count(self, drain: Drain) -> bool:
         with self._changed:
             while not drain.has_started:
                 bound = self.bound
@@ -76,7 +77,7 @@ class ConcurrencyLimit:
                 self._changed.wait(_POLL_INTERVAL)
         return False
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._changed:
             self._running -= 1
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""What one host, or one user, may hold of a worker's concurrency while jobs of others are queued."""
+"""Limits the part of a worker's concurrency that one host or user may use while others wait."""
 
 from __future__ import annotations
 
@@ -12,55 +12,59 @@ from contextlib import contextmanager
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, HostBusyError
 
-#: Seconds after which a job that was refused asks again, on average.
-_PAUSE = 5.0
-#: Whether others are queued is asked at most this often. Seconds.
+#: Mean seconds after which a refused job tries again.
+_RETRY_AFTER = 5.0
+#: SQL is asked at most this often whether jobs of other hosts or users are queued. Seconds.
 CHECK_INTERVAL = 1.0
+#: Holders with a cached answer; only those above their share get one, which are few.
+_MAX_ANSWERS = 100
 
+#: A host or user: the column of `jobs`, and its value.
+_Holder = tuple[str, str]
 _HOST, _USER = "host", "user_id"
 
 
 class ConcurrencyShares:
-    """Counts the concurrency of this process by host and by user.
+    """Counts the running downloads of this process by host and by user.
 
     Args:
-        jobs: tell whether jobs of others are queued.
-        percent: what one of them may hold of the concurrency; 100 for all.
+        jobs: knows whether jobs of other hosts or users are queued.
+        percent: the part of the concurrency that one host or user may use; 100 for all of it.
 
     Attributes:
-        concurrency: how many downloads the process runs at once; None where it shares no concurrency.
+        concurrency: how many downloads the process runs at once; None to apply no share.
     """
 
     def __init__(self, jobs: JobRepository, percent: int) -> None:
         self._jobs, self._percent = jobs, percent
         self.concurrency: int | None = None
         self._mutex = threading.Lock()
-        self._held: Counter[tuple[str, str]] = Counter()
-        #: By (column, value): when it was asked, and whether jobs of others were queued.
-        self._answers: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._running: Counter[_Holder] = Counter()
+        #: When SQL was asked, and whether jobs of others were queued.
+        self._answers: dict[_Holder, tuple[float, bool]] = {}
 
     @contextmanager
     def hold(self, host: str, user_id: str | None) -> Iterator[None]:
-        """Hold a place for the block.
+        """Count one download for the block.
 
         Raises:
-            HostBusyError: host or user hold their share, and jobs of others are queued.
+            HostBusyError: host or user use their share, and jobs of others are queued.
         """
         holders = [(_HOST, host)] + ([(_USER, user_id)] if user_id else [])
         with self._mutex:
-            self._held.update(holders)
+            self._running.update(holders)
         try:
             for holder in holders:
                 self._check(holder)
             yield
         finally:
             with self._mutex:
-                self._held.subtract(holders)
-                self._held += Counter()  # drops those that hold none
+                self._running.subtract(holders)
+                self._running += Counter()  # drops zeros
 
-    def _check(self, holder: tuple[str, str]) -> None:
+    def _check(self, holder: _Holder) -> None:
         share = self._share()
-        if share is not None and self._held[holder] > share and self._others_wait(holder):
+        if share is not None and self._running[holder] > share and self._others_queued(holder):
             raise _refusal(holder, share)
 
     def _share(self) -> int | None:
@@ -68,7 +72,7 @@ class ConcurrencyShares:
             return None
         return max(1, self.concurrency * self._percent // 100)
 
-    def _others_wait(self, holder: tuple[str, str]) -> bool:
+    def _others_queued(self, holder: _Holder) -> bool:
         now = time.monotonic()
         asked_at, answer = self._answers.get(holder, (-CHECK_INTERVAL, False))
         if now - asked_at < CHECK_INTERVAL:
@@ -77,17 +81,19 @@ class ConcurrencyShares:
             answer = self._jobs.has_queued_of_others(*holder)
         except DatabaseUnavailableError:
             answer = False
-        # Only of those that hold more than their share: few at a time.
-        self._answers = {**self._answers, holder: (now, answer)} if len(self._answers) < 100 else {}
+        kept = self._answers if len(self._answers) < _MAX_ANSWERS else {}
+        self._answers = {**kept, holder: (now, answer)}
         return answer
 
 
-def _refusal(holder: tuple[str, str], share: int) -> HostBusyError:
-    column, value = holder
-    whose = f"downloads from {value} hold" if column == _HOST else "downloads of its user hold"
+def _refusal(holder: _Holder, share: int) -> HostBusyError:
+    column, host = holder
+    is_host = column == _HOST
+    # Reasons are logged, so they do not name users.
+    where, of = (f" at {host}", "from it") if is_host else ("", "of its user")
     return HostBusyError(
-        f"waiting for a place: {share} {whose} their share of this worker, and jobs of others are "
-        "queued. SEEN_CONCURRENCY_SHARE is that share in percent.",
-        code="host_busy" if column == _HOST else "user_busy",
-        retry_after=_PAUSE * random.uniform(0.5, 1.5),  # noqa: S311 - no secret hangs on it
+        f"waiting for a slot{where}: {share} downloads {of} use their share of this worker, and other "
+        "jobs are queued. SEEN_CONCURRENCY_SHARE is the share in percent.",
+        code="host_busy" if is_host else "user_busy",
+        retry_after=_RETRY_AFTER * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
     )

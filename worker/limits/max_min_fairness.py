@@ -1,8 +1,8 @@
-"""The arithmetic of sharing a limited rate: max-min fairness, in a process and among them.
+"""The arithmetic of max-min fairness, within a process and among processes.
 
-Nobody gets less than an equal part but who wants less, and what they leave goes to the others in equal
-parts. A transfer is *constrained* for a rate that holds it back, else *unconstrained* with what it uses.
-Pure functions; everything is in bytes a second.
+A limited rate is divided into equal parts; what a transfer does not use of its part goes to the others.
+A transfer is *constrained* by a rate that holds it back, else *unconstrained*, and then it has a use.
+Pure functions; all numbers are bytes per second.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Iterable
 
 from cache.coordination.limit_models import Demand
 
-#: A transfer that uses this part of what it may is held back by it.
+#: A transfer that uses this part of its rate is constrained by it.
 CONSTRAINED_FROM = 0.9
-#: A unconstrained transfer may grow this much at once, so that it can show that it wants more…
+#: An unconstrained transfer may grow by this factor at once, so that a growing need shows …
 HEADROOM = 1.25
-#: …and begin to move from nothing.
+#: … and by this, so that one that stood still can start.
 FIRST_STEP = 16 * 1024
 
 
 def share(limit: float, own: Demand, total: Demand) -> float:
     """Return what one process may use of a limit; the shares of all processes add up to it.
 
-    The use of its unconstrained transfers, and its constrained ones' part of what those of all leave.
+    It is the use of its unconstrained transfers, and its constrained ones' part of what remains.
 
     Args:
-        own: the process's demand.
-        total: the demand of all processes, this one's in it.
+        own: the demand of the process.
+        total: the demand of all processes, this one included.
     """
     if not own.transfers:
         return 0.0
@@ -41,10 +41,10 @@ def share(limit: float, own: Demand, total: Demand) -> float:
 
 
 def fair_level(limit: float, total: Demand) -> float:
-    """Return the rate that no transfer of any process may pass.
+    """Return the rate that no transfer of any process may exceed.
 
-    It is never less than an equal part, however much some seem to need; and the limit
-    itself where all are unconstrained: then shares alone see to it that they do not pass it.
+    At least an equal part, whatever the others use. Without constrained transfers it is the limit: the
+    shares keep the sum below it.
     """
     if not total.constrained:
         return limit
@@ -53,21 +53,21 @@ def fair_level(limit: float, total: Demand) -> float:
 
 
 def water_level(available: float, uses: Iterable[float], constrained: int) -> float:
-    """Return the rate at which transfers fill what is available, each up to what it wants.
+    """Return the rate at which transfers use all that is available, each up to its need (water-filling).
 
     Args:
-        uses: what unconstrained transfers want.
-        constrained: how many want more than they could get. Without any, what nobody wants is on top.
+        uses: what unconstrained transfers use.
+        constrained: how many need more than they can get. Without any, the rest is added on top.
     """
-    left, wants = available, sorted(uses)
-    for place, want in enumerate(wants):
-        above = len(wants) - place + constrained
-        if want > left / above:
+    left, needs = available, sorted(uses)
+    for index, need in enumerate(needs):
+        above = len(needs) - index + constrained
+        if need > left / above:
             return left / above
-        left -= want
-    return left / constrained if constrained else (wants[-1] if wants else 0.0) + left
+        left -= need
+    return left / constrained if constrained else (needs[-1] if needs else 0.0) + left
 
 
 def growth(use: float) -> float:
-    """Return what a unconstrained transfer that uses `use` may use next."""
+    """Return the rate for an unconstrained transfer that uses `use`."""
     return use * HEADROOM + FIRST_STEP

@@ -1,8 +1,8 @@
-"""Sets how fast the transfers of this process go: limits of a job, a host and in total, kept by all.
+"""Sets the rate of every transfer of this process, within limits that all processes share.
 
-One thread a process looks at its transfers four times a second, tells the store what they demand of each
-limited rate, and gets back what total demands: from both follows what is ours
-(`worker.limits.max_min_fairness`). The processes need no leader, and none has to know the others.
+One thread runs four times a second: it measures the transfers, writes their demand for each limited
+rate to the store, reads the demand of all processes, and computes this process's share from both
+(`worker.limits.max_min_fairness`). There is no leader, and no process knows the others.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
 
-_UPDATING = "Limits of rates stay as they are"
+_UPDATING = "Rates of transfers follow the limits as last read"
 
 
 class RateController:
-    """Sets the rate of all transfers of this process.
+    """Sets the rates of this process's transfers.
 
-    When the store does not answer, this process keeps the shares it had: what its transfers may take
-    together does not grow. With no limit set anywhere the cost is one small read a tick.
+    While the store does not answer, the process keeps its shares, so its sum does not grow. Without any
+    limit, an update costs one small read.
 
     Args:
-        limits: where limits are kept. Its client need not retry: the next tick does.
+        limits: where limits and demands are kept. Its client need not retry: the next update does.
         worker: the name of this process among all.
-        interval: seconds between two ticks while transfers run.
-        defaults: limits that hold where the store has none, by scope.
+        interval: seconds between two updates while transfers run.
+        defaults: limits by scope that hold where the store has none. Bytes per second.
     """
 
     def __init__(
@@ -54,10 +54,9 @@ class RateController:
         self._mutex = threading.Lock()
         self._transfers: set[TransferRate] = set()
         self._rates: Mapping[str, int] = self._defaults
-        #: What this process has of each limited rate, as of the last answer.
         self._shares: Mapping[str, Share] = {}
         self._is_limiting = False
-        #: Scopes in which our note stands in the store.
+        #: Scopes for which the store holds a demand of this process.
         self._reported_scopes: set[str] = set()
         self._busy = threading.Event()
         self._closing = threading.Event()
@@ -65,30 +64,30 @@ class RateController:
         self._outages = OutageLog(logger)
 
     def register(self, job_id: str, host: str) -> TransferRate:
-        """Begin to rate one transfer. It takes from what this process has, until the next tick."""
-        rate = TransferRate(job_id, host)
+        """Add a transfer. Until the next update it takes from this process's share."""
+        transfer = TransferRate(job_id, host)
         with self._mutex:
-            self._transfers.add(rate)
+            self._transfers.add(transfer)
             self._assign_rates()
             self._busy.set()
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="rate_controller", daemon=True
+                    target=self._run, name="rate-controller", daemon=True
                 )
                 self._thread.start()
-        return rate
+        return transfer
 
-    def unregister(self, rate: TransferRate) -> None:
-        """Stop pacing a transfer; the next tick gives its part to others. Twice does no harm."""
+    def unregister(self, transfer: TransferRate) -> None:
+        """Remove a transfer, if it is there; the next update gives its part to others."""
         with self._mutex:
-            self._transfers.discard(rate)
+            self._transfers.discard(transfer)
 
     def tick(self) -> None:
-        """Measure, tell, hear, and set every rate, once."""
+        """Update once: measure the transfers, exchange demands, and set every rate."""
         with self._mutex:
             now = time.monotonic()
-            for rate in self._transfers:
-                rate.measure(now)
+            for transfer in self._transfers:
+                transfer.measure(now)
         try:
             self._update_shares()
         except StoreError as error:
@@ -99,7 +98,7 @@ class RateController:
             self._assign_rates()
 
     def close(self) -> None:
-        """Stop the thread, and take our notes back so that others get our part at once."""
+        """Stop the thread, and delete this process's demands so that others get its part at once."""
         self._closing.set()
         self._busy.set()
         if self._thread is not None:
@@ -107,7 +106,7 @@ class RateController:
         try:
             self._exchange_demands({})
         except StoreError as error:
-            logger.debug("Our demand of limited rates expires by itself: %s", error)
+            logger.debug("The demands of this process expire by themselves: %s", error)
 
     def __enter__(self) -> Self:
         return self
@@ -126,10 +125,8 @@ class RateController:
             try:
                 self.tick()
             except Exception:
-                # Without its thread this process would neither keep new limits nor lift old ones.
-                logger.exception(
-                    "The rate of transfers could not be set; the next tick tries again"
-                )
+                # Without this thread new limits would have no effect, and old ones would stay.
+                logger.exception("Rates of transfers could not be set; trying again")
             with self._mutex:
                 if not self._transfers and not self._reported_scopes:
                     self._busy.clear()
@@ -137,15 +134,15 @@ class RateController:
                 return
 
     def _update_shares(self) -> None:
-        """Read the limits, tell what we demand of each, and take in what follows as our share."""
+        """Read the limits, exchange demands, and compute this process's share of each limit."""
         rates = {**self._defaults, **self._limits.rates()}
         with self._mutex:
             demands = demands_of(self._transfers, rates)
-        total = self._exchange_demands(demands)
+        totals = self._exchange_demands(demands)
         shares = {
             scope: Share(
-                share(rates[scope], own, total[scope]),
-                fair_level(rates[scope], total[scope]),
+                share(rates[scope], own, totals[scope]),
+                fair_level(rates[scope], totals[scope]),
             )
             for scope, own in demands.items()
         }
@@ -153,12 +150,13 @@ class RateController:
             self._rates, self._shares = rates, shares
 
     def _exchange_demands(self, demands: Mapping[str, Demand]) -> dict[str, Demand]:
-        taken_back = dict.fromkeys(self._reported_scopes - demands.keys(), Demand())
-        total = self._limits.share_demands(self._worker, {**demands, **taken_back})
+        """Write this process's demands, delete those it no longer has; return the sums of all."""
+        deleted = dict.fromkeys(self._reported_scopes - demands.keys(), Demand())
+        totals = self._limits.share_demands(self._worker, {**demands, **deleted})
         self._reported_scopes = set(demands)
-        return total
+        return totals
 
     def _assign_rates(self) -> None:
-        if self._rates or self._is_limiting:  # once more after the last limit has gone
+        if self._rates or self._is_limiting:  # once more after the last limit is removed
             self._is_limiting = bool(self._rates)
             assign_rates(self._transfers, self._rates, self._shares)

@@ -1,7 +1,7 @@
-"""What a job needs before it may connect: slots of its host and its user, and a host left in peace.
+"""Slots of hosts and users: a job acquires them before it connects, and releases them at its end.
 
-A job takes all of them or none, a thread renews those of the whole process, and the job gives them back
-when it leaves. One that gets none is told to wait, and holds no place of this worker meanwhile.
+A job acquires all that it needs or none. A thread renews the slots of the whole process. A job that gets
+none waits in SQL, where it uses no concurrency of its worker.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from cache import ttl as lives
-from cache.coordination.limit_models import SlotDecision as Answer
-from cache.coordination.limit_models import SlotRequest
+from cache import ttl as ttls
+from cache.coordination.limit_models import SlotDecision, SlotRequest
 from cache.coordination.transfer_limits import TransferLimits
 from domain.errors import HostBusyError, StoreError
 from domain.limits import plain_host
@@ -25,21 +24,25 @@ from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a job without slot asks again, on average: when one is free nobody can know.
+#: Mean seconds after which a job without slot tries again: no message says that one is free.
 BUSY_RETRY_AFTER = 5.0
-#: Slots are renewed three times in their life, so that two renewals may fail.
+#: Three renewals in one TTL, so that two of them may fail.
 RENEWALS_PER_TTL = 3
 
 _RENEWING = "Slots could not be renewed"
 _CONNECTIONS, _DOWNLOADS, _USER = "connections", "downloads", "user"
 
+#: A resource, and the job that holds slots of it.
+_Holding = tuple[str, str]
+
 
 class HeldSlots:
-    """One job's leave to connect to one host. As a context manager it leaves at the end.
+    """The slots of one job at one host. Released at the end of a ``with`` block.
 
     Attributes:
-        job_id: whose it is.
-        host: where to.
+        job_id: the holder.
+        host: the host.
+        requests: what was acquired.
     """
 
     def __init__(
@@ -51,14 +54,15 @@ class HeldSlots:
         self.requests = tuple(requests)
 
     def connections(self, want: int) -> int:
-        """Set how many connections the job has to its host; return how many it may have, 1 at least.
+        """Hold `want` connection slots; return how many there are, at least 1.
 
-        They grow as far as there is room, and always shrink. A store that does not answer adds none.
+        It always shrinks, and grows as far as slots are free. Without an answer from the store none is
+        added.
         """
         return self._manager.set_connections(self, max(1, want))
 
     def release(self) -> None:
-        """Give everything back. Do so before the job's lock is free. Twice does no harm."""
+        """Release all, if not done before. Do so before the job's lock is released."""
         self._manager.release(self)
 
     def __enter__(self) -> Self:
@@ -74,14 +78,14 @@ class HeldSlots:
 
 
 class SlotManager:
-    """The manager of this process.
+    """The slots that this process holds.
 
     Args:
         limits: where slots are kept.
-        per_host_connections: connections to a host, by all workers; 0 for no limit, as with the others.
+        per_host_connections: connections to a host, by all workers; 0 for no limit, as below.
         per_host_downloads: downloads from a host.
         per_user_downloads: downloads of a user.
-        ttl: life of slots in seconds, should this process say nothing any more.
+        ttl: seconds until the slots of a process that no longer renews them are free.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class SlotManager:
         per_host_connections: int,
         per_host_downloads: int = 0,
         per_user_downloads: int = 0,
-        ttl: float = lives.SLOTS,
+        ttl: float = ttls.SLOTS,
     ) -> None:
         self._limits = limits
         self._per_host_connections = per_host_connections
@@ -100,30 +104,29 @@ class SlotManager:
         self._ttl = ttl
         self._mutex = threading.Lock()
         self._held: set[HeldSlots] = set()
-        #: How many manager need one (resource, job): a job with mirrors has its user's slot once.
-        self._needed: Counter[tuple[str, str]] = Counter()
-        #: How many slots each of them stands for.
-        self._slots: dict[tuple[str, str], SlotRequest] = {}
+        #: How many `HeldSlots` share a holding: a job with mirrors has its user's slot once.
+        self._needed: Counter[_Holding] = Counter()
+        self._slots: dict[_Holding, SlotRequest] = {}
         self._outages = OutageLog(logger)
-        self._thread = PeriodicThread("manager", self._renew, ttl / RENEWALS_PER_TTL)
+        self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
     def acquire(self, job_id: str, host: str, user_id: str | None = None) -> HeldSlots:
-        """Let a job connect to a host with one connection.
+        """Acquire what a job needs for one connection to a host: one `HeldSlots` per job and host.
 
-        A job that goes elsewhere (a redirect, a mirror) enters there, too; one held a job and host.
+        A job that continues at another host (a redirect, a mirror) acquires slots there, too.
 
         Raises:
-            HostBusyError: it has to wait; nothing is held.
-            StoreUnavailableError: the store does not answer; what it may have granted expires by itself.
+            HostBusyError: no slot is free, or the host has a cooldown; nothing is held.
+            StoreUnavailableError: the store does not answer; slots it may have granted expire.
             InvalidInputError: `host` is empty or longer than any host.
         """
         host = plain_host(host)
         held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
         with self._mutex:
             missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
-        answer = self._limits.acquire_slots(host, job_id, missing, self._ttl)
-        if not answer.granted:
-            raise _refusal(host, answer)
+        decision = self._limits.acquire_slots(host, job_id, missing, self._ttl)
+        if not decision.granted:
+            raise _refusal(host, decision)
         with self._mutex:
             self._held.add(held)
             for one in held.requests:
@@ -134,7 +137,7 @@ class SlotManager:
         return held
 
     def set_connections(self, held: HeldSlots, want: int) -> int:
-        """Do what `HeldSlots.connections` promises."""
+        """See `HeldSlots.connections`."""
         if not self._per_host_connections:
             return want
         holding = (f"{_CONNECTIONS}:{held.host}", held.job_id)
@@ -148,11 +151,11 @@ class SlotManager:
         except StoreError as error:
             logger.warning("Job %s gets no further connections: %s", job_id, error)
             return min(want, request.want)
-        self._note(holding, request, slots.granted)
+        self._record(holding, request, slots.granted)
         return max(1, slots.granted)
 
     def release(self, held: HeldSlots) -> None:
-        """Do what `HeldSlots.release` promises."""
+        """See `HeldSlots.release`."""
         with self._mutex:
             if held not in self._held:
                 return
@@ -168,22 +171,22 @@ class SlotManager:
             logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
 
     def cool_down(self, host: str, seconds: float, reason: str) -> None:
-        """Keep every worker off a host for a while; without a store only this job knows."""
+        """Start a cooldown of a host, for all workers. Without the store only this job waits."""
         try:
             self._limits.start_cooldown(plain_host(host), seconds, reason)
         except StoreError as error:
-            logger.warning("Other workers are not told to leave %s alone: %s", host, error)
+            logger.warning("The cooldown of %s holds for this job only: %s", host, error)
 
     def renew_all(self) -> None:
-        """Renew every slot of this process once; those that the store has lost are taken again.
+        """Renew every slot of this process once; acquire again those that the store has lost.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
         with self._mutex:
             slots = dict(self._slots)
-        answers = self._limits.renew_slots(list(slots), self._ttl)
-        for (holding, request), renewed in zip(slots.items(), answers, strict=True):
+        counts = self._limits.renew_slots(list(slots), self._ttl)
+        for (holding, request), renewed in zip(slots.items(), counts, strict=True):
             if renewed != request.want:
                 self._reacquire(holding, request)
 
@@ -203,13 +206,13 @@ class SlotManager:
         self.close()
 
     def _required_slots(self, host: str, user_id: str | None) -> list[SlotRequest]:
-        wanted = [
+        requests = [
             SlotRequest(f"{_CONNECTIONS}:{host}", 1, self._per_host_connections),
             SlotRequest(f"{_DOWNLOADS}:{host}", 1, self._per_host_downloads),
         ]
         if user_id:
-            wanted.append(SlotRequest(f"{_USER}:{user_id}", 1, self._per_user_downloads))
-        return [one for one in wanted if one.limit]
+            requests.append(SlotRequest(f"{_USER}:{user_id}", 1, self._per_user_downloads))
+        return [one for one in requests if one.limit]
 
     def _renew(self) -> None:
         try:
@@ -219,52 +222,47 @@ class SlotManager:
         else:
             self._outages.record_success(_RENEWING)
 
-    def _reacquire(self, holding: tuple[str, str], request: SlotRequest) -> None:
-        """Take slots that expired or were lost with the store: the job goes on using them.
+    def _reacquire(self, holding: _Holding, request: SlotRequest) -> None:
+        """Acquire slots again that expired or that the store lost: the job still uses them.
 
-        Should they be gone to others meanwhile, the job finds out when it next asks for connections.
+        If other jobs have them now, this one gets fewer at its next `connections`.
         """
         with self._mutex:
             if self._slots.get(holding) is not request:
                 return
         resource, job_id = holding
         slots = self._limits.take_slots(resource, job_id, request.want, request.limit, self._ttl)
-        self._note(holding, request, slots.granted)
+        self._record(holding, request, slots.granted)
 
-    def _note(self, holding: tuple[str, str], request: SlotRequest, granted: int) -> None:
-        """Remember what a job holds now; give back what came after it had left."""
+    def _record(self, holding: _Holding, request: SlotRequest, granted: int) -> None:
+        """Keep how many slots a job holds; release those granted after its release."""
         with self._mutex:
-            left = holding not in self._slots
+            is_released = holding not in self._slots
             if self._slots.get(holding) is request:
                 self._slots[holding] = request._replace(want=max(1, granted))
-        if left:
+        if is_released:
             self._limits.release_slots([holding])
 
 
-def _refusal(host: str, answer: Answer) -> HostBusyError:
-    if answer.cooldown is not None:
-        seconds, reason = answer.cooldown
+def _refusal(host: str, decision: SlotDecision) -> HostBusyError:
+    if decision.cooldown is not None:
+        seconds, reason = decision.cooldown
         return HostBusyError(
-            f"waiting on host {host}: it is left alone for {seconds:.0f} s more ({reason}).",
+            f"waiting for {host}: its cooldown ends in {seconds:.0f} s ({reason}).",
             code="host_cooling",
             retry_after=seconds,
         )
-    assert answer.full is not None
-    request, used = answer.full
-    count = f"{used} of {request.limit}"
+    assert decision.full is not None
+    request, used = decision.full
     kind = request.resource.partition(":")[0]
-    what = {
-        _CONNECTIONS: f" {host}: {count} connections to it are taken. "
-        "It goes on when one is free; SEEN_HOST_CONNECTIONS is their number.",
-        _DOWNLOADS: f" {host}: {count} downloads from it are running. "
-        "It goes on when one ends; SEEN_HOST_DOWNLOADS is their number.",
-        # Not who: reasons stand in logs.
-        _USER: f": {count} downloads of its user are running. "
-        "It goes on when one ends; SEEN_USER_DOWNLOADS is their number.",
-    }
-    pause = BUSY_RETRY_AFTER * random.uniform(0.5, 1.5)  # noqa: S311 - no secret hangs on it
+    # Reasons are logged, so they do not name users.
+    where, what, setting = {
+        _CONNECTIONS: (f" at {host}", "connections are open", "SEEN_HOST_CONNECTIONS"),
+        _DOWNLOADS: (f" at {host}", "downloads are running", "SEEN_HOST_DOWNLOADS"),
+        _USER: ("", "downloads of its user are running", "SEEN_USER_DOWNLOADS"),
+    }[kind]
     return HostBusyError(
-        f"waiting on host{what[kind]}",
+        f"waiting for a slot{where}: {used} of {request.limit} {what}. {setting} sets the limit.",
         code="user_busy" if kind == _USER else "host_busy",
-        retry_after=pause,
+        retry_after=BUSY_RETRY_AFTER * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
     )

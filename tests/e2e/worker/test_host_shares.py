@@ -49,6 +49,6 @@ def test_job_of_another_host_passes_the_queued_ones(
 
         histories = [system.runtime.jobs.events(job.id) for job in slow]
         reasons = [event.reason or "" for history in histories for event in history]
-        assert any("hold their share of this worker" in reason for reason in reasons), reasons
+        assert any("use their share of this worker" in reason for reason in reasons), reasons
         for gate in gates:
             gate.set()

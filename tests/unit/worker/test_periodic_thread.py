@@ -113,6 +113,6 @@ def test_an_error_does_not_end_it_and_is_told_once_in_a_row(
         wait_until(lambda: len(calls) >= 8)
     told = [record for record in caplog.records if record.name == "worker.periodic_thread"]
     assert [record.getMessage() for record in told] == 2 * [
-        "our work failed; it is tried again every time"
+        "our work failed; it is called again as usual"
     ]
     assert all(record.exc_info for record in told)

@@ -57,14 +57,14 @@ def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> N
         (
             (2, 0, 0),
             "host_busy",
-            "waiting on host example.org: 2 of 2 connections to it are taken.",
+            "waiting for a slot at example.org: 2 of 2 connections are open.",
         ),
         (
             (0, 2, 0),
             "host_busy",
-            "waiting on host example.org: 2 of 2 downloads from it are running.",
+            "waiting for a slot at example.org: 2 of 2 downloads are running.",
         ),
-        ((9, 9, 2), "user_busy", "waiting on host: 2 of 2 downloads of its user are running."),
+        ((9, 9, 2), "user_busy", "waiting for a slot: 2 of 2 downloads of its user are running."),
     ],
 )
 def test_a_job_without_room_is_told_why_and_holds_nothing(
@@ -90,7 +90,7 @@ def test_nobody_goes_to_a_host_that_cools_down(manager: CacheManager) -> None:
         theirs.cool_down("EXAMPLE.org", 60, "HTTP 429")
         for one in (ours, theirs):
             with pytest.raises(
-                HostBusyError, match=r"left alone for \d+ s more \(HTTP 429\)"
+                HostBusyError, match=r"its cooldown ends in \d+ s \(HTTP 429\)"
             ) as no:
                 one.acquire("a", HOST)
             assert no.value.code == "host_cooling"

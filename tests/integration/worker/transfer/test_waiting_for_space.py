@@ -49,7 +49,7 @@ def test_the_second_of_a_host_waits_and_goes_on_when_the_first_has_ended(
         row = polite.job(second)
         assert (row.error_code, row.attempts) == ("host_busy", 0)
         assert row.reason is not None
-        assert row.reason.startswith("waiting on host 127.0.0.1: 1 of 1 downloads")
+        assert row.reason.startswith("waiting for a slot at 127.0.0.1: 1 of 1 downloads")
         assert origin.requests_for("/b.bin") == []
         gate.set()
     assert outcomes == [Outcome.COMPLETED]
