@@ -222,7 +222,7 @@ def redacted(key: str) -> str:
 
 def _text(field: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(field, value, "It is a text.")
+        raise InvalidInputError(field, value, "It must be a string.")
     return value
 
 

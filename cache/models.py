@@ -150,7 +150,7 @@ MIN_TOKEN_CHARS = 16
 def hash_token(token: str) -> str:
     """Return the SHA-256 of a token in hex; refuse one so short that it could be guessed."""
     if not isinstance(token, str):
-        raise InvalidInputError("refresh_token", type(token).__name__, "It is a text.")
+        raise InvalidInputError("refresh_token", type(token).__name__, "It must be a string.")
     if len(token) < MIN_TOKEN_CHARS:
         raise InvalidInputError(
             "refresh_token",

@@ -243,7 +243,7 @@ def _holdings(holdings: Any) -> list[tuple[str, str]]:
 
 def _reason(reason: Any) -> str:
     if not isinstance(reason, str):
-        raise InvalidInputError("reason", reason, "It is a text.")
+        raise InvalidInputError("reason", reason, "It must be a string.")
     return reason[:MAX_REASON]
 
 

@@ -1,4 +1,4 @@
-"""Cached values for the platform's services: sessions, users, catalogs, typed values.
+"""Cached values for the platform's services: sessions, users, catalogs and typed values.
 
 Open `service.py` first.
 """

@@ -1,6 +1,6 @@
 """Catalog entries: dashboard, discover, search, watch later, continue watching, recommendations.
 
-Each is reached through a `CatalogEntry`, which knows its key, model and TTL:
+A `CatalogEntry` has the key, the model and the TTL of one of them:
 
     dashboard = manager.catalog.dashboard("user-456", Dashboard)
     dashboard.get_or_load(build_dashboard, titles=lambda found: found.title_ids)
@@ -32,18 +32,17 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How long the invalidation of a title is remembered: as long as a loader may run that began before it.
+#: TTL of the mark that an invalidation leaves: the longest time that a loader with titles may run.
 INVALIDATION_MARK_TTL = 600.0
-#: An entry is listed under its titles so much longer than it lives, since it is stored a moment later.
+#: Added to the TTL of an entry in its titles' indexes: the entry itself is stored slightly later.
 INDEX_MARGIN_MS = 60_000
 
 
 class CatalogCache(Operations[S]):
-    """What the platform shows, in front of what it is computed from.
+    """Cached pages of the catalog.
 
-    Invalidation by user deletes the four keys that are a user's own; invalidation by title deletes every
-    entry that was stored with that title. Neither scans. Both raise StoreUnavailableError without a
-    store.
+    Invalidation by user deletes the user's four keys; invalidation by title deletes every entry that was
+    stored with that title. Neither scans the keys. Both raise StoreUnavailableError without a store.
     """
 
     def __init__(self, store: S, values: Values) -> None:
@@ -61,7 +60,7 @@ class CatalogCache(Operations[S]):
         return self._entry(self._keys.catalog_discover_key(genre, kind, page), model, ttl.CATALOG)
 
     def search(self, query: str, genre: str, kind: str, model: type[T]) -> CatalogEntry[T, S]:
-        """The results of a search; 10 minutes. What `normalize_query` makes alike shares an entry."""
+        """The results of a search; 10 minutes. The query is normalised (`normalize_query`)."""
         key = self._keys.catalog_search_key(normalize_query(query), genre, kind)
         return self._entry(key, model, ttl.SEARCH)
 
@@ -79,7 +78,7 @@ class CatalogCache(Operations[S]):
 
     @operation
     def invalidate_user_catalog(self, user_id: str) -> Flow[int]:
-        """Forget a user's dashboard, lists and recommendations; return how many there were."""
+        """Delete a user's dashboard, lists and recommendations; return how many existed."""
         return self._values.delete(
             self._keys.catalog_dashboard_key(user_id),
             self._keys.catalog_watch_later_key(user_id),
@@ -89,13 +88,13 @@ class CatalogCache(Operations[S]):
 
     @operation
     def invalidate_title(self, title_id: str) -> Flow[int]:
-        """Forget every entry in which a title appears; return how many there were.
+        """Delete every entry in which a title appears; return how many existed.
 
-        Also what is being loaded at this moment is not stored, since it may show the title as it was.
+        An entry with this title that is being loaded is not stored: its loader may have read old data.
         """
         index = self._keys.catalog_title_key(title_id)
         mark = scripts.call("index_mark", index, milliseconds(INVALIDATION_MARK_TTL))
-        # Read after the mark: an entry that is listed later was loaded later, or is refused.
+        # Read after the mark is set: from then on the index refuses entries that were loaded before.
         members = ("ZRANGE", index, 1, -1)  # all but the mark itself
         _, listed = yield from scripts.run_pipeline(["index_mark"], [mark, members])
         return (yield from self._values.delete(*listed))
@@ -106,7 +105,7 @@ class CatalogCache(Operations[S]):
 
 
 class CatalogEntry(Operations[S], Generic[T, S]):
-    """One catalog entry, whether it is there or not."""
+    """The cached value of one key, which may not exist."""
 
     def __init__(
         self, store: S, values: Values, loader: Loader, key: str, model: type[T], ttl: float
@@ -123,19 +122,19 @@ class CatalogEntry(Operations[S], Generic[T, S]):
     @overload
     def get(self: CatalogEntry[T, AsyncStore]) -> Coroutine[Any, Any, T | None]: ...
     def get(self) -> Any:
-        """Return the value, or None when there is none."""
+        """Return the value, or None."""
         return self.store.run(self._values.get(self.key, self.model))
 
     @operation
     def set(self, value: Any, *, titles: Iterable[str] = (), jitter: float = 0.0) -> Flow[bool]:
-        """Store the value; False when it was dropped.
+        """Store the value; return False if it was dropped.
 
         Args:
-            titles: ids of the titles that appear in it: `invalidate_title` of any of them deletes it.
+            titles: ids of the titles in it: `invalidate_title` of any of them deletes the entry.
         """
         ttl_ms = milliseconds(self.ttl, jitter)
         raw = codec.encode(value, self.model)
-        # Listed before it is there: nobody can read what no invalidation would find.
+        # The index first: an entry that readers can see must be found by an invalidation.
         commands = [*self._index_commands(titles, ttl_ms), ("SET", self.key, raw, "PX", ttl_ms)]
         try:
             yield from scripts.run_pipeline(["index_add"], commands)
@@ -169,14 +168,14 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         titles: Callable[[T], Iterable[str]] | None = None,
         **choices: Unpack[LoadChoices],
     ) -> Any:
-        """Return the value, loaded once for all who miss it; see `CacheService.get_or_load`.
+        """Return the value; one caller loads it if it is missing. See `CacheService.get_or_load`.
 
         Args:
-            titles: takes the ids of the titles that appear in a loaded value. Should it raise, that is
-                logged, and the value is served but not stored.
+            titles: returns the ids of the titles in a loaded value. If it raises, the error is logged,
+                and the value is returned but not stored.
 
         Raises:
-            InvalidInputError: `load_timeout` is longer than an invalidation is remembered (10 minutes).
+            InvalidInputError: with `titles`, `load_timeout` is longer than 10 minutes.
         """
         if titles is not None:
             arguments.function("titles", titles)
@@ -184,25 +183,25 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
         options.check()
         if titles and options.load_timeout > INVALIDATION_MARK_TTL:
-            problem = f"With titles it is {INVALIDATION_MARK_TTL:g} seconds at most."
+            problem = f"With titles, at most {INVALIDATION_MARK_TTL:g} seconds."
             raise InvalidInputError("load_timeout", options.load_timeout, problem)
         return self.store.run(self._loader.get_or_load(self.key, self.model, loader, options))
 
     @operation
     def delete(self) -> Flow[bool]:
-        """Forget the value; False when there was none. Raises without a store."""
+        """Delete the value; return False if there was none. Raises without a store."""
         return (yield from self._values.delete(self.key)) > 0
 
     def _add_to_title_indexes(
         self, titles: Callable[[T], Iterable[str]], value: T, began_ms: int, ttl_ms: int
     ) -> Flow[bool]:
-        """List the entry under its titles; False when one was invalidated while it was loaded."""
+        """Add the entry to its titles' indexes; return False if one was invalidated during the load."""
         try:
             commands = self._index_commands(titles(value), ttl_ms, began_ms)
         except Exception as error:
             self._values.counter.add("dropped_writes")
-            shown = self._values.keys.redacted(self.key)
-            logger.error("The titles of %s cannot be told, so it is not cached: %s", shown, error)  # noqa: TRY400
+            key = self._values.keys.redacted(self.key)
+            logger.error("%s was not cached: reading its titles failed: %s", key, error)  # noqa: TRY400
             return False
         accepted = yield from scripts.run_pipeline(["index_add"], commands)
         return all(accepted)
@@ -221,9 +220,9 @@ class CatalogEntry(Operations[S], Generic[T, S]):
 
 
 def normalize_query(query: str) -> str:
-    """Return a search query without what makes no difference: case, width, extra spaces."""
+    """Return a search query without differences in case, character width and spacing."""
     if not isinstance(query, str):
-        raise InvalidInputError("query", query, "It is a text.")
+        raise InvalidInputError("query", query, "It must be a string.")
     folded = unicodedata.normalize("NFKC", query).casefold()
-    # Once more: folding may take a letter apart that another way of writing it leaves whole.
+    # Normalised again: case folding may decompose a letter.
     return " ".join(unicodedata.normalize("NFKC", folded).split())

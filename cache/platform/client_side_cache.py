@@ -1,19 +1,15 @@
-"""Values in the memory of this process; the server sends a message when one of them changes.
+"""Client-side cache: values in this process's memory that the server invalidates (Redis' term).
 
-Off unless it is asked for. Its reads go through one connection on which the server tracks them (RESP3,
-CLIENT TRACKING in its default mode, which Dragonfly, Redis and Valkey all have). When such a key
-changes, expires or is evicted, the server says so on that connection; every lookup first takes in
-what has arrived.
+Off by default. It reads through one connection on which the server tracks the keys that were read
+(RESP3, CLIENT TRACKING in its default mode, the only mode that Dragonfly, Redis and Valkey share). When
+such a key changes, expires or is evicted, the server sends an invalidation on that connection. Each
+lookup first reads the invalidations that have arrived.
 
-How stale a hit can be: by the time an invalidation travels, usually well under a millisecond. Should the
-connection die unnoticed (a pulled cable), by `MAX_SILENCE` seconds: without a sign of life that recent
-nothing is served. Never past the key's own TTL.
+A hit can be stale for as long as an invalidation travels, usually well under a millisecond; after an
+unnoticed loss of the connection (a pulled cable) for `MAX_SILENCE` seconds, because nothing is served
+without a reply that recent. It is never served after the key's own TTL.
 
-redis-py has a cache of its own. It refuses a server that does not call itself Redis 7.4 or newer (the
-embedded one is 6.2), has no asyncio side, and keeps replies, so that every hit is read into its model
-anew.
-
-Values are handed out as they are, the same object to every caller: treat them as read-only.
+Callers get the same object, not a copy: treat values as read-only.
 """
 
 from __future__ import annotations
@@ -39,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds after the connection's last sign of life during which its silence means "nothing has changed".
+#: Seconds after the last reply during which no invalidation means that nothing has changed.
 MAX_SILENCE = 1.0
-#: Longest life of an entry in seconds, whatever its TTL: a bound should a server forget to tell.
+#: Longest time in seconds that an entry is kept, whatever its TTL, in case an invalidation is lost.
 MAX_ENTRY_SECONDS = 60.0
 
 
 class Fetched:
-    """What the server said about one key, and its place, which goes if the key changes."""
+    """A key's reply, and its reserved entry, which an invalidation of the key removes."""
 
     __slots__ = ("expires_at", "raw")
 
@@ -59,20 +55,20 @@ class Fetched:
 class _Entry:
     expires_at: float
     values: dict[Any, Any]
-    """The value as each model it has been read as."""
+    """The decoded value by model."""
 
 
 class ClientSideCache:
-    """A bounded map from key to value; safe for threads, and for children that are forked.
+    """A bounded map from key to value. Thread-safe; a forked child starts with an empty one.
 
-    Only `fetch` and `ping` wait for the server, and nobody waits for another thread that does: whoever
-    finds the connection in use goes without.
+    Only `fetch` and `ping` wait for the server. No thread waits for another one's request: while the
+    connection is in use, a caller reads the key in the ordinary way.
 
     Args:
-        connect: makes an unconnected RESP3 connection.
-        prefixes: keys that it keeps.
-        entries: how many at most; the oldest goes first.
-        breaker: that of the store behind it.
+        connect: returns a new, unconnected RESP3 connection.
+        prefixes: prefixes of the keys to keep.
+        entries: maximum number of entries; the oldest is evicted first.
+        breaker: the circuit breaker of the store.
     """
 
     def __init__(
@@ -91,34 +87,34 @@ class ClientSideCache:
         reset_after_fork(self, ClientSideCache._reset)
 
     def _reset(self) -> None:
-        # Held by whoever speaks or listens on the connection, however long the server takes.
+        # Held while a thread sends or reads on the connection.
         self._connection_lock = threading.Lock()
         self._connection: Any | None = None
         self._poll: select.epoll | None = None
         self._valid_until = 0.0
-        # Held to change the entries, and no longer.
+        # Held only while the entries change.
         self._mutex = threading.RLock()
         self._entries: dict[str, _Entry | Fetched] = {}
 
     def covers(self, key: str) -> bool:
-        """Say whether a key is kept here."""
+        """Return whether a key is kept here."""
         return key.startswith(self._prefixes) and self._supported
 
     def needs_ping(self) -> bool:
-        """Say whether the connection must show that it lives before anything is served (`ping`)."""
+        """Return whether the last reply is too old, so that `ping` must come before a lookup."""
         return self._connection is not None and time.monotonic() >= self._valid_until
 
     def lookup(self, key: str, model: type[T]) -> T | None:
-        """Return the value, or None; does not block."""
+        """Return the value, or None. Does not block."""
         entry = self._entries.get(key)
         poll = self._poll
         if type(entry) is not _Entry or poll is None:
             return None
         try:
-            spoken = poll.poll(0)
-        except (ValueError, OSError):  # another thread has just lost the connection
+            readable = poll.poll(0)
+        except (ValueError, OSError):  # another thread has closed the connection
             return None
-        if spoken:
+        if readable:
             if not self._process_invalidations():
                 return None
             entry = self._entries.get(key)
@@ -130,23 +126,23 @@ class ClientSideCache:
         return cast("T | None", entry.values.get(model))
 
     def ping(self) -> None:
-        """Ask the connection for a sign of life; without one everything here is forgotten. Blocks.
+        """Send a PING if `needs_ping`; without a reply all entries are discarded. Blocks.
 
         Raises:
-            StoreUnavailableError: no answer.
+            StoreUnavailableError: no reply.
         """
         with self._try_lock_connection() as locked, self._translate_timeout():
             if locked and self.needs_ping():
                 self._request(("PING",))
 
     def fetch(self, key: str) -> Fetched | None:
-        """Read a key and have the server track it. Blocks.
+        """Read a key so that the server tracks it. Blocks.
 
-        None when it must be read in the ordinary way, which tells what is wrong if anything is: the
-        connection is in use or broken, or the server does not track keys, or refuses to read this one.
+        Returns None when the caller must read the key in the ordinary way: the connection is in use or
+        broken, the server does not track keys, or it refused to read this one.
 
         Raises:
-            StoreUnavailableError: no answer.
+            StoreUnavailableError: no reply.
         """
         with self._try_lock_connection() as locked, self._translate_timeout():
             if locked and not self._breaker.is_open and self._ensure_connected():
@@ -156,10 +152,10 @@ class ClientSideCache:
     def store(
         self, key: str, model: Any, value: Any, fetched: Fetched, seconds: float = math.inf
     ) -> None:
-        """Keep the value of a key as it was fetched, unless the key has changed since.
+        """Keep the value of a key, unless the key has been invalidated since `fetched`.
 
         Args:
-            seconds: no longer than this from now, whatever the key's TTL.
+            seconds: the longest time to keep it, besides the key's TTL.
         """
         expires_at = min(fetched.expires_at, time.monotonic() + seconds)
         with self._mutex:
@@ -167,17 +163,17 @@ class ClientSideCache:
                 self._entries[key] = _Entry(expires_at, {model: value})
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Let go of keys that this process has changed itself: it need not wait to be told."""
+        """Remove keys that this process has changed, without waiting for the invalidation."""
         with self._mutex:
             for key in keys:
                 self._entries.pop(key, None)
 
     def close(self) -> None:
-        """Close the connection and forget everything; the next fetch connects again."""
+        """Close the connection and remove all entries; the next fetch connects again."""
         with self._connection_lock:
             self._disconnect()
 
-    # ── the connection, for whose turn it is ────────────────────────────────────────────────────
+    # ── the connection; the caller holds its lock ───────────────────────────────────────────────
 
     @contextlib.contextmanager
     def _try_lock_connection(self) -> Iterator[bool]:
@@ -190,7 +186,7 @@ class ClientSideCache:
 
     @contextlib.contextmanager
     def _translate_timeout(self) -> Iterator[None]:
-        """Tell silence, which has cost the time that a caller has, from a line that is broken."""
+        """Raise StoreUnavailableError on a timeout, which has used up the caller's time budget."""
         try:
             yield
         except TimeoutError as error:
@@ -200,7 +196,7 @@ class ClientSideCache:
             pass
 
     def _ensure_connected(self) -> bool:
-        """Connect if need be; False when the server does not track keys."""
+        """Connect if not connected; return False if the server does not track keys."""
         if self._connection is None and self._supported:
             connection = self._connect()
             try:
@@ -211,10 +207,11 @@ class ClientSideCache:
                 connection.disconnect()
                 refusal = find_refusal(error)
                 if refusal is not None and not refusal.denies_command:
-                    raise  # it refuses everything for now
+                    raise  # it refuses all commands at present
                 self._supported = False
                 logger.warning(
-                    "This server tracks no keys, so there is no client-side cache: %s", error
+                    "The server does not support CLIENT TRACKING; the client-side cache is off: %s",
+                    error,
                 )
                 return False
             connection._parser.set_invalidation_push_handler(self._on_invalidation)
@@ -225,7 +222,7 @@ class ClientSideCache:
 
     def _read(self, key: str) -> Fetched | None:
         fetched = Fetched()
-        # Word of a change that came before our question would cost the answer its place.
+        # Before the entry is reserved: an invalidation of an earlier change would remove it.
         with self._reset_on_error():
             self._read_invalidations()
         with self._mutex:
@@ -253,13 +250,13 @@ class ClientSideCache:
         with self._reset_on_error():
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             replies = [_reply(connection) for _ in commands]
-            # What has come together with them will not make the connection readable again.
+            # Invalidations that arrived with the replies are already buffered, so poll() misses them.
             self._read_invalidations()
         self._valid_until = sent_at + MAX_SILENCE
         return replies
 
     def _process_invalidations(self) -> bool:
-        """Read what the server has said by itself; False when that is not known."""
+        """Read the invalidations that have arrived; return False if that was not possible."""
         with self._try_lock_connection() as locked, contextlib.suppress(RedisError, OSError):
             if locked and self._connection is not None:
                 with self._reset_on_error():
@@ -273,7 +270,7 @@ class ClientSideCache:
             connection.read_response(push_request=True)
 
     def _on_invalidation(self, message: list[Any]) -> None:
-        """Called by the parser: these keys have changed (None: all of them)."""
+        """Remove the invalidated keys; None means all. redis-py's parser calls this."""
         keys = message[1]
         if keys is None:
             with self._mutex:
@@ -283,9 +280,9 @@ class ClientSideCache:
 
     @contextlib.contextmanager
     def _reset_on_error(self) -> Iterator[None]:
-        """Lose the connection over whatever is raised, be it by a signal, such as a task's time limit.
+        """Disconnect on any exception, also one that a signal raises (a task's time limit).
 
-        An answer that nobody has read would be taken for that to the next question.
+        A reply that was not read would be taken for the reply to the next command.
         """
         try:
             yield
@@ -294,7 +291,7 @@ class ClientSideCache:
             raise
 
     def _disconnect(self) -> None:
-        """Forget everything: nobody would tell us what changes from now on."""
+        """Close the connection and remove all entries: without it there are no invalidations."""
         self._valid_until = 0.0
         with self._mutex:
             self._entries.clear()

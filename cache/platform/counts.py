@@ -1,4 +1,4 @@
-"""What a cache of this process has done so far, in numbers."""
+"""Counts of this process's cache reads and writes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from cache.store.fork import reset_after_fork
 
 
 class CacheCounts(BaseModel):
-    """Since this process began. A get_or_load counts as one read."""
+    """Counts since the process started. A `get_or_load` is one read."""
 
     model_config = ConfigDict(frozen=True)
 
     hits: NonNegativeInt = 0
-    """Reads that found a value, client_side hits and stale ones included."""
+    """Reads that found a value, including client-side and stale hits."""
     client_side_hits: NonNegativeInt = 0
-    """Hits that were served from this process's memory."""
+    """Hits in the client-side cache."""
     stale_hits: NonNegativeInt = 0
-    """Hits on a value past its freshness, while somebody loads it anew."""
+    """Hits on a stale value while one caller refreshes it."""
     misses: NonNegativeInt = 0
-    """Reads that found none."""
+    """Reads that found no value."""
     old_versions: NonNegativeInt = 0
     """Misses on a value of another schema version."""
     unreadable: NonNegativeInt = 0
-    """Misses on a value that did not fit its model, and was deleted."""
+    """Misses on a value that did not fit its model; it was deleted."""
     unavailable_reads: NonNegativeInt = 0
     """Misses because the store did not answer."""
     dropped_writes: NonNegativeInt = 0
     """Values that were not stored: the store did not answer, or they were too large."""
     loads: NonNegativeInt = 0
-    """Calls of a loader."""
+    """Runs of a loader."""
     early_loads: NonNegativeInt = 0
-    """Of these, before the value had expired."""
+    """Loads that refreshed a value before it expired."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def hit_ratio(self) -> float | None:
-        """Hits of all reads, 0 to 1; None until something has been read."""
+        """Share of reads that were hits, 0 to 1; None before the first read."""
         reads = self.hits + self.misses
         return self.hits / reads if reads else None
 
@@ -59,7 +59,7 @@ Count = Literal[
 
 
 class Counter:
-    """Counts, from any thread."""
+    """Counts events. Thread-safe."""
 
     def __init__(self) -> None:
         reset_after_fork(self, Counter._reset)
@@ -69,12 +69,12 @@ class Counter:
         self._numbers: dict[Count, int] = dict.fromkeys(get_args(Count), 0)
 
     def add(self, *names: Count, amount: int = 1) -> None:
-        """Count something."""
+        """Add `amount` to the counts `names`."""
         with self._mutex:
             for name in names:
                 self._numbers[name] += amount
 
     def read(self) -> CacheCounts:
-        """Return all counts of one moment."""
+        """Return a consistent snapshot of all counts."""
         with self._mutex:
             return CacheCounts(**self._numbers)

@@ -1,4 +1,4 @@
-"""The low level of the cache: typed values with a TTL, loaded once, counters, patterns without KEYS."""
+"""Low-level cache operations: typed values with a TTL, `get_or_load`, counters, deletion by pattern."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 class CacheService(Operations[S]):
-    """Typed access to the store. Values travel as JSON, checked by pydantic in both directions.
+    """Typed access to the store. Values are stored as JSON; pydantic validates them both ways.
 
-    Keys are given whole (`KeyBuilder` makes them), TTLs in seconds. On an `AsyncStore` every method is a
-    coroutine.
+    Keys include the namespace (see `KeyBuilder`); TTLs are in seconds. On an `AsyncStore` every method
+    is a coroutine.
 
-    When the store does not answer, reads are misses and `set`, `mset`, `expire` drop what they were
-    given (`counts` tells how often); deletions, counters and `set_nx` raise StoreUnavailableError,
-    since their callers act on what they say.
+    While the store does not answer, reads are misses, and `set`, `mset` and `expire` are dropped
+    (`counts` has their number). Deletions, counters and `set_nx` raise StoreUnavailableError, because
+    their callers act on the result.
     """
 
     def __init__(self, store: S, values: Values) -> None:
@@ -38,7 +38,7 @@ class CacheService(Operations[S]):
         self._loader = Loader(values)
 
     def counts(self) -> CacheCounts:
-        """Return what this process has read and written so far."""
+        """Return this process's counts of reads and writes."""
         return self._values.counter.read()
 
     # ── values ──────────────────────────────────────────────────────────────────────────────────
@@ -50,10 +50,10 @@ class CacheService(Operations[S]):
         self: CacheService[AsyncStore], key: str, model: type[T]
     ) -> Coroutine[Any, Any, T | None]: ...
     def get(self, key: str, model: Any) -> Any:
-        """Return the value of `key` as `model`, or None when there is none.
+        """Return the value of `key` as `model`, or None.
 
-        A stored value that does not fit `model` is logged with its key, deleted and counts as a miss;
-        one of another schema version (`cache.platform.codec.schema_version`) is a miss and stays.
+        A stored value that does not fit `model` is a miss; it is logged with its key and deleted. One
+        of another schema version (`cache.platform.codec.schema_version`) is a miss and stays.
         """
         return self.store.run(self._values.get(key, model))
 
@@ -66,7 +66,7 @@ class CacheService(Operations[S]):
         self: CacheService[AsyncStore], keys: Sequence[str], model: type[T]
     ) -> Coroutine[Any, Any, dict[str, T]]: ...
     def mget(self, keys: Sequence[str], model: Any) -> Any:
-        """Return what is there of `keys`, in one round trip; missing keys are left out."""
+        """Return the values of those `keys` that exist, in one round trip."""
         return self.store.run(self._values.mget(keys, model))
 
     @overload
@@ -95,24 +95,23 @@ class CacheService(Operations[S]):
         ttl: float,
         **choices: Unpack[LoadChoices],
     ) -> Any:
-        """Return the value of `key`; where it is missing, `loader` runs once for all who want it.
+        """Return the value of `key`; if it is missing, `loader` runs once for all callers.
 
-        Across all threads, tasks and processes one loader runs at a time. What it brings is stored
-        unless the key was deleted or set while it ran. Without a store it still runs once a process
-        at a time.
+        One loader runs at a time in all threads, tasks and processes. Its value is stored unless the
+        key was deleted or set while it ran. Without a store, one loader runs at a time in each process.
 
         Args:
-            loader: returns the value, or None for "there is none". What it raises reaches everybody who
-                waited in this process, and nothing is stored.
+            loader: returns the value, or None if there is none. An exception is raised to every caller
+                that waits in this process, and nothing is stored.
             ttl: how long the value is fresh.
-            miss_ttl: how long a None is remembered (30 s).
-            stale_for: how long after `ttl` the old value may still be served while one caller loads it
-                anew, or cannot; 0, the default, makes everybody wait.
-            early: eagerness to load before the end, so that nobody waits at it (1); 0 never does.
-            wait: how long to wait for somebody else's loader (5 s) before running one's own, unstored; 0
-                does not wait at all.
-            load_timeout: how long others wait for a loader whose process has died (30 s).
-            jitter: share of the TTL, 0 to 1, by which it is shortened at random (0).
+            miss_ttl: how long a None is cached (30 s).
+            stale_for: how long after `ttl` the old value may be served while one caller loads the new
+                one, or the loader fails (0 s: all callers wait).
+            early: factor for refreshing before expiry, so that no caller waits (1); 0 never does.
+            wait: how long to wait for another caller's loader (5 s); then this caller's loader runs, and
+                its value is not stored.
+            load_timeout: how long to wait for a loader whose process has died (30 s).
+            jitter: maximum share of the TTL, 0 to 1, by which it is randomly shortened (0).
         """
         options = LoadOptions(ttl=ttl, **choices)
         return self.store.run(self._loader.get_or_load(key, model, loader, options))
@@ -121,15 +120,15 @@ class CacheService(Operations[S]):
     def set(
         self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
-        """Store `value` (anything pydantic can serialise) for `ttl` seconds; False when it was dropped.
+        """Store `value` (anything pydantic can serialise) for `ttl` seconds; return False if dropped.
 
         Args:
-            model: what it will be read as, where its class does not tell: ``model=list[Film]``.
-            jitter: share of the TTL, 0 to 1, by which it is shortened at random, so that what was stored
-                together does not expire together.
+            model: the type it will be read as, if that is not its class: ``model=list[Film]``.
+            jitter: maximum share of the TTL, 0 to 1, by which it is randomly shortened, so that values
+                that were stored together do not expire together.
 
         Raises:
-            InvalidInputError: it is too large, does not fit `model`, or the TTL is not above 0.
+            InvalidInputError: the value is too large or does not fit `model`, or the TTL is invalid.
         """
         return self._values.set(key, value, ttl, model=model, jitter=jitter)
 
@@ -137,28 +136,28 @@ class CacheService(Operations[S]):
     def mset(
         self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
-        """Store several values with one TTL in one round trip; False when they were dropped."""
+        """Store several values with one TTL in one round trip; return False if they were dropped."""
         return self._values.mset(values, ttl, model=model, jitter=jitter)
 
     @operation
     def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Flow[bool]:
-        """Store `value` only if `key` does not exist; True when it was stored. Raises without a store.
+        """Store `value` if `key` does not exist; return whether it was stored. Raises without a store.
 
-        Tried once: after a StoreUnavailableError it may or may not be there.
+        Not retried: after a StoreUnavailableError it may or may not be stored.
         """
         return self._values.set_nx(key, value, ttl, model=model)
 
     @operation
     def delete(self, *keys: str) -> Flow[int]:
-        """Delete keys; return how many there were. Raises without a store."""
+        """Delete keys; return how many existed. Raises without a store."""
         return self._values.delete(*arguments.strings("key", keys))
 
     @operation
     def delete_by_pattern(self, pattern: str) -> Flow[int]:
-        """Delete the keys that match a glob inside our namespace; return how many.
+        """Delete the keys of the namespace that match a glob; return how many.
 
-        Raises without a store. Runs in small steps (SCAN, UNLINK), so that a large store stays
-        responsive; keys that appear meanwhile may be missed.
+        Raises without a store. It runs in small steps (SCAN, UNLINK) between which the server serves
+        other clients. Keys that are created meanwhile may be missed.
         """
         return self._values.delete_by_pattern(pattern)
 
@@ -166,7 +165,7 @@ class CacheService(Operations[S]):
 
     @operation
     def exists(self, key: str) -> Flow[bool]:
-        """Say whether `key` exists."""
+        """Return whether `key` exists; False without a store."""
         try:
             (found,) = yield Batch(("EXISTS", arguments.key(key)))
         except StoreUnavailableError:
@@ -175,7 +174,7 @@ class CacheService(Operations[S]):
 
     @operation
     def expire(self, key: str, ttl: float) -> Flow[bool]:
-        """Give `key` a new TTL; False when it does not exist, or without a store."""
+        """Give `key` a new TTL; return False if it does not exist, or without a store."""
         try:
             (done,) = yield Batch(("PEXPIRE", arguments.key(key), milliseconds(ttl)))
         except StoreUnavailableError:
@@ -186,7 +185,7 @@ class CacheService(Operations[S]):
 
     @operation
     def ttl(self, key: str) -> Flow[float | None]:
-        """Return the seconds `key` has left, or None when it does not exist or never expires."""
+        """Return the seconds until `key` expires; None if it does not exist or does not expire."""
         try:
             (left,) = yield Batch(("PTTL", arguments.key(key)))
         except StoreUnavailableError:
@@ -195,15 +194,15 @@ class CacheService(Operations[S]):
 
     @operation
     def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> Flow[int]:
-        """Add to a counter and return it. `ttl` is given to a counter that this call creates.
+        """Add to a counter and return its value; a counter that this call creates gets `ttl`.
 
-        Raises without a store, and is tried once: the amount may or may not have been added then.
+        Raises without a store. Not retried: the amount may or may not have been added then.
         """
         arguments.key(key)
         arguments.integer("amount", amount, least=-(2**63))
         commands: list[Command] = []
         if ttl is not None:
-            # Created with its life, so that no counter is ever left without one.
+            # Created with its TTL in the same transaction, so that it never stays without one.
             commands.append(("SET", key, 0, "NX", "PX", milliseconds(ttl)))
         commands.append(("INCRBY", key, amount))
         replies = yield Batch(*commands, atomic=True, once=True)

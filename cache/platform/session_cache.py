@@ -22,18 +22,18 @@ from cache.store.flow import Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
 from domain.errors import InvalidInputError, StoreUnavailableError
 
-#: A session that others change at the same time is read anew this often before a touch gives up.
+#: Attempts of `touch` while other callers change the session.
 MAX_ATTEMPTS = 5
 
 
 class SessionCache(Operations[S]):
-    """Sessions and users in front of the database that has them, rate limits, and locks.
+    """A cache of sessions and users in front of a database; rate limits; locks by name.
 
-    Ids and tokens stand in no log line. On an `AsyncStore` every method is a coroutine.
+    Ids and tokens appear in no log line. On an `AsyncStore` every method is a coroutine.
 
-    When the store does not answer, `get_session` and `get_user` are misses and `set_session`, `set_user`
-    drop what they were given; a rate limit fails as it is told; everything else raises
-    StoreUnavailableError, deletions above all: a session that was not deleted is still good.
+    While the store does not answer, `get_session` and `get_user` are misses, `set_session` and
+    `set_user` are dropped, and a rate limit follows its `fail`. All other methods raise
+    StoreUnavailableError: a session that was not deleted, for example, is still valid.
     """
 
     def __init__(self, store: S, values: Values) -> None:
@@ -45,18 +45,18 @@ class SessionCache(Operations[S]):
 
     @operation
     def set_session(self, session: SessionData) -> Flow[bool]:
-        """Store a session, until it expires or for 24 h, whichever is sooner; False when it was dropped.
+        """Store a session until it expires, at most 24 h; return False if it was dropped.
 
         Raises:
-            InvalidInputError: it has expired already.
+            InvalidInputError: it has expired.
         """
         arguments.instance("session", session, SessionData)
         key, ttl_ms = self._keys.session_key(session.session_id), _ttl_ms(session)
         stored = ("SET", key, codec.encode(session), "PX", ttl_ms)
         try:
-            # What is no value at all is overwritten like any other.
+            # An error reply (a key of another type) is ignored: SET overwrites any type.
             (former,) = yield Batch(("GET", key), errors_as_replies=True)
-            # In one: a session that is listed nowhere would outlive every invalidation.
+            # Atomic: an invalidation would not find a session that is missing in the index.
             yield Batch(
                 stored,
                 self._add_to_index(session, ttl_ms),
@@ -72,17 +72,16 @@ class SessionCache(Operations[S]):
 
     @operation
     def get_session(self, session_id: str) -> Flow[SessionData | None]:
-        """Return a session, or None when there is none or it has expired, whatever its TTL says."""
+        """Return a session, or None if it does not exist or `expires_at` has passed."""
         key = self._keys.session_key(session_id)
         return _unexpired((yield from self._values.get(key, SessionData)))
 
     @operation
     def touch(self, session_id: str, *, expires_at: datetime | None = None) -> Flow[bool]:
-        """Give a session its full life in the cache again; False when there is none.
+        """Renew a session's TTL; return False if the session does not exist.
 
         Args:
-            expires_at: also let it expire then. A session that is deleted or changed at the same time
-                stays deleted or changed.
+            expires_at: the session's new expiry. A concurrent deletion or change of the session wins.
         """
         key = self._keys.session_key(session_id)
         if expires_at is not None:
@@ -96,7 +95,7 @@ class SessionCache(Operations[S]):
                 session = session.model_copy(update={"expires_at": expires_at})
             ttl_ms = _ttl_ms(session)
             swap = scripts.call_with_source("value_swap", key, raw, codec.encode(session), ttl_ms)
-            # Listed even if it has just been deleted: that is harmless, and ends by itself.
+            # The index entry of a session that has just been deleted is harmless and expires.
             swapped, _ = yield Batch(swap, self._add_to_index(session, ttl_ms), atomic=True)
             self._values.discard_local(key)
             if swapped:
@@ -105,21 +104,21 @@ class SessionCache(Operations[S]):
 
     @operation
     def delete_session(self, session_id: str) -> Flow[bool]:
-        """Forget a session; False when there was none."""
+        """Delete a session; return False if it did not exist."""
         key = self._keys.session_key(session_id)
         (raw,) = yield Batch(("GET", key))
         session = yield from self._values.read(key, raw, SessionData)
         commands: list[Command] = [("UNLINK", key)]
         if session is not None:
             commands.append(("ZREM", *self._index(session)))
-        # In one: were it set anew in between, it would be there and listed nowhere.
+        # Atomic: a session that is set in between would be missing in the index.
         deleted, *_ = yield Batch(*commands, atomic=True)
         self._values.discard_local(key)
         return bool(deleted)
 
     @operation
     def list_sessions(self, user_id: str) -> Flow[list[SessionData]]:
-        """Return a user's sessions, the one that expires last first. Raises without a store."""
+        """Return a user's sessions, ordered from the latest expiry. Raises without a store."""
         ids = yield from self._session_ids(user_id)
         if not ids:
             return []
@@ -128,7 +127,7 @@ class SessionCache(Operations[S]):
         found = []
         for key, raw in zip(keys, raws, strict=True):
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
-            # The index may name a session that has another user by now.
+            # The index may contain a session that now belongs to another user.
             if session is not None and session.user_id == user_id:
                 found.append(session)
         return found
@@ -140,7 +139,7 @@ class SessionCache(Operations[S]):
 
     @operation
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Flow[int]:
-        """Forget a user's sessions, or all but `keep`; return how many. Raises without a store."""
+        """Delete a user's sessions, except `keep`; return how many. Raises without a store."""
         index, deleted = self._keys.user_sessions_key(user_id), 0
         if keep is not None:
             arguments.string("keep", keep)
@@ -150,7 +149,7 @@ class SessionCache(Operations[S]):
             if not some:
                 continue
             keys = [self._keys.session_key(one) for one in some]
-            # In one, and not the whole index: a session that begins meanwhile must stay listed.
+            # Atomic, and not the whole index: a session that is set meanwhile must stay in it.
             count, _ = yield Batch(("UNLINK", *keys), ("ZREM", index, *some), atomic=True)
             self._values.discard_local(*keys)
             deleted += count
@@ -160,18 +159,18 @@ class SessionCache(Operations[S]):
 
     @operation
     def set_user(self, user: UserData) -> Flow[bool]:
-        """Store a user's profile for 15 minutes; False when it was dropped."""
+        """Store a user's profile for 15 minutes; return False if it was dropped."""
         arguments.instance("user", user, UserData)
         return self._values.set(self._keys.user_key(user.id), user, ttl.USER)
 
     @operation
     def get_user(self, user_id: str) -> Flow[UserData | None]:
-        """Return a user's profile, or None when there is none."""
+        """Return a user's profile, or None."""
         return self._values.get(self._keys.user_key(user_id), UserData)
 
     @operation
     def invalidate_user(self, user_id: str) -> Flow[bool]:
-        """Forget a user's profile; False when there was none. Raises without a store."""
+        """Delete a user's profile; return False if there was none. Raises without a store."""
         return (yield from self._values.delete(self._keys.user_key(user_id))) > 0
 
     # ── rate limits ─────────────────────────────────────────────────────────────────────────────
@@ -189,11 +188,11 @@ class SessionCache(Operations[S]):
     ) -> Flow[RateDecision]:
         """Take `cost` from a user's limit for an action: at most `limit` in any `window` seconds.
 
-        Exact under concurrency, by the server's clock, in one round trip. What is refused takes nothing.
+        Exact under concurrency, by the server's clock, in one round trip. A refused call takes nothing.
 
         Args:
-            cost: units to take; 0 only looks.
-            fail: what happens when the store does not answer: "open" allows, "closed" refuses.
+            cost: units to take; 0 only reads the state.
+            fail: the decision while the store does not answer: "open" allows, "closed" refuses.
         """
         arguments.integer("limit", limit, least=1)
         arguments.number("window", window)
@@ -210,9 +209,9 @@ class SessionCache(Operations[S]):
         cost: int = 1,
         fail: FailMode = "open",
     ) -> Flow[RateDecision]:
-        """Take `cost` from several limits of one action at once, or from none of them.
+        """Take `cost` from all limits of one action, or from none of them.
 
-        One action always comes with the same limits: they share one log.
+        Pass the same limits in every call of an action: they share one log.
         """
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
 
@@ -220,7 +219,7 @@ class SessionCache(Operations[S]):
 
     @operation
     def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Flow[LockGrant]:
-        """Take the lock of a resource for `ttl` seconds if nobody holds it. Raises without a store.
+        """Acquire the lock of a resource for `ttl` seconds if it is free. Raises without a store.
 
         Raises:
             InvalidInputError: the service has a lock of that name (`cache.keys.RESERVED_LOCKS`).
@@ -230,19 +229,19 @@ class SessionCache(Operations[S]):
 
     @operation
     def extend_lock(self, resource: str, lock_id: str, ttl: float = ttl.LOCK) -> Flow[bool]:
-        """Give one's own lock a new life from now on; False when it is no longer one's own."""
+        """Renew the TTL of a lock; return False if `lock_id` no longer holds it."""
         return LockHandle.extend.flow(self._entry(resource, ttl, _lock_id(lock_id)))
 
     @operation
     def release_lock(self, resource: str, lock_id: str) -> Flow[bool]:
-        """Let one's own lock go; False when it was no longer one's own."""
+        """Release a lock; return False if `lock_id` no longer held it."""
         return LockHandle.release.flow(self._entry(resource, ttl.LOCK, _lock_id(lock_id)))
 
     def lock(self, resource: str, *, ttl: float = ttl.LOCK, wait: float = 0.0) -> HeldLock[S]:
         """Return a context manager that holds the lock of a resource and renews it until its block ends.
 
         Args:
-            wait: seconds to wait while another holder has it; then, or at once with 0, LockTakenError.
+            wait: seconds to wait while another holder has it (0: none) before LockTakenError.
         """
         return HeldLock(self.store, self._lock_key(resource), ttl=ttl, wait=wait)
 
@@ -258,17 +257,17 @@ class SessionCache(Operations[S]):
         return self._keys.user_sessions_key(session.user_id), session.session_id
 
     def _add_to_index(self, session: SessionData, ttl_ms: int) -> Command:
-        # With its text: in a transaction it is too late to tell it to the server.
+        # With its source: a transaction cannot react to NOSCRIPT.
         return scripts.call_with_source("index_add", *self._index(session), ttl_ms)
 
     def _remove_from_former_index(self, session: SessionData, former: Any) -> Iterator[Command]:
-        """Take a session out of the index of the user that it had before."""
+        """Remove a session from the index of its previous user."""
         user_id = _user_of(former)
         if user_id is not None and user_id != session.user_id:
             yield ("ZREM", self._keys.user_sessions_key(user_id), session.session_id)
 
     def _without_other_users(self, user_id: str, ids: Sequence[str]) -> Flow[list[str]]:
-        """Return the sessions but those of other users, which stay; unreadable ones have no user."""
+        """Return the ids without those of other users' sessions; an unreadable session has no user."""
         (raws,) = yield Batch(("MGET", *(self._keys.session_key(one) for one in ids)))
         users = (_user_of(raw) for raw in raws)
         return [one for one, user in zip(ids, users, strict=True) if user in (None, user_id)]
@@ -283,7 +282,7 @@ def _lock_id(value: str) -> str:
 
 
 def _user_of(raw: Any) -> str | None:
-    """Return the user of a stored session; None where there is none that can be read."""
+    """Return the user of a stored session; None if it cannot be decoded."""
     if not isinstance(raw, bytes):
         return None
     with suppress(codec.UnreadableValueError):

@@ -1,7 +1,7 @@
-"""Typed values in the store, as flows: what is put in and read out, and what that means without a store.
+"""Reading, storing and deleting typed values, as flows.
 
-A store that does not answer makes a read a miss and drops what was to be put in; both are counted. What
-takes something out (a delete) or decides something (a counter, set_nx) raises: its caller acts on it.
+Without a store a read is a miss, and a write is dropped; both are counted. Deletions, counters and
+`set_nx` raise StoreUnavailableError, because their callers act on the result.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Keys that one SCAN step looks at: small enough never to hold up the server.
+#: Keys in one SCAN step: few enough not to block the server for others.
 BATCH = 500
-#: Keys that one UNLINK removes (below a millisecond of the server's time), and such steps a round trip.
-UNLINKED = 1000
-STEPS = 10
+#: Keys in one UNLINK (below a millisecond of the server's time), and UNLINKs in one round trip.
+UNLINK_BATCH = 1000
+UNLINKS_PER_ROUND_TRIP = 10
 
 
 class Values:
-    """Flows on typed values. Keys are given whole, TTLs in seconds.
+    """Flows on typed values. Keys include the namespace; TTLs are in seconds.
 
     Args:
         keys: the key builder of the namespace.
-        client_side: the cache in this process, if there is one.
+        client_side: the client-side cache, if there is one.
 
     Attributes:
-        counter: what has been read and written so far.
+        counter: counts of hits, misses and writes.
     """
 
     def __init__(self, keys: KeyBuilder, client_side: ClientSideCache | None = None) -> None:
@@ -49,7 +49,7 @@ class Values:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
     def get(self, key: str, model: type[T]) -> Flow[T | None]:
-        """The value of `key`, or None."""
+        """Return the value of `key`, or None."""
         client_side = self.client_side
         codec.check_model(model)
         arguments.key(key)
@@ -62,14 +62,14 @@ class Values:
             self.counter.add("misses", "unavailable_reads")
             return None
         value = yield from self.read(key, raw, model)
-        # What a loader brought is kept by get_or_load, which knows how long it is fresh.
+        # A loaded value is kept by get_or_load, which knows how long it is fresh.
         is_set = raw is not None and value is not None and codec.kind_of(raw) == codec.VALUE
         if client_side is not None and fetched is not None and is_set:
             client_side.store(key, model, value, fetched)
         return value
 
     def get_local(self, key: str, model: type[T]) -> Flow[T | None]:
-        """The value of `key` if this process has it in its memory. Raises without a store."""
+        """Return the value of `key` from the client-side cache, or None. Raises without a store."""
         client_side = self.client_side
         if client_side is None:
             return None
@@ -82,7 +82,7 @@ class Values:
         return found
 
     def fetch(self, key: str) -> Flow[tuple[bytes | None, Fetched | None]]:
-        """The bytes at `key`, and the client-side cache's place for them. Raises without a store."""
+        """Return the bytes of `key`, and their reserved client-side entry. Raises without a store."""
         client_side = self.client_side
         if client_side is not None and client_side.covers(key):
             fetched = yield BlockingCall(lambda: client_side.fetch(key))
@@ -92,7 +92,7 @@ class Values:
         return raw, None
 
     def read(self, key: str, raw: bytes | None, model: type[T]) -> Flow[T | None]:
-        """Take a stored value apart and count it; one that does not fit its model is deleted."""
+        """Decode a stored value and count the read; delete a value that does not fit its model."""
         value = None
         if raw is not None:
             try:
@@ -106,18 +106,18 @@ class Values:
         return value
 
     def discard(self, key: str, model: Any, error: Exception) -> Flow[None]:
-        """Delete a value that cannot be read, so that nobody stumbles over it again."""
+        """Delete a value that cannot be decoded, and log that."""
         name = getattr(model, "__name__", str(model))
-        shown = self.keys.redacted(key)
-        logger.warning("The value of %s does not fit %s and was deleted: %s", shown, name, error)
+        redacted = self.keys.redacted(key)
+        logger.warning("The value of %s does not fit %s and was deleted: %s", redacted, name, error)
         self.counter.add("unreadable")
         try:
             yield from self.delete(key)
         except StoreUnavailableError:
-            logger.warning("%s could not be deleted: the store does not answer", shown)
+            logger.warning("%s could not be deleted: the store does not answer", redacted)
 
     def mget(self, keys: Sequence[str], model: type[T]) -> Flow[dict[str, T]]:
-        """What is there of `keys`, in one round trip."""
+        """Return the values of those `keys` that exist, in one round trip."""
         keys = arguments.strings("keys", keys)
         codec.check_model(model)
         if not keys:
@@ -136,12 +136,12 @@ class Values:
         self.counter.add("misses", amount=raws.count(None))
         return found
 
-    # ── putting in ──────────────────────────────────────────────────────────────────────────────
+    # ── storing ──────────────────────────────────────────────────────────────────────────────────
 
     def set(
         self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
-        """Store a value; False when it was dropped."""
+        """Store a value; return False if it was dropped."""
         arguments.key(key)
         raw = codec.encode(value, model)
         stored = yield from self.put([("SET", key, raw, "PX", milliseconds(ttl, jitter))])
@@ -151,7 +151,7 @@ class Values:
     def mset(
         self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
-        """Store several values in one round trip, each with a jitter of its own."""
+        """Store several values in one round trip, each with its own jitter."""
         milliseconds(ttl, jitter)
         commands: list[Command] = [
             ("SET", key, codec.encode(value, model), "PX", milliseconds(ttl, jitter))
@@ -165,16 +165,16 @@ class Values:
         return stored
 
     def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Flow[bool]:
-        """Store a value only where there is none; True when it was stored. Raises without a store."""
+        """Store a value if the key does not exist; return whether it did. Raises without a store."""
         arguments.key(key)
         raw = codec.encode(value, model)
-        # Once: repeated after a lost answer, it would find its own first try in its way.
+        # Not retried: after a lost reply the retry would find the value of the first attempt.
         (reply,) = yield Batch(("SET", key, raw, "NX", "PX", milliseconds(ttl)), once=True)
         self.discard_local(key)
         return reply is not None
 
     def put(self, commands: Sequence[Command]) -> Flow[bool]:
-        """Send commands that store values; False when there was no store and they were dropped."""
+        """Send commands that store values; return False if they were dropped for lack of a store."""
         try:
             yield Batch(*commands)
         except StoreUnavailableError:
@@ -182,16 +182,16 @@ class Values:
             return False
         return True
 
-    # ── taking out ──────────────────────────────────────────────────────────────────────────────
+    # ── deleting ─────────────────────────────────────────────────────────────────────────────────
 
     def delete(self, *keys: str | bytes) -> Flow[int]:
-        """Delete keys; return how many there were. Raises without a store."""
-        # In one go, and yet in steps between which the server serves others.
-        parts = (keys[start : start + UNLINKED] for start in range(0, len(keys), UNLINKED))
-        steps = [("UNLINK", *part) for part in parts]
+        """Delete keys; return how many existed. Raises without a store."""
+        # In steps, between which the server serves other clients.
+        starts = range(0, len(keys), UNLINK_BATCH)
+        commands = [("UNLINK", *keys[start : start + UNLINK_BATCH]) for start in starts]
         deleted = 0
-        for first in range(0, len(steps), STEPS):
-            deleted += sum((yield Batch(*steps[first : first + STEPS])))
+        for first in range(0, len(commands), UNLINKS_PER_ROUND_TRIP):
+            deleted += sum((yield Batch(*commands[first : first + UNLINKS_PER_ROUND_TRIP])))
         self.discard_local(*keys)
         return deleted
 
@@ -208,6 +208,6 @@ class Values:
                 return deleted
 
     def discard_local(self, *keys: str | bytes) -> None:
-        """Let go of what this process keeps in its memory of keys that it has changed."""
+        """Remove keys that this process has changed from the client-side cache."""
         if self.client_side is not None:
             self.client_side.discard(key if isinstance(key, str) else key.decode() for key in keys)
