@@ -9,24 +9,22 @@ Its settings come from the environment, as a worker's do. A library that is load
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from domain.job import Job
 from tests.support.faults.refusing_disk import RefusingDisk
+from tests.support.servers.preloaded import run_module
 from tests.support.services.system import ROOT, System, client_runtime
 from worker.runner import run_download
 
 
 def run_apart(system: System, job: Job, disk: RefusingDisk) -> str:
     """Run a job on a disk that refuses; return the outcome, or "killed"."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.processes.one_download", job.id],
-        cwd=ROOT,
-        env={**system.environment, **disk.environment},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_module(
+        "tests.support.processes.one_download",
+        [job.id],
+        environment={**system.environment, **disk.environment},
+        folder=ROOT,
         timeout=60,
     )
     if done.returncode < 0:

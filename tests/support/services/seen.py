@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cli.local_stack import embedded_store
+from tests.support.servers.preloaded import run_module
 from tests.support.servers.process import Process, end_process, spawn
 from tests.support.wait import wait_until
 
@@ -63,14 +63,8 @@ class Seen:
 
     def run(self, *arguments: str, timeout: float = 90) -> Result:
         """Run a command to its end."""
-        done = subprocess.run(
-            command(arguments),
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+        done = run_module(
+            "cli", arguments, environment=self.environment, folder=self.folder, timeout=timeout
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

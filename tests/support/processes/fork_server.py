@@ -1,0 +1,122 @@
+"""Run Python modules in forked processes that have the libraries of the product loaded already.
+
+    python -m tests.support.processes.fork_server DESCRIPTOR
+
+A test that starts many short programs would spend most of its time on imports. Each program is still a
+process of its own, with its own arguments, environment, folder, outputs and exit status. DESCRIPTOR is a
+socket of `tests.support.servers.preloaded`, which has the protocol. The server ends with its client.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from typing import Any
+
+#: What the programs import, except modules that read settings at import.
+MODULES = (
+    *("alembic.command", "celery.result", "concurrent.futures.thread", "kombu.transport.redis"),
+    *("pycurl", "redis.asyncio", "rich.console", "rich.table", "typer.rich_utils"),
+    *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite"),
+    *("cli.main", "cli.local_stack.client", "cli.local_stack.embedded_store", "tasks"),
+    *("worker.broker.client", "worker.runner", "worker.runtime"),
+)
+#: More than one request has.
+REQUEST_SIZE = 1 << 20
+
+
+def main() -> None:
+    """Serve until the client closes its end; in a forked child, run the requested module."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    for module in MODULES:
+        importlib.import_module(module)
+    assert "celeryconfig" not in sys.modules, "it has read the settings of the wrong process"
+    gc.freeze()  # a collection in a child would copy all of this memory
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, REQUEST_SIZE, 3)
+        if not message:
+            return
+        if os.fork() == 0:
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    control.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    request = json.loads(message)
+    _become_the_program(request, *descriptors)
+    os._exit(_run(request["module"]))
+
+
+def _run(module: str) -> int:
+    """Run the module to its end and return the exit status.
+
+    The interpreter is not finalized: freeing each object of the loaded libraries takes longer than most
+    programs.
+    """
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)  # noqa: T201
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    return status
+
+
+def _become_the_program(request: dict[str, Any], out: int, err: int, status: int) -> None:
+    """Fork once more: the child takes over the request; the parent reports its pid and exit status."""
+    pid = os.fork()
+    if pid:
+        os.close(out)
+        os.close(err)
+        os.write(status, f"{pid}\n".encode())
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(status, f"{ended}\n".encode())
+        os._exit(0)
+    os.close(status)
+    _redirect(out, 1, "stdout")
+    _redirect(err, 2, "stderr")
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    os.umask(request["umask"])
+    sys.argv = ["-m", *request["arguments"]]  # `runpy` puts the module's file first
+    sys.orig_argv = [sys.executable, "-m", request["module"], *request["arguments"]]
+    sys.path[0] = request["folder"]
+
+
+def _redirect(descriptor: int, number: int, name: str) -> None:
+    """Write what Python writes to `sys.<name>`, and libraries to `number`, to this descriptor."""
+    before = getattr(sys, name)
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+    binary = os.fdopen(number, "wb", closefd=False)
+    stream = io.TextIOWrapper(
+        binary, before.encoding, before.errors, line_buffering=before.line_buffering
+    )
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
+if __name__ == "__main__":
+    main()
