@@ -102,7 +102,8 @@ def _become_the_program(request: dict[str, Any], out: int, err: int, status: int
     os.umask(request["umask"])
     sys.argv = ["-m", *request["arguments"]]  # `runpy` puts the module's file first
     sys.orig_argv = [sys.executable, "-m", request["module"], *request["arguments"]]
-    sys.path[0] = request["folder"]
+    if not sys.flags.safe_path:
+        sys.path[0] = request["folder"]
 
 
 def _redirect(descriptor: int, number: int, name: str) -> None:
