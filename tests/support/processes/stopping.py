@@ -25,7 +25,7 @@ AFTER_THE_FENCE = "after-the-fence"
 BEFORE_THE_NAME = "before-the-name"
 
 _POINTS: dict[str, tuple[Any, str]] = {
-    AFTER_THE_FENCE: (runner._Attempt, "_begin_to_verify"),
+    AFTER_THE_FENCE: (runner._Attempt, "_mark_verifying"),
     BEFORE_THE_NAME: (os, "fchmod"),
 }
 
