@@ -65,7 +65,7 @@ def explain_origin(challenges: str, *, has_credentials: bool) -> str:
         return f"it requires a login ({digest}) that is not supported."
     if has_credentials:
         return f"it does not accept the given login{kinds}. Check its name and password."
-    return f"it requires a login{kinds}. Give one with --login NAME (`username` in a request)."
+    return f"it requires a login{kinds}. Give one with --user NAME (`username` in a request)."
 
 
 def explain_proxy(challenges: str, *, has_credentials: bool) -> str:
