@@ -1,1 +1,4 @@
-"""The `seen` command: downloads, the jobs behind them, and a whole stack on one machine."""
+"""The `seen` command: `commands/`, their `arguments/` and `output/`, `diagnostics/`, `local_stack/`.
+
+Open `main.py` first.
+"""

@@ -5,7 +5,7 @@ import sys
 try:
     from cli.main import main
 except KeyboardInterrupt:
-    # Ctrl-C while the program still loads: there is nothing to stop, and nothing to say.
+    # Ctrl-C during the imports.
     sys.exit(130)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a command works with: the database made ready, the store found, and nothing else loaded."""
+"""Opens the database and the store for a command, and imports only what it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain.errors import SettingsError, StoreRefusesError, UnknownJobError
 from domain.ids import is_job_id
 from settings import Settings
 
-if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
+if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from cache import CacheManager
     from database import Database
     from tasks.api.job_view import JobReader
@@ -20,17 +20,17 @@ if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of 
 
 
 def open_runtime() -> Runtime:
-    """Return what submitting and changing jobs needs; a missing embedded database is made.
+    """Return the runtime, with which jobs are submitted and changed; create a missing embedded database.
 
     Raises:
-        SettingsError: the configured database has no tables, or old ones.
-        UnknownRevisionError: a newer version of this program has migrated it.
+        SettingsError: the configured database has no tables, or an older revision.
+        UnknownRevisionError: the database has a newer revision than this program knows.
     """
     use_running_stack()
     settings = settings_module.load()
     environment.make_data_dir(settings)
     settings = environment.ensure_secret_key(settings)
-    # Ours, before Celery looks for a module of that name in the person's current folder.
+    # First, because Celery would import a celeryconfig.py of the current folder.
     import celeryconfig  # noqa: F401
     from worker.app import current_runtime
 
@@ -40,15 +40,15 @@ def open_runtime() -> Runtime:
 
 
 def why_unpublished(runtime: Runtime) -> str:
-    """Return why accepted jobs have not reached the broker, and when they will start, for people."""
+    """Return a sentence: why accepted jobs have not reached the broker, and when they start."""
     error = runtime.outages.newest
     if isinstance(error, StoreRefusesError):
-        return f"{error} The download starts when the store serves again."
-    return "The store does not answer: it starts when the store is back."
+        return f"{error} The download starts when the store accepts commands again."
+    return "The store does not answer. The download starts when it does."
 
 
 def open_reader() -> JobReader:
-    """Return what reading jobs needs; loads neither Celery nor libcurl."""
+    """Return a reader of jobs; imports neither Celery nor libcurl."""
     use_running_stack()
     settings = settings_module.load()
     environment.make_data_dir(settings)
@@ -70,7 +70,7 @@ def open_cache() -> CacheManager:
 
 
 def ensure_schema(settings: Settings, database: Database) -> None:
-    """Migrate the embedded database; ask for it where the database is somebody's on purpose."""
+    """Migrate the embedded database; refuse to work on a configured one that needs a migration."""
     from database import migrate
 
     if settings.database_url is None:
@@ -79,7 +79,7 @@ def ensure_schema(settings: Settings, database: Database) -> None:
     revision = migrate.current(database)
     if revision != migrate.HEAD:
         migrate.refuse_unknown(revision)
-        found = "no tables yet" if revision is None else f"its tables at revision {revision}"
+        found = "no tables" if revision is None else f"revision {revision}"
         raise SettingsError(
             f"The database has {found}; this program needs revision {migrate.HEAD}. "
             "Run: seen db upgrade"
@@ -87,12 +87,12 @@ def ensure_schema(settings: Settings, database: Database) -> None:
 
 
 def has_no_database(settings: Settings) -> bool:
-    """Say whether there is no embedded database yet, and so no job: reading must not make one."""
+    """Return whether there is no embedded database yet, and so no job; reading does not create one."""
     return settings.database_url is None and not (settings.data_dir / "seen.db").exists()
 
 
 def check_ids(job_ids: Sequence[str]) -> None:
-    """Raise UnknownJobError for what cannot be the id of a job, before anything is opened."""
+    """Raise UnknownJobError for a malformed id, before anything is opened."""
     empty = has_no_database(settings_module.load())
     for job_id in job_ids:
         if empty or not is_job_id(job_id):

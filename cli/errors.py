@@ -1,4 +1,4 @@
-"""How errors leave the command line: one line for people or an object for programs, and a status."""
+"""Errors of the command line, their exit status, and how they are printed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from domain.text import escaped
 
 
 class RefusedError(SeenError):
-    """What was asked cannot be done as things stand, and nothing has been changed."""
+    """The command cannot be run now; nothing was changed."""
 
     code = "refused"
 
 
 class StackError(SeenError):
-    """The local stack did not start, or went away."""
+    """The local stack did not start, or has ended."""
 
     code = "local_stack"
 
 
-#: What the person at the keyboard can put right by asking differently.
+#: Errors that other arguments or settings avoid: exit status 2.
 _USAGE_ERRORS = (
     InvalidInputError,
     SettingsError,
@@ -46,7 +46,7 @@ INTERRUPTED = 130
 
 
 def exit_status(error: SeenError) -> int:
-    """Return 2 for what was asked wrongly, 1 for what went wrong."""
+    """Return 2 for wrong arguments or settings, 1 for other errors."""
     return USAGE_ERROR if isinstance(error, _USAGE_ERRORS) else FAILED
 
 

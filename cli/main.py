@@ -1,4 +1,4 @@
-"""The `seen` command, put together from its modules; every error ends here, as one line."""
+"""The `seen` command: registers the commands, and prints every error as one line."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from worker import utf8_mode
 
 app = typer.Typer(
     name="seen",
-    help="Downloads that are never lost, on one machine or on many.",
+    help="Download files reliably, on one machine or on many.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_HERE, _JOBS, _PARTS = "Download", "Jobs", "The service"
-app.command(rich_help_panel=_HERE)(get.get)
-app.command(rich_help_panel=_HERE)(up.up)
+_DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
+app.command(rich_help_panel=_DOWNLOAD)(get.get)
+app.command(rich_help_panel=_DOWNLOAD)(up.up)
 app.command(rich_help_panel=_JOBS)(jobs.add)
 app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
 app.command(rich_help_panel=_JOBS)(jobs.show)
@@ -47,14 +47,14 @@ app.command("resume", rich_help_panel=_JOBS)(control.resume)
 app.command("cancel", rich_help_panel=_JOBS)(control.cancel)
 app.command("retry", rich_help_panel=_JOBS)(control.retry)
 app.command(rich_help_panel=_JOBS)(control.move)
-app.command(rich_help_panel=_PARTS)(limit.limit)
-app.command(rich_help_panel=_PARTS)(doctor.doctor)
-app.command(rich_help_panel=_PARTS)(services.worker)
-app.command(rich_help_panel=_PARTS)(services.beat)
-app.command(rich_help_panel=_PARTS)(services.flower)
-app.add_typer(cache.app, name="cache", rich_help_panel=_PARTS)
-app.add_typer(db.app, name="db", rich_help_panel=_PARTS)
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_PARTS)
+app.command(rich_help_panel=_SERVICE)(limit.limit)
+app.command(rich_help_panel=_SERVICE)(doctor.doctor)
+app.command(rich_help_panel=_SERVICE)(services.worker)
+app.command(rich_help_panel=_SERVICE)(services.beat)
+app.command(rich_help_panel=_SERVICE)(services.flower)
+app.add_typer(cache.app, name="cache", rich_help_panel=_SERVICE)
+app.add_typer(db.app, name="db", rich_help_panel=_SERVICE)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_SERVICE)
 
 
 def main() -> None:
@@ -64,11 +64,13 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; it raises for no error of ours."""
-    # What libraries warn of is told in our own words where it matters.
+    """Run one command and return its exit status. Errors are printed."""
+    # Without a handler, warnings of libraries would be printed to standard error.
     logging.getLogger().addHandler(logging.NullHandler())
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a file's name
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # the terminal may lack characters of a file's name
     as_json = "--json" in arguments
     try:
         status = app(list(arguments), prog_name="seen", standalone_mode=False)
@@ -77,21 +79,21 @@ def run(arguments: Sequence[str]) -> int:
         report(str(error), error.code, as_json=as_json)
         return exit_status(error)
     except typer.TyperException as error:
-        report(f"{_sentence(error)} `seen --help` tells more.", "usage", as_json=as_json)
+        report(f"{_sentence(error)} See `seen --help`.", "usage", as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone (`seen list | head`): there is nobody to tell.
+        # The reader of a pipe has exited (`seen list | head`); the flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        report(f"The system refuses: {error}.", "system", as_json=as_json)
+        report(f"The operating system reports an error: {error}.", "system", as_json=as_json)
         return FAILED
     return status if isinstance(status, int) else 0
 
 
 def _sentence(error: typer.TyperException) -> str:
-    """Return what Typer complains of without the words of the library that it asked."""
+    """Return Typer's message as one sentence, without the prefix of its validation library."""
     text = error.format_message().replace("Value error, ", "").strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,4 +1,4 @@
-"""Being asked to end."""
+"""Signals that end a command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import signal
 
 
 def interrupt_on_termination() -> None:
-    """Have SIGTERM and a closed terminal end a command the way Ctrl-C does, with its tidying up."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, so that the command cleans up."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

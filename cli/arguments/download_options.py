@@ -18,6 +18,14 @@ from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 
+#: Options that describe one file, by field of the request.
+_FOR_ONE_URL = {
+    "name": "--name",
+    "checksum": "--sha256 or --checksum",
+    "mirrors": "--mirror",
+    "idempotency_key": "--idempotency-key",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadOptions:
@@ -106,21 +114,20 @@ class DownloadOptions:
         Raises:
             InvalidInputError: names the option or field, and what is allowed.
         """
-        checksum = _checksum(self.sha256, self.checksum)
+        values = {**more, **self._fields(), "directory": directory}
         if len(urls) > 1:
-            _refuse_for_several_urls(
-                {
-                    "--name": self.name,
-                    "--sha256 or --checksum": checksum,
-                    "--mirror": self.mirror or None,
-                    "--idempotency-key": more.get("idempotency_key"),
-                }
-            )
-        values = {
-            **more,
-            "directory": directory,
+            _refuse_for_several_urls(values)
+        different = list(dict.fromkeys(urls))
+        for url in different:
+            _request({"url": url, **values})  # an error comes before the question for the password
+        values["username"], values["password"] = credentials.login(self._user())
+        return [_request({"url": url, **values}) for url in different]
+
+    def _fields(self) -> dict[str, object]:
+        """Return the fields of a request, without the login."""
+        return {
             "name": self.name,
-            "checksum": checksum,
+            "checksum": _checksum(self.sha256, self.checksum),
             "overwrite": self.overwrite,
             "mirrors": self.mirror or (),
             "headers": credentials.headers(self.header or ()),
@@ -130,11 +137,6 @@ class DownloadOptions:
             "decode": self.decode,
             "ignore_origin_digests": self.ignore_origin_digests,
         }
-        different = list(dict.fromkeys(urls))
-        for url in different:
-            _request({"url": url, **values})  # an error comes before the question for the password
-        values["username"], values["password"] = credentials.login(self._user())
-        return [_request({"url": url, **values}) for url in different]
 
     def _user(self) -> str | None:
         if self.login is None:
@@ -145,10 +147,10 @@ class DownloadOptions:
         return self.login
 
 
-def _refuse_for_several_urls(given: dict[str, object]) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise InvalidInputError(option, value, "It is allowed with one URL only.")
+def _refuse_for_several_urls(values: dict[str, object]) -> None:
+    for field, option in _FOR_ONE_URL.items():
+        if values.get(field):
+            raise InvalidInputError(option, values[field], "It is allowed with one URL only.")
 
 
 def _checksum(sha256: str | None, checksum: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""One module for each command of `seen`.
+"""The commands of `seen`, one module for each group.
 
-Open `get.py` first.
+Open `get.py` first; `main.py` above registers them.
 """

@@ -1,4 +1,4 @@
-"""`seen cache`: the store's figures, and what an operator wants it to forget."""
+"""`seen cache`: statistics of the store, and deletion of cached values."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cli.context import open_cache
 from cli.output import formatting
 from domain.text import printable
 
-if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
+if TYPE_CHECKING:
     from cache import CacheStats
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-app = typer.Typer(help="The cache: its figures, and making it forget.", no_args_is_help=True)
+app = typer.Typer(help="Show statistics of the cache; delete cached values.", no_args_is_help=True)
 
 
 @app.command()
 def stats(
     scan: Annotated[
-        int, typer.Option(min=0, help="About how many keys to look at, to count kinds of them.")
+        int, typer.Option(min=0, help="Scan about this many keys to count them by kind.")
     ] = 10_000,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +40,7 @@ def forget_user(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Forget a user's sessions, profile, catalog entries and live progress."""
+    """Delete a user's sessions, profile, catalog entries and live progress from the store."""
     with open_cache() as manager:
         removed = manager.invalidate_user(user_id)
     if as_json:
@@ -54,19 +54,17 @@ def forget_title(
     title_id: Annotated[str, typer.Argument(metavar="TITLE", help="The title's id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Forget every catalog entry in which a title appears."""
+    """Delete all catalog entries that contain a title."""
     with open_cache() as manager:
         _print_deleted(manager.catalog.invalidate_title(title_id), as_json=as_json)
 
 
 @app.command("forget-keys")
 def forget_keys(
-    pattern: Annotated[
-        str, typer.Argument(help="A glob inside the namespace, such as 'seen:catalog:*'.")
-    ],
+    pattern: Annotated[str, typer.Argument(help="A glob below 'seen:', such as 'seen:catalog:*'.")],
     as_json: AsJson = False,
 ) -> None:
-    """Delete keys by pattern, in small steps. What a running download needs comes back by itself."""
+    """Delete keys by pattern. Running downloads write their keys again."""
     with open_cache() as manager:
         _print_deleted(manager.delete_keys_by_pattern(pattern), as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""`seen db`: the tables of the database, and old jobs that leave them."""
+"""`seen db`: migrate the database, and purge old jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cli.output import formatting
 from domain.text import printable
 from settings import Settings
 
-app = typer.Typer(help="The database: make its tables, tell where they stand, forget old jobs.")
+app = typer.Typer(help="Migrate the database; purge old jobs.")
 
 
 @app.command()
 def upgrade() -> None:
-    """Bring the tables up to date; safe to run at any time, also twice at once."""
+    """Migrate the tables to the newest revision. May be run at any time, and concurrently."""
     settings = settings_module.load()
     if settings.database_url is None:
         environment.make_data_dir(settings)
@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 @app.command()
 def current() -> None:
-    """Print the revision the tables are at."""
+    """Print the revision of the tables."""
     settings = settings_module.load()
     from database import Database, migrate
 
@@ -55,24 +55,24 @@ def purge(
             min=0,
             max=36_500,
             metavar="DAYS",
-            help="Jobs that ended more days ago than this (SEEN_RETENTION_DAYS).",
+            help="Jobs that finished more days ago than this (SEEN_RETENTION_DAYS).",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many there are.")
+        bool, typer.Option("--dry-run", help="Only print how many there are.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Forget jobs that ended long ago, with their history. Files that were downloaded stay."""
+    """Delete jobs that finished long ago, with their history. Downloaded files stay."""
     settings = settings_module.load()
     days = _days(older_than, settings)
     jobs = 0 if has_no_database(settings) else _purge(days, dry_run=dry_run, quiet=as_json)
     if as_json:
         formatting.print_json({"jobs": jobs, "older_than_days": days, "dry_run": dry_run})
     elif dry_run:
-        print(f"{jobs:,} jobs ended more than {days} days ago.")
+        print(f"{jobs:,} jobs finished more than {days} days ago.")
     else:
-        print(f"{jobs:,} jobs removed that ended more than {days} days ago.")
+        print(f"{jobs:,} jobs deleted that finished more than {days} days ago.")
 
 
 def _days(older_than: int | None, settings: Settings) -> int:
@@ -80,13 +80,13 @@ def _days(older_than: int | None, settings: Settings) -> int:
         return older_than
     if not settings.retention_days:
         raise typer.BadParameter(
-            "SEEN_RETENTION_DAYS is 0 and keeps all jobs; --older-than DAYS says which are to go."
+            "SEEN_RETENTION_DAYS is 0, which keeps all jobs. Give --older-than DAYS."
         )
     return settings.retention_days
 
 
 def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
-    """Remove the jobs, telling on a terminal how far it is; return how many there are or were."""
+    """Delete the jobs, with a counter on a terminal; return their number."""
     runtime = open_runtime()
     from database.retention import Retention
     from tasks.periodic import purge as retention
@@ -99,7 +99,7 @@ def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
     for removed in retention.purge_finished(runtime, before):
         jobs = removed.jobs
         if shown:
-            print(f"\r{jobs:,} jobs removed", end="", file=sys.stderr, flush=True)
+            print(f"\r{jobs:,} jobs deleted", end="", file=sys.stderr, flush=True)
     if shown and jobs:
         print(file=sys.stderr)
     return jobs

@@ -1,4 +1,4 @@
-"""`seen dead-letters`: messages that no worker could read; looking at them, and clearing them."""
+"""`seen dead-letters`: list and clear the messages that no worker could read."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import settings as settings_module
 from cli.local_stack.client import use_running_stack
 from cli.output import formatting
 
-if TYPE_CHECKING:  # loaded where it is needed: `seen --help` waits for none of it
+if TYPE_CHECKING:
     from worker.broker.client import Broker
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(
-    help="Messages that no worker could read: which they are, and clearing them.",
+    help="List or clear the messages that no worker could read.",
     no_args_is_help=True,
 )
 
 
 @app.command("list")
 def list_dead_letters(as_json: AsJson = False) -> None:
-    """Show the refused messages that are kept, the newest first, and why each was refused."""
+    """List the messages, the newest first, each with the reason."""
     with _broker() as broker:
         letters = broker.dead_letters()
     if as_json:
@@ -36,12 +36,12 @@ def list_dead_letters(as_json: AsJson = False) -> None:
         print(f"{when}  {letter.queue}  {formatting.size(letter.size)}: {letter.reason}")
         print(f"    {letter.message}")
     if not letters:
-        print("No message was refused.")
+        print("There are no dead letters.")
 
 
 @app.command()
 def clear(as_json: AsJson = False) -> None:
-    """Remove all of them. No job is lost by it: jobs are in the database and are published again."""
+    """Delete all of them. No job is lost: its row is in SQL, and its message is published again."""
     with _broker() as broker:
         removed = broker.clear_dead_letters()
     if as_json:
@@ -54,7 +54,7 @@ def clear(as_json: AsJson = False) -> None:
 def _broker() -> Iterator[Broker]:
     use_running_stack()
     settings = settings_module.load()
-    # Ours, before Celery looks for a module of that name in the person's current folder.
+    # First, because Celery would import a celeryconfig.py of the current folder.
     import celeryconfig  # noqa: F401
     from worker.app import app as celery_app
     from worker.broker.client import Broker

@@ -1,4 +1,4 @@
-"""`seen doctor`: looks at everything the service needs, and says what to do about what is wrong."""
+"""`seen doctor`: check what the service needs, and say how to repair what is wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         formatting.print_json([one.as_json() for one in findings])
     else:
         for one in findings:
-            # Servers and other programs may have written parts of it.
+            # Parts of a message may come from a server or another program.
             print(escaped(f"{_MARKS[one.level.value]} {one.what}: {one.message}"))
             if one.remedy:
                 print(escaped(f"          → {one.remedy}"))

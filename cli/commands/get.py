@@ -42,10 +42,7 @@ def get(
     options: DownloadOptions,
     urls: Annotated[list[str], typer.Argument(metavar="URL", help="What to download.")],
     output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="The folder for the files; else the current one."
-        ),
+        str, typer.Option("--output", "-o", metavar="DIR", help="The folder; else the current one.")
     ] = "",
     attempts: Annotated[
         int | None,
@@ -70,18 +67,15 @@ def get(
 
     A download whose origin does not answer for a minute is paused; the last line says how to continue.
     """
-    settings = settings_module.load()
-    is_local = not environment.has_store(settings)
+    is_local = not environment.has_store(settings_module.load())
+    directory = output_folder(output or ".") if is_local else output
     requests = options.requests(
-        urls,
-        directory=output_folder(output or ".") if is_local else output,
-        max_attempts=attempts or DEFAULT_ATTEMPTS,
+        urls, directory=directory, max_attempts=attempts or DEFAULT_ATTEMPTS
     )
     interrupt_on_termination()
     with _stack(is_local) as stack:
         timeout = GetTimeout(max_time=max_time, has_attempts=attempts is not None)
-        status = _download(requests, stack, timeout, as_json=as_json)
-    raise typer.Exit(status)
+        raise typer.Exit(_download(requests, stack, timeout, as_json=as_json))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`seen worker`, `beat` and `flower`: become one of Celery's programs, with the right flags."""
+"""`seen worker`, `beat` and `flower`: replace this process by one of Celery's programs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from settings import Settings
 
 
 class QueueName(StrEnum):
-    """The queues there are."""
+    """The kinds of workers, by what they consume."""
 
     DOWNLOADS = command_lines.DOWNLOADS
     MAINTENANCE = command_lines.MAINTENANCE
 
 
 def worker(
-    queue: Annotated[QueueName, typer.Option(help="The queue it serves.")] = QueueName.DOWNLOADS,
+    queue: Annotated[QueueName, typer.Option(help="What it runs.")] = QueueName.DOWNLOADS,
     concurrency: Annotated[
         int | None,
         typer.Option(min=1, max=1000, help="Jobs at once (SEEN_DOWNLOAD_CONCURRENCY)."),
@@ -32,20 +32,20 @@ def worker(
         bool,
         typer.Option(
             "--check",
-            help="Run nothing: say whether a worker of this machine answers (exit status 0 or 1).",
+            help="Only check whether a worker on this machine answers (exit status 0 or 1).",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
-    """Run a worker in the foreground; Ctrl-C or SIGTERM hands its downloads back and ends it."""
+    """Run a worker in the foreground. On Ctrl-C or SIGTERM it requeues its downloads and exits."""
     if check:
         from cli.diagnostics import local_worker
 
         raise typer.Exit(local_worker.check(queue.value, as_json=as_json))
     if as_json:
-        raise RefusedError("--json goes with --check: a running worker prints its log.")
+        raise RefusedError("--json is allowed with --check only.")
     settings = environment.ensure_secret_key(_prepare())
-    _become(command_lines.worker(settings, queue.value, concurrency))
+    _exec(command_lines.worker(settings, queue.value, concurrency))
 
 
 def beat(
@@ -53,33 +53,33 @@ def beat(
         bool,
         typer.Option(
             "--check",
-            help="Run nothing: say whether a beat has ticked lately (exit status 0 or 1).",
+            help="Only check whether a beat runs (exit status 0 or 1).",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
-    """Run beat, which wakes, repairs and tidies up, in the foreground.
+    """Run beat, which sends the periodic tasks, in the foreground.
 
-    One is enough. Several share the work, so that periodic tasks go on when one of them stops or hangs.
+    One is enough. With several, the periodic tasks go on when one of them stops or hangs.
     """
     if check:
         from cli.diagnostics.beat import check_beat
 
         raise typer.Exit(check_beat(as_json=as_json))
     if as_json:
-        raise RefusedError("--json goes with --check: a running beat prints its log.")
-    _become(command_lines.beat(_prepare()))
+        raise RefusedError("--json is allowed with --check only.")
+    _exec(command_lines.beat(_prepare()))
 
 
 def flower() -> None:
-    """Run Flower, Celery's web page, in the foreground."""
+    """Run Flower, Celery's web interface, in the foreground."""
     settings = _prepare()
     if not settings.flower_password.get_secret_value():
         raise SettingsError(
-            "Flower shows and may control everything, so it does not start without a password. "
+            "Flower needs a password, because it shows and controls all tasks. "
             "Set SEEN_FLOWER_PASSWORD."
         )
-    _become(command_lines.flower())
+    _exec(command_lines.flower())
 
 
 def _prepare() -> Settings:
@@ -89,7 +89,7 @@ def _prepare() -> Settings:
     return settings
 
 
-def _become(command: list[str]) -> None:
+def _exec(command: list[str]) -> None:
     os.chdir(environment.ROOT)
-    # The same pid: whoever sends signals, or watches, sees one plain process.
-    os.execv(command[0], command)  # noqa: S606 - without a shell is how it should be
+    # exec keeps the pid, so that signals and monitors see one process.
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -23,7 +23,7 @@ _STATUS_INTERVAL = 2.0
 
 
 def up(
-    flower: Annotated[bool, typer.Option(help="Run Flower, Celery's web page, too.")] = True,
+    flower: Annotated[bool, typer.Option(help="Run Flower, Celery's web interface, too.")] = True,
     download_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="The download folder (SEEN_DOWNLOAD_DIR).")
     ] = None,

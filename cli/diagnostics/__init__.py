@@ -1,4 +1,4 @@
-"""What `seen doctor` and the health checks look at.
+"""The checks of `seen doctor`, `seen worker --check` and `seen beat --check`.
 
 Open `run.py` first.
 """

@@ -1,4 +1,4 @@
-"""`seen beat --check`: whether beat ticks, for health checks and people. Loads no Celery."""
+"""`seen beat --check`: whether beat runs, for health checks. Imports no Celery."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:  # loaded where it is needed
 
 
 def check_beat(*, as_json: bool) -> int:
-    """Print one line about beat; return the exit status, 0 when one has ticked lately.
+    """Print one line about beat; return the exit status: 0 when it has ticked recently.
 
     Raises:
-        StoreUnavailableError: nobody can say.
+        StoreUnavailableError: the store does not answer.
     """
     with open_cache() as cache:
         status = cache.beat.status()

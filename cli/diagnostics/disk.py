@@ -1,4 +1,4 @@
-"""What `seen doctor` asks of the database and the folders."""
+"""Checks of the database, the folders, and limits of the machine."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from settings import Settings
 from worker.celery_ext import descriptors
 from worker.storage.folder_check import folder_error
 
-#: Why jobs wait for a disk, and of how many waiting jobs that is asked.
+#: Error codes of jobs that wait for a disk; at most this many waiting jobs are read.
 _DISK_CODES = frozenset({"disk_full", "disk_unavailable"})
-_MOST_JOBS = 10_000
+_MAX_JOBS = 10_000
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield the findings."""
     yield _database(settings)
-    yield _folder("data folder", settings.data_dir, "SEEN_DATA_DIR")
-    yield _folder("download folder", settings.files_dir, "SEEN_DOWNLOAD_DIR")
-    yield _room(settings)
+    yield _check_folder("data folder", settings.data_dir, "SEEN_DATA_DIR")
+    yield _check_folder("download folder", settings.files_dir, "SEEN_DOWNLOAD_DIR")
+    yield _free_space(settings)
     yield _descriptors(settings)
     yield from _waiting_jobs(settings)
 
 
 def _descriptors(settings: Settings) -> Finding:
-    """A worker raises its soft limit by itself; the hard one is another's to raise."""
+    """Check the hard limit; a worker raises its soft limit to it."""
     downloads, connections = settings.download_concurrency, settings.connections
     wanted, (_soft, hard) = descriptors.needed(downloads, connections), descriptors.limits()
     if hard >= wanted:
-        return ok("file descriptors", f"a worker may have {hard:,}, and needs {wanted:,} at most")
+        return ok("file descriptors", f"a worker may open {hard:,} and needs at most {wanted:,}")
     return warning(
         "file descriptors",
-        f"{downloads} downloads at once may need {wanted:,}, and a process of this user may have "
+        f"{downloads} concurrent downloads may need {wanted:,}, and a process of this user may open "
         f"{hard:,}: a worker runs {descriptors.carried(hard, connections)} at once",
         "Raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=), or lower "
         "SEEN_DOWNLOAD_CONCURRENCY.",
@@ -52,7 +52,7 @@ def _descriptors(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     if has_no_database(settings):
-        return ok("database", "none yet; the first download makes one in the data folder")
+        return ok("database", "none yet; the first download creates it in the data folder")
     database = Database(settings.sqlalchemy_url())
     try:
         revision = migrate.current(database)
@@ -78,27 +78,27 @@ def _version(database: Database) -> str:
     return f"{'SQLite' if database.is_sqlite else 'PostgreSQL'} {number}"
 
 
-def _folder(what: str, folder: Path, variable: str) -> Finding:
-    there = _existing(folder)
-    if not there.is_dir():
-        return problem(what, f"{there} is a file", f"Set {variable} to a folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        return problem(what, f"{there} cannot be written", f"Change its owner, or set {variable}.")
-    trouble = folder_error(there.resolve())
-    if trouble is not None:
-        return problem(what, str(trouble), f"Put that right, or set {variable}. Jobs wait for it.")
-    return ok(what, str(folder) if there == folder else f"{folder} (will be made)")
+def _check_folder(what: str, folder: Path, variable: str) -> Finding:
+    existing = _existing(folder)
+    if not existing.is_dir():
+        return problem(what, f"{existing} is a file", f"Set {variable} to a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return problem(what, f"{existing} is not writable", f"Change its owner, or set {variable}.")
+    error = folder_error(existing.resolve())
+    if error is not None:
+        return problem(what, str(error), f"Repair it, or set {variable}. Jobs wait until then.")
+    return ok(what, str(folder) if existing == folder else f"{folder} (will be created)")
 
 
 def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
-    """Tell of jobs that wait for a folder, which may be another one, or on another machine."""
+    """Check for jobs that wait for a disk, of this or another machine."""
     if has_no_database(settings):
         return
     database = Database(settings.sqlalchemy_url())
     try:
-        jobs = JobRepository(database).find(statuses=[JobStatus.WAITING], limit=_MOST_JOBS)
+        jobs = JobRepository(database).find(statuses=[JobStatus.WAITING], limit=_MAX_JOBS)
     except DatabaseUnavailableError:
-        return  # told already
+        return  # _database has a finding for it
     finally:
         database.close()
     reasons = Counter(job.reason or "" for job in jobs if job.error_code in _DISK_CODES)
@@ -106,34 +106,34 @@ def _waiting_jobs(settings: Settings) -> Iterator[Finding]:
         reason, _ = reasons.most_common(1)[0]
         yield problem(
             "waiting for a disk",
-            f"{reasons.total()} jobs, most of them because: {reason}",
-            "Put that right: they go on by themselves, with the bytes they have.",
+            f"{reasons.total()} jobs; the most frequent reason: {reason}",
+            "Repair it. The jobs then continue by themselves, with the bytes they have.",
         )
 
 
-def _room(settings: Settings) -> Finding:
+def _free_space(settings: Settings) -> Finding:
     try:
         free = shutil.disk_usage(_existing(settings.files_dir)).free
     except OSError as error:
         return warning(
             "free space",
-            f"{settings.files_dir} does not tell its room: {error.strerror}",
-            "Downloads go on; nothing sees to it that room stays free there.",
+            f"unknown for {settings.files_dir}: {error.strerror}",
+            "Downloads continue, but SEEN_MIN_FREE_BYTES is not kept free.",
         )
     if free < settings.min_free_bytes:
         return problem(
             "free space",
             f"{formatting.size(free)}, less than SEEN_MIN_FREE_BYTES "
             f"({formatting.size(settings.min_free_bytes)})",
-            "Make room, or set SEEN_DOWNLOAD_DIR to another disk.",
+            "Free disk space, or set SEEN_DOWNLOAD_DIR to another disk.",
         )
     if free < 4 * settings.min_free_bytes:
-        return warning("free space", formatting.size(free), "Make room before it is needed.")
+        return warning("free space", formatting.size(free), "Free disk space soon.")
     return ok("free space", formatting.size(free))
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest part of a path that is there."""
+    """Return the path, or its nearest parent that exists."""
     while not folder.exists():
         folder = folder.parent
     return folder

@@ -1,4 +1,4 @@
-"""What `seen doctor` finds: one thing looked at, how bad it is, and what to do about it."""
+"""The result of one check of `seen doctor`: level, message and remedy."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How severe a finding is."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and it may not under load or tomorrow."""
+    """It works now, but may fail later or under load."""
     PROBLEM = "problem"
     """It does not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     level: Level
@@ -26,7 +26,7 @@ class Finding:
     remedy: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """Return it as programs read it."""
+        """Return it as a dict for JSON."""
         return {
             "check": self.what,
             "level": self.level.value,
@@ -36,15 +36,15 @@ class Finding:
 
 
 def ok(what: str, message: str) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding without a problem."""
     return Finding(what, Level.OK, message)
 
 
 def warning(what: str, message: str, remedy: str) -> Finding:
-    """Return that something should be better."""
+    """Return a finding of something to improve."""
     return Finding(what, Level.WARNING, message, remedy)
 
 
 def problem(what: str, message: str, remedy: str) -> Finding:
-    """Return that something does not work."""
+    """Return a finding of something that does not work."""
     return Finding(what, Level.PROBLEM, message, remedy)

@@ -1,4 +1,4 @@
-"""`seen worker --check`: whether a worker of this machine answers, for health checks and people."""
+"""`seen worker --check`: whether a worker on this machine answers, for health checks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cli.local_stack.client import use_running_stack
 from cli.output import formatting
 from domain.errors import StoreUnavailableError
 
-#: Seconds until no answer means that none comes. A worker full of transfers may take some.
+#: Seconds to wait for an answer; a busy worker may need some.
 _TIMEOUT = 10.0
 
 
 def check(queue: str, *, as_json: bool) -> int:
-    """Print which workers of one kind answer, by way of the broker; return the exit status.
+    """Ping workers of one kind through the broker, print their names, return the exit status.
 
     Raises:
         StoreUnavailableError: the broker does not answer.
@@ -33,11 +33,12 @@ def check(queue: str, *, as_json: bool) -> int:
 
 
 def _answering(pattern: str) -> list[str]:
-    # Only now: they read the settings, and the first is ours before Celery looks for one elsewhere.
+    # Imported here because they read the settings; celeryconfig first, because Celery would import the
+    # one of the current folder.
     import celeryconfig  # noqa: F401
     from worker.app import app
 
-    # One answer is enough: without a limit every check would wait for the whole time.
+    # Without the limit of one answer a check would always wait for the whole timeout.
     control: Any = app.control  # its stub takes the matcher for a function
     inspect = control.inspect(pattern=pattern, matcher="glob", timeout=_TIMEOUT, limit=1)
     try:

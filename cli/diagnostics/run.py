@@ -1,4 +1,4 @@
-"""Looks at everything the service needs, in the order in which one thing needs the other."""
+"""Runs all checks, in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from settings import Settings
 
 
 def examine() -> list[Finding]:
-    """Look at everything; what is broken never keeps the rest from being looked at."""
+    """Run all checks; a failed check does not prevent later ones."""
     try:
         settings = settings_module.load()
     except SettingsError as error:
-        return [problem("settings", " ".join(str(error).split()), "Set these variables right.")]
+        return [problem("settings", " ".join(str(error).split()), "Correct these variables.")]
     return list(_examine(settings))
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    yield ok("settings", "readable and consistent")
+    yield ok("settings", "valid")
     yield _local_stack(settings)
     use_running_stack()
     settings = settings_module.load()
@@ -38,15 +38,15 @@ def _examine(settings: Settings) -> Iterator[Finding]:
 
 def _local_stack(settings: Settings) -> Finding:
     if environment.has_store(settings):
-        return ok("local stack", "none: a store is configured")
+        return ok("local stack", "not used: a store is configured")
     state = stack_state.running(settings.data_dir)
     if state is None:
-        return ok("local stack", "not running (`seen up` runs it; `seen get` when it needs one)")
+        return ok("local stack", "not running (`seen up` and `seen get` start it)")
     missing = {"downloads", "maintenance", "beat", "store"} - state.pids.keys()
     if missing and not state.on_demand:
         return problem(
             "local stack",
-            f"process {state.pid}, without {', '.join(sorted(missing))}",
-            f"The logs in {settings.data_dir / 'logs'} tell why.",
+            f"process {state.pid} runs, but not {', '.join(sorted(missing))}",
+            f"See the logs in {settings.data_dir / 'logs'}.",
         )
     return ok("local stack", f"running, process {state.pid}, since {state.started_at}")

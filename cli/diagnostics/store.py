@@ -1,4 +1,4 @@
-"""What `seen doctor` asks of the store: that it answers, keeps what it is given, and knows the time."""
+"""Checks of the store: answers, writes, memory, clock and keys."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cli.output import formatting
 from domain.errors import StoreRefusesError, StoreUnavailableError
 from settings import Settings
 
-#: Dragonfly refuses to start with less for each of its threads, and works poorly just above it.
+#: Dragonfly does not start with less memory for each of its threads.
 _PER_THREAD = 256 * 2**20
 _SKEW = 1.0
 _WITHOUT_INFO = (
-    "Allow INFO (ACL: +info). Without it the store is taken for Redis or Valkey, whether it evicts is "
-    "not known, and jobs of killed workers are found after SEEN_ORPHAN_AFTER, since its restarts are "
-    "not seen."
+    "Allow INFO (ACL: +info). Without it the store is treated as Redis or Valkey, its eviction policy "
+    "is unknown, and jobs of killed workers are requeued only after SEEN_ORPHAN_AFTER, because a "
+    "restart of the store is not noticed."
 )
-#: How to switch eviction off, where it is not an option of Redis.
+#: How to disable eviction, where it is not by `maxmemory-policy`.
 _NO_EVICTION = {"dragonfly": "Start Dragonfly without --cache_mode"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield the findings; the first one says whether the store can be used at all."""
+    """Yield the findings; the first one says whether the store answers."""
     with CacheManager.connect(settings, retries=0) as cache:
         try:
             milliseconds = cache.ping()
@@ -45,7 +45,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             "store keys": lambda: _keys(cache, settings),
         }
         try:
-            stats = cache.stats(scan_limit=0)  # no look at the keys: nothing here tells of them
+            stats = cache.stats(scan_limit=0)  # no check here needs the counts of keys
         except StoreRefusesError as error:
             yield ok("store", f"answers {where}")
             yield warning("store figures", f"INFO is refused: {error.words}", _WITHOUT_INFO)
@@ -60,7 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             except StoreRefusesError as error:
                 yield _refused(what, error)
             except StoreUnavailableError as error:
-                yield problem(what, str(error), "It went away while being looked at.")
+                yield problem(what, str(error), "The store became unavailable during the check.")
 
 
 def _refused(what: str, error: StoreRefusesError) -> Finding:
@@ -70,12 +70,11 @@ def _refused(what: str, error: StoreRefusesError) -> Finding:
 def _away(settings: Settings, error: StoreUnavailableError) -> Finding:
     if environment.has_store(settings):
         return problem("store", str(error), "Start it, or set SEEN_CACHE_ADDR to where it is.")
-    # Nobody named a store: one's own machine, where the next download brings one.
     return warning(
         "store",
-        "none is configured and none runs",
-        "`seen get` starts one when it needs it, `seen up` keeps one running; "
-        "SEEN_CACHE_ADDR names one elsewhere.",
+        "none is configured or running",
+        "`seen get` starts one when needed, `seen up` keeps one running. "
+        "For another store, set SEEN_CACHE_ADDR.",
     )
 
 
@@ -90,14 +89,16 @@ def _round_trip(cache: CacheManager) -> Finding:
 def _eviction(stats: CacheStats) -> Finding:
     limit = formatting.size(stats.max_memory) if stats.max_memory else "no limit"
     if stats.eviction_policy is None:
-        return ok("store memory", f"limit {limit}; eviction policy unknown (it does not tell)")
+        return ok(
+            "store memory", f"limit {limit}; eviction policy unknown (INFO does not contain it)"
+        )
     if stats.eviction_policy == "noeviction":
         return ok("store memory", f"limit {limit}, policy noeviction")
     return problem(
         "store memory",
-        f"limit {limit}, eviction policy {stats.eviction_policy}: it may throw queued messages away",
+        f"limit {limit}, eviction policy {stats.eviction_policy}: it may delete queued messages",
         _NO_EVICTION.get(stats.server, "Set maxmemory-policy to noeviction")
-        + " on the server that holds queues.",
+        + " on the server with the queues.",
     )
 
 
@@ -111,7 +112,7 @@ def _clock(cache: CacheManager) -> Finding:
         return warning(
             "store clock",
             f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine",
-            "Let both follow NTP: ages of progress are told by the store's clock.",
+            "Synchronise both with NTP: ages of progress are measured by the store's clock.",
         )
     return ok("store clock", f"{abs(skew) * 1000:.0f} ms off this machine's")
 
@@ -119,13 +120,12 @@ def _clock(cache: CacheManager) -> Finding:
 def _keys(cache: CacheManager, settings: Settings) -> Finding:
     foreign = cache.keys_of_wrong_type()
     if not foreign:
-        return ok("store keys", "hold what this service keeps there")
+        return ok("store keys", "have the expected types")
     held = ", ".join(f"{key} (a {kind})" for key, kind in foreign.items())
     return problem(
         "store keys",
-        f"another program wrote {held}: what needs them does not work",
-        f"Find out which program it was, then: redis-cli -n {settings.cache_db} DEL "
-        f"{' '.join(foreign)}.",
+        f"another program wrote {held}; features that use them fail",
+        f"Find that program, then: redis-cli -n {settings.cache_db} DEL {' '.join(foreign)}.",
     )
 
 
@@ -139,7 +139,7 @@ def _threads(cache: CacheManager, max_memory: int) -> Finding:
         return warning(
             "dragonfly memory",
             f"{formatting.size(max_memory)} for {threads} threads",
-            f"Give --maxmemory at least {formatting.size(threads * _PER_THREAD)}, or fewer "
+            f"Set --maxmemory to at least {formatting.size(threads * _PER_THREAD)}, or lower "
             "--proactor_threads.",
         )
     return ok("dragonfly memory", f"{formatting.size(max_memory)} for {threads} threads")

@@ -1,4 +1,4 @@
-"""The stack that `seen get` and `seen up` run on this machine.
+"""The local stack: all services of one machine, started by `seen get` and `seen up`.
 
-Open `supervisor.py` first.
+Open `supervisor.py` first; `client.py` is how commands use a running stack.
 """

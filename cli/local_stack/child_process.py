@@ -1,4 +1,4 @@
-"""The processes of the local stack: started under a guard, started again when they fall, stopped."""
+"""A child process of the local stack: started, restarted when it exits, stopped."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cli.local_stack.environment import ROOT
 from domain.backoff import Backoff
 from worker.storage.own_files import open_own_file
 
-_GUARD = Path(__file__).with_name("die_with_parent.py")
+_DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 MAX_LOG_BYTES = 10_000_000
 _BACKOFF = Backoff(first=0.5, longest=30.0)
-#: A process that lived this long has not failed at its start: its next pause is the first one again.
+#: A process that ran for this long restarts with the first back-off again. Seconds.
 _HEALTHY_AFTER = 60.0
 
 
 class Child:
-    """One process of the stack, in a session of its own: Ctrl-C is for the supervisor."""
+    """One process of the stack. It has its own session, so that Ctrl-C reaches only the supervisor."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
@@ -31,24 +31,31 @@ class Child:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
-        self._again_at: float | None = None
+        self._restart_at: float | None = None
         self._failures = 0
 
     @property
     def pid(self) -> int | None:
-        """Its process id, or None while it does not run."""
+        """The process id; None while it does not run."""
         return self._process.pid if self.is_running() and self._process else None
 
     def is_running(self) -> bool:
-        """Say whether it is there."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, its output appended to its log."""
-        guarded = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self._command]
+        """Start the process; its output is appended to its log."""
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(_DIE_WITH_PARENT),
+            str(os.getpid()),
+            *self._command,
+        ]
         with open_log(self.log) as output:
             self._process = subprocess.Popen(
-                guarded,
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -56,32 +63,32 @@ class Child:
                 start_new_session=True,
             )
         self._started_at = time.monotonic()
-        self._again_at = None
+        self._restart_at = None
 
     def restart_if_exited(self) -> str | None:
-        """Start it again when it fell and its pause is over; return what is to be event, if anything."""
+        """Restart an exited process after a back-off; return a line for the log when it has exited."""
         if self._process is None or self.is_running():
             return None
         now = time.monotonic()
-        if self._again_at is None:
+        if self._restart_at is None:
             if now - self._started_at > _HEALTHY_AFTER:
                 self._failures = 0
             self._failures += 1
             pause = _BACKOFF.delay(self._failures)
-            self._again_at = now + pause
-            end = f"{self.name} ended ({_exit_text(self._process.returncode)})"
-            return f"{end}; it starts again in {pause:g} s. Its log: {self.log}"
-        if now >= self._again_at:
+            self._restart_at = now + pause
+            exit_text = _exit_text(self._process.returncode)
+            return f"{self.name} exited ({exit_text}); restarting in {pause:g} s (log: {self.log})"
+        if now >= self._restart_at:
             self.start()
         return None
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self, grace: float) -> None:
-        """Wait for its end, and end it after `grace` seconds."""
+        """Wait until the process exits; kill it after `grace` seconds."""
         if self._process is None:
             return
         try:
@@ -92,16 +99,16 @@ class Child:
 
 
 def last_line(log: Path) -> str:
-    """Return the last thing a process said, or a note that it said nothing."""
+    """Return the last line of a log."""
     try:
         lines = log.read_text(errors="replace").split("\n")
     except OSError:
         lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(it said nothing)")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "(no output)")
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a log to append to it, for its owner alone; one that has grown too large is begun anew."""
+    """Open a log for appending, readable by its owner only; truncate one larger than MAX_LOG_BYTES."""
     fd = open_own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if os.fstat(fd).st_size > MAX_LOG_BYTES:
         os.ftruncate(fd, 0)

@@ -1,7 +1,6 @@
-"""The local stack as commands see it: talk to the one that runs, or start one and leave it again.
+"""How a command uses the local stack: the running one, or one that it starts on demand.
 
-Everything on one machine with nothing installed. A command that needs workers joins the running stack
-or starts one on demand; `supervisor.py` is the process that runs it. See `stack_state.py` for the locks.
+`supervisor.py` is the process of the stack; `stack_state.py` describes the locks between both.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from cli.local_stack.stack_state import StackState
 from worker.utf8_mode import UTF8
 
 _POLL = 0.02
-#: Longer than a stack that is just stopping, and then a store, can take.
+#: Longer than an earlier stack needs to stop, and a store to start.
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class StackClient:
-    """What a command that joined a stack knows about it."""
+    """A command's use of a stack."""
 
     state: StackState
     started: bool
-    """Whether this command started it: then nobody else's jobs run in it."""
+    """Whether this command started it: then no other command has jobs in it."""
     data_dir: Path
 
     @property
@@ -45,7 +44,7 @@ class StackClient:
 
 
 def use_running_stack() -> StackState | None:
-    """Have this process talk to the running local stack, if that is what there is to talk to."""
+    """Make this process use the running local stack, unless a store is configured; return the stack."""
     settings = settings_module.load()
     if environment.has_store(settings):
         return None
@@ -57,7 +56,7 @@ def use_running_stack() -> StackState | None:
 
 @contextmanager
 def join_stack() -> Iterator[StackClient]:
-    """Join the running stack or start one; leave it at the end, and see it stop when it was the last.
+    """Use the running stack or start one; at the end wait for its stop, if this was its last client.
 
     Raises:
         StackError: it did not start.
@@ -75,7 +74,7 @@ def join_stack() -> Iterator[StackClient]:
     try:
         yield StackClient(state, running is None, data_dir)
     except KeyboardInterrupt:
-        wait_for_stop = False  # it stops by itself, too
+        wait_for_stop = False  # the stack stops by itself
         raise
     finally:
         client.release()
@@ -84,7 +83,7 @@ def join_stack() -> Iterator[StackClient]:
 
 
 def _start(data_dir: Path) -> StackState:
-    """Start a supervisor and return once its store answers."""
+    """Start a supervisor; return when its store answers."""
     log = data_dir / "logs" / "supervisor.log"
     log.parent.mkdir(exist_ok=True, mode=0o700)
     with open_log(log) as output:
@@ -94,9 +93,9 @@ def _start(data_dir: Path) -> StackState:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=environment.ROOT,
-            start_new_session=True,  # Ctrl-C is for the command; the stack stops when it is deserted
+            start_new_session=True,  # Ctrl-C is for the command; the stack stops without clients
         )
-    # What the command needs next takes as long to load as the stack takes to come up.
+    # Import what the command needs next while the stack starts.
     importlib.import_module("tasks")
     end = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < end:
@@ -110,7 +109,7 @@ def _start(data_dir: Path) -> StackState:
 
 
 def _wait_until_stopped(data_dir: Path, state: StackState) -> None:
-    """Wait until the stack has gone; return at once when others still use it."""
+    """Wait until the stack has stopped; return at once while other commands use it."""
     end = time.monotonic() + _STOP_TIMEOUT
     while time.monotonic() < end and stack_state.supervisor_is_running(data_dir):
         now = stack_state.read_state(data_dir)
@@ -120,7 +119,7 @@ def _wait_until_stopped(data_dir: Path, state: StackState) -> None:
 
 
 def _has_clients(data_dir: Path) -> bool:
-    """Say whether other commands use the stack; not while the supervisor looks at that itself."""
+    """Return whether other commands use the stack; False while the supervisor checks that itself."""
     starting, clients = stack_state.start_lock(data_dir), stack_state.clients_lock(data_dir)
     if not starting.acquire():
         return False

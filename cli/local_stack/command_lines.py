@@ -1,4 +1,4 @@
-"""The command lines of the long-running programs, the same by hand and in the local stack."""
+"""The command lines of worker, beat and Flower."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 from worker.utf8_mode import UTF8
 
 DOWNLOADS, MAINTENANCE = "downloads", MAINTENANCE_QUEUE
-#: What a worker of each kind consumes from.
+#: The queues of each kind of worker.
 QUEUES = {DOWNLOADS: DOWNLOAD_QUEUES, MAINTENANCE: (MAINTENANCE_QUEUE,)}
 
 
 def worker(settings: Settings, queue: str, concurrency: int | None = None) -> list[str]:
-    """Return the command of a worker of one kind: DOWNLOADS or MAINTENANCE."""
-    usual = {
+    """Return the command line of a worker of one kind, DOWNLOADS or MAINTENANCE."""
+    default = {
         DOWNLOADS: settings.download_concurrency,
         MAINTENANCE: settings.maintenance_concurrency,
     }
@@ -27,35 +27,35 @@ def worker(settings: Settings, queue: str, concurrency: int | None = None) -> li
         *("-Q", ",".join(QUEUES[queue])),
         *("-n", node_name(queue)),
         *("-l", settings.log_level),
-        *("-c", str(concurrency or usual[queue])),
+        *("-c", str(concurrency or default[queue])),
     )
 
 
 def node_name(queue: str) -> str:
-    """Return a new name for a worker; Celery puts the machine's name for ``%h``.
+    """Return a unique name for a worker; Celery replaces ``%h`` by the host name.
 
-    Two workers of one name share a mailbox, and control commands reach one of them. Machine and process
-    number do not tell workers apart: containers may share the one, and each counts the other from 1.
+    Workers with the same name share a mailbox, and control commands reach only one of them. Host name
+    and process id are not unique: containers may share the first, and each counts the second from 1.
     """
     return f"{queue}-{secrets.token_hex(4)}@%h"
 
 
 def node_pattern(queue: str) -> str:
-    """Return the glob that the names of this machine's workers of one kind match."""
+    """Return a glob for the names of workers of one kind on this machine."""
     return f"{queue}-*@{socket.gethostname()}"
 
 
 def beat(settings: Settings) -> list[str]:
-    """Return the command of beat."""
+    """Return the command line of beat."""
     return _python("-m", "worker.celery_ext.main", "beat", "-l", settings.log_level)
 
 
 def flower() -> list[str]:
-    """Return the command of Flower, which reads its login from the settings."""
+    """Return the command line of Flower, whose config file reads the login from the settings."""
     conf = ROOT / "flowerconfig.py"
     return _python("-m", "celery", "-A", "worker.app", "flower", f"--conf={conf}")
 
 
 def _python(*arguments: str) -> list[str]:
-    # -P: the current folder is no place to import from.
+    # -P: do not import modules from the current folder.
     return [sys.executable, *UTF8, "-P", *arguments]

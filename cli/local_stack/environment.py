@@ -1,7 +1,6 @@
-"""Settings that this process decides for itself and for its children, event through the environment.
+"""Settings of the local stack, written to the environment for this process and its children.
 
-Everything reads its settings from the environment, so that is where a decision is written; nothing here
-reads it. It has to happen before Celery is configured, since that takes place once.
+They must be written before Celery is imported, because Celery is configured only once.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from cli.local_stack.secret_key import local_secret_key
 from domain.errors import SettingsError
 from settings import PREFIX, Settings
 
-#: Where the program lies. Its processes run from here: Celery looks for modules in the current folder
-#: first, and in a person's folder a `settings.py` may be anything.
+#: The folder of the program. Its processes run there, because Celery imports from the current folder,
+#: which may contain another `settings.py`.
 ROOT = Path(__file__).resolve().parents[2]
 
-#: On one's own machine one may write where one likes and download from one's own network. Link-local
-#: addresses, where clouds keep their metadata, stay shut.
+#: Defaults on one machine: all folders and the private networks are allowed. Link-local addresses are
+#: not, because clouds serve instance metadata there.
 LOCAL_DEFAULTS: Mapping[str, object] = MappingProxyType(
     {
         "allow_any_directory": True,
@@ -32,17 +31,17 @@ LOCAL_DEFAULTS: Mapping[str, object] = MappingProxyType(
     }
 )
 
-#: Any of these says that there is a store already.
+#: Settings that name a store.
 _STORE = frozenset({"cache_addr", "broker_url", "result_url"})
 
 
 def has_store(settings: Settings) -> bool:
-    """Say whether a store is configured, so that there is no local stack."""
+    """Return whether a store is configured; then there is no local stack."""
     return not _STORE.isdisjoint(settings.model_fields_set)
 
 
 def override(values: Mapping[str, object]) -> Settings:
-    """Set settings by their field names and return all of them, read anew."""
+    """Write settings, by field name, to the environment; return the new settings."""
     for field, value in values.items():
         os.environ[f"{PREFIX}{field.upper()}"] = str(value)
     settings_module.load.cache_clear()
@@ -50,17 +49,17 @@ def override(values: Mapping[str, object]) -> Settings:
 
 
 def configure_for_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
-    """Make this process part of the local stack; what the person has set stays as it is."""
+    """Make this process use the local stack; settings that the user has set are kept."""
     settings = use_local_secret_key(settings)
-    local = {k: v for k, v in LOCAL_DEFAULTS.items() if k not in settings.model_fields_set}
-    plain = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
+    defaults = {k: v for k, v in LOCAL_DEFAULTS.items() if k not in settings.model_fields_set}
+    store = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
     return override(
-        {**local, **plain, "cache_addr": cache_addr, "download_dir": download_dir},
+        {**defaults, **store, "cache_addr": cache_addr, "download_dir": download_dir},
     )
 
 
 def use_local_secret_key(settings: Settings) -> Settings:
-    """Have secrets of jobs kept with the data folder's own key; one that is configured goes first."""
+    """Add the local key to the keys that decrypt secrets of jobs; a configured key encrypts."""
     own = local_secret_key(make_data_dir(settings))
     if own in settings.secret_keys:
         return settings
@@ -68,10 +67,7 @@ def use_local_secret_key(settings: Settings) -> Settings:
 
 
 def ensure_secret_key(settings: Settings) -> Settings:
-    """Have jobs of this machine's own database keep secrets with its key, whoever runs them later.
-
-    Where a store or a database server is configured, workers elsewhere do not have that key.
-    """
+    """Use the local key, unless a store or database server is configured for other machines, too."""
     if has_store(settings) or _has_shared_database(settings):
         return settings
     return use_local_secret_key(settings)
@@ -83,33 +79,33 @@ def _has_shared_database(settings: Settings) -> bool:
 
 
 def refuse_shared_database(settings: Settings) -> None:
-    """Keep a stack of one's own off a database that others work on: it would run their jobs here.
+    """Refuse to run a local stack on a database server, where it would run jobs of other services.
 
     Raises:
-        SettingsError: a database server is configured, and no store.
+        SettingsError: a database server is configured, but no store.
     """
     if _has_shared_database(settings):
         raise SettingsError(
             "SEEN_DATABASE_URL names a database server, but SEEN_CACHE_ADDR names no store. "
-            "Set both for a shared service, or neither for a stack of your own."
+            "Set both for a shared service, or neither for a local stack."
         )
 
 
 def resolve_paths() -> Settings:
-    """Write every path of the settings in full: processes that inherit them run in another folder."""
+    """Make all paths of the settings absolute, because child processes run in another folder."""
     settings = settings_module.load()
     paths: dict[str, object] = {
         "data_dir": settings.data_dir,
         "download_dir": settings.files_dir,
     }
     for name in ("cache_tls_ca", "ca_file", "netrc"):
-        path = getattr(settings, name)
-        if path is not None:
-            paths[name] = path.absolute()
+        file: Path | None = getattr(settings, name)
+        if file is not None:
+            paths[name] = file.absolute()
     if settings.database_url is not None:
-        scheme, _, place = settings.database_url.get_secret_value().partition(":///")
-        if scheme.startswith("sqlite") and place and place[0] not in "/:":
-            paths["database_url"] = f"{scheme}:///{Path(place).absolute()}"
+        scheme, _, path = settings.database_url.get_secret_value().partition(":///")
+        if scheme.startswith("sqlite") and path and path[0] not in "/:":
+            paths["database_url"] = f"{scheme}:///{Path(path).absolute()}"
     return override(paths)
 
 
@@ -117,7 +113,7 @@ def make_data_dir(settings: Settings) -> Path:
     """Create the data folder, private to its owner, and return it.
 
     Raises:
-        SettingsError: it cannot be created or written.
+        SettingsError: it cannot be created, or is not writable.
     """
     folder = settings.data_dir
     try:
@@ -127,5 +123,5 @@ def make_data_dir(settings: Settings) -> Path:
             f"The data folder {folder} cannot be created: {error.strerror}. Set SEEN_DATA_DIR."
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"The data folder {folder} cannot be written. Set SEEN_DATA_DIR.")
+        raise SettingsError(f"The data folder {folder} is not writable. Set SEEN_DATA_DIR.")
     return folder

@@ -1,4 +1,4 @@
-"""File locks between processes: the kernel lets go of them when their holder ends, however it ends."""
+"""Locks between processes (`flock`): the kernel releases them when their holder ends."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class FileLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object holds it."""
+        """Whether this object holds the lock."""
         return self._fd >= 0
 
     def acquire(self, *, shared: bool = False, timeout: float = 0.0) -> bool:
-        """Take the lock; False when others kept it for `timeout` seconds.
+        """Acquire the lock; return False when others held it for `timeout` seconds.
 
         Raises:
-            SettingsError: the data folder's file system has no locks.
-            ForeignFileError: what has the lock's name is no file of ours.
+            SettingsError: the file system has no locks.
+            ForeignFileError: the path is not a regular file of this user.
         """
         fd = open_own_file(self.path, os.O_RDWR | os.O_CREAT)
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
@@ -55,7 +55,7 @@ class FileLock:
                 os.close(fd)
 
     def release(self) -> None:
-        """Let go of it; nothing happens when it is not held."""
+        """Release the lock; do nothing when it is not held."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -74,7 +74,7 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the exclusive lock of a file; creates nothing."""
+    """Return whether a process holds the exclusive lock of a file; the file is not created."""
     try:
         fd = open_own_file(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a new local stack puts right before it works: a stack that was killed took its store with it."""
+"""Requeues the jobs of a local stack that was killed, when the next one starts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from settings import Settings
 
 
 def recover(settings: Settings, before: datetime) -> int:
-    """Bring the embedded database up to date and hand back what was running `before`; return how many.
+    """Migrate the embedded database, requeue jobs that ran before a time, and return their number.
 
-    `reconcile` would find all of this too, but has to wait until locks must have expired. Here the
-    locks are gone with their store, and so is every worker that could still write. A configured
-    database has other users, about whom we know nothing: it is left to `reconcile`.
+    Reconcile requeues them too, but only when their locks have expired. Here that is not needed: the
+    store ended with its stack, and so did every worker. A configured database may have other workers,
+    so it is left to reconcile.
     """
     if settings.database_url is not None:
         return 0
@@ -37,7 +37,7 @@ def _requeue_running(jobs: JobRepository, before: datetime) -> int:
                 JobStatus.QUEUED,
                 now=datetime.now(UTC),
                 reason="its worker is gone",
-                # That a whole stack ended says nothing of this job.
+                # The attempt is not counted: the whole stack ended.
                 changes={"worker": None, "attempts": job.attempts - 1},
             )
             requeued += queued is not None

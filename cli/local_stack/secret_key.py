@@ -1,4 +1,4 @@
-"""The key of a stack of one's own, made once: `secret.key` in the data folder, private to its owner."""
+"""The key that encrypts secrets of jobs on one machine: `secret.key` in the data folder."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from worker.storage.own_files import read_own_file
 
 
 def local_secret_key(data_dir: Path) -> str:
-    """Return the key, and make it if there is none; the data folder is there.
+    """Return the key; create it if the file does not exist. The data folder exists.
 
-    Of several that make one at the same time the first wins. It is never half written.
+    Of several processes that create it at once, one succeeds and all return its key.
 
     Raises:
-        SettingsError: the file cannot be read or made, or holds no key.
+        SettingsError: the file cannot be read or created, or contains no key.
     """
     path = data_dir / "secret.key"
     try:
         if not os.path.lexists(path):
-            _make(path)
-        # It has two names for a moment while another process makes it.
+            _create(path)
+        # It has two names while another process creates it.
         key = read_own_file(path, may_have_links=True).decode("ascii").strip()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise SettingsError(
-            f"The key file {path} cannot be used: {why}. Put that right; without it headers and logins "
-            "that jobs keep cannot be read."
+            f"The key file {path} cannot be used: {why}. Repair it: headers and logins of stored jobs "
+            "cannot be read without it."
         ) from None
     if len(key) < 16:
         raise SettingsError(
-            f"The key file {path} holds no key. Remove it, and a new one is made; headers and logins "
-            "that jobs keep are lost then."
+            f"The key file {path} contains no key. Remove it to create a new one; headers and logins of "
+            "stored jobs are lost then."
         )
     return key
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     number, name = tempfile.mkstemp(prefix="secret.key.", dir=path.parent)  # mode 0600
     draft = Path(name)
     try:
@@ -50,7 +50,7 @@ def _make(path: Path) -> None:
         try:
             path.hardlink_to(draft)
         except FileExistsError:
-            return  # somebody else has just made it
+            return  # another process has created it
         except OSError:
             draft.replace(path)  # a file system without hard links
     finally:

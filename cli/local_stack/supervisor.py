@@ -1,8 +1,8 @@
 """Runs the local stack: store, download worker, maintenance worker, beat and, if wanted, Flower.
 
 `seen up` runs it in the foreground until a signal stops it. The first `seen get` starts it as a process
-of its own (``python -m cli.local_stack.supervisor``), which ends when no command needs it any more. Its
-children are bound to it by the kernel, so that none outlives it.
+of its own (``python -m cli.local_stack.supervisor``), which stops when no command uses it. The kernel
+kills its children when it ends.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from worker import utf8_mode
 
 _TICK = 0.1
 _STORE_START_TIMEOUT = 15.0
-#: A process that has nothing to finish ends at once.
+#: Seconds until SIGKILL for a process that has nothing to finish.
 _QUICK_GRACE = 5.0
-#: A stack on demand first gives the machine to what the first byte needs; the rest follows. Seconds.
+#: A stack on demand starts maintenance and beat later, so that the download starts sooner. Seconds.
 _START_REST_AFTER = 1.5
 
 
 class Supervisor:
-    """One local stack: `start`, then `run` until it is over, then `stop`.
+    """One local stack: `start`, then `run`, then `stop`.
 
     Args:
-        settings: of this process, paths in full.
-        on_demand: whether it ends when no command needs it.
-        log: gets a line whenever a process fell.
-        flower_url: where Flower will be; "" for a stack without it.
+        settings: of this process, with absolute paths.
+        on_demand: whether it stops when no command uses it.
+        log: is called with a line for each process that exits.
+        flower_url: the address of Flower; "" for no Flower.
     """
 
     def __init__(
@@ -65,24 +65,24 @@ class Supervisor:
 
     @property
     def _drain_grace(self) -> float:
-        """How long a worker is waited for: it hands its jobs back, or ends by itself before that."""
+        """Seconds until SIGKILL for a worker: longer than its drain."""
         return self._settings.drain_timeout + _QUICK_GRACE
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> StackState:
-        """Start the store and the download worker, and return where they are.
+        """Start the store and the download worker.
 
-        The caller holds `start.lock`, or was started by somebody who does.
+        The caller holds `start.lock`, or the process that started this one does.
 
         Raises:
-            StackError: another stack does not end, or the store does not start.
+            StackError: another stack does not stop, or the store does not start.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._request_stop)
-        # A stack that is just stopping may take this long, in three steps.
+        # An earlier stack may need this long to stop: its processes stop in three groups.
         if not self._lock.acquire(timeout=self._drain_grace + 3 * _QUICK_GRACE):
-            raise StackError(f"Another local stack holds {self._lock.path} and does not end.")
+            raise StackError(f"Another local stack holds {self._lock.path} and does not stop.")
         self._remove_stale_state()
         self._started_at = datetime.now(UTC)
         self._start_store()
@@ -95,7 +95,7 @@ class Supervisor:
         return self._write_state()
 
     def _remove_stale_state(self) -> None:
-        """Remove what a stack that was killed left behind."""
+        """Remove the files of a stack that was killed."""
         left = stack_state.read_state(self._data_dir)
         if left is not None:
             embedded_store.remove_folder(left.cache_addr)
@@ -122,7 +122,7 @@ class Supervisor:
 
         requeued = recover(self._settings, self._started_at)
         if requeued:
-            self._log(f"{requeued} downloads that were cut off are queued again")
+            self._log(f"{requeued} interrupted downloads are queued again")
 
     def _start_rest(self) -> None:
         self._start_rest_at = None
@@ -142,7 +142,7 @@ class Supervisor:
         return child
 
     def _write_state(self) -> StackState:
-        """Say where the stack is, and which processes it has now."""
+        """Write the addresses and process ids of the stack to `stack.json`, if they changed."""
         settings, flower = self._settings, bool(self._flower_url)
         state = self._state or StackState(
             pid=os.getpid(),
@@ -163,7 +163,7 @@ class Supervisor:
     # ── running ─────────────────────────────────────────────────────────────────────────────────
 
     def run(self, every_tick: Callable[[], None] = lambda: None) -> None:
-        """Keep everything going until a signal says stop or, on demand, until nobody is left."""
+        """Restart processes that exit, until a signal or, on demand, until no command uses the stack."""
         while not self._stop_requested and not self._has_no_clients():
             if self._start_rest_at is not None and time.monotonic() >= self._start_rest_at:
                 self._start_rest()
@@ -179,7 +179,7 @@ class Supervisor:
         self._stop_requested = True
 
     def _has_no_clients(self) -> bool:
-        """Say whether no command needs a stack on demand; from then on nobody can join it."""
+        """Return whether a stack on demand has no clients; if so, none can join it any more."""
         if not self._on_demand:
             return False
         starting = stack_state.start_lock(self._data_dir)
@@ -187,10 +187,10 @@ class Supervisor:
         if not starting.acquire():
             return False
         try:
-            deserted = clients.acquire()
-            if deserted:
+            is_unused = clients.acquire()
+            if is_unused:
                 stack_state.remove(self._data_dir)
-            return deserted
+            return is_unused
         finally:
             clients.release()
             starting.release()
@@ -198,9 +198,9 @@ class Supervisor:
     # ── stopping ────────────────────────────────────────────────────────────────────────────────
 
     def stop(self) -> None:
-        """Stop everything in order: who gives work, who does it, and last the store they share."""
+        """Stop beat and Flower, then the workers, then the store."""
         if not self._lock.is_held:
-            return  # it never came so far; what is there is somebody else's
+            return  # it did not start; the files belong to another stack
         stack_state.remove(self._data_dir)
         by_name = {child.name: child for child in self._children}
         for names, grace in (
@@ -223,7 +223,7 @@ def _print_line(line: str) -> None:
 
 
 def main() -> None:
-    """Run a stack on demand; its output is the supervisor's log."""
+    """Run a stack on demand; the output goes to the supervisor's log."""
     try:
         supervisor = Supervisor(settings_module.load(), on_demand=True, log=_print_line)
         try:

@@ -114,7 +114,7 @@ def test_a_process_that_falls_is_started_again(seen: Seen, origin: Origin) -> No
     )
     (job_id,) = seen.good("add", file.url).out.split()
     seen.good("watch", job_id)
-    assert "downloads ended (signal 9)" in seen.printed
+    assert "downloads exited (signal 9)" in seen.printed
 
 
 def test_up_brings_flower_with_a_login(seen: Seen, free_port: int) -> None:
@@ -145,7 +145,7 @@ def test_without_store_a_job_is_accepted_and_waits(tmp_path: Path, free_port: in
         assert "Migrated to revision" in seen.good("db", "upgrade").out
         assert "the newest" in seen.good("db", "current").out
         added = seen.good("add", "http://example.com/file.bin")
-        assert "it starts when the store is back" in added.error_line()
+        assert "The download starts when it does" in added.error_line()
         (job,) = seen.good("list", "--json").json()
         assert (job["id"], job["status"]) == (added.out.strip(), "queued")
         assert job["published_at"] is None

@@ -36,7 +36,7 @@ def finding(seen: Seen, check: str) -> dict[str, str] | None:
 
 
 def test_refused_messages_are_listed_and_cleared(seen: Seen, client: Any) -> None:
-    assert seen.good("dead-letters", "list").out == "No message was refused.\n"
+    assert seen.good("dead-letters", "list").out == "There are no dead letters.\n"
     assert seen.good("dead-letters", "list", "--json").json() == []
     healthy = finding(seen, "dead letters")
     assert healthy is not None
@@ -114,4 +114,4 @@ def test_key_of_another_type_is_named(seen: Seen, client: Any) -> None:
     assert refused.status != 0
     assert "has another type" in refused.error_line()
     assert seen.good("dead-letters", "clear").out == "0 removed\n"
-    assert seen.good("dead-letters", "list").out == "No message was refused.\n"
+    assert seen.good("dead-letters", "list").out == "There are no dead letters.\n"

@@ -37,13 +37,13 @@ def test_old_jobs_are_counted_and_then_forgotten(seen: Seen) -> None:
     living = seen.good("add", "http://192.0.2.1/b.bin").out.strip()
 
     told = seen.good("db", "purge", "--dry-run").out
-    assert told == "1 jobs ended more than 30 days ago.\n"
+    assert told == "1 jobs finished more than 30 days ago.\n"
     assert seen.good("db", "purge", "--dry-run", "--older-than", "5", "--json").json() == {
         "jobs": 2,
         "older_than_days": 5,
         "dry_run": True,
     }
-    assert seen.good("db", "purge").out == "1 jobs removed that ended more than 30 days ago.\n"
+    assert seen.good("db", "purge").out == "1 jobs deleted that finished more than 30 days ago.\n"
     assert seen.run("show", old).status != 0
     assert seen.good("db", "purge", "--older-than", "5", "--json").json() == {
         "jobs": 1,
@@ -59,5 +59,5 @@ def test_without_a_number_of_days_it_says_which_it_wants(seen: Seen) -> None:
     refused = seen.run("db", "purge")
     assert refused.status == 2
     assert "--older-than DAYS" in refused.error_line()
-    assert seen.good("db", "purge", "--older-than", "3").out.startswith("0 jobs removed")
+    assert seen.good("db", "purge", "--older-than", "3").out.startswith("0 jobs deleted")
     assert not seen.data_dir.exists(), "there is nothing to purge, so nothing is made"

@@ -72,6 +72,6 @@ def test_doctor_names_workers_that_share_a_name(
 
         def is_found() -> bool:
             findings = seen.run("doctor", "--json").json()
-            return any("2 workers are called same@here" in one["message"] for one in findings)
+            return any("2 workers are named same@here" in one["message"] for one in findings)
 
         wait_until(is_found, deadline=60, what="doctor has found it")

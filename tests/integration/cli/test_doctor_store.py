@@ -28,7 +28,7 @@ def test_doctor_warns_of_dragonfly_in_cache_mode() -> None:
         finding = memory_finding(server)
     assert finding.level == "problem"
     assert "eviction policy eviction" in finding.message
-    assert finding.remedy == "Start Dragonfly without --cache_mode on the server that holds queues."
+    assert finding.remedy == "Start Dragonfly without --cache_mode on the server with the queues."
 
 
 def test_doctor_warns_of_redis_that_evicts(private_store: StoreServer) -> None:
