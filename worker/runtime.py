@@ -31,7 +31,7 @@ from worker.publishing import JobPublisher
 from worker.storage.destination import Destinations
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition, resolve_directory
-from worker.storage.part_file import PartFiles
+from worker.storage.local_destinations import LocalDestinations
 from worker.transfer.http.address_guard import AddressGuard
 from worker.transfer.interfaces import EngineResources
 from worker.transfer.spec import TransferOptions
@@ -136,7 +136,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         credential_cipher=CredentialCipher(settings.secret_keys),
         engine=_engine_resources(settings),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
-        destinations=PartFiles(files_dir, DiskSpace(settings.min_free_bytes)),
+        destinations=LocalDestinations(files_dir, DiskSpace(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
         files_dir=files_dir,
         worker=worker,

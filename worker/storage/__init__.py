@@ -1,4 +1,5 @@
-"""The file system: part files, their final names, free space, and what each error means.
+"""Where downloads are written: the `Destination` interface and part files, its implementation.
 
-Open `part_file.py` first.
+Also file names, free space, and the meaning of each file system error. Open `destination.py` first, then
+`part_file.py`.
 """

@@ -1,4 +1,4 @@
-"""The operating system's errors as ours; what each means is told by the table in `disk_verdicts`."""
+"""Translates OSError into the service's errors, by the table in `errno_table`."""
 
 from __future__ import annotations
 
@@ -20,36 +20,40 @@ from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
 
 logger = logging.getLogger(__name__)
 
-#: The code of a job whose part file another process on this machine still has open.
+#: The error code when another process on this machine has the part file open.
 PART_FILE_BUSY = "part_file_busy"
 
 
-def translate(error: OSError, step: FileOperation, path: Path | None = None) -> SeenError | None:
-    """Return the error of ours that an operating system's error means; None when it is passed over.
+def translate(
+    error: OSError, operation: FileOperation, path: Path | None = None
+) -> SeenError | None:
+    """Return the service's error for an OSError, or None if it is to be ignored.
 
     Args:
         error: as it was raised.
-        step: what was asked.
-        path: of what; by default the path that the error names.
+        operation: the operation that failed.
+        path: the file or folder; by default the path in `error`.
     """
-    place = path or error.filename or "a file"
+    subject = path or error.filename or "a file"
     why = error.strerror or os.strerror(error.errno or 0)
-    said = f"{place} could not be {step.value}: {why}."
-    match error_kind(step, error.errno):
+    message = f"{subject} could not be {operation.value}: {why}."
+    match error_kind(operation, error.errno):
         case ErrorKind.IGNORE:
             return None
         case ErrorKind.FULL:
-            return DiskFullError(f"The disk is full: {said}")
+            return DiskFullError(f"The disk is full: {message}")
         case ErrorKind.UNAVAILABLE:
-            return DiskUnavailableError(f"The disk cannot be used for now: {said}")
+            return DiskUnavailableError(f"The disk cannot be used now: {message}")
         case ErrorKind.RESOURCES:
-            return WorkerResourcesError(f"The worker has too few resources: {said}")
+            return WorkerResourcesError(f"The worker has too few resources: {message}")
         case ErrorKind.BUSY:
-            return TransientError(f"Another process still writes {place}.", code=PART_FILE_BUSY)
+            return TransientError(
+                f"Another process is still writing {subject}.", code=PART_FILE_BUSY
+            )
         case ErrorKind.RETRY:
-            return TransientError(f"The disk refuses: {said}", code="disk_error")
-        case known:
-            return _permanent(known, said)
+            return TransientError(f"Disk error: {message}", code="disk_error")
+        case kind:
+            return _permanent(kind, message)
 
 
 _REMEDIES: Mapping[ErrorKind, tuple[str, str]] = MappingProxyType(
@@ -62,23 +66,23 @@ _REMEDIES: Mapping[ErrorKind, tuple[str, str]] = MappingProxyType(
         ),
         ErrorKind.UNSUITABLE: (
             "unsuitable_folder",
-            "Its file system cannot do what a safe download needs; choose a folder on another one (-o), "
+            "Its file system lacks what a safe download needs; choose a folder on another one (-o), "
             "or mount it with locks.",
         ),
     }
 )
 
 
-def _permanent(known: ErrorKind, said: str) -> PermanentError:
-    code, remedy = _REMEDIES[known]
-    return PermanentError(f"{said} {remedy}", code=code)
+def _permanent(kind: ErrorKind, message: str) -> PermanentError:
+    code, remedy = _REMEDIES[kind]
+    return PermanentError(f"{message} {remedy}", code=code)
 
 
 class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(FileOperation.OPEN, path):`
-    """Raises the operating system's errors as ours."""
+    """Raises OSErrors as the service's errors."""
 
-    def __init__(self, step: FileOperation, path: Path | None = None) -> None:
-        self._step, self._path = step, path
+    def __init__(self, operation: FileOperation, path: Path | None = None) -> None:
+        self._operation, self._path = operation, path
 
     def __enter__(self) -> None:
         return None
@@ -90,13 +94,13 @@ class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(FileO
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            translated = translate(error, self._step, self._path)
+            translated = translate(error, self._operation, self._path)
             if translated is not None:
                 raise translated from error
 
 
 class optional_operation:  # noqa: N801 - reads as a statement: `with optional_operation(path):`
-    """Passes over the refusal of something that a file is complete and safe without."""
+    """Ignores that the file system does not support an operation without which a file is safe, too."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -115,23 +119,33 @@ class optional_operation:  # noqa: N801 - reads as a statement: `with optional_o
         translated = translate(error, FileOperation.OPTIONAL, self._path)
         if translated is not None:
             raise translated from error
-        logger.debug("The file system passes over something at %s: %s", self._path, error)
+        logger.debug("An optional operation on %s is not supported: %s", self._path, error)
         return True
 
 
 def sync_file(fd: int, sync: Callable[[int], None] = os.fsync) -> None:
-    """Have a file's bytes on the disk, where its file system can see to that.
+    """fsync a file; do nothing on a file system without fsync.
 
     Args:
-        fd: of the file.
+        fd: the file's descriptor.
         sync: `os.fsync` or `os.fdatasync`.
 
     Raises:
-        OSError: the disk did not take them. That the file system has no such call is passed over.
+        OSError: the disk did not save all bytes.
     """
     try:
         sync(fd)
     except OSError as error:
         if error_kind(FileOperation.SYNC, error.errno) is not ErrorKind.IGNORE:
             raise
-        logger.debug("The file system cannot sync a file: %s", error)
+        logger.debug("The file system has no fsync: %s", error)
+
+
+def sync_folder(fd: int, path: Path) -> None:
+    """Make the names in a folder durable; only log errors, since the files are complete without."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        is_unsupported = error_kind(FileOperation.OPTIONAL, error.errno) is ErrorKind.IGNORE
+        log = logger.debug if is_unsupported else logger.warning
+        log("Could not fsync the folder %s: %s", path, error)

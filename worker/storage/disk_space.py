@@ -1,7 +1,7 @@
-"""Room on disk: what running downloads of this process have promised to write, summed over a volume.
+"""Reserves free disk space for the running downloads of this process, by volume.
 
-A file of known size asks once. One whose size nobody tells asks again and again while it grows, and gets
-room in steps: whatever it does not tell, `keep_free` bytes stay free.
+A file of known size reserves its space once. A file of unknown size reserves more in steps while it
+grows. In both cases `keep_free` bytes of the volume stay free.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from domain.errors import DiskFullError, PermanentError
 from domain.files import MAX_SIZE
 from worker.storage.disk_errors import optional_operation
 
-#: A file that grows is promised so many bytes at once: the system is asked seldom.
+#: A file of unknown size reserves so many bytes at once, to limit the number of statvfs calls.
 GROWTH_STEP = 2**20
 
 
@@ -33,14 +33,14 @@ class DiskFile(Protocol):
 
     @property
     def allocated(self) -> int:
-        """Bytes of the disk that it holds."""
+        """Bytes of the disk that it occupies."""
 
 
 class DiskSpace:
-    """The free room of every volume, less what is promised already.
+    """The reserved space of every volume.
 
-    A promise is a size that a file is to have. What the file holds of it, written or set aside, is no
-    longer among the free bytes, and so is not counted again.
+    Reserved are the bytes that a file will still need. Bytes that are written or allocated are no
+    longer free on the volume, so they are not counted here.
 
     Args:
         keep_free: bytes that stay free on each volume.
@@ -49,38 +49,38 @@ class DiskSpace:
     def __init__(self, keep_free: int) -> None:
         self._keep_free = keep_free
         self._mutex = threading.Lock()
-        #: By file: its volume, and for how many bytes room is still to be found.
+        #: By file: its volume, and the bytes reserved for it.
         self._reserved: dict[DiskFile, tuple[int, int]] = {}
         self._sums: Counter[int] = Counter()
-        #: By file whose size is not known: how many bytes it has taken by growing.
+        #: By file of unknown size: the bytes written so far.
         self._growing: dict[DiskFile, int] = {}
 
     def reserve(self, part: DiskFile, total: int) -> None:
-        """Promise `part` room for `total` bytes, instead of what was promised to it before.
+        """Reserve space so that `part` can have `total` bytes; replaces its earlier reservation.
 
         Raises:
-            DiskFullError: with what others will write, they do not fit.
-            PermanentError: they would not fit if the volume were empty: waiting would have no end.
+            DiskFullError: they do not fit beside the other reservations.
+            PermanentError: they would not even fit on the empty volume.
         """
         device, missing = part.device, max(0, total - part.allocated)
         with self._mutex:
-            # Asked in here: what is written after this is still promised when it is counted.
+            # Under the mutex: bytes that are written from now on are still counted as reserved.
             free = _free(part.path.parent)
             others = self._sums[device] - self._missing(part)
             if missing + others + self._keep_free > free:
                 _check_volume(part.path.parent, total)
                 raise DiskFullError(
-                    f"{missing:,} bytes are missing, {others:,} are promised to other downloads and "
-                    f"{self._keep_free:,} stay free, but {part.path.parent} has only {free:,}."
+                    f"{missing:,} more bytes are needed, {others:,} are reserved by other downloads and "
+                    f"{self._keep_free:,} must stay free, but {part.path.parent} has only {free:,} free."
                 )
             self._growing.pop(part, None)  # its size is known now
             self._set_reserved(part, device, missing)
 
     def reserve_growth(self, part: DiskFile, size: int) -> None:
-        """Promise `part`, whose size is not known, room for `size` more bytes, or for more than that.
+        """Reserve space for at least `size` more bytes of `part`, whose size is unknown.
 
         Raises:
-            DiskFullError: with what others will write, they do not fit.
+            DiskFullError: they do not fit beside the other reservations.
         """
         with self._mutex:
             if self._missing(part) >= size:
@@ -88,20 +88,20 @@ class DiskSpace:
             folder, device = part.path.parent, part.device
             others = self._sums[device] - self._missing(part)
             free = _free(folder)
-            room = free - others - self._keep_free
-            if room < size:
+            available = free - others - self._keep_free
+            if available < size:
                 grown = self._growing.get(part, 0)
                 raise DiskFullError(
-                    "The origin does not tell the file's size, and there is no room for more than "
-                    f"{grown:,} bytes of it: {folder} has {free:,} bytes free, {self._keep_free:,} stay "
-                    f"free and {others:,} are promised to other downloads.",
+                    f"The origin sends no size for the file, and only {grown:,} bytes of it fit: "
+                    f"{folder} has {free:,} bytes free, {self._keep_free:,} must stay free and "
+                    f"{others:,} are reserved by other downloads.",
                     uses_attempt=free - self._keep_free < size and self._is_largest(part),
                 )
             self._growing.setdefault(part, 0)
-            self._set_reserved(part, device, min(room, max(size, GROWTH_STEP)))
+            self._set_reserved(part, device, min(available, max(size, GROWTH_STEP)))
 
     def mark_written(self, part: DiskFile, size: int) -> None:
-        """Note that `size` bytes of what was promised are written, or allocated."""
+        """Subtract `size` bytes, now written or allocated, from the reservation of `part`."""
         with self._mutex:
             if part in self._reserved:
                 device, missing = self._reserved[part]
@@ -110,12 +110,12 @@ class DiskSpace:
                     self._growing[part] += size
 
     def is_largest_growing_file(self, part: DiskFile) -> bool:
-        """Say whether no other file of unknown size took more of the room than `part`."""
+        """Return whether `part` has written most of all files of unknown size on its volume."""
         with self._mutex:
             return self._is_largest(part)
 
     def release(self, part: DiskFile) -> None:
-        """Nothing is promised to `part` any more."""
+        """Drop the reservation of `part`."""
         with self._mutex:
             self._growing.pop(part, None)
             if part in self._reserved:
@@ -141,19 +141,19 @@ def _check_volume(directory: Path, total: int) -> None:
     volume = _usage(directory)
     if volume is not None and total > volume[0]:
         raise PermanentError(
-            f"The file has {total:,} bytes; all of the volume of {directory} has {volume[0]:,}.",
+            f"The file has {total:,} bytes; the whole volume of {directory} has {volume[0]:,}.",
             code="too_large",
         )
 
 
 def _free(directory: Path) -> int:
-    """Return the free bytes of a volume; those of the largest file where it does not tell."""
+    """Return the free bytes of a volume; MAX_SIZE if its file system does not report them."""
     usage = _usage(directory)
     return MAX_SIZE if usage is None else usage[1]
 
 
 def _usage(directory: Path) -> tuple[int, int] | None:
-    """Return (all, free) bytes of a volume; None where its file system does not tell."""
+    """Return the (total, free) bytes of a volume; None if its file system does not report them."""
     with optional_operation(directory):
         usage = shutil.disk_usage(directory)
         return usage.total, usage.free

@@ -1,13 +1,12 @@
-"""What an error of the file system means for a job: one table, by errno and by what was asked.
+"""What a file system error means for a job: a table by errno and operation.
 
-The table is in `_DEFAULTS` (an errno, whatever was asked) and `_EXCEPTIONS` (where a step gives it
-another meaning). Every errno that Linux documents for these calls is in it; one that is not uses up an
-attempt, so that the number of attempts bounds what is unknown.
+`_DEFAULTS` maps an errno to its meaning, and `_EXCEPTIONS` overrides that for single operations. All
+errnos that Linux documents for these calls are listed. An unlisted one uses up an attempt, so it cannot
+make a job wait forever.
 
-EACCES, EPERM and EROFS wait where the folder exists or lies inside the download folder: it took files
-before, a mount or a permission changed, and that changes back without the job's doing. They fail at once
-where a folder that the job names, outside the download folder, cannot be made: it never took a file, and
-only the person who named it can choose another.
+EACCES, EPERM and EROFS normally mean that a mount or a permission has changed, and the job waits until
+that is corrected. If a folder that the job names outside the download folder cannot be created, the job
+fails at once: only the caller can choose another folder.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from types import MappingProxyType
 
 
 class FileOperation(StrEnum):
-    """What the file system was asked to do. The values complete "… could not be"."""
+    """A group of system calls. The values complete "… could not be"."""
 
-    CREATE_FOLDER = "made"
-    """A folder inside the service's download folder, or that folder itself."""
-    CREATE_GIVEN_FOLDER = "made in that place"
-    """A folder elsewhere, which the job names."""
+    CREATE_FOLDER = "created"
+    """The download folder, or a folder inside it."""
+    CREATE_GIVEN_FOLDER = "created at that path"
+    """A folder outside the download folder, which the job names."""
     OPEN = "opened"
     LOCK = "locked"
     WRITE = "written"
@@ -32,34 +31,34 @@ class FileOperation(StrEnum):
     READ = "read"
     SYNC = "synced"
     NAME = "named"
-    """Linked or renamed to the name that a person sees."""
+    """Linked or renamed to the final name."""
     REMOVE = "removed"
     EXAMINE = "examined"
     """stat, statvfs, the entries of a folder."""
     OPTIONAL = "adjusted"
-    """Mode, times, preallocation, sync of a directory: a file is complete and safe without them."""
+    """Mode, times, preallocation, fsync of a folder: a file is complete and safe without them."""
 
 
 class ErrorKind(Enum):
-    """What follows from an error."""
+    """What an error means for the job."""
 
-    FULL = "wait for room, use no attempt"
-    UNAVAILABLE = "the worker's disk is in trouble: wait, keep the bytes, use no attempt"
+    FULL = "the disk is full: wait, use no attempt"
+    UNAVAILABLE = "the disk cannot be used now: wait, keep the bytes, use no attempt"
     RESOURCES = "the process has too little memory or too few descriptors: use no attempt"
     BUSY = "another process has the file open: wait, use no attempt"
     RETRY = "try again, use an attempt"
-    BAD_NAME = "the file system refuses this name: use another one, once"
-    BAD_PATH = "nothing can ever be there: fail"
-    TOO_LARGE = "the file system has no files so large: fail"
-    UNSUITABLE = "the file system cannot do what safety needs: fail"
-    IGNORE = "go on without it"
+    BAD_NAME = "the file system refuses this name: use a fallback name"
+    BAD_PATH = "no file can be created at this path: fail"
+    TOO_LARGE = "the file system does not support files of this size: fail"
+    UNSUITABLE = "the file system lacks what is needed: fail"
+    IGNORE = "continue without it"
 
 
 _DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
     {
         errno.ENOSPC: ErrorKind.FULL,
         errno.EDQUOT: ErrorKind.FULL,
-        # The disk, its mount, or the server that it is on.
+        # The disk, its mount, or its server.
         errno.EROFS: ErrorKind.UNAVAILABLE,
         errno.EACCES: ErrorKind.UNAVAILABLE,
         errno.EPERM: ErrorKind.UNAVAILABLE,
@@ -97,7 +96,7 @@ _DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
         errno.EBUSY: ErrorKind.UNAVAILABLE,
         errno.ETXTBSY: ErrorKind.UNAVAILABLE,
         errno.EINTR: ErrorKind.UNAVAILABLE,
-        # This process, or the machine, for the moment.
+        # This process or the machine lacks resources now.
         errno.EMFILE: ErrorKind.RESOURCES,
         errno.ENFILE: ErrorKind.RESOURCES,
         errno.ENOMEM: ErrorKind.RESOURCES,
@@ -112,14 +111,14 @@ _DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
         errno.ELOOP: ErrorKind.BAD_PATH,
         errno.ENAMETOOLONG: ErrorKind.BAD_PATH,
         errno.ENOTEMPTY: ErrorKind.BAD_PATH,
-        # What this file system does not do.
+        # Not supported by this file system.
         errno.ENOSYS: ErrorKind.UNSUITABLE,
         errno.EOPNOTSUPP: ErrorKind.UNSUITABLE,
         errno.ENOTTY: ErrorKind.UNSUITABLE,
         errno.EXDEV: ErrorKind.UNSUITABLE,
         errno.EMLINK: ErrorKind.UNSUITABLE,
         errno.ENOLCK: ErrorKind.UNSUITABLE,
-        # Removed or put there by another program, or a fault of this one.
+        # Caused by another program that changes these files, or by an error in this one.
         errno.ENOENT: ErrorKind.RETRY,
         errno.EEXIST: ErrorKind.RETRY,
         errno.EINVAL: ErrorKind.RETRY,
@@ -134,14 +133,26 @@ _DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
     }
 )
 
+#: What file systems return for links and renames that they do not support.
+UNSUPPORTED_ERRNOS = frozenset(
+    {
+        errno.EPERM,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EXDEV,
+    }
+)
 _BAD_FOLDER = {
-    errno.ENOENT: ErrorKind.BAD_PATH,  # a file system such as /proc, in which no folder can be made
-    errno.EEXIST: ErrorKind.BAD_PATH,  # something that is not a folder has the name
-    errno.EINVAL: ErrorKind.BAD_PATH,  # a name that this file system refuses
+    errno.ENOENT: ErrorKind.BAD_PATH,  # a file system without mkdir, such as /proc
+    errno.EEXIST: ErrorKind.BAD_PATH,  # the name is taken by a file
+    errno.EINVAL: ErrorKind.BAD_PATH,  # the file system refuses the name
     errno.EILSEQ: ErrorKind.BAD_PATH,
-    errno.EMLINK: ErrorKind.BAD_PATH,  # its parent has as many folders as it can have
+    errno.EMLINK: ErrorKind.BAD_PATH,  # the parent has the most subfolders it can have
 }
-#: How file systems say that they do not do this, or not for this user.
+#: What file systems return for an optional operation that they do not support.
 _UNSUPPORTED_OPTIONAL = (
     errno.EPERM,
     errno.EACCES,
@@ -156,7 +167,7 @@ _UNSUPPORTED_OPTIONAL = (
     errno.EINTR,
     errno.EXDEV,
 )
-#: How they say that they have no fsync for a file.
+#: What file systems return that have no fsync for files.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY)
 _EXCEPTIONS: Mapping[FileOperation, Mapping[int, ErrorKind]] = MappingProxyType(
     {
@@ -167,7 +178,7 @@ _EXCEPTIONS: Mapping[FileOperation, Mapping[int, ErrorKind]] = MappingProxyType(
             errno.EPERM: ErrorKind.BAD_PATH,
             errno.EROFS: ErrorKind.BAD_PATH,
         },
-        # Working names are plain ASCII: a file system that refuses them takes none of our files.
+        # Working names are plain ASCII: a file system that refuses them is unsuitable.
         FileOperation.OPEN: {
             errno.EINVAL: ErrorKind.UNSUITABLE,
             errno.EILSEQ: ErrorKind.UNSUITABLE,
@@ -183,24 +194,24 @@ _EXCEPTIONS: Mapping[FileOperation, Mapping[int, ErrorKind]] = MappingProxyType(
             errno.EINVAL: ErrorKind.BAD_NAME,
             errno.EILSEQ: ErrorKind.BAD_NAME,
         },
-        # A file system that cannot sync a file (some shares and FUSE): what is there is checked by its
-        # digests, and no other folder of it could do more.
+        # Some network shares and FUSE file systems have no fsync. Digests still protect the content,
+        # and no other folder there would be safer.
         FileOperation.SYNC: dict.fromkeys(_CANNOT_SYNC, ErrorKind.IGNORE),
-        # The size of a volume, not of a file.
+        # From statvfs: the size of a volume, not of a file.
         FileOperation.EXAMINE: {errno.EOVERFLOW: ErrorKind.RETRY},
         FileOperation.OPTIONAL: dict.fromkeys(_UNSUPPORTED_OPTIONAL, ErrorKind.IGNORE),
     }
 )
 
 
-def error_kind(step: FileOperation, number: int | None) -> ErrorKind:
-    """Return what errno `number` means when a file system gives it for `step`."""
+def error_kind(operation: FileOperation, number: int | None) -> ErrorKind:
+    """Return the meaning of errno `number` for `operation`."""
     if number is None:
         return ErrorKind.RETRY
     default = _DEFAULTS.get(number, ErrorKind.RETRY)
-    return _EXCEPTIONS.get(step, {}).get(number, default)
+    return _EXCEPTIONS.get(operation, {}).get(number, default)
 
 
 def listed_errnos() -> frozenset[int]:
-    """Return every errno that the table has a line for."""
+    """Return all errnos in the table."""
     return frozenset(_DEFAULTS)

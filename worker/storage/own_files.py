@@ -1,9 +1,8 @@
-"""Opening the service's own files where others can write, too: one function opens them all.
+"""Opens the service's own files safely in folders where other users can write, too.
 
-A name that the service works with may have been given to something else: a symbolic link to a file
-elsewhere, a hard link, a FIFO that nothing writes to, a device, a file of another user. None of these is
-ever opened for use. Names are looked up relative to a folder's descriptor, so that a folder that is
-swapped for a link changes nothing.
+Another program may have put something else at the name of a working file: a symbolic or hard link, a
+FIFO, a device, a file of another user. None of these is read or written. Names are looked up relative
+to a folder's descriptor, so a folder that is replaced by a link in the meantime has no effect.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from domain.errors import PermanentError
+from worker.storage.errno_table import UNSUPPORTED_ERRNOS
 
 _SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-#: A descriptor to look names up with; it needs no permission to list the folder.
+#: For a descriptor to look names up with, which needs no permission to list the folder.
 _LOOKUP_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: How the system refuses to open what is no regular file, or one of another user.
+#: Errors from opening something other than a regular file, or a file of another user.
 _NOT_REGULAR_ERRNOS = {
     errno.ELOOP,
     errno.EMLINK,
@@ -29,9 +29,9 @@ _NOT_REGULAR_ERRNOS = {
     errno.EACCES,
     errno.EPERM,
 }
-#: How it refuses to remove what is a folder, or another user's.
+#: Errors from removing a folder, or a file of another user.
 _NOT_REMOVABLE_ERRNOS = {errno.EISDIR, errno.EPERM, errno.EACCES, errno.EBUSY}
-#: No file that the service reads whole is larger. Bytes.
+#: Files that are read whole are never larger. Bytes.
 _MAX_TEXT_BYTES = 16 << 20
 
 _KINDS = (
@@ -45,11 +45,11 @@ _KINDS = (
 
 
 class ForeignFileError(PermanentError):
-    """Something that the service did not make has the name of one of its files.
+    """The name of a working file is taken by something that the service did not create.
 
     Args:
         path: the name.
-        kind: what it is: "a symbolic link", "a FIFO", ….
+        kind: "a symbolic link", "a FIFO", ….
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -67,18 +67,17 @@ def open_own_file(
     uids: frozenset[int] | None = None,
     may_have_links: bool = False,
 ) -> int:
-    """Open a file of ours, private to its owner when it is made, and return its descriptor.
+    """Open a file of the service and return its descriptor; a new file gets mode 0600.
 
     Args:
-        path: of the file; its name is looked up in `folder` where that is given.
-        flags: as `os.open` takes them. Not O_TRUNC: it would empty a file before it is looked at.
+        path: the file; with `folder`, only its name is used.
+        flags: as for `os.open`. Not O_TRUNC, which would empty a foreign file before it is checked.
         folder: a folder's descriptor.
-        uids: the users whose files count as ours; by default this process's and the folder's owner, who
-            can do with the names in it what they like.
-        may_have_links: a file with several names is ours as well.
+        uids: users whose files are trusted; by default this process's and the folder's owner.
+        may_have_links: accept a file with several names.
 
     Raises:
-        ForeignFileError: what has the name is none of ours. It was neither read nor changed.
+        ForeignFileError: the name is taken by something else, which was neither read nor changed.
         OSError: as `os.open`.
     """
     name = path.name if folder is not None else path
@@ -97,10 +96,10 @@ def open_own_file(
 
 
 def create_own_file(path: Path, *, folder: int | None = None) -> int:
-    """Make a new file for writing; whatever else has its name is removed, and never written to.
+    """Create a new file for writing; anything that has its name is removed first.
 
     Raises:
-        ForeignFileError: a folder, or something that only another user may remove, has the name.
+        ForeignFileError: the name is taken by a folder, or by a file that this user may not remove.
     """
     name = path.name if folder is not None else path
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS
@@ -112,10 +111,10 @@ def create_own_file(path: Path, *, folder: int | None = None) -> int:
 
 
 def remove_name(path: Path, *, folder: int | None = None) -> bool:
-    """Remove a name of ours, whatever has it, and say whether anything had; a link's target stays.
+    """Remove the name of a working file and return whether it existed; a link's target stays.
 
     Raises:
-        ForeignFileError: a folder, or something that only another user may remove, has the name.
+        ForeignFileError: the name is taken by a folder, or by a file that this user may not remove.
     """
     name = path.name if folder is not None else path
     try:
@@ -137,11 +136,11 @@ def read_own_file(
     uids: frozenset[int] | None = None,
     may_have_links: bool = False,
 ) -> bytes:
-    """Return what a small file of ours holds.
+    """Return the content of a small file of the service.
 
     Raises:
         ForeignFileError, OSError: as `open_own_file`.
-        ValueError: it is larger than any that the service writes.
+        ValueError: it is larger than the service would write.
     """
     fd = open_own_file(path, os.O_RDONLY, folder=folder, uids=uids, may_have_links=may_have_links)
     with os.fdopen(fd, "rb") as file:
@@ -151,12 +150,34 @@ def read_own_file(
     return text
 
 
+def move_name(source: Path, target: Path, *, folder: int) -> None:
+    """Rename a file within a folder and replace `target`; on a file system without renames, by links."""
+    try:
+        os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED_ERRNOS:
+            raise
+        refusal = error
+    else:
+        return
+    trial = source.with_suffix(".try").name
+    try:
+        os.link(source.name, trial, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        raise refusal from None
+    os.unlink(trial, dir_fd=folder)
+    with suppress(FileNotFoundError):
+        os.unlink(target.name, dir_fd=folder)
+    os.link(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.unlink(source.name, dir_fd=folder)
+
+
 def open_folder(directory: Path, *, make: bool = True) -> int:
-    """Return a descriptor of a folder, which is made with its parents where it is missing.
+    """Return a descriptor of a folder; create it and its parents if they are missing.
 
     Args:
-        directory: absolute and resolved: a link on the way is refused (ENOTDIR).
-        make: make what is missing; else that is a FileNotFoundError.
+        directory: absolute and resolved; a symbolic link in it is refused (ENOTDIR).
+        make: create missing folders; otherwise raise FileNotFoundError.
     """
     fd = os.open(directory.anchor, _LOOKUP_FLAGS)
     for part in directory.parts[1:]:
@@ -174,17 +195,17 @@ def _enter(name: str, folder: int, *, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    with suppress(FileExistsError):  # another process has just made it
+    with suppress(FileExistsError):  # another process has just created it
         os.mkdir(name, dir_fd=folder)
     return os.open(name, _LOOKUP_FLAGS, dir_fd=folder)
 
 
 def _readable(fd: int) -> int:
-    """Return a descriptor that can be synced and listed, where the folder may be read."""
+    """Return a descriptor that allows fsync and listing, if the folder may be read; close `fd` then."""
     try:
         opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     except PermissionError:
-        return fd  # a folder that one may put files into, and not list
+        return fd  # a folder that may be written to but not listed
     except BaseException:
         os.close(fd)
         raise
@@ -214,13 +235,13 @@ def _refuse_foreign(
             uids = frozenset({path.parent.stat().st_uid})
         kind = None if status.st_uid in uids else "a file of another user"
     if kind is None and status.st_nlink > 1 and not may_have_links:
-        kind = "a file that has another name, too"
+        kind = "a file with another name (a hard link)"
     if kind is not None:
         raise ForeignFileError(path, kind)
 
 
 def _kind(status: os.stat_result) -> str | None:
-    """Return what something is that is no regular file; None for one."""
+    """Return a description of something other than a regular file; None for a regular file."""
     for matches, kind in _KINDS:
         if matches(status.st_mode):
             return kind

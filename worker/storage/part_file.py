@@ -1,60 +1,48 @@
-"""The part file: where bytes go until every one of them is there and checked.
+"""The part file: where a download's bytes go until the file is complete and its digests are checked.
 
-It lies in the target's own folder, so that publishing is one atomic step on one file system, and is
-named after the job, so that whoever takes the job up again finds it. Beside it lies the checkpoint:
-which bytes are fsynced, and by which validator they can be continued. Only those are trusted after a
-crash.
+It lies in the destination folder, so that publishing is a rename or a link within one file system. Its
+name has the job's id, so that the next attempt finds it. The checkpoint beside it says which bytes are
+durable and by which validator they can be continued. After a crash only those bytes are trusted.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from domain.errors import DiskFullError, InvalidInputError, TransientError
+from domain.errors import DiskFullError, TransientError
 from domain.files import WORKING_PREFIX
-from worker.storage.checkpoint import Checkpoint, read_checkpoint
+from worker.storage.checkpoint import Checkpoint
+from worker.storage.checkpoint_file import CheckpointFile
 from worker.storage.destination import PublishedFile
-from worker.storage.disk_errors import disk_errors, optional_operation, sync_file
+from worker.storage.disk_errors import disk_errors, optional_operation, sync_file, sync_folder
 from worker.storage.disk_space import DiskSpace
-from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
-from worker.storage.folder_check import abilities
-from worker.storage.own_files import (
-    ForeignFileError,
-    create_own_file,
-    open_folder,
-    open_own_file,
-    read_own_file,
-    remove_name,
-)
-from worker.storage.publication import Publication, move
+from worker.storage.errno_table import FileOperation
+from worker.storage.folder_check import trusted_uids
+from worker.storage.own_files import ForeignFileError, open_folder, open_own_file, remove_name
+from worker.storage.publication import Publication
 from worker.storage.system_calls import allocate, umask
 
-logger = logging.getLogger(__name__)
-
-#: What the working names of a job end with; the part file last, since its lock guards the others.
+#: The suffixes of a job's working files. The part file is removed last: its lock protects the others.
 WORKING_SUFFIXES = (".json", ".tmp", ".new", ".try", ".publish", ".part")
 
 
 class PartFile:
-    """The part file of one job, open and locked. Close it, or use it as a context manager.
+    """The part file of one job, open and locked (`flock`): the `Destination` on a file system.
 
     Args:
-        directory: absolute and resolved; it is made where it is missing.
-        job_id: whose file it is.
+        directory: absolute and resolved; created if it is missing.
+        job_id: the job's id.
         is_given: the job names a folder outside the download folder.
-        space: counts what all files of this process have reserved.
+        space: the reserved space of all part files of this process.
 
     Attributes:
-        checkpoint: the last one written, or the one found.
-        notes: what a reader of the job's history should know of how it was opened and published.
+        checkpoint: the one that was written last, or found on opening.
+        notes: what the job's history should say about how the file was opened and published.
     """
 
     def __init__(
@@ -68,24 +56,23 @@ class PartFile:
         """Open or create the part file.
 
         Raises:
-            TransientError: another process on this machine is still writing it, or the folder cannot be
-                used for now.
-            PermanentError: the folder cannot be made, or its file system cannot do what is needed.
-            DiskFullError: no room even for that.
+            TransientError: another process here has it open, or the folder cannot be used now.
+            PermanentError: the folder cannot be created, or its file system lacks what is needed.
+            DiskFullError: there is no space even for an empty file.
         """
         self.path = _part_path(directory, job_id)
         self.notes: list[str] = []
-        self._checkpoint_path = self.path.with_suffix(".json")
         self._space = space or DiskSpace(0)
         self._is_allocated = False
         self._fsync_failed = False
         self._fd = -1
-        self._moved_to: Path | None = None
-        made = FileOperation.CREATE_GIVEN_FOLDER if is_given else FileOperation.CREATE_FOLDER
-        with disk_errors(made, directory):
+        self._published_path: Path | None = None
+        create = FileOperation.CREATE_GIVEN_FOLDER if is_given else FileOperation.CREATE_FOLDER
+        with disk_errors(create, directory):
             self._folder = open_folder(directory)
         try:
-            self._uids = abilities(directory, self._folder).uids
+            self._uids = trusted_uids(directory, self._folder)
+            self._checkpoint_file = CheckpointFile(self.path, self._folder, self._uids)
             self._open()
         except BaseException:
             self.close()
@@ -93,38 +80,39 @@ class PartFile:
 
     @staticmethod
     def exists(directory: Path, job_id: str) -> bool:
-        """Say whether there is a part file of this job, or one on its way to its name; makes none."""
+        """Return whether the job has a part file, or one that is being published; creates nothing."""
         path = _part_path(directory, job_id)
         with disk_errors(FileOperation.EXAMINE, directory):
-            return any(_is_there(path.with_suffix(one)) for one in (".part", ".publish"))
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file, those that nobody has written yet included."""
-        with disk_errors(FileOperation.EXAMINE, self.path):
-            return os.fstat(self._fd).st_size
-
-    @property
-    def allocated(self) -> int:
-        """Bytes of the disk that the file holds."""
-        with disk_errors(FileOperation.EXAMINE, self.path):
-            return os.fstat(self._fd).st_blocks * 512
-
-    @property
-    def device(self) -> int:
-        """The file system it lies on, as the system numbers it."""
-        with disk_errors(FileOperation.EXAMINE, self.path):
-            return os.fstat(self._fd).st_dev
+            return any(_exists(path.with_suffix(suffix)) for suffix in (".part", ".publish"))
 
     @property
     def location(self) -> str:
-        """Where the bytes are, for messages."""
+        """The path, for messages."""
         return str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, gaps included."""
+        return self._status().st_size
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the disk that the file occupies."""
+        return self._status().st_blocks * 512
+
+    @property
+    def device(self) -> int:
+        """The number of the file system (`st_dev`)."""
+        return self._status().st_dev
+
+    def _status(self) -> os.stat_result:
+        with disk_errors(FileOperation.EXAMINE, self.path):
+            return os.fstat(self._fd)
 
     # ── writing and reading ─────────────────────────────────────────────────────────────────────
 
     def reserve(self, total: int) -> None:
-        """Reserve space for `total` bytes; where the file system can, allocate it as well."""
+        """Reserve space for `total` bytes, and allocate them if the file system can."""
         self._space.reserve(self, total)
         self.allocate(total)
         self._is_allocated = self.allocated >= total
@@ -134,6 +122,16 @@ class PartFile:
     def reserve_growth(self, size: int) -> None:
         """Reserve space for `size` more bytes of a file of unknown size."""
         self._space.reserve_growth(self, size)
+
+    def allocate(self, total: int) -> None:
+        """Allocate disk blocks for `total` bytes, if the file system can without writing them.
+
+        Raises:
+            DiskFullError: there are not enough.
+        """
+        if total > 0:
+            with optional_operation(self.path):
+                allocate(self._fd, total)
 
     def write_at(self, chunks: Sequence[bytes], position: int) -> int:
         """Write `chunks` one after another from `position` on; return the number of bytes.
@@ -145,7 +143,7 @@ class PartFile:
             with disk_errors(FileOperation.WRITE, self.path):
                 size = self._write(chunks, position)
         except DiskFullError as error:
-            # A quota, or a disk that others fill: the free space did not show it.
+            # A quota, or a disk that other programs fill: the free space did not show it.
             error.uses_attempt = self._space.is_largest_growing_file(self)
             raise
         if not self._is_allocated:
@@ -155,7 +153,9 @@ class PartFile:
     def _write(self, chunks: Sequence[bytes], position: int) -> int:
         size = sum(map(len, chunks))
         written = os.pwritev(self._fd, chunks, position)
-        if written < size:  # a full disk, which the next write reports, or a signal
+        if (
+            written < size
+        ):  # interrupted by a signal, or the disk is full: then the next write raises
             rest = memoryview(b"".join(chunks))[written:]
             while rest:
                 done = os.pwrite(self._fd, rest, position + written)
@@ -164,54 +164,56 @@ class PartFile:
         return size
 
     def read_at(self, buffer: memoryview, position: int) -> int:
-        """Fill `buffer` from `position` on; return how many bytes there were."""
+        """Fill `buffer` from `position` on; return the number of bytes read, 0 at the end."""
         with disk_errors(FileOperation.READ, self.path):
             return os.preadv(self._fd, [buffer], position)
 
-    def allocate(self, total: int) -> None:
-        """Have the file system set `total` bytes aside, where it can do so at once.
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """fsync the written bytes, then save `checkpoint`.
+
+        May run in another thread while bytes are written: `checkpoint` lists earlier ones only.
 
         Raises:
-            DiskFullError: it has not so many.
+            TransientError: the disk refuses, now or earlier; the last checkpoint stays.
         """
-        if total > 0:
-            with optional_operation(self.path):
-                allocate(self._fd, total)
+        with disk_errors(FileOperation.SYNC, self.path):
+            self._fsync(os.fdatasync)
+            self._checkpoint_file.write(checkpoint)
+        self.checkpoint = checkpoint
+
+    def truncate(self, size: int) -> None:
+        """Set the length to `size` bytes."""
+        with disk_errors(FileOperation.WRITE, self.path):
+            self._truncate(size)
 
     def discard(self) -> None:
-        """Throw away every byte, and first the checkpoint that vouches for them."""
+        """Delete all bytes, the checkpoint first, and release the reserved space."""
         with disk_errors(FileOperation.WRITE, self.path):
-            self._remove_checkpoint()
+            self._checkpoint_file.remove()
             self._truncate(0)
         self.checkpoint = Checkpoint()
         self._is_allocated = False
         self._space.release(self)
 
-    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Make what is on disk durable, and then write the checkpoint that vouches for it.
+    def _truncate(self, size: int) -> None:
+        if os.fstat(self._fd).st_size != size:  # some file systems cannot truncate
+            os.ftruncate(self._fd, size)
 
-        Safe to call from another thread while bytes are written: the checkpoint speaks of those only
-        that were there before.
+    def _fsync(self, sync: Callable[[int], None]) -> None:
+        # After one failure refuse for this descriptor: Linux drops the dirty pages and later fsyncs
+        # report success.
+        if self._fsync_failed:
+            raise TransientError(
+                f"The disk did not save all bytes of {self.path}; the next attempt fetches them again.",
+                code="disk_error",
+            )
+        try:
+            sync_file(self._fd, sync)
+        except OSError:
+            self._fsync_failed = True
+            raise
 
-        Raises:
-            TransientError: the disk refuses, or has refused before: the last checkpoint stays.
-        """
-        with disk_errors(FileOperation.SYNC, self.path):
-            self._fsync(os.fdatasync)
-            self._write_checkpoint(checkpoint)
-        self.checkpoint = checkpoint
-
-    def truncate(self, total: int) -> None:
-        """End the file after `total` bytes."""
-        with disk_errors(FileOperation.WRITE, self.path):
-            self._truncate(total)
-
-    def _truncate(self, total: int) -> None:
-        """Give the file a size that it does not have yet: not every file system can."""
-        if os.fstat(self._fd).st_size != total:
-            os.ftruncate(self._fd, total)
-
-    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+    # ── publishing ──────────────────────────────────────────────────────────────────────────────
 
     def publish(
         self,
@@ -221,17 +223,16 @@ class PartFile:
         digests: Sequence[str] = (),
         may_publish: Callable[[], None] = lambda: None,
     ) -> Path:
-        """Give the file its final name, atomically, and return its path.
+        """Make the bytes durable and give them their final name in one atomic step; return its path.
+
+        Errors after that step are logged, not raised.
 
         Args:
-            name: one path component. A name that is taken gets a number, unless `overwrite` says to
-                replace it; one that the file system refuses is replaced by one that it takes.
-            overwrite: replace what has the name.
-            digests: what the bytes have been found to have, as ``algorithm:hex``.
-            may_publish: asked last of all, after the bytes are durable, which may take long; it raises
-                to say no.
-
-        Nothing that the disk does after the file has its name raises.
+            name: one path component. Without `overwrite`, a number is added to a name that is taken. A
+                name that the file system refuses is replaced by a similar one.
+            overwrite: replace the file that has the name.
+            digests: of the bytes, as ``algorithm:hex``; `find_published` returns them.
+            may_publish: called after the fsync, which may take long; it raises to refuse.
         """
         with disk_errors(FileOperation.SYNC, self.path):
             self._fsync(os.fsync)
@@ -242,81 +243,60 @@ class PartFile:
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
-        self._sync_folder()
+        sync_folder(self._folder, self.path.parent)
         if self._publication.base_name != name:
-            self.notes.append(
-                f"its file system refuses the name {name!r}: it is called {path.name!r}"
-            )
+            self.notes.append(f"named it {path.name!r}: its file system refuses {name!r}")
         return path
 
     def find_published(self) -> PublishedFile | None:
         """Return the published file if an earlier attempt published this one, else None."""
         with disk_errors(FileOperation.EXAMINE, self.path):
-            path = self._moved_to or self._publication.find(self._fd)
+            path = self._published_path or self._publication.find(self._fd)
         record = self._publication.record
         return None if path is None or record is None else PublishedFile(path, record.digests)
 
     def unpublish(self) -> None:
-        """Take back the final name, if the file has one: its job did not come to be completed."""
+        """Remove the final name if this file has one."""
         published = self.find_published()
         if published is not None:
             with disk_errors(FileOperation.REMOVE, published.path):
                 self._publication.unpublish(published.path)
-            self._sync_folder()
+            sync_folder(self._folder, self.path.parent)
 
     def check_replaceable(self, name: str) -> None:
-        """Raise PermanentError when a folder has a name that is to be replaced."""
+        """Raise PermanentError if a folder has the name."""
         with disk_errors(FileOperation.EXAMINE, self.path.with_name(name)):
             self._publication.check_replaceable(name)
 
     def start_empty(self, reason: str) -> None:
-        """Leave the file that is open as it is, under its other names, and go on with an empty one."""
+        """Continue with an empty file; the open one keeps its bytes and its other names."""
         self.notes.append(f"started an empty part file: {reason}")
         with disk_errors(FileOperation.REMOVE, self.path):
             self._publication.remove_record()
-            self._remove_checkpoint()
-            if self._moved_to is None:
+            self._checkpoint_file.remove()
+            if self._published_path is None:
                 remove_name(self.path, folder=self._folder)
         self._close_file()
-        self._moved_to = None
+        self._published_path = None
         self._open()
 
     def remove_working_files(self) -> None:
-        """Remove every working name of this job; a published file keeps its own name."""
+        """Remove all working files of this job; a published file keeps its final name."""
         for suffix in WORKING_SUFFIXES:
             path = self.path.with_suffix(suffix)
             with disk_errors(FileOperation.REMOVE, path):
                 remove_name(path, folder=self._folder)
 
-    def close(self) -> None:
-        """Close the file and let its lock go; what is on disk stays."""
-        self._space.release(self)
-        self._close_file()
-        if self._folder >= 0:
-            os.close(self._folder)
-            self._folder = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    # ── opening ─────────────────────────────────────────────────────────────────────────────────
+    # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
     def _open(self) -> None:
         self.checkpoint = Checkpoint()
         with disk_errors(FileOperation.OPEN, self.path):
             self._publication = Publication(self.path, self._folder, self._uids)
             self._fd = self._open_locked()
-            if self._moved_to is None:
+            if self._published_path is None:
                 self._resolve_links()
-            self.checkpoint = self._read_checkpoint()
+            self.checkpoint = self._checkpoint_file.read(self.size)
 
     def _open_locked(self) -> int:
         while True:
@@ -325,20 +305,20 @@ class PartFile:
                 with disk_errors(FileOperation.LOCK, self.path):
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_name_of(path, fd):
-                    self._moved_to = None if path == self.path else path
+                    self._published_path = None if path == self.path else path
                     return fd
             except BaseException:
                 os.close(fd)
                 raise
-            # The holder before us removed it between our open and our lock: open the new one.
+            # The process that held the lock removed the file after we had opened it: open the new one.
             os.close(fd)
 
     def _open_part_or_published(self) -> tuple[int, Path]:
-        """Open the part file, or the file that it has become."""
+        """Open the part file, or the published file that it was renamed to."""
         self._publication.reload()
-        moved = self._publication.open_published()
-        if moved is not None:
-            return moved
+        published = self._publication.open_published()
+        if published is not None:
+            return published
         try:
             return self._open_part(os.O_CREAT), self.path
         except ForeignFileError as error:
@@ -358,17 +338,16 @@ class PartFile:
         )
 
     def _resolve_links(self) -> None:
-        """See to what a crash, or a person, has left of a part file with several names."""
+        """Remove what an interrupted publication left, and never write to a file with another name."""
         self._publication.reload()
-        second = self.path.with_suffix(".new")
-        if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(second, self._fd):
-            remove_name(second, folder=self._folder)  # it was about to replace another file
+        replacement = self.path.with_suffix(".new")
+        if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(replacement, self._fd):
+            remove_name(replacement, folder=self._folder)
         if self._publication.find(self._fd) is not None:
             return
         self._publication.discard_unfinished()
         if os.fstat(self._fd).st_nlink > 1:
-            # What is written now would be written into another person's file, and by that name, too.
-            self.start_empty("it has another name (a hard link)")
+            self.start_empty(f"{self.path.name} has another name (a hard link)")
 
     def _is_name_of(self, path: Path, fd: int) -> bool:
         try:
@@ -377,97 +356,39 @@ class PartFile:
             return False
         return os.path.samestat(found, os.fstat(fd))
 
+    def close(self) -> None:
+        """Close the file and release its lock and the reserved space; the bytes stay."""
+        self._space.release(self)
+        self._close_file()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
     def _close_file(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    # ── durability ──────────────────────────────────────────────────────────────────────────────
+    def __enter__(self) -> Self:
+        return self
 
-    def _fsync(self, sync: Callable[[int], None]) -> None:
-        """Have every byte that was written on the disk, or never again say so of this open file.
-
-        The system gives up what it could not write, and its next answer is yes.
-        """
-        if self._fsync_failed:
-            raise TransientError(
-                "The disk did not take everything that was written; what it has is read anew.",
-                code="disk_error",
-            )
-        try:
-            sync_file(self._fd, sync)
-        except OSError:
-            self._fsync_failed = True
-            raise
-
-    def _read_checkpoint(self) -> Checkpoint:
-        try:
-            text = read_own_file(self._checkpoint_path, folder=self._folder, uids=self._uids)
-            checkpoint = read_checkpoint(text)
-            if checkpoint.fits(self.size):
-                return checkpoint
-        except FileNotFoundError:
-            return Checkpoint()
-        except (ValueError, InvalidInputError, ForeignFileError):
-            pass  # One that a crash tore, or that is none.
-        # Nothing is vouched for; nor will it be once the file has been made as long as it ought to be.
-        self._remove_checkpoint()
-        return Checkpoint()
-
-    def _remove_checkpoint(self) -> None:
-        """Remove the checkpoint so that no crash brings it back, to vouch for other bytes."""
-        if remove_name(self._checkpoint_path, folder=self._folder):
-            with optional_operation(self.path.parent):
-                os.fsync(self._folder)
-
-    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        temporary = self._checkpoint_path.with_suffix(".tmp")
-        with os.fdopen(create_own_file(temporary, folder=self._folder), "w") as file:
-            json.dump(asdict(checkpoint), file)
-            file.flush()
-            sync_file(file.fileno())
-        move(temporary, self._checkpoint_path, self._folder)
-
-    def _sync_folder(self) -> None:
-        """Make names durable. A file is whole and named without it, so a refusal is only logged."""
-        try:
-            os.fsync(self._folder)
-        except OSError as error:
-            refused = error_kind(FileOperation.OPTIONAL, error.errno) is ErrorKind.IGNORE
-            log = logger.debug if refused else logger.warning
-            log("The folder %s could not be synced: %s", self.path.parent, error)
-
-
-def _is_there(path: Path) -> bool:
-    """Say whether anything has a name; a folder that cannot be looked into raises: it says nothing."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def _part_path(directory: Path, job_id: str) -> Path:
     return directory / f"{WORKING_PREFIX}{job_id}.part"
 
 
-@dataclass(frozen=True, slots=True)
-class PartFiles:
-    """Opens part files.
-
-    Args:
-        root: the download folder, resolved.
-        space: counts what all part files of this process have reserved.
-    """
-
-    root: Path
-    space: DiskSpace
-
-    def open(self, directory: Path, job_id: str) -> PartFile:
-        """Open or create the part file of a job; raises as `PartFile` does."""
-        is_given = not directory.is_relative_to(self.root)
-        return PartFile(directory, job_id, is_given=is_given, space=self.space)
-
-    def exists(self, directory: Path, job_id: str) -> bool:
-        """Return whether the job has a part file, or one that is being published."""
-        return PartFile.exists(directory, job_id)
+def _exists(path: Path) -> bool:
+    """Return whether the name is taken; unlike `Path.exists` raise if the folder cannot be read."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

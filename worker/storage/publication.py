@@ -1,11 +1,12 @@
-"""Giving a complete part file its final name: a crash at any moment leaves one right file and one name.
+"""Gives a complete part file its final name, so that a crash at any moment leaves a correct file.
 
-Before anything gets the name, a record of it is written: which name, which bytes, and the digests they
-were checked against. A later attempt takes a file over only by that record and those digests; another
-name of a part file (a person's hard link) is no proof that it was published.
+First a record is written: the name, the size and the digests of the file. After a crash, the next
+attempt adopts a published file only by this record and its digests. Another name alone (a hard link
+that a person made) does not show that the file was published.
 
-With hard links the name is a second link, which appears at once and never replaces anything. Without
-them the name is claimed by an empty file, and the part file is moved onto it.
+On file systems with hard links the final name is a second link, which is created in one step and never
+replaces a file. On others, an empty placeholder file reserves the name, and the part file is renamed
+over it.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from pydantic import ConfigDict, TypeAdapter
 from domain.errors import InvalidInputError, PermanentError, TransientError
 from domain.files import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
 from worker.storage.disk_errors import disk_errors, sync_file
-from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
+from worker.storage.errno_table import UNSUPPORTED_ERRNOS, ErrorKind, FileOperation, error_kind
 from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import numbered
-from worker.storage.folder_check import UNSUPPORTED_ERRNOS
 from worker.storage.own_files import (
     ForeignFileError,
     create_own_file,
+    move_name,
     open_own_file,
     read_own_file,
     remove_name,
@@ -39,14 +40,14 @@ from worker.storage.own_files import (
 
 logger = logging.getLogger(__name__)
 
-#: So many files of one name are numbered before we give up.
+#: Numbers that are tried for a name that is taken.
 MAX_CLASHES = 10_000
 _NUMBER = re.compile(r"\((\d{1,5})\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationRecord:
-    """What is about to get its final name."""
+    """Describes a file before it gets its final name; stored as JSON beside the part file."""
 
     __pydantic_config__ = ConfigDict(strict=True)
 
@@ -54,9 +55,9 @@ class PublicationRecord:
     size: int
     inode: int
     digests: tuple[str, ...] = ()
-    """What its bytes have: SHA-256, the caller's, and the origin's, as ``algorithm:hex``."""
+    """Verified digests (SHA-256, the caller's, the origin's), as ``algorithm:hex``."""
     claims: bool = False
-    """The name is claimed by an empty file, and `name` is exact; else a number may have been added."""
+    """A placeholder reserves exactly `name`; otherwise a number may have been added to it."""
 
 
 _RECORD = TypeAdapter(PublicationRecord)
@@ -68,11 +69,11 @@ class Publication:
     Args:
         part: the part file's path.
         folder: its folder's descriptor.
-        uids: whose files are ours.
+        uids: users whose files are trusted.
 
     Attributes:
-        record: the one on disk when it was looked for last, None when there was none.
-        base_name: the name that was given last, before a number was added.
+        record: the record as last read or written; None if there was none.
+        base_name: the name that was published last, without an added number.
     """
 
     record: PublicationRecord | None
@@ -85,15 +86,15 @@ class Publication:
         self.record = None
 
     def reload(self) -> None:
-        """Read the record anew."""
+        """Read the record from disk."""
         self.record = self._read()
 
     # ── publishing ──────────────────────────────────────────────────────────────────────────────
 
     def publish(self, fd: int, name: str, *, overwrite: bool, digests: tuple[str, ...]) -> Path:
-        """Give the part file that is open as `fd` a name like `name`, and return its path.
+        """Give the part file that is open as `fd` its final name, and return its path.
 
-        A name that the file system refuses is replaced by one that it takes.
+        If the file system refuses the name, fallback names are tried.
         """
         *first, last = [name, *fallback_names(name)]
         for candidate in first:
@@ -131,17 +132,19 @@ class Publication:
         raise _name_taken(record.name)
 
     def _link_to(self, fd: int, path: Path) -> None:
-        """Link what is open, not what has the part file's name by now."""
+        """Link the open file, even if its name has been given to another file in the meantime."""
         try:
             os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=self._folder, follow_symlinks=True)
         except FileExistsError:
             raise
-        except OSError:  # no /proc, or none for this; if it is the file system, it says so again
+        except (
+            OSError
+        ):  # no /proc here; if the file system has no links, the next call raises as well
             self._check_name(fd)
             os.link(self._part.name, path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def _publish_by_rename(self, fd: int, record: PublicationRecord, first: int) -> Path:
-        """Publish on a file system without hard links: claim a free name, then move onto it."""
+        """Publish on a file system without hard links: reserve a free name, then rename over it."""
         for number in range(first, MAX_CLASHES):
             path = self._part.with_name(numbered(record.name, number))
             if self._status(path) is not None:
@@ -154,7 +157,7 @@ class Publication:
                 continue
             self._check_name(fd)
             try:
-                self._move(self._part, path)
+                move_name(self._part, path, folder=self._folder)
             except OSError:
                 self._remove_placeholder(path)
                 raise
@@ -166,7 +169,7 @@ class Publication:
         try:
             os.close(os.open(path.name, flags, 0o600, dir_fd=self._folder))
         except PermissionError as error:
-            # The folder has just taken the record, so it is the name that is refused.
+            # The record could be created in this folder, so the name is refused.
             raise OSError(errno.EINVAL, error.strerror, str(path)) from error
 
     def _publish_over(self, fd: int, record: PublicationRecord) -> Path:
@@ -187,19 +190,16 @@ class Publication:
 
     def _move_over(self, source: Path, path: Path) -> None:
         try:
-            self._move(source, path)
+            move_name(source, path, folder=self._folder)
         except PermissionError as error:
-            # The folder has just taken another name, so it is the file in the way that may not go.
+            # Other names could be created in this folder, so the existing file may not be replaced.
             raise PermanentError(
                 f"{path} may not be replaced: {error.strerror}. Give the file another name (--name).",
                 code="bad_path",
             ) from error
 
-    def _move(self, source: Path, target: Path) -> None:
-        move(source, target, self._folder)
-
     def check_replaceable(self, name: str) -> None:
-        """Raise PermanentError when a folder has the name: it is not replaced."""
+        """Raise PermanentError if a folder has the name."""
         path = self._part.with_name(name)
         status = self._status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
@@ -209,17 +209,17 @@ class Publication:
             )
 
     def _check_name(self, fd: int) -> None:
-        """Raise when the part file's name has gone to another file."""
+        """Raise if the part file's name has been removed or given to another file."""
         status = self._status(self._part)
         if status is None or not os.path.samestat(status, os.fstat(fd)):
             raise TransientError(
                 f"{self._part} was removed or replaced while it was written.", code="disk_error"
             )
 
-    # ── taking over what a crash left ───────────────────────────────────────────────────────────
+    # ── after a crash ───────────────────────────────────────────────────────────────────────────
 
     def find(self, fd: int) -> Path | None:
-        """Return the final path of the part file that is open as `fd`, if a record says it has one."""
+        """Return the final path of the part file that is open as `fd`, if the record shows one."""
         status = os.fstat(fd)
         if self.record is None or status.st_nlink < 2:
             return None
@@ -235,7 +235,7 @@ class Publication:
         return self._part.with_name((ours or names)[0]) if names else None
 
     def open_published(self) -> tuple[int, Path] | None:
-        """Open the file that was moved to its final name; None when there is none."""
+        """Open the published file if the part file was renamed to its final name, else None."""
         record = self.record
         if record is None or not record.claims or self._status(self._part) is not None:
             return None
@@ -248,14 +248,14 @@ class Publication:
         return None
 
     def discard_unfinished(self) -> None:
-        """Remove what an attempt that was cut short left: the record, and what claimed the name."""
+        """Remove the record and the placeholder of an interrupted publication."""
         if self.record is not None:
             if self.record.claims:
                 self._remove_placeholder(self._part.with_name(self.record.name))
             self.remove_record()
 
     def unpublish(self, path: Path) -> None:
-        """Remove a final name, if it is the one that was given; a name that a person chose stays."""
+        """Remove a final name; one that a person gave to the file later stays."""
         if self._is_given_name(path.name):
             os.unlink(path.name, dir_fd=self._folder)
 
@@ -264,7 +264,7 @@ class Publication:
         self.record = None
         remove_name(self._path, folder=self._folder)
 
-    # ── how it is done ──────────────────────────────────────────────────────────────────────────
+    # ── files ───────────────────────────────────────────────────────────────────────────────────
 
     def _is_given_name(self, name: str) -> bool:
         if self.record is None:
@@ -273,7 +273,7 @@ class Publication:
         return any(numbered(self.record.name, number) == name for number in numbers)
 
     def _remove_placeholder(self, path: Path) -> None:
-        """Remove the empty file by which a name was claimed."""
+        """Remove a placeholder, if it is still an empty file."""
         status = self._status(path)
         if status is not None and status.st_size == 0 and status.st_nlink == 1:
             with suppress(OSError):
@@ -293,8 +293,8 @@ class Publication:
             return None
 
     def _write(self, record: PublicationRecord, *, durable: bool) -> None:
-        """Write the record. Only where the part file loses its name it has to survive a power cut."""
-        # Not an error of the name that the file is to get, which would have another one tried.
+        """Write the record. It must survive a power cut only if the part file loses its own name."""
+        # Not a `NAME` error, after which a fallback name would be tried.
         with disk_errors(FileOperation.WRITE, self._path):
             fd = create_own_file(self._path, folder=self._folder)
             try:
@@ -307,37 +307,19 @@ class Publication:
 
 
 def _read_record(text: bytes) -> PublicationRecord:
-    """Return what a record's file says; raise where it is none that the service writes."""
+    """Parse a record; raise ValueError or InvalidInputError if the service would not write it."""
     record = _RECORD.validate_json(text)
     name = os.fsencode(record.name)
     is_path = name in {b"", b".", b".."} or b"/" in name or b"\0" in name
     if is_path or len(name) > MAX_FOLDER_BYTES or record.name.startswith(WORKING_PREFIX):
-        raise ValueError("Its name is no file's in this folder.")
+        raise ValueError("Its name is not a file name.")
     for digest in record.digests:
         Checksum.parse(digest)
     return record
 
 
-def move(source: Path, target: Path, folder: int) -> None:
-    """Rename a file within a folder, over what has the name; without renames, by a link."""
-    try:
-        os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED_ERRNOS:
-            raise
-        refusal = error
-    else:
-        return
-    try:
-        os.link(source.name, source.with_suffix(".try").name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        raise refusal from None
-    os.unlink(source.with_suffix(".try").name, dir_fd=folder)
-    with suppress(FileNotFoundError):
-        os.unlink(target.name, dir_fd=folder)
-    os.link(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.unlink(source.name, dir_fd=folder)
-
-
 def _name_taken(name: str) -> TransientError:
-    return TransientError(f"There are {MAX_CLASHES} files named like {name!r}.", code="name_taken")
+    return TransientError(
+        f"{MAX_CLASHES} files named like {name!r} exist already; choose another name (--name).",
+        code="name_taken",
+    )

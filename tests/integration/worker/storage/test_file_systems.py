@@ -132,7 +132,7 @@ def test_name_that_the_file_system_refuses_is_replaced_once(
     told = [
         e.reason
         for e in system.runtime.jobs.events(job.id)
-        if "refuses the name" in (e.reason or "")
+        if "its file system refuses" in (e.reason or "")
     ]
     assert len(told) == 1
     assert len(origin.requests) == 1

@@ -106,7 +106,7 @@ def test_file_that_does_not_fit_uses_its_attempts_up_and_leaves_the_disk(
 
     row = full.job(job)
     assert (row.status, row.error_code, row.attempts) == (S.FAILED, "disk_full", 2)
-    assert "does not tell the file's size" in (row.reason or "")
+    assert "sends no size for the file" in (row.reason or "")
     assert watch.least >= KEPT_FREE
     # It did use what there was.
     assert watch.least < KEPT_FREE + 2 * MIB

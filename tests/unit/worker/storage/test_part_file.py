@@ -221,10 +221,10 @@ def test_what_a_disk_refused_once_is_not_vouched_for_when_it_says_yes(
             broken.setattr(os, name, refused)
             with pytest.raises(DiskUnavailableError, match="could not be synced"):
                 tell[name](part)
-        with pytest.raises(TransientError, match="did not take everything") as caught:
+        with pytest.raises(TransientError, match="did not save all bytes") as caught:
             part.write_checkpoint(described((0, 10)))
         assert caught.value.code == "disk_error"
-        with pytest.raises(TransientError, match="did not take everything"):
+        with pytest.raises(TransientError, match="did not save all bytes"):
             part.publish("a", overwrite=False)
     with PartFile(tmp_path, JOB) as part:
         assert part.checkpoint == described((0, 5))
@@ -258,7 +258,7 @@ def test_a_closed_file_can_be_closed_again(tmp_path: Path) -> None:
 
 def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> None:
     with PartFile(tmp_path, JOB) as part:
-        with pytest.raises(TransientError, match="still writes") as caught:
+        with pytest.raises(TransientError, match="still writing") as caught:
             PartFile(tmp_path, JOB)
         assert caught.value.code == "part_file_busy"
         part.write_at([b"mine"], 0)
@@ -283,7 +283,7 @@ def test_a_file_of_another_process_is_free_once_that_is_killed(tmp_path: Path) -
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(TransientError, match="still writes"):
+        with pytest.raises(TransientError, match="still writing"):
             PartFile(tmp_path, JOB)
         holder.kill()
         holder.wait()

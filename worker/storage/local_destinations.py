@@ -1,0 +1,31 @@
+"""Opens part files as the destinations of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.storage.disk_space import DiskSpace
+from worker.storage.part_file import PartFile
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDestinations:
+    """The `Destinations` on a file system.
+
+    Args:
+        root: the download folder, resolved.
+        space: the reserved space of all part files of this process.
+    """
+
+    root: Path
+    space: DiskSpace
+
+    def open(self, directory: Path, job_id: str) -> PartFile:
+        """Open or create the part file of a job; raises as `PartFile` does."""
+        is_given = not directory.is_relative_to(self.root)
+        return PartFile(directory, job_id, is_given=is_given, space=self.space)
+
+    def exists(self, directory: Path, job_id: str) -> bool:
+        """Return whether the job has a part file, or one that is being published."""
+        return PartFile.exists(directory, job_id)
