@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from domain.byte_counts import ByteCounts
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
 
@@ -77,14 +78,23 @@ class DownloadProgress(_FrozenModel):
         # Rounded down: 100.0 is shown only when every byte is there.
         return self.bytes_downloaded * 1000 // self.bytes_total / 10
 
+    @property
+    def counts(self) -> ByteCounts:
+        """The byte counts as one record."""
+        return ByteCounts(self.bytes_downloaded, self.bytes_durable, self.bytes_total)
+
+    @property
+    def speed(self) -> float:
+        """Smoothed speed in bytes per second."""
+        return self.download_speed_mbps * 1e6 / 8
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def eta_seconds(self) -> int | None:
         """Seconds left at the present speed, or None when that cannot be said."""
-        if self.bytes_total is None or self.download_speed_mbps <= 0:
+        if self.bytes_total is None or self.speed <= 0:
             return None
-        bits_left = max(0, self.bytes_total - self.bytes_downloaded) * 8
-        return round(bits_left / (self.download_speed_mbps * 1e6))
+        return round(max(0, self.bytes_total - self.bytes_downloaded) / self.speed)
 
     @property
     def version(self) -> int:

@@ -1,4 +1,4 @@
-"""Writes what becomes of one attempt: to SQL, which decides, then to the progress hash."""
+"""Writes the states of one attempt: to SQL, which decides, then to the progress hash."""
 
 from __future__ import annotations
 
@@ -6,46 +6,72 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from cache.downloads.download_cache import DownloadCache
+from database import JobRepository
 from domain import history
 from domain.errors import DatabaseUnavailableError, FencedError, StoreError
 from domain.job import Job, JobStatus
+from worker.leases.drain import Drain
 from worker.leases.lease import Lease
-from worker.progress.reporter import AttemptResult, DownloadTracker, stop_error
-from worker.runtime import Runtime
+from worker.progress.reporter import (
+    AttemptResult,
+    DownloadTracker,
+    ProgressReporter,
+    stop_error,
+)
 
 logger = logging.getLogger(__name__)
 
-#: A database that does not answer in the middle of a download is asked again this often. Seconds.
+#: Seconds between two tries while the database does not answer.
 DATABASE_RETRY_INTERVAL = 1.0
 
 
 class StateWriter:
-    """The changes of state of one claim. Each is written only while the claim is still the newest.
+    """Changes the state of one claimed job, as long as the claim is its newest.
 
-    A database that is away is waited for as long as the lock is ours: what is on disk stays there, and
-    the lock keeps others off it. Methods raise DatabaseUnavailableError when that came to an end, by a
-    lost lock or a draining process.
+    While the database does not answer, it retries for as long as the lease is valid: the lock keeps
+    other workers off what is on disk. Methods raise DatabaseUnavailableError when the lease ends or the
+    process drains before the database answers.
+
+    Args:
+        job: as claimed.
+        tracker: its progress.
+        lease: of its lock.
+        jobs: its row.
+        reporter: sends its last progress.
+        progress: its progress hash.
+        drain: of this process.
+        clock: the wall clock, aware UTC.
     """
 
-    def __init__(self, runtime: Runtime, job: Job, tracker: DownloadTracker, lease: Lease) -> None:
-        self._runtime = runtime
-        self._job = job
-        self._tracker = tracker
-        self._lease = lease
+    def __init__(
+        self,
+        job: Job,
+        tracker: DownloadTracker,
+        lease: Lease,
+        *,
+        jobs: JobRepository,
+        reporter: ProgressReporter,
+        progress: DownloadCache,
+        drain: Drain,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._job, self._tracker, self._lease = job, tracker, lease
+        self._jobs, self._reporter, self._progress = jobs, reporter, progress
+        self._drain, self._clock = drain, clock
 
     def mark_verifying(self) -> None:
-        """Step to VERIFYING, the last look at what a person wants before the file gets its name.
+        """Change to VERIFYING: the last check of fence and control before the file gets its name.
 
         Raises:
-            FencedError: a newer claim owns the job.
-            PausedError, CancelledError: a person wants it stopped.
+            FencedError: a newer claim has the job.
+            PausedError, CancelledError: a pause or cancel is requested.
         """
         verifying = self._retry_until_database_returns(
-            lambda: self._runtime.jobs.transition(
-                self._job, JobStatus.VERIFYING, now=self._runtime.now()
-            ),
+            lambda: self._jobs.transition(self._job, JobStatus.VERIFYING, now=self._clock()),
             leads_to={JobStatus.VERIFYING},
         )
         if verifying is None:
@@ -55,41 +81,40 @@ class StateWriter:
             raise stop_error(verifying.control)
 
     def finish(self, result: AttemptResult, columns: Mapping[str, Any]) -> JobStatus | None:
-        """Write how the attempt ends, with further `columns`.
+        """Write the result of the attempt, with further `columns` of the job's row.
 
-        Returns the state the job is in now: a job that was to go on, and that a person wanted stopped
-        meanwhile, is stopped instead. None when another claim owns the job, or may, since the lock has
-        expired: then nothing is written.
+        Returns:
+            The new state. A pending pause or cancel replaces a state from which the job would continue.
+            None when another claim has the job, or may have it because the lock has expired: then
+            nothing is written.
         """
         if self._lease.is_expired():
             return None
-        # Whoever brings the end to SQL late, from the store, must know what was thrown away, too.
+        # If SQL gets the result from the progress hash later, it must get this count, too.
         self._set_durable(columns.get("bytes_durable", self._tracker.counts.durable))
-        reporter = self._runtime.reporter
-        sent_early: list[int | None] = []
+        version: int | None = None
+        is_sent = False
 
-        def send_early() -> None:
-            # Without database the store is told first, and keeps it until the database has it, too.
-            sent_early.append(reporter.finish(self._tracker, result, persisted=False))
+        def send_unsaved() -> None:
+            nonlocal version, is_sent
+            version = self._reporter.finish(self._tracker, result, persisted=False)
+            is_sent = True
 
         changed = self._retry_until_database_returns(
             lambda: self._transition(result, columns),
             leads_to={result.status, JobStatus.CANCELLED, JobStatus.PAUSED, JobStatus.QUEUED},
-            while_away=send_early,
+            on_outage=send_unsaved,
         )
         if changed is None:
             return None
-        if changed.status is not result.status:  # a person's wish went first
-            result = AttemptResult(status=changed.status, reason=changed.reason)
+        if changed.status is not result.status:  # a pause or cancel was pending
             self._set_durable(changed.bytes_durable)
-            sent_early.clear()
-        if sent_early:
-            self._note_persisted(sent_early[0])
+            result, is_sent = AttemptResult(status=changed.status, reason=changed.reason), False
+        if is_sent:
+            self._mark_persisted(version)
         else:
-            reporter.finish(self._tracker, result, persisted=True)
-        log = logger.warning if changed.status is JobStatus.FAILED else logger.info
-        why = f": {result.reason}" if result.reason else ""
-        log("Job %s is %s%s", changed.id, changed.status, why)
+            self._reporter.finish(self._tracker, result, persisted=True)
+        _log(changed, result)
         return changed.status
 
     def _transition(self, result: AttemptResult, columns: Mapping[str, Any]) -> Job | None:
@@ -100,10 +125,10 @@ class StateWriter:
             "bytes_total": counts.total,
             "speed_mbps": 0.0,
         }
-        return self._runtime.jobs.transition(
+        return self._jobs.transition(
             self._job,
             result.status,
-            now=self._runtime.now(),
+            now=self._clock(),
             reason=result.reason,
             changes={**count_columns, **result.details(), **columns},
             may_repeat=result.may_repeat,
@@ -113,48 +138,52 @@ class StateWriter:
                 there=counts.downloaded,
                 kept=columns.get("bytes_durable", counts.durable),
                 sha256=result.sha256,
-                verification=result.evidence,
+                verification=result.verification,
             ),
         )
 
     def _set_durable(self, durable: int) -> None:
         self._tracker.update(replace(self._tracker.counts, durable=durable))
 
-    def _note_persisted(self, version: int | None) -> None:
-        """Let the finished hash go back to its short life, and the index forget the job."""
+    def _mark_persisted(self, version: int | None) -> None:
+        """Give the hash of a finished job its short TTL, now that SQL has the result."""
         if version is None:
             return
         job_id = self._job.id
         try:
-            self._runtime.cache.download.mark_persisted([(job_id, version)], [job_id])
+            self._progress.mark_persisted([(job_id, version)], [job_id])
         except StoreError as error:
-            logger.debug("The store will notice later that job %s is saved: %s", job_id, error)
+            logger.debug("The progress hash of job %s keeps its long TTL: %s", job_id, error)
 
     def _retry_until_database_returns(
         self,
         write: Callable[[], Job | None],
         *,
         leads_to: set[JobStatus],
-        while_away: Callable[[], None] | None = None,
+        on_outage: Callable[[], None] = lambda: None,
     ) -> Job | None:
-        """Do a change of state; `while_away` is called once, when a wait for the database begins."""
+        """Write a state; `on_outage` is called once, if the database does not answer at first."""
         waited = False
         while True:
             try:
                 changed = write()
-                # An answer that was lost may have been a yes: then the row has moved by our own hand.
+                # An earlier try may have succeeded, and only its answer was lost.
                 return self._own_row(leads_to) if changed is None and waited else changed
             except DatabaseUnavailableError as error:
                 if not waited:
                     logger.warning("Job %s waits for the database: %s", self._job.id, error)
                     waited = True
-                    if while_away is not None:
-                        while_away()
-                if not self._lease.is_alive() or self._runtime.drain.has_started:
+                    on_outage()
+                if not self._lease.is_alive() or self._drain.has_started:
                     raise
                 time.sleep(DATABASE_RETRY_INTERVAL)
 
     def _own_row(self, leads_to: set[JobStatus]) -> Job | None:
-        """Return the row if it is what our write makes of it, under our own claim."""
-        row = self._runtime.jobs.get(self._job.id)
+        """Return the row if this claim has written it, else None."""
+        row = self._jobs.get(self._job.id)
         return row if row.fence == self._job.fence and row.status in leads_to else None
+
+
+def _log(job: Job, result: AttemptResult) -> None:
+    log = logger.warning if job.status is JobStatus.FAILED else logger.info
+    log("Job %s is %s%s", job.id, job.status, f": {result.reason}" if result.reason else "")

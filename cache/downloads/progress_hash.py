@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cache.log_once import LogOnce
 from cache.models import DownloadProgress, version
+from domain.byte_counts import ByteCounts
 from domain.job import JobStatus
 
 #: Larger than any version that the database can hold.
@@ -26,8 +27,8 @@ _OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
 class ProgressUpdate:
     """One step of one download, safe to send again.
 
-    `increment` is what came since the step before; `bytes_downloaded` is the count after it, used
-    when the hash is gone, belongs to an older claim, or when `reset` says the transfer began anew.
+    `increment` is what was received since the step before it. The store uses `counts.downloaded` instead
+    when it has no hash, or one of an older claim, and when `reset` says that the transfer restarted.
     """
 
     job_id: str
@@ -35,10 +36,9 @@ class ProgressUpdate:
     sequence: int
     status: JobStatus
     increment: int
-    bytes_downloaded: int
-    bytes_durable: int
-    bytes_total: int | None
-    speed_mbps: float
+    counts: ByteCounts
+    speed: float
+    """Bytes per second; the hash has megabits."""
     user_id: str | None = None
     reason: str | None = None
     error_code: str | None = None
@@ -71,10 +71,10 @@ def update_arguments(update: ProgressUpdate, ttl_ms: int) -> list[str | int]:
         update.fence,
         update.sequence,
         update.increment,
-        update.bytes_downloaded,
+        update.counts.downloaded,
         "1" if update.reset else "",
         ttl_ms,
-        *_fields(update, update.speed_mbps),
+        *_fields(update, update.speed * 8 / 1e6),
     ]
 
 
@@ -96,9 +96,9 @@ def _fields(source: ProgressUpdate | DownloadProgress, speed_mbps: float) -> lis
         "status",
         source.status.value,
         "bytes_durable",
-        source.bytes_durable,
+        source.counts.durable,
         "bytes_total",
-        "" if source.bytes_total is None else source.bytes_total,
+        "" if source.counts.total is None else source.counts.total,
         "download_speed_mbps",
         f"{speed_mbps:.3f}",
     ]

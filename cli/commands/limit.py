@@ -108,7 +108,7 @@ def _read_jobs(
     manager: CacheManager, rates: Mapping[str, int], job_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
     running = manager.download.get_many(job_ids)
-    used = {job_id: one.download_speed_mbps * 1e6 / 8 for job_id, one in running.items()}
+    used = {job_id: one.speed for job_id, one in running.items()}
     return [
         {
             "job_id": job_id,

@@ -76,7 +76,7 @@ def speed_or_state(view: JobView) -> str:
         return state(view)
     if not progress.bytes_downloaded:
         return "connecting"
-    speed, left = formatting.rate(progress.download_speed_mbps), progress.eta_seconds
+    speed, left = formatting.rate(progress.speed), progress.eta_seconds
     return speed if left is None else f"{speed}, {formatting.duration(left)} left"
 
 

@@ -17,9 +17,9 @@ def size(count: float) -> str:
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{value:.0f} B"
 
 
-def rate(megabits: float) -> str:
-    """Return megabits a second as bytes a second, ``85.2 MB/s``."""
-    return f"{size(megabits * 1e6 / 8)}/s"
+def rate(bytes_per_second: float) -> str:
+    """Return a speed as ``85.2 MB/s``."""
+    return f"{size(bytes_per_second)}/s"
 
 
 def duration(seconds: float) -> str:

@@ -117,7 +117,7 @@ def _progress(view: JobView) -> str:
 
 
 def _speed(view: JobView) -> str:
-    speed = view.progress.download_speed_mbps
+    speed = view.progress.speed
     return formatting.rate(speed) if speed else ""
 
 

@@ -21,7 +21,7 @@ from cache import CacheManager, DownloadProgress
 from cache.downloads.progress_hash import ProgressUpdate
 from cache.models import version
 from domain.job import JobStatus
-from tests.support.build import cache_manager
+from tests.support.build import cache_manager, progress_update
 from tests.support.stores.server import StoreServer
 
 JOB = "job-1"
@@ -128,7 +128,7 @@ class ProgressMachine(RuleBasedStateMachine):
 
     def _update(self, fence: int, gained: int, *, reset: bool) -> ProgressUpdate:
         self.sequence[fence] += 1
-        update = ProgressUpdate(
+        update = progress_update(
             job_id=JOB,
             fence=fence,
             sequence=self.sequence[fence],
@@ -137,7 +137,6 @@ class ProgressMachine(RuleBasedStateMachine):
             bytes_downloaded=self.size[fence],
             bytes_durable=0,
             bytes_total=None,
-            speed_mbps=0.0,
             reset=reset,
         )
         self.sent.append(update)
@@ -159,7 +158,7 @@ class ProgressMachine(RuleBasedStateMachine):
             and (held.fence, held.sequence + 1) == (update.fence, update.sequence)
             and not update.reset
         )
-        size = held.size + update.increment if follows and held else update.bytes_downloaded
+        size = held.size + update.increment if follows and held else update.counts.downloaded
         self.row = Row(update.fence, update.sequence, size)
         return True
 

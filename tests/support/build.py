@@ -10,6 +10,7 @@ from typing import Any
 from cache import CacheManager, DownloadProgress, SessionData
 from cache.downloads.progress_hash import ProgressUpdate
 from cache.manager import CLIENT_SIDE_FAMILIES
+from domain.byte_counts import ByteCounts
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
 from settings import Settings
@@ -83,12 +84,18 @@ def update(job_id: str = "job-1", **values: Any) -> ProgressUpdate:
         "sequence": 1,
         "status": JobStatus.DOWNLOADING,
         "increment": 0,
-        "bytes_downloaded": 0,
-        "bytes_durable": 0,
-        "bytes_total": None,
-        "speed_mbps": 0.0,
     }
-    return ProgressUpdate(**(defaults | values))
+    return progress_update(**(defaults | values))
+
+
+def progress_update(**fields: Any) -> ProgressUpdate:
+    """Build an update; byte counts are named like columns of the job's row."""
+    counts = ByteCounts(
+        fields.pop("bytes_downloaded", 0),
+        fields.pop("bytes_durable", 0),
+        fields.pop("bytes_total", None),
+    )
+    return ProgressUpdate(counts=counts, speed=fields.pop("speed", 0.0), **fields)
 
 
 def login(session_id: str = "s-1", *, left: float = 3600, **values: Any) -> SessionData:

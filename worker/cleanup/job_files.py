@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from database import JobRepository
@@ -16,6 +17,28 @@ logger = logging.getLogger(__name__)
 def is_part_file_obsolete(job: Job) -> bool:
     """Say whether nothing will be continued from a job's part file; a failed one may keep bytes."""
     return job.status in FINISHED and not (job.status is JobStatus.FAILED and job.bytes_durable)
+
+
+def try_remove_job_files(
+    jobs: JobRepository,
+    destinations: Destinations,
+    resolve: Callable[[str], Path],
+    job: Job,
+) -> None:
+    """Remove the files of a finished job, if there are any; an error is logged.
+
+    Args:
+        jobs: where its state is read.
+        destinations: where its files are.
+        resolve: turns `job.directory` into a path.
+        job: the job.
+    """
+    try:
+        directory = resolve(job.directory)
+        if destinations.exists(directory, job.id):
+            remove_job_files(jobs, destinations, directory, job.id)
+    except SeenError as error:
+        logger.warning("The files of job %s are removed later: %s", job.id, error)
 
 
 def remove_job_files(

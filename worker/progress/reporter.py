@@ -1,8 +1,8 @@
-"""From byte counts to the store: one flusher a process, one round trip for all its downloads.
+"""Sends the progress of this process's downloads to the store, all of them in one round trip.
 
-A transfer only sets plain attributes on its `DownloadTracker`; that costs it nothing. The flusher looks
-at every tracker each `flush_interval`, sends what changed as (fence, sequence, increment), and reads
-back, in the same round trip, whether somebody wants the download paused or cancelled.
+A transfer only replaces the counts of its `DownloadTracker`, which costs it nothing. Every
+`flush_interval` one thread sends what changed as (fence, sequence, increment), and reads in the reply
+whether a pause or cancel is requested.
 """
 
 from __future__ import annotations
@@ -40,33 +40,36 @@ _STOPS: Mapping[str, type[SeenError]] = MappingProxyType(
 )
 
 
-def stop_error(word: str) -> SeenError:
-    """Return what ends a download of which somebody asked ``pause``, ``cancel`` or ``leave``."""
-    return _STOPS[word](requested(word))
+def stop_error(control: str) -> SeenError:
+    """Return the error that ends a download on the control ``pause``, ``cancel`` or ``leave``."""
+    return _STOPS[control](requested(control))
 
 
 _REPORTING = "Progress is not reported"
 
-#: A download that has nothing to tell listens this often for what is asked of it. Seconds.
+#: Smaller changes of speed are not sent: the store keeps 0.001 megabits per second.
+_SPEED_STEP = 125.0
+
+#: A download without new progress reads its control field this often. Seconds.
 POLL_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """How one attempt ended: the state it leaves the job in, why, and what came of it."""
+    """How one attempt ended: the state in which it leaves the job, the reason, and the file."""
 
     status: JobStatus
     reason: str | None = None
     error_code: str | None = None
     path: str | None = None
     sha256: str | None = None
-    evidence: str | None = None
-    """What speaks for a completed file: the digests that it was compared with, its validators."""
+    verification: str | None = None
+    """How a completed file was verified: the digests that were compared, and its validators."""
     may_repeat: bool = False
-    """The store is why: it may end the next attempt just so, and the history then counts them."""
+    """The store is the reason, and may end further attempts: the history counts them in one event."""
 
     def details(self) -> dict[str, Any]:
-        """Return what the job's row and its progress have of it, by name."""
+        """Return the fields that the job's row and its progress hash have in common."""
         return {
             "reason": self.reason,
             "error_code": self.error_code,
@@ -88,7 +91,7 @@ class DownloadTracker:
         self.stop = stop
         self._lease = lease
         self.status = JobStatus.DOWNLOADING
-        # What the attempt before left durable is there until this one says otherwise.
+        # What an earlier attempt made durable is there until this one reports otherwise.
         self.counts = ByteCounts(job.bytes_durable, job.bytes_durable, job.bytes_total)
         self.mutex = threading.Lock()
         self._reset = False
@@ -112,31 +115,31 @@ class DownloadTracker:
             self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
-        """Return what is to be sent now, or None. An update without answer is sent again first."""
+        """Return the update to send now, or None. One without a reply is sent again first."""
         if self._finished or (self._lease is not None and self._lease.is_expired()):
-            # A flush that took its list of trackers before the end; or a process that stood still for
-            # so long that the job may be another's.
+            # Finished while a flush was running; or this process was suspended for so long that
+            # another worker may have the job.
             return None
         if self._unacknowledged is not None:
             return self._unacknowledged
         counts = self.counts
         speed = self._speed.sample(now, counts.downloaded)
-        sent = (counts, self.status, round(speed, 3))
+        sent = (counts, self.status, round(speed / _SPEED_STEP))
         if sent == self._last_sent and now - self._last_sent_at < heartbeat:
             return None
         self._last_sent, self._last_sent_at = sent, now
         return self._update(self.status, counts, speed)
 
     def needs_poll(self, now: float) -> bool:
-        """Say whether it is time to ask the store what it is that others want."""
+        """Say whether it is time to read the control field."""
         return not self._finished and now - self._last_reply_at >= POLL_INTERVAL
 
     def final_updates(self, result: AttemptResult, *, persisted: bool) -> list[ProgressUpdate]:
-        """Return what ends this tracking: an update without answer if there is one, and the last."""
+        """Return the update without a reply, if there is one, and the last update."""
         self._finished = True
-        owed = [] if self._unacknowledged is None else [self._unacknowledged]
+        unacknowledged = [] if self._unacknowledged is None else [self._unacknowledged]
         last = self._update(result.status, self.counts, 0.0)
-        return [*owed, replace(last, persisted=persisted, **result.details())]
+        return [*unacknowledged, replace(last, persisted=persisted, **result.details())]
 
     def _update(self, status: JobStatus, counts: ByteCounts, speed: float) -> ProgressUpdate:
         size = counts.downloaded
@@ -151,21 +154,19 @@ class DownloadTracker:
             sequence=self._sequence,
             status=status,
             increment=increment,
-            bytes_downloaded=size,
-            bytes_durable=min(counts.durable, size),
-            bytes_total=counts.total,
-            speed_mbps=speed,
+            counts=replace(counts, durable=min(counts.durable, size)),
+            speed=speed,
             reset=reset,
         )
         return self._unacknowledged
 
     def on_update_reply(self, reply: UpdateReply) -> None:
-        """Take in what the store said to the last update."""
+        """Handle the reply to the last update."""
         self._unacknowledged = None
         self.on_reply(reply)
 
     def on_reply(self, reply: UpdateReply) -> None:
-        """Take in what others want of this download."""
+        """Stop the transfer if a newer claim exists, or a pause or cancel is requested."""
         self._last_reply_at = time.monotonic()
         if reply.fenced:
             self.stop.set(FencedError(f"Job {self.job_id} belongs to a newer claim."))
@@ -177,9 +178,9 @@ class ProgressReporter:
     """Sends the progress of all downloads of this process.
 
     Args:
-        cache: where to. Its client should not retry by itself: the next flush does.
+        cache: writes it. Its client should not retry: the next flush does.
         flush_interval: seconds between two flushes.
-        heartbeat_interval: seconds after which an unchanged progress is sent again, to keep it alive.
+        heartbeat_interval: seconds after which unchanged progress is sent again, to renew its TTL.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class ProgressReporter:
         self._outages = OutageLog(logger)
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
-        """Begin to report one claimed job: the next flush shows it, and none after its lease is over."""
+        """Report a claimed job from the next flush on, until it is finished or its lease has expired."""
         tracker = DownloadTracker(job, stop, time.monotonic(), lease)
         with self._mutex:
             self._trackers[job.id] = tracker
@@ -201,7 +202,7 @@ class ProgressReporter:
         return tracker
 
     def untrack(self, tracker: DownloadTracker) -> None:
-        """Stop reporting a job without a last word (a newer claim owns it)."""
+        """Stop reporting a job without a last update."""
         with self._mutex:
             if self._trackers.get(tracker.job_id) is tracker:
                 del self._trackers[tracker.job_id]
@@ -209,13 +210,15 @@ class ProgressReporter:
     def finish(
         self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
     ) -> int | None:
-        """Stop reporting a job and tell its last state at once.
+        """Stop reporting a job, and send its last state at once.
 
         Args:
-            persisted: the database has this state; without that, `persist_progress` brings it there.
+            tracker: of the job.
+            result: its last state.
+            persisted: SQL has this state; else `persist_progress` copies it there.
 
         Returns:
-            The progress version sent, or None when the store did not answer or a newer claim speaks.
+            The progress version sent; None when the store did not answer, or has a newer claim.
         """
         self.untrack(tracker)
         with tracker.mutex:
@@ -223,12 +226,14 @@ class ProgressReporter:
             try:
                 replies = self._cache.apply(updates)
             except StoreError as error:
-                logger.warning("The end of job %s was not sent: %s", tracker.job_id, error)
+                logger.warning(
+                    "The last state of job %s is not in the store: %s", tracker.job_id, error
+                )
                 return None
         return None if replies[-1].fenced else updates[-1].version
 
     def flush(self) -> int:
-        """Tell everything that changed, once; return how many updates were on_update_reply."""
+        """Send everything that changed, once; return how many updates got a reply."""
         with self._mutex:
             trackers = list(self._trackers.values())
         return sum(
@@ -237,7 +242,7 @@ class ProgressReporter:
         )
 
     def close(self) -> None:
-        """Flush a last time and stop the thread."""
+        """Stop the thread, and flush a last time."""
         self._thread.close()
         self.flush()
 
@@ -253,7 +258,7 @@ class ProgressReporter:
         self.close()
 
     def _flush(self) -> None:
-        self.flush()  # whose answer is not for the thread
+        self.flush()  # its result is no interval
 
     def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
         now = time.monotonic()
@@ -262,7 +267,7 @@ class ProgressReporter:
         polled: list[DownloadTracker] = []
         try:
             for tracker in trackers:
-                # Held by `finish` or `restart`: they tell more than we could.
+                # Held by `finish` or `restart`, which have newer counts.
                 if not tracker.mutex.acquire(blocking=False):
                     continue
                 held.append(tracker)

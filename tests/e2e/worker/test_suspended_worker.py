@@ -23,7 +23,7 @@ from tests.support.wait import wait_until
 
 S = JobStatus
 #: What a worker says of a job that is not its own any more.
-GIVEN_UP = "may be another worker's by now; leaving it"
+GIVEN_UP = "may have a newer claim; this worker stops working on it"
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import pytest
 
 import tasks
-from cache.downloads.progress_hash import ProgressUpdate
 from domain.job import Job, JobStatus
 from tasks.periodic.persist import save_final_state
 from tasks.periodic.reconcile import reconcile, requeue_orphans
-from tests.support.build import unused_url
+from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin, ServedFile
 from tests.support.services.running import running
@@ -245,7 +244,7 @@ def test_an_end_that_comes_late_tells_of_its_bytes(
     system: System, status: JobStatus, told: str
 ) -> None:
     job = orphan(system)
-    update = ProgressUpdate(
+    update = progress_update(
         job_id=job.id,
         fence=job.fence,
         sequence=1,
@@ -254,7 +253,6 @@ def test_an_end_that_comes_late_tells_of_its_bytes(
         bytes_downloaded=120,
         bytes_durable=100,
         bytes_total=120,
-        speed_mbps=0.0,
         reason="why",
         sha256="abab",
     )

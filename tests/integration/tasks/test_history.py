@@ -58,7 +58,7 @@ def test_a_life_with_a_pause_and_an_error(system: System, origin: Origin) -> Non
     assert "503" in (told[6][1] or "")
     assert (told[6][1] or "").endswith("200,000 bytes are kept")
     last = told[-1][1] or ""
-    assert last.startswith(f"400,000 bytes, sha256 {file.sha256}; sha256 as asked; ETag {ETAG}")
+    assert last.startswith(f"400,000 bytes, sha256 {file.sha256}; sha256 as requested; ETag {ETAG}")
     # For programs the reasons stay what they were.
     assert system.job(job).reason is None
     events = system.runtime.jobs.events(job.id)

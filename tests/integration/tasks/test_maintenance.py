@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tasks
 from cache import CacheManager
-from cache.downloads.progress_hash import ProgressUpdate
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
 from domain.limits import job_scope
 from tasks.periodic import maintenance, reconcile
 from tasks.periodic import persist as persistence
-from tests.support.build import unused_url
+from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
@@ -35,7 +35,7 @@ def claimed(system: System) -> Job:
     return running
 
 
-def tell(system: System, job: Job, sequence: int, size: int, **more: object) -> None:
+def tell(system: System, job: Job, sequence: int, size: int, **more: Any) -> None:
     """Report progress as its worker would."""
     fields = {
         "job_id": job.id,
@@ -46,10 +46,10 @@ def tell(system: System, job: Job, sequence: int, size: int, **more: object) -> 
         "bytes_downloaded": size,
         "bytes_durable": 0,
         "bytes_total": 1000,
-        "speed_mbps": 1.5,
+        "speed": 1.5e6 / 8,
         **more,
     }
-    system.runtime.cache.download.apply([ProgressUpdate(**fields)])  # type: ignore[arg-type]
+    system.runtime.cache.download.apply([progress_update(**fields)])
 
 
 # ── persist_progress ────────────────────────────────────────────────────────────────────────────

@@ -5,16 +5,16 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tasks
-from cache.downloads.progress_hash import ProgressUpdate
 from database.models import jobs as table
 from domain.job import Job, JobStatus, Priority
 from tasks.periodic import persist as persistence
 from tasks.periodic.reconcile import Reconciled, reconcile, requeue_orphans
-from tests.support.build import new_job, unused_url
+from tests.support.build import new_job, progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
 from tests.support.services.running import running
@@ -34,7 +34,7 @@ def claimed(system: System) -> Job:
     return running
 
 
-def tell(system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: object) -> None:
+def tell(system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: Any) -> None:
     """Report progress as its worker would."""
     fields = {
         "job_id": job.id,
@@ -45,10 +45,10 @@ def tell(system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: ob
         "bytes_downloaded": 100,
         "bytes_durable": 0,
         "bytes_total": 1000,
-        "speed_mbps": 1.5,
+        "speed": 1.5e6 / 8,
         **more,
     }
-    system.runtime.cache.download.apply([ProgressUpdate(**fields)])  # type: ignore[arg-type]
+    system.runtime.cache.download.apply([progress_update(**fields)])
 
 
 def last_reason(system: System, job: Job) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from worker import runner
+from worker import attempt
 from worker.celery_ext.main import main
 
 #: SQL has said that the job is still ours; the lease has not been asked yet.
@@ -25,7 +25,7 @@ AFTER_THE_FENCE = "after-the-fence"
 BEFORE_THE_NAME = "before-the-name"
 
 _POINTS: dict[str, tuple[Any, str]] = {
-    AFTER_THE_FENCE: (runner._Attempt, "_mark_verifying"),
+    AFTER_THE_FENCE: (attempt.Attempt, "_mark_verifying"),
     BEFORE_THE_NAME: (os, "fchmod"),
 }
 

@@ -24,11 +24,12 @@ from domain.errors import (
 )
 from domain.job import Job, JobStatus
 from tests.support.counts import set_counts
+from worker.attempt import Attempt
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
+from worker.outcome import Outcome
 from worker.progress.reporter import AttemptResult, ProgressReporter
-from worker.runner import Outcome, _Attempt
 from worker.runtime import Runtime
 
 #: Longer than any test: threads of a process do nothing by themselves.
@@ -46,7 +47,7 @@ class Told:
     def note(self, updates: Sequence[ProgressUpdate]) -> None:
         """Note updates that are on their way."""
         for update in updates:
-            self.counts[update.job_id, update.version] = update.bytes_downloaded
+            self.counts[update.job_id, update.version] = update.counts.downloaded
 
     def of(self, job_id: str, fence: int, sequence: int) -> int | None:
         """Return what a claim said in this update, or None when it said no such thing."""
@@ -75,13 +76,13 @@ class Wire:
         return replies
 
 
-class SteppedAttempt(_Attempt):
+class SteppedAttempt(Attempt):
     """One claim of one job whose transfer a test makes, step by step."""
 
     def __init__(self, runtime: Runtime, job: Job, lease: Lease, stop: StopSignal) -> None:
         super().__init__(runtime, job, lease, stop)
         self.job, self.lease, self.stop = job, lease, stop
-        self._end: SeenError | None = None
+        self._error: SeenError | None = None
         set_counts(self._tracker, total=TOTAL)
 
     @property
@@ -117,15 +118,15 @@ class SteppedAttempt(_Attempt):
 
     def end(self, error: SeenError | None) -> Outcome:
         """Come to an end, by an error or, once verified, with the file."""
-        self._end = error
+        self._error = error
         return self.run()
 
     def _download(self) -> Outcome:
-        if self._end is not None:
-            raise self._end
+        if self._error is not None:
+            raise self._error
         set_counts(self._tracker, durable=TOTAL)
         end = AttemptResult(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
-        return self._finish(end)
+        return self._end.finish(end)
 
 
 class Worker:

@@ -11,7 +11,7 @@ from cache.downloads.progress_hash import ProgressUpdate
 from cache.models import version
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
-from tests.support.build import Connect
+from tests.support.build import Connect, progress_update
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.commands import commands, commands_since
 from tests.support.stores.server import StoreServer
@@ -35,9 +35,8 @@ def update(sequence: int, size: int, increment: int | None = None, **values: Any
         "bytes_downloaded": size,
         "bytes_durable": 0,
         "bytes_total": None,
-        "speed_mbps": 0.0,
     }
-    return ProgressUpdate(**(defaults | values))
+    return progress_update(**(defaults | values))
 
 
 def current(cache: DownloadCache) -> DownloadProgress:

@@ -17,12 +17,11 @@ import redis
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
 from cache.coordination.limit_models import Demand
-from cache.downloads.progress_hash import ProgressUpdate
 from cache.store import circuit_breaker
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from settings import Settings
-from tests.support.build import Connect
+from tests.support.build import Connect, progress_update
 from tests.support.stores.least_rights import PASSWORD, USER_NAME, grant_least_rights
 from tests.support.stores.refusal_texts import TEXTS, Text
 from tests.support.stores.server import StoreServer
@@ -30,7 +29,7 @@ from tests.support.wait import wait_until
 
 S = JobStatus
 PROGRESS = DownloadProgress(job_id="job-1", status=S.DOWNLOADING)
-UPDATE = ProgressUpdate(
+UPDATE = progress_update(
     job_id="job-1",
     fence=1,
     sequence=1,
@@ -39,7 +38,6 @@ UPDATE = ProgressUpdate(
     bytes_downloaded=1,
     bytes_durable=0,
     bytes_total=None,
-    speed_mbps=0.0,
 )
 SESSION = SessionData(
     session_id="s-1", user_id="ada", expires_at=datetime.now(UTC) + timedelta(hours=1)

@@ -1,0 +1,196 @@
+"""How an attempt ends: the state in which each error leaves the job."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from domain.errors import (
+    CancelledError,
+    DatabaseUnavailableError,
+    DiskFullError,
+    DrainingError,
+    FencedError,
+    HostBusyError,
+    InvalidInputError,
+    LeaseLostError,
+    PausedError,
+    PermanentError,
+    SeenError,
+    StoppedError,
+    StoreRefusesError,
+    StoreReplyError,
+    StoreUnavailableError,
+    TransientError,
+)
+from domain.job import Job, JobStatus
+from worker.cleanup.job_files import try_remove_job_files
+from worker.leases.lease import Lease
+from worker.outcome import Outcome
+from worker.progress.reporter import AttemptResult, DownloadTracker
+from worker.resources import resource_error_of
+from worker.runtime import Runtime
+from worker.state_writer import StateWriter
+from worker.storage.disk_errors import PART_FILE_BUSY
+
+logger = logging.getLogger(__name__)
+
+#: Reasons to wait that are not the origin's: they use no attempt.
+UNCOUNTED_ERROR_CODES = frozenset(
+    {
+        PART_FILE_BUSY,  # a suspended worker on this machine still has the part file open
+        "disk_full",
+        "disk_unavailable",
+        "worker_resources",
+        "host_busy",
+        "user_busy",
+        "host_cooling",
+    }
+)
+#: Delay of a job when a key of its limits holds a value of the wrong kind. Seconds.
+_BAD_KEY_RETRY_AFTER = 30.0
+
+
+class AttemptEnd:
+    """Leaves a job in its next state: completed, failed, waiting, paused, cancelled or queued.
+
+    Attributes:
+        state: writes the states of this claim.
+    """
+
+    def __init__(
+        self, runtime: Runtime, job: Job, tracker: DownloadTracker, lease: Lease, host: str
+    ) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._tracker = tracker
+        self._host = host
+        self.state = StateWriter(
+            job,
+            tracker,
+            lease,
+            jobs=runtime.jobs,
+            reporter=runtime.reporter,
+            progress=runtime.cache.download,
+            drain=runtime.drain,
+            clock=runtime.now,
+        )
+
+    def after_error(self, error: Exception) -> Outcome:
+        """End an attempt that raised `error`.
+
+        Raises:
+            DatabaseUnavailableError: the state could not be written.
+        """
+        match error:
+            case FencedError():
+                return self._abandon()
+            case DrainingError() | LeaseLostError() | StoreUnavailableError():
+                shortage = resource_error_of(error)
+                return self._requeue(error) if shortage is None else self._retry_later(shortage)
+            case StoreReplyError():
+                # The key of a limit of its host or user; the message names the key.
+                return self._retry_later(
+                    HostBusyError(str(error), retry_after=_BAD_KEY_RETRY_AFTER)
+                )
+            case PausedError():
+                # A pause uses no attempt.
+                result = _result_of(JobStatus.PAUSED, error)
+                return self.finish(result, attempts=self._job.attempts - 1)
+            case CancelledError():
+                return self.finish(_result_of(JobStatus.CANCELLED, error), bytes_durable=0)
+            case TransientError():
+                return self._retry_later(error)
+            case PermanentError() | InvalidInputError():
+                return self._fail(error)
+            case DatabaseUnavailableError():
+                # The attempt has no result: reconcile requeues the job with what is durable.
+                self._runtime.reporter.untrack(self._tracker)
+                raise error
+            case _:
+                return self._after_unexpected(error)
+
+    def finish(self, result: AttemptResult, **columns: Any) -> Outcome:
+        """Write the result, with further columns of the job's row."""
+        status = self.state.finish(result, columns)
+        if status is None:
+            return self._abandon()
+        if status is JobStatus.CANCELLED:
+            self._remove_files()
+        return Outcome.REQUEUED if status is JobStatus.QUEUED else Outcome(status.value)
+
+    def _after_unexpected(self, error: Exception) -> Outcome:
+        shortage = resource_error_of(error)
+        if shortage is not None:
+            return self._retry_later(shortage)
+        logger.error("Job %s met an unexpected error", self._job.id, exc_info=error)
+        reason = "An internal error; its traceback is in the worker's log."
+        return self._retry_later(TransientError(reason, code="internal"))
+
+    def _abandon(self) -> Outcome:
+        self._runtime.reporter.untrack(self._tracker)
+        logger.warning(
+            "Job %s may have a newer claim; this worker stops working on it", self._job.id
+        )
+        return Outcome.FENCED
+
+    def _requeue(self, error: SeenError) -> Outcome:
+        """Queue the job again. The attempt does not count: this worker ended it."""
+        pause_claims_if_refused(self._runtime, error)
+        is_stores_fault = not isinstance(error, DrainingError)
+        result = replace(_result_of(JobStatus.QUEUED, error), may_repeat=is_stores_fault)
+        return self.finish(result, attempts=self._job.attempts - 1, worker=None)
+
+    def _fail(self, error: SeenError) -> Outcome:
+        """Fail for good, and drop the bytes: a retry starts at zero."""
+        outcome = self.finish(_result_of(JobStatus.FAILED, error), bytes_durable=0)
+        if outcome is Outcome.FAILED:
+            self._remove_files()
+        return outcome
+
+    def _retry_later(self, error: TransientError) -> Outcome:
+        """Let the job wait for its next attempt; fail it when this was the last one."""
+        job = self._job
+        reduce_concurrency_if_starved(self._runtime, error)
+        has_filled_disk = isinstance(error, DiskFullError) and error.uses_attempt
+        if error.code in UNCOUNTED_ERROR_CODES and not has_filled_disk:
+            return self._wait(error, attempts=job.attempts - 1)
+        if error.retry_after and not has_filled_disk:
+            cooldown = self._runtime.retry_policy.bounded(error.retry_after)
+            self._runtime.slots.cool_down(error.host or self._host, cooldown, str(error))
+        if job.attempts >= job.max_attempts:
+            logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
+            return self.finish(_result_of(JobStatus.FAILED, error))
+        return self._wait(error, attempts=job.attempts)
+
+    def _wait(self, error: TransientError, *, attempts: int) -> Outcome:
+        delay = self._runtime.retry_policy.delay(self._job.attempts, error.retry_after)
+        return self.finish(
+            _result_of(JobStatus.WAITING, error),
+            next_attempt_at=self._runtime.now() + timedelta(seconds=delay),
+            attempts=attempts,
+        )
+
+    def _remove_files(self) -> None:
+        runtime = self._runtime
+        try_remove_job_files(runtime.jobs, runtime.destinations, runtime.resolve, self._job)
+
+
+def reduce_concurrency_if_starved(runtime: Runtime, error: SeenError) -> None:
+    """Run fewer downloads for a while if an error shows that this process lacks a resource."""
+    if resource_error_of(error) is not None and runtime.concurrency.reduce():
+        runtime.database.close()  # its idle connections
+
+
+def pause_claims_if_refused(runtime: Runtime, error: SeenError) -> None:
+    """Claim no job for a moment if the store answers and refuses."""
+    if isinstance(error, StoreRefusesError):
+        runtime.claim_pause.refused()
+
+
+def _result_of(status: JobStatus, error: SeenError) -> AttemptResult:
+    """Return the result of an error. A job that was stopped on purpose has no error code."""
+    code = None if isinstance(error, StoppedError) else error.code
+    return AttemptResult(status=status, reason=str(error), error_code=code)
