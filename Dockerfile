@@ -1,28 +1,28 @@
-# One image for migrate, both workers, beat and Flower; docker-compose.yml says which it is to be.
+# One image for migrate, both workers, beat and Flower; docker-compose.yml sets the command of each.
 
 FROM python:3.13.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/seen
 WORKDIR /src
-# Requirements first: they change seldom, so this layer is seldom made anew.
+# Requirements first: they rarely change, so this layer is mostly cached.
 COPY requirements.txt .
-# Everything has to be ready-built: slim images have no compiler.
+# Only wheels: slim images have no compiler.
 RUN /opt/seen/bin/pip install --no-deps --only-binary=:all: -r requirements.txt
 COPY . .
 RUN /opt/seen/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.13.11-slim-bookworm
-# A fixed number, so that folders mounted from the host can be given to it by number.
+# Fixed ids, so that folders mounted from the host can be owned by them.
 RUN groupadd --gid 10001 seen \
     && useradd --uid 10001 --gid seen --no-create-home --home-dir /var/lib/seen --shell /usr/sbin/nologin seen \
-    # New volumes take owner and mode from here.
+    # New volumes get their owner and mode from here.
     && install -d -o seen -g seen -m 0750 /var/lib/seen /downloads
 COPY --from=build /opt/seen /opt/seen
-# The root file system is read-only at run time; the bytecode was compiled when pip installed.
+# The root file system is read-only at run time; pip has compiled the bytecode.
 ENV PATH=/opt/seen/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONUTF8=1
 WORKDIR /var/lib/seen
 USER 10001:10001
 STOPSIGNAL SIGTERM
-# Each service has its own, in docker-compose.yml.
+# docker-compose.yml has one for each service.
 HEALTHCHECK NONE
 CMD ["seen", "--help"]

@@ -1,4 +1,5 @@
-"""Removing files that no job needs any more.
+"""Removes working files that no job needs, and corrects jobs whose part file is gone.
 
-Open `sweeper.py` first.
+`sweeper.py` looks at the disk periodically, `job_files.py` removes the files of one job. Open
+`sweeper.py` first.
 """

@@ -1,4 +1,4 @@
-"""Removing what a job left on the way that has ended."""
+"""Removes the working files of a finished job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_part_file_obsolete(job: Job) -> bool:
-    """Say whether nothing will be continued from a job's part file; a failed one may keep bytes."""
+    """Return whether no attempt will continue the part file. A failed job may keep it for a retry."""
     return job.status in FINISHED and not (job.status is JobStatus.FAILED and job.bytes_durable)
 
 
@@ -44,12 +44,14 @@ def try_remove_job_files(
 def remove_job_files(
     jobs: JobRepository, destinations: Destinations, directory: Path, job_id: str
 ) -> bool:
-    """Remove a job's working names, and the final name of a file whose job did not come to be completed.
+    """Remove a job's working files, and its published file unless the job is completed.
 
-    False, and nothing is removed, when it is not over or somebody has its part file open. SQL is asked
-    under the part file's own lock, so that nobody begins again meanwhile: a process that stood still and
-    went by what it had read before would take away what a newer claim has made. A job that SQL does not
-    know is over.
+    Nothing is removed while the job may still need its part file, or another process has it open. The
+    job is read while the part file is locked, so a newer claim cannot start in between. A job that SQL
+    does not know needs no files.
+
+    Returns:
+        whether the files were removed.
 
     Raises:
         DatabaseUnavailableError: nothing was removed.
@@ -60,11 +62,11 @@ def remove_job_files(
             if job is not None and not is_part_file_obsolete(job):
                 return False
             if job is not None and job.status is not JobStatus.COMPLETED:
-                part.unpublish()  # a worker fell between publishing and saying so
+                part.unpublish()  # its worker died after publishing, before SQL had the result
             part.remove_working_files()
     except DatabaseUnavailableError:
         raise
     except SeenError as error:
-        logger.info("The part file of job %s stays for now: %s", job_id, error)
+        logger.info("The part file of job %s is kept for now: %s", job_id, error)
         return False
     return True

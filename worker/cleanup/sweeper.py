@@ -1,7 +1,7 @@
-"""Part files that nobody needs any more, and jobs whose part file is gone.
+"""Removes part files that no job needs, and resets the progress of jobs whose part file is gone.
 
-Only who has the disk can look, so each download worker does so now and then (one a machine at a time).
-What it removes are working names alone, never a published file.
+Each download worker sweeps the disk of its machine periodically, one worker at a time. Only working
+files are removed, never a published file.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from worker.storage.part_file import WORKING_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-#: What a worker does when a job ends takes it a moment. Seconds.
+#: A job's own worker removes its files within so many seconds.
 FINISH_GRACE = 10.0
-#: A part file whose job nobody knows may be of another database's service; one that was not touched
-#: for so long is not in use. Seconds.
+#: A part file of an unknown job may belong to a service with another database. One that was not written
+#: for so many seconds is not in use.
 UNKNOWN_GRACE = 24 * 3600.0
-#: A trial file (`folder_abilities`) is removed by the process that made it within moments. Seconds.
+#: A probe file (`folder_check`) exists for moments only; so many seconds later its process has died.
 PROBE_FILE_GRACE = 60.0
-#: Jobs that are looked up at a time.
+#: Jobs in one query.
 BATCH = 500
 
 _OUTAGE = "The disk was not swept"
@@ -48,43 +48,47 @@ _WORKING_NAME = re.compile(
 
 
 class SweepResult(NamedTuple):
-    """What a sweep found, in jobs."""
+    """The numbers of jobs that a sweep has corrected."""
 
-    ended: int
-    """Part files of jobs that have ended: removed."""
+    finished: int
+    """Finished jobs whose part file was removed."""
     unknown: int
-    """Old part files of jobs that the database does not know: removed."""
+    """Unknown jobs whose old part file was removed."""
     lost: int
-    """Jobs that counted on bytes of a part file that is gone: they count on nothing now."""
+    """Jobs whose part file is gone: their progress was reset."""
 
 
 class WorkingFiles(NamedTuple):
-    """Working names of one job in one folder."""
+    """The working files of one job in one folder."""
 
     directory: Path
     job_id: str
 
 
 def sweep(runtime: Runtime) -> SweepResult:
-    """Look at the disk once, unless another worker of this machine does so."""
+    """Sweep the disk once, unless another worker of this machine is doing so."""
     lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
     result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: _sweep(runtime))
     return result or SweepResult(0, 0, 0)
 
 
 def _sweep(runtime: Runtime) -> SweepResult:
-    ended, unknown = _remove_obsolete_files(runtime)
-    report = SweepResult(ended, unknown, _reset_lost_progress(runtime))
-    if any(report):
-        logger.info("SweepResult: %s", report)
-    return report
+    finished, unknown = _remove_obsolete_files(runtime)
+    result = SweepResult(finished, unknown, _reset_lost_progress(runtime))
+    if any(result):
+        logger.info(
+            "Swept the disk: removed the part files of %d finished and %d unknown jobs, reset the "
+            "progress of %d jobs whose part file is gone",
+            *result,
+        )
+    return result
 
 
-# ── part files without a job ────────────────────────────────────────────────────────────────────
+# ── obsolete files ──────────────────────────────────────────────────────────────────────────────
 
 
 def _remove_obsolete_files(runtime: Runtime) -> tuple[int, int]:
-    ended = unknown = 0
+    finished = unknown = 0
     for found in _batches(_find_working_files(runtime)):
         jobs = runtime.jobs.get_many([one.job_id for one in found])
         for one in found:
@@ -92,12 +96,12 @@ def _remove_obsolete_files(runtime: Runtime) -> tuple[int, int]:
             if job is None:
                 unknown += _is_old(one) and _remove(runtime, one)
             elif _has_finished_some_time_ago(runtime, job):
-                ended += _remove(runtime, one)
-    return ended, unknown
+                finished += _remove(runtime, one)
+    return finished, unknown
 
 
 def _find_working_files(runtime: Runtime) -> Iterator[WorkingFiles]:
-    """Yield the working names under the download folder, each job of a folder once."""
+    """Yield the working files below the download folder, once for each folder and job."""
     if runtime.settings.allow_any_directory:
         yield from _find_working_files_elsewhere(runtime)
     for directory, folders, names in os.walk(runtime.files_dir):
@@ -110,7 +114,7 @@ def _find_working_files(runtime: Runtime) -> Iterator[WorkingFiles]:
 
 
 def _find_working_files_elsewhere(runtime: Runtime) -> Iterator[WorkingFiles]:
-    """Yield those in folders that are not ours to walk through; on one's own machine jobs are few."""
+    """Yield those of finished jobs in other folders, which are looked up, not walked."""
     before: str | None = None
     while jobs := runtime.jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
         before = jobs[-1].id
@@ -123,9 +127,9 @@ def _find_working_files_elsewhere(runtime: Runtime) -> Iterator[WorkingFiles]:
 
 
 def _has_finished_some_time_ago(runtime: Runtime, job: Job) -> bool:
-    """Say whether a job is over, and its worker must have done what it does then."""
-    settled = runtime.now() - timedelta(seconds=FINISH_GRACE)
-    return is_part_file_obsolete(job) and job.finished_at is not None and job.finished_at <= settled
+    """Return whether the job's own worker should have removed its files by now."""
+    latest = runtime.now() - timedelta(seconds=FINISH_GRACE)
+    return is_part_file_obsolete(job) and job.finished_at is not None and job.finished_at <= latest
 
 
 def _is_old(found: WorkingFiles) -> bool:
@@ -134,15 +138,15 @@ def _is_old(found: WorkingFiles) -> bool:
     try:
         newest = max((path.lstat().st_mtime for path in paths), default=0.0)
     except FileNotFoundError:
-        return False  # somebody is at work here
+        return False  # another process has just removed one
     return newest < time.time() - grace
 
 
 def _remove(runtime: Runtime, found: WorkingFiles) -> bool:
-    """Remove the working names, unless the job was begun again, and note it in its history."""
+    """Remove the working files, unless the job was claimed again, and add an event to its history."""
     removed = remove_job_files(runtime.jobs, runtime.destinations, found.directory, found.job_id)
     if removed:
-        note = "its part file had been left behind and was removed"
+        note = "removed the part file that its worker left behind"
         runtime.jobs.note_many([found.job_id], note, now=runtime.now())
     return removed
 
@@ -158,11 +162,11 @@ def _batches(found: Iterator[WorkingFiles]) -> Iterator[Sequence[WorkingFiles]]:
         yield batch
 
 
-# ── jobs without their part file ────────────────────────────────────────────────────────────────
+# ── lost files ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _reset_lost_progress(runtime: Runtime) -> int:
-    """Take back the counts of jobs that wait or rest here, and whose bytes are gone."""
+    """Reset the progress of inactive jobs that last ran on this machine and whose part file is gone."""
     lost = 0
     after = ""
     while not runtime.drain.has_started and (
@@ -170,9 +174,11 @@ def _reset_lost_progress(runtime: Runtime) -> int:
     ):
         after = jobs[-1].id
         missing = [job for job in jobs if _is_missing(runtime, job)]
-        here = runtime.jobs.last_workers([job.id for job in missing])
-        gone = [job for job in missing if _host(here.get(job.id, "")) == socket.gethostname()]
-        lost += runtime.jobs.reset_progress(gone, now=runtime.now())
+        workers = runtime.jobs.last_workers([job.id for job in missing])
+        lost_here = [
+            job for job in missing if _host(workers.get(job.id, "")) == socket.gethostname()
+        ]
+        lost += runtime.jobs.reset_progress(lost_here, now=runtime.now())
     return lost
 
 
@@ -180,31 +186,31 @@ def _is_missing(runtime: Runtime, job: Job) -> bool:
     try:
         return not runtime.destinations.exists(runtime.resolve(job.directory), job.id)
     except SeenError:
-        return False  # a folder that cannot be looked into says nothing
+        return False  # the folder cannot be read now
 
 
 def _host(worker: str) -> str:
     return worker.rpartition(":")[0]
 
 
-# ── now and then ────────────────────────────────────────────────────────────────────────────────
+# ── the thread ──────────────────────────────────────────────────────────────────────────────────
 
 
 class Sweeper:
-    """Sweeps every `interval` seconds, from a thread of its own, until it is closed."""
+    """Sweeps every `interval` seconds in a thread."""
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self._runtime = runtime
-        # Not at the same moment everywhere.
-        first = interval * random.uniform(0.1, 1)  # noqa: S311 - no secret hangs on it
+        # At different times on each machine.
+        first = interval * random.uniform(0.1, 1)  # noqa: S311 - not for secrets
         self._thread = PeriodicThread("sweeper", self._sweep, interval, first=first)
 
     def start(self) -> None:
-        """Begin; the first sweep comes within an interval."""
+        """Start; the first sweep runs within an interval."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; a sweep that runs is waited for."""
+        """Stop, after the running sweep if there is one."""
         self._thread.close()
 
     def _sweep(self) -> None:

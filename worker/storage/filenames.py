@@ -1,4 +1,4 @@
-"""File names and folders: what a header or a URL from outside may become on our disk."""
+"""Safe file names and folders from headers, URLs and requests."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from worker.storage.content_disposition import filename_from_header
 
 FALLBACK_NAME = "download"
 
-#: Unicode's controls, lone surrogates, and separators of lines.
+#: Unicode categories: controls, lone surrogates, line separators.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-#: Joiners shape letters (Persian) and emoji; without them the name is another one.
+#: Joiners change how letters (Persian) and emoji look, so they are kept.
 _JOINERS = frozenset("\u200c\u200d")
-#: Format characters that can be seen: signs that enclose the digits after them.
+#: Visible format characters: signs that enclose the digits after them.
 _VISIBLE_FORMATS = frozenset(
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
-#: The flags of England, Scotland and Wales are this emoji with tags after it.
+#: The flags of England, Scotland and Wales are this emoji followed by tags.
 _FLAG, _TAGS = "\U0001f3f4", frozenset(map(chr, range(0xE0020, 0xE0080)))
-#: Letters and symbols that cannot be seen either: Hangul fillers, a Braille cell without dots.
+#: Invisible letters and symbols: Hangul fillers, a Braille cell without dots.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _SPACES = " \u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-#: A row of spaces pushes a suffix out of sight.
+#: Many spaces would move the suffix out of sight.
 _SPACE_RUN = re.compile(f"[{_SPACES}]{{5,}}")
-#: What a name does not end with: shares of Windows drop dots and spaces there, and what is left may be
-#: another file's name; a joiner has nothing to join.
+#: Characters that are removed at the end of a name. Windows shares drop dots and spaces there, which
+#: could give another file's name; a joiner at the end has no effect.
 _NOT_AT_END = f".{_SPACES}{''.join(_JOINERS)}"
-#: More marks upon one letter than any script needs, and less than hide the lines around it.
+#: More combining marks on one letter than any script needs.
 _MAX_MARKS = 8
 
-#: Suffixes that come after another one, which belongs to the name's end as well: ``film.tar.gz.asc``.
+#: Suffixes after which the suffix before them is kept as well: ``film.tar.gz.asc``.
 _SUFFIXES = re.compile(
     r"(?<=.)(?:\.[a-z][a-z0-9]{0,3})?"
     r"(?:\.(?:gz|bz2?|xz|zst|z|lz|lz4|lzma|lzo|br|gpg|pgp|age|asc|sig|md5|sha1|sha256|sha512))+$",
@@ -42,35 +42,35 @@ _SUFFIXES = re.compile(
 )
 _MAX_SUFFIX_BYTES = 20
 
-#: Percent-encoded octets, but for the percent sign itself.
+#: Percent-encoded bytes except the percent sign itself.
 _ENCODED = re.compile(r"(?:%(?!25)[0-9A-Fa-f]{2})+")
-#: A percent sign after which there is nothing that would make an encoded octet of it.
+#: An encoded percent sign that, decoded, does not start an encoded byte.
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
-#: RFC 1738, section 3.2.2: how to transfer, not what.
+#: RFC 1738, section 3.2.2: the transfer mode, not part of the name.
 _FTP_TYPE = re.compile(r";type=[aid]$", re.IGNORECASE)
 
 
 def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
-    """Return the folder a job's file goes to.
+    """Return the folder for a job's file.
 
     Args:
         root: the download folder, resolved.
-        directory: relative to it, or absolute where `allow_any` says so.
+        directory: relative to `root`, or absolute if `allow_any`.
 
     Raises:
-        InvalidInputError: the folder lies outside the download folder, also by way of a link.
-        DiskUnavailableError: the download folder itself has become a link, or lies behind one.
+        InvalidInputError: the folder is outside the download folder, possibly through a link.
+        DiskUnavailableError: the download folder itself has been replaced by a link.
     """
     try:
         target = (root / directory).resolve()
-        # What is still a link leads in a circle: pathlib resolves that far, or raises, by its version.
-        in_a_circle = any(path.is_symlink() for path in (target, *target.parents))
+        # Depending on its version, pathlib raises on a link loop or resolves up to it.
+        is_loop = any(path.is_symlink() for path in (target, *target.parents))
     except (OSError, RuntimeError) as error:
         raise InvalidInputError(
             "directory", directory, f"It cannot be resolved: {error}."
         ) from error
-    if in_a_circle:
-        raise InvalidInputError("directory", directory, "Its links lead in a circle.")
+    if is_loop:
+        raise InvalidInputError("directory", directory, "Its symbolic links form a loop.")
     if not allow_any and not target.is_relative_to(root):
         _check_root_unmoved(root)
         raise InvalidInputError(
@@ -80,20 +80,19 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
 
 
 def _check_root_unmoved(root: Path) -> None:
-    """Raise where the download folder was moved since this process began: no job is wrong for that."""
+    """Raise if the download folder was replaced since this process started: no job causes that."""
     try:
         now = root.resolve()
     except (OSError, RuntimeError):
         return
     if now != root:
         raise DiskUnavailableError(
-            f"The download folder {root} leads to {now} now. Start this program again to have files put "
-            "there."
+            f"The download folder {root} now leads to {now}. Restart this program to use that folder."
         )
 
 
 def name_from_disposition(header: str | None) -> str | None:
-    """Return the file name of a Content-Disposition header, made safe, or None when it gives none."""
+    """Return a safe file name from a Content-Disposition header, or None if it has none."""
     name = filename_from_header(header) if header else None
     return safe_name(name) if name else None
 
@@ -101,8 +100,8 @@ def name_from_disposition(header: str | None) -> str | None:
 def name_from_url(url: str) -> str:
     """Return a safe file name from the last part of a URL's path.
 
-    Encoded octets become the characters that they are, where these can stand in a name; others stay
-    encoded, so that two URLs do not become one name.
+    Percent-encoded characters are decoded if a name may contain them. Others stay encoded, so that
+    different URLs give different names.
     """
     parts = urlsplit(url)
     path = _FTP_TYPE.sub("", parts.path) if parts.scheme.lower().startswith("ftp") else parts.path
@@ -113,10 +112,10 @@ def name_from_url(url: str) -> str:
 
 
 def _readable(encoded: re.Match[str]) -> str:
-    """Decode a run of percent-encoded octets; what is no UTF-8 or cannot be in a name stays as it is."""
+    """Decode percent-encoded bytes, except those that are not UTF-8 or cannot be in a name."""
     text, position = encoded[0], 0
     shown = []
-    # Octets that are not UTF-8 become surrogates, one each.
+    # Each byte that is not UTF-8 becomes a surrogate.
     for char in bytes.fromhex(text.replace("%", "")).decode(errors="surrogateescape"):
         end = position + 3 * len(char.encode(errors="surrogateescape"))
         stays = char in "/\\" or unicodedata.category(char) in _CONTROLS
@@ -126,10 +125,10 @@ def _readable(encoded: re.Match[str]) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return `name` as one path component: as it is, but for what does harm here.
+    """Return `name` as one harmless path component.
 
-    Gone are folders, what hides or turns around a part of the name, and what does not fit. A name that
-    would be one of the service's own working names loses its first dot.
+    Removed are folders, characters that hide or reorder parts of the name, and excess length. The name
+    of a working file loses its first dot.
     """
     name = _visible(re.split(r"[/\\]", name)[-1])
     if name.casefold().startswith(WORKING_PREFIX):
@@ -138,11 +137,11 @@ def safe_name(name: str) -> str:
 
 
 def _visible(name: str) -> str:
-    """Drop what cannot be seen or makes the rest look different.
+    """Remove characters that are invisible or change how the rest looks.
 
-    Controls, and format characters such as right-to-left overrides that make "exe.txt" of "txt.exe";
-    spaces in a row, which push a suffix out of sight; marks that have no letter to stand on, or far too
-    many of them; spaces, dots and joiners at the end.
+    These are controls; format characters such as right-to-left overrides, which show "txt.exe" as
+    "exe.txt"; long runs of spaces; combining marks without a letter, or too many of them; and spaces,
+    dots and joiners at the end.
     """
     kept: list[str] = []
     marks = 0
@@ -156,7 +155,7 @@ def _visible(name: str) -> str:
 
 
 def _is_hidden(char: str, before: str) -> bool:
-    """Say whether a character cannot be seen and means nothing after the one before it."""
+    """Return whether a character is invisible and has no effect after the character before it."""
     if char in _JOINERS:
         return not before or before in _SPACES or before in _JOINERS
     if char in _TAGS:
@@ -168,19 +167,19 @@ def _is_hidden(char: str, before: str) -> bool:
 
 
 def _shorten(name: str) -> str:
-    """Cut a name to the length that there is room for, before its suffix, between two characters."""
+    """Shorten a name to the allowed length; the suffix stays, and no character is cut in two."""
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     suffix = _suffix(name)
     if len(suffix.encode()) > _MAX_SUFFIX_BYTES:
         suffix = ""
-    room = MAX_NAME_BYTES - len(suffix.encode())
-    stem = name.removesuffix(suffix).encode()[:room].decode(errors="ignore")
+    max_stem = MAX_NAME_BYTES - len(suffix.encode())
+    stem = name.removesuffix(suffix).encode()[:max_stem].decode(errors="ignore")
     return stem.rstrip(_NOT_AT_END) + suffix
 
 
 def numbered(name: str, number: int) -> str:
-    """Return `name` with a number before its suffix: ``film (2).tar.gz``; 0 leaves it as it is."""
+    """Return `name` with a number before its suffix: ``film (2).tar.gz``; unchanged for 0."""
     if number == 0:
         return name
     suffix = _suffix(name)
@@ -188,6 +187,6 @@ def numbered(name: str, number: int) -> str:
 
 
 def _suffix(name: str) -> str:
-    """Return the end of a name that says what is in it: ``.mkv``, ``.tar.gz``; "" without one."""
+    """Return the suffix, of several parts if needed: ``.mkv``, ``.tar.gz``; "" without one."""
     match = _SUFFIXES.search(name)
     return match[0] if match else PurePosixPath(name).suffix

@@ -62,7 +62,7 @@ def test_what_an_ended_job_left_behind_goes(any_system: System, status: JobStatu
     assert sweep(any_system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert published.read_bytes() == b"film"
-    assert "left behind" in (any_system.runtime.jobs.events(job.id)[-1].reason or "")
+    assert "removed the part file" in (any_system.runtime.jobs.events(job.id)[-1].reason or "")
     assert sweep(any_system.runtime) == SweepResult(0, 0, 0)
 
 
@@ -71,7 +71,7 @@ def test_a_published_file_keeps_its_own_name(system: System) -> None:
     part, *_ = leave_part(system.downloads / "deep/er", job.id)
     film = part.with_name("film.mkv")
     os.link(part, film)
-    assert sweep(system.runtime).ended == 1
+    assert sweep(system.runtime).finished == 1
     assert film.read_bytes() == b"x"
     assert not part.exists()
 
@@ -81,7 +81,7 @@ def test_a_file_that_got_its_name_before_its_job_was_cancelled_goes_with_it(syst
     folder = system.downloads / "deep/er"
     with PartFile(folder, job.id) as part:
         part.publish("film.mkv", overwrite=False)
-    assert sweep(system.runtime).ended == 1
+    assert sweep(system.runtime).finished == 1
     assert list(folder.iterdir()) == []
 
 
@@ -90,7 +90,7 @@ def test_a_persons_own_link_to_a_part_file_stays_when_its_job_was_cancelled(syst
     part, *_ = leave_part(system.downloads / "deep/er", job.id)
     backup = part.with_name("backup")
     os.link(part, backup)
-    assert sweep(system.runtime).ended == 1
+    assert sweep(system.runtime).finished == 1
     assert list(part.parent.iterdir()) == [backup]
 
 
