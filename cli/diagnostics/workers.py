@@ -106,7 +106,7 @@ def _dead_letters(letters: list[DeadLetter]) -> Finding:
     when = "" if newest.at is None else f", {formatting.ago(newest.at)}"
     return warning(
         "dead letters",
-        f"{kept}; the newest{when}: {newest.queue}: {newest.reason}",
+        f"{kept} refused; the newest{when}: {newest.queue}: {newest.reason}",
         "Another program writes to the broker. Run: seen dead-letters list; seen dead-letters clear",
     )
 

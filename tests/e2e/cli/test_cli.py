@@ -77,7 +77,7 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
     assert endless_id in seen.good("show", endless_id).out
     wait_until(lambda: findings(seen)["workers of maintenance"]["level"] == "ok", deadline=30)
     assert {one["level"] for one in findings(seen).values()} == {"ok"}
-    assert "running already" in seen.run("up").error_line()
+    assert "already running" in seen.run("up").error_line()
     assert seen.run("up").status == 2
 
     watch = seen.start("watch", endless_id, "--json")
