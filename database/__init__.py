@@ -1,4 +1,7 @@
-"""What must be true tomorrow: jobs, their states and their audit trail, in PostgreSQL or SQLite."""
+"""Jobs, their states and their histories, in PostgreSQL or SQLite: the source of truth.
+
+Open `jobs.py` first, then `models.py`; `job_rows.py` has the statements.
+"""
 
 from database.engine import Database
 from database.jobs import JobRepository

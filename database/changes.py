@@ -18,14 +18,14 @@ from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of a job; see `JobRepository.transition` for what it means.
+    """A change of state; `JobRepository.transition` says what it does.
 
     Attributes:
         to: the new state.
         now: when.
-        reason: goes into the event and the job.
+        reason: of the event, and of the job.
         changes: further columns to set.
-        told: what the event says instead of the reason.
+        event_reason: of the event, instead of `reason`.
         may_repeat: the event may be counted in the one before it (`database.repeated_events`).
     """
 
@@ -37,7 +37,7 @@ class Change:
     may_repeat: bool = False
 
     def apply(self, connection: Connection, before: Job) -> Job | None:
-        """Change the job if it still is as given; return what it is now, or None if it was not."""
+        """Change the job if it is as given, and return it; None, and nothing changed, if it is not."""
         values = self._values(before)
         honor = _HONORED.get(self.to, ()) if before.status in RUNNING else ()
         parameters = {
@@ -65,7 +65,7 @@ class Change:
         return merge_into_previous(connection, before, event, self.reason)
 
     def apply_if_possible(self, connection: Connection, before: Job) -> Job | None:
-        """Do `apply` within a transaction that goes on when a living twin stands in the way."""
+        """Do `apply` in a transaction that can continue where another job holds the dedup key."""
         if before.status not in FINISHED:
             return self.apply(connection, before)
         try:
@@ -87,34 +87,34 @@ class Change:
             **self.changes,
         }
         if to not in RUNNING:
-            # Until then it is owed: the store may have lost the word to the worker.
+            # A running job keeps its request: the store may have lost the copy for the worker.
             values["control"] = None
         if to is JobStatus.COMPLETED:
-            values["secrets"] = None  # nobody needs them any more
+            values["secrets"] = None  # no attempt will need them
         if to is JobStatus.CANCELLED:
-            values["bytes_durable"] = 0  # its part file goes
+            values["bytes_durable"] = 0  # its part file is removed
         if to is JobStatus.QUEUED and before.status in FINISHED:
-            # What was there beyond that has been thrown away.
+            # Bytes beyond the last checkpoint were discarded.
             values["bytes_downloaded"] = before.bytes_durable
         if to in {JobStatus.QUEUED, JobStatus.PAUSED}:
             values["published_at"] = None
         return values
 
     def _event_reason_for(self, job: Job) -> str | None:
-        """Return what the event says of `job`, as it is now."""
+        """Return the event's reason for `job`, given as it is after the change."""
         as_requested = job.status is self.to
         if as_requested and self.event_reason is not None:
             return self.event_reason
         if self.to is JobStatus.PAUSED and job.status is JobStatus.QUEUED:
-            return "the pause was taken back"
+            return "the pause was withdrawn"
         is_known = self.event_reason is not None or job.status is JobStatus.CANCELLED
         if not is_known:
-            return job.reason  # what became of the bytes, only its worker could say
+            return job.reason  # only the job's worker knew which bytes are kept
         return stop_reason(job.reason, job.bytes_downloaded, job.bytes_durable)
 
 
-#: A job that is to go on, or to stop, asks first what a person wants by now; to pause one whose attempts
-#: are used up is of no use.
+#: By the target state, the pending requests that are applied instead. A failing job is not paused, since
+#: its attempts are used up.
 _HONORED: Mapping[JobStatus, tuple[str, ...]] = {
     JobStatus.QUEUED: ("cancel", "pause"),
     JobStatus.WAITING: ("cancel", "pause"),

@@ -1,4 +1,4 @@
-"""Times that a machine with a fast clock has written: nobody may wait until they have come."""
+"""Correcting times in the future, which a machine with a fast clock has written."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from database.models import jobs
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
-#: Clocks that follow NTP differ by less, and so little makes no difference here. Seconds.
+#: Clocks that follow NTP differ by less than this, which makes no difference here. Seconds.
 TOLERANCE = 5.0
 
-_NOTE = "it had a time in the future, by a clock that is fast: that was corrected"
+_NOTE = "a time in the future was corrected: the clock of a machine is fast"
 
 _NOW = bindparam("b_now", type_=jobs.c.updated_at.type)
 _LATEST = bindparam("b_latest", type_=jobs.c.next_attempt_at.type)
-#: The latest that each of these can be. For them wait an orphan to be found, a lost message to be sent
-#: again, a new message to be noted, a waiting job to be woken.
+#: The latest possible value of each column. On these wait: finding an orphan, publishing a lost message
+#: again, marking a new message as published, and the end of a back-off.
 _LIMITS = {
     jobs.c.updated_at: _NOW,
     jobs.c.published_at: _NOW,
@@ -49,7 +49,7 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
     """Set times of unfinished jobs that lie in the future to the latest they can be, and note it.
 
     Args:
-        database: whose jobs.
+        database: of the jobs.
         now: the time, by the clock that decides when a job is due.
         longest_wait: seconds after which a waiting job is tried again at the latest.
 
@@ -60,12 +60,12 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
         DatabaseUnavailableError: some may have been corrected.
     """
     times = {"b_now": now, "b_latest": now + timedelta(seconds=longest_wait)}
-    bearable = {name: time + timedelta(seconds=TOLERANCE) for name, time in times.items()}
+    tolerated = {name: time + timedelta(seconds=TOLERANCE) for name, time in times.items()}
     corrected = 0
     while True:
-        # Mostly there are none: a look takes nobody's turn to write.
+        # Mostly there are none: reading needs no lock for writing.
         with database.read() as connection:
-            job_ids = connection.execute(_FIND.limit(BATCH), bearable).scalars().all()
+            job_ids = connection.execute(_FIND.limit(BATCH), tolerated).scalars().all()
         if not job_ids:
             return corrected
 

@@ -1,4 +1,4 @@
-"""The connection to SQL, alike on PostgreSQL and SQLite, and its errors told in our own words."""
+"""The connection to SQL, alike on PostgreSQL and SQLite; its errors become ours."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from domain.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
 
-#: What SQLite says of a file that is damaged, or is no database of its own.
+#: SQLite's errors for a file that is damaged or is no SQLite database.
 _UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 #: A writer waits this long for another process's transaction on SQLite.
 SQLITE_BUSY_SECONDS = 30
-#: A server that is gone without a word is noticed within half a minute, and no statement of ours takes
-#: that long. Names and units are libpq's: seconds, and milliseconds for tcp_user_timeout.
+#: A silent server is noticed within half a minute, and no statement of ours takes that long. Names and
+#: units are libpq's: seconds, and milliseconds for tcp_user_timeout.
 POSTGRES_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -43,15 +43,15 @@ _CONFLICTS = {"40P01", "40001"}
 class Database:
     """One engine a process. `read`, `write` and `transact` are the only ways in.
 
-    All raise DatabaseUnavailableError when the database cannot be reached; what was begun is rolled
-    back then. SQLite runs in WAL mode with full sync, so that a committed job survives a power cut.
+    All raise DatabaseUnavailableError when the database cannot be reached, after a rollback. SQLite runs
+    in WAL mode with full sync, so that a committed job survives a power cut.
     """
 
     def __init__(self, url: str) -> None:
         self.engine = _create(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own busy handler
-        # sleeps in growing steps, which costs small transactions most of their time.
+        # SQLite has one writer at a time. A lock here is fair and passed on at once; SQLite's busy
+        # handler sleeps in growing steps, which costs small transactions most of their time.
         self._writer_lock = threading.Lock() if self.is_sqlite else None
         self._group = GroupCommit(self.engine, self._writer_lock) if self._writer_lock else None
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -75,8 +75,8 @@ class Database:
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run one small piece of work in a transaction and return its result.
 
-        On SQLite the work of threads that wait for each other shares one commit, so it must do nothing
-        but speak to its connection: it may be run again.
+        On SQLite, concurrent threads share one commit. `work` may be run again, so it must do nothing
+        but use its connection.
         """
         with _database_errors():
             if self._group is not None:
@@ -87,7 +87,7 @@ class Database:
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
                     raise
-            # Two transactions took the same rows, and this one was undone to let the other pass.
+            # A deadlock with another transaction, for which this one was rolled back.
             with self.engine.begin() as connection:
                 return work(connection)
 
@@ -120,14 +120,14 @@ def _create(url: str) -> Engine:
 
 
 def _make_private(_dialect: Any, _record: Any, arguments: Sequence[Any], _options: Any) -> None:
-    """Make the database's file, if it is to be made, for its owner alone, whatever the umask.
+    """Create the database's file, if it does not exist, readable by its owner alone.
 
     SQLite gives the files beside it (-wal, -shm, -journal) the same mode.
     """
     path = str(arguments[0])
     if path in {"", ":memory:"} or path.startswith("file:"):
         return
-    with suppress(OSError):  # it is there, or SQLite says what is wrong
+    with suppress(OSError):  # it exists, or SQLite will report what is wrong
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
@@ -139,8 +139,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A transaction that begins as a reader and then writes fails at once when somebody else wrote in
-    # between; one that begins as a writer waits its turn.
+    # A transaction that reads first and then writes fails at once if another one wrote in between. One
+    # that starts as a writer waits for the lock.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -150,12 +150,14 @@ def _database_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
-        # An OSError is the driver's: it has no descriptor, or no memory, to reach the server with.
+        # The driver raises OSError when it lacks a descriptor or memory for a connection.
         cause = getattr(error, "orig", None) or error
         raise DatabaseUnavailableError(f"The database does not answer: {cause}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise DatabaseUnavailableError(f"The database went away: {error.orig}") from error
+            raise DatabaseUnavailableError(
+                f"The connection to the database was lost: {error.orig}"
+            ) from error
         if getattr(error.orig, "sqlite_errorcode", None) in _UNREADABLE:
             raise DatabaseUnavailableError(
                 f"The database file cannot be read ({error.orig}): restore it from a backup, or move it "

@@ -1,8 +1,8 @@
-"""Many small transactions at once, one commit: SQLite's single writer kept busy with work, not waiting.
+"""Group commit: on SQLite, the transactions of concurrent threads share one commit.
 
-SQLite commits one transaction at a time, and each commit waits for the disk. When several threads write
-at once, the one that gets the writer lock takes the work of all who wait along, in one transaction.
-Nobody waits longer than before, and a commit's fsync is shared.
+SQLite commits one transaction at a time, and each commit waits for the disk. Of several threads that
+write at once, the one that gets the writer lock runs the work of all threads that wait for it, in one
+transaction with one fsync.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Work = Callable[[Connection], T]
 
 
 class _Item:
-    """One thread's work, and what became of it."""
+    """One thread's work, and its result."""
 
     __slots__ = ("done", "error", "result", "work")
 
@@ -31,10 +31,10 @@ class _Item:
 
 
 class GroupCommit:
-    """Runs work in transactions of one engine, `writer_lock` being held by whoever writes.
+    """Runs work in transactions of one engine, under `writer_lock`.
 
-    Work may be run twice (when somebody else's fails, each is run again alone), so it must do nothing
-    but speak to its connection.
+    Work may be run twice: if one of a group fails, each is run again in a transaction of its own. So it
+    must do nothing but use its connection.
     """
 
     def __init__(self, engine: Engine, writer_lock: threading.Lock) -> None:
@@ -68,7 +68,7 @@ class GroupCommit:
                 for item in items:
                     self._commit_alone(item)
         except BaseException:
-            # This thread is interrupted; what the others wait for is still to be done.
+            # This thread is interrupted; the work of the others is still to be done.
             with self._mutex:
                 self._waiting[:0] = [item for item in items if not item.done]
             raise
@@ -79,7 +79,7 @@ class GroupCommit:
                 self._waiting.remove(item)
 
     def _commit_together(self, items: list[_Item]) -> bool:
-        """Commit all in one transaction; False, with nothing done, when any of them fails."""
+        """Commit all in one transaction; False, and nothing committed, when any of them fails."""
         try:
             with self._engine.begin() as connection:
                 results = [item.work(connection) for item in items]
@@ -93,6 +93,6 @@ class GroupCommit:
         try:
             with self._engine.begin() as connection:
                 item.result = item.work(connection)
-        except Exception as error:  # handed to the thread it belongs to
+        except Exception as error:  # its thread raises it
             item.error = error
         item.done = True

@@ -18,25 +18,26 @@ from database.models import HOLDS_DEDUP_KEY, idempotency_keys, job_events, jobs
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
 
-#: Between two looks at a living twin it may end or be cancelled, and another one begin.
+#: Between an INSERT and the SELECT of the job that holds the key, that job may finish or be cancelled,
+#: and another one may be inserted.
 _ROUNDS = 10
 
 
 class ConcurrentInsertError(Exception):
-    """Somebody else used the same key at this moment: roll back, and begin anew."""
+    """A concurrent transaction used the same idempotency key: roll back, and try again."""
 
 
 def insert_or_get(connection: Connection, new: Sequence[Job], keys: Mapping[str, str]) -> list[Job]:
-    """Insert those of `new` that are new; return for each the job that stands for it, in that order.
+    """Insert jobs whose requests are new; return for each its row or the existing job, in that order.
 
     Args:
         connection: in a transaction, which must be rolled back when this raises.
-        new: jobs to be; those without a dedup_key are like no other.
+        new: jobs to insert; one without dedup key is never a duplicate.
         keys: idempotency keys by the id of the new job.
 
     Raises:
-        IdempotencyKeyReusedError: a key belongs to a job that asks for something else.
-        ConcurrentInsertError: begin anew.
+        IdempotencyKeyReusedError: a key belongs to a different request.
+        ConcurrentInsertError: roll back, and try again.
     """
     jobs_by_key = _jobs_by_key(connection, set(keys.values()))
     dedup_keys = {key: job.dedup_key for key, job in jobs_by_key.items()}
@@ -78,7 +79,7 @@ def _jobs_by_key(connection: Connection, keys: set[str]) -> dict[str, Job]:
 def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
     """Insert jobs of different dedup keys; return by key each of them, or the existing one."""
     stored: dict[str, Job] = {}
-    # Two callers who bring the same in different orders would wait for each other.
+    # In order of the keys: two callers with the same keys in different orders would deadlock.
     missing = sorted(wanted, key=_dedup_key)
     for _ in range(_ROUNDS):
         if not missing:
@@ -97,7 +98,9 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
             connection, [_dedup_key(job) for job in missing if job.id not in inserted]
         )
         missing = [job for job in missing if _dedup_key(job) not in stored]
-    raise DatabaseUnavailableError("The same jobs end and begin all the time; submit them again.")
+    raise DatabaseUnavailableError(
+        "Could not insert because of concurrent changes to identical jobs; retry the request."
+    )
 
 
 def _holders(connection: Connection, dedup_keys: Sequence[str]) -> dict[str, Job]:
@@ -108,11 +111,11 @@ def _holders(connection: Connection, dedup_keys: Sequence[str]) -> dict[str, Job
     return found
 
 
-def _store_keys(connection: Connection, jobs_by_key: Mapping[str, str]) -> None:
-    """Note which job a key belongs to from now on."""
-    if not jobs_by_key:
+def _store_keys(connection: Connection, job_ids: Mapping[str, str]) -> None:
+    """Store idempotency keys, given with the ids of their jobs."""
+    if not job_ids:
         return
-    rows = [{"key": key, "job_id": job_id} for key, job_id in sorted(jobs_by_key.items())]
+    rows = [{"key": key, "job_id": job_id} for key, job_id in sorted(job_ids.items())]
     statement = _insert_of(connection)(idempotency_keys).on_conflict_do_nothing()
     inserted = connection.execute(statement.returning(idempotency_keys.c.key), rows).scalars()
     if len(inserted.all()) < len(rows):
@@ -120,19 +123,20 @@ def _store_keys(connection: Connection, jobs_by_key: Mapping[str, str]) -> None:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    # Not `asdict`: it copies every value, which takes longer than all the rest of accepting a job.
+    # Not `asdict`: it copies every value, which takes longer than the rest of the insertion.
     values = {name: getattr(job, name) for name in FIELDS}
     return {**values, "status": job.status.value, "priority": job.priority.value}
 
 
 def _insert_unless_held(connection: Connection) -> Any:
-    """Return an INSERT that skips jobs whose dedup key another job holds.
-
-    It names no index: the key is unique under its former name, too, for the version before.
-    """
-    return _insert_of(connection)(jobs).on_conflict_do_nothing()
+    """Return an INSERT that skips jobs whose dedup key another job holds."""
+    # On PostgreSQL the column's former name still has the unique index (revision 0007).
+    column = jobs.c.flight if connection.dialect.name == "postgresql" else jobs.c.dedup_key
+    return _insert_of(connection)(jobs).on_conflict_do_nothing(
+        index_elements=[column], index_where=HOLDS_DEDUP_KEY
+    )
 
 
 def _insert_of(connection: Connection) -> Any:
-    """Return the INSERT that knows ON CONFLICT; each dialect has its own."""
+    """Return the dialect's INSERT, which has ON CONFLICT."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -1,6 +1,6 @@
-"""Rows of the job tables: the statements that are run all the time, and how rows become values.
+"""Rows of the job tables: the frequent statements, and the conversion of rows to values and back.
 
-Statements are built once: building and naming one anew costs more than running it.
+Each statement is built once: building one takes longer than running it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ COLUMNS = tuple(jobs.c[name] for name in FIELDS)
 RUNNING_NAMES = tuple(status.value for status in RUNNING)
 UNFINISHED_NAMES = tuple(status.value for status in UNFINISHED)
 
-#: Ids that one statement names at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
+#: Ids in one statement at most; PostgreSQL takes 65,535 parameters, SQLite 32,766.
 BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressRow:
-    """Progress to be saved; `version` is fence * 2^32 + sequence."""
+    """Progress to save; `version` is fence * 2^32 + sequence."""
 
     job_id: str
     version: int
@@ -53,16 +53,17 @@ class ProgressRow:
     bytes_total: int | None
     speed_mbps: float
     reported_at: datetime
-    """The worker's last sign of life: a job must not look alive because it is being saved."""
+    """When the worker last reported: saving alone must not make a job look alive."""
 
 
 INSERT_EVENT = insert(job_events)
 
 
 def note_statement(which: ColumnElement[bool]) -> Insert:
-    """Return what writes `b_reason` into the trails of jobs without a change of their state.
+    """Return the statement that adds an event with `b_reason`, without a change of state.
 
-    It takes the rows first: what it copies from them is true when its place in the trail is given out.
+    It locks the rows first, so that the values which it copies are still true when the event's id, its
+    position in the history, is drawn.
     """
     columns = ["job_id", "at", "from_status", "to_status", "worker", "fence", "attempt", "reason"]
     return insert(job_events).from_select(
@@ -84,7 +85,7 @@ def note_statement(which: ColumnElement[bool]) -> Insert:
 
 
 def is_newest_note(reason: str) -> ColumnElement[bool]:
-    """Return whether the newest event of a row of `jobs` is this very note, in its state and claim."""
+    """Return whether a job's newest event is this note, in the job's present state and claim."""
     event, other = job_events.alias(), job_events.alias()
     newest = select(func.max(other.c.id)).where(other.c.job_id == jobs.c.id).correlate(jobs)
     return (
@@ -100,7 +101,7 @@ def is_newest_note(reason: str) -> ColumnElement[bool]:
     )
 
 
-#: A note by the newest claim, and by no other.
+#: A note under the newest claim alone.
 NOTE_EVENT = note_statement(
     (jobs.c.id == bindparam("b_id")) & (jobs.c.fence == bindparam("b_fence"))
 ).returning(job_events.c.id)
@@ -130,7 +131,7 @@ CLAIM = (
 )
 
 
-#: What a person asked of a running job, and the state that comes of it.
+#: The state that follows from each control request.
 CONTROL_TARGETS = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 
 
@@ -138,8 +139,8 @@ CONTROL_TARGETS = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
 def change_statement(names: tuple[str, ...], to: JobStatus, *, honor: Sequence[str] = ()) -> Update:
     """Return the compare-and-set that sets the columns `names`, and the status to `to`.
 
-    What a person wants of a running job goes before that, if it is among what is to be obeyed; a job
-    that is to be paused, and is not wished to any more, is queued.
+    A pending control request among those in `honor` decides the status instead. A job that would be
+    paused, but has no pending request any more, is queued: its pause was withdrawn.
     """
     values: dict[str, Any] = {name: bindparam(name, type_=jobs.c[name].type) for name in names}
     values["status"] = to.value
@@ -160,11 +161,12 @@ def change_statement(names: tuple[str, ...], to: JobStatus, *, honor: Sequence[s
 def _apply_control(
     values: Mapping[str, Any], to: JobStatus, honor: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the columns that depend on what a person wants by now."""
+    """Return the columns that depend on the pending control request."""
     control = jobs.c.control
-    states = {word: CONTROL_TARGETS[word].value for word in honor}
+    states = {request: CONTROL_TARGETS[request].value for request in honor}
     reasons = {
-        word: values["reason"] if CONTROL_TARGETS[word] is to else requested(word) for word in honor
+        request: values["reason"] if CONTROL_TARGETS[request] is to else requested(request)
+        for request in honor
     }
     otherwise: dict[str, Any] = {"status": to.value, "reason": values["reason"]}
     if to is JobStatus.PAUSED:
@@ -177,12 +179,12 @@ def _apply_control(
         "error_code": case((control.in_(honor), None), else_=values["error_code"]),
         "next_attempt_at": case((control.in_(honor), None), else_=values["next_attempt_at"]),
         "finished_at": case((control == "cancel", now), else_=values["finished_at"]),
-        # Its part file goes.
+        # Its part file is removed.
         "bytes_durable": case((control == "cancel", 0), else_=durable),
     }
 
 
-#: A control on a running job; nothing overrules "cancel".
+#: A control request for a running job; a pending cancel stays.
 REQUEST_CONTROL = (
     update(jobs)
     .where(
@@ -200,7 +202,7 @@ REQUEST_CONTROL = (
 )
 
 
-#: Another priority for a living job; a queued one has no message in its new queue yet.
+#: Another priority for an unfinished job; a queued one has no message in its new queue yet.
 MOVE = (
     update(jobs)
     .where(
@@ -211,7 +213,7 @@ MOVE = (
     .values(
         priority=bindparam("b_priority", type_=jobs.c.priority.type),
         published_at=case((jobs.c.status != JobStatus.QUEUED.value, jobs.c.published_at)),
-        # Who is just publishing it to its old queue must not note that any more.
+        # A caller that is publishing it to its old queue must not mark it as published after this.
         updated_at=case(
             (
                 jobs.c.status == JobStatus.QUEUED.value,
@@ -227,16 +229,16 @@ _SENT_AT = bindparam("b_sent_at", type_=jobs.c.published_at.type)
 
 
 def _queued_job(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return what names one job by its id, if it is queued and all of `conditions` are true of it.
+    """Return the condition for one job by its id, if it is queued and meets all of `conditions`.
 
-    They are one value to PostgreSQL, so that it takes the row by its id. With statistics of a time when
-    few jobs were queued it may think that to look through all that are costs no more.
+    PostgreSQL sees the other conditions as one value, and so finds the row by its id. Otherwise, with
+    statistics of a time when few jobs were queued, it may read all queued jobs.
     """
-    true_of_it = and_(jobs.c.status == JobStatus.QUEUED.value, *conditions)
-    return (jobs.c.id == bindparam("b_id")) & func.coalesce(true_of_it, false())
+    is_met = and_(jobs.c.status == JobStatus.QUEUED.value, *conditions)
+    return (jobs.c.id == bindparam("b_id")) & func.coalesce(is_met, false())
 
 
-#: A message was sent for a job that has not changed since, and it is neither spent yet nor an old one.
+#: A message was sent for a job that is unchanged since, and it is the newest and not consumed yet.
 MARK_PUBLISHED = (
     update(jobs)
     .where(
@@ -249,7 +251,7 @@ MARK_PUBLISHED = (
     .values(published_at=_SENT_AT, requeued=bindparam("b_requeued", type_=jobs.c.requeued.type))
 )
 
-#: A queued job's message was spent without effect; it may have a newer one.
+#: A queued job's message was consumed without effect; a newer message stays.
 MARK_MESSAGE_CONSUMED = (
     update(jobs)
     .where(
@@ -267,7 +269,7 @@ SAVE_PROGRESS = (
         jobs.c.id == bindparam("b_id"),
         jobs.c.progress_version < bindparam("b_version"),
         jobs.c.fence == bindparam("b_claim"),
-        # Spelt out: IN expands its list at run time, which a statement for many rows cannot do.
+        # Not IN: it expands its list for each execution, which executemany cannot do.
         or_(*(jobs.c.status == status for status in RUNNING_NAMES)),
     )
     .values(
@@ -306,7 +308,7 @@ def to_job_event(row: Row[Any]) -> JobEvent:
 def event_row(
     job: Job, source: JobStatus | None, to: JobStatus, at: datetime, reason: str | None
 ) -> dict[str, Any]:
-    """Return the row that tells of one change of `job`, as it is after it."""
+    """Return the event for a change of `job`, given as it is after the change."""
     return {
         "job_id": job.id,
         "at": at,
@@ -320,6 +322,6 @@ def event_row(
 
 
 def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield ids, or whatever names rows, as many at a time as one statement may name."""
+    """Yield ids or other keys, as many at a time as one statement may have parameters."""
     for start in range(0, len(names), BATCH):
         yield names[start : start + BATCH]

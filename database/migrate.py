@@ -1,4 +1,4 @@
-"""Bringing a database to the present schema, and telling where it stands."""
+"""Migrating a database to the newest revision, and reading its revision."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from sqlalchemy import Connection, inspect, text
 from database.engine import Database
 from domain.errors import UnknownRevisionError
 
-#: The newest revision in `migrations/versions`; a test compares. Known here so that a start-up with
-#: nothing to do does not pay for importing Alembic.
+#: The newest revision in `migrations/versions`; a test compares. It stands here so that a start-up
+#: without a migration need not import Alembic.
 HEAD = "0007"
 
-#: Any fixed number: it names the lock that lets one process migrate PostgreSQL at a time.
+#: Any fixed number: the lock under which one process at a time migrates PostgreSQL.
 _ADVISORY_LOCK = 0x5EE4
 
 
 def _known() -> set[str]:
-    """Return the revisions that this program can migrate from; their files begin with them."""
+    """Return the revisions that this program can migrate from, by the names of their files."""
     files = (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py")
     return {file.name.partition("_")[0] for file in files}
 
 
 def refuse_unknown(revision: str | None) -> None:
-    """Raise UnknownRevisionError for tables that only another version of this program can use."""
+    """Raise UnknownRevisionError for a revision of a newer version of this program."""
     if revision is not None and revision not in _known():
         raise UnknownRevisionError(revision, HEAD)
 
 
 def current(database: Database) -> str | None:
-    """Return the revision the database is at, or None for an empty one."""
+    """Return the database's revision; None for an empty database."""
     with database.read() as connection:
         return _revision(connection)
 
@@ -54,10 +54,10 @@ def upgrade(database: Database) -> bool:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with database.write() as connection:
         if not database.is_sqlite:
-            # Neither waiting nor migrating is cut short as a usual statement is.
+            # No time-out for waiting and migrating.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        # Whoever had the lock before may have migrated. SQLite has one writer at a time.
+        # The process that had the lock before may have migrated. On SQLite the transaction is the lock.
         if _revision(connection) == HEAD:
             return False
         config.attributes["connection"] = connection

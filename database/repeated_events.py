@@ -1,9 +1,8 @@
-"""A hand-back that repeats the one before it: one line of the history stands for both, and counts them.
+"""Requeues that repeat: one event of the history stands for all of them, and counts them.
 
-While the store refuses, a job can be claimed and handed back every second. Each claim still raises the
-fence. Only the trail is shortened: of a row of such pairs it keeps the first claim, and one hand-back
-with the newest claim's fence and the number of claims it stands for. That the job's message was sent
-again in between is not kept: it is how the next claim came.
+While the store refuses, a job can be claimed and requeued every second. Each claim raises the fence. The
+history keeps the first claim and one requeue, with the newest claim's fence and the number of claims.
+The notes in between, that the job's message was published again, are removed.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from database.models import job_events
-from domain.history import LOST_MESSAGE, NO_MESSAGE, gives_reason, repetitions_of, with_repetitions
+from domain.history import MESSAGE_NOTES, gives_reason, repetitions_of, with_repetitions
 from domain.job import RUNNING, Job, JobStatus
 
-#: A claim, the two notes that may precede it, and a hand-back.
+#: A claim, the two notes that may precede it, and a requeue.
 _LONGEST = 4
 _NEWEST = (
     select(job_events)
@@ -30,13 +29,13 @@ _NEWEST = (
 def merge_into_previous(
     connection: Connection, claimed: Job, event: Mapping[str, Any], reason: str
 ) -> bool:
-    """Count a hand-back in the event of the one before it, if nothing else happened in between.
+    """Count a requeue in the event of the one before it, if nothing else happened in between.
 
     Args:
         connection: in the transaction that has changed the job's row.
         claimed: the job under the claim that ends.
         event: the row that would be inserted.
-        reason: why, without what became of the bytes.
+        reason: without the part about kept and discarded bytes.
 
     Returns False, and changes nothing, when the event has to be inserted.
     """
@@ -51,7 +50,7 @@ def merge_into_previous(
         "fence": event["fence"],
         "attempt": event["attempt"],
         "reason": with_repetitions(event["reason"], times),
-        "worker": claimed.worker,  # the claim that names it goes
+        "worker": claimed.worker,  # the claim's event names it, and is deleted
     }
     connection.execute(delete(job_events).where(job_events.c.id.in_(gone)))
     connection.execute(update(job_events).where(job_events.c.id == before.id).values(columns))
@@ -60,16 +59,16 @@ def merge_into_previous(
 
 def _is_message_note(event: Row[Any]) -> bool:
     is_note = event.from_status == event.to_status == JobStatus.QUEUED.value
-    return is_note and event.reason in (NO_MESSAGE, LOST_MESSAGE)
+    return is_note and event.reason in MESSAGE_NOTES
 
 
 def _is_repeat(claim: Row[Any], before: Row[Any], fence: int, reason: str) -> bool:
-    """Say whether this claim is the newest event, and follows a hand-back for the same reason."""
+    """Say whether this claim is the newest event, and follows a requeue for the same reason."""
     is_claim = (claim.from_status, claim.to_status, claim.fence) == (
         JobStatus.QUEUED.value,
         JobStatus.DOWNLOADING.value,
         fence,
     )
-    is_hand_back = before.from_status in RUNNING and before.to_status == JobStatus.QUEUED.value
+    is_requeue = before.from_status in RUNNING and before.to_status == JobStatus.QUEUED.value
     follows = before.fence == fence - 1
-    return is_claim and is_hand_back and follows and gives_reason(before.reason, reason)
+    return is_claim and is_requeue and follows and gives_reason(before.reason, reason)

@@ -1,4 +1,4 @@
-"""Jobs that ended long ago leave the database, with their history."""
+"""Deleting jobs that finished long ago, with their histories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from database.engine import Database
 from database.job_rows import UNFINISHED_NAMES
 from database.models import job_events, jobs
 
-#: Jobs that one transaction deletes: a fraction of a second, in which SQLite's other writers wait.
+#: Jobs deleted in one transaction. It takes a fraction of a second, and SQLite's other writers wait.
 BATCH = 500
 
 
@@ -23,26 +23,25 @@ class Deleted(NamedTuple):
 
 
 class Retention:
-    """Finds and deletes jobs that have ended. Methods raise DatabaseUnavailableError without database.
+    """Finds and deletes finished jobs. Methods raise DatabaseUnavailableError without database.
 
-    A job that is not finished is never touched, nor is its history, however old.
+    Unfinished jobs and their histories stay, whatever their age.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def count(self, finished_before: datetime) -> int:
-        """Return how many jobs ended before then."""
+        """Return how many jobs finished before then."""
         query = select(func.count()).select_from(jobs).where(_finished_before(finished_before))
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def delete_some(self, finished_before: datetime, *, limit: int = BATCH) -> Deleted:
-        """Delete `limit` jobs that ended before then, or as many as there are, and their events.
+        """Delete at most `limit` jobs that finished before then, and their events.
 
-        It waits for nobody, so two that delete at once cannot wait for each other: each passes by the
-        jobs that the other one has, as it does by those that are being retried at this moment. No job
-        deleted means that there is none left but such.
+        Locked rows are skipped, such as those of a concurrent deletion or retry, so two deletions never
+        wait for each other. If nothing is deleted, only locked rows are left.
         """
         oldest = (
             select(jobs.c.id)
@@ -53,8 +52,8 @@ class Retention:
         )
 
         def work(connection: Connection) -> Deleted:
-            # From here to the commit these rows are ours. A retry comes before, and then its job is not
-            # among them; or it comes after, and there is no job to retry.
+            # These rows are locked until the commit. A retry before that has changed its job's status; a
+            # retry after it finds no job.
             job_ids = list(connection.execute(oldest).scalars())
             if not job_ids:
                 return Deleted([], 0)
@@ -67,6 +66,6 @@ class Retention:
 
 
 def _finished_before(before: datetime) -> ColumnElement[bool]:
-    # Put this way round the states name no index: that of `finished_at` then gives the oldest as they
-    # come, where the other one would have all ended jobs sorted for each batch.
+    # "Not unfinished" instead of "finished": so no index on the status applies, and the one on
+    # `finished_at` gives the oldest in order. The other would sort all finished jobs for each batch.
     return (jobs.c.finished_at < before) & jobs.c.status.not_in(UNFINISHED_NAMES)

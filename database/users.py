@@ -44,7 +44,7 @@ class UserRepository:
             "role": user.role,
             "updated_at": now,
         }
-        # One statement: of two that write a new user at once, both find it there or make it.
+        # One statement, so that two callers can write the same new user at once.
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         statement = insert(users).values(id=user.id, created_at=now, **changes)
         with self._database.write() as connection:

@@ -1,4 +1,4 @@
-"""Single flight: when two requests ask for the very same, they are one download."""
+"""Deduplication: two requests for the same thing are one job."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from domain.urls import canonical_url
 
 
 def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
-    """Return 64 hexadecimal digits that two requests share when they ask for the very same.
+    """Return 64 hexadecimal digits that are equal for two requests for the same thing.
 
-    That is: the same URL (in its canonical form), for the same user, with the same headers, login and
-    cookies, to the same folder and name, with the same demands on the file. How it is fetched (mirrors,
-    connections, attempts, priority) makes no difference.
+    Compared are the URL in its canonical form, the user, the headers, login and cookies, the folder and
+    name, and the demands on the file. The way of fetching it makes no difference: mirrors, connections,
+    attempts, priority.
 
     Args:
-        request: what is asked for.
-        secrets: a mark of its headers, login and cookies that does not give them away; None without any.
+        request: the request.
+        secrets: a fingerprint of its headers, login and cookies; None without any.
     """
     same = [
         canonical_url(request.url),
@@ -33,13 +33,13 @@ def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
         request.decode,
     ]
     if request.ignore_origin_digests:
-        # Only then: jobs that were submitted before there was this keep their fingerprints.
+        # Only if set, so that the fingerprints of jobs from before this field stay the same.
         same.append("ignore_origin_digests")
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()
 
 
 def scoped_key(request: DownloadRequest) -> str | None:
-    """Return the request's idempotency key as the database keeps it: a digest, its user's own."""
+    """Return the idempotency key as it is stored: a digest of it and its user."""
     if request.idempotency_key is None:
         return None
     scope = json.dumps([request.user_id, request.idempotency_key])

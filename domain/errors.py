@@ -18,7 +18,7 @@ class SeenError(Exception):
 
 
 class InvalidInputError(SeenError):
-    """A value from outside does not fit. Nothing has been written; exit status 2 on the command line.
+    """A value from outside is not valid. Nothing was written; exit status 2 on the command line.
 
     Args:
         field: the name of the argument, option or variable.
@@ -53,7 +53,7 @@ def _shown(value: object) -> str:
 
 
 class SettingsError(SeenError):
-    """The environment does not describe a service that could run. The message names the variables."""
+    """Settings are not valid. The message names the variables."""
 
     code = "invalid_settings"
 
@@ -69,10 +69,10 @@ class UnknownJobError(SeenError):
 
 
 class IllegalTransitionError(SeenError):
-    """The job is in a state from which the wanted change makes no sense.
+    """The job's state does not allow the requested change.
 
     Args:
-        wanted: what was to be done with it: "paused", "moved", ….
+        wanted: the requested change as a participle: "paused", "moved", ….
     """
 
     code = "illegal_transition"
@@ -83,19 +83,20 @@ class IllegalTransitionError(SeenError):
 
 
 class DuplicateJobError(SeenError):
-    """Another job that asks for the very same is alive, so this one cannot be."""
+    """Another unfinished job for the same request exists, so this one cannot be queued."""
 
     code = "duplicate_job"
 
     def __init__(self, job_id: str, existing_id: str) -> None:
         self.job_id, self.existing_id = job_id, existing_id
         super().__init__(
-            f"Job {job_id} asks for the same as job {existing_id}, which has not ended. Follow that one."
+            f"Job {job_id} is for the same request as job {existing_id}, which is not finished. "
+            f"Use job {existing_id}."
         )
 
 
 class IdempotencyKeyReusedError(SeenError):
-    """An idempotency key came a second time, with a request for something else. Nothing was written."""
+    """An idempotency key was used again with a different request. Nothing was written."""
 
     code = "idempotency_key_reused"
 
@@ -103,7 +104,7 @@ class IdempotencyKeyReusedError(SeenError):
         self.job_id = job_id
         owner = f"job {job_id}" if job_id else "another request of the same call"
         super().__init__(
-            f"idempotency_key: it belongs to {owner}, which asks for something else. "
+            f"idempotency_key: it belongs to {owner}, which is a different request. "
             "Use a new key for a new request."
         )
 
@@ -112,19 +113,19 @@ class IdempotencyKeyReusedError(SeenError):
 
 
 class StoreError(SeenError):
-    """The store did not do what it was asked: loops that try again wait for all of these alike."""
+    """The store did not execute a command: loops that retry treat all of these alike."""
 
     code = "store"
 
 
 class StoreUnavailableError(StoreError):
-    """Dragonfly (or Redis) did not answer. Reads treat it as a miss; locks are never granted on it."""
+    """The store did not answer. Reads treat it as a miss; no lock is granted."""
 
     code = "store_unavailable"
 
 
 class StoreRefusesError(StoreUnavailableError):
-    """The store answers, and refuses to serve: it is full, a replica, does not know us.
+    """The store answers with a refusal: it is full, a replica, or denies access.
 
     Args:
         words: what the server said.
@@ -146,7 +147,7 @@ class StoreReplyError(StoreError):
 
 
 class LockTakenError(SeenError):
-    """Another holder has the lock, or the caller itself, who cannot enter it twice."""
+    """The lock is held by another holder, or by the caller, who cannot acquire it twice."""
 
     code = "lock_taken"
 
@@ -181,15 +182,15 @@ class UnknownRevisionError(SeenError):
 
 
 class TransientError(SeenError):
-    """The same request may well succeed later: the job waits and is tried again.
+    """The same request may succeed later: the job waits for another attempt.
 
     Args:
         message: for people.
         code: the stable word, for example ``http_503`` or ``timeout``.
-        retry_after: seconds the origin asked us to stay away, if it did.
+        retry_after: seconds to wait, from the origin's Retry-After; None without.
 
     Attributes:
-        host: the one that asked, where a redirect led to another than the job names.
+        host: the one that sent it, where a redirect led to another host than the job's.
     """
 
     code = "transient"
@@ -202,15 +203,15 @@ class TransientError(SeenError):
 
 
 class DiskFullError(TransientError):
-    """The file system has no room for the rest of the file.
+    """The file system has too little space for the rest of the file.
 
     Args:
         message: for people.
-        uses_attempt: this very file took the room, and nothing tells how much more it needs: waiting
-            for it without end would let it fill the disk again and again.
+        uses_attempt: this file has filled the disk, and its size is unknown: without a limit on the
+            attempts it would fill the disk again and again.
     """
 
-    #: Room does not come back within a second or two.
+    #: Space does not become free within a second or two.
     _PAUSE = 30.0
 
     def __init__(self, message: str, *, uses_attempt: bool = False) -> None:
@@ -221,7 +222,7 @@ class DiskFullError(TransientError):
 class DiskUnavailableError(TransientError):
     """The worker's disk or folder cannot be used for now: read-only, unreachable, or broken.
 
-    It says nothing of the job, so it is no attempt; the bytes that are there are kept.
+    It uses no attempt, since it says nothing about the job; the part file is kept.
     """
 
     _PAUSE = 10.0
@@ -233,7 +234,7 @@ class DiskUnavailableError(TransientError):
 class WorkerResourcesError(TransientError):
     """The worker's process has too few descriptors, too little memory, or too few threads.
 
-    It says nothing of the job, so it is no attempt.
+    It uses no attempt, since it says nothing about the job.
     """
 
     _PAUSE = 5.0
@@ -243,9 +244,9 @@ class WorkerResourcesError(TransientError):
 
 
 class HostBusyError(TransientError):
-    """The job may not connect yet: a limit is reached, or its host is to be left alone for a while.
+    """The job may not connect yet: a limit is reached, or its host has a cooldown.
 
-    It is nobody's failure, so it is no attempt. `code` is ``host_busy`` or ``host_cooling``.
+    It uses no attempt. `code` is ``host_busy`` or ``host_cooling``.
     """
 
     def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
@@ -253,7 +254,7 @@ class HostBusyError(TransientError):
 
 
 class PermanentError(SeenError):
-    """Trying the same again cannot help: the job fails at once."""
+    """Another attempt cannot succeed: the job fails at once."""
 
     code = "permanent"
 
@@ -263,7 +264,7 @@ class PermanentError(SeenError):
 
 
 class ChecksumMismatchError(PermanentError):
-    """The bytes are all there and are not the bytes that were asked for."""
+    """The file is complete, and its digest is not the expected one."""
 
     def __init__(self, algorithm: str, expected: str, actual: str) -> None:
         self.actual = actual
@@ -274,7 +275,7 @@ class ChecksumMismatchError(PermanentError):
 
 
 class StoppedError(SeenError):
-    """Somebody asked this transfer to stop; it is not the origin's fault."""
+    """The transfer was stopped by a request or by its worker, not by the origin."""
 
     code = "stopped"
 
@@ -292,7 +293,7 @@ class PausedError(StoppedError):
 
 
 class DrainingError(StoppedError):
-    """The worker is shutting down and hands its jobs back."""
+    """The worker drains and requeues its jobs."""
 
     code = "draining"
 
@@ -304,6 +305,6 @@ class LeaseLostError(StoppedError):
 
 
 class FencedError(SeenError):
-    """A newer owner has taken the job over: nothing this one says counts any more."""
+    """Another worker has claimed the job: this one's writes are rejected."""
 
     code = "fenced"

@@ -1,4 +1,4 @@
-"""The words of a job's history: why it stop_reason, and what became of its bytes."""
+"""The texts of a job's history: why the job stopped, and which of its bytes are kept."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import re
 
 from domain.job import JobStatus
 
-#: Why maintenance published a queued job's message.
+#: Notes on a queued job whose message maintenance has published.
 NO_MESSAGE = "it had no message; it was published"
 LOST_MESSAGE = "its message was lost; it was published again"
+MESSAGE_NOTES = (NO_MESSAGE, LOST_MESSAGE)
 
 _TIMES = re.compile(r"; (\d+) times in a row$")
 
 
-def requested(word: str) -> str:
-    """Return the reason of a job that was stop_reason because a person asked for it."""
-    return f"{word} requested"
+def requested(control: str) -> str:
+    """Return the reason of a job that was stopped by a control request."""
+    return f"{control} requested"
 
 
 def finish_reason(
@@ -27,15 +28,15 @@ def finish_reason(
     sha256: str | None = None,
     verification: str | None = None,
 ) -> str | None:
-    """Return what is said of an attempt that left its job in a state.
+    """Return the event's text for an attempt that has ended.
 
     Args:
-        status: the state.
-        reason: why.
-        there: bytes that were there at its end.
-        kept: those that the next attempt may go on from.
+        status: the state in which the attempt leaves the job.
+        reason: of that state.
+        there: bytes in the part file at the end of the attempt.
+        kept: those of them that the next attempt can resume from.
         sha256: of a complete file.
-        verification: what spoke for it.
+        verification: what a complete file was compared with.
     """
     if status is not JobStatus.COMPLETED:
         return stop_reason(reason, there, kept)
@@ -44,26 +45,26 @@ def finish_reason(
 
 
 def stop_reason(reason: str | None, there: int, kept: int) -> str | None:
-    """Return why a job stop_reason, and how many of the bytes that were there are kept."""
-    lost = max(0, there - kept)
+    """Return why a job stopped, and how many of its `there` bytes are kept."""
+    discarded = max(0, there - kept)
     parts = [reason or ""]
     parts += [f"{kept:,} bytes are kept"] if kept else []
-    parts += [f"{lost:,} bytes are thrown away"] if lost else []
+    parts += [f"{discarded:,} bytes are discarded"] if discarded else []
     return "; ".join(part.removesuffix(".") for part in parts if part) or None
 
 
 def with_repetitions(text: str, times: int) -> str:
-    """Return what is said of a job that stop_reason `times` times in a row for one reason."""
+    """Return the text of an event that stands for `times` claims in a row."""
     return f"{text}; {times} times in a row"
 
 
 def repetitions_of(text: str | None) -> int:
-    """Return how many claims an event stands for, by its text."""
+    """Return the number of claims that an event stands for, by its text."""
     found = _TIMES.search(text or "")
     return int(found[1]) if found else 1
 
 
 def gives_reason(text: str | None, reason: str) -> bool:
-    """Say whether an event's text gives this reason, whatever it says of bytes and repetitions."""
+    """Say whether an event's text gives this reason, whatever follows on bytes and repetitions."""
     why = reason.removesuffix(".")
     return text is not None and (text == why or text.startswith(f"{why}; "))

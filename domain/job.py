@@ -13,28 +13,28 @@ from domain.limits import plain_host
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. Liveness (stalled, orphaned) is told apart, never guessed into it."""
+    """The state of a job. Whether its worker is alive is not part of it."""
 
     QUEUED = "queued"
-    """Accepted; a worker will take it."""
+    """Accepted; a worker will claim it."""
     DOWNLOADING = "downloading"
     """One worker holds its lock and moves bytes."""
     VERIFYING = "verifying"
-    """All bytes are on disk; size and checksum are being checked."""
+    """All bytes are on the disk; size and checksum are being checked."""
     WAITING = "waiting"
-    """A transient error; it is queued again at `next_attempt_at`."""
+    """Waits after a transient error, or for a slot; it is queued again at `next_attempt_at`."""
     PAUSED = "paused"
     """Stopped on request; the part file is kept."""
     COMPLETED = "completed"
-    """The file stands under its final name."""
+    """The file has its final name."""
     FAILED = "failed"
     """A permanent error, or the attempts are used up."""
     CANCELLED = "cancelled"
-    """Stopped on request; the part file is gone."""
+    """Stopped on request; the part file is removed."""
 
 
 class Priority(StrEnum):
-    """Which queue a job waits in; the first is served first, and none of them waits for ever."""
+    """The queue a job waits in; high goes first, and no queue is starved."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -43,7 +43,7 @@ class Priority(StrEnum):
 
 _S = JobStatus
 
-#: The whole life of a job. A change that is not in this table is never written.
+#: The legal changes of state. No other change is ever written.
 TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     {
         _S.QUEUED: frozenset({_S.DOWNLOADING, _S.PAUSED, _S.CANCELLED}),
@@ -61,11 +61,10 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     }
 )
 
-#: A worker holds the lock in these.
+#: A worker holds the job's lock in these states.
 RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
-#: Nothing happens to these any more unless a person asks for it.
+#: Nothing more happens in these states unless a person retries the job.
 FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
-#: The others: something is still to come of them.
 UNFINISHED = frozenset(_S) - FINISHED
 
 
@@ -86,42 +85,40 @@ class Job:
     overwrite: bool = False
     mirrors: tuple[str, ...] = ()
     host: str | None = None
-    """The host of `url`, as `domain.urls.host_of` tells it."""
+    """The host of `url`, as `domain.urls.host_of` returns it."""
     max_bytes: int | None = None
     connections: int | None = None
     decode: bool = False
     ignore_origin_digests: bool = False
     priority: Priority = Priority.NORMAL
     dedup_key: str | None = field(default=None, repr=False)
-    """What jobs that ask for the very same have in common (`domain.dedup`)."""
+    """Equal for requests for the same thing (`domain.dedup`)."""
     secrets: str | None = field(default=None, repr=False)
-    """Headers, login and cookies, sealed: the names of what there is, a space, an encrypted token."""
+    """Headers, login and cookies: their names, a space, and an encrypted token."""
     fence: int = 0
-    """How often the job has been claimed; each claim owns its number, an older one may write nothing."""
+    """The number of claims so far; a worker with an older number can write nothing."""
     attempts: int = 0
     """Claims that counted against max_attempts (a drained one does not)."""
     worker: str | None = None
     control: str | None = None
-    """What a person asked of a running job: "pause" or "cancel"."""
+    """The pending control request of a running job: "pause" or "cancel"."""
     reason: str | None = None
     """Why it waits or failed, for people; `error_code` is the same for programs."""
     error_code: str | None = None
     next_attempt_at: datetime | None = None
     published_at: datetime | None = None
-    """When its message went to the broker, the last time that it waited; None where nobody noted that.
-
-    Once it is claimed nobody notes it any more.
-    """
+    """When its last message was published; None where that is unknown. It is written after the message
+    is sent, and not at all once a worker has claimed the job."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     bytes_downloaded: int = 0
-    """How far it got."""
+    """Bytes written to the part file."""
     bytes_total: int | None = None
     bytes_durable: int = 0
-    """What is fsynced, so that another attempt can go on from it."""
+    """Bytes that survive a power cut, so that another attempt can resume from them."""
     speed_mbps: float = 0.0
     path: str | None = None
-    """The published file, once completed."""
+    """The published file of a completed job."""
     sha256: str | None = None
     """The digest of the published file."""
 
@@ -132,7 +129,7 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more happens to this job by itself."""
+        """Whether the job is completed, failed or cancelled."""
         return self.status in FINISHED
 
 
@@ -141,11 +138,11 @@ class SubmittedJob(Job):
     """A job as `tasks.submit` returns it."""
 
     is_new: bool
-    """False when it was there already: alive and asking for the very same, or under the same key."""
+    """False for an existing job: an unfinished one for the same request, or one with the same key."""
 
 
 class QueuedJob(NamedTuple):
-    """What publishing a job needs to know of it; a `Job` has it, too."""
+    """The part of a `Job` that publishing needs."""
 
     id: str
     priority: Priority
@@ -154,12 +151,12 @@ class QueuedJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant; what is None does not matter.
+    """Selects jobs; None does not restrict.
 
     Attributes:
         status: only in this state.
         user_id: only this user's.
-        host: only from this host, in any spelling; kept in the one that rows have.
+        host: only from this host, in any spelling; stored normalized.
     """
 
     status: JobStatus | None = None
@@ -173,7 +170,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
-    """One change of a job's state, from the audit trail."""
+    """One event of a job's history: a change of state, or a note without one."""
 
     job_id: str
     at: datetime

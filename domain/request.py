@@ -40,35 +40,35 @@ SECRET_FIELDS = ("headers", "username", "password", "cookies")
 
 
 class DownloadRequest(BaseModel):
-    """What a caller asks for. Building one checks everything that needs neither store nor disk.
+    """A request for a download. The constructor checks everything that needs neither store nor disk.
 
-    Neither `repr` nor `model_dump` shows headers, login and cookies.
+    `repr` and `model_dump` leave out headers, login and cookies.
 
     Attributes:
         url: http, https, ftp or ftps, without credentials in it.
-        mirrors: further URLs of the very same file, at most 20; what is secret goes to none of them
-            that is not at the origin of `url`.
+        mirrors: further URLs of the same file, at most 20. Headers, login and cookies are sent only to
+            those with the origin of `url`.
         directory: where the file goes, relative to the download folder ("" is the folder itself).
         name: the file name to use; without it, the origin's or the URL's.
         checksum: ``sha256:<hex>`` (also md5, sha1, sha512, blake2b, crc32c), checked before the file is
             published.
-        user_id: whose download it is, for listing and for invalidation.
+        user_id: the owner, for listing and for invalidation.
         overwrite: replace a file of that name; otherwise a clashing name gets a number.
         max_attempts: attempts before the job fails; None takes the service's setting.
         max_bytes: a larger file fails; None for no limit but the service's.
         connections: 1 to 32 at once; None takes the service's setting.
-        decode: undo a Content-Encoding that the origin sends without being asked to.
-        ignore_origin_digests: do not hold the file against digests that its origin names; for an origin
-            whose digests are wrong. `checksum` counts all the same.
+        decode: undo a Content-Encoding that the origin sends although none was requested.
+        ignore_origin_digests: do not compare the file with the origin's digests, because they are wrong.
+            `checksum` is still compared.
         priority: high, normal or low: the queue it waits in.
-        idempotency_key: any text of the caller's own (at most 200 characters). A second request of the
-            same user with the same key gets the job of the first, whatever has become of it.
+        idempotency_key: any text, at most 200 characters. A second request of the same user with the
+            same key gets the first one's job, in any state.
         headers: further request headers, at most 50.
         username, password: for Basic or Digest authentication, or the login of an FTP server.
         cookies: the value of a Cookie header.
 
     Raises:
-        InvalidInputError: names the field and the remedy.
+        InvalidInputError: names the field and says what would be valid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=10_000)
@@ -93,13 +93,13 @@ class DownloadRequest(BaseModel):
     cookies: str | None = Field(default=None, repr=False, exclude=True)
 
     def __hash__(self) -> int:
-        """A mapping has no hash; what tells requests apart most of the time is enough."""
+        """Leave out the headers, which have no hash; equal requests have equal hashes all the same."""
         return hash((self.url, self.directory, self.name, self.user_id))
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Tell a missing field, an unknown one or a wrong type as every other wrong value is told."""
+    def _translate_errors(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Raise InvalidInputError also for missing and unknown fields and wrong types."""
         try:
             request = handler(data)
         except ValidationError as error:
@@ -111,8 +111,8 @@ class DownloadRequest(BaseModel):
             elif first in {"url", "mirrors"}:
                 value = display_url(value) if isinstance(value, str) else HIDDEN
             elif first in {"request", *SECRET_FIELDS} or problem["type"] == "extra_forbidden":
-                # A key may be what was meant as a value, a whole request holds everything, and an
-                # unknown field may be a password misspelt.
+                # These may contain secrets: a name may be a misplaced value, an unknown field a
+                # misspelt password, and a whole request has all of them.
                 name, value = first, HIDDEN
             raise InvalidInputError(name, value, f"{problem['msg']}.") from None
         request_fields.check_login(request.headers, request.username, request.password)

@@ -274,7 +274,7 @@ def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
     assert (event.from_status, event.to_status, event.reason) == (
         S.WAITING,
         S.QUEUED,
-        "its waiting is over",
+        "its back-off is over",
     )
     assert repo.get(later.id) == later
     assert repo.get(paused.id) == paused
@@ -358,7 +358,7 @@ def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
     assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
     assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
         S.WAITING,
-        "a:1 has room",
+        "a:1 has a free slot",
     )
     assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [third]
     assert repo.requeue_for_host("a:1", 2, NOW) == []

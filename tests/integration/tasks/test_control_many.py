@@ -231,7 +231,7 @@ def test_a_pause_that_has_not_come_is_taken_back(system: System) -> None:
     settled = runtime.jobs.transition(job, S.PAUSED, now=runtime.now(), reason="pause requested")
     assert settled is not None
     assert (settled.status, settled.reason, settled.published_at) == (S.QUEUED, None, None)
-    assert runtime.jobs.events(job.id)[-1].reason == "the pause was taken back"
+    assert runtime.jobs.events(job.id)[-1].reason == "the pause was withdrawn"
 
 
 def test_only_resume_takes_a_pause_back(system: System) -> None:

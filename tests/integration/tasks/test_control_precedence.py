@@ -107,7 +107,7 @@ def test_a_wish_goes_before_handing_back(any_system: System, origin: Origin, wor
     assert progress is not None
     assert (progress.status, progress.reason) == (row.status, row.reason)
     assert progress.bytes_durable == row.bytes_durable == (0 if word == "cancel" else HALF)
-    kept = "thrown away" if word == "cancel" else "kept"
+    kept = "discarded" if word == "cancel" else "kept"
     assert last_told(any_system, job) == f"{word} requested; {HALF:,} bytes are {kept}"
 
 
@@ -162,7 +162,7 @@ def test_who_is_cancelled_counts_on_nothing_afterwards(
     before(any_system, job)
     tasks.cancel(job.id, runtime=any_system.runtime)
     assert any_system.job(job).bytes_durable == 0
-    assert last_told(any_system, job) == f"cancel requested; {HALF:,} bytes are thrown away"
+    assert last_told(any_system, job) == f"cancel requested; {HALF:,} bytes are discarded"
     assert run_download(any_system.runtime, job.id) is Outcome.NOT_QUEUED  # it tidies up
     assert list(any_system.downloads.iterdir()) == []
 
@@ -237,7 +237,7 @@ def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin:
     ("status", "told"),
     [
         (S.COMPLETED, "120 bytes, sha256 abab"),
-        (S.FAILED, "why; 100 bytes are kept; 20 bytes are thrown away"),
+        (S.FAILED, "why; 100 bytes are kept; 20 bytes are discarded"),
     ],
 )
 def test_an_end_that_comes_late_tells_of_its_bytes(

@@ -72,5 +72,5 @@ def test_a_failure_tells_what_was_thrown_away(system: System, origin: Origin) ->
     assert run_download(system.runtime, job.id) is Outcome.FAILED
     _, reason = trail(system, job)[-1]
     assert "expected 000" in (reason or "")
-    assert (reason or "").endswith("300,000 bytes are thrown away")
-    assert "thrown away" not in (system.job(job).reason or "")
+    assert (reason or "").endswith("300,000 bytes are discarded")
+    assert "discarded" not in (system.job(job).reason or "")

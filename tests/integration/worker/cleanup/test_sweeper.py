@@ -202,7 +202,7 @@ def test_a_job_whose_part_file_is_gone_counts_on_nothing(system: System, origin:
     row = system.job(job)
     assert (row.status, row.bytes_durable, row.bytes_downloaded) == (S.PAUSED, 0, 0)
     reason = system.runtime.jobs.events(job.id)[-1].reason
-    assert reason == "its part file is gone: 200,000 bytes are to be fetched again"
+    assert reason == "its part file is missing: 200,000 bytes will be fetched again"
     tasks.resume(job.id, runtime=system.runtime)
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 

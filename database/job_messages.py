@@ -1,0 +1,163 @@
+"""What SQL notes of messages to workers, and jobs that are queued again when a wait is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
+
+from database.engine import Database
+from database.job_rows import (
+    COLUMNS,
+    MARK_MESSAGE_CONSUMED,
+    MARK_PUBLISHED,
+    event_row,
+    to_job,
+)
+from database.models import job_events, jobs
+from domain.job import Job, JobStatus, QueuedJob
+
+#: The error codes of jobs that wait for a slot: at their host, among those of their user.
+HOST_BUSY, USER_BUSY = "host_busy", "user_busy"
+
+
+class JobMessages:
+    """Writes `published_at` and its like, and requeues jobs. Methods raise DatabaseUnavailableError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ── messages ────────────────────────────────────────────────────────────────────────────────
+
+    def mark_published(
+        self, some: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
+    ) -> None:
+        """Note that the broker got a message for each of these jobs.
+
+        A worker may have consumed the message before this is written. So a job that was claimed,
+        requeued, paused or moved since it was read is left as it is, and so is one whose message was
+        consumed.
+
+        Args:
+            some: queued jobs, as read before their messages were sent.
+            sent_at: the time that the messages carry.
+            requeued: whether they went to the queue for requeued jobs.
+        """
+        if not some:
+            return
+        # Row by row and in order of id, as every statement on many rows: two transactions that lock the
+        # same rows in different orders would wait for each other.
+        rows = [
+            {
+                "b_id": job.id,
+                "b_updated_at": job.updated_at,
+                "b_sent_at": sent_at,
+                "b_requeued": requeued,
+            }
+            for job in sorted(some, key=lambda job: job.id)
+        ]
+        self._database.transact(lambda connection: connection.execute(MARK_PUBLISHED, rows))
+
+    def mark_message_consumed(self, job_id: str, sent_at: datetime | None = None) -> None:
+        """Note that a queued job's message was consumed without effect, so that it gets another.
+
+        This holds also where the message's sender calls `mark_published` only afterwards. A job with a
+        newer message is left as it is.
+
+        Args:
+            job_id: its id.
+            sent_at: the time that the message carries; None stands for the newest message.
+        """
+        newest_message = (
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value)
+            .values(published_at=None)
+        )
+
+        def work(connection: Connection) -> None:
+            if sent_at is None:
+                connection.execute(newest_message)
+            else:
+                connection.execute(MARK_MESSAGE_CONSUMED, {"b_id": job_id, "b_sent_at": sent_at})
+
+        self._database.transact(work)
+
+    def mark_messages_lost(self, before: datetime) -> None:
+        """Note that all messages sent by `before` were lost with the broker's data."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.status == JobStatus.QUEUED.value, jobs.c.published_at <= before)
+                .values(published_at=None)
+            )
+
+    # ── waiting jobs ────────────────────────────────────────────────────────────────────────────
+
+    def requeue_due(self, now: datetime, limit: int = 500) -> list[QueuedJob]:
+        """Queue the waiting jobs whose back-off is over; return them, to be published."""
+        due = (
+            select(jobs.c.id)
+            .where(jobs.c.status == JobStatus.WAITING.value, jobs.c.next_attempt_at <= now)
+            .order_by(jobs.c.next_attempt_at)
+            .limit(limit)
+            # Other statements lock rows in order of id: waiting here could be a deadlock. A job that is
+            # locked now is due the next time.
+            .with_for_update(skip_locked=True)
+        )
+        return self._requeue(due, now, "its back-off is over")
+
+    def requeue_for_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
+        """Queue the jobs that have waited longest for a slot of this host; return them."""
+        of_host = jobs.c.host == host
+        return self._requeue_for_slot(of_host, HOST_BUSY, limit, now, f"{host} has a free slot")
+
+    def requeue_for_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
+        """Queue the jobs that have waited longest for a slot of their user; return them."""
+        of_user = jobs.c.user_id == user_id
+        return self._requeue_for_slot(of_user, USER_BUSY, limit, now, "its user has a free slot")
+
+    def _requeue_for_slot(
+        self, group: ColumnElement[bool], code: str, limit: int, now: datetime, reason: str
+    ) -> list[QueuedJob]:
+        waiting = (
+            select(jobs.c.id)
+            .where(group, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
+            .order_by(jobs.c.id)
+            .limit(limit)
+            # Two slots that become free at once are for two jobs.
+            .with_for_update(skip_locked=True)
+        )
+        # Mostly no job waits: reading that needs no lock for writing.
+        first = select(jobs.c.id).where(group, jobs.c.status == JobStatus.WAITING.value).limit(1)
+        with self._database.read() as connection:
+            if connection.execute(first).first() is None:
+                return []
+        return self._requeue(waiting, now, reason)
+
+    def _requeue(self, chosen: Select[tuple[str]], now: datetime, reason: str) -> list[QueuedJob]:
+        """Queue the waiting jobs that a query selects and locks; return them in order of their ids."""
+
+        def work(connection: Connection) -> list[QueuedJob]:
+            # The query runs as a statement of its own. PostgreSQL may run a subquery once for each row,
+            # and each run would skip the rows that are locked and updated already.
+            job_ids = connection.execute(chosen).scalars().all()
+            rows = connection.execute(
+                update(jobs)
+                .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
+                .values(
+                    status=JobStatus.QUEUED.value,
+                    updated_at=now,
+                    published_at=None,
+                    next_attempt_at=None,
+                )
+                .returning(*COLUMNS)
+            ).all()
+            requeued = [to_job(row) for row in rows]
+            if requeued:
+                states = (JobStatus.WAITING, JobStatus.QUEUED)
+                events = [event_row(job, *states, now, reason) for job in requeued]
+                connection.execute(insert(job_events), events)
+            return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
+
+        return self._database.transact(work)

@@ -1,0 +1,216 @@
+"""Reading jobs and their histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
+
+from database.engine import Database
+from database.job_rows import COLUMNS, RUNNING_NAMES, batches, to_job, to_job_event
+from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
+from domain.errors import UnknownJobError
+from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobFilter, JobStatus, Priority, QueuedJob
+
+EVERY_JOB = JobFilter()
+
+
+class JobQueries:
+    """Reads the `jobs` table and the histories. Methods raise DatabaseUnavailableError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ── jobs by id, by filter ───────────────────────────────────────────────────────────────────
+
+    def get(self, job_id: str) -> Job:
+        """Return one job; raise UnknownJobError when it does not exist."""
+        job = self.get_many([job_id]).get(job_id)
+        if job is None:
+            raise UnknownJobError(job_id)
+        return job
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Return by id those of `job_ids` that exist."""
+        known = [job_id for job_id in job_ids if is_storable(job_id)]
+        if not known:
+            return {}
+        found: dict[str, Job] = {}
+        with self._database.read() as connection:
+            for some in batches(known):
+                rows = connection.execute(select(*COLUMNS).where(jobs.c.id.in_(some)))
+                found |= {row.id: to_job(row) for row in rows}
+        return found
+
+    def find(
+        self,
+        where: JobFilter = EVERY_JOB,
+        *,
+        statuses: Sequence[JobStatus] | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Return jobs, the newest first.
+
+        Args:
+            where: which jobs.
+            statuses: only in one of these states.
+            before_id: the last job of the page before.
+            limit: how many at most.
+        """
+        query = select(*COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
+        if where.status is not None:
+            query = query.where(jobs.c.status == where.status.value)
+        if where.user_id is not None:
+            query = query.where(jobs.c.user_id == where.user_id)
+        if where.host is not None:
+            query = query.where(jobs.c.host == where.host)
+        if statuses is not None:
+            query = query.where(jobs.c.status.in_([status.value for status in statuses]))
+        if before_id is not None:
+            query = query.where(jobs.c.id < before_id)
+        return self._jobs(query)
+
+    def count_by_status(self) -> dict[JobStatus, int]:
+        """Return the number of jobs in each state that has any."""
+        query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        with self._database.read() as connection:
+            return {JobStatus(status): count for status, count in connection.execute(query)}
+
+    def has_queued_of_others(self, column: str, value: str) -> bool:
+        """Say whether a queued job has another value, or none, in ``host`` or ``user_id``."""
+        field = jobs.c[column]
+        # Ranges instead of an inequality, since an index answers those.
+        queries = [
+            select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED.value, other).limit(1)
+            for other in (field < value, field > value, field.is_(None))
+        ]
+        with self._database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in queries)
+
+    def active_duplicate(self, job: Job) -> str | None:
+        """Return the id of another job that holds this one's dedup key."""
+        query = select(jobs.c.id).where(
+            jobs.c.dedup_key == job.dedup_key, HOLDS_DEDUP_KEY, jobs.c.id != job.id
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar()
+
+    # ── histories ───────────────────────────────────────────────────────────────────────────────
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        """Return the history of one job, the oldest event first."""
+        if not is_storable(job_id):
+            return []
+        columns = [job_events.c[field.name] for field in fields(JobEvent)]
+        query = select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
+        with self._database.read() as connection:
+            return [to_job_event(row) for row in connection.execute(query)]
+
+    def last_workers(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return by job id the worker that claimed the job last."""
+        found: dict[str, str] = {}
+        with self._database.read() as connection:
+            for some in batches(job_ids):
+                query = (
+                    select(job_events.c.job_id, job_events.c.worker)
+                    .where(job_events.c.job_id.in_(some), job_events.c.worker.is_not(None))
+                    .order_by(job_events.c.id)  # the last one wins
+                )
+                found |= {row.job_id: row.worker for row in connection.execute(query)}
+        return found
+
+    # ── for periodic tasks, page by page ────────────────────────────────────────────────────────
+
+    def running_not_updated_since(
+        self, since: datetime, *, after: Job | None = None, limit: int = 1000
+    ) -> list[Job]:
+        """Return running jobs without an update after `since`, the longest silent first.
+
+        `after` is the last job of the page before.
+        """
+        query = (
+            select(*COLUMNS)
+            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.updated_at <= since)
+            .order_by(jobs.c.updated_at, jobs.c.id)
+            .limit(limit)
+        )
+        if after is not None:
+            position = tuple_(jobs.c.updated_at, jobs.c.id)
+            query = query.where(position > tuple_(after.updated_at, after.id))
+        return self._jobs(query)
+
+    def pending_controls(self, limit: int = 1000) -> list[Job]:
+        """Return running jobs whose worker has not yet honored a pause or cancel."""
+        return self._jobs(
+            select(*COLUMNS)
+            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.control.is_not(None))
+            .limit(limit)
+        )
+
+    def inactive_with_progress(self, after_id: str, limit: int = 1000) -> list[Job]:
+        """Return queued, waiting and paused jobs with durable bytes, in order of their ids."""
+        return self._jobs(
+            select(*COLUMNS)
+            .where(
+                jobs.c.status.in_([status.value for status in UNFINISHED - RUNNING]),
+                jobs.c.bytes_durable > 0,
+                jobs.c.id > after_id,
+            )
+            .order_by(jobs.c.id)
+            .limit(limit)
+        )
+
+    def unpublished(
+        self, before: datetime, *, after_id: str = "", limit: int = 1000
+    ) -> list[QueuedJob]:
+        """Return jobs that were queued by `before` and have no message, in order of their ids."""
+        every = [priority.value for priority in Priority]  # so that the index is used
+        waiting = jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before)
+        return self._queued(jobs.c.priority.in_(every) & waiting, after_id, limit)
+
+    def published_before(
+        self,
+        before: datetime,
+        priority: Priority | None,
+        *,
+        after_id: str = "",
+        limit: int = 1000,
+    ) -> list[QueuedJob]:
+        """Return queued jobs whose last message was sent by `before`, in order of their ids.
+
+        Args:
+            before: the latest time of the message.
+            priority: only messages to this priority's queue; None for the queue for requeued jobs.
+            after_id: the last job of the page before.
+            limit: how many at most.
+        """
+        old = jobs.c.published_at <= before
+        if priority is None:
+            return self._queued(REQUEUED & old, after_id, limit)
+        in_queue = (jobs.c.priority == priority.value) & ~jobs.c.requeued
+        return self._queued(in_queue & old, after_id, limit)
+
+    def _queued(self, condition: ColumnElement[bool], after_id: str, limit: int) -> list[QueuedJob]:
+        query = (
+            select(jobs.c.id, jobs.c.priority, jobs.c.updated_at)
+            .where(jobs.c.status == JobStatus.QUEUED.value, condition)
+            .order_by(jobs.c.id)
+            .limit(limit)
+        )
+        if after_id:  # without a value SQLite would read all jobs in order of their ids
+            query = query.where(jobs.c.id > after_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query)
+            return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
+
+    def _jobs(self, query: Select[tuple[object, ...]]) -> list[Job]:
+        with self._database.read() as connection:
+            return [to_job(row) for row in connection.execute(query)]
+
+
+def is_storable(job_id: str) -> bool:
+    """Say whether a database can hold this id: NUL and invalid Unicode are refused."""
+    return job_id.isprintable()
