@@ -248,7 +248,7 @@ def shared_flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
         "/api/task/timeout/download.run?soft=1",
         "/api/task/rate-limit/download.run?ratelimit=1/h",
         "/api/worker/shutdown/downloads@here",
-        "/api/worker/pool/reduce/downloads@here",
+        "/api/worker/pool/shrink/downloads@here",
         "/api/worker/queue/cancel-consumer/downloads@here?queue=downloads",
     ],
 )
