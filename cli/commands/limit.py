@@ -121,19 +121,17 @@ def _read_jobs(
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     total = found["total"]
-    allowed = "no limit" if total["limit"] is None else _rate(total["limit"])
+    allowed = "no limit" if total["limit"] is None else formatting.rate(total["limit"])
     default = " (SEEN_MAX_RATE)" if total["limit"] and total["is_default"] else ""
     rows = [("total", allowed + default, _used(total))]
     for one in found["hosts"]:
         count = f" in {one['transfers']} downloads" if one["transfers"] else ""
-        rows.append((f"host {one['host']}", _rate(one["limit"]), _used(one) + count))
-    rows += [(f"job {one['job_id']}", _rate(one["limit"]), _used(one)) for one in found["jobs"]]
+        rows.append((f"host {one['host']}", formatting.rate(one["limit"]), _used(one) + count))
+    rows += [
+        (f"job {one['job_id']}", formatting.rate(one["limit"]), _used(one)) for one in found["jobs"]
+    ]
     return rows
 
 
 def _used(one: dict[str, Any]) -> str:
-    return f"now {_rate(one['used'])}"
-
-
-def _rate(bytes_per_second: float) -> str:
-    return f"{formatting.size(bytes_per_second)}/s"
+    return f"now {formatting.rate(one['used'])}"

@@ -16,3 +16,12 @@ def test_nothing_heavy_is_loaded_at_the_start(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_reading_jobs_loads_neither_celery_nor_libcurl() -> None:
+    code = (
+        "import sys, tasks, cli.output.tables; tasks.show; "
+        "print({'celery', 'kombu', 'pycurl'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
