@@ -1,13 +1,11 @@
-"""What people do with jobs that are there: pause, resume, cancel, retry.
+"""Pause, resume, cancel and retry jobs: one, several (`control_many`), or all that fit a filter.
 
-For one job (`pause`), for several (`control_many`) and for all that fit a filter (`control_matching`).
-Everything may be done twice: a job that is as wanted already stays so.
+Every action is idempotent. A job that does not run is changed at once. For a running job the request is
+stored in SQL, where any change that would let the job continue applies it, and copied to the job's
+progress hash, which its worker reads twice a second.
 
-A job that runs is asked: SQL keeps the wish, which goes before everything its worker writes later, and a
-field of its progress hash tells the worker, within half a second or so. All others are changed at once.
-
-Each function takes the process's own runtime unless it is given one, and raises UnknownJobError,
-DatabaseUnavailableError, and for one job what `ControlResult.refused` lists for several.
+Each function takes this process's runtime unless it is given one. It raises UnknownJobError,
+DatabaseUnavailableError, and for one job the errors that `ControlResult.refused` lists for several.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: Jobs that are changed in one transaction.
 BATCH = 500
-#: A job that others move at the same moment is looked at again; two parties settle in a few rounds.
+#: How often a job is read again because it was changed at the same moment; a few times are enough.
 _ROUNDS = 20
 
 T = TypeVar("T")
@@ -44,12 +42,12 @@ Refusal = IllegalTransitionError | DuplicateJobError
 
 
 class Action(StrEnum):
-    """What can be done with jobs."""
+    """An action on jobs."""
 
     PAUSE = "pause"
     """Stop until it is resumed; the part file is kept, and no attempt is used up."""
     RESUME = "resume"
-    """Let a paused job go on, and one that waits for its next attempt do so at once."""
+    """Queue a paused job again, and a waiting one at once."""
     CANCEL = "cancel"
     """Stop for good; the part file is removed."""
     RETRY = "retry"
@@ -58,28 +56,28 @@ class Action(StrEnum):
 
 @dataclass(slots=True)
 class ControlResult:
-    """What came of an action on several jobs, each list in the order in which they were named."""
+    """The result of an action on several jobs; each list is in the order of the arguments."""
 
     changed: list[Job] = field(default_factory=list)
-    """As they are now; `control` tells what a running one was asked to do."""
+    """As they are now; a running one has its pending request in `control`."""
     unchanged: list[Job] = field(default_factory=list)
-    """They were as wanted already."""
+    """They were in the requested state already."""
     refused: list[Refusal] = field(default_factory=list)
-    """Their state does not allow it; each error says which that is."""
+    """Their state does not allow the action; each error names the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How an action treats a job in each state.
+    """What an action does with a job in each state.
 
     Attributes:
-        to: what becomes of it.
-        done: the same as a person says it: "paused".
-        source_states: the states in which it is changed at once.
+        to: the state after the action.
+        done: the action as a participle: "paused".
+        source_states: the states that are changed at once.
         no_op_states: the states in which there is nothing to do.
-        requests: what a running one is asked, as its `control` has it.
-        withdraws: what was asked of a running one, and is not wanted any more.
-        reason: for its history.
+        requests: the control request for a running job.
+        withdraws: the pending request that is withdrawn from a running job.
+        reason: of the event.
         changes: further columns to set.
     """
 
@@ -130,19 +128,19 @@ _RULES = {
 
 
 def pause(job_id: str, *, runtime: Runtime | None = None) -> Job:
-    """Stop a job until `resume`, and return it; its part file is kept."""
+    """Pause a job until `resume`, and return it; its part file is kept."""
     return _control_one(Action.PAUSE, job_id, runtime)
 
 
 def resume(job_id: str, *, runtime: Runtime | None = None) -> Job:
-    """Let a paused job go on and return it; a pause that has not come yet is taken back."""
+    """Queue a paused or waiting job and return it; a pending pause is withdrawn."""
     return _control_one(Action.RESUME, job_id, runtime)
 
 
 def cancel(job_id: str, *, runtime: Runtime | None = None) -> Job:
-    """Stop a job for good and return it; its part file is removed.
+    """Cancel a job and return it; its part file is removed.
 
-    A running job is asked to stop and is cancelled within a second or so.
+    A running job is cancelled by its worker within a second or so.
     """
     return _control_one(Action.CANCEL, job_id, runtime)
 
@@ -151,7 +149,7 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
     """Queue a failed or cancelled job again, with all its attempts, and return it.
 
     Raises:
-        DuplicateJobError: another job that asks for the same is alive.
+        DuplicateJobError: another unfinished job for the same request exists.
     """
     return _control_one(Action.RETRY, job_id, runtime)
 
@@ -159,10 +157,10 @@ def retry(job_id: str, *, runtime: Runtime | None = None) -> Job:
 def control_many(
     action: Action, job_ids: Sequence[str], *, runtime: Runtime | None = None
 ) -> ControlResult:
-    """Do something with several jobs; those that it cannot be done with do not keep it from others.
+    """Do an action with several jobs; those whose state does not allow it are listed in the result.
 
     Raises:
-        UnknownJobError: one of them is not there; nothing was changed.
+        UnknownJobError: one of them does not exist; nothing was changed.
     """
     runtime = runtime or current_runtime()
     wanted = list(known_jobs(runtime, job_ids))
@@ -182,18 +180,18 @@ def control_matching(
     runtime: Runtime | None = None,
     progress: Callable[[int], None] = lambda _count: None,
 ) -> ControlResult:
-    """Do something with all jobs that fit a filter and are in a state in which it makes sense.
+    """Do an action with all jobs that fit a filter and whose state allows it.
 
-    Jobs that are submitted meanwhile are left alone, and so are those that were as wanted already.
+    Jobs that are submitted meanwhile may be left out; jobs without a change are not listed.
 
     Args:
-        action: what to do.
-        where: with whose jobs.
+        action: the action.
+        where: the filter.
         runtime: of this process.
         progress: called after each batch with the number of jobs changed so far.
 
     Raises:
-        InvalidInputError: the filter names a state in which it makes no sense; nothing was changed.
+        InvalidInputError: the filter names a state that does not allow the action; nothing was changed.
     """
     runtime = runtime or current_runtime()
     rule = _RULES[action]
@@ -208,10 +206,10 @@ def control_matching(
 
 
 def known_jobs(runtime: Runtime, job_ids: Sequence[str]) -> dict[str, Job]:
-    """Return the jobs that are named, each once, in the order in which they were named.
+    """Return the jobs by id, each once, in the order of `job_ids`.
 
     Raises:
-        UnknownJobError: one of them is not there.
+        UnknownJobError: one of them does not exist.
     """
     found = runtime.jobs.get_many(job_ids)
     for job_id in job_ids:
@@ -221,7 +219,7 @@ def known_jobs(runtime: Runtime, job_ids: Sequence[str]) -> dict[str, Job]:
 
 
 def check_status(where: JobFilter, possible: frozenset[JobStatus], done: str) -> None:
-    """Raise InvalidInputError if jobs in the state that a filter names cannot be `done` at all."""
+    """Raise InvalidInputError if a filter names a state in which no job can be `done`."""
     status = where.status
     if status is not None and status not in possible:
         raise InvalidInputError(
@@ -230,7 +228,7 @@ def check_status(where: JobFilter, possible: frozenset[JobStatus], done: str) ->
 
 
 def pages(runtime: Runtime, where: JobFilter, statuses: Sequence[JobStatus]) -> Iterator[list[str]]:
-    """Yield the ids of all jobs that fit, the newest first, in batches."""
+    """Yield the ids of all jobs that fit a filter, the newest first, in batches."""
     before: str | None = None
     while jobs := runtime.jobs.find(where, statuses=statuses, before_id=before, limit=BATCH):
         before = jobs[-1].id
@@ -243,11 +241,11 @@ def _control_one(action: Action, job_id: str, runtime: Runtime | None) -> Job:
         raise result.refused[0]
     for job in result.changed or result.unchanged:
         return job
-    raise UnknownJobError(job_id)  # it ended long ago, and was removed at this moment
+    raise UnknownJobError(job_id)  # it was purged at this moment
 
 
 class _Batch:
-    """One action on some jobs, as often as it takes while others change them, too."""
+    """One action on some jobs, repeated for those that are changed at the same moment."""
 
     def __init__(self, runtime: Runtime, rule: _Rule, job_ids: Sequence[str]) -> None:
         self._runtime = runtime
@@ -262,9 +260,9 @@ class _Batch:
             rows = self._runtime.jobs.get_many(self._pending())
             if not rows:
                 break
-            self._take(list(rows.values()))
+            self._apply(list(rows.values()))
         for job in self._runtime.jobs.get_many(self._pending()).values():
-            self._refuse(job)  # it never stood still
+            self._refuse(job)  # it was changed each time
         return ControlResult(
             changed=self._in_order(self._changed),
             unchanged=self._in_order(self._unchanged),
@@ -278,91 +276,95 @@ class _Batch:
     def _in_order(self, found: Mapping[str, T]) -> list[T]:
         return [found[job_id] for job_id in self._job_ids if job_id in found]
 
-    def _take(self, jobs: Sequence[Job]) -> None:
+    def _apply(self, jobs: Sequence[Job]) -> None:
         rule = self._rule
-        asked: list[Job] = []
-        moved: list[Job] = []
+        running: list[Job] = []
+        others: list[Job] = []
         for job in jobs:
             if job.status in rule.no_op_states:
                 self._unchanged[job.id] = job
             elif job.status in RUNNING:
-                self._ask_or_leave(job, asked)
+                running.append(job)
             elif job.status in rule.source_states:
-                moved.append(job)
+                others.append(job)
             else:
                 self._refuse(job)
-        self._ask(asked)
-        self._move(moved)
+        self._request(running)
+        self._transition(others)
 
     def _refuse(self, job: Job) -> None:
         self._refused[job.id] = IllegalTransitionError(job.id, job.status, self._rule.done)
 
-    def _ask_or_leave(self, job: Job, asked: list[Job]) -> None:
+    def _request(self, jobs: Sequence[Job]) -> None:
+        """Store the control request of running jobs in SQL, then copy it to the store."""
         rule = self._rule
-        if rule.requests is not None or (job.control is not None and job.control == rule.withdraws):
-            asked.append(job)
-        else:
-            self._unchanged[job.id] = job
-
-    def _ask(self, jobs: Sequence[Job]) -> None:
-        """Note the wish in SQL, then tell the workers what SQL says by now."""
-        asked = self._runtime.jobs.request_control(jobs, self._rule.requests)
-        for job in asked:
-            # It is not as wanted where somebody has cancelled it meanwhile: nothing overrules that.
-            as_wanted = job.control == self._rule.requests
-            (self._changed if as_wanted else self._unchanged)[job.id] = job
+        affected = []
+        for job in jobs:
+            if rule.requests or (job.control is not None and job.control == rule.withdraws):
+                affected.append(job)
+            else:
+                self._unchanged[job.id] = job
+        stored = self._runtime.jobs.request_control(affected, rule.requests)
+        for job in stored:
+            # A pending cancel stays, so the stored request may be another one.
+            is_stored = job.control == rule.requests
+            (self._changed if is_stored else self._unchanged)[job.id] = job
         try:
-            self._tell(asked)
+            self._copy_to_store(stored)
         except StoreError as error:
-            logger.warning("%d jobs hear of it when the store is back: %s", len(asked), error)
+            logger.warning(
+                "The requests for %d jobs reach their workers when the store is back: %s",
+                len(stored),
+                error,
+            )
 
-    def _tell(self, jobs: Sequence[Job]) -> None:
-        """Bring the wishes on running jobs to the store, until it has those that SQL has.
+    def _copy_to_store(self, jobs: Sequence[Job]) -> None:
+        """Copy the control requests of running jobs to the store, until it has those of SQL.
 
-        Of two callers, the first in SQL may be the last in the store. So each looks at SQL once more
-        when the store has its word: whoever comes last in the store brings what SQL says.
+        Of two concurrent callers, the first one in SQL may be the last one in the store. So each reads
+        SQL again after writing to the store: the last one there copies the request that SQL has.
         """
-        untold = list(jobs)
+        outdated = list(jobs)
         for _ in range(_ROUNDS):
-            if not untold:
+            if not outdated:
                 return
-            self._tell_once(untold)
-            now = self._runtime.jobs.get_many([job.id for job in untold])
-            untold = [now[job.id] for job in untold if _wants_else(now.get(job.id), job)]
+            self._write_to_store(outdated)
+            now = self._runtime.jobs.get_many([job.id for job in outdated])
+            outdated = [now[job.id] for job in outdated if _is_outdated(job, now.get(job.id))]
 
-    def _tell_once(self, jobs: Sequence[Job]) -> None:
+    def _write_to_store(self, jobs: Sequence[Job]) -> None:
         download = self._runtime.cache.download
         claims: dict[str | None, list[tuple[str, int]]] = {}
         for job in jobs:
             claims.setdefault(job.control, []).append((job.id, job.fence))
-        for word, some in claims.items():
-            if word is None:
+        for control, some in claims.items():
+            if control is None:
                 download.withdraw_control(some)
             else:
-                download.request_control_many(word, some)
+                download.request_control_many(control, some)
 
-    def _move(self, jobs: Sequence[Job]) -> None:
+    def _transition(self, jobs: Sequence[Job]) -> None:
         runtime, rule = self._runtime, self._rule
-        moved = runtime.jobs.transition_many(
+        changed = runtime.jobs.transition_many(
             jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
         )
         if rule.to is _S.CANCELLED:
-            runtime.publisher.publish_cleanup([job for job in moved if job.fence > 0])
+            runtime.publisher.publish_cleanup([job for job in changed if job.fence > 0])
         elif rule.to is _S.QUEUED:
-            sent_at = runtime.publisher.publish(moved)
-            moved = [replace(job, published_at=sent_at) for job in moved]
-        self._changed |= {job.id: job for job in moved}
+            sent_at = runtime.publisher.publish(changed)
+            changed = [replace(job, published_at=sent_at) for job in changed]
+        self._changed |= {job.id: job for job in changed}
         for job in jobs:
             if job.status in FINISHED and job.id not in self._changed:
                 self._refuse_duplicate(job)
 
     def _refuse_duplicate(self, job: Job) -> None:
-        """A job that has ended can only be kept from beginning anew by another one that lives."""
+        """Refuse to retry a finished job if another job holds its dedup key."""
         duplicate_id = self._runtime.jobs.active_duplicate(job)
         if duplicate_id is not None:
             self._refused[job.id] = DuplicateJobError(job.id, duplicate_id)
 
 
-def _wants_else(now: Job | None, told: Job) -> bool:
-    """Say whether something else is wanted by now of a claim that was told something."""
-    return now is not None and now.fence == told.fence and now.control != told.control
+def _is_outdated(copied: Job, now: Job | None) -> bool:
+    """Say whether a claim's request has changed in SQL since it was copied to the store."""
+    return now is not None and now.fence == copied.fence and now.control != copied.control

@@ -1,4 +1,4 @@
-"""Giving jobs another priority: the queue they wait in, now and whenever they wait again."""
+"""Giving jobs another priority: the queue they wait in, now and later."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def move(job_id: str, priority: Priority, *, runtime: Runtime | None = None) -> 
     """Give one job another priority and return it; see `move_many`.
 
     Raises:
-        IllegalTransitionError: it has ended.
+        IllegalTransitionError: it is finished.
     """
     result = move_many([job_id], priority, runtime=runtime)
     if result.refused:
         raise result.refused[0]
     for job in result.changed or result.unchanged:
         return job
-    raise UnknownJobError(job_id)  # it ended long ago, and was removed at this moment
+    raise UnknownJobError(job_id)  # it was purged at this moment
 
 
 def move_many(
     job_ids: Sequence[str], priority: Priority, *, runtime: Runtime | None = None
 ) -> ControlResult:
-    """Give jobs another priority: queued ones wait in its queue from now on, others the next time.
+    """Give jobs another priority: queued ones move to its queue, others use it the next time.
 
     Raises:
-        UnknownJobError: one of them is not there; nothing was changed.
+        UnknownJobError: one of them does not exist; nothing was changed.
         DatabaseUnavailableError: without database.
     """
     runtime = runtime or current_runtime()
@@ -49,10 +49,10 @@ def move_matching(
     runtime: Runtime | None = None,
     progress: Callable[[int], None] = lambda _count: None,
 ) -> ControlResult:
-    """Give all jobs that fit a filter and have not ended another priority.
+    """Give all unfinished jobs that fit a filter another priority.
 
     Raises:
-        InvalidInputError: the filter names a state in which jobs have ended; nothing was changed.
+        InvalidInputError: the filter names a state of finished jobs; nothing was changed.
     """
     runtime = runtime or current_runtime()
     check_status(where, UNFINISHED, "moved")
@@ -60,14 +60,14 @@ def move_matching(
     for page in pages(runtime, where, sorted(UNFINISHED)):
         _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
         progress(len(result.changed))
-    result.unchanged.clear()  # nobody named them
+    result.unchanged.clear()  # a filter names no job by its id
     return result
 
 
 def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: ControlResult) -> None:
     moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
     runtime.publisher.publish([job for job in moved.values() if job.status is JobStatus.QUEUED])
-    # As they are now: what was read before may have ended, or been moved by somebody else.
+    # Read again: the others may be finished, or moved by another caller, since they were read.
     others = runtime.jobs.get_many([job.id for job in jobs if job.id not in moved])
     for job in jobs:
         if job.id in moved:

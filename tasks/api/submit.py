@@ -1,7 +1,7 @@
 """Submitting jobs: SQL first, then the broker.
 
-Each function takes the process's own runtime unless it is given one. A broker that is away never undoes
-what SQL has accepted: beat catches up when it is back.
+Each function takes this process's runtime unless it is given one. A job that SQL has accepted stays
+accepted without broker: beat publishes it when the broker is back.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from worker.runtime import Runtime
 def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> SubmittedJob:
     """Accept one download and return its job.
 
-    The job is stored, then published. When the broker is away it stays queued (`published_at` is None)
-    and starts when the broker is back.
+    The job is stored, then published. Without broker it stays queued (`published_at` is None) and starts
+    when the broker is back.
 
     An unfinished job for the same request (`domain.dedup.request_fingerprint`) is returned instead of a
     new one, in any state, unless its cancel is pending. So is the job of an earlier request with
     the same idempotency key, in any state. `is_new` says which it was.
 
     Raises:
-        InvalidInputError: the folder lies outside the download folder, or there is no key to keep
+        InvalidInputError: the folder is outside the download folder, or there is no key to encrypt
             headers, login or cookies with; nothing was stored.
-        IdempotencyKeyReusedError: the key belongs to a job that asks for something else.
-        DatabaseUnavailableError: nothing was accepted.
+        IdempotencyKeyReusedError: the idempotency key belongs to a different request.
+        DatabaseUnavailableError: nothing was stored.
     """
     return submit_many([request], runtime=runtime)[0]
 
@@ -46,7 +46,7 @@ def submit_many(
     wanted = [_new_job(runtime, request) for request in requests]
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
-    # Who is new stands for itself; whoever else asks for the same is told of it.
+    # A stored job is new if it has the id that was made here; the others existed before.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
     sent_at = runtime.publisher.publish(list(new.values()))
     if sent_at is not None:

@@ -1,4 +1,4 @@
-"""What beat does besides persisting and reconciling: waking, cleaning up, counting."""
+"""Periodic tasks besides persist and reconcile: requeue due jobs, clean up, log statistics."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def requeue_due(runtime: Runtime) -> int:
-    """Queue and publish what waits for nothing any more.
+    """Queue and publish jobs whose back-off is over, jobs without a message, and orphans.
 
-    Those are jobs whose waiting is over, jobs that nobody has published yet, and jobs whose workers are
-    gone. Returns how many were queued or published.
+    Returns how many were queued or published.
     """
     requeued = runtime.jobs.requeue_due(runtime.now())
     if runtime.publisher.publish(requeued) is None:
@@ -32,7 +31,7 @@ def requeue_due(runtime: Runtime) -> int:
 
 
 def cleanup_stale(runtime: Runtime) -> CleanupReport:
-    """Remove what is left over: stale progress, index entries without hash, limits of ended jobs."""
+    """Remove stale progress, index entries without a hash, and rate limits of finished jobs."""
     _remove_limits_of_finished_jobs(runtime)
     report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
     if any(report):
@@ -45,7 +44,7 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
 
 
 def _remove_limits_of_finished_jobs(runtime: Runtime) -> None:
-    """Take away the limits of jobs that have ended, or that nobody knows."""
+    """Remove the rate limits of jobs that are finished or do not exist."""
     limits = runtime.cache.limits
     limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
     job_ids = [scope.removeprefix(job_scope("")) for scope in limited]

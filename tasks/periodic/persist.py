@@ -1,4 +1,4 @@
-"""From the progress hashes to SQL: what `download.persist_progress` does."""
+"""Copying progress hashes to SQL: the task `download.persist_progress`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BATCH = 500
 
 
 def persist_progress(runtime: Runtime) -> int:
-    """Save the progress of every job whose hash has changed since the last time; return how many.
+    """Save the progress of every job whose hash has changed since the last run; return how many.
 
-    A hash that changes meanwhile stays marked, so the next run saves it again. When the database is
-    away nothing is unmarked, so nothing is lost.
+    A hash that changes meanwhile stays marked, and the next run saves it again. Without database, all
+    stay marked.
     """
     saved = 0
-    # What is unsaved now, each once: a job that changes all the time must not keep the others waiting.
-    # What is no job id was written by another program; `cleanup_stale` removes it.
+    # Each job once, also if it changes meanwhile: a busy one must not delay the others. An entry that is
+    # no job id was written by another program; `cleanup_stale` removes it.
     unsaved = [job_id for job_id, _ in runtime.cache.download.dirty() if is_job_id(job_id)]
     for start in range(0, len(unsaved), BATCH):
         progresses = runtime.cache.download.get_many(unsaved[start : start + BATCH])
@@ -49,34 +49,26 @@ def _save(runtime: Runtime, progresses: list[DownloadProgress]) -> None:
 
 
 def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
-    """Save a final state that its worker could tell the store, but not the database any more.
+    """Save a final state that its worker could write to the store alone, for lack of the database.
 
-    False when it changed meanwhile; True when SQL has it, or knows better.
+    False when the job changed meanwhile; True when SQL has this state, or a newer claim.
     """
     job = runtime.jobs.get_many([progress.job_id]).get(progress.job_id)
     if job is None or job.fence != progress.fence or job.status not in RUNNING:
         return True
-    changes = {
-        "path": progress.path,
-        "sha256": progress.sha256,
-        "error_code": progress.error_code,
-        "bytes_downloaded": progress.bytes_downloaded,
-        "bytes_durable": progress.bytes_durable,
-        "bytes_total": progress.bytes_total,
-    }
     if progress.status not in TRANSITIONS[job.status]:
-        # A file is completed by way of verifying; the database was away for that step, too.
-        between = runtime.jobs.transition(job, JobStatus.VERIFYING, now=runtime.now())
-        if between is None:
+        # A job is completed from verifying, and the database lacks that step, too.
+        verifying = runtime.jobs.transition(job, JobStatus.VERIFYING, now=runtime.now())
+        if verifying is None:
             return False
-        job = between
-    logger.info("The end of job %s (%s) reaches the database late", job.id, progress.status)
-    ended = runtime.jobs.transition(
+        job = verifying
+    logger.info("Job %s: saving %s, which only the store has", job.id, progress.status)
+    finished = runtime.jobs.transition(
         job,
         progress.status,
         now=runtime.now(),
         reason=progress.reason,
-        changes=changes,
+        changes=_final_columns(progress),
         event_reason=history.finish_reason(
             progress.status,
             reason=progress.reason,
@@ -85,10 +77,21 @@ def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
             sha256=progress.sha256,
         ),
     )
-    if ended is None:
+    if finished is None:
         return False
-    runtime.publisher.publish_cleanup([ended])  # its worker could not
+    runtime.publisher.publish_cleanup([finished])  # its worker could not
     return True
+
+
+def _final_columns(progress: DownloadProgress) -> dict[str, object]:
+    return {
+        "path": progress.path,
+        "sha256": progress.sha256,
+        "error_code": progress.error_code,
+        "bytes_downloaded": progress.bytes_downloaded,
+        "bytes_durable": progress.bytes_durable,
+        "bytes_total": progress.bytes_total,
+    }
 
 
 def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:

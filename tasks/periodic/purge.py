@@ -1,4 +1,4 @@
-"""Finished jobs are forgotten after a while: what `download.purge` does. Their files stay."""
+"""Deleting old finished jobs: the task `download.purge`. Their files stay."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ logger = logging.getLogger(__name__)
 
 
 class Purged(NamedTuple):
-    """What was removed from the database."""
+    """The numbers of deleted rows."""
 
     jobs: int
     events: int
 
 
 def purge(runtime: Runtime) -> Purged:
-    """Remove the jobs that ended more than `SEEN_RETENTION_DAYS` ago; 0 days keep everything."""
+    """Delete jobs that finished more than `SEEN_RETENTION_DAYS` ago; 0 days keep everything."""
     days = runtime.settings.retention_days
     removed = Purged(0, 0)
     if days:
         for so_far in purge_finished(runtime, days_ago(runtime, days)):
             removed = so_far
     if any(removed):
-        logger.info("Removed jobs that ended more than %d days ago: %s", days, removed)
+        logger.info("Deleted jobs that finished more than %d days ago: %s", days, removed)
     return removed
 
 
@@ -41,13 +41,13 @@ def days_ago(runtime: Runtime, days: int) -> datetime:
 
 
 def purge_finished(runtime: Runtime, before: datetime) -> Iterator[Purged]:
-    """Remove the jobs that ended before then, batch by batch; yield after each what is removed so far.
+    """Delete jobs that finished before then; after each batch, yield the numbers deleted so far.
 
-    Their events go with them, and what the store may still have of them. Files that were downloaded are
-    left alone, as is the part file of a job that failed. It ends early when the process drains.
+    Their events and their progress in the store are deleted, too. Downloaded files stay, as do the part
+    files of failed jobs. It stops early when the process drains.
 
     Raises:
-        DatabaseUnavailableError: what was removed before stays removed.
+        DatabaseUnavailableError: the batches before stay deleted.
     """
     retention = Retention(runtime.database)
     removed = Purged(0, 0)
@@ -56,18 +56,18 @@ def purge_finished(runtime: Runtime, before: datetime) -> Iterator[Purged]:
         deleted = retention.delete_some(before)
         if not deleted.job_ids:
             return
-        # One that is away is asked once: each batch would wait for it.
+        # After one error the store is left out: otherwise each batch would wait for it.
         store_available = store_available and _remove_progress(runtime, deleted.job_ids)
         removed = Purged(removed.jobs + len(deleted.job_ids), removed.events + deleted.events)
         yield removed
 
 
 def _remove_progress(runtime: Runtime, job_ids: Sequence[str]) -> bool:
-    """Remove jobs' progress from the store; False without store, where it ends by itself."""
+    """Remove the progress of jobs from the store; False without store, where it expires."""
     try:
         runtime.cache.download.remove(*job_ids)
     except StoreError as error:
-        logger.warning("What the store has of removed jobs stays for now: %s", error)
+        logger.warning("Progress of deleted jobs stays in the store until it expires: %s", error)
         return False
     return True
 

@@ -1,7 +1,7 @@
-"""Comparing SQL with what is going on, and putting right what does not fit.
+"""Comparing SQL with the store, and correcting what differs.
 
-Each case is found without looking at every job, repaired by a compare-and-set (so two at once do no
-harm), counted, and written into the job's history.
+Each case is found without reading every job, corrected by a compare-and-set (so two at once do no harm),
+counted, and noted in the job's history.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ logger = logging.getLogger(__name__)
 
 #: Jobs that are read, compared and changed in one step.
 BATCH = 500
-#: A caller that stored a job is given this long to publish it itself. Seconds.
+#: A caller that has stored a job has this long to publish it. Seconds.
 PUBLISHING_GRACE = 2.0
-#: A message counts as lost when its job is still queued this long after it was sent, and no queue has it
-#: any more: one that was sent this long before the message at the head has been taken. Seconds.
+#: A message counts as lost when its job is still queued this long after it was sent, and the message is
+#: in no queue: the one at the head was sent this long after it. Seconds.
 DELIVERY_GRACE = 30.0
-#: What has just changed may still be on its way from one place to the other. Seconds.
+#: A change may reach SQL and the store at times that differ by this much. Seconds.
 CONVERGENCE_GRACE = 5.0
 
 
 class Reconciled(NamedTuple):
-    """What one reconcile repaired, in jobs."""
+    """What one run corrected, in numbers of jobs."""
 
     orphaned: int
-    """Running by SQL, without lock and silent: queued again, ended as a person had asked, or failed."""
+    """Running in SQL, without lock and updates: requeued, failed, or paused or cancelled on request."""
     ended: int
-    """Running by SQL, ended by the word of a worker that is gone: brought to SQL."""
+    """Running in SQL, finished in the store by a worker that is gone: saved to SQL."""
     published: int
-    """Queued by SQL, without message: published."""
+    """Queued in SQL, without message: published."""
     resent: int
-    """Asked to pause or cancel, without the store's knowing: told once more."""
+    """With a pending control request that the store lacks: sent to the store again."""
     stopped: int
-    """Running by their worker and not by SQL: the worker was told to leave."""
+    """Running in a worker, but not in SQL: the worker was stopped."""
     removed: int
-    """Running by their progress alone, with no worker: the progress was removed."""
+    """Running in the store alone, without worker: the progress was removed."""
 
 
 def reconcile(runtime: Runtime) -> Reconciled:
-    """Compare SQL with what is going on, and put right what does not fit."""
+    """Compare SQL with the store, and correct what differs."""
     _correct_future_times(runtime)  # first: what follows compares times
     orphaned, ended = requeue_orphans(runtime)
     published = publish_unpublished(runtime) + _publish_lost(runtime)
@@ -65,12 +65,12 @@ def reconcile(runtime: Runtime) -> Reconciled:
 
 
 def _correct_future_times(runtime: Runtime) -> None:
-    """Let no job wait for a time that only a machine with a fast clock could write."""
+    """Correct times that a machine with a fast clock has written."""
     longest = runtime.settings.retry_backoff_max
     corrected = correct_future_times(runtime.database, runtime.now(), longest)
     if corrected:
         logger.warning(
-            "%d jobs had times in the future: the clock of a worker is fast, or ours is slow",
+            "%d jobs had times in the future: the clock of a worker is fast, or this one is slow",
             corrected,
         )
 
@@ -79,31 +79,31 @@ def _correct_future_times(runtime: Runtime) -> None:
 
 
 def requeue_orphans(runtime: Runtime) -> tuple[int, int]:
-    """Queue jobs whose workers are gone; return how many those were, and how many had ended instead."""
+    """Requeue jobs whose workers are gone; return their number, and that of jobs found finished."""
     settings = runtime.settings
-    # Of a job that runs, SQL hears at least this often.
+    # A running job is updated in SQL at least this often.
     quiet = min(settings.orphan_after, 2 * settings.heartbeat_interval + settings.persist_interval)
-    # Asked each time, also where nothing is quiet: what was not watched proves nothing.
-    certain = runtime.cache.data_loss.seconds_without_loss() >= settings.lock_ttl
-    # A lock that has expired is the end of its holder's lease. One that was lost with the store's data
-    # is not: then the holder may write until its lease ends on its own clock.
-    patience = quiet if certain else settings.orphan_after
-    orphaned = ended = 0
+    # Called each time, also without quiet jobs: the detector knows only the time since its first call.
+    is_certain = runtime.cache.data_loss.seconds_without_loss() >= settings.lock_ttl
+    # A missing lock means a dead worker only if Redis has kept its data. Otherwise the worker may write
+    # until its lease ends on its own clock.
+    silence = quiet if is_certain else settings.orphan_after
+    orphaned = finished = 0
     for page in _quiet_jobs(runtime, runtime.now() - timedelta(seconds=quiet)):
         locked = runtime.cache.held_download_locks([job.id for job in page])
         free = [job for job in page if job.id not in locked]
         hashes = runtime.cache.download.get_many([job.id for job in free])
-        told = {job.id: hashes[job.id] for job in free if _is_of_claim(hashes.get(job.id), job)}
-        done = {job_id: one for job_id, one in told.items() if one.status in FINISHED}
-        ended += sum(save_final_state(runtime, progress) for progress in done.values())
-        silent_since = runtime.now() - timedelta(seconds=patience)
+        progress = {job.id: hashes[job.id] for job in free if _is_of_claim(hashes.get(job.id), job)}
+        done = {job_id: one for job_id, one in progress.items() if one.status in FINISHED}
+        finished += sum(save_final_state(runtime, one) for one in done.values())
+        silent_since = runtime.now() - timedelta(seconds=silence)
         orphans = [
             job
             for job in free
-            if job.id not in done and _last_update(job, told.get(job.id)) <= silent_since
+            if job.id not in done and _last_update(job, progress.get(job.id)) <= silent_since
         ]
         orphaned += _requeue_or_fail(runtime, orphans)
-    return orphaned, ended
+    return orphaned, finished
 
 
 def _quiet_jobs(runtime: Runtime, since: datetime) -> Iterator[list[Job]]:
@@ -124,9 +124,9 @@ def _last_update(job: Job, progress: DownloadProgress | None) -> datetime:
 
 
 def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
-    """Do what their workers can do no more: hand jobs back, or stop them where a person wanted so.
+    """Requeue orphans, or apply their pending control requests.
 
-    A job whose attempts are used up fails: it may be what its workers die of.
+    A job whose attempts are used up fails: it may be the cause of its workers' deaths.
     """
     moved = runtime.jobs.transition_many(
         [job for job in orphans if job.attempts < job.max_attempts],
@@ -151,7 +151,7 @@ def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
 
 
 def publish_unpublished(runtime: Runtime) -> int:
-    """Publish what nobody has; return how many jobs that were."""
+    """Publish queued jobs without a message; return how many."""
     published = 0
     before = runtime.now() - timedelta(seconds=PUBLISHING_GRACE)
     after_id = ""
@@ -164,9 +164,9 @@ def publish_unpublished(runtime: Runtime) -> int:
 
 
 def _publish_lost(runtime: Runtime) -> int:
-    """Publish again what must have been taken from its queue long ago, and is still queued."""
+    """Publish queued jobs again whose message is no longer in its queue; return how many."""
     delivered = runtime.now() - timedelta(seconds=DELIVERY_GRACE)
-    # First: what is taken from it while we look is known to have been there.
+    # Read first: a message that is consumed after this is known to have been there.
     requeued = runtime.broker.requeued()
     published = _publish_lost_of(runtime, None, delivered, requeued)
     for priority in Priority:
@@ -177,22 +177,22 @@ def _publish_lost(runtime: Runtime) -> int:
 
 
 def _consumed_before(runtime: Runtime, priority: Priority) -> datetime | None:
-    """Return until when messages of one priority were sent that all have been taken; None: nobody knows.
+    """Return the time before which all messages of one priority are consumed; None if unknown.
 
-    A queue is first in, first out: what was sent well before the message at its head is not in it. So a
-    message that was lost out of many that were sent at the same time is not missed before most of them
-    have been taken: to find it sooner, the whole queue would have to be read.
+    A queue is first in, first out: a message that was sent well before the one at the head is not in it.
+    So of many messages that were sent at the same time, a lost one is missed only when most of them are
+    consumed. To find it sooner, the whole queue would have to be read.
     """
     head = runtime.broker.head(priority)
     if head is None:
         return runtime.now()
     if head.job_id is None or head.sent_at is None:
-        return None  # once it is taken, the next one tells
+        return None  # the next message at the head may have one
     sent_at = head.sent_at
     first = runtime.jobs.get_many([head.job_id]).get(head.job_id)
     if first is not None and first.published_at is not None:
-        # The job may have had another message since. It may also be that a fast clock wrote this one's
-        # time, and then it was put right in the row alone.
+        # The job may have another message since. Or a fast clock has written this one's time, which was
+        # then corrected in the row alone.
         sent_at = min(sent_at, first.published_at)
     return sent_at - timedelta(seconds=DELIVERY_GRACE)
 
@@ -200,9 +200,10 @@ def _consumed_before(runtime: Runtime, priority: Priority) -> datetime | None:
 def _publish_lost_of(
     runtime: Runtime, priority: Priority | None, before: datetime, requeued: Set[str]
 ) -> int:
-    """Publish again what was sent to one queue by `before` and is not `requeued`.
+    """Publish jobs again whose message was sent to one queue by `before`.
 
-    The queue is that of a priority; without one, that of what was begun.
+    The queue is that of a priority, or without one that for requeued jobs. Jobs in `requeued` have a
+    message in the latter.
     """
     published = 0
     after_id = ""
@@ -225,26 +226,28 @@ def _publish_with_note(
     return True
 
 
-# ── wishes, and workers that SQL knows nothing of ───────────────────────────────────────────────
+# ── control requests, and runs that SQL does not know ───────────────────────────────────────────
 
 
 def _resend_controls(runtime: Runtime) -> int:
-    """Tell workers once more what was asked of their jobs, where the store has lost it."""
-    asked = runtime.jobs.pending_controls()
-    known = runtime.cache.download.apply([], [(job.id, job.fence) for job in asked])
-    unheard = [job for job, reply in zip(asked, known, strict=True) if reply.control != job.control]
-    for word in ("pause", "cancel"):
-        claims = [(job.id, job.fence) for job in unheard if job.control == word]
-        runtime.cache.download.request_control_many(word, claims)
-        note = f"its worker was told once more to {word} it"
+    """Copy pending control requests to the store again, where it lacks them; return how many."""
+    pending = runtime.jobs.pending_controls()
+    known = runtime.cache.download.apply([], [(job.id, job.fence) for job in pending])
+    missing = [
+        job for job, reply in zip(pending, known, strict=True) if reply.control != job.control
+    ]
+    for control in ("pause", "cancel"):
+        claims = [(job.id, job.fence) for job in missing if job.control == control]
+        runtime.cache.download.request_control_many(control, claims)
+        note = f"{control} was requested from its worker again"
         runtime.jobs.note_many([job_id for job_id, _ in claims], note, now=runtime.now())
-    return len(unheard)
+    return len(missing)
 
 
 def _stop_unknown_runs(runtime: Runtime) -> tuple[int, int]:
-    """Put right what the store lists as running and SQL does not, or under another claim.
+    """Stop runs that the store has and SQL lacks, or has under another claim.
 
-    Returns how many workers were told to leave, and how many left only their progress behind.
+    Returns how many workers were stopped, and how many hashes without worker were removed.
     """
     stopped = removed = 0
     after: str | None = None
@@ -258,8 +261,8 @@ def _stop_unknown_runs(runtime: Runtime) -> tuple[int, int]:
         download.request_control_many("leave", [(one.job_id, one.fence) for one in leaving])
         download.remove(*gone)
         for job_ids, note in (
-            ([one.job_id for one in leaving], "a worker that still ran it was told to leave"),
-            (gone, "progress that a worker had left behind was removed"),
+            ([one.job_id for one in leaving], "a worker that still ran it was stopped"),
+            (gone, "progress of a run without worker was removed"),
         ):
             runtime.jobs.note_many(job_ids, note, now=runtime.now())
         stopped, removed = stopped + len(leaving), removed + len(gone)

@@ -1,4 +1,4 @@
-"""A periodic task runs once at a time, whoever's beat ticks and however long it takes."""
+"""A periodic task runs in one process at a time, however many beats send it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
-    """Turn `work(runtime)` into a task body that does nothing while another one still runs.
+    """Turn `work(runtime)` into a task body that returns None while another process runs it.
 
-    Its lock is renewed while it works and given back at its end; when its process dies, the lock
-    outlives it by no more than the lock's TTL. Returns None where another one runs.
+    Its lock is renewed while it works and released at its end. The lock of a process that dies expires
+    within its TTL.
     """
 
     what = f"The periodic task {work.__name__} could not run"
@@ -30,7 +30,7 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
             lock = runtime.cache.lock(f"task:{work.__name__}")
             result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: work(runtime))
         except (StoreError, DatabaseUnavailableError) as error:
-            # One line an outage, not a traceback at every tick: the next tick tries again.
+            # One line an outage instead of a traceback at every run: the next run tries again.
             runtime.outages.record_failure(what, error)
             return None
         runtime.outages.record_success(what)

@@ -60,7 +60,7 @@ def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
     batch = _Batch(runtime, _RULES[action], [job.id])
     read = [any_system.job(job)]
     tasks.cancel(job.id, runtime=runtime)
-    batch._take(read)
+    batch._apply(read)
     assert any_system.job(job).control == "cancel"
     assert told(any_system, job) == "cancel"
     result = batch.run()

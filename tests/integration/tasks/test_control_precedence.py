@@ -218,7 +218,7 @@ def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
     assert tasks.retry(job.id, runtime=any_system.runtime).attempts == 0
 
 
-# ── told once more, and told late ───────────────────────────────────────────────────────────────
+# ── requested again, and honored late ───────────────────────────────────────────────────────────
 
 
 def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin: Origin) -> None:
@@ -229,7 +229,7 @@ def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin:
 
     any_system.runtime.cache.download.remove(job.id)
     assert reconcile(any_system.runtime).resent == 1
-    assert last_told(any_system, job) == "its worker was told once more to cancel it"
+    assert last_told(any_system, job) == "cancel was requested from its worker again"
     assert reconcile(any_system.runtime).resent == 0
 
 

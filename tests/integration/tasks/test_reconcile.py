@@ -201,7 +201,7 @@ def test_a_worker_that_sql_knows_nothing_of_is_told_to_leave(
         assert (report.stopped, report.removed) == (1, 0)
     assert outcomes == [Outcome.FENCED]
     assert system.job(job).status is status
-    assert last_reason(system, job) == "a worker that still ran it was told to leave"
+    assert last_reason(system, job) == "a worker that still ran it was stopped"
 
 
 @pytest.mark.parametrize("status", [S.PAUSED, S.COMPLETED, S.FAILED])
