@@ -1,1 +1,5 @@
-"""One download's bytes: from one or more URLs into its part file. Read `transfer.py` first."""
+"""The engine: one file's bytes, from one or more URLs to a destination. No queues, locks or SQL.
+
+`http/` holds libcurl and the meaning of responses, `integrity/` digests and checkpoints.
+Open `engine.py` first.
+"""

@@ -1,4 +1,4 @@
-"""When another connection is worth its handshake, and whose segment it takes."""
+"""Decides when another connection is worth opening, and which one is too slow."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from worker.transfer.connection import Connection
 from worker.transfer.interfaces import TransferQuota
 from worker.transfer.spec import TransferOptions
 
-#: A speed measured over less than this says nothing. Seconds.
+#: A speed measured over a shorter time means nothing. Seconds.
 MIN_MEASURE_TIME = 0.05
-#: An answer to "how many connections may I have" is good for so many seconds.
+#: The quota is requested again after this time. Seconds.
 _GRANT_INTERVAL = 1.0
-#: A connection this many times slower than the fastest one gives its segment to another.
+#: A connection is stalled if the fastest one is more than this many times faster.
 _STALL_FACTOR = 4
 
 
 class ConnectionPolicy:
-    """How one transfer is shared out among connections.
+    """The rules for the connections of one transfer.
 
     Attributes:
-        can_split: the origin does ranges, and something vouches for what they are of.
-        max_connections: no more connections than this; it falls when the origin refuses one.
+        can_split: the origin supports ranges, and a validator proves what they belong to.
+        max_connections: the limit; lowered when the origin refuses a connection.
     """
 
     def __init__(
@@ -36,47 +36,52 @@ class ConnectionPolicy:
         self._best_speed = 0.0
 
     def may_add(self, running: int) -> bool:
-        """Say whether one more connection than the `running` ones may be opened."""
+        """Return whether one connection more than `running` may be opened."""
         return self.can_split and running < self.max_connections
 
     def granted(self) -> int:
-        """Return how many connections all workers together leave us. Asked of the store now and then."""
+        """Return how many connections the quota grants; it is requested at most once a second."""
         now = time.monotonic()
         if now - self._requested_at >= _GRANT_INTERVAL:
-            self._requested_at, self._granted = (
-                now,
-                self._quota.request_connections(self.max_connections),
-            )
+            self._requested_at = now
+            self._granted = self._quota.request_connections(self.max_connections)
         return self._granted
 
     def slowest_to_finish(self, connections: Sequence[Connection]) -> Connection | None:
-        """Return the one that would be busy for the longest time, if another is worth it; else None."""
+        """Return the connection whose segment takes longest, if it is worth splitting; else None."""
         now = time.monotonic()
-        best, longest = None, self._options.split_after
+        slowest, longest = None, self._options.split_after
         for one in connections:
-            left = one.segment.remaining
-            if not one.is_accepted or left is None or now - one.accepted_at < MIN_MEASURE_TIME:
+            remaining = one.segment.remaining
+            if not one.is_accepted or remaining is None or now - one.accepted_at < MIN_MEASURE_TIME:
                 continue
-            seconds = left / max(one.stall.average(now, one.received), 1.0)
-            if seconds > longest and left >= 2 * self._options.min_segment_size:
-                best, longest = one, seconds
-        return best
+            seconds = remaining / max(one.stall.average(now, one.received), 1.0)
+            if seconds > longest and remaining >= 2 * self._options.min_segment_size:
+                slowest, longest = one, seconds
+        return slowest
 
     def stalled(self, connections: Sequence[Connection]) -> Connection | None:
-        """Return the one that is so slow that a fresh connection would be done sooner, or None."""
+        """Return the connection that is so slow that a new one would finish sooner, or None."""
         speeds = {one: one.stall.speed for one in connections if one.stall.speed is not None}
-        # What has only just begun is not judged: its first bytes come in a burst.
+        # Not while one has no sample yet: its first bytes arrive in a burst.
         if len(speeds) < len(connections) or not speeds:
             return None
         self._best_speed = max(self._best_speed, *speeds.values())
         slowest = min(speeds, key=speeds.__getitem__)
-        left = slowest.segment.remaining
-        if left is None or slowest.received == 0:
+        remaining = slowest.segment.remaining
+        if remaining is None or slowest.received == 0:
             return None
-        seconds = left / max(speeds[slowest], 1.0)
-        crawls = speeds[slowest] * _STALL_FACTOR < self._best_speed
-        if not crawls or seconds <= 2 * self._options.split_after:
+        seconds = remaining / max(speeds[slowest], 1.0)
+        is_slow = speeds[slowest] * _STALL_FACTOR < self._best_speed
+        if not is_slow or seconds <= 2 * self._options.split_after:
             return None
-        # The next one is not measured by a time that may be over.
+        # The next connection is not compared with a speed that may no longer be reached.
         self._best_speed = 0.0
         return slowest
+
+    def timeout(self, connection: Connection, running: int) -> float:
+        """Return after how many seconds below the low-speed limit a connection is closed."""
+        if connection.received == 0 and running > 1:
+            # It has not sent anything and others have: its segment need not wait as long as a file.
+            return min(self._options.low_speed_time, self._options.connect_timeout)
+        return self._options.low_speed_time

@@ -1,4 +1,4 @@
-"""What an answer to a request means for the file that is being put together. Pure."""
+"""Decides what a response means for the file being fetched. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from worker.transfer.http.statuses import Meaning
 
 
 class Decision(Enum):
-    """What to do with an answer."""
+    """What to do with a response."""
 
     FULL_BODY = auto()
     """The body is the file from its first byte."""
     REQUESTED_RANGE = auto()
-    """The body is the range that was asked for, of the file that was begun."""
+    """The body is the requested range of the same file."""
     REDIRECT = auto()
-    """A redirect."""
+    """The file is at another URL."""
     COMPLETE = auto()
-    """There is nothing after what we have: that was all of it."""
+    """The file has no bytes after those already fetched: it is complete."""
     RETRY_WITH_DATE = auto()
-    """The same file, sent whole: this origin may take a date where it did not take its own tag."""
+    """The same file from the start: this origin may accept a date in If-Range instead of its tag."""
     RANGE_IGNORED = auto()
-    """The same file as far as anybody can tell, sent whole, or a range that is not the one asked for."""
+    """Apparently the same file, but from the start, or another range than the requested one."""
     RESOURCE_CHANGED = auto()
-    """Another file: what we have cannot be joined to it."""
+    """Another file: its bytes cannot be joined to those already fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A ruling, and why, as the end of a sentence for people."""
+    """A decision, and its reason as the end of a sentence."""
 
     decision: Decision
     reason: str = ""
 
 
 def classify_response(
-    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool = False
+    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool = False
 ) -> Classification:
-    """Decide by status and header what the body is, before its first byte is written.
+    """Classify a response by status and headers, before the first byte of its body is written.
 
     Args:
-        begun: what the file was begun with; means nothing to a request for the whole file.
-        is_mirror: the answer is from another URL than the one the file was begun with: it has to say
-            that its file is the same, not only to keep quiet about it.
+        resource: the file as its first response described it; not used for a full request.
+        is_mirror: the response is from another URL than the first one, so it must prove that its file
+            is the same; for the first URL it is enough not to contradict that.
 
     Raises:
         TransientError, PermanentError: the status is not a success.
@@ -61,27 +61,27 @@ def classify_response(
     if request.first is None:
         return _classify_full_request(request, response, meaning)
     if meaning is Meaning.PART:
-        return _classify_range(request, response, begun, is_mirror=is_mirror)
+        return _classify_range(request, response, resource, is_mirror=is_mirror)
     if meaning is Meaning.FILE:
-        return _classify_full_body_instead_of_range(request, response, begun)
+        return _classify_full_body_instead_of_range(request, response, resource)
     if response.status == 416:
-        return _classify_unsatisfiable_range(request, response, begun, is_mirror=is_mirror)
+        return _classify_unsatisfiable_range(request, response, resource, is_mirror=is_mirror)
     raise error_mapping.error_for_response(response, request)
 
 
 def _check_content(response: Response) -> None:
-    """Raise where a success brings no file: its length is nonsense, or there is nothing to store."""
+    """Raise when a success carries no file: its length is invalid, or there is no content."""
     if response.has_invalid_length:
         raise TransientError(
-            "The origin promises a length that no file can have.", code="bad_response"
+            "The Content-Length of the response is not valid.", code="bad_response"
         )
     is_delta = response.status == 226 and "im" in response.headers
-    # An empty file is one, where the status says that this is the file.
+    # With 200 and 203 an empty body is an empty file.
     is_empty = response.status not in {200, 203} and not response.has_content
     if is_delta or is_empty:
-        why = "a change to an earlier version was not asked for" if is_delta else "no content"
+        reason = "a delta to an earlier version was not requested" if is_delta else "no content"
         raise PermanentError(
-            f"The origin answered {statuses.describe(response.status)}: {why}.",
+            f"The origin answered {statuses.describe(response.status)}: {reason}.",
             code=f"http_{response.status}",
         )
 
@@ -100,98 +100,100 @@ def _classify_full_request(
 
 
 def _classify_unrequested_range(response: Response) -> Classification:
-    """Take a 206 to a request for the whole file, unless it says that something is missing.
+    """Accept a 206 to a full request, unless its headers say that a part is missing.
 
-    Where it does not say how long the file is, the content is stored as curl and wget do; `Response`
-    then has no size and no validator, so that nothing is ever joined to it.
+    Without a total the content is stored, as curl and wget do; such a `Response` has no size and no
+    validator, so nothing is ever joined to it.
     """
     span, is_multipart = response.content_range, response.is_multipart_range
-    is_all = span is not None and span[0] == 0 and span[2] in {None, span[1] + 1}
-    if is_all or ("content-range" not in response.headers and not is_multipart):
+    is_whole = span is not None and span[0] == 0 and span[2] in {None, span[1] + 1}
+    if is_whole or ("content-range" not in response.headers and not is_multipart):
         return Classification(Decision.FULL_BODY)
     raise PermanentError(
-        "The origin sent a part of the file where all of it was asked for.", code="bad_range"
+        "The origin sent a part of the file in response to a request for all of it.",
+        code="bad_range",
     )
 
 
 def _classify_range(
-    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool
+    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool
 ) -> Classification:
     span = response.content_range
     if span is None:
-        return Classification(Decision.RANGE_IGNORED, "the origin did not say which range it sent")
+        return Classification(Decision.RANGE_IGNORED, "the response has no valid Content-Range")
     first, last, total = span
-    if begun.total is not None and total is not None and total != begun.total:
+    if resource.total is not None and total is not None and total != resource.total:
         return Classification(
-            Decision.RESOURCE_CHANGED, f"the file has {total:,} bytes now, it had {begun.total:,}"
+            Decision.RESOURCE_CHANGED,
+            f"the file now has {total:,} bytes instead of {resource.total:,}",
         )
     if first != request.first or (request.last is not None and last > request.last):
+        requested_last = "the end" if request.last is None else f"{request.last:,}"
         return Classification(
             Decision.RANGE_IGNORED,
-            f"the origin sent bytes {first:,} to {last:,}, asked for were "
-            f"{request.first:,} to {'the end' if request.last is None else f'{request.last:,}'}",
+            f"the origin sent bytes {first:,} to {last:,} instead of {request.first:,} to "
+            f"{requested_last}",
         )
-    same = (
-        _has_matching_validator(response, begun) if is_mirror else _is_compatible(response, begun)
-    )
-    if not same or (is_mirror and total != begun.total):
-        return Classification(Decision.RESOURCE_CHANGED, "the file is another one now")
+    is_same = (_has_matching_validator if is_mirror else _is_compatible)(response, resource)
+    if not is_same or (is_mirror and total != resource.total):
+        return Classification(Decision.RESOURCE_CHANGED, "the file is not the same")
     return Classification(Decision.REQUESTED_RANGE)
 
 
 def _classify_full_body_instead_of_range(
-    request: Request, response: Response, begun: Checkpoint
+    request: Request, response: Response, resource: Checkpoint
 ) -> Classification:
-    """A range was asked for, and the whole file comes."""
     length = response.content_length
-    longer = begun.total is not None and length is not None and length != begun.total
-    if longer or not _is_compatible(response, begun):
+    other_size = resource.total is not None and length is not None and length != resource.total
+    if other_size or not _is_compatible(response, resource):
         return Classification(Decision.RESOURCE_CHANGED, "the file has changed at the origin")
-    same_tag = begun.etag is not None and response.headers.get("etag") == begun.etag
-    if request.if_range is not None and same_tag and begun.date not in {None, request.if_range}:
+    same_tag = resource.etag is not None and response.headers.get("etag") == resource.etag
+    can_use_date = resource.date not in {None, request.if_range}
+    if request.if_range is not None and same_tag and can_use_date:
         return Classification(Decision.RETRY_WITH_DATE)
     return Classification(Decision.RANGE_IGNORED, "the origin sends the file from the start")
 
 
 def _classify_unsatisfiable_range(
-    request: Request, response: Response, begun: Checkpoint, *, is_mirror: bool
+    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool
 ) -> Classification:
-    """There is nothing from where the range begins. That is the file's end if it is the same file."""
+    """Classify a 416: if the file is the same, it ends where the range starts."""
     size = response.unsatisfied_size
-    same = not is_mirror and _has_compatible_validators(response, begun)
-    if same and size is not None and size == request.first and begun.total in {None, size}:
+    is_same = not is_mirror and _has_compatible_validators(response, resource)
+    if is_same and size is not None and size == request.first and resource.total in {None, size}:
         return Classification(Decision.COMPLETE)
-    return Classification(Decision.RESOURCE_CHANGED, "the origin has no bytes where we stopped")
+    reason = "the origin has no bytes at the start of the range"
+    return Classification(Decision.RESOURCE_CHANGED, reason)
 
 
-def _is_compatible(response: Response, begun: Checkpoint) -> bool:
-    """Say whether nothing in the answer says that this is another file.
+def _is_compatible(response: Response, resource: Checkpoint) -> bool:
+    """Return whether no header shows that the file is another one.
 
-    If-Range should have seen to that; an origin that ignores it must not join two files for us.
+    If-Range should ensure that; some origins ignore it.
     """
-    same_encoding = response.headers.get("content-encoding") == begun.encoding
-    return same_encoding and _has_compatible_validators(response, begun)
+    same_encoding = response.headers.get("content-encoding") == resource.encoding
+    return same_encoding and _has_compatible_validators(response, resource)
 
 
-def _has_compatible_validators(response: Response, begun: Checkpoint) -> bool:
-    """Say whether the tag and the date, where the answer has them, are those the file was begun with."""
+def _has_compatible_validators(response: Response, resource: Checkpoint) -> bool:
+    """Return whether tag and date are the known ones, where the response has them."""
     headers = response.headers
-    same_tag = headers.get("etag", begun.etag) == begun.etag
-    same_date = headers.get("last-modified", begun.last_modified) == begun.last_modified
+    same_tag = headers.get("etag", resource.etag) == resource.etag
+    same_date = headers.get("last-modified", resource.last_modified) == resource.last_modified
     return same_tag and same_date
 
 
-def _has_matching_validator(response: Response, begun: Checkpoint) -> bool:
-    """Say whether the answer names a validator that the file was begun with."""
-    if response.headers.get("content-encoding") != begun.encoding:
+def _has_matching_validator(response: Response, resource: Checkpoint) -> bool:
+    """Return whether a strong validator of the response is the known one."""
+    if response.headers.get("content-encoding") != resource.encoding:
         return False
-    if response.etag is not None and response.etag == begun.etag:
+    if response.etag is not None and response.etag == resource.etag:
         return True
-    return begun.date is not None and response.last_modified == begun.date
+    return resource.date is not None and response.last_modified == resource.date
 
 
 def is_request_specific(error: TransientError | PermanentError) -> bool:
-    """Say whether an origin refused a request in a way that may hold for this one alone."""
+    """Return whether an origin may refuse one request with this error and accept others."""
     return error.code.startswith(("http_", "proxy_")) or error.code in {
         "connect",
         "empty_reply",

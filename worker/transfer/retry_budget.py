@@ -1,4 +1,4 @@
-"""Failures that are tried again on the spot, with lock and bytes in hand."""
+"""Retries within a transfer, while its worker keeps the lock."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from domain.errors import PermanentError, TransientError
 from worker.transfer.http.resolving import NO_SUCH_HOST
 from worker.transfer.spec import TransferOptions
 
-#: A longer wait than this is waited in SQL: nobody holds a worker and a lock for it. Seconds.
+#: For a longer delay the job waits in the database instead, without a worker. Seconds.
 MAX_DELAY = 10.0
-#: An origin that breaks off every now and then is not down. Seconds.
+#: The longest delay after a failure that came after progress. Seconds.
 _DELAY_AFTER_PROGRESS = 0.1
-#: A name that does not exist is asked for once more after this. Seconds.
+#: A name that does not exist is looked up once more after this delay. Seconds.
 _LOOKUP_RETRY_DELAY = 1.0
 
 
 class RetryBudget:
-    """The budget of one transfer: so many failures in a row; whatever makes progress fills it up."""
+    """Limits the failures in a row of one transfer; progress resets the count."""
 
     def __init__(self, options: TransferOptions, now: float) -> None:
         self._options = options
@@ -28,15 +28,15 @@ class RetryBudget:
         self._bytes, self._time = 0, now
 
     def next_delay(self, error: TransientError, bytes_so_far: int, now: float) -> float:
-        """Return the seconds to wait before another try; raise `error` when it is not ours to try.
+        """Return the seconds to wait before the next request; raise `error` when the job has to wait.
 
         Args:
-            bytes_so_far: of the file, on disk. Progress is what came since the last failure faster than
-                the speed that counts as standing still.
+            bytes_so_far: bytes of the file that are written. They are progress if they arrived since
+                the last failure faster than the low-speed limit.
             now: monotonic seconds.
 
         Raises:
-            PermanentError: the host name does not exist, and did not a moment ago.
+            PermanentError: two lookups in a row found that the host name does not exist.
         """
         if error.code == NO_SUCH_HOST and not bytes_so_far:
             return self._retry_lookup(error)
@@ -46,19 +46,19 @@ class RetryBudget:
         self._bytes, self._time = bytes_so_far, now
         self._failures = 1 if progressed else self._failures + 1
         longest = _DELAY_AFTER_PROGRESS if progressed else math.inf
-        pause = Backoff(self._options.retry_pause, longest).delay(self._failures)
+        delay = Backoff(self._options.retry_pause, longest).delay(self._failures)
         if (
             self._failures > self._options.short_retries
             or error.retry_after is not None
-            or pause > MAX_DELAY
+            or delay > MAX_DELAY
         ):
             raise error
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not used for security
 
     def _retry_lookup(self, error: TransientError) -> float:
-        """Try a name that does not exist twice within seconds, and not once more.
+        """Allow a second lookup, but not a third.
 
-        A name that bytes of this file came from is no such one: then its zone has trouble.
+        Only before the first byte: a name that has served bytes exists, and its zone has a problem.
         """
         if self._lookup_failed:
             raise PermanentError(str(error), code=error.code) from error

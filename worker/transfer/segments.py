@@ -1,8 +1,8 @@
-"""Which bytes of a file are there, which are being fetched, and which nobody fetches yet. Pure.
+"""Which bytes of a file are written, which are being fetched, and which are free. No I/O.
 
-The file is cut into segments that follow each other without gap. Each is filled from its start; a
-connection claims the segment it fills. When a connection has nothing left to do, the missing part of
-another one's segment is cut in half; the first half stays claimed and now ends sooner.
+The segments of a file follow each other without gaps. Each is filled from its start by the connection
+that claims it. When a connection has nothing left to do, what is missing of another one's segment is
+split: the first part stays claimed and now ends sooner.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-#: Half-open: bytes from the first number up to, and not including, the second.
+#: Half-open: from the first number up to, but not including, the second.
 Interval = tuple[int, int]
 
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """Bytes from `start` to `end`, of which those before `position` are on disk.
+    """Bytes `start` to `end` (exclusive); those before `position` are written.
 
-    `end` is None while nobody knows where the file ends.
+    `end` is None while the size of the file is unknown.
     """
 
     start: int
@@ -29,7 +29,7 @@ class Segment:
 
     @property
     def remaining(self) -> int | None:
-        """Bytes that are missing, or None where nobody knows."""
+        """Bytes that are missing; None while the end is unknown."""
         return None if self.end is None else self.end - self.position
 
     @property
@@ -42,9 +42,12 @@ class SegmentMap:
     """The segments of one file, in order.
 
     Args:
-        total: the file's size in bytes, None while unknown.
-        written: what is on disk already.
-        min_size: no segment is cut into halves smaller than this many bytes.
+        total: size of the file in bytes; None while unknown.
+        written: the intervals that are written already.
+        min_size: no segment is split into parts smaller than this many bytes.
+
+    Attributes:
+        downloaded: bytes written, anywhere in the file.
     """
 
     def __init__(
@@ -52,30 +55,29 @@ class SegmentMap:
     ) -> None:
         self.total = total
         self._min_size = min_size
-        self._segments = _cut(total, _merged(written))
+        self._segments = _segments_of(total, _merged(written))
         self.downloaded = sum(segment.position - segment.start for segment in self._segments)
-        """Bytes on disk, wherever in the file."""
 
-    # ── asking ──────────────────────────────────────────────────────────────────────────────────
+    # ── queries ─────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_complete(self) -> bool:
-        """Whether every byte is there; never while the size is unknown."""
+        """Whether every byte is written; never while the size is unknown."""
         return self.downloaded == self.total
 
     @property
     def is_untouched(self) -> bool:
-        """Whether it is one segment, and nothing of it is there."""
+        """Whether there is a single segment, and nothing is written."""
         return self.downloaded == 0 and len(self._segments) == 1
 
     @property
     def remaining(self) -> int | None:
-        """Bytes that are missing, or None where nobody knows."""
+        """Bytes that are missing; None while the size is unknown."""
         return None if self.total is None else self.total - self.downloaded
 
     @property
     def prefix(self) -> int:
-        """How many bytes are there without a gap from the file's first byte on."""
+        """How many bytes are written without a gap from the file's first byte on."""
         end = 0
         for segment in self._segments:
             if segment.start != end:
@@ -86,17 +88,17 @@ class SegmentMap:
         return end
 
     def written(self) -> list[Interval]:
-        """Return what is on disk, in order, neighbours joined."""
+        """Return the written intervals in order, adjacent ones joined."""
         return _merged((segment.start, segment.position) for segment in self._segments)
 
     def has_unclaimed(self) -> bool:
-        """Say whether a segment waits for an owner."""
+        """Return whether a segment that is not full is unclaimed."""
         return any(not segment.is_claimed and not segment.is_full for segment in self._segments)
 
-    # ── changing ────────────────────────────────────────────────────────────────────────────────
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
     def claim_next(self) -> Segment | None:
-        """Claim the first segment that is neither claimed nor full; None when there is none."""
+        """Claim the first segment that is unclaimed and not full; return None when there is none."""
         for segment in self._segments:
             if not segment.is_claimed and not segment.is_full:
                 segment.is_claimed = True
@@ -104,16 +106,16 @@ class SegmentMap:
         return None
 
     def claim_first(self) -> Segment:
-        """Own the segment that the file begins with."""
+        """Claim the segment at the start of the file."""
         segment = self._segments[0]
         segment.is_claimed = True
         return segment
 
     def split(self, segment: Segment, parts: int = 2) -> Segment | None:
-        """Cut what is missing of `segment` into at most `parts` equal parts.
+        """Split what is missing of `segment` into at most `parts` equal parts.
 
         `segment` keeps the first one. The second is claimed and returned; the others stay unclaimed.
-        Returns None where the parts would be too small.
+        Returns None when the parts would be too small.
         """
         if segment.end is None:
             return None
@@ -130,16 +132,16 @@ class SegmentMap:
         return new[0]
 
     def advance(self, segment: Segment, size: int) -> None:
-        """Note that `size` more bytes of `segment` are on disk."""
+        """Record that `size` more bytes of `segment` are written."""
         segment.position += size
         self.downloaded += size
 
     def release(self, segment: Segment) -> None:
-        """Nobody owns this segment any more; what is missing of it is free."""
+        """Let other connections claim what is missing of `segment`."""
         segment.is_claimed = False
 
     def extend(self, segment: Segment) -> None:
-        """Let `segment` go on over the untouched segments behind it that nobody owns."""
+        """Join to `segment` the empty, unclaimed segments that follow it."""
         index = self._segments.index(segment) + 1
         while index < len(self._segments):
             follower = self._segments[index]
@@ -149,13 +151,13 @@ class SegmentMap:
             del self._segments[index]
 
     def set_total(self, total: int) -> None:
-        """Note the size of the file once it is known."""
+        """Set the size of the file once it is known."""
         self.total = total
         self._segments[-1].end = total
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return intervals in order, joined where they touch or overlap, the empty ones left out."""
+    """Return intervals in order, without empty ones, joined where they touch or overlap."""
     merged: list[Interval] = []
     for start, end in sorted(intervals):
         if start >= end:
@@ -167,8 +169,8 @@ def _merged(intervals: Iterable[Interval]) -> list[Interval]:
     return merged
 
 
-def _cut(total: int | None, written: list[Interval]) -> list[Segment]:
-    """Return segments that cover the whole file: each has what is written, then what is missing."""
+def _segments_of(total: int | None, written: list[Interval]) -> list[Segment]:
+    """Return segments for the whole file: each is a written interval and the gap after it."""
     starts = [start for start, _ in written]
     if not starts or starts[0] > 0:
         written = [(0, 0), *written]

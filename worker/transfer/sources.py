@@ -1,4 +1,4 @@
-"""Where the bytes of one file can be had: its URL, its mirrors, and where these redirect to."""
+"""The URLs of one file: its own, its mirrors, and the targets of their redirects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from worker.transfer.spec import TransferSpec
 
 @dataclass(eq=False, slots=True)
 class Source:
-    """One URL of the file, as given."""
+    """One URL of the file, as the caller gave it."""
 
     url: str
     current_url: str = field(init=False)
-    """Where its redirects led: further segments are asked for there."""
+    """The last redirect target, where further segments are requested."""
     digest: str = field(init=False)
-    """The SHA-256 of the given URL: how a checkpoint names it."""
+    """The SHA-256 of `url`, which identifies it in a checkpoint."""
     active_requests: int = 0
-    """Running ones."""
 
     def __post_init__(self) -> None:
         self.current_url = self.url
@@ -31,14 +30,16 @@ class Source:
 
 
 class Sources:
-    """All URLs of one file that have not failed for good.
+    """The sources of one file that are still in use.
+
+    Args:
+        resumed_from: the digest of the URL in the checkpoint to resume from, or None.
 
     Attributes:
-        first: the one the file was begun with, or is to be; the others are its mirrors.
+        first: the source whose response describes the file; the others are its mirrors.
     """
 
     def __init__(self, spec: TransferSpec, resumed_from: str | None) -> None:
-        """Args: resumed_from: the digest of the URL that a checkpoint's bytes are from."""
         self._spec = spec
         self._active = [Source(url) for url in spec.urls]
         self.first = next(
@@ -46,15 +47,15 @@ class Sources:
         )
 
     def least_busy(self) -> Source:
-        """Return the source with the fewest running requests, the first one where several have."""
+        """Return the source with the fewest running requests; of equal ones, `first`."""
         return min(self._active, key=lambda one: (one.active_requests, one is not self.first))
 
     def has_others(self, source: Source) -> bool:
-        """Say whether there is another one to ask; `source` itself may have been dropped already."""
+        """Return whether a source other than `source` is in use; `source` may have been removed."""
         return self._active != [source]
 
     def remove(self, source: Source) -> bool:
-        """Ask this one no more; False when it had been dropped, or is the last one, which stays."""
+        """Use a source no more; return False when it was removed before, or is the last one."""
         if source not in self._active or len(self._active) == 1:
             return False
         self._active.remove(source)
@@ -63,29 +64,29 @@ class Sources:
         return True
 
     def headers_for(self, url: str) -> Sequence[str]:
-        """Return the job's own header lines, for a URL of the origin they were given for; else none."""
+        """Return the job's header lines if `url` is at the first URL's origin, else none."""
         spec = self._spec
         if not same_origin(url, spec.urls[0]):
             return ()
         return [f"{name}: {value}" if value else f"{name};" for name, value in spec.headers.items()]
 
     def cookies_for(self, url: str) -> str | None:
-        """Return the job's own cookies, for a URL of the origin they were given for; else None."""
+        """Return the job's cookies if `url` is at the first URL's origin, else None."""
         spec = self._spec
         return spec.cookies if same_origin(url, spec.urls[0]) else None
 
     def login_for(self, url: str) -> tuple[str | None, str | None]:
-        """Return the job's user name and password, for a URL of the origin they were given for."""
+        """Return the job's username and password if `url` is at the first URL's origin."""
         spec = self._spec
         if not same_origin(url, spec.urls[0]):
             return None, None
         return spec.username, spec.password
 
     def resolve_redirect(self, url: str, location: str) -> str:
-        """Return where a redirect from `url` leads.
+        """Return the target of a redirect from `url`.
 
         Raises:
-            PermanentError: to where nobody should be led.
+            PermanentError: the redirect is not safe to follow.
         """
         try:
             target = resolve_location(url, location)
@@ -93,16 +94,14 @@ class Sources:
             raise _unsafe_redirect(str(error).removeprefix("url: ")) from None
         before, after = urlsplit(url).scheme.lower(), urlsplit(target).scheme.lower()
         if after not in {"http", "https"}:
-            raise _unsafe_redirect(f"{after}:// is not followed from {before}://.")
+            raise _unsafe_redirect(f"from {before}:// to {after}://.")
         if before == "https" and after == "http" and not self._spec.checksum:
             raise _unsafe_redirect(
-                f"{display_url(target)} is not encrypted, and no checksum was given that would tell "
-                "a forged file."
+                f"{display_url(target)} is not encrypted. Give a checksum, which would detect a forged "
+                "file, to allow this redirect."
             )
         return target
 
 
-def _unsafe_redirect(why: str) -> PermanentError:
-    return PermanentError(
-        f"The origin redirects to where we do not go: {why}", code="unsafe_redirect"
-    )
+def _unsafe_redirect(reason: str) -> PermanentError:
+    return PermanentError(f"The redirect is not followed: {reason}", code="unsafe_redirect")

@@ -1,19 +1,19 @@
-"""Keeps one transfer within the rate it may have."""
+"""Limits one transfer to its rate."""
 
 from __future__ import annotations
 
 from worker.transfer.interfaces import TransferQuota
 
-#: So many seconds' bytes may be saved up: a rate is reached although nobody looks all the time.
+#: The bucket holds the bytes of this many seconds, so that the rate is reached between two iterations.
 _BURST_SECONDS = 0.25
-#: What libcurl hands out at once: less than this is not worth waking up for.
+#: libcurl passes this many bytes at once; waiting for fewer is not worth an iteration.
 _CHUNK = 16 * 1024
 
 
 class TokenBucket:
-    """A token bucket of bytes, filled at the rate that the quota names.
+    """A token bucket of bytes, refilled at the rate of a quota.
 
-    Not libcurl's own limit: that one counts anew whenever it is changed, and rates change all the time.
+    libcurl's own limit is not used: it restarts its accounting whenever the rate changes.
     """
 
     def __init__(self, quota: TransferQuota, now: float) -> None:
@@ -22,7 +22,7 @@ class TokenBucket:
         self._refilled_at = now
 
     def refill(self, now: float) -> None:
-        """Add what the time since the last call is worth."""
+        """Add the tokens of the time since the last call."""
         rate = self._quota.rate
         elapsed, self._refilled_at = now - self._refilled_at, now
         if rate is None:
@@ -31,7 +31,7 @@ class TokenBucket:
             self._tokens = min(self._tokens + rate * elapsed, max(rate * _BURST_SECONDS, _CHUNK))
 
     def try_consume(self, size: int) -> bool:
-        """Take `size` bytes if any may be taken now; the last of them are borrowed from later."""
+        """Take `size` tokens if there are any; missing ones are taken from later refills."""
         if self._quota.rate is None:
             return True
         if self._tokens <= 0:
@@ -40,7 +40,7 @@ class TokenBucket:
         return True
 
     def seconds_until_ready(self) -> float:
-        """Return the seconds until bytes may be taken again; 0 when they may now."""
+        """Return the seconds until `try_consume` succeeds; 0 when it does now."""
         rate = self._quota.rate
         if rate is None or self._tokens > 0:
             return 0.0

@@ -1,38 +1,72 @@
-"""Digests of a file that is still coming in, computed behind the transfer: nobody waits at its end.
+"""Computes the digests of a file while it is fetched, so that they are ready soon after the last byte.
 
-They follow the bytes that are there without a gap from the file's start, and read them back from the
-system's page cache: segments arrive in any order, and what another worker fetched counts as well.
+Bytes are hashed in the order of the file, up to its first gap, and read back from the page cache:
+segments arrive in any order, and an earlier attempt may have written some.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from typing import Protocol
+
+import google_crc32c
 
 from domain.errors import SeenError, TransientError
 from worker.storage.destination import Destination
-from worker.transfer.integrity.hashers import new_hasher
 
-#: Fits into a processor's cache, so that what is read is hashed from there.
+#: Fits into the processor's cache.
 _BLOCK_SIZE = 256 * 1024
-#: Less than this much is not worth waking another thread for.
+#: Fewer new bytes than this do not pay for a switch to another thread.
 _MIN_BATCH = 1 << 20
-#: After this much another download has its turn.
+#: After this many bytes the thread serves another transfer.
 _MAX_BATCH = 16 << 20
 
 
+class Hasher(Protocol):
+    """Computes a digest, as the objects of hashlib do."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of the bytes so far, in lower-case hexadecimal."""
+
+
+class _Crc32c:
+    """CRC-32C (Castagnoli), as eight hexadecimal digits, most significant first."""
+
+    def __init__(self) -> None:
+        self._checksum = google_crc32c.Checksum()
+
+    def update(self, data: memoryview, /) -> None:
+        self._checksum.update(bytes(data))
+
+    def hexdigest(self) -> str:
+        digest: bytes = self._checksum.digest()
+        return digest.hex()
+
+
+def new_hasher(algorithm: str) -> Hasher:
+    """Return a new hasher for one of the algorithms of `Checksum`."""
+    if algorithm == "crc32c":
+        return _Crc32c()
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
 class PrefixDigests:
-    """The digests of one part file.
+    """The digests of one file.
 
     Args:
-        part: stays open until `close`.
-        algorithms: by name, as `domain.files.Checksum` knows them.
-        pool: runs the hashing, shared by all downloads of the process.
+        source: must stay open until `close`.
+        algorithms: names as in `Checksum`.
+        pool: runs the hashing, shared by all transfers of the process.
     """
 
-    def __init__(self, part: Destination, algorithms: Iterable[str], pool: Executor) -> None:
-        self._part = part
+    def __init__(self, source: Destination, algorithms: Iterable[str], pool: Executor) -> None:
+        self._source = source
         self._pool = pool
         self._hashers = {name: new_hasher(name) for name in algorithms}
         self._position = 0
@@ -42,20 +76,20 @@ class PrefixDigests:
         self._error: SeenError | None = None
 
     def advance_to(self, available: int) -> None:
-        """Note that the file is there from its start up to `available` bytes."""
+        """Record that the first `available` bytes of the file are written."""
         self._available = available
         if not self._busy and available - self._position >= _MIN_BATCH:
             self._busy = True
             self._pool.submit(self._hash_batch)
 
     def finish(self, size: int, check: Callable[[], None]) -> dict[str, str]:
-        """Return the hexadecimal digests of the whole file, which has `size` bytes; by algorithm.
+        """Return the hexadecimal digests of the whole file of `size` bytes, by algorithm.
 
         Args:
-            check: runs before every block that is still to be hashed; ends it by raising.
+            check: called before every remaining block; it may raise to end this.
 
         Raises:
-            TransientError: the disk could not be read.
+            TransientError: the destination could not be read.
         """
         self._wait(check)
         if self._error is not None:
@@ -67,7 +101,7 @@ class PrefixDigests:
         return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
     def close(self) -> None:
-        """Hash no more; the part file may be closed after this."""
+        """Stop hashing; the destination may be closed after this."""
         with self._mutex:
             self._closed = True
         self._wait(lambda: None)
@@ -99,10 +133,10 @@ class PrefixDigests:
                 self._mutex.notify_all()
 
     def _hash_block(self, buffer: memoryview, end: int) -> None:
-        size = self._part.read_at(buffer[: end - self._position], self._position)
+        size = self._source.read_at(buffer[: end - self._position], self._position)
         if size == 0:
             raise TransientError(
-                f"{self._part.location} has only {self._position:,} bytes, {end:,} were written.",
+                f"{self._source.location} has only {self._position:,} bytes, {end:,} were written.",
                 code="disk_error",
             )
         for hasher in self._hashers.values():

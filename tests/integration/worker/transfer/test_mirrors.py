@@ -80,7 +80,7 @@ def test_a_mirror_of_another_file_is_left_out(
     assert len(whole) == 1, "nothing was begun anew for the mirror's sake"
     assert len(origin.requests_for(PATH)) < 20, "a connection is not judged by its first moment"
     reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
-    assert sum("a mirror is left out" in reason for reason in reasons) == 1, reasons
+    assert sum("a mirror is no longer used" in reason for reason in reasons) == 1, reasons
 
 
 @pytest.mark.parametrize("behaviour", [{"status": 404}, {"status": 503}], ids=["gone", "busy"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from domain.errors import TransientError
 from tests.support.origins.origin import Origin
 from tests.support.services.transferring import QUICK, Direct
 from worker.transfer import stall_detector as stall
@@ -58,12 +59,15 @@ def test_answer_that_takes_its_time_is_not_slow(direct: Direct, origin: Origin) 
 
 
 def test_minute_is_of_waiting_alone() -> None:
-    floor = MinimumThroughput(1000)
-    assert floor.add_wait(59, 100) is None
-    assert floor.add_wait(2, 999) == 999
-    assert floor.add_wait(59, 1999) is None
-    assert floor.add_wait(59, 1999) is None  # 1,000 in a minute are enough
-    assert floor.add_wait(59, 1999) is None
-    assert floor.add_wait(2, 1999) == 0
-    assert floor.add_wait(61, 0) == 0  # it began anew
-    assert MinimumThroughput(0).add_wait(1000, 0) is None
+    minimum = MinimumThroughput(1000)
+    minimum.add_wait(59, 100)
+    with pytest.raises(TransientError, match="sent 999 bytes"):
+        minimum.add_wait(2, 999)
+    minimum.add_wait(59, 1999)
+    minimum.add_wait(59, 1999)  # 1,000 in a minute are enough
+    minimum.add_wait(59, 1999)
+    with pytest.raises(TransientError, match="sent 0 bytes"):
+        minimum.add_wait(2, 1999)
+    with pytest.raises(TransientError, match="sent 0 bytes"):
+        minimum.add_wait(61, 0)  # the file was restarted
+    MinimumThroughput(0).add_wait(1000, 0)

@@ -13,7 +13,7 @@ def watched(*received: int, step: float = 1.0, waits: bool = False) -> StallDete
     """A connection that began at 100 and was looked at after every step."""
     watch = StallDetector(100.0)
     for number, count in enumerate(received, start=1):
-        watch.sample(100.0 + number * step, count, SLOW, is_waiting=waits)
+        watch.sample(100.0 + number * step, count, SLOW, is_held_back=waits)
     return watch
 
 
@@ -39,7 +39,7 @@ def test_nothing_is_never_fast_enough() -> None:
 def test_who_waits_for_us_is_not_slow() -> None:
     assert watched(0, 0, 0, waits=True).slow_since == 103.0
     watch = StallDetector(0.0)
-    watch.sample(SAMPLE_INTERVAL / 2, 0, SLOW, is_waiting=True)
+    watch.sample(SAMPLE_INTERVAL / 2, 0, SLOW, is_held_back=True)
     assert watch.slow_since == SAMPLE_INTERVAL / 2, "also between two looks"
 
 

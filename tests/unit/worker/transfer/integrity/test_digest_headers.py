@@ -9,7 +9,7 @@ import google_crc32c
 import pytest
 
 from worker.transfer.integrity.digest_headers import origin_digests
-from worker.transfer.integrity.hashers import new_hasher
+from worker.transfer.integrity.digests import new_hasher
 
 #: The example content of RFC 9530, appendix B.1.
 HELLO = b'{"hello": "world"}\n'
