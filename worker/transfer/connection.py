@@ -16,7 +16,7 @@ import pycurl
 from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
 from worker.resources import resource_error_for_curl_code, resource_error_of
-from worker.transfer.http import error_mapping, resolving
+from worker.transfer.http import error_mapping
 from worker.transfer.http.curl_options import configure
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.request import Request
@@ -195,7 +195,7 @@ class Connection:
         if self.response.status >= 400:
             return error_mapping.error_for_response(self.response, self.request)
         if code == pycurl.E_COULDNT_RESOLVE_HOST:
-            return resolving.resolution_error(host_of(self.request.url) or "")
+            return error_mapping.resolution_error(host_of(self.request.url) or "")
         return error_mapping.error_for_curl_code(code, detail)
 
     def _resource_error(self, code: int, detail: str) -> WorkerResourcesError | None:

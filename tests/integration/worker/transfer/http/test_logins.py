@@ -38,7 +38,7 @@ def test_every_range_is_asked_for_by_digest(direct: Direct, origin: Origin) -> N
 
 def test_wrong_login_by_digest_fails_and_says_so(direct: Direct, origin: Origin) -> None:
     file = origin.serve("/a.bin", body=BODY, respond=digest_login.asks("ada:other"))
-    with pytest.raises(PermanentError, match=r"does not accept the login .*Digest"):
+    with pytest.raises(PermanentError, match=r"does not accept the given login .*Digest"):
         direct.fetch(file.url, **LOGIN)
 
 

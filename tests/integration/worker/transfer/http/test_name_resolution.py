@@ -17,7 +17,7 @@ from domain.job import JobStatus
 from tests.support.faults import resolver
 from tests.support.origins.origin import Origin
 from tests.support.services.transferring import Downloads
-from worker.transfer.http.resolving import MEANINGS, NO_SUCH_HOST
+from worker.transfer.http.error_mapping import NO_SUCH_HOST, RESOLVER_CODES
 
 S = JobStatus
 
@@ -79,12 +79,12 @@ def test_resolver_code_decides_whether_the_job_waits(
 
 
 def test_every_code_of_the_resolver_has_a_row_above() -> None:
-    assert {row[0]: row[1] for row in CODES} == dict(MEANINGS)
+    assert {row[0]: row[1] for row in CODES} == dict(RESOLVER_CODES)
     not_results = {"EAI_MAX", "EAI_BADHINTS", "EAI_PROTOCOL"}  # of other systems
     known = {
         getattr(socket, n) for n in dir(socket) if n.startswith("EAI_") and n not in not_results
     }
-    assert known == set(MEANINGS)
+    assert known == set(RESOLVER_CODES)
 
 
 def test_name_that_does_not_exist_is_asked_for_twice(fetch: Fetch, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from domain.job import JobStatus
 from tests.support.build import new_job
+from tests.support.counts import set_counts
 from tests.support.origins import misbehaviour as does
 from tests.support.origins.behaviour import Fault, Plan, Request
 from tests.support.origins.misbehaviour import Respond
@@ -356,7 +357,12 @@ def test_a_count_above_the_total_is_noticed_also_where_the_attempt_fails(
     direct: Direct, origin: Origin
 ) -> None:
     """Guards the guard: an attempt that ends with an error is checked as one that ends well."""
-    direct.check_may_write = lambda: setattr(direct.tracker, "bytes_downloaded", SIZE + 1)
+
+    def count_too_much() -> None:
+        assert direct.tracker is not None
+        set_counts(direct.tracker, downloaded=SIZE + 1)
+
+    direct.check_may_write = count_too_much
     url = origin.serve("/a.bin", size=SIZE, reset_after=KEPT).url
 
     with pytest.raises(AssertionError):
