@@ -1,4 +1,7 @@
-"""The cache layer: everything that knows Dragonfly. It also runs on Redis 6.2+ and Valkey."""
+"""The cache: all access to the store (Dragonfly, Redis 6.2+ or Valkey) except the broker's queues.
+
+Open `manager.py` first. The names below are the public API.
+"""
 
 from cache.coordination.beat_cache import BeatCache
 from cache.coordination.held_lock import HeldLock, LockLease

@@ -1,4 +1,4 @@
-"""The clock that leases run by, and the server's as we know it."""
+"""The clock of leases, and an estimate of the server's clock."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 
 
 def lease_clock() -> float:
-    """Return seconds that also pass while the process is stopped or the machine sleeps.
+    """Return monotonic seconds that include the time for which the machine is suspended.
 
-    CLOCK_MONOTONIC stands still during suspend; the store's TTL does not.
+    CLOCK_MONOTONIC stops during a suspend; TTLs in the store do not.
     """
     return time.clock_gettime(_CLOCK)
 
@@ -17,9 +17,9 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class ServerClock:
-    """The server's clock as last heard, carried on by ours: freshness is judged alike by everybody.
+    """An estimate of the server's clock, so that all processes agree on what is fresh.
 
-    Rather ahead than behind: what is served as fresh is fresh.
+    It is never behind the server's: a value that it calls fresh is fresh.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which keys of the service hold something that another program wrote, in words for `seen doctor`."""
+"""Finds keys of the service that hold another Redis type than the service writes, for `seen doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cache.store.flow import Batch, Flow
 
 
 def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
-    """Return the keys that all processes share, each with the type that it has or lacks."""
+    """Return the keys that all processes share, with the type that each has if it exists."""
     return {
         keys.active_downloads_key(): "zset",
         keys.dirty_downloads_key(): "zset",
@@ -21,7 +21,7 @@ def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
 
 
 def keys_of_wrong_type(keys: KeyBuilder) -> Flow[dict[str, str]]:
-    """Return those of them that hold something else, with its type."""
+    """Return the shared keys of another type, with that type."""
     expected = expected_types(keys)
     found = yield Batch(*(("TYPE", key) for key in expected))
     types = zip(expected, (kind.decode() for kind in found), strict=True)

@@ -1,4 +1,4 @@
-"""Every key the service uses, built in one place so that no two kinds can ever collide."""
+"""All keys of the service, built in one place so that no two kinds collide."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from cache import arguments
 from domain.errors import InvalidInputError
 
 MAX_IDENTIFIER_BYTES = 512
-#: A longer search query stands in its key as a digest.
+#: A longer search query is replaced by its digest.
 MAX_QUERY_CHARS = 100
 
-#: First parts of the names of the service's own locks: the beat that leads, and its periodic tasks.
+#: First parts of lock names that the service uses itself: for beat and for periodic tasks.
 RESERVED_LOCKS = frozenset({"beat", "task"})
 
 _UNESCAPED = "-._~@"
-#: Keys whose identifier is a session's or a user's.
+#: Keys with a session id or a user id.
 _PRIVATE = re.compile(
     r"(?P<head>(session|user|ratelimit|recommendation|slots:user|"
     r"catalog:(dashboard|watchlater|continue)):)"
     r"(?P<id>[^:]+)(?P<tail>:.*)?",
     re.DOTALL,
 )
-#: What most identifiers are made of: they stand in a key as they are.
+#: Identifiers that need no escaping.
 _PLAIN = re.compile(r"[A-Za-z0-9._~@-]{1,512}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 class KeyBuilder:
-    """Builds keys under one namespace.
+    """Builds keys in one namespace.
 
-    Identifiers are percent-encoded (RFC 3986) but for letters, digits and ``-._~@``, so an id with a
-    colon or a glob character cannot pose as another key or widen a pattern. Empty and over-long
-    identifiers are refused with InvalidInputError.
+    Identifiers are percent-encoded (RFC 3986) except letters, digits and ``-._~@``, so that an id with a
+    colon or a glob character cannot collide with another key or widen a pattern. An empty or too long
+    identifier raises InvalidInputError.
     """
 
     def __init__(self, namespace: str = "seen") -> None:
         if not _NAMESPACE.fullmatch(_text("namespace", namespace)):
             raise InvalidInputError(
-                "namespace", namespace, "It has 1 to 40 letters, digits, dots, dashes, underscores."
+                "namespace",
+                namespace,
+                "It must have 1 to 40 letters, digits, dots, dashes or underscores.",
             )
         self.namespace = namespace
         self._prefix = f"{namespace}:"
 
-    # ── sessions and users ──────────────────────────────────────────────────────────────────────
+    # ── sessions and users ───────────────────────────────────────────────────────────────────────
 
     def session_key(self, session_id: str) -> str:
         """One session."""
@@ -64,7 +66,7 @@ class KeyBuilder:
         """The index of one user's downloads."""
         return f"{self.user_key(user_id)}:downloads"
 
-    # ── catalogs ────────────────────────────────────────────────────────────────────────────────
+    # ── catalogs ─────────────────────────────────────────────────────────────────────────────────
 
     def catalog_dashboard_key(self, user_id: str) -> str:
         """One user's dashboard."""
@@ -78,13 +80,13 @@ class KeyBuilder:
         )
 
     def catalog_search_key(self, query: str, genre: str, kind: str) -> str:
-        """One search; a query of more than 100 characters stands as its SHA-256."""
+        """One search; a query of more than 100 characters is replaced by its SHA-256."""
         if len(_text("query", query)) > MAX_QUERY_CHARS:
-            # "=" never appears unencoded in a short query, so the two forms cannot meet.
-            shown = f"sha256={hashlib.sha256(_encode('query', query)).hexdigest()}"
+            # "=" is always escaped in a short query, so the two forms cannot collide.
+            part = f"sha256={hashlib.sha256(_encode('query', query)).hexdigest()}"
         else:
-            shown = _escape("query", query)
-        return self._catalog("search", shown, _optional("genre", genre), _optional("kind", kind))
+            part = _escape("query", query)
+        return self._catalog("search", part, _optional("genre", genre), _optional("kind", kind))
 
     def catalog_watch_later_key(self, user_id: str) -> str:
         """One user's watch-later list."""
@@ -99,13 +101,13 @@ class KeyBuilder:
         return f"{self._prefix}recommendation:{_escape('user_id', user_id)}"
 
     def catalog_title_key(self, title_id: str) -> str:
-        """The index of the catalog entries in which one title appears."""
+        """The index of the catalog entries with one title."""
         return self._catalog("title", _escape("title_id", title_id))
 
     def _catalog(self, *parts: str) -> str:
         return f"{self._prefix}catalog:{':'.join(parts)}"
 
-    # ── downloads ───────────────────────────────────────────────────────────────────────────────
+    # ── downloads ────────────────────────────────────────────────────────────────────────────────
 
     def download_job_key(self, job_id: str) -> str:
         """The progress hash of one job."""
@@ -116,32 +118,32 @@ class KeyBuilder:
         return f"{self._prefix}download:active"
 
     def dirty_downloads_key(self) -> str:
-        """Sorted set of jobs whose progress the database does not have yet, by progress version."""
+        """Sorted set of jobs with progress that is not persisted, by progress version."""
         return f"{self._prefix}download:dirty"
 
     def download_rate_key(self) -> str:
         """Hash of the bytes that all workers wrote in each of the last seconds."""
         return f"{self._prefix}download:rate"
 
-    # ── limits of transfers ─────────────────────────────────────────────────────────────────────
+    # ── limits of transfers ──────────────────────────────────────────────────────────────────────
 
     def limits_key(self) -> str:
         """Hash from scope (`total`, `host:<host>`, `job:<id>`) to its limit in bytes a second."""
         return f"{self._prefix}limits"
 
     def demand_key(self, scope: str) -> str:
-        """What each process demands of the limited rate of one scope."""
+        """Hash of each process's demand for the limited rate of one scope."""
         return f"{self._prefix}demand:{_kind_and_name('scope', scope)}"
 
     def slots_key(self, resource: str) -> str:
-        """Who holds how many slots of a resource, such as ``connections:<host>``."""
+        """Hash from member to its slots of a resource, such as ``connections:<host>``."""
         return f"{self._prefix}slots:{_kind_and_name('resource', resource)}"
 
     def cooldown_key(self, host: str) -> str:
-        """The mark of a host that is to be left alone for a while."""
+        """The cooldown of one host."""
         return f"{self._prefix}cooldown:{_escape('host', host)}"
 
-    # ── beat ────────────────────────────────────────────────────────────────────────────────────
+    # ── beat ─────────────────────────────────────────────────────────────────────────────────────
 
     def beat_key(self) -> str:
         """Hash with beat's last tick."""
@@ -151,61 +153,58 @@ class KeyBuilder:
         """The claim of the beat that sent an entry of the schedule within its interval."""
         return f"{self._prefix}beat:sent:{_escape('entry', entry)}"
 
-    # ── rate limits, locks ──────────────────────────────────────────────────────────────────────
+    # ── rate limits, locks ───────────────────────────────────────────────────────────────────────
 
     def rate_limit_key(self, user_id: str, action: str) -> str:
-        """The counter of one user's one action."""
+        """The log of one user's calls of one action."""
         user, act = _escape("user_id", user_id), _escape("action", action)
         return f"{self._prefix}ratelimit:{user}:{act}"
 
     def lock_key(self, resource: str) -> str:
-        """The lock of one resource; colons in its name stay, so ``download:<id>`` reads as such."""
+        """The lock of one resource; colons in its name are kept, as in ``download:<id>``."""
         _bounded("resource", _text("resource", resource))
         parts = (_escape("resource", part) for part in resource.split(":"))
         return f"{self._prefix}lock:{':'.join(parts)}"
 
     def download_lock_key(self, job_id: str) -> str:
-        """The lock that the worker of one job holds."""
+        """The lock that a job's worker holds."""
         return f"{self._prefix}lock:download:{_escape('job_id', job_id)}"
 
     def health_key(self, probe: str) -> str:
-        """A key of its own for one health check."""
+        """The key of one health check."""
         return f"{self._prefix}health:{_escape('probe', probe)}"
 
     def data_loss_marker_key(self) -> str:
-        """The mark by which it is noticed that the store has lost its data."""
+        """The marker whose absence shows that the store has lost data."""
         return f"{self._prefix}continuity"
 
-    # ── logs ────────────────────────────────────────────────────────────────────────────────────
+    # ── logs ─────────────────────────────────────────────────────────────────────────────────────
 
     def redacted(self, key: str) -> str:
-        """Return a key as logs may have it: ids of sessions and users stand as eight digits of a digest.
+        """Return a key for logs: ids of sessions and users are replaced by eight digits of their digest.
 
-        The same id has the same digits, so that lines about it can be found together.
+        The same id gives the same digits, so that log lines about it can be found.
         """
         return redacted(key) if _text("key", key).startswith(self._prefix) else key
 
-    # ── patterns ────────────────────────────────────────────────────────────────────────────────
+    # ── patterns ─────────────────────────────────────────────────────────────────────────────────
 
     def pattern(self, pattern: str) -> str:
-        """Return `pattern` if it stays inside the namespace, else raise InvalidInputError."""
+        """Return `pattern` if it matches only keys of the namespace, else raise InvalidInputError."""
         if not _text("pattern", pattern).startswith(self._prefix):
             raise InvalidInputError(
-                "pattern", pattern, f"It must begin with {self._prefix!r}: other keys are not ours."
+                "pattern", pattern, f"It must begin with {self._prefix!r}, the namespace."
             )
         return pattern
 
 
 def check_application_lock(resource: Any) -> Any:
-    """Return the name of a lock of the application's, unless it is one of the service's own.
+    """Return the name of an application's lock; raise InvalidInputError if it is in `RESERVED_LOCKS`.
 
-    ``download:<id>`` is shared on purpose: its holder keeps the workers off that download.
-
-    Raises:
-        InvalidInputError: the name begins with one of `RESERVED_LOCKS`.
+    ``download:<id>`` is not reserved: an application that holds it keeps workers from that download.
     """
     if isinstance(resource, str) and resource.partition(":")[0] in RESERVED_LOCKS:
-        problem = f"The service has a lock of that name; use another one, such as 'app:{resource}'."
+        problem = f"The service reserves this name; use another one, such as 'app:{resource}'."
         raise InvalidInputError("resource", resource, problem)
     return resource
 
@@ -233,7 +232,7 @@ def _escape(field: str, identifier: str) -> str:
 
 
 def _kind_and_name(field: str, text: str) -> str:
-    """Escape ``kind:name``; further colons belong to the name (an IPv6 address has some)."""
+    """Escape ``kind:name``; further colons belong to the name, as in an IPv6 address."""
     kind, colon, name = _text(field, text).partition(":")
     return f"{_escape(field, kind)}:{_escape(field, name)}" if colon else _escape(field, kind)
 
@@ -248,7 +247,7 @@ def _bounded(field: str, identifier: str) -> str:
     raw = _encode(field, identifier)
     if len(raw) > MAX_IDENTIFIER_BYTES:
         raise InvalidInputError(
-            field, identifier, f"It may have {MAX_IDENTIFIER_BYTES} bytes at most."
+            field, identifier, f"It must have at most {MAX_IDENTIFIER_BYTES} bytes."
         )
     return quote(raw, safe=_UNESCAPED)
 

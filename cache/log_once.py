@@ -1,4 +1,4 @@
-"""Keys that hold what another program wrote: passed over, and logged once each."""
+"""Logs each distinct warning once: a key with foreign content would otherwise fill the log."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from domain.errors import StoreReplyError
 
 logger = logging.getLogger(__name__)
 
-#: Errors that are remembered; with more of them each one is logged whenever it comes.
-_REMEMBERED = 1_000
+#: Warnings that are remembered; further ones are logged each time.
+_MAX_REMEMBERED = 1_000
 
 
 class LogOnce:
-    """What one process has logged of keys that it passes over. Threads may share it."""
+    """The warnings that this process has logged. Thread-safe."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
     def log_errors(self, replies: Iterable[object]) -> None:
-        """Log the errors among the replies that are new."""
+        """Log those errors among replies that are new: their commands had no effect."""
         for reply in replies:
             if isinstance(reply, StoreReplyError):
-                self.warn(f"{reply} Until then it is passed over.")
+                self.warn(f"{reply} Until then it is ignored.")
 
     def warn(self, warning: str) -> None:
-        """Log one warning, if it is new."""
+        """Log a warning if it is new."""
         if warning not in self._logged:
-            if len(self._logged) < _REMEMBERED:
+            if len(self._logged) < _MAX_REMEMBERED:
                 self._logged.add(warning)
             logger.warning("%s", warning)

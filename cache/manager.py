@@ -1,4 +1,4 @@
-"""The cache manager: the connections to the store, the caches above them, its health and its figures."""
+"""The cache manager: connections to the store, the caches that use them, health and statistics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 
 from redis import Redis
@@ -28,7 +27,7 @@ from cache.platform.counts import CacheCounts
 from cache.platform.service import CacheService
 from cache.platform.session_cache import SessionCache
 from cache.platform.values import Values
-from cache.stats import SCAN_LIMIT, read_stats
+from cache.stats import SCAN_LIMIT, describe, read_stats
 from cache.store.aio import AsyncStore
 from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import async_client, fail_fast_policy, reliable_policy, sync_client
@@ -41,7 +40,7 @@ from settings import Settings
 logger = logging.getLogger(__name__)
 
 _PROBE_TTL_MS = 10_000
-#: Progress that nobody has touched this many seconds is stale, unless a caller says otherwise.
+#: Progress that was not updated for this many seconds is stale, by default.
 STALE_AFTER = 3600.0
 #: Key families in the client-side cache. Not sessions: a deleted session must be gone everywhere
 #: at once.
@@ -51,17 +50,17 @@ CLIENT_SIDE_FAMILIES = ("catalog", "recommendation")
 class CacheManager(Operations[S]):
     """Owns the connections to the store; ``with`` (``async with`` on asyncio) closes them.
 
-    Two sets of connections: a reliable one for what must get through (progress, locks of downloads,
-    maintenance), and a fail-fast one for caches in front of something else, which waits no longer than
-    `cache_budget` and, after some calls without answer, not at all (`cache.store.circuit_breaker`).
+    There are two sets of connections. The reliable one retries; it is for progress, locks of downloads
+    and maintenance. The fail-fast one is for cached values: it waits at most `cache_budget` seconds and
+    has a circuit breaker (`cache.store.circuit_breaker`).
 
     Attributes:
         service: typed low-level access (fail-fast).
         session: sessions, users, rate limits, locks by name (fail-fast).
         catalog: catalog entries (fail-fast).
         download: progress of downloads (reliable).
-        limits: slots, cool-downs and rates of transfers (reliable).
-        data_loss: whether the store can have lost anything (reliable).
+        limits: slots, cooldowns and rates of transfers (reliable).
+        data_loss: detects that the store has lost data (reliable).
         beat: beat's sign of life and last runs (reliable).
         keys: the key builder.
     """
@@ -88,7 +87,7 @@ class CacheManager(Operations[S]):
         self.beat = BeatCache(reliable, self.keys)
         self._lock_ttl = settings.lock_ttl
 
-    # ── connecting ──────────────────────────────────────────────────────────────────────────────
+    # ── connecting ───────────────────────────────────────────────────────────────────────────────
 
     @classmethod
     def connect(
@@ -101,8 +100,8 @@ class CacheManager(Operations[S]):
         """Build the manager from settings; the first command connects.
 
         Args:
-            retries: how often the reliable connections repeat a round trip whose answer did not come.
-                0 for callers that repeat by themselves, such as the progress flusher.
+            retries: retries of a round trip on the reliable connections; 0 for callers that retry by
+                themselves, such as the progress flusher.
             client_side_families: key families of the client-side cache.
         """
         breaker = CircuitBreaker()
@@ -134,17 +133,17 @@ class CacheManager(Operations[S]):
 
     @property
     def client(self: CacheManager[SyncStore]) -> Redis:
-        """A plain client of the same server, for what the caches have no method for."""
+        """A redis-py client of the same server, for commands without a method here."""
         return self.store.client
 
     def close(self: CacheManager[SyncStore]) -> None:
-        """Close every connection; the manager may still be used and connects again."""
+        """Close all connections; a later command connects again."""
         self._close_client_side()
         self._fail_fast.close()
         self.store.close()
 
     async def aclose(self: CacheManager[AsyncStore]) -> None:
-        """Close every connection; the manager may still be used and connects again."""
+        """Close all connections; a later command connects again."""
         self._close_client_side()
         await self._fail_fast.close()
         await self.store.close()
@@ -156,42 +155,32 @@ class CacheManager(Operations[S]):
     def __enter__(self: CacheManager[SyncStore]) -> CacheManager[SyncStore]:
         return self
 
-    def __exit__(
-        self: CacheManager[SyncStore],
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self: CacheManager[SyncStore], *exc_info: object) -> None:
         self.close()
 
     async def __aenter__(self: CacheManager[AsyncStore]) -> CacheManager[AsyncStore]:
         return self
 
-    async def __aexit__(
-        self: CacheManager[AsyncStore],
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self: CacheManager[AsyncStore], *exc_info: object) -> None:
         await self.aclose()
 
-    # ── locks of downloads ──────────────────────────────────────────────────────────────────────
+    # ── locks of downloads ───────────────────────────────────────────────────────────────────────
 
     def download_lock(self, job_id: str) -> Lock[S]:
-        """Return the (not yet acquired) lock of one job."""
+        """Return the lock of one job, not yet acquired."""
         return Lock(self.store, self.keys.download_lock_key(job_id), ttl=self._lock_ttl)
 
     def lock(self, resource: str, *, ttl: float | None = None) -> Lock[S]:
-        """Return the (not yet acquired) lock of one of the service's own resources; `ttl` in seconds.
+        """Return the lock of a resource of the service, not yet acquired; `ttl` in seconds.
 
-        Applications take theirs by `session`, where no name meets one of the service's.
+        Applications use `session.lock`, which refuses the names that the service reserves.
         """
-        life = self._lock_ttl if ttl is None else ttl
-        return Lock(self.store, self.keys.lock_key(resource), ttl=life)
+        key = self.keys.lock_key(resource)
+        return Lock(self.store, key, ttl=self._lock_ttl if ttl is None else ttl)
 
     @operation
     def held_download_locks(self, job_ids: list[str]) -> Flow[set[str]]:
-        """Return those of `job_ids` whose download lock is held, in one round trip."""
+        """Return those `job_ids` whose download lock is held, in one round trip."""
         job_ids = arguments.strings("job_ids", job_ids)
         if not job_ids:
             return set()
@@ -199,25 +188,25 @@ class CacheManager(Operations[S]):
         held = yield Batch(*(("EXISTS", key) for key in keys))
         return {job_id for job_id, exists in zip(job_ids, held, strict=True) if exists}
 
-    # ── health and figures ──────────────────────────────────────────────────────────────────────
+    # ── health and statistics ────────────────────────────────────────────────────────────────────
 
     @operation
     def keys_of_wrong_type(self) -> Flow[dict[str, str]]:
-        """Return the service's own keys in which another program keeps something else, with its type."""
+        """Return the service's shared keys that hold another Redis type, with that type."""
         return keys_of_wrong_type(self.keys)
 
     @operation
     def ping(self) -> Flow[float]:
-        """Return the round-trip time in milliseconds; raise StoreUnavailableError without answer."""
+        """Return the round-trip time in milliseconds. Raises StoreUnavailableError without a reply."""
         started = time.perf_counter()
         yield Batch(("PING",))
         return _elapsed_ms(started)
 
     @operation
     def health_check(self) -> Flow[HealthReport]:
-        """Write a key of its own, read it back, delete it; look when beat has ticked.
+        """Write a key, read it back and delete it; read the time of beat's last tick.
 
-        Never raises, never leaves a key.
+        An error is in the report, not raised. The key is deleted or expires.
         """
         key = self.keys.health_key(secrets.token_hex(8))
         written = codec.encode(secrets.token_hex(16))
@@ -226,7 +215,7 @@ class CacheManager(Operations[S]):
         steps = {
             "write_ms": ("SET", key, written, "PX", _PROBE_TTL_MS),
             "read_ms": ("GET", key),
-            # Its short life removes the key should this step not come to it.
+            # If this step does not run, the key expires.
             "delete_ms": ("DEL", key),
         }
         replies: list[Any] = []
@@ -236,37 +225,37 @@ class CacheManager(Operations[S]):
                 replies += yield Batch(command)
                 times[name] = _elapsed_ms(started)
             if replies[1] != written:
-                problem = "what was written did not come back"
+                problem = "the value read back is not the value written"
             beat = yield from BeatCache.status.flow(self.beat)
         except (SeenError, RedisError) as error:
-            # It may answer with a refusal, such as missing rights.
+            # The reply may be a refusal, such as missing rights.
             problem = str(error)
         beat_age = None if beat is None else beat.age_seconds
         return HealthReport(ok=problem is None, error=problem, beat_age=beat_age, **times)
 
     @operation
     def stats(self, *, scan_limit: int = SCAN_LIMIT) -> Flow[CacheStats]:
-        """Return the store's figures; raise StoreUnavailableError without answer.
+        """Return the store's statistics. Raises StoreUnavailableError without a reply.
 
         Args:
-            scan_limit: about how many keys are looked at to count families; 0 looks at none.
+            scan_limit: number of keys that are scanned, approximately, to count families.
         """
         arguments.integer("scan_limit", scan_limit)
         return read_stats(self.keys, scan_limit)
 
     def counts(self) -> CacheCounts:
-        """Return what the caches of this process have read and written so far."""
+        """Return this process's counts of reads and writes."""
         return self.service.counts()
 
-    # ── invalidation and maintenance ────────────────────────────────────────────────────────────
+    # ── invalidation and maintenance ─────────────────────────────────────────────────────────────
 
     @operation
     def invalidate_user(self, user_id: str) -> Flow[UserInvalidation]:
-        """Forget everything of one user: sessions, profile, catalogs, progress; say how much it was.
+        """Delete all of a user's data: sessions, profile, catalogs and progress; return the counts.
 
-        Raises StoreUnavailableError without a store; what was removed before stays removed.
+        Raises StoreUnavailableError without a store; earlier deletions are not undone.
         """
-        # Sessions first: of all this they are what somebody else could still use.
+        # Sessions first: they are credentials.
         sessions = yield from SessionCache.invalidate_user_sessions.flow(self.session, user_id)
         profile = yield from SessionCache.invalidate_user.flow(self.session, user_id)
         catalogs = yield from CatalogCache.invalidate_user_catalog.flow(self.catalog, user_id)
@@ -277,33 +266,20 @@ class CacheManager(Operations[S]):
 
     @operation
     def delete_keys_by_pattern(self, pattern: str) -> Flow[int]:
-        """Delete the keys of our namespace that match a glob, in small steps; return how many."""
+        """Delete the keys of the namespace that match a glob, in small steps; return how many."""
         return CacheService.delete_by_pattern.flow(self.service, pattern)
 
     @operation
     def run_maintenance(self, *, stale_after: float = STALE_AFTER) -> Flow[MaintenanceReport]:
-        """Remove progress untouched for `stale_after` seconds, and log the store's figures.
+        """Remove progress that was not updated for `stale_after` seconds; log the store's statistics.
 
-        Beat does the same by `download.cleanup_stale` and `cache.log_stats`; this is for callers without
-        Celery, every five minutes or so.
+        For applications without Celery, about every five minutes. Beat's tasks `download.cleanup_stale`
+        and `cache.log_stats` do the same.
         """
         removed = yield from DownloadCache.cleanup_stale_progress.flow(self.download, stale_after)
         stats = yield from read_stats(self.keys, SCAN_LIMIT)
         logger.info("Cache: %s", describe(stats))
         return MaintenanceReport(stale=removed.stale, gone=removed.gone, stats=stats)
-
-
-def describe(stats: CacheStats) -> str:
-    """Return the figures that matter as one line for a log."""
-    limit = f" of {stats.max_memory / 2**20:,.0f}" if stats.max_memory else ""
-    ratio = "-" if stats.hit_ratio is None else f"{stats.hit_ratio:.1%}"
-    families = ", ".join(f"{name} {count:,}" for name, count in stats.families.items())
-    return (
-        f"{stats.server} {stats.version}, {stats.db_size:,} keys ({families}"
-        f"{'' if stats.scanned_all else f'; of {stats.scanned:,} looked at'}), "
-        f"{stats.used_memory / 2**20:,.0f}{limit} MiB, hit ratio {ratio}, "
-        f"{stats.evicted_keys:,} evicted, {stats.connected_clients:,} clients"
-    )
 
 
 def _client_side_cache(

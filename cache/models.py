@@ -1,4 +1,4 @@
-"""What the cache layer hands out: typed, immutable values."""
+"""The values that the cache returns: typed and immutable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from domain.job import JobStatus
 BEAT_MISSING_AFTER = 30.0
 
 
-#: What the database can hold.
+#: A signed 64-bit integer, the database's type.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -36,25 +36,25 @@ class _FrozenModel(BaseModel):
 
 
 class _SensitiveModel(_FrozenModel):
-    """Neither its fields nor what was meant to become them stand in an error's message."""
+    """A model whose fields, and rejected input, do not appear in error messages."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class DownloadProgress(_FrozenModel):
-    """Where one download stands. Percent and time left are derived, so they cannot disagree."""
+    """The progress of one download. Percent and time left are computed from the other fields."""
 
     job_id: str
     status: JobStatus
     user_id: str | None = None
     bytes_downloaded: Count = 0
-    """Bytes on disk, fsynced or not."""
+    """Bytes written, synced or not."""
     bytes_durable: Count = 0
-    """Bytes that survive a crash: fsynced and written into the checkpoint."""
+    """Bytes that survive a power cut: synced, and recorded in the checkpoint."""
     bytes_total: Count | None = None
-    """The size of the whole file; None while nobody knows it."""
+    """The size of the whole file; None while it is unknown."""
     download_speed_mbps: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Smoothed speed in megabits (10^6 bits) a second."""
+    """Smoothed speed in megabits (10^6 bits) per second."""
     reason: str | None = None
     error_code: str | None = None
     path: str | None = None
@@ -63,19 +63,19 @@ class DownloadProgress(_FrozenModel):
     fence: Count = 0
     sequence: Count = 0
     updated_at: datetime | None = None
-    """The last sign of life of the worker, by the store's clock."""
+    """When the worker last updated it, by the store's clock."""
     last_byte_at: datetime | None = None
-    """When the count of bytes last rose, by the store's clock."""
+    """When `bytes_downloaded` last rose, by the store's clock."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def progress_percent(self) -> float | None:
-        """0 to 100 with one decimal, or None when the total is unknown."""
+        """0 to 100 with one decimal; None if the total is unknown."""
         if self.bytes_total is None:
             return None
         if self.bytes_downloaded >= self.bytes_total:
             return 100.0
-        # Rounded down: 100.0 is shown only when every byte is there.
+        # Rounded down: 100.0 means that every byte is there.
         return self.bytes_downloaded * 1000 // self.bytes_total / 10
 
     @property
@@ -91,27 +91,27 @@ class DownloadProgress(_FrozenModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds left at the present speed, or None when that cannot be said."""
+        """Seconds left at the current speed; None if the total or the speed is unknown."""
         if self.bytes_total is None or self.speed <= 0:
             return None
         return round(max(0, self.bytes_total - self.bytes_downloaded) / self.speed)
 
     @property
     def version(self) -> int:
-        """Fence and sequence as one rising number; exact in a sorted set's double up to 2^53."""
+        """Fence and sequence as one increasing number; exact in a sorted set's score up to 2^53."""
         return version(self.fence, self.sequence)
 
 
 def version(fence: int, sequence: int) -> int:
-    """Return the progress version of (fence, sequence): it rises with either, the fence first."""
+    """Return the progress version: versions order by fence, then by sequence."""
     return fence * 2**32 + sequence
 
 
 class SessionData(_SensitiveModel):
-    """One login. The refresh token is kept as its SHA-256 only; `issue` makes that from the token.
+    """One login. Only the SHA-256 of the refresh token is stored; `issue` computes it.
 
-    A token has enough randomness of its own (128 bits or more) that a fast hash protects it: there is no
-    dictionary of them to try, unlike passwords.
+    A fast hash is enough: unlike a password, a token has 128 random bits or more, so that guessing is
+    hopeless.
     """
 
     session_id: str = Field(repr=False)
@@ -120,7 +120,7 @@ class SessionData(_SensitiveModel):
     created_at: AwareDatetime | None = None
     refresh_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", repr=False)
     client: str = ""
-    """What the user sees in a list of sessions, such as the browser's name."""
+    """The name of the device or browser, shown in a list of sessions."""
 
     @classmethod
     def issue(
@@ -133,7 +133,7 @@ class SessionData(_SensitiveModel):
         created_at: datetime | None = None,
         client: str = "",
     ) -> Self:
-        """Return the session of one login, its refresh token hashed.
+        """Return a new session with the hash of its refresh token.
 
         Raises:
             InvalidInputError: the refresh token is empty or shorter than 16 characters.
@@ -148,7 +148,7 @@ class SessionData(_SensitiveModel):
         )
 
     def accepts(self, refresh_token: str) -> bool:
-        """Say whether `refresh_token` is this session's; compared in constant time."""
+        """Return whether `refresh_token` is this session's, compared in constant time."""
         held = self.refresh_token_sha256 or ""
         given = hashlib.sha256(refresh_token.encode(errors="surrogatepass")).hexdigest()
         return hmac.compare_digest(held, given)
@@ -158,20 +158,20 @@ MIN_TOKEN_CHARS = 16
 
 
 def hash_token(token: str) -> str:
-    """Return the SHA-256 of a token in hex; refuse one so short that it could be guessed."""
+    """Return the SHA-256 of a token in hex; raise InvalidInputError if it is too short to be safe."""
     if not isinstance(token, str):
         raise InvalidInputError("refresh_token", type(token).__name__, "It must be a string.")
     if len(token) < MIN_TOKEN_CHARS:
         raise InvalidInputError(
             "refresh_token",
             f"{len(token)} characters",
-            f"A token has {MIN_TOKEN_CHARS} random characters or more.",
+            f"A token must have at least {MIN_TOKEN_CHARS} random characters.",
         )
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 class UserData(_SensitiveModel):
-    """What the platform wants to know of a user at every request."""
+    """A user's profile, as every request needs it."""
 
     id: str = Field(repr=False)
     email: str = Field(repr=False)
@@ -180,14 +180,14 @@ class UserData(_SensitiveModel):
 
 
 class LockGrant(NamedTuple):
-    """The answer of `acquire_lock`."""
+    """The result of `acquire_lock`."""
 
     lock_id: str
-    """The owner's token: extend and release with it."""
+    """The holder's token, for `extend_lock` and `release_lock`."""
     acquired: bool
 
     def __bool__(self) -> bool:
-        """Whether it was acquired: ``if session.acquire_lock(…)`` means what it says."""
+        """Whether the lock was acquired, for ``if session.acquire_lock(…)``."""
         return self.acquired
 
 
@@ -209,26 +209,26 @@ class RateLimit(_FrozenModel):
 
 
 class RateState(_FrozenModel):
-    """Where one limit stands after a check. Times in seconds."""
+    """The state of one limit after a check. Times in seconds."""
 
     limit: int
     window: float
     remaining: NonNegativeInt
     reset: float
-    """Until the whole limit is free again, if nothing more is asked."""
+    """Until the whole limit is free again, without further calls."""
 
 
 class RateDecision(_FrozenModel):
-    """Whether something may be done now, as the tightest of its limits sees it."""
+    """Whether a call is allowed by all of its limits."""
 
     allowed: bool
     retry_after: float
-    """Seconds until it would be allowed; 0 when it is."""
+    """Seconds until it would be allowed; 0 if it is."""
     states: tuple[RateState, ...]
-    """One for each limit, in the order given; empty when the store did not answer."""
+    """One for each limit, in the order given; empty if the store did not answer."""
 
     def __bool__(self) -> bool:
-        """Whether it is allowed: ``if session.rate_limit_check(…)`` means what it says."""
+        """Whether the call is allowed, for ``if session.rate_limit_check(…)``."""
         return self.allowed
 
     @property
@@ -238,35 +238,35 @@ class RateDecision(_FrozenModel):
 
     @property
     def remaining(self) -> int | None:
-        """What is left of the tightest limit; None when the store did not answer."""
+        """The remainder of the tightest limit; None if the store did not answer."""
         return None if self.tightest is None else self.tightest.remaining
 
     @property
     def reset(self) -> float | None:
-        """Seconds until the tightest limit is wholly free; None when the store did not answer."""
+        """Seconds until the tightest limit is free again; None if the store did not answer."""
         return None if self.tightest is None else self.tightest.reset
 
 
 class DownloadTotals(_FrozenModel):
-    """All downloads of all workers together."""
+    """Totals of all downloads of all workers."""
 
     active: NonNegativeInt
-    """Downloads with a sign of life within the life of a progress hash."""
+    """Downloads that were updated within the TTL of a progress hash."""
     bytes_per_second: float
-    """Bytes written to disk a second, over the last `seconds`."""
+    """Bytes written per second, averaged over the last `seconds`."""
     seconds: float
 
 
 class DownloadPage(_FrozenModel):
-    """One page of the running downloads, in the order in which their jobs were made."""
+    """One page of the running downloads, in the order of their job ids."""
 
     items: tuple[DownloadProgress, ...]
     next_after: str | None
-    """Give this as `after` for the next page; None on the last."""
+    """The `after` argument for the next page; None on the last page."""
 
 
 class UserInvalidation(_FrozenModel):
-    """What an invalidation of one user removed."""
+    """What an invalidation of one user has deleted."""
 
     sessions: NonNegativeInt
     profile: NonNegativeInt
@@ -275,12 +275,12 @@ class UserInvalidation(_FrozenModel):
 
 
 class MaintenanceReport(_FrozenModel):
-    """What one round of maintenance did and saw."""
+    """The result of one run of maintenance."""
 
     stale: NonNegativeInt
-    """Progress hashes that nobody had touched, removed with their index entries."""
+    """Stale progress hashes that were removed with their index entries."""
     gone: NonNegativeInt
-    """Index entries whose hash was gone."""
+    """Index entries without a hash that were removed."""
     stats: CacheStats
 
 
@@ -311,7 +311,7 @@ class HealthReport(_FrozenModel):
 
 
 class CacheStats(_FrozenModel):
-    """The store in figures, the same fields on Dragonfly, Redis and Valkey. Memory in bytes."""
+    """Statistics of the store: the same fields on Dragonfly, Redis and Valkey. Memory in bytes."""
 
     server: Literal["dragonfly", "redis", "valkey"]
     version: str
@@ -324,7 +324,7 @@ class CacheStats(_FrozenModel):
     hits: int
     misses: int
     hit_ratio: float | None
-    """None until something has been read."""
+    """None before the first read."""
     evicted_keys: int
     expired_keys: int
     connected_clients: int
@@ -332,7 +332,7 @@ class CacheStats(_FrozenModel):
     keyspace: dict[str, int]
     """Keys by database, ``{"db0": 12}``."""
     families: dict[str, int]
-    """Our keys by family (the word after the namespace), among `scanned` keys."""
+    """Keys of the namespace by family (the part after the namespace), among `scanned` keys."""
     scanned: int
     scanned_all: bool
-    """Whether that was every key, so that `families` is the whole truth."""
+    """Whether all keys were scanned, so that `families` is complete."""

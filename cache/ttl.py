@@ -1,4 +1,4 @@
-"""How long each kind of value lives, in seconds, unless its caller says otherwise."""
+"""The default TTL of each kind of value, in seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LOCK: Final = 30
 SEARCH: Final = 10 * 60
 RECOMMENDATION: Final = 3600
 
-#: A finished progress hash that the database does not have yet must outlive a night without database.
+#: A finished progress hash that is not persisted yet must outlast a night without a database.
 UNPERSISTED: Final = 24 * 3600
 
 #: Beat's sign of life.
 BEAT: Final = 24 * 3600
 
-#: Slots of a job that says nothing any more.
+#: Slots that are not renewed.
 SLOTS: Final = 30
-#: A process's note of what it demands of a limited rate; written four times a second.
+#: A process's demand for a limited rate; written four times a second.
 DEMAND: Final = 3

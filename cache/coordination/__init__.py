@@ -1,4 +1,4 @@
-"""What processes agree on through the store: locks, rate limits, slots, beat's leader.
+"""Coordination of processes through the store: locks, rate limits, slots, beat's tasks, data loss.
 
 Open `lock.py` first.
 """

@@ -1,7 +1,7 @@
-"""Whether the store has kept what it was given: how long it has been the same, with the same data.
+"""Detects that the store may have lost data: a missing lock then does not mean a dead worker.
 
-A key that is gone means something only where it cannot have been lost. A store that restarts, is
-emptied, comes back from a snapshot, or whose clock jumps, may have lost any key that was there.
+A store loses data when it restarts, is emptied, or returns from a snapshot; a jump of its clock expires
+keys early.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from cache.stats import parse_info
 from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
 
-#: A store's clock that moves by more than this against ours, between two looks, has jumped. Seconds.
+#: If the store's clock moves by more than this against ours, between two calls, it has jumped. Seconds.
 _JUMP = 1.0
 
 
 class DataLossDetector(Operations[S]):
-    """Watches one store; knows only what it has seen itself.
+    """Watches one store from this process.
 
-    A mark without TTL lies in the store: when it is gone, or another one is there, data was lost. A
-    restart from an old snapshot brings the mark back, so each server process has to have a name, too
-    (see `_server_name`). A server that tells none may have restarted between any two looks.
+    A marker without a TTL is kept in the store. If it is missing or differs, data was lost. A snapshot
+    brings an old marker back, so the id of the server process is compared too (`_server_id`). A
+    server without an id may have restarted between any two calls.
     """
 
     def __init__(self, store: S, keys: KeyBuilder) -> None:
@@ -35,33 +35,33 @@ class DataLossDetector(Operations[S]):
 
     @operation
     def seconds_without_loss(self) -> Flow[float]:
-        """Return for how many seconds nothing can have been lost.
+        """Return for how many seconds the store has certainly lost no data.
 
-        0 at the first look, and at each one where the server does not tell its name. Raises
-        StoreUnavailableError when the store does not answer.
+        0 at the first call, and at every call if the server has no id. Raises StoreUnavailableError if
+        the store does not answer.
         """
         sent_at = lease_clock()
         token = secrets.token_hex(8)
-        name = yield from _server_name()
-        _, mark, (seconds, micros) = yield Batch(
+        server_id = yield from _server_id()
+        _, marker, (seconds, micros) = yield Batch(
             ("SET", self._key, token, "NX"), ("GET", self._key), ("TIME",)
         )
         now = lease_clock()
         offset = int(seconds) + int(micros) / 1e6 - now
-        seen = (mark, name)
-        # An answer that took long tells its time that much less exactly.
+        seen = (marker, server_id)
+        # The time in the reply is uncertain by the duration of the round trip.
         jumped = abs(offset - self._offset) > _JUMP + (now - sent_at)
-        if seen != self._seen or jumped or name is None:
+        if seen != self._seen or jumped or server_id is None:
             self._seen, self._since = seen, sent_at
         self._offset = offset
         return sent_at - self._since
 
 
-def _server_name() -> Flow[str | None]:
-    """Return what names this very server process, or None where INFO does not tell or is not allowed.
+def _server_id() -> Flow[str | None]:
+    """Return the id of the server process; None if INFO does not have one or is not permitted.
 
-    Redis and Valkey have `run_id`. Dragonfly has none; its `master_replid` is new at every start.
+    Redis and Valkey have `run_id`. Dragonfly has none, but its `master_replid` changes at every start.
     """
     replies = yield Batch(("INFO", "server"), ("INFO", "replication"), errors_as_replies=True)
-    told = parse_info(b"\n".join(reply for reply in replies if isinstance(reply, bytes)))
-    return told.get("run_id") or told.get("master_replid")
+    info = parse_info(b"\n".join(reply for reply in replies if isinstance(reply, bytes)))
+    return info.get("run_id") or info.get("master_replid")

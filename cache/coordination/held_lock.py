@@ -1,4 +1,4 @@
-"""Holding a lock for as long as a block of code runs: acquired, renewed, released."""
+"""A lock as a context manager: acquired for a block of code, renewed in the background, released."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ POLLING = Backoff(first=0.015, longest=0.375, jitter=2 / 3)
 
 
 class LockLease(Operations[S]):
-    """What ``with cache.session.lock(…) as held`` gives: one entry into the lock, renewed meanwhile.
+    """The lock within its block: ``with cache.session.lock(…) as lease``.
 
-    Any thread may ask it, but no forked child: the lock is its parent's.
+    Any thread may use it. A forked child may not: the lock is its parent's.
     """
 
     def __init__(self, store: S, lock: LockHandle[S]) -> None:
@@ -45,23 +45,23 @@ class LockLease(Operations[S]):
         self.join: Callable[[], Any] = lambda: None
 
     def is_alive(self) -> bool:
-        """Say whether the lock is still held, for certain."""
+        """Return whether the lock is certainly still held."""
         return self._renewal.is_valid() and self._process == os.getpid()
 
     def check(self) -> None:
-        """Raise LeaseLostError if it is not: another holder may be at work."""
+        """Raise LeaseLostError if the lock may have another holder."""
         if not self.is_alive():
             raise lost(self.lock.key)
 
     def acquire(self) -> Flow[bool]:
-        """Acquire the lock; False when another holder has it."""
+        """Acquire the lock; return False if another holder has it."""
         sent_at = lease_clock()
         acquired = yield from self.lock.take()
         self._renewal.record(sent_at, acquired)
         return acquired
 
     def stop_renewing(self) -> None:
-        """End `keep`; `join` waits for that."""
+        """Stop `keep`; `join` waits for its end."""
         self._stopping.set_result(None)
 
     def keep(self) -> Flow[None]:
@@ -75,17 +75,17 @@ class LockLease(Operations[S]):
                 return
 
     def _extend(self) -> Flow[bool | None]:
-        """Extend the lock; None when the store did not answer."""
+        """Extend the lock; return None if the store did not answer."""
         try:
             return (yield from LockHandle.extend.flow(self.lock))
         except StoreUnavailableError as error:
             logger.warning("%s could not be renewed, trying again: %s", self.lock.key, error)
             return None
         except StoreReplyError:
-            return False  # the key holds something that is no lock
+            return False  # the key holds another type
 
     def release(self) -> Flow[bool]:
-        """Release the lock; say whether it was held to the end."""
+        """Release the lock; return whether it was held until now."""
         kept = self.is_alive()
         self._renewal.end()
         try:
@@ -99,24 +99,24 @@ class LockLease(Operations[S]):
 
 
 class HeldLock(Operations[S]):
-    """``with cache.session.lock("report:7") as held: …`` (``async with`` on an `AsyncStore`).
+    """``with cache.session.lock("report:7") as lease: …`` (``async with`` on an `AsyncStore`).
 
-    The lock is renewed in the background until the block ends. A lock that cannot be renewed is lost
-    before it expires: `is_alive` says so by the clock, `check` raises, and so does the end of the
-    block.
+    The lock is renewed in the background until the block ends. If it cannot be renewed, it is lost
+    shortly before it expires: `is_alive` returns False, and `check` and the end of the block raise
+    LeaseLostError.
 
-    Threads, tasks and forked processes may share one object: each block is an entry of its own, and only
-    one of them is inside. `is_alive` and `check` speak of the caller's own block.
+    Threads, tasks and forked processes may share one object; one of their blocks holds the lock at a
+    time. `is_alive` and `check` refer to the caller's own block.
 
     Args:
-        store: where the lock is kept.
-        key: the key of the resource.
-        ttl: life in seconds between renewals.
+        store: the store that keeps the lock.
+        key: the lock's key.
+        ttl: seconds until the lock expires unless it is renewed.
         wait: seconds to wait while another holder has it; 0 tries once.
 
     Raises, on entering:
-        LockTakenError: another holder has it, or the caller itself, in a block around this one.
-        StoreUnavailableError: the store does not answer; nothing is held.
+        LockTakenError: another holder has it, or an outer block of the caller.
+        StoreUnavailableError: the store does not answer; the lock is not held.
     """
 
     def __init__(self, store: S, key: str, *, ttl: float, wait: float = 0.0) -> None:
@@ -124,31 +124,31 @@ class HeldLock(Operations[S]):
         self.key = key
         self._ttl = ttl
         self._wait = arguments.number("wait", wait)
-        arguments.milliseconds(ttl)  # a wrong one is refused here, not at the first block
+        arguments.milliseconds(ttl)  # an invalid TTL is refused here, not at the first block
         reset_after_fork(self, HeldLock._reset)
 
     def _reset(self) -> None:
-        # The open blocks, the oldest first: all but the last have lost their lock. A forked child
-        # is in none of its parent's.
+        # The open blocks, from the oldest: all but the last one have lost the lock. A forked child is
+        # in no block of its parent.
         self._blocks: list[tuple[Caller, LockLease[S]]] = []
 
     def is_alive(self) -> bool:
-        """Say whether the caller is in a block of this lock that still holds it, for certain."""
+        """Return whether the caller is in a block that certainly still holds the lock."""
         held = self._own_block() or self._ended_block()
         return held is not None and held.is_alive()
 
     def check(self) -> None:
-        """Raise LeaseLostError if it is not: another holder may be at work."""
+        """Raise LeaseLostError if the lock may have another holder."""
         if not self.is_alive():
             raise lost(self.key)
 
-    # ── blocking ────────────────────────────────────────────────────────────────────────────────
+    # ── blocking ─────────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self: HeldLock[SyncStore]) -> LockLease[SyncStore]:
         held = self.store.run(self._acquire())
         try:
             held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
-        except BaseException:  # no room for another thread
+        except BaseException:  # the thread could not be started
             self.store.run(held.release())
             raise
         self._blocks.append((Caller(), held))
@@ -170,7 +170,7 @@ class HeldLock(Operations[S]):
         if error is None and not kept:
             raise lost(self.key)
 
-    # ── asyncio ─────────────────────────────────────────────────────────────────────────────────
+    # ── asyncio ──────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self: HeldLock[AsyncStore]) -> LockLease[AsyncStore]:
         held = await self.store.run(self._acquire())
@@ -194,7 +194,7 @@ class HeldLock(Operations[S]):
         if error is None and not kept:
             raise lost(self.key)
 
-    # ── blocks ──────────────────────────────────────────────────────────────────────────────────
+    # ── blocks ───────────────────────────────────────────────────────────────────────────────────
 
     def _own_block(self) -> LockLease[S] | None:
         """Return the block that the caller entered."""
@@ -202,16 +202,15 @@ class HeldLock(Operations[S]):
         return next(blocks, None)
 
     def _ended_block(self) -> LockLease[S] | None:
-        """Return the newest block whose thread or task has ended: it is for other callers to close."""
+        """Return the newest block whose thread or task has ended: other callers may close it."""
         blocks = (held for caller, held in reversed(list(self._blocks)) if caller.is_finished())
         return next(blocks, None)
 
     def _leave(self) -> LockLease[S] | None:
-        """Close the caller's block, or the oldest one; None in a child forked within a block.
+        """Remove and return the caller's block, or else the oldest one; None in a forked child.
 
-        A block may end in another thread or task than it began in: frameworks run both ends of a
-        generator wherever there is room. The oldest block never is another caller's that holds the lock,
-        unless it is the only one.
+        A block may end in another thread or task than it started in, as frameworks do with generators.
+        The oldest block is then the right one: other callers' blocks are newer, or have lost the lock.
         """
         blocks = self._blocks
         own = (block for block in list(blocks) if block[0].is_me())
@@ -237,5 +236,5 @@ class HeldLock(Operations[S]):
 
 
 def lost(key: str) -> LeaseLostError:
-    """Return what the holder of a lock is told that could not keep it."""
-    return LeaseLostError(f"The lock {key} could not be kept; another holder may have it by now.")
+    """Return the error for a holder that may have lost the lock."""
+    return LeaseLostError(f"The lock {key} could not be renewed; another holder may have it.")

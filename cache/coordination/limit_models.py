@@ -1,4 +1,4 @@
-"""What limits of transfers are told in: slots, answers to who wants in, demand for a limited rate."""
+"""The types of `TransferLimits`: slots, cooldowns, and demand for a limited rate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SlotRequest(NamedTuple):
-    """So many slots of one resource, of which there are `limit` for everybody."""
+    """A request for `want` slots of a resource that has `limit` slots for all members."""
 
     resource: str
     want: int
@@ -14,33 +14,33 @@ class SlotRequest(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """What came of a request for slots."""
+    """The result of a request for slots."""
 
     granted: int
-    """Those the member holds now."""
+    """Slots that the member holds now."""
     used: int
-    """Those that all members hold, this one's among them."""
+    """Slots that all members hold, including this one."""
 
 
 class Cooldown(NamedTuple):
-    """A host that is to be left alone for a while."""
+    """The time for which all workers leave a host alone."""
 
     seconds: float
-    """How long still."""
+    """The rest of it."""
     reason: str
 
 
 class SlotDecision(NamedTuple):
-    """Whether a member may begin: everything it needs was granted, or nothing."""
+    """Whether a member got all slots that it requested, or none."""
 
     cooldown: Cooldown | None
-    """Why not: the host cools down."""
+    """Set if the host has a cooldown."""
     full: tuple[SlotRequest, int] | None
-    """Why not: the first request without room, and how many slots others hold of it."""
+    """The first request that could not be granted, and how many slots others hold."""
 
     @property
     def granted(self) -> bool:
-        """Whether it may begin."""
+        """Whether all slots were granted."""
         return self.cooldown is None and self.full is None
 
 

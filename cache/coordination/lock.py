@@ -1,4 +1,4 @@
-"""A lock with one holder: SET NX PX with a new token for each entry, extended and released by that."""
+"""A lock with one holder: `SET NX PX` with a random token; only that token extends or releases it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from domain.errors import SeenError, StoreUnavailableError
 
 
 class Caller:
-    """The thread or asyncio task that runs now."""
+    """The thread or asyncio task that created this object."""
 
     __slots__ = ("_running",)
 
@@ -28,11 +28,11 @@ class Caller:
         self._running = weakref.ref(_running())
 
     def is_me(self) -> bool:
-        """Say whether it is the caller of this method."""
+        """Return whether the same thread or task calls this method."""
         return self._running() is _running()
 
     def is_finished(self) -> bool:
-        """Say whether it has ended, so that what it held is for other callers to release."""
+        """Return whether it has ended; other callers may then release its lock."""
         running = self._running()
         if isinstance(running, asyncio.Task):
             return running.done()
@@ -40,7 +40,7 @@ class Caller:
 
 
 def _running() -> Any:
-    # Threads that run no event loop have no current task.
+    # `current_task` raises in a thread without an event loop.
     with suppress(RuntimeError):
         task = asyncio.current_task()
         if task is not None:
@@ -49,20 +49,20 @@ def _running() -> Any:
 
 
 class LockHandle(Operations[S]):
-    """One entry into a lock, told from all others by its token; any thread may extend or release it.
+    """One acquisition of a lock, identified by its token. Any thread may extend or release it.
 
-    The store drops the lock `ttl` seconds after it was acquired or last extended. A holder that works
-    longer must extend it, and must stop before it expires when that fails (`held_lock` and `leases`
-    do both). A lock alone does not make writes safe, since a holder may be paused past its end; pair it
-    with a fencing number.
+    The lock expires `ttl` seconds after it was acquired or last extended. A holder that works longer
+    must extend it, and if that fails must stop before the lock expires (`held_lock` and `worker.leases`
+    do both). A lock alone does not make writes safe, because a process can be stopped until its lock has
+    expired: compare a fencing token as well.
 
     Args:
-        store: where the lock is kept.
-        key: the key of the resource.
-        ttl: life in seconds without extension.
-        token: of an entry that exists; else a new one.
+        store: the store that keeps the lock.
+        key: the lock's key.
+        ttl: seconds until it expires unless it is extended.
+        token: the token of an existing acquisition; None for a new one.
 
-    Every method raises StoreUnavailableError when the store does not answer: never a granted lock.
+    All methods raise StoreUnavailableError if the store does not answer: the lock is then not granted.
     """
 
     def __init__(self, store: S, key: str, *, ttl: float, token: str | None = None) -> None:
@@ -75,7 +75,10 @@ class LockHandle(Operations[S]):
         )
 
     def take(self) -> Flow[bool]:
-        """Take the lock if it is free; True when this entry holds it. Interrupted, it holds nothing."""
+        """Acquire the lock if it is free; return whether this token holds it.
+
+        If the caller is interrupted, the lock is released.
+        """
         try:
             return (yield from self._take())
         except (GeneratorExit, SeenError):
@@ -90,7 +93,7 @@ class LockHandle(Operations[S]):
         (taken,) = yield Batch(take, await_reply=True)
         if taken is not None:
             return True
-        # A repeated SET NX finds the first one, whose answer was lost, in its way.
+        # A retry after a lost reply finds the token that the first attempt has set.
         (holder,) = yield Batch(("GET", self.key))
         if holder != self.token.encode():
             return False
@@ -98,34 +101,34 @@ class LockHandle(Operations[S]):
 
     @operation
     def extend(self) -> Flow[bool]:
-        """Give the lock its full life from now on; False when this entry no longer holds it."""
+        """Renew the TTL; return False if this token no longer holds the lock."""
         reply = yield from scripts.run("lock_extend", self.key, self.token, self.ttl_ms)
         return bool(reply)
 
     @operation
     def release(self, *, once: bool = False) -> Flow[bool]:
-        """Release the lock; False when this entry no longer held it (no other holder loses it).
+        """Release the lock; return False if this token no longer held it.
 
         Args:
-            once: do not try again when the answer gets lost: a second try would find it gone.
+            once: do not retry after a lost reply: the retry would report a lost lock.
         """
         reply = yield from scripts.run("lock_release", self.key, self.token, once=once)
         return bool(reply)
 
 
 class Lock(Operations[S]):
-    """The lock of one resource; threads, tasks and forked processes may share the object.
+    """The lock of one resource. Threads, tasks and forked processes may share the object.
 
-    Each `acquire` that succeeds is an entry of its own. It belongs to the thread or asyncio task that
-    acquired it: `extend` and `release` by another one answer False, while that one ttls. To hand an
-    entry to another thread, give it what `handle_of` returns.
+    An acquired lock belongs to the thread or asyncio task that acquired it. While that one runs,
+    `extend` and `release` return False to others. To use the lock in another thread, pass it the result
+    of `handle_of`.
 
     Args:
-        store: where the lock is kept.
-        key: the key of the resource.
-        ttl: life in seconds without extension.
+        store: the store that keeps the lock.
+        key: the lock's key.
+        ttl: seconds until it expires unless it is extended.
 
-    Every method raises StoreUnavailableError when the store does not answer: never a granted lock.
+    All methods raise StoreUnavailableError if the store does not answer: the lock is then not granted.
     """
 
     def __init__(self, store: S, key: str, *, ttl: float) -> None:
@@ -135,84 +138,84 @@ class Lock(Operations[S]):
         reset_after_fork(self, Lock._reset)
 
     def _reset(self) -> None:
-        # Taken out by each attempt and put back when it was not granted: one whose answer got lost is
-        # recognised by its token when it is made again. One that was interrupted is not put back: what
-        # undoes it may still be on its way. A forked child has tokens of its own.
-        self._unused: list[LockHandle[S]] = [self._new_entry()]
+        # An attempt that was not granted leaves its handle for the next one, so that a retry after a
+        # lost reply has the same token. The handle of an interrupted attempt is not reused: its release
+        # may still be on its way. A forked child has its own tokens.
+        self._unused: list[LockHandle[S]] = [self._new_handle()]
         self._held: tuple[Caller, LockHandle[S]] | None = None
 
     def _latest(self) -> LockHandle[S]:
-        """Return the entry that was granted last; before the first, the one that is asked for next."""
+        """Return the handle that was granted last; before the first, that of the next attempt."""
         if self._held is not None:
             return self._held[1]
-        return self._unused[-1] if self._unused else self._new_entry()
+        return self._unused[-1] if self._unused else self._new_handle()
 
     @property
     def token(self) -> str:
-        """The token that was granted last; before the first, the one that is asked for next."""
+        """The token that was granted last; before the first, that of the next attempt."""
         return self._latest().token
 
     @property
     def ttl_ms(self) -> int:
-        """The life in whole milliseconds, as the store counts it."""
+        """The TTL in milliseconds."""
         return arguments.milliseconds(self.ttl)
 
     @operation
     def acquire(self) -> Flow[bool]:
-        """Take the lock if it is free; False while it is held, be it by the caller itself."""
+        """Acquire the lock if it is free; return False if it is held, also if by the caller itself."""
         try:
-            entry = self._unused.pop()
+            handle = self._unused.pop()
         except IndexError:
-            entry = self._new_entry()
+            handle = self._new_handle()
         try:
-            acquired = yield from entry.take()
+            acquired = yield from handle.take()
         except StoreUnavailableError:
-            self._unused.append(entry)
+            self._unused.append(handle)
             raise
         if acquired:
-            self._held = Caller(), entry
+            self._held = Caller(), handle
         else:
-            self._unused.append(entry)
+            self._unused.append(handle)
         return acquired
 
     @operation
     def extend(self) -> Flow[bool]:
-        """Give the lock its full life from now on; False when the caller does not hold it (any more)."""
-        # Looked up when it runs, not when it is called: a task may be made of it.
-        return (yield from LockHandle.extend.flow(self._entry_of_caller()))
+        """Renew the TTL; return False if the caller does not hold the lock (any more)."""
+        # `_handle_of_caller` runs within the flow, and so in the task that runs it.
+        return (yield from LockHandle.extend.flow(self._handle_of_caller()))
 
     @operation
     def release(self, *, once: bool = False) -> Flow[bool]:
-        """Release the lock; False when the caller did not hold it (any more).
+        """Release the lock; return False if the caller did not hold it (any more).
 
         Args:
-            once: do not try again when the answer gets lost: a second try would find it gone.
+            once: do not retry after a lost reply: the retry would report a lost lock.
         """
-        entry = self._entry_of_caller()
-        released = yield from LockHandle.release.flow(entry, once=once)
-        if self._held is not None and self._held[1] is entry:
+        handle = self._handle_of_caller()
+        released = yield from LockHandle.release.flow(handle, once=once)
+        if self._held is not None and self._held[1] is handle:
             self._held = None
         return released
 
-    def _entry_of_caller(self) -> LockHandle[S]:
-        """Return the caller's entry, or one that holds nothing."""
+    def _handle_of_caller(self) -> LockHandle[S]:
+        """Return the caller's handle, or a new one, which holds nothing."""
         if self._held is not None:
-            caller, entry = self._held
+            caller, handle = self._held
             if caller.is_me() or caller.is_finished():
-                return entry
-        return self._new_entry()
+                return handle
+        return self._new_handle()
 
-    def _new_entry(self) -> LockHandle[S]:
+    def _new_handle(self) -> LockHandle[S]:
         return LockHandle(self.store, self.key, ttl=self.ttl)
 
 
 def handle_of(lock: Lock[S]) -> LockHandle[S]:
-    """Return the entry that the caller has just acquired, for any thread to extend and release."""
+    """Return the handle of the lock that the caller has just acquired, for use in any thread."""
     return lock._latest()
 
 
-class _Entry(Protocol):
-    """What `extend_all` asks of a lock or of an entry into one."""
+class _Extendable(Protocol):
+    """A `Lock` or a `LockHandle`."""
 
     @property
     def key(self) -> str: ...
@@ -224,10 +227,10 @@ class _Entry(Protocol):
     def store(self) -> SyncStore: ...
 
 
-def extend_all(locks: Sequence[_Entry]) -> list[bool]:
-    """Extend several locks of one store in one round trip; answers come in the same order.
+def extend_all(locks: Sequence[_Extendable]) -> list[bool]:
+    """Extend several locks of one store in one round trip; return whether each one was extended.
 
-    A lock whose key holds something else now is not extended.
+    A lock whose key holds something else was not.
     """
     if not locks:
         return []

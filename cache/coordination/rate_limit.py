@@ -1,8 +1,6 @@
-"""Rate limits: a sliding log, exact in every interval, one round trip and one key a check.
+"""Rate limits of calls by a sliding log: exact in every interval, with one round trip and one key.
 
-Why not GCRA or a counter a window: a counter lets twice the limit through around a window's edge, and
-GCRA with a burst of the limit lets nearly twice through in some window's length. The log never lets
-one too many through; it costs about 11 bytes a unit of the limit.
+It costs about 11 bytes for each unit of the limit (docs/adr/0032-rate-limits-keep-a-log.md).
 """
 
 from __future__ import annotations
@@ -17,25 +15,25 @@ from cache.store.circuit_breaker import OPEN_SECONDS
 from cache.store.flow import Flow
 from domain.errors import InvalidInputError, StoreReplyError, StoreUnavailableError
 
-#: Which way a limit fails when the store does not answer: everything is allowed, or nothing.
+#: The decision while the store does not answer: allow all calls ("open") or none ("closed").
 FailMode = Literal["open", "closed"]
 
 
 def check(key: str, limits: Sequence[RateLimit], cost: int, fail: FailMode) -> Flow[RateDecision]:
-    """Take `cost` from all of `limits` at once, or from none; see `lua/rate_limit.lua`."""
+    """Take `cost` from all `limits`, or from none; see `lua/rate_limit.lua`."""
     limits = [arguments.instance("limits", one, RateLimit) for one in _several(limits)]
     smallest = min(limit.limit for limit in limits)
     try:
         cost = arguments.integer("cost", cost, most=smallest)
     except InvalidInputError as error:
-        problem = f"It is a whole number, 0 to the smallest limit, {smallest}."
+        problem = f"It must be an integer from 0 to the smallest limit, {smallest}."
         raise InvalidInputError(error.field, cost, problem) from None
     arguments.choice("fail", fail, ("open", "closed"))
     pairs = [
         number for limit in limits for number in (limit.limit, round(limit.window * 1_000_000))
     ]
     try:
-        # Once: taken twice for one request is wrong, too.
+        # Not retried: a retry could take the cost twice.
         reply = yield from scripts.run("rate_limit", key, cost, *pairs, once=True)
     except (StoreUnavailableError, StoreReplyError):
         allowed = fail == "open"
@@ -48,7 +46,7 @@ def check(key: str, limits: Sequence[RateLimit], cost: int, fail: FailMode) -> F
 def _several(limits: Sequence[RateLimit]) -> list[RateLimit]:
     found = arguments.items("limits", limits)
     if not found:
-        raise InvalidInputError("limits", limits, "There is at least one.")
+        raise InvalidInputError("limits", limits, "At least one limit is required.")
     return found
 
 
@@ -57,7 +55,7 @@ def _decision(limits: Sequence[RateLimit], reply: Sequence[int]) -> RateDecision
     for limit, at in zip(limits, range(1, len(reply), 3), strict=True):
         used, its_wait, reset = reply[at : at + 3]
         wait = max(wait, its_wait)
-        # A limit may be smaller than it was when something was taken.
+        # `used` exceeds the limit after the limit was lowered.
         remaining = max(0, limit.limit - used)
         states.append(
             RateState(

@@ -1,7 +1,7 @@
-"""Limits that all workers keep together: slots, hosts that cool down, bytes a second.
+"""Limits that all workers share: slots, cooldowns of hosts, bytes per second.
 
-What is limited is told by names: a *resource* has slots (``connections:<host>``, ``downloads:<host>``,
-``user:<id>``), a *scope* has a rate (``total``, ``host:<host>``, ``job:<id>``).
+A *resource* has slots: ``connections:<host>``, ``downloads:<host>``, ``user:<id>``. A *scope* has a
+rate: ``total``, ``host:<host>``, ``job:<id>``.
 """
 
 from __future__ import annotations
@@ -20,36 +20,35 @@ from cache.store.operation import Operations, S, operation
 from domain.errors import InvalidInputError
 from domain.limits import check_rate
 
-#: More slots of one resource than any host or user could use.
+#: The largest number of slots of one resource.
 MAX_SLOTS = 2**31
-#: Characters of a reason that are kept.
+#: A longer reason is truncated to this many characters.
 MAX_REASON = 200
 
-#: Slots of one member, and their end in milliseconds since the epoch.
+#: The slots of one member, and their expiry in milliseconds since the epoch.
 _SLOTS = re.compile(rb"(\d{1,10}) (\d{1,15})")
 
 
 class TransferLimits(Operations[S]):
-    """Slots, cool-downs and rates in the store. On an `AsyncStore` every method is a coroutine.
+    """Slots, cooldowns and rates in the store. On an `AsyncStore` every method is a coroutine.
 
-    Every method raises StoreUnavailableError when the store does not answer; what that means is for the
-    caller to say. All of them are safe to repeat.
+    All methods raise StoreUnavailableError if the store does not answer. All are idempotent.
     """
 
     def __init__(self, store: S, keys: KeyBuilder) -> None:
         super().__init__(store)
         self._keys = keys
 
-    # ── slots ───────────────────────────────────────────────────────────────────────────────────
+    # ── slots ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def take_slots(
         self, resource: str, member: str, want: int, limit: int, ttl: float = ttls.SLOTS
     ) -> Flow[Slots]:
-        """Set how many slots of a resource a member holds; say how many it got.
+        """Set how many slots of a resource a member holds; return how many were granted.
 
-        It gets what it wants as far as there is room, 0 when there is none. Fewer than it holds are
-        always granted. Its slots are free again after `ttl` seconds without renewal.
+        It gets as many of the wanted slots as are free. To hold fewer is always granted. Slots that are
+        not renewed expire after `ttl` seconds.
         """
         request = SlotRequest(resource, want, limit)
         reply = yield from scripts.run(
@@ -63,7 +62,7 @@ class TransferLimits(Operations[S]):
     ) -> Flow[list[int]]:
         """Renew (resource, member) pairs in one round trip; return how many slots each holds.
 
-        0 for one that has none any more, and gets none by this.
+        It is 0 for a pair whose slots have expired; renewing does not restore them.
         """
         ttl_ms = _milliseconds("ttl", ttl)
         commands = [
@@ -75,53 +74,53 @@ class TransferLimits(Operations[S]):
 
     @operation
     def release_slots(self, holdings: Sequence[tuple[str, str]]) -> Flow[None]:
-        """Give back all slots of (resource, member) pairs, in one round trip."""
+        """Release all slots of (resource, member) pairs in one round trip."""
         holdings = _holdings(holdings)
         if holdings:
             yield Batch(*self._release_commands(holdings))
 
     @operation
     def slots(self, resource: str) -> Flow[dict[str, int]]:
-        """Return who holds how many slots of a resource."""
+        """Return the number of slots of a resource by member."""
         raw, (seconds, micro) = yield Batch(("HGETALL", self._keys.slots_key(resource)), ("TIME",))
         now = int(seconds) * 1000 + int(micro) // 1000
         held = {}
         for member, value in zip(raw[::2], raw[1::2], strict=True):
-            note = _SLOTS.fullmatch(value)  # others may have written what cannot be read
-            if note is not None and int(note[2]) > now:
-                held[member.decode(errors="replace")] = int(note[1])
+            entry = _SLOTS.fullmatch(value)  # another program may have written something else
+            if entry is not None and int(entry[2]) > now:
+                held[member.decode(errors="replace")] = int(entry[1])
         return held
 
-    # ── cool-downs ──────────────────────────────────────────────────────────────────────────────
+    # ── cooldowns ────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def start_cooldown(self, host: str, seconds: float, reason: str) -> Flow[bool]:
-        """Keep every worker off a host for a while; False when a longer cool-down stays."""
+        """Start a cooldown of a host, in seconds; return False if a longer one exists."""
         key, ttl_ms = self._keys.cooldown_key(host), _milliseconds("seconds", seconds)
         reply = yield from scripts.run("start_cooldown", key, ttl_ms, _reason(reason))
         return bool(reply)
 
     @operation
     def cooldown(self, host: str) -> Flow[Cooldown | None]:
-        """Return how long a host is still to be left alone, and why; None when it is not."""
+        """Return the rest of a host's cooldown and its reason, or None."""
         replies = yield Batch(*self._read_cooldown_commands(host))
         return _read_cooldown(*replies)
 
     @operation
     def end_cooldown(self, host: str) -> Flow[bool]:
-        """Let workers go to a host again; False when it was not cooldown down."""
+        """End a host's cooldown; return False if it had none."""
         (removed,) = yield Batch(("DEL", self._keys.cooldown_key(host)))
         return bool(removed)
 
-    # ── both ────────────────────────────────────────────────────────────────────────────────────
+    # ── slots and cooldowns ──────────────────────────────────────────────────────────────────────
 
     @operation
     def acquire_slots(
         self, host: str, member: str, requests: Sequence[SlotRequest], ttl: float = ttls.SLOTS
     ) -> Flow[SlotDecision]:
-        """Take all of the slots that a member needs at a host, or none, in one round trip.
+        """Take all slots that a member needs at a host, or none; none during a cooldown.
 
-        What was granted beside a refusal goes back in a second one.
+        One round trip. If a request is refused, a second one releases the slots of the others.
         """
         arguments.string("member", member)
         requests = [
@@ -143,16 +142,16 @@ class TransferLimits(Operations[S]):
             yield Batch(*self._release_commands([(one.resource, member) for one in requests]))
         return decision
 
-    # ── rates ───────────────────────────────────────────────────────────────────────────────────
+    # ── rates ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def set_rate(self, scope: str, rate: int | None) -> Flow[None]:
-        """Limit a scope to some bytes a second, or take its limit away (None)."""
+        """Limit a scope to `rate` bytes per second; None removes its limit."""
         return self._set_rates({_scope(scope): rate})
 
     @operation
     def set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
-        """Set and take away several limits, all or none."""
+        """Set several limits in one transaction: bytes per second by scope; None removes a limit."""
         return self._set_rates(rates)
 
     def _set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
@@ -168,7 +167,7 @@ class TransferLimits(Operations[S]):
 
     @operation
     def rates(self) -> Flow[dict[str, int]]:
-        """Return the limits that are set, in bytes a second, by scope."""
+        """Return the limits in bytes per second by scope."""
         (raw,) = yield Batch(("HGETALL", self._keys.limits_key()))
         pairs = zip(raw[::2], raw[1::2], strict=True)
         read = (_read_rate(scope, rate) for scope, rate in pairs)
@@ -178,17 +177,17 @@ class TransferLimits(Operations[S]):
     def share_demands(
         self, worker: str, demands: Mapping[str, Demand], ttl: float = ttls.DEMAND
     ) -> Flow[dict[str, Demand]]:
-        """Tell what one process demands of limited rates, by scope; return what all demand together.
+        """Store a process's demand for limited rates, by scope; return the demand of all processes.
 
-        A demand of no transfers takes its note back. A note that is not repeated for `ttl` seconds
-        counts no more.
+        A demand of zero transfers removes the entry. An entry that is not written again expires after
+        `ttl` seconds.
         """
         arguments.string("worker", worker)
         return self._share(worker, demands, _milliseconds("ttl", ttl))
 
     @operation
     def demands(self, scopes: Sequence[str]) -> Flow[dict[str, Demand]]:
-        """Return what all processes demand of limited rates, by scope."""
+        """Return the demand of all processes for limited rates, by scope."""
         wanted = arguments.strings("scopes", scopes)
         return self._share("", dict.fromkeys(wanted, Demand()), 1)
 
@@ -207,7 +206,7 @@ class TransferLimits(Operations[S]):
             scope: Demand(*map(int, reply)) for scope, reply in zip(demands, replies, strict=True)
         }
 
-    # ── how it is written ───────────────────────────────────────────────────────────────────────
+    # ── commands ─────────────────────────────────────────────────────────────────────────────────
 
     def _read_cooldown_commands(self, host: str) -> list[Command]:
         key = self._keys.cooldown_key(host)
@@ -228,7 +227,7 @@ def _take_arguments(
 
 
 def _read_cooldown(left_ms: Any, reason: Any) -> Cooldown | None:
-    # Two commands: it may have ended between them.
+    # It may have expired between the two commands.
     if left_ms <= 0 or reason is None:
         return None
     return Cooldown(left_ms / 1000, reason.decode(errors="replace"))
@@ -252,7 +251,7 @@ def _rate(rate: Any) -> int:
 
 
 def _read_rate(scope: bytes, rate: bytes) -> tuple[str, int] | None:
-    """Return one limit; None for one that `set_rates` would refuse: it must stop no worker."""
+    """Return one limit; None for one that `set_rates` would refuse: it must not stop the others."""
     try:
         return _scope(scope.decode()), _rate(int(rate))
     except (ValueError, InvalidInputError):
@@ -270,7 +269,7 @@ def _scope(scope: str) -> str:
     arguments.string("scope", scope)
     kind, _, name = scope.partition(":")
     if scope != "total" and (kind not in {"host", "job"} or not name):
-        raise InvalidInputError("scope", scope, "It is total, host:<host> or job:<id>.")
+        raise InvalidInputError("scope", scope, "It must be total, host:<host> or job:<id>.")
     return scope
 
 

@@ -1,22 +1,22 @@
-"""Live progress of downloads: one hash a job, an index of the active ones, an index of the unsaved.
+"""Live progress of downloads: a hash for each job, and the indexes of active and dirty jobs.
 
-The worker's updates carry (fence, sequence, increment), so a repeated one adds nothing and an older
-claim changes nothing; see `lua/progress_update.lua`, which is the whole truth about that.
+An update carries (fence, sequence, increment): a repeated update adds nothing, and an update of an older
+claim changes nothing. `lua/progress_update.lua` decides this.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cache import arguments, ttl
+from cache.downloads import checks
 from cache.downloads import indexes as download_index
 from cache.downloads.cleanup import CleanupReport, clean_up
+from cache.downloads.controls import Controls
 from cache.downloads.indexes import DownloadIndex
 from cache.downloads.progress_hash import (
-    UNKNOWN,
     ProgressUpdate,
     UpdateReply,
     read_hash,
@@ -34,8 +34,6 @@ from cache.store.operation import Operations, S, operation
 from domain.errors import InvalidInputError, StoreReplyError
 from domain.job import FINISHED, RUNNING, JobStatus
 
-#: Jobs that one round trip reads or writes at most.
-BATCH = 500
 #: Seconds over which the bytes of all downloads are averaged.
 RATE_SECONDS = 5
 
@@ -44,13 +42,13 @@ class DownloadCache(Operations[S]):
     """Progress of downloads in the store. On an `AsyncStore` every method is a coroutine.
 
     Args:
-        store: where it is kept.
+        store: the store that keeps it.
         keys: the key builder.
-        progress_ttl: life of a hash in seconds; every update renews it.
-        unpersisted_ttl: life of a finished hash that the database does not have yet.
+        progress_ttl: TTL of a hash in seconds; each update renews it.
+        unpersisted_ttl: TTL of a finished hash that is not persisted.
 
-    Every method raises StoreUnavailableError when the store does not answer, reads too: this is no
-    copy of something, so "there is none" would be untrue.
+    All methods, also reads, raise StoreUnavailableError if the store does not answer: live progress is
+    stored nowhere else.
     """
 
     def __init__(
@@ -67,21 +65,22 @@ class DownloadCache(Operations[S]):
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
         self._log_once = LogOnce()
         self._indexes = DownloadIndex(keys, user_ms=self._unpersisted_ms)
+        self._controls = Controls(keys, ttl_ms=self._progress_ms)
 
-    # ── writing ─────────────────────────────────────────────────────────────────────────────────
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def set_progress(self, progress: DownloadProgress) -> Flow[bool]:
-        """Store one progress as a whole; False when a newer claim owns the job."""
+        """Replace the progress of one job; return False if a newer claim owns the job."""
         return (yield from self._set([progress])) == 1
 
     @operation
     def bulk_set_progress(self, progresses: Sequence[DownloadProgress]) -> Flow[int]:
-        """Store several in two round trips; return how many were not refused as fenced."""
+        """Replace the progress of several jobs in two round trips; return how many were not fenced."""
         return self._set(progresses)
 
     def _set(self, progresses: Sequence[DownloadProgress]) -> Flow[int]:
-        progresses = [_storable(one) for one in arguments.items("progresses", progresses)]
+        progresses = [checks.storable(one) for one in arguments.items("progresses", progresses)]
         commands = [
             scripts.call(
                 "progress_set", self._key(one.job_id), *set_arguments(one, self._ttl_ms(one.status))
@@ -106,38 +105,33 @@ class DownloadCache(Operations[S]):
     def apply(
         self, updates: Sequence[ProgressUpdate], polled: Sequence[tuple[str, int]] = ()
     ) -> Flow[list[UpdateReply]]:
-        """Send updates of many downloads in one round trip; replies come in the same order.
+        """Send updates of many downloads; return their replies, and then those of `polled`.
 
-        After them come replies for those that are `polled`, given as (job id, fence): they have
-        nothing to tell, and want to hear what is asked of them.
+        Idempotent: after a lost reply, call it again with the same updates. It takes one round trip,
+        and a second one for the totals and for downloads that have ended: which updates were new or
+        fenced is known only from the replies.
 
-        What they add to the totals, and downloads that end, cost a second one: only the store knows
-        which updates were new and which were fenced. Safe to call again with the same updates when
-        the answer did not come.
+        Args:
+            polled: (job id, fence) of downloads without an update, to read their control requests.
         """
         try:
             commands = self._update_commands(updates)
             hash_count = len(commands)
             commands += [("HMGET", self._key(job_id), "fence", "control") for job_id, _ in polled]
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            # Not checked one by one: a worker makes thousands of them a second.
-            problem = f"They are ProgressUpdate and (job id, fence): {error}."
+            # Not checked one by one: a worker sends thousands in a second.
+            problem = f"It must be a list of ProgressUpdate and of (job id, fence): {error}."
             raise InvalidInputError("updates", type(updates).__name__, problem) from None
         raw = yield from scripts.run_pipeline(["progress_update"], commands, keep_reply_errors=True)
         self._log_once.log_errors(raw)
-        replies = [
-            UNKNOWN if isinstance(one, StoreReplyError) else read_reply(u.fence, one)
-            for u, one in zip(updates, raw, strict=False)
-        ]
-        poll_replies = [
-            UNKNOWN if isinstance(one, StoreReplyError) else read_poll_reply(c[1], one)
-            for c, one in zip(polled, raw[hash_count:], strict=True)
-        ]
+        replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
+        polls = zip(polled, raw[hash_count:], strict=True)
+        poll_replies = [read_poll_reply(fence, one) for (_, fence), one in polls]
         answered = list(zip(updates, replies, strict=True))
         ended = [
             update.job_id
             for update, reply in answered
-            # The first word of a claim cannot have listed the job as running.
+            # Before its first update, a claim has no entry in the active index.
             if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
         ]
         written = sum(u.increment for u, reply in answered if reply.applied)
@@ -145,13 +139,13 @@ class DownloadCache(Operations[S]):
         return [*replies, *poll_replies]
 
     def _update_commands(self, updates: Sequence[ProgressUpdate]) -> list[Command]:
-        """Return the commands that tell these updates, first those of the hashes, in their order."""
+        """Return the commands of these updates; those of the hashes come first, in the same order."""
         commands = [self._update(one) for one in updates]
         commands += self._indexes.add([(u.job_id, u.user_id, u.status) for u in updates])
-        # The newest of a job comes last, and is the one that counts.
-        rising = sorted(updates, key=lambda u: u.version)
+        # In ascending order, so that the dict keeps the newest version of each job.
+        ascending = sorted(updates, key=lambda u: u.version)
         commands += self._indexes.mark_dirty(
-            {u.job_id: u.version for u in rising if not u.persisted}
+            {u.job_id: u.version for u in ascending if not u.persisted}
         )
         return commands
 
@@ -159,12 +153,11 @@ class DownloadCache(Operations[S]):
     def increment_downloaded_bytes(
         self, job_id: str, increment: int, *, fence: int = 0, sequence: int | None = None
     ) -> Flow[int | None]:
-        """Add bytes to a job whose hash exists; return the count, or None when nothing was added.
+        """Add bytes to a job's progress; return the new count, or None if nothing was added.
 
-        Nothing is added when the hash has expired (no half-empty one is made), when a newer claim
-        owns it, or when `sequence` has been applied already. Without a sequence the call is not safe
-        to repeat: after a StoreUnavailableError the bytes may or may not have been added. The hash's
-        life is renewed.
+        Nothing is added if the hash does not exist, if a newer claim owns it, or if `sequence` has been
+        applied before. Without `sequence` the call is not idempotent: after a StoreUnavailableError the
+        bytes may or may not have been added. The hash's TTL is renewed.
         """
         increment = arguments.integer("increment", increment)
         step = "" if sequence is None else arguments.integer("sequence", sequence)
@@ -176,60 +169,47 @@ class DownloadCache(Operations[S]):
 
     @operation
     def set_download_speed(self, job_id: str, mbps: float, *, fence: int = 0) -> Flow[bool]:
-        """Set the speed (megabits a second) of a job whose hash exists; False when it does not."""
+        """Set a job's speed in megabits per second; return False if its hash does not exist."""
         mbps = arguments.number("mbps", mbps, most=1e12)
         reply = yield from self._update_existing(
             job_id, fence, "", 0, "download_speed_mbps", f"{mbps:.3f}"
         )
         return bool(reply[0] == 1)
 
-    @operation
-    def request_control(self, job_id: str, word: str, fence: int) -> Flow[None]:
-        """Ask the claim `fence` of a running job for something; its next flush sees it."""
-        yield from self._send_control(word, [(job_id, fence)])
+    # ── control requests ──────────────────────────────────────────────────────────────────────────
 
     @operation
-    def request_control_many(self, word: str, claims: Sequence[tuple[str, int]]) -> Flow[None]:
-        """Ask several claims, given as (job id, fence), for something, in one round trip.
+    def request_control(self, job_id: str, control: str, fence: int) -> Flow[None]:
+        """Send a control request to the claim `fence` of a job; its worker's next flush reads it."""
+        return self._controls.send(control, [(job_id, fence)])
 
-        The words are "pause", "cancel", and "leave" for a claim that SQL knows no more. In this order
-        each replaces those before it, and none replaces one behind it.
+    @operation
+    def request_control_many(self, control: str, claims: Sequence[tuple[str, int]]) -> Flow[None]:
+        """Send a control request to several claims, (job id, fence), in one round trip.
+
+        Requests are "pause", "cancel", and "leave" for a claim that SQL no longer has. In this order a
+        later one replaces an earlier one, never the reverse.
         """
-        yield from self._send_control(word, claims)
-
-    def _send_control(self, word: str, claims: Sequence[tuple[str, int]]) -> Flow[None]:
-        # A word that this version does not know may be one of a newer version's: claims pass it over.
-        arguments.string("word", word)
-        yield from scripts.run_pipeline(
-            ["progress_control"],
-            [
-                scripts.call("progress_control", self._key(job_id), word, fence, self._progress_ms)
-                for job_id, fence in _claims("claims", claims)
-            ],
-        )
+        return self._controls.send(control, claims)
 
     @operation
     def withdraw_control(self, claims: Sequence[tuple[str, int]]) -> Flow[None]:
-        """Take a "pause" back from several claims, given as (job id, fence), unless it was heard.
+        """Withdraw the "pause" of several claims, (job id, fence), if no flush has read it yet.
 
-        Nothing else is taken back: a "cancel" stays.
+        Other requests are not withdrawn: a "cancel" stays.
         """
-        yield from scripts.run_pipeline(
-            ["progress_unpause"],
-            [
-                scripts.call("progress_unpause", self._key(job_id), fence)
-                for job_id, fence in _claims("claims", claims)
-            ],
-        )
+        return self._controls.withdraw_pause(claims)
+
+    # ── deleting ──────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def remove(self, *job_ids: str) -> Flow[int]:
-        """Forget the progress of jobs; return how many hashes there were."""
+        """Delete the progress of jobs; return how many hashes existed."""
         return self._remove(arguments.strings("job_ids", job_ids))
 
     def _remove(self, job_ids: Sequence[str]) -> Flow[int]:
         removed = 0
-        for batch in _batches(job_ids):
+        for batch in download_index.batches(job_ids):
             hashes = ("UNLINK", *(self._key(job_id) for job_id in batch))
             replies = yield Batch(hashes, *self._indexes.remove(batch))
             removed += replies[0]
@@ -237,9 +217,9 @@ class DownloadCache(Operations[S]):
 
     @operation
     def invalidate_user_downloads(self, user_id: str) -> Flow[int]:
-        """Forget the progress of all of a user's downloads; return how many hashes there were.
+        """Delete the progress of all of a user's downloads; return how many hashes existed.
 
-        A download that runs writes its progress anew at its next flush.
+        A running download writes its progress again at its next flush.
         """
         index = self._keys.user_downloads_key(user_id)
         (members,) = yield Batch(("ZRANGE", index, 0, -1))
@@ -247,21 +227,21 @@ class DownloadCache(Operations[S]):
         yield Batch(("UNLINK", index))
         return removed
 
-    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def get_progress(self, job_id: str) -> Flow[DownloadProgress | None]:
-        """Return the live progress of one job, or None when the store has none."""
+        """Return the live progress of one job, or None."""
         return (yield from self._read([job_id])).get(job_id)
 
     @operation
     def get_many(self, job_ids: Sequence[str]) -> Flow[dict[str, DownloadProgress]]:
-        """Return the live progress of several jobs; those without are left out."""
+        """Return the live progress of those jobs that have one, by job id."""
         return self._read(arguments.strings("job_ids", job_ids))
 
     def _read(self, job_ids: Sequence[str]) -> Flow[dict[str, DownloadProgress]]:
         found: dict[str, DownloadProgress] = {}
-        for batch in _batches(job_ids):
+        for batch in download_index.batches(job_ids):
             commands = [("HGETALL", self._key(job_id)) for job_id in batch]
             hashes = yield from scripts.run_pipeline([], commands, keep_reply_errors=True)
             self._log_once.log_errors(hashes)
@@ -275,7 +255,7 @@ class DownloadCache(Operations[S]):
 
     @operation
     def get_active_downloads(self, limit: int = 1000) -> Flow[list[DownloadProgress]]:
-        """Return the running downloads, the most recently updated first."""
+        """Return the running downloads, from the most recently updated."""
         index = self._keys.active_downloads_key()
         (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
         return (yield from self._running(download_index.job_ids(members)))
@@ -284,13 +264,13 @@ class DownloadCache(Operations[S]):
     def page_active_downloads(
         self, *, after: str | None = None, limit: int = 100
     ) -> Flow[DownloadPage]:
-        """Return one page of the running downloads, in the order in which their jobs were made.
+        """Return one page of the running downloads, in the order of their job ids.
 
-        A download that runs the whole time is on exactly one page, whatever begins and ends meanwhile.
+        A download that runs all the time is on exactly one page, even if others start or end meanwhile.
 
         Args:
-            after: the `next_after` of the page before; None for the first.
-            limit: how many at most.
+            after: the `next_after` of the page before; None for the first page.
+            limit: maximum number of downloads.
         """
         _positive("limit", limit)
         if after is not None:
@@ -305,7 +285,7 @@ class DownloadCache(Operations[S]):
 
     @operation
     def get_user_downloads(self, user_id: str, limit: int = 100) -> Flow[list[DownloadProgress]]:
-        """Return the live progress of a user's downloads, the most recently updated first."""
+        """Return the live progress of a user's downloads, from the most recently updated."""
         index = self._keys.user_downloads_key(user_id)
         (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
         job_ids = download_index.job_ids(members)
@@ -314,9 +294,9 @@ class DownloadCache(Operations[S]):
 
     @operation
     def totals(self) -> Flow[DownloadTotals]:
-        """Return how many downloads run, and how fast they are together.
+        """Return the number of running downloads and their total rate.
 
-        In one round trip that does not look at each of them.
+        One round trip, whose cost does not depend on the number of downloads.
         """
         active, written = yield from scripts.run_pipeline(
             ["index_count", "rate_read"],
@@ -334,29 +314,25 @@ class DownloadCache(Operations[S]):
         running = (found[job_id] for job_id in job_ids if job_id in found)
         return [progress for progress in running if progress.status in RUNNING]
 
-    # ── what the database still lacks ───────────────────────────────────────────────────────────
+    # ── persistence and clean-up ──────────────────────────────────────────────────────────────────
 
     @operation
     def dirty(self) -> Flow[list[tuple[str, int]]]:
-        """Return the jobs with unsaved progress as (job id, version)."""
+        """Return the jobs whose progress is not persisted, as (job id, version)."""
         (rows,) = yield Batch(("ZRANGE", self._keys.dirty_downloads_key(), 0, -1, "WITHSCORES"))
-        pairs = zip(rows[::2], rows[1::2], strict=True)
-        entries = ((download_index.job_id(member), float(score)) for member, score in pairs)
-        return [
-            (job_id, int(score))
-            for job_id, score in entries
-            if job_id is not None and math.isfinite(score)
-        ]
+        entries = map(download_index.scored_job_id, rows[::2], rows[1::2])
+        return [entry for entry in entries if entry is not None]
 
     @operation
     def mark_persisted(
         self, saved: Iterable[tuple[str, int]], finished: Sequence[str] = ()
     ) -> Flow[None]:
-        """Note what the database has now, as (job id, version); a newer progress stays unsaved.
+        """Remove the dirty marks of persisted progress, given as (job id, version).
 
-        `finished` are jobs whose final state is saved: their hashes go back to the short life.
+        A job with a newer version stays dirty. `finished` are jobs whose final state is persisted: their
+        hashes get the short TTL.
         """
-        pairs: list[str | int] = [part for pair in _claims("saved", saved) for part in pair]
+        pairs: list[str | int] = [part for pair in checks.pairs("saved", saved) for part in pair]
         commands: list[Command] = []
         if pairs:
             commands.append(scripts.call("index_remove", self._keys.dirty_downloads_key(), *pairs))
@@ -366,13 +342,13 @@ class DownloadCache(Operations[S]):
 
     @operation
     def cleanup_stale_progress(self, older_than: float) -> Flow[CleanupReport]:
-        """Remove progress untouched for `older_than` seconds, and index entries without a hash.
+        """Remove progress not updated for `older_than` seconds, and index entries without a hash.
 
-        A finished hash that the database does not have yet is kept: it may be the only witness.
+        A finished hash that is not persisted is kept: the result may be stored nowhere else.
         """
         return clean_up(self._keys, arguments.number("older_than", older_than))
 
-    # ── how it is written ───────────────────────────────────────────────────────────────────────
+    # ── commands ──────────────────────────────────────────────────────────────────────────────────
 
     def _update(self, update: ProgressUpdate) -> Command:
         ttl_ms = self._progress_ms if update.persisted else self._ttl_ms(update.status)
@@ -382,7 +358,7 @@ class DownloadCache(Operations[S]):
     def _update_existing(
         self, job_id: str, fence: int, sequence: int | str, increment: int, *fields: str
     ) -> Flow[list[Any]]:
-        """Update a hash only if it exists, and mark it unsaved."""
+        """Update a hash if it exists, and mark it dirty."""
         arguments.integer("fence", fence)
         step = (fence, sequence, increment, "", "", self._progress_ms, *fields)
         reply: list[Any] = yield from scripts.run(
@@ -396,7 +372,7 @@ class DownloadCache(Operations[S]):
         return reply
 
     def _add_to_totals(self, written: int, *also: Command) -> Flow[None]:
-        """Add bytes to what all downloads wrote in this second; send other commands along."""
+        """Add bytes to the total of this second, in one round trip with other commands."""
         commands = list(also)
         if written:
             key = self._keys.download_rate_key()
@@ -411,7 +387,7 @@ class DownloadCache(Operations[S]):
 
 
 def _send(*groups: Iterable[Command]) -> Flow[None]:
-    """Send commands whose replies nobody needs, in one round trip; nothing when there are none."""
+    """Send commands in one round trip and ignore their replies."""
     commands = [command for group in groups for command in group]
     if commands:
         yield Batch(*commands)
@@ -419,28 +395,3 @@ def _send(*groups: Iterable[Command]) -> Flow[None]:
 
 def _positive(name: str, number: int) -> int:
     return arguments.integer(name, number, least=1)
-
-
-def _storable(progress: Any) -> DownloadProgress:
-    """Check a progress whose numbers the store can keep exactly."""
-    found = arguments.instance("progress", progress, DownloadProgress)
-    for name in ("fence", "sequence"):
-        arguments.integer(name, getattr(found, name), most=arguments.LARGEST_EXACT_INTEGER)
-    for name in ("bytes_downloaded", "bytes_durable"):
-        arguments.integer(name, getattr(found, name))
-    if found.bytes_total is not None:
-        arguments.integer("bytes_total", found.bytes_total)
-    return found
-
-
-def _claims(field: str, claims: Any) -> list[tuple[str, int]]:
-    """Check a list of (job id, number)."""
-    return [
-        (arguments.string("job_id", job_id), arguments.integer(field, number))
-        for job_id, number in arguments.pairs(field, claims)
-    ]
-
-
-def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]

@@ -1,6 +1,6 @@
-"""The progress hash: what one update of it is, and how it is written and read.
+"""The progress hash: its updates, and the conversion to and from the fields of the hash.
 
-The scripts `lua/progress_update.lua` and `lua/progress_set.lua` take what this module makes.
+The arguments are those of the scripts `lua/progress_update.lua` and `lua/progress_set.lua`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from cache.log_once import LogOnce
 from cache.models import DownloadProgress, version
 from domain.byte_counts import ByteCounts
+from domain.errors import StoreReplyError
 from domain.job import JobStatus
 
-#: Larger than any version that the database can hold.
-_NO_VERSION = 2**63
+#: The database stores versions as signed 64-bit integers.
+_VERSION_LIMIT = 2**63
 _log_once = LogOnce()
 
 #: Fields that most jobs lack.
@@ -25,10 +26,11 @@ _OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressUpdate:
-    """One step of one download, safe to send again.
+    """One update of one download's progress. It is idempotent: see `lua/progress_update.lua`.
 
-    `increment` is what was received since the step before it. The store uses `counts.downloaded` instead
-    when it has no hash, or one of an older claim, and when `reset` says that the transfer restarted.
+    `increment` is the number of bytes since the update before. `counts.downloaded` is the total after
+    it: it is used if the hash does not exist or belongs to an older claim, or if `reset` is set because
+    the transfer started over.
     """
 
     job_id: str
@@ -46,27 +48,27 @@ class ProgressUpdate:
     sha256: str | None = None
     reset: bool = False
     persisted: bool = False
-    """The database has this already: the hash gets the short life, and is not marked unsaved."""
+    """The database has this state: the hash gets the short TTL and is not marked dirty."""
 
     @property
     def version(self) -> int:
-        """Fence and sequence as one rising number."""
+        """Fence and sequence as one increasing number."""
         return version(self.fence, self.sequence)
 
 
 class UpdateReply(NamedTuple):
-    """What the store said to one update."""
+    """The store's reply to one update."""
 
     applied: bool
-    """False for a repeated or fenced one."""
+    """False if it was repeated or fenced."""
     fenced: bool
-    """A newer claim owns the job: stop."""
+    """A newer claim owns the job: the worker must stop."""
     control: str | None
-    """"cancel" or "pause" when that was asked of this very claim."""
+    """A control request for this claim: "pause", "cancel" or "leave"."""
 
 
 def update_arguments(update: ProgressUpdate, ttl_ms: int) -> list[str | int]:
-    """Return the arguments of `progress_update` for one update; the hash lives `ttl_ms` from now."""
+    """Return the arguments of `progress_update` for one update."""
     return [
         update.fence,
         update.sequence,
@@ -79,7 +81,7 @@ def update_arguments(update: ProgressUpdate, ttl_ms: int) -> list[str | int]:
 
 
 def set_arguments(progress: DownloadProgress, ttl_ms: int) -> list[str | int]:
-    """Return the arguments of `progress_set` for one progress."""
+    """Return the arguments of `progress_set` for a whole progress."""
     return [
         progress.fence,
         ttl_ms,
@@ -91,7 +93,7 @@ def set_arguments(progress: DownloadProgress, ttl_ms: int) -> list[str | int]:
 
 
 def _fields(source: ProgressUpdate | DownloadProgress, speed_mbps: float) -> list[str | int]:
-    """Return name, value, name, value …"""
+    """Return alternating field names and values."""
     fields: list[str | int] = [
         "status",
         source.status.value,
@@ -109,26 +111,35 @@ def _fields(source: ProgressUpdate | DownloadProgress, speed_mbps: float) -> lis
     return fields
 
 
-def read_reply(fence: int, raw: list[Any]) -> UpdateReply:
-    """Read what `progress_update` answered to the claim `fence`."""
-    word, _, addressed_to = raw[1].decode(errors="replace").partition(":")
-    control = word if word and addressed_to == str(fence) else None
+#: The reply for a key that holds another type than a hash.
+_UNKNOWN = UpdateReply(applied=False, fenced=False, control=None)
+
+
+def read_reply(fence: int, raw: list[Any] | StoreReplyError) -> UpdateReply:
+    """Return the reply of `progress_update` to the claim `fence`."""
+    if isinstance(raw, StoreReplyError):
+        return _UNKNOWN
+    control = _control_for(fence, raw[1])
     return UpdateReply(applied=raw[0] == 1, fenced=raw[0] == -1, control=control)
 
 
-#: What is known of a job whose key holds no hash: nothing.
-UNKNOWN = UpdateReply(applied=False, fenced=False, control=None)
+def read_poll_reply(fence: int, raw: list[Any] | StoreReplyError) -> UpdateReply:
+    """Return the reply of ``HMGET fence control`` to the claim `fence`: a poll without an update."""
+    if isinstance(raw, StoreReplyError):
+        return _UNKNOWN
+    held, control = raw
+    is_fenced = held is not None and held.isdigit() and int(held[:30]) > fence
+    return UpdateReply(applied=False, fenced=is_fenced, control=_control_for(fence, control or b""))
 
 
-def read_poll_reply(fence: int, raw: list[Any]) -> UpdateReply:
-    """Read what ``HMGET fence control`` says to the claim `fence`, which has nothing to tell."""
-    held, word = raw
-    reply = read_reply(fence, [0, word or b""])
-    return reply._replace(fenced=held is not None and held.isdigit() and int(held[:30]) > fence)
+def _control_for(fence: int, field: bytes) -> str | None:
+    """Return the control request in a hash's field ``<request>:<fence>``, if it is for `fence`."""
+    request, _, requested_fence = field.decode(errors="replace").partition(":")
+    return request if request and requested_fence == str(fence) else None
 
 
 def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | None:
-    """Read a hash; one without a status (only a control word) is no progress, nor is a damaged one."""
+    """Return the progress in a hash; None without a status (only a control request), or if damaged."""
     if b"status" not in raw:
         return None
     try:
@@ -139,12 +150,12 @@ def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | Non
                 fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
         return _checked(DownloadProgress.model_validate({**fields, "job_id": job_id}))
     except (ValueError, OverflowError, OSError) as error:
-        # One that cannot be read must not hide all the others.
+        # A damaged hash must not hide the others.
         _log_once.warn(f"The progress of job {job_id} in the store cannot be read: {error}")
         return None
 
 
 def _checked(progress: DownloadProgress) -> DownloadProgress:
-    if progress.version >= _NO_VERSION:
-        raise ValueError(f"its version {progress.version} is larger than any")
+    if progress.version >= _VERSION_LIMIT:
+        raise ValueError(f"its version {progress.version} is too large")
     return progress

@@ -1,1 +1,1 @@
-"""Lua scripts as package data; see `cache.scripts`."""
+"""Lua scripts as package data, one in each file; `cache.store.scripts` runs them."""

@@ -173,7 +173,7 @@ class ClientSideCache:
         with self._connection_lock:
             self._disconnect()
 
-    # ── the connection; the caller holds its lock ───────────────────────────────────────────────
+    # ── the connection; the caller holds its lock ────────────────────────────────────────────────
 
     @contextlib.contextmanager
     def _try_lock_connection(self) -> Iterator[bool]:

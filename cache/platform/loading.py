@@ -83,7 +83,7 @@ class Loader:
                 self._values.counter.add("misses")
                 return _value_of(request, result)
 
-    # ── the cached value ────────────────────────────────────────────────────────────────────────
+    # ── the cached value ─────────────────────────────────────────────────────────────────────────
 
     def _read(self, request: LoadRequest[T]) -> Flow[CachedValue[T]]:
         """Read the key. Raises StoreUnavailableError."""
@@ -144,7 +144,7 @@ class Loader:
         refreshed = yield from self._refresh(request, found, "early_loads")
         return found.value if refreshed is None else _value_of(request, refreshed)
 
-    # ── loads within this process ───────────────────────────────────────────────────────────────
+    # ── loads within this process ────────────────────────────────────────────────────────────────
 
     def _join_load(
         self,
@@ -259,7 +259,7 @@ class Loader:
         self._values.counter.add(*counts)
         return (yield from self._load_and_store(request, load, now_ms))
 
-    # ── claims between processes, and the loader ────────────────────────────────────────────────
+    # ── claims between processes, and the loader ─────────────────────────────────────────────────
 
     def _claim(
         self,

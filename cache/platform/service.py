@@ -41,7 +41,7 @@ class CacheService(Operations[S]):
         """Return this process's counts of reads and writes."""
         return self._values.counter.read()
 
-    # ── values ──────────────────────────────────────────────────────────────────────────────────
+    # ── values ───────────────────────────────────────────────────────────────────────────────────
 
     @overload
     def get(self: CacheService[SyncStore], key: str, model: type[T]) -> T | None: ...
@@ -161,7 +161,7 @@ class CacheService(Operations[S]):
         """
         return self._values.delete_by_pattern(pattern)
 
-    # ── keys and counters ───────────────────────────────────────────────────────────────────────
+    # ── keys and counters ────────────────────────────────────────────────────────────────────────
 
     @operation
     def exists(self, key: str) -> Flow[bool]:

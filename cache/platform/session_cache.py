@@ -41,7 +41,7 @@ class SessionCache(Operations[S]):
         self._values = values
         self._keys = values.keys
 
-    # ── sessions ────────────────────────────────────────────────────────────────────────────────
+    # ── sessions ─────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def set_session(self, session: SessionData) -> Flow[bool]:
@@ -155,7 +155,7 @@ class SessionCache(Operations[S]):
             deleted += count
         return deleted
 
-    # ── users ───────────────────────────────────────────────────────────────────────────────────
+    # ── users ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def set_user(self, user: UserData) -> Flow[bool]:
@@ -173,7 +173,7 @@ class SessionCache(Operations[S]):
         """Delete a user's profile; return False if there was none. Raises without a store."""
         return (yield from self._values.delete(self._keys.user_key(user_id))) > 0
 
-    # ── rate limits ─────────────────────────────────────────────────────────────────────────────
+    # ── rate limits ──────────────────────────────────────────────────────────────────────────────
 
     @operation
     def rate_limit_check(
@@ -215,7 +215,7 @@ class SessionCache(Operations[S]):
         """
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
 
-    # ── locks ───────────────────────────────────────────────────────────────────────────────────
+    # ── locks ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
     def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Flow[LockGrant]:
@@ -251,7 +251,7 @@ class SessionCache(Operations[S]):
     def _lock_key(self, resource: str) -> str:
         return self._keys.lock_key(check_application_lock(resource))
 
-    # ── helpers ─────────────────────────────────────────────────────────────────────────────────
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────────
 
     def _index(self, session: SessionData) -> tuple[str, str]:
         return self._keys.user_sessions_key(session.user_id), session.session_id

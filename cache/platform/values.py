@@ -46,7 +46,7 @@ class Values:
         self.client_side = client_side
         self.counter = Counter()
 
-    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
     def get(self, key: str, model: type[T]) -> Flow[T | None]:
         """Return the value of `key`, or None."""

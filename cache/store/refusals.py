@@ -56,7 +56,7 @@ REFUSALS = (
         "A script is running too long; `redis-cli SCRIPT KILL` stops one that has not written.",
     ),
     Refusal("KILLED", r"Script killed by user with ", _WAIT),
-    # ── replicas and clusters ─────────────────────────────────────────────────
+    # ── replicas and clusters ────────────────────────────────────────────────────────────────────
     Refusal("UNBLOCKED", r"UNBLOCKED\b", _WAIT),
     Refusal(
         "READONLY",
@@ -108,7 +108,7 @@ REFUSALS = (
         r"(invalid DB index|DB index is out of range|SELECT is not allowed in cluster mode)",
         "Set SEEN_CACHE_DB to a database that it has; broker and results use the two after it.",
     ),
-    # ── authentication and rights ───────────────────────────────────────────────────────────────────
+    # ── authentication and rights ────────────────────────────────────────────────────────────────
     Refusal(
         "NOAUTH",
         r"NOAUTH\b|WRONGPASS\b|operation not permitted|invalid password"
@@ -132,7 +132,7 @@ REFUSALS = (
         r"unknown (sub)?command\b|Unknown Redis command called from script",
         "The server has renamed the command, or is too old for it.",
     ),
-    # ── an unknown script; the callers here then send it with its source ──
+    # ── an unknown script; the callers here then send it with its source ─────────────────────────
     Refusal("NOSCRIPT", r"NOSCRIPT\b", _WAIT),
 )
 

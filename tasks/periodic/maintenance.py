@@ -6,7 +6,7 @@ import logging
 
 from cache import CacheStats
 from cache.downloads.cleanup import CleanupReport
-from cache.manager import describe
+from cache.stats import describe
 from domain.ids import is_job_id
 from domain.limits import job_scope
 from tasks.periodic.reconcile import publish_unpublished, requeue_orphans

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from cache.downloads.download_cache import BATCH, DownloadCache
+from cache.downloads.download_cache import DownloadCache
+from cache.downloads.indexes import BATCH
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from domain.byte_counts import ByteCounts
 from domain.errors import (

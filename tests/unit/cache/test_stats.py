@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from cache import CacheStats, KeyBuilder
-from cache.manager import describe
-from cache.stats import SECTIONS, read_stats
+from cache.stats import SECTIONS, describe, read_stats
 from cache.store.flow import Batch
 
 #: In the form in which each server answers INFO with each of the sections that are asked for.
@@ -163,5 +162,5 @@ def test_the_figures_as_one_line() -> None:
     )
     part = stats_of({}, [(b"5", [b"seen:user:1"])], limit=1)
     assert describe(part) == (
-        "redis unknown, 12 keys (user 1; of 1 looked at), 0 MiB, hit ratio -, 0 evicted, 0 clients"
+        "redis unknown, 12 keys (user 1; of 1 scanned), 0 MiB, hit ratio -, 0 evicted, 0 clients"
     )

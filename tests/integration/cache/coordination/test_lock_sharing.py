@@ -412,7 +412,7 @@ LOCKING: dict[str, Callable[[CacheManager, str], Any]] = {
 def test_names_of_the_services_locks_are_refused(manager: CacheManager, method: str) -> None:
     for name, verdict in NAMES.items():
         if verdict == "refused":
-            with pytest.raises(InvalidInputError, match="The service has a lock of that name"):
+            with pytest.raises(InvalidInputError, match="The service reserves this name"):
                 LOCKING[method](manager, name)
         else:
             LOCKING[method](manager, name)

@@ -1,0 +1,28 @@
+"""Checks of the arguments of `DownloadCache`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cache import arguments
+from cache.models import DownloadProgress
+
+
+def storable(progress: Any) -> DownloadProgress:
+    """Check a progress: the store must be able to represent its numbers exactly."""
+    found = arguments.instance("progress", progress, DownloadProgress)
+    for name in ("fence", "sequence"):
+        arguments.integer(name, getattr(found, name), most=arguments.LARGEST_EXACT_INTEGER)
+    for name in ("bytes_downloaded", "bytes_durable"):
+        arguments.integer(name, getattr(found, name))
+    if found.bytes_total is not None:
+        arguments.integer("bytes_total", found.bytes_total)
+    return found
+
+
+def pairs(field: str, values: Any) -> list[tuple[str, int]]:
+    """Check a list of (job id, number)."""
+    return [
+        (arguments.string("job_id", job_id), arguments.integer(field, number))
+        for job_id, number in arguments.pairs(field, values)
+    ]
