@@ -1,7 +1,7 @@
-"""The only reader of the environment: every setting, its default, and what it must be.
+"""The settings: all variables, their defaults and valid values. No other module reads the environment.
 
-Names are the fields' with the prefix ``SEEN_``. All times are seconds, all sizes bytes.
-`load` checks everything at once and names each wrong variable; nothing starts on a wrong one.
+A variable's name is that of its field with the prefix ``SEEN_``. All times are seconds, all sizes bytes.
+`load` checks all variables at once and names each wrong one; no process starts with a wrong one.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ DatabaseNumber = Annotated[int, Field(ge=0, le=1023)]
 
 
 class Settings(BaseSettings):
-    """Everything a process needs to know, read once at start-up and passed on from there."""
+    """The settings of a process, read once at its start."""
 
-    # An empty variable is as good as none: that is how a compose file leaves one out.
+    # A compose file can leave a variable out only by making it empty.
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
     )
@@ -62,10 +62,10 @@ class Settings(BaseSettings):
     cache_addr: str = Field(
         "127.0.0.1:6379", description="Dragonfly, Redis or Valkey: `host:port` or `unix:///path`."
     )
-    cache_username: str = Field("", description="ACL user name, where the server asks for one.")
+    cache_username: str = Field("", description="ACL user name, if the server needs one.")
     cache_password: SecretStr = Field(SecretStr(""), description="Password of the store.")
     cache_db: DatabaseNumber = Field(0, description="Database number of the cache.")
-    cache_tls: bool = Field(False, description="Speak TLS to the store.")
+    cache_tls: bool = Field(False, description="Connect to the store with TLS.")
     cache_tls_ca: Path | None = Field(
         None, description="PEM file of the authority that signed the store's certificate."
     )
@@ -75,17 +75,20 @@ class Settings(BaseSettings):
     cache_namespace: str = Field(
         "seen", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="First part of every key."
     )
-    cache_timeout: Seconds = Field(5.0, description="A store that is silent this long is down.")
+    cache_timeout: Seconds = Field(
+        5.0, description="Time without an answer after which the store counts as unavailable."
+    )
     cache_connect_timeout: Seconds = Field(5.0, description="Time to connect to the store.")
     cache_budget: Seconds = Field(
         0.25,
-        description="What a read or write of sessions, users, catalogs and other cached values may wait "
-        "for the store: then a read is a miss, and a write is dropped. At most `SEEN_CACHE_TIMEOUT`.",
+        description="Time that a read or write of sessions, users, catalogs and other cached "
+        "values waits for the store. After it a read is a miss, and a write is dropped. "
+        "At most `SEEN_CACHE_TIMEOUT`.",
     )
     cache_client_side_entries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         0,
-        description="Catalog values that each process also keeps in its own memory, invalidated by the "
-        "store (RESP3 client tracking); 0 for none.",
+        description="Catalog values in each process's client-side cache, which the store "
+        "invalidates (RESP3 client tracking); 0 for none.",
     )
     broker_url: SecretStr | None = Field(
         None, description="Celery's broker; by default the store, database `SEEN_CACHE_DB` + 1."
@@ -101,79 +104,83 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
-        description="Where the embedded database and logs live.",
+        description="Folder of the embedded database and the logs.",
     )
     download_dir: Path | None = Field(
-        None, description="Where files go; by default `downloads` in the data folder."
+        None,
+        description="Folder of the downloaded files; by default `downloads` in the data folder.",
     )
     allow_any_directory: bool = Field(
-        False, description="Let a job name an absolute folder. Only for one's own machine."
+        False, description="Allow jobs with an absolute folder. Only for a machine with one user."
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="Encrypts headers, logins and cookies of jobs in the database. Random text of at "
-        "least 16 characters (`openssl rand -hex 32`), the same for download workers and whoever "
-        "submits. Several, comma separated, for a change of keys: the first encrypts, all decrypt.",
+        description="Encrypts headers, logins and cookies of jobs in the database. Random text of "
+        "at least 16 characters (`openssl rand -hex 32`), the same for download workers and "
+        "callers of `submit`. Several, comma separated, for a change of keys: the first "
+        "encrypts, all decrypt.",
     )
     min_free_bytes: int = Field(
-        64 * 2**20, ge=0, description="Room to leave free on the download folder's file system."
+        64 * 2**20, ge=0, description="Bytes to leave free on the download folder's file system."
     )
 
     # ── how downloads run ───────────────────────────────────────────────────────────────────────
-    download_concurrency: Count = Field(16, description="Downloads a download worker runs at once.")
+    download_concurrency: Count = Field(
+        16, description="Downloads that one download worker runs at once."
+    )
     maintenance_concurrency: Count = Field(2, description="Threads of a maintenance worker.")
     drain_timeout: Seconds = Field(
         20.0,
-        description="A worker told to end that has not handed back every download by then ends all the "
-        "same. Service managers must wait longer than this before they kill it.",
+        description="Time that a worker has to drain after SIGTERM; then it exits with status 1. "
+        "Service managers must wait longer than this before they kill it.",
     )
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="Attempts before a job with transient errors fails."
+        10, description="Attempts after which a job with transient errors fails."
     )
     retry_backoff: Seconds = Field(
-        2.0, description="Wait before the second attempt; doubles with every further one."
+        2.0, description="Back-off before the second attempt; it doubles with every further one."
     )
-    retry_backoff_max: Seconds = Field(300.0, description="Longest wait between two attempts.")
+    retry_backoff_max: Seconds = Field(300.0, description="Longest back-off between two attempts.")
     short_retries: Annotated[int, Field(ge=0, le=100)] = Field(
         3,
-        description="Failures in a row that a running download tries again by itself, within seconds; "
-        "then it waits, and another attempt is used. Progress in between counts anew.",
+        description="Failures in a row after which a running attempt retries within seconds; after "
+        "one more, the attempt ends and the job waits. New bytes reset the count.",
     )
     connect_timeout: Seconds = Field(10.0, description="Time to connect to an origin.")
     low_speed_time: Seconds = Field(
-        30.0, description="A transfer slower than `SEEN_LOW_SPEED_LIMIT` this long has timed out."
+        30.0,
+        description="A transfer slower than `SEEN_LOW_SPEED_LIMIT` for this long has timed out.",
     )
     low_speed_limit: Annotated[int, Field(ge=1)] = Field(
-        1, description="Bytes a second below which a transfer counts as stalled."
+        1, description="Bytes per second below which a transfer counts as stalled."
     )
     min_bytes_per_minute: Annotated[int, Field(ge=0)] = Field(
         60_000,
-        description="A download that gets fewer bytes in a minute of waiting for its origin is given up "
-        "and tried again as another attempt; 0 for no floor. Time that a rate limit holds it back does "
-        "not count.",
+        description="An attempt with fewer bytes in a minute of waiting for its origin ends, and "
+        "the job waits for another one; 0 for no minimum. Time spent in rate limits does not count.",
     )
     max_bytes: int = Field(
         0,
         ge=0,
         le=2**63 - 1,
-        description="No file may be larger; 0 for any size. A job may ask for less.",
+        description="Largest size of a file; 0 for any size. A job can have a smaller limit.",
     )
     connections: Annotated[int, Field(ge=1, le=32)] = Field(
-        4, description="Connections of one download at most, where its job does not say."
+        4, description="Most connections of one download, unless its job has a number."
     )
     proxy: SecretStr | None = Field(
         None,
-        description="Proxy for origins, `http://`, `https://` or `socks5h://`, with `user:password@` "
-        "where it asks for one. None by default, whatever `http_proxy` says.",
+        description="Proxy for origins, `http://`, `https://` or `socks5h://`, with "
+        "`user:password@` if it needs a login. None by default; `http_proxy` is ignored.",
     )
     netrc: Path | None = Field(
         None,
-        description="netrc file with logins for origins, for jobs that bring none of their own. Only "
-        "its owner and group may be allowed to read it.",
+        description="netrc file with logins for origins, for jobs without a login. Others than its "
+        "owner and group must not have the right to read it.",
     )
     ca_file: Path | None = Field(
         None,
-        description="PEM file of authorities to trust for https and ftps, instead of the system's.",
+        description="PEM file of trusted authorities for https and ftps, instead of the system's.",
     )
     max_redirects: Annotated[int, Field(ge=0, le=50)] = Field(
         10, description="Redirects to follow for one request."
@@ -183,84 +190,94 @@ class Settings(BaseSettings):
     )
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Networks that are not public and may be downloaded from all the same, "
-        "comma separated (`127.0.0.0/8,10.0.0.0/8`).",
+        description="Networks that are not public, and from which downloads are allowed, comma "
+        "separated (`127.0.0.0/8,10.0.0.0/8`).",
     )
 
-    # ── politeness: limits that all workers keep together ───────────────────────────────────────
+    # ── limits that all workers share ───────────────────────────────────────
     host_connections: Limit = Field(
-        16, description="Connections to one host, by all workers; 0 for no limit."
+        16, description="Connections of all workers to one host; 0 for no limit."
     )
     host_downloads: Limit = Field(
-        0, description="Downloads from one host at once, by all workers; 0 for no limit."
+        0, description="Downloads of all workers from one host at once; 0 for no limit."
     )
     user_downloads: Limit = Field(
-        0, description="Downloads of one user at once, by all workers; 0 for no limit."
+        0, description="Downloads of one user at once in all workers; 0 for no limit."
     )
     concurrency_share: Annotated[int, Field(ge=1, le=100)] = Field(
         75,
-        description="Percent of a worker's places that downloads from one host, or of one user, may "
-        "hold while jobs of others are queued; 100 for all.",
+        description="Percent of a worker's concurrency that downloads from one host, or of one "
+        "user, may use while jobs of others are queued; 100 for all.",
     )
     max_rate: Annotated[int, Field(ge=0, le=MAX_RATE)] = Field(
         0,
-        description="Bytes a second of all workers together, where `seen limit --total` has set none; "
-        "0 for no limit.",
+        description="Bytes per second of all workers together, unless `seen limit --total` sets "
+        "another limit; 0 for no limit.",
     )
 
     # ── TTLs ────────────────────────────────────────────────────────────────────────────────────
-    lock_ttl: Seconds = Field(30.0, description="Life of a download lock without renewal.")
-    progress_ttl: Seconds = Field(30.0, description="Life of a progress hash without renewal.")
+    lock_ttl: Seconds = Field(30.0, description="TTL of a download lock, which its worker renews.")
+    progress_ttl: Seconds = Field(
+        30.0, description="TTL of a progress hash, which its worker renews."
+    )
     unpersisted_ttl: Seconds = Field(
-        86_400.0, description="Life of a finished progress hash the database does not have yet."
+        86_400.0,
+        description="TTL of a finished job's progress hash that is not in the database yet.",
     )
     stale_after: Seconds = Field(
-        3600.0, description="Progress that nobody has touched this long is removed."
+        3600.0, description="Progress without an update for this long is removed."
     )
 
-    # ── how long things are kept ────────────────────────────────────────────────────────────────
+    # ── retention ────────────────────────────────────────────────────────────────
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         30,
-        description="A job is forgotten, with its history, this many days after its end; 0 keeps all. "
-        "Files that were downloaded are never removed.",
+        description="Days after which a finished job is deleted, with its history; 0 keeps all. "
+        "Downloaded files are never removed.",
     )
 
     # ── intervals ───────────────────────────────────────────────────────────────────────────────
     flush_interval: Seconds = Field(0.25, description="Time between two flushes of progress.")
     heartbeat_interval: Seconds = Field(
-        5.0, description="A progress hash is renewed at least this often, bytes or none."
+        5.0,
+        description="Longest time between two updates of a progress hash, also without new bytes.",
     )
     checkpoint_interval: Seconds = Field(
-        5.0, description="Time between two fsyncs of a part file: what a crash can cost."
+        5.0,
+        description="Time between two checkpoints of a part file; a crash loses the bytes since "
+        "the last one.",
     )
-    persist_interval: Seconds = Field(10.0, description="Beat: progress to the database.")
-    requeue_interval: Seconds = Field(2.0, description="Beat: jobs whose waiting is over.")
-    reconcile_interval: Seconds = Field(30.0, description="Beat: orphaned and unpublished jobs.")
+    persist_interval: Seconds = Field(10.0, description="Beat: save progress to the database.")
+    requeue_interval: Seconds = Field(2.0, description="Beat: requeue jobs whose back-off is over.")
+    reconcile_interval: Seconds = Field(
+        30.0,
+        description="Beat: compare the database with the store; find orphans and lost messages.",
+    )
     orphan_after: Seconds = Field(
         30.0,
-        description="A running job without lock is an orphan when nothing was heard of it this "
-        "long. Never below the lock's TTL: until then its worker may still be writing.",
+        description="A running job without lock and without updates for this long is an orphan. "
+        "Not less than `SEEN_LOCK_TTL`: until then its worker may still be writing.",
     )
     sweep_interval: Seconds = Field(
-        3600.0, description="Each download worker: part files that nobody needs any more."
+        3600.0, description="Each download worker: remove part files that no job needs."
     )
     cleanup_interval: Seconds = Field(
-        300.0, description="Beat: stale progress, and what killed processes left in the broker."
+        300.0,
+        description="Beat: remove stale progress, and the queues of killed processes in the broker.",
     )
-    stats_interval: Seconds = Field(300.0, description="Beat: cache statistics to the log.")
+    stats_interval: Seconds = Field(300.0, description="Beat: log cache statistics.")
 
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
-    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
-    flower_port: Port = Field(5555, description="Port Flower listens on.")
+    flower_address: str = Field("127.0.0.1", description="Address that Flower listens on.")
+    flower_port: Port = Field(5555, description="Port that Flower listens on.")
     flower_user: str = Field("seen", pattern=r"^[^:\s]{1,64}$", description="Flower's user name.")
     flower_password: SecretStr = Field(
         SecretStr(""), description="Flower's password; Flower does not start without one."
     )
     flower_read_only: bool = Field(
-        True, description="Flower only shows; set to false to let it revoke and restart."
+        True, description="Flower only shows; false lets it revoke tasks and restart workers."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="How much workers and beat log."
+        "INFO", description="Least severe level that workers and beat log."
     )
 
     @classmethod
@@ -311,7 +328,7 @@ class Settings(BaseSettings):
         scheme = value.get_secret_value().partition("://")[0].partition("+")[0]
         if scheme not in {"postgresql", "postgres", "sqlite"}:
             raise ValueError("it begins with postgresql:// or sqlite:///")
-        # Here, since only those who name a database need SQLAlchemy for it.
+        # Imported here: without a database URL, no SQLAlchemy is needed.
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
 
@@ -368,11 +385,11 @@ class Settings(BaseSettings):
         try:
             mode = value.stat().st_mode
         except OSError:
-            return value  # whoever only submits need not have it
+            return value  # a process that only submits does not need it
         if not stat.S_ISREG(mode):
             raise ValueError("it is no file")
         if mode & stat.S_IROTH:
-            raise ValueError(f"everybody may read it; run: chmod o-r {value}")
+            raise ValueError(f"every user may read it; run: chmod o-r {value}")
         return value
 
     @model_validator(mode="after")
@@ -473,7 +490,7 @@ _HOST_PORT = re.compile(
 
 
 def _parts(secret: SecretStr) -> tuple[str, ...]:
-    """Split a comma separated list; commas at its ends and spaces around its parts mean nothing."""
+    """Split a comma separated list; commas at its ends and spaces around its parts are ignored."""
     return tuple(part.strip() for part in secret.get_secret_value().strip(", ").split(","))
 
 
@@ -482,7 +499,7 @@ def load() -> Settings:
     """Read the environment once a process.
 
     Raises:
-        SettingsError: names every wrong variable, its value (secrets masked) and what would be right.
+        SettingsError: names every wrong variable, its value (secrets masked) and the valid values.
     """
     try:
         found = Settings()
@@ -517,7 +534,7 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-#: Characters of a wrong value that its error shows.
+#: Characters of a wrong value that the error shows.
 _SHOWN = 200
 
 
