@@ -23,9 +23,8 @@ from worker.storage.destination import Destination
 from worker.storage.filenames import name_from_url
 from worker.transfer.engine import Transfer
 from worker.transfer.integrity.digests import PrefixDigests
-from worker.transfer.interfaces import TransferQuota
+from worker.transfer.interfaces import TransferQuota, TransferSpec
 from worker.transfer.output_file import TransferResult
-from worker.transfer.spec import TransferSpec
 
 logger = logging.getLogger(__name__)
 

@@ -33,8 +33,7 @@ from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition, resolve_directory
 from worker.storage.local_destinations import LocalDestinations
 from worker.transfer.http.address_guard import AddressGuard
-from worker.transfer.interfaces import EngineResources
-from worker.transfer.spec import TransferOptions
+from worker.transfer.interfaces import EngineResources, TransferOptions
 
 logger = logging.getLogger(__name__)
 

@@ -26,10 +26,10 @@ from tests.support.origins.behaviour import Fault, FaultKind, Plan, Request
 from tests.support.origins.misbehaviour import Respond
 from tests.support.origins.origin import Origin, ServedFile
 from tests.support.services.transferring import QUICK, Direct
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
+from worker.transfer.interfaces import TransferOptions
 from worker.transfer.sources import Source
-from worker.transfer.spec import TransferOptions
 
 FULL = os.environ.get("SEEN_TEST_FULL") == "1"
 EXAMPLES = 2000 if FULL else 150

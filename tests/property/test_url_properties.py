@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from domain.errors import InvalidInputError, PermanentError
 from domain.hosts import host_in_url
 from domain.urls import canonical_url, check_url, display_url, host_of
+from worker.transfer.interfaces import TransferSpec
 from worker.transfer.sources import Sources
-from worker.transfer.spec import TransferSpec
 
 PIECES = st.sampled_from(
     [

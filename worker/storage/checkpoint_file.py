@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from domain.errors import InvalidInputError
-from worker.storage.checkpoint import Checkpoint, read_checkpoint
+from domain.files import MAX_SIZE, Checksum
+from worker.storage.destination import Checkpoint
 from worker.storage.disk_errors import optional_operation, sync_file
+from worker.storage.filenames import safe_name
 from worker.storage.own_files import (
     ForeignFileError,
     create_own_file,
@@ -17,6 +22,9 @@ from worker.storage.own_files import (
     read_own_file,
     remove_name,
 )
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 class CheckpointFile:
@@ -62,3 +70,24 @@ class CheckpointFile:
         if remove_name(self._path, folder=self._folder):
             with optional_operation(self._path.parent):
                 os.fsync(self._folder)
+
+
+def read_checkpoint(text: bytes) -> Checkpoint:
+    """Parse a checkpoint.
+
+    It may be incomplete or written by another program, so `name`, which becomes a file name, and the
+    validators, which are sent in headers, are checked.
+
+    Raises:
+        ValueError, InvalidInputError: the service would not write this.
+    """
+    found = _CHECKPOINT.validate_json(text)
+    if found.name is not None and safe_name(found.name) != found.name:
+        raise ValueError("Its name is not a file name.")
+    if any(one and _CONTROL.search(one) for one in (found.validator, found.date)):
+        raise ValueError("Its validator has control characters.")
+    if found.total is not None and found.total > MAX_SIZE:
+        raise ValueError("Its total is not a file size.")
+    for digest in found.digests:
+        Checksum.parse(digest)
+    return found

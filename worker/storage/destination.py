@@ -8,11 +8,51 @@ upload, and `discard` aborts it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from worker.storage.checkpoint import Checkpoint
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Which bytes of a part file are durable, and the resource that they are part of."""
+
+    __pydantic_config__ = ConfigDict(strict=True)
+
+    written: tuple[tuple[int, int], ...] = ()
+    """The durable bytes as half-open intervals, in order."""
+    total: int | None = None
+    validator: str | None = None
+    """The validator to send as If-Range; None if these bytes cannot be continued."""
+    date: str | None = None
+    """The Last-Modified date where it is a strong validator."""
+    etag: str | None = None
+    """As received, weak or strong. A response with another one is of another file."""
+    last_modified: str | None = None
+    encoding: str | None = None
+    """The Content-Encoding of these bytes, as received and stored."""
+    name: str | None = None
+    source: str | None = None
+    """The SHA-256 of their URL; the URL itself may contain a secret."""
+    digests: tuple[str, ...] = ()
+    """The whole file's digests by the origin, as ``algorithm:hex``."""
+
+    @property
+    def durable(self) -> int:
+        """The number of durable bytes."""
+        return sum(end - start for start, end in self.written)
+
+    def fits(self, size: int) -> bool:
+        """Return whether a file of `size` bytes can contain these intervals."""
+        position = 0
+        for start, end in self.written:
+            if not position <= start < end:
+                return False
+            position = end
+        return position <= size and (self.total is None or position <= self.total)
 
 
 class PublishedFile(NamedTuple):

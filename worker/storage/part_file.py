@@ -16,9 +16,8 @@ from typing import Self
 
 from domain.errors import DiskFullError, TransientError
 from domain.files import WORKING_PREFIX
-from worker.storage.checkpoint import Checkpoint
 from worker.storage.checkpoint_file import CheckpointFile
-from worker.storage.destination import PublishedFile
+from worker.storage.destination import Checkpoint, PublishedFile
 from worker.storage.disk_errors import disk_errors, optional_operation, sync_file, sync_folder
 from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation

@@ -21,11 +21,10 @@ from worker.transfer.http.curl_options import configure
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.request import Request
 from worker.transfer.http.response import FtpReplies, Response
-from worker.transfer.interfaces import AddressPolicy
+from worker.transfer.interfaces import AddressPolicy, TransferOptions
 from worker.transfer.response_rules import Classification
 from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
-from worker.transfer.spec import TransferOptions
 from worker.transfer.stall_detector import StallDetector
 
 #: pwritev accepts 1,024 buffers in one call.

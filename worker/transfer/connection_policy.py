@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 
 from worker.transfer.connection import Connection
-from worker.transfer.interfaces import TransferQuota
-from worker.transfer.spec import TransferOptions
+from worker.transfer.interfaces import TransferOptions, TransferQuota
 
 #: A speed measured over a shorter time means nothing. Seconds.
 MIN_MEASURE_TIME = 0.05

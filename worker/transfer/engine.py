@@ -24,13 +24,13 @@ from worker.transfer.interfaces import (
     EngineResources,
     ProgressSink,
     TransferQuota,
+    TransferSpec,
     UnlimitedQuota,
 )
 from worker.transfer.outcomes import RequestOutcomes
 from worker.transfer.output_file import OutputFile, TransferResult
 from worker.transfer.segments import Segment, SegmentMap
 from worker.transfer.sources import Sources
-from worker.transfer.spec import TransferSpec
 from worker.transfer.stall_detector import MinimumThroughput, StallDetector, stall_error
 from worker.transfer.token_bucket import TokenBucket
 

@@ -15,6 +15,7 @@ from worker.transfer.connection_pool import ConnectionPool
 from worker.transfer.http import statuses
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.statuses import Meaning
+from worker.transfer.interfaces import TransferOptions, TransferSpec
 from worker.transfer.output_file import OutputFile
 from worker.transfer.response_rules import (
     Classification,
@@ -24,7 +25,6 @@ from worker.transfer.response_rules import (
 )
 from worker.transfer.retry_budget import RetryBudget
 from worker.transfer.sources import Source, Sources
-from worker.transfer.spec import TransferOptions, TransferSpec
 from worker.transfer.stall_detector import StallDetector
 
 logger = logging.getLogger(__name__)

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.files import Checksum
-from worker.storage.checkpoint import Checkpoint
-from worker.storage.destination import Destination
+from worker.storage.destination import Checkpoint, Destination
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.digests import PrefixDigests
-from worker.transfer.interfaces import EngineResources, ProgressSink
+from worker.transfer.interfaces import EngineResources, ProgressSink, TransferSpec
 from worker.transfer.segments import Interval, Segment, SegmentMap
-from worker.transfer.spec import TransferSpec
 
 logger = logging.getLogger(__name__)
 

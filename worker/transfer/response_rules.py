@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from domain.errors import PermanentError, TransientError
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.transfer.http import error_mapping, statuses
 from worker.transfer.http.request import Request
 from worker.transfer.http.response import Response

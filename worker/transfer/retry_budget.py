@@ -8,7 +8,7 @@ import random
 from domain.backoff import Backoff
 from domain.errors import PermanentError, TransientError
 from worker.transfer.http.error_mapping import NO_SUCH_HOST
-from worker.transfer.spec import TransferOptions
+from worker.transfer.interfaces import TransferOptions
 
 #: For a longer delay the job waits in the database instead, without a worker. Seconds.
 MAX_DELAY = 10.0

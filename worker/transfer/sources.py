@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from domain.errors import InvalidInputError, PermanentError
 from domain.urls import display_url, resolve_location
 from worker.transfer.http.request import same_origin
-from worker.transfer.spec import TransferSpec
+from worker.transfer.interfaces import TransferSpec
 
 
 @dataclass(eq=False, slots=True)

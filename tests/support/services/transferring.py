@@ -32,9 +32,14 @@ from worker.storage.filenames import name_from_disposition
 from worker.storage.part_file import PartFile
 from worker.transfer.engine import Transfer
 from worker.transfer.http.address_guard import AddressGuard
-from worker.transfer.interfaces import EngineResources, TransferQuota, UnlimitedQuota
+from worker.transfer.interfaces import (
+    EngineResources,
+    TransferOptions,
+    TransferQuota,
+    TransferSpec,
+    UnlimitedQuota,
+)
 from worker.transfer.output_file import TransferResult
-from worker.transfer.spec import TransferOptions, TransferSpec
 
 #: Small pieces, short pauses: what a transfer does in minutes, it does here in a second.
 QUICK = TransferOptions(

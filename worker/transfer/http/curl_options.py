@@ -11,7 +11,7 @@ import pycurl
 
 from domain.urls import host_of
 from worker.transfer.http.request import Request
-from worker.transfer.spec import TransferOptions
+from worker.transfer.interfaces import TransferOptions
 
 #: libcurl reads at most this many bytes from a socket at once. Measured on loopback: a quarter of it
 #: costs a fifth of the speed, four times as much no longer fits into the processor's cache.

@@ -9,8 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 
 from domain.errors import SeenError
-from worker.storage.checkpoint import Checkpoint
-from worker.storage.destination import Destination
+from worker.storage.destination import Checkpoint, Destination
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from tests.support.servers.tls import Authority
 from tests.support.services.system import System
 from tests.support.services.transferring import QUICK, Direct, Downloads
 from tests.support.wait import wait_until
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
 from worker.transfer.sources import Source
 

@@ -147,7 +147,7 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from domain.errors import SeenError
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
 
 root = Path(sys.argv[1])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import PermanentError
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.own_files import ForeignFileError, create_own_file, open_folder, open_own_file
 from worker.storage.part_file import WORKING_SUFFIXES, PartFile
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import DiskUnavailableError, PermanentError, TransientError
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from domain.errors import PermanentError, TransientError
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.transfer.http.request import Adaptation, Request
 from worker.transfer.http.response import Response
 from worker.transfer.response_rules import Decision, classify_response

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import TransientError
+from worker.transfer.interfaces import TransferOptions
 from worker.transfer.retry_budget import MAX_DELAY, RetryBudget
-from worker.transfer.spec import TransferOptions
 
 OPTIONS = TransferOptions(
     connect_timeout=1,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from domain.errors import PermanentError
+from worker.transfer.interfaces import TransferSpec
 from worker.transfer.sources import Source, Sources
-from worker.transfer.spec import TransferSpec
 
 URL = "https://files.example/a/film.mkv?key=1"
 CHECKSUM = "md5:" + "0" * 32

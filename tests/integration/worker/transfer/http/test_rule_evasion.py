@@ -24,7 +24,7 @@ from tests.support.servers.http_proxy import HttpProxy
 from tests.support.servers.tls import Authority, TlsFront
 from tests.support.services.system import System
 from tests.support.services.transferring import QUICK, Direct, Downloads, overshoots
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
 from worker.transfer.sources import Source
 

@@ -12,7 +12,7 @@ import pytest
 
 from worker.transfer.http.curl_options import buffer_size, configure
 from worker.transfer.http.request import Request, same_origin
-from worker.transfer.spec import TransferOptions
+from worker.transfer.interfaces import TransferOptions
 
 OPTIONS = TransferOptions(
     connect_timeout=2.5,

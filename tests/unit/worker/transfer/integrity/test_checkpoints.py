@@ -13,7 +13,7 @@ import pytest
 
 from domain.errors import DiskFullError, LeaseLostError
 from tests.support.wait import wait_until
-from worker.storage.checkpoint import Checkpoint
+from worker.storage.destination import Checkpoint
 from worker.storage.part_file import PartFile
 from worker.transfer.integrity.checkpoints import CheckpointWriter
 
