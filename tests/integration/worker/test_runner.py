@@ -387,7 +387,7 @@ def test_a_full_disk_waits_and_keeps_the_part_file(
         assert run(crowded, job) is Outcome.WAITING
         row = crowded.job(job)
         assert row.error_code == "disk_full"
-        assert "bytes are missing" in (row.reason or "")
+        assert "more bytes are needed" in (row.reason or "")
         assert leftovers(crowded) == [f".seen-{job.id}.part"]
 
 
