@@ -48,6 +48,9 @@ def test_files_of_a_running_stack_are_private(tmp_path: Path, origin: Origin, ma
         seen.good("db", "upgrade")
         up = seen.start("up", "--download-dir", str(tmp_path / "files"))
         stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat", "flower")
+        wait_until(
+            lambda: "Visit me" in (seen.data_dir / "logs/flower.log").read_text(), deadline=60
+        )
         seen.good("add", origin.serve("/a.bin", body=b"abc").url)
         wait_until(
             lambda: seen.good("list", "--json").json()[0]["status"] == "completed", deadline=30

@@ -100,8 +100,10 @@ def _become_the_program(request: dict[str, Any], out: int, err: int, status: int
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     os.umask(request["umask"])
-    sys.argv = ["-m", *request["arguments"]]  # `runpy` puts the module's file first
-    sys.orig_argv = [sys.executable, "-m", request["module"], *request["arguments"]]
+    # An interpreter decodes its arguments by its locale; this one may have another than the client.
+    arguments = [os.fsdecode(one.encode(errors="surrogateescape")) for one in request["arguments"]]
+    sys.argv = ["-m", *arguments]  # `runpy` puts the module's file first
+    sys.orig_argv = [sys.executable, "-m", request["module"], *arguments]
     if not sys.flags.safe_path:
         sys.path[0] = request["folder"]
 
