@@ -175,8 +175,8 @@ class Settings(BaseSettings):
     )
     netrc: Path | None = Field(
         None,
-        description="netrc file with logins for origins, for jobs without a login. Others than its "
-        "owner and group must not have the right to read it.",
+        description="netrc file with logins for origins, for jobs without a login. Only its owner "
+        "and group may have the right to read it.",
     )
     ca_file: Path | None = Field(
         None,

@@ -119,26 +119,11 @@ def test_rolling_upgrade_loses_nothing_and_restarts_nothing_from_zero(
     with upgrade.before as before:
         old_maintenance = [before.start_worker("maintenance", concurrency=2), before.start_beat()]
         old_workers = [before.start_worker() for _ in range(2)]
-        runtime = client_runtime(upgrade.variables)
-
-        paused, waiting = (
-            upgrade.submit_gated("paused"),
-            upgrade.submit_before("waiting", truncate_after=A_THIRD, faults=1),
-        )
-        have_bytes(runtime, [paused])
-        before.control("pause", paused[0])
-        upgrade.wait_for([paused], S.PAUSED)
-        upgrade.wait_for([waiting], S.WAITING)
-        running = [upgrade.submit_gated(f"running{number}") for number in range(RUNNING)]
-        have_bytes(runtime, running)
-        queued = [upgrade.submit_before(f"queued{number}") for number in range(4)]
-        runtime.close()
-        assert sorted(upgrade.statuses().values()) == sorted(
-            [*["downloading"] * RUNNING, *["queued"] * 4, "paused", "waiting"]
-        )
+        paused, waiting, running, queued = jobs_in_every_state(upgrade)
+        there = [paused, waiting, *running, *queued]
 
         with upgrade.after() as after:  # the database is migrated here, under all that runs
-            shared = submit_in_both_versions(upgrade, after, [*running, *queued, paused, waiting])
+            shared = submit_in_both_versions(upgrade, after, there)
             after.start_worker()
             stop(old_workers[0])
             new_maintenance = after.start_maintenance()
@@ -150,19 +135,46 @@ def test_rolling_upgrade_loses_nothing_and_restarts_nothing_from_zero(
             before.control("pause", running[0][0])
             upgrade.wait_for(running[:1], S.PAUSED)
             upgrade.gate.set()
-            for job_id in (running[0][0], paused[0], waiting[0]):
+            for job_id, _ in (running[0], paused, waiting):
                 tasks.resume(job_id, runtime=after.runtime)
 
-            downloads = [*running, *queued, *shared, paused, waiting]
-            for job_id, file in downloads:
-                done = after.wait_for(after.runtime.jobs.get(job_id), S.COMPLETED, deadline=60)
-                assert done.sha256 == file.sha256
-                assert done.attempts == (2 if job_id == waiting[0] else 1), done.url
-                assert requests_from_zero(origin, file) == 1, file.path
-            assert upgrade.statuses().keys() == {job_id for job_id, _ in downloads}
+            assert_each_is_complete(upgrade, after, [*there, *shared], broken=waiting[0])
             assert all(process.poll() is None for process in new_maintenance)
-            files = [one for one in after.downloads.iterdir() if one.is_file()]
-            assert len(files) == len(downloads), "a part file or a second copy is left"
+
+
+def jobs_in_every_state(
+    upgrade: Upgrade,
+) -> tuple[Download, Download, list[Download], list[Download]]:
+    """Submit jobs in the version before: one paused, one waiting, some running, some queued."""
+    runtime = client_runtime(upgrade.variables)
+    paused = upgrade.submit_gated("paused")
+    waiting = upgrade.submit_before("waiting", truncate_after=A_THIRD, faults=1)
+    have_bytes(runtime, [paused])
+    upgrade.before.control("pause", paused[0])
+    upgrade.wait_for([paused], S.PAUSED)
+    upgrade.wait_for([waiting], S.WAITING)
+    running = [upgrade.submit_gated(f"running{number}") for number in range(RUNNING)]
+    have_bytes(runtime, running)
+    queued = [upgrade.submit_before(f"queued{number}") for number in range(4)]
+    runtime.close()
+    assert sorted(upgrade.statuses().values()) == sorted(
+        [*["downloading"] * RUNNING, *["queued"] * 4, "paused", "waiting"]
+    )
+    return paused, waiting, running, queued
+
+
+def assert_each_is_complete(
+    upgrade: Upgrade, after: System, downloads: Sequence[Download], *, broken: str
+) -> None:
+    """Each has its file, from bytes that were sent once, in one attempt; `broken` in two."""
+    for job_id, file in downloads:
+        done = after.wait_for(after.runtime.jobs.get(job_id), S.COMPLETED, deadline=60)
+        assert done.sha256 == file.sha256
+        assert done.attempts == (2 if job_id == broken else 1), done.url
+        assert requests_from_zero(upgrade.origin, file) == 1, file.path
+    assert upgrade.statuses().keys() == {job_id for job_id, _ in downloads}
+    files = [one for one in after.downloads.iterdir() if one.is_file()]
+    assert len(files) == len(downloads), "a part file or a second copy is left"
 
 
 def submit_in_both_versions(
