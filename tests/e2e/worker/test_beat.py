@@ -243,7 +243,7 @@ def test_check_and_doctor_tell_whether_beat_ticks(with_store: Seen, store: Store
     assert with_store.run("beat", "--check").status == 1
     found = beat_finding(with_store)
     assert found["level"] == "problem"
-    assert "waiting jobs are not woken" in found["message"]
+    assert "are not requeued, progress is not saved" in found["message"]
     assert "seen beat" in found["remedy"]
 
 
