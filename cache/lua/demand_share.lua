@@ -1,17 +1,17 @@
--- Notes what one process demands of a limited rate, and adds up what all of them do.
+-- Stores the demand of one process for a limited rate, and returns the sum over all processes.
 --
--- KEYS[1]  the demand of one rate, a hash from process to "<end> <transfers> <constrained> <unconstrained> <used>"
---          (end: milliseconds since the epoch)
+-- KEYS[1]  hash from process to "<expiry> <transfers> <constrained> <unconstrained> <used>"; the expiry is
+--          in milliseconds since the epoch
 -- ARGV[1]  the process
--- ARGV[2]  its transfers; 0 removes its note
--- ARGV[3]  those of them that would take more
--- ARGV[4]  bytes a second that the others use
--- ARGV[5]  bytes a second that all of them use
--- ARGV[6]  milliseconds after which its note counts no more
+-- ARGV[2]  number of its transfers; 0 removes its entry
+-- ARGV[3]  number of its constrained transfers
+-- ARGV[4]  bytes per second of its unconstrained transfers
+-- ARGV[5]  bytes per second of all its transfers
+-- ARGV[6]  TTL of its entry in milliseconds
 --
--- Returns {transfers, constrained, unconstrained, used} of all living processes, as text.
+-- Returns {transfers, constrained, unconstrained, used} of all processes, as text.
 --
--- Only looks, and notes nothing, when ARGV[1] is ''.
+-- If ARGV[1] is '', it only reads.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
@@ -31,7 +31,7 @@ local sums = {0, 0, 0, 0}
 local notes = redis.call('HGETALL', key)
 for i = 1, #notes, 2 do
     local ends, a, b, c, d = string.match(notes[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-    -- The numbers of a note that is longer would not add up to a number.
+    -- The numbers of a longer entry would overflow.
     if not ends or #notes[i + 1] > 120 or tonumber(ends) <= now then
         redis.call('HDEL', key, notes[i])
     else

@@ -1,13 +1,13 @@
--- Adds a member to an index whose members have ends of their own, and sheds those whose end has come.
+-- Adds a member to an index whose members expire one by one, and removes the expired ones.
 --
--- KEYS[1]  the index, a sorted set by end (milliseconds since the epoch); it lives as long as its longest member
+-- KEYS[1]  the index, a sorted set by expiry (milliseconds since the epoch); it expires with its last member
 -- ARGV[1]  the member
--- ARGV[2]  its life in milliseconds from now
--- ARGV[3]  optional: milliseconds since the epoch; when the index has been marked since (index_mark), the
---          member is refused
+-- ARGV[2]  its TTL in milliseconds
+-- ARGV[3]  optional: milliseconds since the epoch; the member is refused if the index was marked since then
+--          (index_mark)
 --
--- Returns 1, or 0 when refused. The mark is the member '' with the negative of its time as score.
--- An end is never put forward: whoever adds a member twice may store the longer-lived one last.
+-- Returns 1, or 0 if refused. The mark is the member '' with the negative of its time as score.
+-- Adding a member again never shortens its TTL.
 
 local key = KEYS[1]
 local time = redis.call('TIME')

@@ -1,7 +1,7 @@
--- Counts the members of a sorted set that were renewed lately.
+-- Counts the members of a sorted set that were renewed recently.
 --
--- KEYS[1]  the sorted set, by milliseconds since the epoch
--- ARGV[1]  age in milliseconds up to which a member counts
+-- KEYS[1]  a sorted set by milliseconds since the epoch
+-- ARGV[1]  the largest age in milliseconds that is counted
 --
 -- Returns how many.
 

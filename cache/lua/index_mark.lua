@@ -1,7 +1,7 @@
--- Marks an index as invalidated now, and sheds the members whose end has come; the others stay.
+-- Marks an index as invalidated now, and removes its expired members; the others stay.
 --
 -- KEYS[1]  the index, see index_add
--- ARGV[1]  how long the mark must be remembered, in milliseconds: the longest that a loader may take
+-- ARGV[1]  TTL of the mark in milliseconds: the longest time that a loader may run
 --
 -- Returns 1.
 

@@ -3,7 +3,7 @@
 -- KEYS[1]  the sorted set
 -- ARGV     member, highest score to remove, member, highest score to remove …
 --
--- Returns how many were removed. A member that moved on meanwhile stays.
+-- Returns how many were removed.
 
 local removed = 0
 for i = 1, #ARGV, 2 do

@@ -1,19 +1,19 @@
--- Claims the loading of one cached value, so that one loader runs for all who miss it.
+-- Claims the load of one cached value, so that one loader runs for all callers that miss it.
 --
--- KEYS[1]  the value's own key: there is no second key that could survive or miss a deletion
+-- KEYS[1]  the value's own key, so that deleting the value also deletes the claim
 -- ARGV[1]  token of the claim, 16 bytes
--- ARGV[2]  life of the claim in milliseconds
--- ARGV[3]  the head of what the caller has read, '' for nothing (the first 45 bytes of the value)
+-- ARGV[2]  TTL of the claim in milliseconds
+-- ARGV[3]  the first 45 bytes of the value that the caller has read; '' if there was none
 -- ARGV[4]  'keep' keeps the value that is there and notes the claim in its head (it is served on while
 --          it is loaded anew); anything else puts a bare claim in its place
--- ARGV[5]  what a bare claim begins with, 4 bytes
--- ARGV[6]  what a bare claim ends with, 12 bytes
+-- ARGV[5]  the first 4 bytes of a claim without a value
+-- ARGV[6]  its last 12 bytes
 --
--- Returns {verdict, now}
---   verdict  1 claimed, 0 somebody else has claimed it, 2 it has changed since it was read: read again
---   now      the server's clock, milliseconds since the epoch, as text
+-- Returns {status, now}
+--   status  1 claimed, 0 another load has the claim, 2 the value has changed: read it again
+--   now     the server's time in milliseconds since the epoch, as text
 --
--- The layout of the head stands in cache/platform/codec.py: token at bytes 5 to 20, end of the claim at 21 to 33.
+-- cache/platform/codec.py has the layout: the token is in bytes 5 to 20, the claim's expiry in 21 to 33.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
@@ -33,7 +33,7 @@ local function without_claim(bytes)
 end
 
 if claimable(head) and (tonumber(string.sub(head, 21, 33)) or 0) > tonumber(now) then
-    -- Ours when the caller asks again, because our first answer got lost.
+    -- A retry after a lost reply finds its own token.
     return {string.sub(head, 5, 20) == ARGV[1] and 1 or 0, now}
 end
 if without_claim(head) ~= without_claim(ARGV[3]) then

@@ -1,12 +1,12 @@
--- Ends a claim on the loading of a value: with the value, or without one.
+-- Releases the claim on a key, and stores the loaded value, if there is one.
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  token of the claim, 16 bytes
--- ARGV[2]  the new value as a whole, or '' when the loader failed
--- ARGV[3]  life of the new value in milliseconds
+-- ARGV[2]  the encoded value, or '' for none
+-- ARGV[3]  TTL of the value in milliseconds
 --
--- Returns 1 when the claim was still ours, 0 when it was not: the key was deleted, set or claimed by
--- somebody else meanwhile, so what was loaded may be out of date and is not stored.
+-- Returns 1, or 0 if the claim was lost: the key was deleted, set or claimed by another load meanwhile. The
+-- value may then be outdated and is not stored.
 
 local key = KEYS[1]
 if redis.call('GETRANGE', key, 4, 19) ~= ARGV[1] then

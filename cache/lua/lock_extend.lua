@@ -1,10 +1,10 @@
--- Gives a lock a new life if it is still ours.
+-- Renews the TTL of a lock if the token still holds it.
 --
 -- KEYS[1]  the lock
--- ARGV[1]  the owner's token
--- ARGV[2]  its new life in milliseconds, from now
+-- ARGV[1]  the holder's token
+-- ARGV[2]  the new TTL in milliseconds
 --
--- Returns 1 when it was ours and is renewed, 0 when it was not ours.
+-- Returns 1 if renewed, 0 if the token does not hold the lock.
 
 if redis.call('GET', KEYS[1]) == ARGV[1] then
     return redis.call('PEXPIRE', KEYS[1], ARGV[2])

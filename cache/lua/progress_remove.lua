@@ -1,10 +1,10 @@
--- Removes a progress hash that nobody has touched since a moment.
+-- Removes a progress hash that was not updated since a given time.
 --
 -- KEYS[1]  the progress hash
--- ARGV[1]  the moment, in milliseconds since the epoch, by the store's clock
--- ARGV[2…] states in which it is kept all the same
+-- ARGV[1]  that time, in milliseconds since the epoch, by the store's clock
+-- ARGV[2…] statuses with which it is kept
 --
--- Returns 1 when it is gone, 0 when it was touched later, is kept, or holds no progress.
+-- Returns 1 if removed, 0 if it was updated later, is kept, or holds no progress.
 
 local held = redis.call('HMGET', KEYS[1], 'status', 'updated_at')
 local touched = tonumber(held[2] or '')

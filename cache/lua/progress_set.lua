@@ -1,13 +1,13 @@
--- Replaces a progress hash as a whole, unless a newer claim owns it.
+-- Replaces a progress hash, unless a newer claim owns it.
 --
 -- KEYS[1]  the progress hash
--- ARGV[1]  fence of the claim that speaks
--- ARGV[2]  life of the hash in milliseconds from now
--- ARGV[3]  sequence of this progress; the next one is taken when the same claim has gone further
+-- ARGV[1]  fence of the writer's claim
+-- ARGV[2]  TTL of the hash in milliseconds
+-- ARGV[3]  sequence of this progress; if the claim's hash has a later one, the next after that is used
 -- ARGV[4…] field, value, field, value … (without fence, sequence, updated_at and control)
 --
--- Returns {verdict, sequence}: verdict 1 set, -1 fenced; the sequence the hash stands at, as text.
--- A control field survives: it is addressed to a fence, and its reader compares that.
+-- Returns {status, sequence}: status 1 set, -1 fenced; the hash's sequence as text.
+-- The field `control` is kept: it contains the fence that it is for.
 
 local key = KEYS[1]
 local held = redis.call('HMGET', key, 'fence', 'control', 'sequence')

@@ -1,25 +1,25 @@
 -- Adds bytes to a progress hash and sets its other fields, once per (fence, sequence).
 --
 -- KEYS[1]  the progress hash
--- ARGV[1]  fence: the number of the claim that speaks
--- ARGV[2]  sequence: rises with every update of that claim; '' takes the next one unchecked
+-- ARGV[1]  fence of the writer's claim
+-- ARGV[2]  sequence: rises with every update of that claim; '' uses the next one, without a check
 -- ARGV[3]  increment: bytes since the update before
--- ARGV[4]  absolute: the count of bytes after this update, for a hash that is gone, belongs to an
---          older claim, or lacks updates (the store came back from an older snapshot); '' means that
---          a hash that is gone or older is left alone and nothing is written
--- ARGV[5]  '1' sets the count to `absolute` (a transfer started over), anything else adds
--- ARGV[6]  life of the hash in milliseconds from now; without `absolute` a longer one is kept
+-- ARGV[4]  absolute: the number of bytes after this update, used if the hash does not exist, belongs to an
+--          older claim, or lacks updates (the store returned from an older snapshot); with '' a hash that
+--          does not exist or is older is not written
+-- ARGV[5]  '1' sets the number of bytes to `absolute` (the transfer started over); otherwise it is added to
+-- ARGV[6]  TTL of the hash in milliseconds; without `absolute` a longer TTL is kept
 -- ARGV[7…] field, value, field, value …
 --
--- Returns {verdict, control, bytes, sequence}
---   verdict   1 applied, 0 repeated (already applied), -1 fenced (a newer claim speaks), -2 no hash
+-- Returns {status, control, bytes, sequence}
+--   status    1 applied, 0 repeated (applied before), -1 fenced (a newer claim owns it), -2 no hash
 --   control   the field `control` ("cancel:<fence>", "pause:<fence>") or ''
---   bytes     the count after it, as text ('' when nothing was written)
---   sequence  the sequence the hash stands at, as text ('' when nothing was written)
+--   bytes     the number of bytes after it, as text ('' if nothing was written)
+--   sequence  the hash's sequence, as text ('' if nothing was written)
 --
--- What an older claim left (why it failed, where its file went) goes; a control word stays.
--- An update that continues its claim costs four commands: each one costs more than all of the Lua around
--- it. Where a sum would exceed what a Lua number holds exactly (2^53), HINCRBY adds instead.
+-- The fields of an older claim (such as its error or path) are removed; `control` is kept.
+-- An ordinary update runs four commands: commands cost more than the Lua code. HINCRBY is used only if the
+-- sum exceeds the exact integers of a Lua number (2^53).
 
 local key = KEYS[1]
 local held = redis.call('HMGET', key, 'fence', 'sequence', 'control', 'bytes_downloaded')

@@ -1,4 +1,4 @@
--- Counts bytes into the present second.
+-- Adds bytes to the current second.
 --
 -- KEYS[1]  hash from second (since the epoch) to bytes
 -- ARGV[1]  bytes

@@ -1,18 +1,18 @@
--- Takes from one or several rate limits of one subject, all or nothing: an exact log of when each unit was
--- taken, the newest first. In no interval as long as a window is more taken than its limit.
+-- Takes units from one or several rate limits, all or nothing. The log has the time of each unit, the newest
+-- first, so that in no interval as long as a window more units are taken than its limit.
 --
 -- KEYS[1]  the log, a list of microseconds since the epoch
--- ARGV[1]  how much to take; 0 only looks
+-- ARGV[1]  units to take; 0 only reads
 -- ARGV[2…] limit, window in microseconds, limit, window …
 --
 -- Returns {taken, used, wait, reset, used, wait, reset, …}, integers, three for each limit
---   taken  1 when every limit had room, else 0 and nothing was taken
---   used   what stands in its window after this call
---   wait   microseconds until it has room for what was asked, 0 when it had
---   reset  microseconds until its window is empty, if nothing more is taken
+--   taken  1 if every limit had room, else 0 and nothing was taken
+--   used   units in its window after this call
+--   wait   microseconds until it has room for the units; 0 if it had
+--   reset  microseconds until its window is empty, without further calls
 --
--- Time is the server's. Should its clock step back, the newest entry's is used: time never runs backwards.
--- What is told is by the clock, since that is what the caller has to wait for.
+-- Times are the server's. If its clock steps back, the newest entry's time is used instead, so that the log
+-- stays sorted. `wait` and `reset` are by the clock: the caller waits by a clock.
 
 local key = KEYS[1]
 local time = redis.call('TIME')
@@ -33,7 +33,7 @@ if length > 0 then
     end
 end
 
--- How many entries are younger than a window: all within the longest; else the log is sorted, so halve it.
+-- Number of entries within a window: all of them for the longest one, else by binary search.
 local function used_within(window)
     if window == longest then
         return length
@@ -56,7 +56,7 @@ for i = 2, #ARGV, 2 do
     local used, wait = used_within(window), 0
     if used + cost > limit then
         taken = 0
-        -- The unit that has to leave the window first.
+        -- The unit that must leave the window first.
         wait = tonumber(redis.call('LINDEX', key, limit - cost)) + window - clock
     end
     reply[#reply + 1] = used
@@ -79,7 +79,7 @@ if taken == 1 and cost > 0 then
         end
     end
     newest = now
-    -- A millisecond more: this one has begun already, and the last entry must not be forgotten within it.
+    -- One millisecond more: PEXPIRE counts from a truncated millisecond, and must not drop the last entry early.
     local life = math.ceil((now + longest - clock) / 1000) + 1
     if redis.call('PTTL', key) < life then
         redis.call('PEXPIRE', key, life)

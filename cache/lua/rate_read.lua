@@ -1,7 +1,7 @@
--- Adds up the bytes of the last whole seconds.
+-- Returns the bytes of the last complete seconds.
 --
 -- KEYS[1]  hash from second (since the epoch) to bytes, see rate_add
--- ARGV[1]  seconds
+-- ARGV[1]  number of seconds
 --
 -- Returns the sum as text.
 

@@ -1,10 +1,10 @@
--- Gives the slots of one member a new life if it still has them.
+-- Renews the slots of one member, unless they have expired.
 --
 -- KEYS[1]  the resource, see slots_take
 -- ARGV[1]  the member
--- ARGV[2]  their new life in milliseconds, from now
+-- ARGV[2]  the new TTL in milliseconds
 --
--- Returns how many it holds; 0 when it has none any more, and then nothing is written.
+-- Returns the number of its slots; 0 if they have expired: they are not restored.
 
 local key = KEYS[1]
 local value = redis.call('HGET', key, ARGV[1])

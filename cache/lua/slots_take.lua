@@ -1,16 +1,15 @@
--- Sets how many slots of one resource a member holds: as many as it wants, as far as there is room.
+-- Sets how many slots of one resource a member holds: the number it wants, or as many as are free.
 --
--- KEYS[1]  the resource, a hash from member to "<slots> <end>" (end: milliseconds since the epoch)
+-- KEYS[1]  the resource, a hash from member to "<slots> <expiry>" (milliseconds since the epoch)
 -- ARGV[1]  the member
--- ARGV[2]  how many it wants; 0 gives all back
--- ARGV[3]  how many there are for all members
--- ARGV[4]  milliseconds after which its slots are free again unless they are renewed
+-- ARGV[2]  the number that it wants; 0 releases all
+-- ARGV[3]  the number that exists for all members
+-- ARGV[4]  TTL of its slots in milliseconds
 --
--- Returns {granted, used}: the slots the member holds now, and those that all members hold.
+-- Returns {granted, used}: the slots that the member holds now, and those that all members hold.
 --
--- Safe to repeat: it sets, and does not add. Members whose end has come are removed, and
--- entries that cannot be read. Where the limit has been
--- lowered below what is held, a member that asks again keeps one slot: it is in the middle of something.
+-- Idempotent: it sets the number. Expired and unreadable entries are removed. If the limit was lowered below
+-- the slots in use, a member that holds some keeps one: it is in the middle of a transfer.
 
 local key, member, life = KEYS[1], ARGV[1], tonumber(ARGV[4])
 local want, limit = tonumber(ARGV[2]), tonumber(ARGV[3])

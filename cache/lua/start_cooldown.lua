@@ -1,10 +1,10 @@
--- Lets a host cool down; one that has longer to cool already stays as it is.
+-- Starts a host's cooldown, unless a longer one exists.
 --
--- KEYS[1]  the host's mark
--- ARGV[1]  milliseconds from now
--- ARGV[2]  the reason, for people
+-- KEYS[1]  the cooldown
+-- ARGV[1]  its duration in milliseconds
+-- ARGV[2]  its reason, as text
 --
--- Returns 1 when it was set, 0 when a longer one stays.
+-- Returns 1 if started, 0 if a longer one exists.
 
 if redis.call('PTTL', KEYS[1]) >= tonumber(ARGV[1]) then
     return 0

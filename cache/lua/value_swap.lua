@@ -1,11 +1,11 @@
--- Replaces a value only if it is still the one that was read.
+-- Replaces a value if it has not changed since it was read.
 --
 -- KEYS[1]  the key
--- ARGV[1]  the value as it was read
--- ARGV[2]  the new one
--- ARGV[3]  its life in milliseconds
+-- ARGV[1]  the value that was read
+-- ARGV[2]  the new value
+-- ARGV[3]  its TTL in milliseconds
 --
--- Returns 1 when it was replaced, 0 when it had changed or was gone.
+-- Returns 1 if replaced, 0 if it has changed or does not exist.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return 0
