@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +17,8 @@ from tests.support.origins.origin import Origin
 from tests.support.services.seen import Seen
 from tests.support.wait import wait_until
 
-UMASKS = [0o022, 0o000, 0o077]
+#: The one that keeps nothing from others, and the one that keeps everything.
+UMASKS = [0o000, 0o077]
 
 
 @contextmanager
@@ -36,6 +39,11 @@ def modes(folder: Path) -> dict[str, str]:
         if mode & 0o077:
             found[str(path.relative_to(folder))] = oct(mode)
     return found
+
+
+def is_listening(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
 @pytest.mark.parametrize("mask", UMASKS, ids=oct)
@@ -62,6 +70,7 @@ def test_files_of_a_running_stack_are_private(tmp_path: Path, origin: Origin, ma
         store = Path(stack["cache_addr"].removeprefix("unix://")).parent
         assert stat.S_IMODE(store.stat().st_mode) == 0o700
         assert modes(store) == {}
+        wait_until(lambda: is_listening(stack["flower_url"]), deadline=30, what="Flower listens")
         up.send_signal(signal.SIGINT)
         up.wait(60)
         # Flower writes what it has seen when it ends.
