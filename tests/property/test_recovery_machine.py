@@ -7,7 +7,6 @@ keep: one writer at a time, numbers that somebody told, wishes that are heeded, 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -46,6 +45,7 @@ from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.databases import emptied
+from tests.support.environment import FULL
 from tests.support.faults.time_travel import Snapshot, TimeTravel, time_travel
 from tests.support.histories import claims_in
 from tests.support.services.simulated_workers import TOTAL, SteppedAttempt, Told, Worker
@@ -507,14 +507,13 @@ def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
 def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
     system: System, store: StoreServer, tmp_path: Path
 ) -> None:
-    full = "SEEN_TEST_FULL" in os.environ
     with time_travel(system.runtime, store) as time:
         attributes = {"system": system, "time": time, "database_file": tmp_path / "seen.db"}
         run_state_machine_as_test(
             type("Machine", (Recovery,), attributes),
             settings=settings(
-                max_examples=2000 if full else 120,
-                stateful_step_count=60 if full else 30,
+                max_examples=2000 if FULL else 60,
+                stateful_step_count=60 if FULL else 30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             ),

@@ -8,7 +8,6 @@ Some hundred examples; with the environment variable SEEN_TEST_FULL=1 many more.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import StoppedError, TransientError
+from tests.support.environment import FULL
 from tests.support.origins import misbehaviour as does
 from tests.support.origins.behaviour import Fault, FaultKind, Plan, Request
 from tests.support.origins.misbehaviour import Respond
@@ -31,8 +31,7 @@ from worker.storage.part_file import PartFile
 from worker.transfer.interfaces import TransferOptions
 from worker.transfer.sources import Source
 
-FULL = os.environ.get("SEEN_TEST_FULL") == "1"
-EXAMPLES = 2000 if FULL else 150
+EXAMPLES = 2000 if FULL else 100
 #: An attempt ends with an error at every break that comes without progress; this many are plenty.
 MOST_ATTEMPTS = 60
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-#: What these programs themselves are told by the environment.
+#: Variables that these programs read themselves.
 OWN = {"SEEN_TEST_DRAGONFLY", "SEEN_TEST_REDIS", "SEEN_TEST_FULL"}
+
+#: Tests whose length can be chosen run for long; else as long as every change can wait for.
+FULL = os.environ.get("SEEN_TEST_FULL") == "1"
 
 
 def forget_developer_settings() -> None:

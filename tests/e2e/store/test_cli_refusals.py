@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.servers.process import end_process
-from tests.support.services.seen import ROOT, Result, Seen
+from tests.support.services.seen import Seen
 from tests.support.stores.refusing import SAID, WAYS, saying
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -33,19 +30,6 @@ class Setup(NamedTuple):
     seen: Seen
     store: StoreServer
     job_id: str
-
-    def run(self, *commands: list[str]) -> list[Result]:
-        """Run commands in one process."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.processes.many_commands", json.dumps(commands)],
-            cwd=ROOT,
-            env=self.seen.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        return [Result(*one) for one in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["real", "stand-in"])
@@ -98,7 +82,7 @@ def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str)
         ["doctor"],
     ]
     with refusing(setup.store, way):
-        results = setup.run(*commands)
+        results = [setup.seen.run(*command) for command in commands]
 
     for command, result in zip(commands, results, strict=True):
         told = f"{command}: {result}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from domain.ids import new_job_id
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.servers.preloaded import run_module
 from tests.support.servers.process import Process
 from tests.support.services.system import ROOT, System
 from tests.support.stores.foreign_keys import GARBAGE, PROGRESS, WRONG_TYPES, put_progress
@@ -49,14 +48,8 @@ class Service:
 
     def command(self, *arguments: str) -> str:
         """Run a command that must not fail by a traceback; return all it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
-            env=self.system.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        done = run_module(
+            "cli", arguments, environment=self.system.environment, folder=ROOT, timeout=60
         )
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.servers.preloaded import run_module
 from tests.support.services.system import ROOT, System
 from tests.support.stores.least_rights import PASSWORD, USER_NAME, grant_least_rights
 from tests.support.stores.server import StoreServer
@@ -35,15 +35,7 @@ COMMANDS = (
 
 
 def seen(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        env=system.environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_module("cli", arguments, environment=system.environment, folder=ROOT, timeout=60)
 
 
 def run_a_whole_job(system: System, origin: Origin) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from domain.job import JobStatus
+from tests.support.environment import FULL
 from tests.support.inputs.control_forgeries import FORGED_COMMANDS
 from tests.support.inputs.malformed_messages import BOMBS, LEFT_OUT, MALFORMED, genuine, raw
 from tests.support.inputs.mutations import mutated
@@ -28,7 +28,7 @@ from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
 QUEUE = "downloads.normal"
 #: Damaged messages of one run; with the environment variable SEEN_TEST_FULL=1 many more.
-MUTATIONS = 100_000 if os.environ.get("SEEN_TEST_FULL") == "1" else 3_000
+MUTATIONS = 100_000 if FULL else 3_000
 #: Bytes that the worker's peak memory may grow by, far less than what a bomb becomes.
 ROOM = 60 * 2**20
 

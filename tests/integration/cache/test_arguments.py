@@ -49,13 +49,15 @@ def outcome(call: Callable[[], Any]) -> Any:
 def complaints(manager: CacheManager, client: Redis, name: str, method: Method) -> list[str]:
     """What is wrong about a method that is given each hostile value in each place."""
     found = []
+    now = sent(client)
     for place in method.places():
         for what, value in ALL.items():
-            before = sent(client)
+            before = now
             answer = outcome(partial(method.call, manager, place, value))
+            now = sent(client)
             where = f"{name}, {place}: {what}"
             if isinstance(answer, InvalidInputError):
-                if sent(client) != before and place not in method.anything:
+                if now != before and place not in method.anything:
                     found.append(f"{where}: refused, but something was sent")
                 if not str(answer).endswith((".", "…")) and "\n" not in str(answer):
                     found.append(f"{where}: no sentence: {answer}")

@@ -14,6 +14,7 @@ import pytest
 
 from cache import CacheManager, UserData
 from tests.support.build import progress
+from tests.support.servers.preloaded import run_module
 from tests.support.stores.server import HOST, StoreServer
 
 ROOT = Path(__file__).parents[3]
@@ -58,27 +59,31 @@ def environment(store: StoreServer, manager: CacheManager, tmp_path: Path) -> di
 
 def run(words: list[str], store: StoreServer, environment: dict[str, str]) -> str:
     """Run one command of the document and return what it prints."""
-    program = words[0]
-    if program == "redis-cli":
+    program, *arguments = words
+    if program == "seen":
+        ended = seen(arguments, environment)
+    elif program == "redis-cli":
         cli = shutil.which("redis-cli") or shutil.which("valkey-cli")
         if cli is None:
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("redis-cli is missing")
-        start = [cli, "-h", HOST, "-p", str(store.port)]
+        ended = start([cli, "-h", HOST, "-p", str(store.port), *arguments], environment)
     else:
-        start = [sys.executable, "-m", "cli"] if program == "seen" else [sys.executable]
-    ended = subprocess.run(
-        [*start, *words[1:]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+        ended = start([sys.executable, *arguments], environment)
     # The doctor of a system without workers has something to complain about.
     assert ended.returncode == 0 or words[:2] == ["seen", "doctor"], ended.stderr
     assert "ERR" not in ended.stdout, ended.stdout
     assert "Traceback" not in ended.stderr, ended.stderr
     return ended.stdout
+
+
+def seen(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return run_module("cli", arguments, environment=environment, folder=ROOT, timeout=60)
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -115,9 +120,6 @@ def test_forgetting_can_print_json(store: StoreServer, environment: dict[str, st
 
 
 def test_a_pattern_outside_the_namespace_is_refused(environment: dict[str, str]) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "cli", "cache", "forget-keys", "*"],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    ended = seen(["cache", "forget-keys", "*"], environment)
     assert ended.returncode == 2
     assert "must begin with 'seen:'" in ended.stderr

@@ -281,7 +281,7 @@ def test_the_setting_says_what_is_kept(
 
 def test_many_go_in_batches_and_little_memory(database: Database, repo: JobRepository) -> None:
     assert repo.find() == []
-    for _ in range(20):
+    for _ in range(8):
         stored(database, S.COMPLETED, ended=NOW - DAY, count=1000)
     found, batches = Retention(database), []
     tracemalloc.start()
@@ -291,7 +291,7 @@ def test_many_go_in_batches_and_little_memory(database: Database, repo: JobRepos
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert batches == [BATCH] * (20_000 // BATCH)
+    assert batches == [BATCH] * (8_000 // BATCH)
     assert peak < 4 * 2**20
     assert (left(database), events_left(database)) == ([], set())
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.servers.preloaded import run_module
 from tests.support.services.system import ROOT, System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -66,10 +65,8 @@ def all_on_disk(folder: Path) -> bytes:
 
 
 def shown(system: System, *arguments: str) -> str:
-    command = [sys.executable, "-m", "cli", *arguments]
-    done = subprocess.run(
-        command, env=system.environment, cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run_module("cli", arguments, environment=system.environment, folder=ROOT, timeout=60)
+    done.check_returncode()
     return done.stdout + done.stderr
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import FULL
 from tests.support.processes.contenders import LIMITS
 from tests.support.servers.process import Process, end_process, spawn, tail
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
 CONTENDERS = 8
-SECONDS = 60.0 if os.environ.get("SEEN_TEST_FULL") == "1" else 6.0
+SECONDS = 60.0 if FULL else 6.0
 ROOT = Path(__file__).resolve().parents[4]
 
 pytestmark = pytest.mark.timeout(SECONDS + 120)
