@@ -51,7 +51,7 @@ class TimeTravel:
         self._clients = {db: store.client(db=db) for db in _DATABASES}
 
     def lease_clock(self) -> float:
-        """The clock of `worker.leases.lease`."""
+        """The clock that leases run by."""
         return lease_clock() + self.passed
 
     def advance(self, seconds: float) -> None:
@@ -166,6 +166,7 @@ def time_travel(runtime: Runtime, store: StoreServer) -> Iterator[TimeTravel]:
     """Let leases run by a time that passes when it is told to."""
     time = TimeTravel(runtime, store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.leases.lease.lease_clock", time.lease_clock)
+        for module in ("worker.leases.lease", "cache.coordination.renewal"):
+            patch.setattr(f"{module}.lease_clock", time.lease_clock)
         yield time
     time.close()
