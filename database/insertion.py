@@ -125,15 +125,15 @@ def _store_keys(connection: Connection, job_ids: Mapping[str, str]) -> None:
 def _row(job: Job) -> dict[str, Any]:
     # Not `asdict`: it copies every value, which takes longer than the rest of the insertion.
     values = {name: getattr(job, name) for name in FIELDS}
-    return {**values, "status": job.status.value, "priority": job.priority.value}
+    values |= {"status": job.status.value, "priority": job.priority.value}
+    # The column's former name, which has the unique index (revision 0007).
+    return {**values, "flight": job.dedup_key}
 
 
 def _insert_unless_held(connection: Connection) -> Any:
     """Return an INSERT that skips jobs whose dedup key another job holds."""
-    # On PostgreSQL the column's former name still has the unique index (revision 0007).
-    column = jobs.c.flight if connection.dialect.name == "postgresql" else jobs.c.dedup_key
     return _insert_of(connection)(jobs).on_conflict_do_nothing(
-        index_elements=[column], index_where=HOLDS_DEDUP_KEY
+        index_elements=[jobs.c.flight], index_where=HOLDS_DEDUP_KEY
     )
 
 

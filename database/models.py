@@ -162,10 +162,9 @@ jobs = Table(
     # One unfinished job a dedup key, however many are submitted at once. A pending cancel takes a job
     # out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
     _key_index("uq_jobs_flight_alive", "flight", unique=True),
-    # With the next version this is the unique index. Until then PostgreSQL can have only one of the two
-    # unique: INSERT … ON CONFLICT of the version before names the other one (revision 0007).
-    _key_index("uq_jobs_dedup_key", "dedup_key", unique=True).ddl_if(dialect="sqlite"),
-    _key_index("ix_jobs_dedup_key", "dedup_key", unique=False).ddl_if(dialect="postgresql"),
+    # Both versions name this index in ON CONFLICT, so the other one is unique only with the next
+    # version.
+    _key_index("ix_jobs_dedup_key", "dedup_key", unique=False),
 )
 
 idempotency_keys = Table(

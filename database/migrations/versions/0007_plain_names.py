@@ -36,13 +36,10 @@ def upgrade() -> None:
     )
     op.add_column("jobs", sa.Column("spent_at", UTCDateTime))
     _copy_to_old_names()
+    # Only the first one is unique, since both versions name it in ON CONFLICT: PostgreSQL would raise
+    # for a row that another transaction inserts at the same moment and that is found in the other index.
     _key_index("uq_jobs_flight_alive", "flight")
-    if _is_postgresql():
-        # Not unique: the version before names the other index in ON CONFLICT, and would raise for a row
-        # that is inserted at the same moment and found in this one.
-        _key_index("ix_jobs_dedup_key", "dedup_key", unique=False)
-    else:
-        _key_index("uq_jobs_dedup_key", "dedup_key")
+    _key_index("ix_jobs_dedup_key", "dedup_key", unique=False)
     _message_index("ix_jobs_requeued", "requeued")
     _make_triggers()
 
@@ -50,8 +47,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the copies, and give the columns their old names again."""
     _drop_triggers()
-    key_index = "ix_jobs_dedup_key" if _is_postgresql() else "uq_jobs_dedup_key"
-    for index in ("uq_jobs_flight_alive", key_index, "ix_jobs_requeued"):
+    for index in ("uq_jobs_flight_alive", "ix_jobs_dedup_key", "ix_jobs_requeued"):
         op.drop_index(index, "jobs")
     for old, new in _RENAMED.items():
         op.drop_column("jobs", old)
