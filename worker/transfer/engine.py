@@ -73,6 +73,7 @@ class Transfer:
     ) -> None:
         self._progress, self._options = progress, resources.options
         self._check_may_write, self._add_note = check_may_write, add_note
+        #: Added by libcurl's callbacks, which must not wait for the database.
         self._pending_notes: list[str] = []
         self._quota = quota or UnlimitedQuota()
         now = time.monotonic()
@@ -82,26 +83,22 @@ class Transfer:
         self._sources = Sources(spec, destination.checkpoint.source)
         self._policy = ConnectionPolicy(self._options, self._quota, spec.connections)
         self._pool = ConnectionPool(self._sources, resources, self._bucket)
-        # libcurl's callbacks add notes, and must not wait for the database.
-        add_later = self._pending_notes.append
         self._output = OutputFile(
             spec,
             destination,
             progress,
             resources=resources,
             check_may_write=check_may_write,
-            add_note=add_later,
+            add_note=self._pending_notes.append,
         )
         self._outcomes = RequestOutcomes(
             spec,
             self._options,
-            job_id=progress.job_id,
             output=self._output,
             sources=self._sources,
             pool=self._pool,
             policy=self._policy,
             stall=self._stall,
-            add_note=add_later,
         )
 
     def run(self) -> TransferResult:

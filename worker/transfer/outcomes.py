@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from domain.errors import PermanentError, SeenError, TransientError, WorkerResourcesError
@@ -52,17 +51,15 @@ class RequestOutcomes:
         spec: TransferSpec,
         options: TransferOptions,
         *,
-        job_id: str,
         output: OutputFile,
         sources: Sources,
         pool: ConnectionPool,
         policy: ConnectionPolicy,
         stall: StallDetector,
-        add_note: Callable[[str], None],
     ) -> None:
-        self._spec, self._options, self._job_id = spec, options, job_id
+        self._spec, self._options, self._job_id = spec, options, output.job_id
         self._output, self._sources, self._pool = output, sources, pool
-        self._policy, self._stall, self._add_note = policy, stall, add_note
+        self._policy, self._stall = policy, stall
         self._retries = RetryBudget(options, time.monotonic())
         self._restarts = 0
         self.trust_ranges = True
@@ -145,7 +142,9 @@ class RequestOutcomes:
         decoded = self._spec.decode and response.is_encoded
         connection.decoder = Decoder(response.headers["content-encoding"]) if decoded else None
         if response.status == 206 and response.resource_size is None:
-            self._add_note("the origin sent an unspecified part; it is stored as the whole file")
+            self._output.add_note(
+                "the origin sent an unspecified part; it is stored as the whole file"
+            )
         total = self._output.start_from(response, connection.source.digest, decoded=decoded)
         connection.expected_end = None if decoded else response.body_end
         self.if_range = self._output.resource.validator
@@ -328,5 +327,5 @@ class RequestOutcomes:
             return False
         if self._sources.remove(source):
             self._stall.restart(time.monotonic())
-            self._add_note(f"a mirror is no longer used: {reason}")
+            self._output.add_note(f"a mirror is no longer used: {reason}")
         return True

@@ -49,13 +49,14 @@ class OutputFile:
     ) -> None:
         self._spec, self._destination, self._progress = spec, destination, progress
         self._resources, self._options = resources, resources.options
-        self._check_may_write, self._add_note = check_may_write, add_note
+        self._check_may_write, self.add_note = check_may_write, add_note
+        self.job_id = progress.job_id
         self.resource = Checkpoint()
         self.segments = self._new_segments(None)
         self._digests = self._new_digests()
         self._checkpoints = CheckpointWriter(
             destination,
-            progress.job_id,
+            self.job_id,
             self._current_checkpoint,
             pool=resources.checkpoint_pool,
             interval=self._options.checkpoint_interval,
@@ -89,14 +90,14 @@ class OutputFile:
             self._resume_from(found)
         else:
             if found.durable:
-                self._add_note(f"{found.durable:,} bytes are discarded: they have no validator")
+                self.add_note(f"{found.durable:,} bytes are discarded: they have no validator")
             self._destination.discard()
         self._progress.restart(self.counts)
 
     def _resume_from(self, found: Checkpoint) -> None:
         self.resource = replace(found, written=())
         reason = ", ".join(self.validators) or "the file was complete"
-        self._add_note(f"resumes with {found.durable:,} bytes already downloaded ({reason})")
+        self.add_note(f"resumes with {found.durable:,} bytes already downloaded ({reason})")
         self.segments = self._new_segments(found.total, found.written)
         self._reset_digests()
         self._reserve_space()
@@ -141,7 +142,7 @@ class OutputFile:
         self._check_may_write()
         self._checkpoints.wait()
         if self.segments.downloaded:
-            self._add_note(f"restarts, {self.segments.downloaded:,} bytes are discarded: {reason}")
+            self.add_note(f"restarts, {self.segments.downloaded:,} bytes are discarded: {reason}")
         self._destination.discard()
         self._clear()
         self._progress.restart(ByteCounts())
@@ -214,10 +215,10 @@ class OutputFile:
             self._checkpoints.abandon()
             self._destination.discard()
         except SeenError as error:
-            logger.warning("The bytes of job %s are kept: %s", self._progress.job_id, error)
+            logger.warning("The bytes of job %s are kept: %s", self.job_id, error)
             return
         if self.segments.downloaded:
-            self._add_note(f"{self.segments.downloaded:,} bytes are discarded: {reason}")
+            self.add_note(f"{self.segments.downloaded:,} bytes are discarded: {reason}")
         total = self.segments.total
         self._clear()
         self._progress.restart(ByteCounts(total=total))

@@ -91,11 +91,11 @@ RESOLVER_CODES = MappingProxyType(
 def error_for_response(response: Response, request: Request) -> TransientError | PermanentError:
     """Return the error for an HTTP response that does not carry the file."""
     if response.status == 401:
-        why = logins.explain_origin(
+        reason = logins.explain_origin(
             response.headers.get("www-authenticate", ""),
             has_credentials=request.username is not None,
         )
-        return PermanentError(f"The origin answered 401 Unauthorized: {why}", code="http_401")
+        return PermanentError(f"The origin answered 401 Unauthorized: {reason}", code="http_401")
     if response.status == 407 and request.proxy:
         return error_for_proxy_response(response, request)
     return error_for_status(response.status, response.headers.get("retry-after"))
@@ -106,11 +106,11 @@ def error_for_proxy_response(
 ) -> TransientError | PermanentError:
     """Return the error for a response of the proxy itself, to a request or to CONNECT."""
     if response.status == 407:
-        why = logins.explain_proxy(
+        reason = logins.explain_proxy(
             response.headers.get("proxy-authenticate", ""), has_credentials="@" in request.proxy
         )
         return PermanentError(
-            f"The proxy answered 407 Proxy Authentication Required: {why}", code="proxy_login"
+            f"The proxy answered 407 Proxy Authentication Required: {reason}", code="proxy_login"
         )
     message = f"The proxy (SEEN_PROXY) answered {statuses.describe(response.status)}."
     return _error_for_meaning(response.status, None, message, f"proxy_{response.status}")

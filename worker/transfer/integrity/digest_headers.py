@@ -1,6 +1,4 @@
-"""What an origin's header says the digest of a file is. Whatever cannot be read is left out, never
-raised.
-"""
+"""Reads the digests of a file that an origin sends in headers. Invalid ones are ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from domain.errors import InvalidInputError
 from domain.files import Checksum
 
-#: Our names by those of RFC 9530 and RFC 3230, and of Google's own field.
+#: Algorithms by their names in RFC 9530, RFC 3230 and Google's header.
 _NAMES = {
     "sha-256": "sha256",
     "sha-512": "sha512",
@@ -21,25 +19,25 @@ _NAMES = {
     "md5": "md5",
     "crc32c": "crc32c",
 }
-#: The stronger come first.
+#: The strongest first.
 _STRENGTH = ("sha512", "sha256", "sha1", "md5", "crc32c")
 
-#: A member of a structured dictionary whose value is a byte sequence (RFC 9651): ``sha-256=:base64:``.
+#: A member of a structured dictionary with a byte sequence (RFC 9651): ``sha-256=:base64:``.
 _STRUCTURED = re.compile(
     r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?", re.IGNORECASE
 )
-#: RFC 3230 and its like: ``SHA-256=base64``.
+#: RFC 3230 and similar: ``SHA-256=base64``.
 _PLAIN = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([A-Za-z0-9+/]+=*)\s*")
 
 
 def origin_digests(headers: Mapping[str, str], status: int = 200) -> list[Checksum]:
-    """Return the digests of the whole file as it is sent, the strongest first, one of each kind.
+    """Return the digests of the whole file as it is sent: the strongest first, one of each algorithm.
+
+    Of two different digests of one algorithm, the first that `_members` yields is used.
 
     Args:
-        headers: field names in lower case, of a response with the whole file.
+        headers: of a response with the whole file, names in lower case.
         status: of that response.
-
-    Of two that contradict each other in one kind the first that `_members` yields counts.
     """
     if _is_transformed(headers, status):
         return []
@@ -52,25 +50,26 @@ def origin_digests(headers: Mapping[str, str], status: int = 200) -> list[Checks
 
 
 def _is_transformed(headers: Mapping[str, str], status: int) -> bool:
-    """Say whether a proxy says that it has changed what the origin sent: 203, or warning 214."""
+    """Return whether a proxy reports that it changed the content: 203, or warning 214."""
     return status == 203 or any(
         warning.strip().startswith("214") for warning in headers.get("warning", "").split(",")
     )
 
 
 def _members(headers: Mapping[str, str], status: int) -> Iterator[tuple[str, str]]:
-    """Yield names of algorithms, and digests as sent, of the fields that speak of these bytes.
+    """Yield (algorithm, encoded digest) from the headers that are about the bytes sent.
 
-    | field | of what | counts |
+    | header | digest of | used |
     |---|---|---|
     | `Repr-Digest` (RFC 9530) | the whole file as encoded for this response | always |
-    | `Content-Digest` (RFC 9530) | the body | but in a 206, whose body may be a part |
+    | `Content-Digest` (RFC 9530) | the body | except in a 206, whose body may be a part |
     | `Digest` (RFC 3230) | the whole file as encoded for this response | always |
-    | `x-goog-hash` | what is stored | where that is what is sent |
-    | `Content-MD5` (RFC 1864) | the body | but in a 206 |
+    | `x-goog-hash` | the stored object | if it is sent as stored |
+    | `Content-MD5` (RFC 1864) | the body | except in a 206 |
 
-    Not read: an ETag that looks like MD5 (of an upload in parts it is none), `x-amz-checksum-…` (with
-    a suffix `-N`, or COMPOSITE, a digest of digests), and trailers, which come when all is written.
+    Not used: an ETag that looks like MD5 (it is not one after a multipart upload),
+    `x-amz-checksum-…` (with a suffix `-N`, or COMPOSITE, it is a digest of digests), and trailers,
+    which arrive after everything is written.
     """
     whole_body = status != 206
     fields = ("repr-digest", "content-digest") if whole_body else ("repr-digest",)
@@ -86,7 +85,7 @@ def _members(headers: Mapping[str, str], status: int) -> Iterator[tuple[str, str
 
 
 def _sends_what_is_stored(headers: Mapping[str, str], status: int) -> bool:
-    """Say whether Google Cloud Storage sends an object as it is, and has not unpacked it on the way."""
+    """Return whether Google Cloud Storage sends an object as stored, not decompressed."""
     stored = headers.get("x-goog-stored-content-encoding", "identity").strip().lower()
     sent = headers.get("content-encoding", "identity").strip().lower()
     size, length = headers.get("x-goog-stored-content-length"), headers.get("content-length")
