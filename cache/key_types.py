@@ -16,6 +16,7 @@ def expected_types(keys: KeyBuilder) -> Mapping[str, str]:
         keys.download_rate_key(): "hash",
         keys.limits_key(): "hash",
         keys.beat_key(): "hash",
+        keys.workers_key(): "zset",
         keys.data_loss_marker_key(): "string",
     }
 

@@ -149,6 +149,10 @@ class KeyBuilder:
         """Hash with beat's last tick."""
         return f"{self._prefix}beat"
 
+    def workers_key(self) -> str:
+        """Sorted set of the workers that run, by the time of their last heartbeat (ms)."""
+        return f"{self._prefix}workers"
+
     def beat_sent_key(self, entry: str) -> str:
         """The claim of the beat that sent an entry of the schedule within its interval."""
         return f"{self._prefix}beat:sent:{_escape('entry', entry)}"

@@ -16,6 +16,7 @@ from cache.coordination.beat_cache import BeatCache
 from cache.coordination.data_loss import DataLossDetector
 from cache.coordination.lock import Lock
 from cache.coordination.transfer_limits import TransferLimits
+from cache.coordination.worker_heartbeats import WorkerHeartbeats
 from cache.downloads.download_cache import DownloadCache
 from cache.key_types import keys_of_wrong_type
 from cache.keys import KeyBuilder
@@ -85,6 +86,7 @@ class CacheManager(Operations[S]):
         self.limits = TransferLimits(reliable, self.keys)
         self.data_loss = DataLossDetector(reliable, self.keys)
         self.beat = BeatCache(reliable, self.keys)
+        self.workers = WorkerHeartbeats(reliable, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ───────────────────────────────────────────────────────────────────────────────

@@ -284,6 +284,17 @@ class MaintenanceReport(_FrozenModel):
     stats: CacheStats
 
 
+class WorkerHeartbeat(_FrozenModel):
+    """One worker process that runs."""
+
+    name: str
+    """Its node name, ``downloads-3f9a1c2b@host``."""
+    process: str
+    """Tells apart workers that share a name."""
+    queues: tuple[str, ...] = ()
+    """The queues that it consumes."""
+
+
 class BeatStatus(_FrozenModel):
     """The last tick of any beat, by the store's clock."""
 

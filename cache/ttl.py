@@ -16,6 +16,10 @@ RECOMMENDATION: Final = 3600
 #: A finished progress hash that is not persisted yet must outlast a night without a database.
 UNPERSISTED: Final = 24 * 3600
 
+#: A worker whose last heartbeat is older does not run, or hangs.
+WORKER_HEARTBEAT: Final = 20
+#: Heartbeats older than this are removed.
+WORKERS: Final = 3600
 #: Beat's sign of life.
 BEAT: Final = 24 * 3600
 

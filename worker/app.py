@@ -17,6 +17,7 @@ from worker.broker.client import Broker
 from worker.broker.queues import DOWNLOAD_QUEUES, REQUEUED_QUEUES
 from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
+from worker.celery_ext.heartbeat import Heartbeat
 from worker.cleanup.sweeper import Sweeper
 from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
@@ -34,6 +35,7 @@ drain = Drain()
 #: Of the process that consumes, where that is a download worker.
 _sweeper: Sweeper | None = None
 _beat_monitor: BeatMonitor | None = None
+_heartbeat: Heartbeat | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -107,6 +109,20 @@ def _start_beat_monitor(**_: Any) -> None:
     global _beat_monitor
     _beat_monitor = BeatMonitor(settings_module.load())
     _beat_monitor.start()
+
+
+@signals.worker_ready.connect
+def _start_heartbeat(sender: Any, **_: Any) -> None:
+    """Write heartbeats from the process that consumes."""
+    global _heartbeat
+    _heartbeat = Heartbeat(settings_module.load(), sender)
+    _heartbeat.start()
+
+
+@signals.worker_shutdown.connect
+def _stop_heartbeat(**_: Any) -> None:
+    if _heartbeat is not None:
+        _heartbeat.close()
 
 
 @signals.worker_shutdown.connect

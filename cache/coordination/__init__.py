@@ -1,4 +1,4 @@
-"""Coordination of processes through the store: locks, rate limits, slots, beat's tasks, data loss.
+"""Coordination of processes through the store: locks, rate limits, slots, heartbeats, data loss.
 
 Open `lock.py` first.
 """

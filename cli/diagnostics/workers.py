@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-import redis
-from kombu.exceptions import OperationalError
-
 import celeryconfig  # noqa: F401 - first: Celery would import one of the current folder
-from cache import CacheManager
-from cache.store.connection import unavailable_error
+from cache import CacheManager, ttl
+from cache.models import WorkerHeartbeat
 from cli.diagnostics.beat import described
 from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack.command_lines import QUEUES
@@ -24,7 +21,6 @@ from worker.broker import dead_letters
 from worker.broker.client import Broker
 from worker.broker.dead_letters import DeadLetter
 
-_TIMEOUT = 1.0
 _START_BEAT = "Start one or two: seen beat (or `seen up`, which runs all services here)."
 _WITHOUT_BEAT = "waiting jobs and jobs of dead workers are not requeued, progress is not saved"
 
@@ -45,13 +41,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from (_unusable(key, kind) for key, kind in unusable.items())
     yield _dead_letters(refused)
     try:
-        answers = _answers()
-    except (OperationalError, redis.RedisError, OSError) as error:
-        found = unavailable_error(error.__cause__ or error)
-        yield problem("workers", str(found), "Repair the broker; workers are reached through it.")
+        with CacheManager.connect(settings, retries=0) as cache:
+            running = cache.workers.running()
+    except StoreError as error:
+        yield problem("workers", str(error), "Repair the store; workers write heartbeats to it.")
         return
-    yield from _shared_names(answers)
-    served = _served(answers)
+    yield from _shared_names(running)
+    served = _served(running)
     yield from (_workers_of(kind, served) for kind in QUEUES)
 
 
@@ -63,7 +59,7 @@ def _workers_of(kind: str, served: dict[str, list[str]]) -> Finding:
     if not workers:
         return warning(
             f"workers of {kind}",
-            f"none answered within {_TIMEOUT:g} s",
+            f"none has sent a heartbeat within {ttl.WORKER_HEARTBEAT} s",
             f"Start one: seen worker --queue {kind} (or `seen up`, which runs all services here).",
         )
     if unserved:
@@ -111,14 +107,9 @@ def _dead_letters(letters: list[DeadLetter]) -> Finding:
     )
 
 
-def _answers() -> list[dict[str, object]]:
-    """Ask all workers for their queues; each answer maps a node name to queues."""
-    return app.control.broadcast("active_queues", reply=True, timeout=_TIMEOUT) or []
-
-
-def _shared_names(answers: list[dict[str, object]]) -> Iterator[Finding]:
+def _shared_names(running: Iterable[WorkerHeartbeat]) -> Iterator[Finding]:
     """Yield a finding for each name that several workers have."""
-    counts = Counter(escaped(name, 100) for answer in answers for name in answer)
+    counts = Counter(escaped(worker.name, 100) for worker in running)
     for name, count in counts.items():
         if count > 1:
             yield warning(
@@ -128,17 +119,10 @@ def _shared_names(answers: list[dict[str, object]]) -> Iterator[Finding]:
             )
 
 
-def _served(answers: list[dict[str, object]]) -> dict[str, list[str]]:
+def _served(running: Iterable[WorkerHeartbeat]) -> dict[str, list[str]]:
     """Return the names of workers by queue."""
     served: dict[str, list[str]] = {}
-    for answer in answers:
-        for worker, queues in answer.items():
-            for name in _names(queues):
-                served.setdefault(name, []).append(escaped(worker, 100))
+    for worker in running:
+        for queue in worker.queues:
+            served.setdefault(queue, []).append(escaped(worker.name, 100))
     return served
-
-
-def _names(queues: object) -> list[str]:
-    """Return the names of the queues in a worker's answer; none for a malformed one."""
-    listed = queues if isinstance(queues, list) else []
-    return [str(queue["name"]) for queue in listed if isinstance(queue, dict) and "name" in queue]

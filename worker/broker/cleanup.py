@@ -1,31 +1,23 @@
-"""What Celery leaves in the broker when its processes are killed, and how we know that nobody needs it.
+"""Removes what killed Celery processes leave in the broker: bindings, and queues that no process reads.
 
-A killed `inspect` leaves its reply queue's binding, and answers that come late lie in that queue for
-ever: the 10 seconds after which kombu lets it expire are set by its reader, and there is none any more.
-A killed worker leaves the binding of its mailbox, a killed Flower that of its event queue. kombu itself
-removes a table of bindings that nobody has used for an hour, but the whole of it or nothing: one caller
-a minute, such as a health check, keeps every entry that was ever left. And a worker reads the table of
-replies as a whole for each reply.
+A killed worker leaves the binding of its mailbox, a killed Flower that of its event queue, a killed
+`celery inspect` that of its reply queue. Replies that arrive later stay in that queue: only a
+reader lets it expire. kombu removes a set of bindings that was not used for an hour, but the whole
+set or nothing; one caller an hour keeps every entry in it.
 
-**Bindings.** An entry does not say how old it is. So one that we find is replaced by the same entry with
-a mark, in a field that routing does not look at (a pattern, which only topic exchanges have): messages
-go on to the same queue. Whoever lives writes the entry anew: a caller at each call, and every consumer
-while it waits, a third of kombu's hour after the last time. A mark that has stood for an hour may
-therefore go: either its consumer has written the entry itself, and that one stays, or there is no
-consumer. Nothing depends on who comes first, so this needs no script.
+**Bindings.** An entry has no time. So each entry is replaced by one with a time in its pattern, a
+field that routing ignores here (only topic exchanges use it); messages still reach the queue. A
+consumer that runs writes its entry again: a caller at each call, every other consumer after a third
+of kombu's hour. So an entry with a time that is an hour old may be removed: either its consumer has
+written a second one, which stays, or there is no consumer. No order of these steps loses a binding,
+so no script is needed.
 
-**Queues.** What lies in a queue of replies or events for an hour is read by nobody. So a queue without
-an end is given one, in an hour. A reader takes what is there within milliseconds, and an empty queue is
-no key: its end goes with it.
-
-**The book of unacknowledged messages** was kept by an earlier version of ours (see `celeryconfig`), and
-nobody looks into it any more. Messages for our own queues that have been in it for twice the time after
-which a worker of that version would have given them back are taken out; SQL knows the jobs they named.
+**Queues.** A queue of replies or events without a TTL gets one of an hour. A reader empties its
+queue within milliseconds, and the TTL disappears with the empty queue.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -35,12 +27,12 @@ from celery import Celery
 
 from worker.broker.queue_keys import wrong_types
 
-#: How long nobody must have been heard of. Seconds. kombu keeps a table that is not renewed as long, and
-#: renews it every twenty minutes (`kombu.transport.redis.MIN_BINDING_TTL`).
-PATIENCE = 3600
+#: Seconds after which an entry counts as unused. kombu keeps an unused set of bindings for as long,
+#: and writes entries of running consumers every 20 minutes (`kombu.transport.redis.MIN_BINDING_TTL`).
+UNUSED_AFTER = 3600
 
-#: Keys, entries or messages of one round trip; and round trips of one kind in one sweep. What is left
-#: comes with the next sweep.
+#: Keys, entries or messages of one round trip, and round trips of one kind in one sweep. The next sweep
+#: goes on from there.
 _STEP, _STEPS = 500, 200
 
 #: Routing key, pattern, queue.
@@ -51,22 +43,20 @@ _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class Swept(NamedTuple):
-    """What one sweep found and put to an end."""
+    """What one sweep found."""
 
     queues: int
-    """Queues that had none to read them, and will be gone within `PATIENCE`."""
+    """Queues without a TTL, which have one now."""
     bindings: int
-    """Bindings whose consumers are gone."""
-    unacked: int
-    """Messages in the old book of unacknowledged ones."""
+    """Bindings without a consumer, which were removed."""
 
 
 class BrokerSweep:
-    """Sweeps the database of one app's broker, each time on from where it stopped."""
+    """Sweeps the broker's database of one app; each sweep goes on where the last one stopped."""
 
-    def __init__(self, app: Celery, *, patience: int = PATIENCE) -> None:
+    def __init__(self, app: Celery, *, unused_after: int = UNUSED_AFTER) -> None:
         self._app = app
-        self._patience = patience
+        self._unused_after = unused_after
         self._cursor = 0
 
     def run(self, channel: Any) -> Swept:
@@ -76,57 +66,56 @@ class BrokerSweep:
         mailbox = control.mailbox
         events = self._app.conf.event_exchange
         replies = mailbox.reply_exchange.name
-        queues = self._end_queues(client, _queue_names(replies, events, channel.sep))
+        queues = self._limit_queues(client, _matcher(replies, events, channel.sep))
         tables = {
             channel.keyprefix_queue % name: name
             for name in (replies, mailbox.exchange.name, events)
         }
         foreign = wrong_types(client, tables, "set")  # `seen doctor` names these
         bindings = sum(
-            _Table(channel, name).sweep(now, self._patience)
+            _Bindings(channel, name).sweep(now, self._unused_after)
             for key, name in tables.items()
             if key not in foreign
         )
-        # By their first words: a queue of an earlier version may have had another ending.
-        ours = {queue.name.partition(".")[0] for queue in self._app.conf.task_queues}
-        return Swept(queues, bindings, _forget_unacked(channel, ours, now))
+        return Swept(queues, bindings)
 
-    def _end_queues(self, client: Any, is_meant: Callable[[str], object]) -> int:
-        ended = 0
+    def _limit_queues(self, client: Any, is_meant: Callable[[str], object]) -> int:
+        limited = 0
         for _ in range(_STEPS):
             self._cursor, keys = client.scan(self._cursor, count=_STEP)
-            ended += self._end(client, [key for key in keys if is_meant(key.decode("latin-1"))])
+            limited += self._limit(client, [key for key in keys if is_meant(key.decode("latin-1"))])
             if not self._cursor:
                 break
-        return ended
+        return limited
 
-    def _end(self, client: Any, keys: Sequence[bytes]) -> int:
-        lives = _pipelined(client, (("TTL", key) for key in keys))
-        endless = [key for key, life in zip(keys, lives, strict=True) if life == -1]
-        return sum(_pipelined(client, (("EXPIRE", key, self._patience) for key in endless)))
+    def _limit(self, client: Any, keys: Sequence[bytes]) -> int:
+        """Give a TTL to those of the queues that have none; return how many."""
+        ttls = _pipelined(client, (("TTL", key) for key in keys))
+        unlimited = [key for key, ttl in zip(keys, ttls, strict=True) if ttl == -1]
+        return sum(_pipelined(client, (("EXPIRE", key, self._unused_after) for key in unlimited)))
 
 
-class _Table:
+class _Bindings:
     """The bindings of one exchange: a set of entries (routing key, pattern, queue)."""
 
     def __init__(self, channel: Any, exchange: str) -> None:
         self._client = channel.client
         self._sep = channel.sep
         self._key = channel.keyprefix_queue % exchange
-        # Bindings of queues that do not expire: kombu does not renew these.
-        self._lasting = channel.keyprefix_binding_permanent % exchange
+        # Bindings of queues that do not expire: kombu does not write these again.
+        self._permanent = channel.keyprefix_binding_permanent % exchange
 
-    def sweep(self, now: int, patience: int) -> int:
-        """Mark what bears no mark yet, and remove what has borne one for long; return how many died."""
+    def sweep(self, now: int, unused_after: int) -> int:
+        """Mark new entries, and remove those marked long ago; return how many had no consumer."""
         plain, marked = self._read()
-        old = {entry for entry, since in marked.items() if since <= now - patience}
-        young = {_unmarked(entry) for entry in marked.keys() - old}
+        old = {entry for entry, since in marked.items() if since <= now - unused_after}
+        recent = {_unmarked(entry) for entry in marked.keys() - old}
         self._remove(old)
-        self._mark([entry for entry in plain if entry not in young], now)
+        self._mark([entry for entry in plain if entry not in recent], now)
         return len({_unmarked(entry) for entry in old} - plain)
 
     def _read(self) -> tuple[set[_Entry], dict[_Entry, int]]:
-        """Return entries without a mark, and those with one by its time."""
+        """Return the entries without a mark, and those with one by its time."""
         plain: set[_Entry] = set()
         marked: dict[_Entry, int] = {}
         for member in islice(self._client.sscan_iter(self._key, count=_STEP), _STEP * _STEPS):
@@ -143,12 +132,14 @@ class _Table:
 
     def _mark(self, entries: Sequence[_Entry], now: int) -> None:
         members = [self._sep.join(entry) for entry in entries]
-        lasting = _pipelined(self._client, (("SISMEMBER", self._lasting, m) for m in members))
+        permanent = _pipelined(self._client, (("SISMEMBER", self._permanent, m) for m in members))
         commands: list[tuple[Any, ...]] = []
-        for (routing_key, _, queue), member, lasts in zip(entries, members, lasting, strict=True):
-            if not lasts:
+        for (routing_key, _, queue), member, is_permanent in zip(
+            entries, members, permanent, strict=True
+        ):
+            if not is_permanent:
                 marked = self._sep.join((routing_key, f"{_MARK}{now}", queue))
-                # In this order, so that there is a way to the queue at every moment.
+                # In this order, so that the queue is bound at every moment.
                 commands += [("SADD", self._key, marked), ("SREM", self._key, member)]
         _pipelined(self._client, commands)
 
@@ -161,39 +152,11 @@ def _unmarked(entry: _Entry) -> _Entry:
     return entry[0], "", entry[2]
 
 
-def _queue_names(replies: str, events: str, sep: str) -> Callable[[str], object]:
-    """Return what knows the names of queues that one process reads and whose loss nobody mourns."""
+def _matcher(replies: str, events: str, sep: str) -> Callable[[str], object]:
+    """Return a test for names of queues of replies and events; each such queue has one reader."""
     priority = f"(?:{re.escape(sep)}[0-9])?"
     names = f"{_UUID}\\.{re.escape(replies)}|{re.escape(events)}\\.{_UUID}"
     return re.compile(f"(?:{names}){priority}").fullmatch
-
-
-def _forget_unacked(channel: Any, ours: set[str], now: int) -> int:
-    """Take our own messages out of the book of unacknowledged ones; those of others stay."""
-    client = channel.client
-    if wrong_types(client, [channel.unacked_index_key], "zset") or wrong_types(
-        client, [channel.unacked_key], "hash"
-    ):
-        return 0
-    horizon = now - 2 * channel.visibility_timeout
-    tags = client.zrangebyscore(channel.unacked_index_key, "-inf", horizon, 0, _STEP)
-    if not tags:
-        return 0
-    raw = client.hmget(channel.unacked_key, tags)
-    gone = [tag for tag, text in zip(tags, raw, strict=True) if text is None or _is_for(text, ours)]
-    if gone:
-        client.hdel(channel.unacked_key, *gone)
-        client.zrem(channel.unacked_index_key, *gone)
-    return len(gone)
-
-
-def _is_for(raw: bytes, queues: set[str]) -> bool:
-    """Say whether a message in the book, ``[message, exchange, routing key]``, went to one of these."""
-    try:
-        _, _, routing_key = json.loads(raw)
-    except (ValueError, TypeError, RecursionError):
-        return False
-    return str(routing_key).partition(".")[0] in queues
 
 
 def _pipelined(client: Any, commands: Iterable[tuple[Any, ...]]) -> list[Any]:

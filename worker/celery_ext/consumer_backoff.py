@@ -1,4 +1,4 @@
-"""How a consumer waits for a store that refuses, or for descriptors: ever longer, and said once."""
+"""How long a consumer waits while the store refuses commands, or the process lacks descriptors."""
 
 from __future__ import annotations
 
@@ -13,66 +13,70 @@ from worker.broker.refusals import StoreRefusalError
 
 logger = logging.getLogger(__name__)
 
-#: Between the tries of a consumer.
+#: Between the attempts of a consumer.
 BACKOFF = Backoff(first=0.5, longest=8.0)
-#: A consumer that has not been refused for so long is served again: by then its queues have been asked
-#: twice. Seconds.
+#: A consumer that has run for so long has recovered: by then it has read its queues twice. Seconds.
 RECOVERED_AFTER = 3.0
 
+#: Seconds between two looks at whether the process is to stop.
 _STEP = 0.1
-#: Celery tells of every connection it makes; while the store refuses, each try is one.
+#: Celery logs each connection that it makes; while the store refuses, that is one for each attempt.
 _CONNECTED_LOG = logging.getLogger("celery.worker.consumer.connection")
 
 
 class ConsumerBackoff:
-    """The pauses between the tries of one consumer, and what its log says about them."""
+    """The waits of one consumer, and what is logged about them: one line when they start and end."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._since: float | None = None
-        self._reason = self._end = ""
+        self._reason = self._recovery = ""
 
-    def wait_for_store(self, error: StoreRefusalError, raise_if_ending: Callable[[], None]) -> None:
-        """Wait before the next try.
+    def wait_for_store(
+        self, error: StoreRefusalError, raise_if_stopping: Callable[[], None]
+    ) -> None:
+        """Wait before the next attempt.
 
         Args:
-            error: what the store said.
-            raise_if_ending: called ten times a second; it raises what ends the process.
+            error: the refusal.
+            raise_if_stopping: called ten times a second; it raises what stops the process.
         """
-        words = server_message(error).rstrip(".")
-        why = f"The store refuses: {words}. {error.refusal.remedy}"
-        self._wait(error.refusal.name, why, "The store serves again", raise_if_ending)
+        message = server_message(error).rstrip(".")
+        why = f"The store refuses: {message}. {error.refusal.remedy}"
+        self._wait(error.refusal.name, why, "The store serves again", raise_if_stopping)
 
     def wait_for_resources(
-        self, lack: WorkerResourcesError, raise_if_ending: Callable[[], None]
+        self, lack: WorkerResourcesError, raise_if_stopping: Callable[[], None]
     ) -> None:
-        """Wait before the next try; `raise_if_ending` as in `wait_for_store`."""
-        self._wait(str(lack), str(lack), "The worker has its resources again", raise_if_ending)
+        """Wait before the next attempt; `raise_if_stopping` as in `wait_for_store`."""
+        self._wait(str(lack), str(lack), "The worker has its resources again", raise_if_stopping)
 
-    def served(self) -> None:
-        """The consumer has run for `RECOVERED_AFTER` seconds: begin again with the first pause."""
+    def reset(self) -> None:
+        """Start again with the shortest wait: the consumer has run for `RECOVERED_AFTER` seconds."""
         if self._since is None:
             return
-        logger.warning("%s, after %.0f s", self._end, time.monotonic() - self._since)
+        logger.warning("%s, after %.0f s", self._recovery, time.monotonic() - self._since)
         _CONNECTED_LOG.setLevel(logging.NOTSET)
         self._since, self._reason, self._failures = None, "", 0
 
-    def _wait(self, reason: str, why: str, end: str, raise_if_ending: Callable[[], None]) -> None:
-        self._tell(reason, why, end)
+    def _wait(
+        self, reason: str, why: str, recovery: str, raise_if_stopping: Callable[[], None]
+    ) -> None:
+        self._log_once(reason, why, recovery)
         self._failures += 1
-        ends = time.monotonic() + BACKOFF.delay(self._failures)
-        while time.monotonic() < ends:
-            raise_if_ending()
+        end = time.monotonic() + BACKOFF.delay(self._failures)
+        while time.monotonic() < end:
+            raise_if_stopping()
             time.sleep(_STEP)
 
-    def _tell(self, reason: str, why: str, end: str) -> None:
+    def _log_once(self, reason: str, why: str, recovery: str) -> None:
         if self._since is None:
             self._since = time.monotonic()
             _CONNECTED_LOG.setLevel(logging.WARNING)
         if reason != self._reason:
-            self._reason, self._end = reason, end
+            self._reason, self._recovery = reason, recovery
             logger.warning(
-                "%s This worker takes no messages, and tries again every %g s at most until it can",
+                "%s This worker takes no messages; it tries again at least every %g s",
                 why,
                 BACKOFF.longest,
             )

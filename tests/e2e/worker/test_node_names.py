@@ -42,13 +42,13 @@ def ready(seen: Seen) -> int:
 
 def test_two_workers_on_one_machine_have_names_of_their_own(seen: Seen) -> None:
     missing = seen.run("worker", "--check", timeout=60)
-    assert (missing.status, "no worker of downloads answered" in missing.out) == (1, True)
+    assert (missing.status, "no worker of downloads has sent" in missing.out) == (1, True)
     first = seen.start("worker", "--concurrency", "1")
     second = seen.start("worker", "--concurrency", "1")
     wait_until(lambda: ready(seen) == 2, deadline=60, what="both are ready")
     wait_until(lambda: len(set(names(seen))) == 2, deadline=60, what="doctor counts two")
     both = set(names(seen))
-    assert re.fullmatch(rf"{NAME}\n", seen.good("worker", "--check").out)
+    assert seen.good("worker", "--check").out == f"{', '.join(sorted(both))}\n"
 
     end_process(first, how=signal.SIGTERM)
     third = seen.start("worker", "--concurrency", "1")
@@ -57,6 +57,18 @@ def test_two_workers_on_one_machine_have_names_of_their_own(seen: Seen) -> None:
     assert len(both | set(names(seen))) == 3, "a restarted worker has a new name"
     for worker in (second, third):
         end_process(worker, how=signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_killed_or_hangs_fails_the_check(seen: Seen, how: signal.Signals) -> None:
+    worker = seen.start("worker", "--concurrency", "1")
+    wait_until(lambda: seen.run("worker", "--check").status == 0, deadline=60)
+    worker.send_signal(how)
+    wait_until(lambda: seen.run("worker", "--check").status == 1, deadline=60)
+    assert seen.run("worker", "--check", "--json").json() == {"ok": False, "workers": []}
+    if how is signal.SIGSTOP:
+        worker.send_signal(signal.SIGCONT)
+        wait_until(lambda: seen.run("worker", "--check").status == 0, deadline=60)
 
 
 def test_doctor_names_workers_that_share_a_name(

@@ -41,6 +41,7 @@ NAMES: list[tuple[str, str]] = [
     (KEYS.slots_key("connections:2001:db8::1"), "seen:slots:connections:2001%3Adb8%3A%3A1"),
     (KEYS.cooldown_key("example.org"), "seen:cooldown:example.org"),
     (KEYS.beat_key(), "seen:beat"),
+    (KEYS.workers_key(), "seen:workers"),
     (KEYS.beat_sent_key("download.purge"), "seen:beat:sent:download.purge"),
 ]
 
@@ -216,6 +217,8 @@ def test_lives_are_the_documented_ones() -> None:
         "CATALOG": 5 * minute,
         "DOWNLOAD": 30,
         "BEAT": 24 * hour,
+        "WORKER_HEARTBEAT": 20,
+        "WORKERS": hour,
         "SLOTS": 30,
         "DEMAND": 3,
         "RATE_LIMIT": 1 * minute,

@@ -17,6 +17,7 @@ import redis
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
 from cache.coordination.limit_models import Demand
+from cache.models import WorkerHeartbeat
 from cache.store import circuit_breaker
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
@@ -28,6 +29,7 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
 S = JobStatus
+WORKER = WorkerHeartbeat(name="downloads-1@here", process="a")
 PROGRESS = DownloadProgress(job_id="job-1", status=S.DOWNLOADING)
 UPDATE = progress_update(
     job_id="job-1",
@@ -91,6 +93,7 @@ RAISING_WRITES: dict[str, Use] = {
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
     "seconds_without_loss": lambda m: m.data_loss.seconds_without_loss(),
     "acquire": lambda m: m.lock("new").acquire(),
+    "record_worker": lambda m: m.workers.record(WORKER),
     "tick": lambda m: m.beat.tick("host:1"),
     "claim": lambda m: m.beat.claim("new", "host:1", 60),
 }
@@ -147,6 +150,8 @@ RAISING: dict[str, Use] = {
     "rates": lambda m: m.limits.rates(),
     "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
     "demands": lambda m: m.limits.demands(["total"]),
+    "remove_worker": lambda m: m.workers.remove(WORKER),
+    "running_workers": lambda m: m.workers.running(),
     "release_claim": lambda m: m.beat.release("a"),
     "status": lambda m: m.beat.status(),
 }
@@ -177,6 +182,7 @@ LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
     "download", "download_lock", "key", "model", "limits", "data_loss", "beat",
+    "workers",
 }  # fmt: skip
 
 
@@ -227,6 +233,7 @@ def test_every_public_method_is_listed() -> None:
             manager.service, manager.session, manager.catalog, manager.download, manager.limits,
             manager.data_loss,
             manager.beat,
+            manager.workers,
         ]  # fmt: skip
         for owner in (manager, *parts, manager.lock("x"), manager.catalog.dashboard("a", int)):
             public = {name for name in dir(owner) if not name.startswith("_")}

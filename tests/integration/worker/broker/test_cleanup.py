@@ -22,7 +22,7 @@ from tests.support.services.system import ROOT, System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.broker import cleanup as broker_sweep
-from worker.broker.cleanup import PATIENCE, BrokerSweep, Swept
+from worker.broker.cleanup import UNUSED_AFTER, BrokerSweep, Swept
 
 SEP = "\x06\x16"
 REPLIES, MAILBOXES, EVENTS = "reply.celery.pidbox", "celery.pidbox", "celeryev"
@@ -140,9 +140,9 @@ def left_behind(exchange: str = REPLIES) -> str:
 
 
 @contextmanager
-def sweeping(system: System, patience: int) -> Iterator[Callable[[], Swept]]:
-    """Sweeps that have so many seconds of patience."""
-    sweep = BrokerSweep(system.app, patience=patience)
+def sweeping(system: System, seconds: int) -> Iterator[Callable[[], Swept]]:
+    """Sweeps that take an entry for unused after so many seconds."""
+    sweep = BrokerSweep(system.app, unused_after=seconds)
     with system.app.connection_for_write() as connection:
         yield lambda: sweep.run(connection.default_channel)
 
@@ -257,7 +257,7 @@ def test_many_sweeps_change_nothing_for_those_who_live(
     assert all(len(found) == 1 for found in queues.values())
 
     for _ in range(50):
-        assert system.runtime.broker.sweep() == Swept(0, 0, 0)
+        assert system.runtime.broker.sweep() == Swept(0, 0)
 
     assert {exchange: bound(client, exchange) for exchange in queues} == queues
     assert set(client.keys()) == keys
@@ -277,7 +277,7 @@ def test_a_maintenance_worker_sweeps(system: System, store: StoreServer) -> None
     client.rpush(queue, "an answer")
     system.start_worker("maintenance")
     system.app.send_task("broker.sweep", ignore_result=True)
-    wait_until(lambda: 0 < client.ttl(queue) <= PATIENCE)
+    wait_until(lambda: 0 < client.ttl(queue) <= UNUSED_AFTER)
     wait_until(lambda: "Swept the broker: Swept(queues=1" in system.logs())
 
 
@@ -297,7 +297,7 @@ def test_only_queues_of_replies_and_events_are_given_an_end(
         client.rpush(queue, "message")
     assert system.runtime.broker.sweep().queues == len(meant)
     assert system.runtime.broker.sweep().queues == 0
-    assert all(0 < client.ttl(queue) <= PATIENCE for queue in meant)
+    assert all(0 < client.ttl(queue) <= UNUSED_AFTER for queue in meant)
     assert all(client.ttl(queue) == -1 for queue in others)
 
 
@@ -349,7 +349,7 @@ def test_bindings_that_nobody_renews_by_design_are_left_alone(
     before = tables(client)
     with sweeping(system, 0) as sweep:
         for _ in range(3):
-            assert sweep() == Swept(0, 0, 0)
+            assert sweep() == Swept(0, 0)
     assert tables(client) == before
 
 
@@ -376,36 +376,6 @@ def test_a_sweep_does_so_much_and_the_next_one_goes_on(
     assert sum(swept.queues for swept in totals) == count
     assert sum(swept.bindings for swept in totals) == count
     assert max(swept.bindings for swept in totals) <= 100
-
-
-TAKER = """
-import os, signal, sys
-from kombu import Connection
-connection = Connection(sys.argv[1])
-for name in sys.argv[2:]:
-    queue = connection.SimpleQueue(name)
-    queue.put({"to": name})
-    queue.get(timeout=10)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_old_unacknowledged_messages_of_ours_go_and_those_of_others_stay(
-    system: System, store: StoreServer
-) -> None:
-    """Given a process that acknowledges late, as an earlier version of ours did, and is killed."""
-    client, names = connect(store), ["downloads", "maintenance", "somebody-elses"]
-    taken = subprocess.run([sys.executable, "-c", TAKER, store.url(1), *names], check=False)
-    assert taken.returncode == -signal.SIGKILL
-    assert client.hlen("unacked") == client.zcard("unacked_index") == 3
-    assert system.runtime.broker.sweep().unacked == 0  # as long as anybody might want them
-    for tag, score in client.zrange("unacked_index", 0, -1, withscores=True):
-        client.zadd("unacked_index", {tag: score - 3 * 3600})
-    assert system.runtime.broker.sweep().unacked == 2
-    (text,) = client.hvals("unacked")
-    assert json.loads(text)[2] == "somebody-elses"
-    assert client.zcard("unacked_index") == 1
-    assert system.runtime.broker.sweep().unacked == 0
 
 
 def test_a_broker_that_lives_elsewhere_is_the_one_that_is_swept(

@@ -74,29 +74,25 @@ def test_binding_that_is_none_keeps_no_job_from_being_published(
     with store.client(db=1) as client:
         client.sadd("_kombu.binding.downloads.normal", b"x", b"\xff", b"a\x06\x16b")
         client.sadd("_kombu.binding.celery.pidbox", b"x", b"\xff\x06\x16\x06\x16\xff")
-        client.hset("unacked", mapping={"a": "junk", "b": "null", "c": "[" * 100_000, "d": "5"})
-        client.zadd("unacked_index", dict.fromkeys("abcd", 1.0))
         assert system.submit(URL).published_at is not None
         assert client.llen("downloads.normal") == 1
         system.runtime.broker.sweep()
-        assert client.hlen("unacked") == 4, "only messages of ours are taken out"
     assert system.app.control.broadcast("ping", reply=True, timeout=0.1) == []
 
 
-@pytest.mark.parametrize("key", ["downloads.normal", "_kombu.binding.celery.pidbox", "unacked"])
+@pytest.mark.parametrize("key", ["downloads.normal", "_kombu.binding.celery.pidbox"])
 def test_key_of_another_type_is_passed_over_and_stays(
     system: System, store: StoreServer, key: str
 ) -> None:
     with store.client(db=1) as client:
         client.set(key, "x")
-        client.zadd("unacked_index", {"a": 1.0})
     job = system.submit(URL)
     assert (job.published_at is None) is (key == "downloads.normal")
     assert system.runtime.broker.backlogs()["normal"] == (key != "downloads.normal")
     assert system.runtime.broker.requeued() == set()
     system.runtime.broker.sweep()
     named = system.runtime.broker.wrong_types()
-    assert named == ({} if key == "unacked" else {key: "string"})
+    assert named == {key: "string"}
     with store.client(db=1) as client:
         assert client.get(key) == b"x"
 

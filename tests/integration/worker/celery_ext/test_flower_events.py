@@ -14,7 +14,7 @@ from kombu import Connection
 from tests.support.servers.process import free_port
 from tests.support.stores.server import ONCE, StoreServer
 from tests.support.wait import wait_until
-from worker.celery_ext.flower_events import is_no_echo
+from worker.celery_ext.flower_events import is_no_repetition
 
 INSPECTOR = "Inspect method %s failed: %s"
 
@@ -87,9 +87,9 @@ def test_lines_about_an_outage_are_dropped_and_others_kept(
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the table has every kind
         fails(store)
     record = logging.makeLogRecord({"msg": INSPECTOR, "args": ("conf", caught.value)})
-    assert is_no_echo(record) is not ERRORS[fails], repr(caught.value)
+    assert is_no_repetition(record) is not ERRORS[fails], repr(caught.value)
 
 
 def test_line_of_another_subject_is_kept() -> None:
     error = redis.ConnectionError("Connection closed by server.")
-    assert is_no_echo(logging.makeLogRecord({"msg": "Tasks not saved: %s", "args": (error,)}))
+    assert is_no_repetition(logging.makeLogRecord({"msg": "Tasks not saved: %s", "args": (error,)}))
