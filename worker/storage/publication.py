@@ -231,8 +231,8 @@ class Publication:
                 for entry in entries
                 if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX)
             )
-        ours = [name for name in names if self._is_given_name(name)]
-        return self._part.with_name((ours or names)[0]) if names else None
+        given = [name for name in names if self._is_given_name(name)]
+        return self._part.with_name((given or names)[0]) if names else None
 
     def open_published(self) -> tuple[int, Path] | None:
         """Open the published file if the part file was renamed to its final name, else None."""
