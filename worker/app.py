@@ -1,4 +1,4 @@
-"""The Celery app (``celery -A worker.app``), and what a process does when it starts and ends."""
+"""The Celery app (``celery -A worker.app``), and what its processes do at start and shutdown."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ app = Celery("seen")
 app.config_from_object("celeryconfig")
 app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
 
-#: Begins when this process, or the parent it was forked from, is told to end.
+#: Starts when this process, or the parent from which it was forked, shuts down.
 drain = Drain()
 
-#: Of the process that consumes, where that is a download worker.
+#: Of the process that consumes messages; the sweeper in download workers only.
 _sweeper: Sweeper | None = None
 _beat_monitor: BeatMonitor | None = None
 _heartbeat: Heartbeat | None = None
@@ -42,11 +42,11 @@ _runtimes: dict[int, Runtime] = {}
 
 
 def current_runtime() -> Runtime:
-    """Return this process's runtime, built at its first use: a forked child gets its own."""
+    """Return this process's runtime, built at first use; a forked child builds its own."""
     with _mutex:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
-            _runtimes.clear()  # a parent's connections are not ours to use, nor to close
+            _runtimes.clear()  # a parent's connections must be neither used nor closed here
             settings = settings_module.load()
             broker = Broker(app, timeout=settings.cache_timeout)
             runtime = build_runtime(settings, broker, drain=drain)
@@ -55,7 +55,7 @@ def current_runtime() -> Runtime:
 
 
 def close_runtime() -> None:
-    """Let go of what this process holds, if it holds anything."""
+    """Close this process's runtime, if it was built."""
     with _mutex:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:
@@ -64,7 +64,7 @@ def close_runtime() -> None:
 
 @signals.celeryd_init.connect
 def _ensure_utf8(**_: Any) -> None:
-    """Put a worker that Celery's own command line starts into UTF-8 mode, too."""
+    """Use UTF-8 mode in workers started by Celery's command line, too."""
     utf8_mode.ensure()
 
 
@@ -79,7 +79,7 @@ def _consume_both_requeued_queues(instance: Any, **_: Any) -> None:
 
 @signals.after_setup_logger.connect
 def _set_up_log(**_: Any) -> None:
-    """Escape what is logged, and leave out two lines a message: the runner's one line names the job."""
+    """Escape log lines, and drop two of Celery's per message: the runner logs one that names the job."""
     log_lines.install()
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -87,7 +87,7 @@ def _set_up_log(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _start_sweeper(sender: Any, **_: Any) -> None:
-    """Look after the disk, which only a download worker has."""
+    """Start the sweeper in download workers, which have the disk, and set up their first job."""
     global _sweeper
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
         _preload()
@@ -98,14 +98,14 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
 
 
 def _preload() -> None:
-    """Read and build now what the first job needs: with no descriptor to spare that would fail."""
+    """Load what the first job needs: later, it may fail for lack of descriptors."""
     scripts.load_all()
     _ = app.backend
 
 
 @signals.worker_ready.connect
 def _start_beat_monitor(**_: Any) -> None:
-    """Miss beat when it does not tick. In the process that consumes; children of a pool need not."""
+    """Watch beat from the process that consumes messages; children of a pool need not."""
     global _beat_monitor
     _beat_monitor = BeatMonitor(settings_module.load())
     _beat_monitor.start()

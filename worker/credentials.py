@@ -1,7 +1,7 @@
-"""Headers, logins and cookies of jobs, sealed for the database as Fernet tokens.
+"""Encrypts headers, logins and cookies of jobs for the database, as Fernet tokens.
 
-A token is bound to its job: it holds the job's id, so that nobody who can write to the database can have
-one job's secrets sent to another job's origin.
+A token holds its job's id. So a token copied to another row is refused, and one job's credentials are
+never sent to another job's origin.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from domain.job import Job
 from domain.request import DownloadRequest
 from domain.request_fields import HIDDEN
 
-if TYPE_CHECKING:  # most jobs have no secrets, and loading this takes as long as submitting them
+if TYPE_CHECKING:  # most jobs have no credentials, and this import takes longer than a submit
     from cryptography.fernet import MultiFernet
 
-#: Tells these keys apart from any others that are made of the same text.
+#: Separates these keys from others that are derived from the same text.
 _PURPOSE = b"seen request secrets 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCredentials:
-    """What goes along with a job's requests to its own origin. Not shown by `repr`."""
+    """What is sent with a job's requests to its own origin. Not shown by `repr`."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     username: str | None = field(default=None, repr=False)
@@ -39,7 +39,7 @@ class RequestCredentials:
 
     @classmethod
     def of(cls, request: DownloadRequest) -> Self:
-        """Return those of a request."""
+        """Return the credentials of a request."""
         return cls(
             headers=request.headers,
             username=request.username,
@@ -49,27 +49,27 @@ class RequestCredentials:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The headers' names, and those of the other fields there are: no secrets themselves."""
+        """The names of the headers and of the other fields that are set; they are not secret."""
         others = (one.name for one in fields(self) if one.name != "headers")
         return (*self.headers, *(name for name in others if getattr(self, name) is not None))
 
 
 class CredentialCipher:
-    """Seals and opens the secrets of jobs.
+    """Encrypts and decrypts the credentials of jobs.
 
     Args:
-        keys: the first one seals, all of them open. Each is a Fernet key, or random text of which one is
-            made.
+        keys: the first one encrypts, all of them decrypt. Each is a Fernet key, or random text from
+            which one is derived.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = keys
 
     def encrypt(self, job_id: str, secrets: RequestCredentials) -> str | None:
-        """Return what the job's row keeps: their names, a space, a token; None when there are none.
+        """Return the text for the job's row: names, a space, a token; None without credentials.
 
         Raises:
-            InvalidInputError: there is no key. The field is the first of them.
+            InvalidInputError: there is no key. Its field is the first of the credentials.
         """
         if not secrets.names:
             return None
@@ -78,8 +78,8 @@ class CredentialCipher:
             raise InvalidInputError(
                 what,
                 HIDDEN,
-                "It is kept encrypted, and there is no key: set SEEN_SECRET_KEY, the same for workers "
-                "and for whoever submits.",
+                "It is stored encrypted, and there is no key: set SEEN_SECRET_KEY to the same value for "
+                "workers and clients.",
             )
         content = {"job": job_id} | {
             one.name: getattr(secrets, one.name) for one in fields(secrets)
@@ -88,10 +88,10 @@ class CredentialCipher:
         return f"{','.join(secrets.names)} {token}"
 
     def decrypt(self, job: Job) -> RequestCredentials:
-        """Return the secrets of a job; none when its row keeps none.
+        """Return the credentials of a job; empty ones when its row has none.
 
         Raises:
-            PermanentError: they cannot be read, with the code ``unreadable_secrets``.
+            PermanentError: they cannot be decrypted; the code is ``unreadable_secrets``.
         """
         if job.secrets is None:
             return RequestCredentials()
@@ -99,14 +99,14 @@ class CredentialCipher:
         if content is None or content.pop("job", None) != job.id:
             raise PermanentError(
                 f"The headers or login given with this job ({', '.join(job.secret_names)}) cannot be "
-                "read: SEEN_SECRET_KEY does not hold the key they were sealed with. Set it, and retry "
-                "the job, or submit it anew.",
+                "decrypted: SEEN_SECRET_KEY does not contain the key that encrypted them. Add that key "
+                "and retry the job, or submit it again.",
                 code="unreadable_secrets",
             )
         return RequestCredentials(**content)
 
     def fingerprint(self, secrets: RequestCredentials) -> str | None:
-        """Return a mark that equal secrets share and that gives nothing away without the key."""
+        """Return a keyed digest, equal for equal credentials; None without credentials or key."""
         if not secrets.names or not self._keys:
             return None
         headers = sorted((name.lower(), value) for name, value in secrets.headers.items())
@@ -132,9 +132,9 @@ class CredentialCipher:
 
 
 def _fernet_key(text: str) -> bytes:
-    """Return a Fernet key as it is, and any other text made into one.
+    """Return a Fernet key as it is, and a key derived from any other text.
 
-    HKDF is for keys that are random already, which this one has to be: a weak one is soon guessed.
+    HKDF does not strengthen a weak text: the text must be random.
     """
     try:
         if len(text) == 44 and len(base64.b64decode(text, altchars=b"-_", validate=True)) == 32:

@@ -1,4 +1,4 @@
-"""What a process needs to run downloads, built once from settings and passed to whoever works."""
+"""The composition root: builds what a process needs to run downloads, once, from settings."""
 
 from __future__ import annotations
 
@@ -37,16 +37,20 @@ from worker.transfer.interfaces import EngineResources, TransferOptions
 
 logger = logging.getLogger(__name__)
 
-#: fsyncs are few and long; two threads let one slow disk not hold up the other.
+#: fsyncs are few and slow; with two threads one slow disk does not delay another.
 CHECKPOINT_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """The collaborators of one process. Frozen: nobody swaps a part while others use it.
+    """The collaborators of one process.
+
+    Entry points take it: the runner, tasks, commands. Functions below them take the parts they use.
 
     Attributes:
-        worker: who we are in rows and logs, ``host:pid``.
+        cache: for everything but progress.
+        flusher_cache: for progress and rates. Its client does not retry: the next update does.
+        worker: this process in rows and logs, ``host:pid``.
         now: the wall clock, aware UTC.
     """
 
@@ -79,16 +83,16 @@ class Runtime:
         return JobPublisher(self.broker, self.jobs, self.now, self.outages)
 
     def resolve(self, directory: str) -> Path:
-        """Return the folder a job's file goes to; raise InvalidInputError when it may not go there."""
+        """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
         allow_any = self.settings.allow_any_directory
         return resolve_directory(self.files_dir, directory, allow_any=allow_any)
 
     def close(self) -> None:
-        """Let go of everything, in the order in which it is safe to."""
-        self.reporter.close()  # the last byte counts, while the connection is there
-        self.leases.close()  # nobody works any more
+        """Close everything: threads before the connections that they use."""
+        self.reporter.close()
+        self.leases.close()
         self.slots.close()
-        self.rate_controller.close()  # its last word lets other processes have our part
+        self.rate_controller.close()
         self.engine.checkpoint_pool.shutdown()
         self.engine.hashing_pool.shutdown()
         self.cache.close()
@@ -98,9 +102,9 @@ class Runtime:
 
 
 def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = None) -> Runtime:
-    """Build a runtime; nothing connects and no thread starts before it is used."""
+    """Build a runtime. It connects and starts threads at first use only."""
     database = Database(settings.sqlalchemy_url())
-    # The flusher repeats an unanswered update by itself, with its sequence; redis-py must not.
+    # An update has a sequence and is sent again by the reporter; the client must not repeat it.
     flusher_cache = CacheManager.connect(settings, retries=0)
     cache = CacheManager.connect(settings)
     jobs = JobRepository(database)
@@ -119,13 +123,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
             heartbeat_interval=settings.heartbeat_interval,
         ),
         leases=LeaseManager(ttl=settings.lock_ttl),
-        slots=SlotManager(
-            cache.limits,
-            per_host_connections=settings.host_connections,
-            per_host_downloads=settings.host_downloads,
-            per_user_downloads=settings.user_downloads,
-            ttl=settings.lock_ttl,
-        ),
+        slots=_slot_manager(settings, cache),
         rate_controller=RateController(
             flusher_cache.limits,
             worker=worker,
@@ -139,6 +137,16 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
         files_dir=files_dir,
         worker=worker,
+    )
+
+
+def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
+    return SlotManager(
+        cache.limits,
+        per_host_connections=settings.host_connections,
+        per_host_downloads=settings.host_downloads,
+        per_user_downloads=settings.user_downloads,
+        ttl=settings.lock_ttl,
     )
 
 

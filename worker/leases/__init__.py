@@ -1,4 +1,4 @@
-"""The lease on a running download: what renews it, and what stops the download without it.
+"""Leases on running downloads: locks that are renewed, and stop the transfer when they are lost.
 
-Open `lease.py` first.
+Open `lease.py` first; `stop_signal.py` and `drain.py` are the other reasons to stop.
 """

@@ -1,4 +1,4 @@
-"""The word that this process shuts down, seen by every running transfer."""
+"""Whether this process shuts down, visible to all its transfers and forked children."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import mmap
 
 
 class Drain:
-    """One byte of shared memory, so that a pool's forked children see what their parent sets."""
+    """One byte of shared memory: forked children of a pool see what their parent sets."""
 
     def __init__(self) -> None:
         self._flag = mmap.mmap(-1, 1)
 
     def start(self) -> None:
-        """Begin to drain. May be called from a signal handler: it takes no lock."""
+        """Start to drain. A signal handler may call it: it takes no lock."""
         self._flag[0] = 1
 
     @property
     def has_started(self) -> bool:
-        """Whether this process shuts down."""
+        """Whether this process drains."""
         return self._flag[0] == 1

@@ -1,4 +1,4 @@
-"""The one word by which a running transfer is stopped, from whichever thread it comes."""
+"""Stops a running transfer from any thread."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import time
 from domain.errors import DrainingError, SeenError
 from worker.leases.drain import Drain
 
-#: A drain begins without waking anybody; whoever waits looks up this often. Seconds.
+#: A drain notifies no thread; a waiting one looks for it this often. Seconds.
 _POLL_INTERVAL = 0.2
 
 
 class StopSignal:
-    """Carries the error that ends a transfer: the first one set counts, later ones change nothing.
+    """Holds the error that ends a transfer. The first one counts.
 
-    A process that drains stops all its transfers in the same way.
+    Args:
+        drain: of this process; when it starts, all transfers stop.
     """
 
     def __init__(self, drain: Drain) -> None:
@@ -25,7 +26,7 @@ class StopSignal:
         self._error: SeenError | None = None
 
     def set(self, error: SeenError) -> None:
-        """Ask the transfer to stop with `error`."""
+        """Stop the transfer with `error`, if it is not stopped already."""
         with self._mutex:
             if self._error is None:
                 self._error = error
@@ -33,7 +34,7 @@ class StopSignal:
 
     @property
     def error(self) -> SeenError | None:
-        """Why to stop, or None while nobody asked. Cheap enough for every chunk of a transfer."""
+        """Why to stop; None to continue. Cheap enough for every chunk of a transfer."""
         if self._error is None and self._drain.has_started:
             self.set(DrainingError("The worker shuts down; the job goes back to the queue."))
         return self._error
@@ -45,7 +46,7 @@ class StopSignal:
             raise error
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until somebody asks to stop, or `seconds` have passed; True when somebody asked."""
+        """Sleep until the signal is set or `seconds` have passed; return whether it is set."""
         end = time.monotonic() + seconds
         while self.error is None:
             left = end - time.monotonic()

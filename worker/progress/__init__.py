@@ -1,4 +1,4 @@
-"""From byte counts to the progress hash in the store.
+"""The progress of running downloads, on its way from the transfers to the store.
 
-Open `reporter.py` first.
+Open `reporter.py` first; `speed.py` smooths the speed that it sends.
 """
