@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +60,6 @@ def test_script_may_touch_only_its_declared_keys(client: redis.Redis, command: s
     client.set("here", 1)
     message = refused(client, "EVAL", f"return {command}", 1, "here")
     assert "script tried accessing undeclared key, key: elsewhere" in message
-
-
-@pytest.mark.parametrize(
-    ("command", "reply"),
-    [
-        ("redis.call('GET', KEYS[1])", b"1"),
-        ("redis.call('MSET', KEYS[1], 'elsewhere')", b"OK"),
-        ("redis.call('PING')", b"PONG"),
-        ("redis.pcall('GET', 'elsewhere').err ~= nil", 1),
-        ("table.unpack({7})", 7),
-    ],
-)
-def test_script_that_keeps_to_its_keys_runs(
-    client: redis.Redis, command: str, reply: object
-) -> None:
-    client.set("here", 1)
-    assert client.eval(f"return {command}", 1, "here") == reply
 
 
 def test_script_that_is_flagged_may_touch_any_key(client: redis.Redis) -> None:
@@ -162,14 +143,6 @@ def test_config_tells_nothing_but_the_databases(stand_in: StoreServer, protocol:
     with stand_in.client(protocol=protocol) as client:
         assert client.config_get("maxmemory*") == {}
         assert client.config_get("databases") == {"databases": "16"}
-
-
-def test_time_is_in_integers(client: redis.Redis) -> None:
-    # A script cannot tell, redis-py makes numbers of both: as it comes.
-    connection: Any = client.connection_pool.get_connection()
-    connection.send_command("TIME")
-    assert all(isinstance(part, int) for part in connection.read_response())
-    client.connection_pool.release(connection)
 
 
 def test_clients_are_listed_without_flags(stand_in: StoreServer, client: redis.Redis) -> None:
@@ -257,55 +230,6 @@ def test_scripts_are_refused_as_by_a_command_inside(
 # ── all else is Redis ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_replies_come_in_the_order_of_the_commands(stand_in: StoreServer, protocol: int) -> None:
-    with stand_in.client(protocol=protocol) as client:
-        pipe: Any = client.pipeline(transaction=False)
-        for number in range(500):
-            # Every second one is answered without Redis.
-            pipe.set("a", number).config_get("save").get("a")
-        replies = pipe.execute()
-    expected: list[list[object]] = [[True, {}, str(n).encode()] for n in range(500)]
-    assert replies == list(chain.from_iterable(expected))
-
-
-def test_transactions_pass(client: redis.Redis) -> None:
-    with client.pipeline() as pipe:
-        pipe.set("a", 1)
-        pipe.incr("a")
-        pipe.time()
-        assert pipe.execute()[:2] == [True, 2]
-
-
-def test_large_values_pass(client: redis.Redis) -> None:
-    value = b"\r\n$-1*3" * 2_000_000
-    client.set("large", value)
-    assert client.get("large") == value
-    client.rpush("list", *range(20_000))
-    assert len(client.lrange("list", 0, -1)) == 20_000
-
-
-def test_blocked_client_gets_what_another_one_sends(
-    stand_in: StoreServer, client: redis.Redis
-) -> None:
-    taken: list[Any] = []
-    with stand_in.client() as other:
-        waiting = threading.Thread(target=lambda: taken.append(other.brpop(["queue"], timeout=5)))
-        waiting.start()
-        client.lpush("queue", "message")
-        waiting.join()
-    assert [tuple(reply) for reply in taken] == [(b"queue", b"message")]
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_published_messages_reach_subscribers(stand_in: StoreServer, protocol: int) -> None:
-    with stand_in.client(protocol=protocol) as client, client.pubsub() as subscriber:
-        subscriber.psubscribe("news*")
-        assert subscriber.get_message(timeout=5)["type"] == "psubscribe"
-        client.publish("news.today", "hello")
-        assert subscriber.get_message(timeout=5)["data"] == b"hello"
-
-
 def test_invalidations_reach_the_client_that_tracks(
     stand_in: StoreServer, client: redis.Redis
 ) -> None:
@@ -321,14 +245,6 @@ def test_invalidations_reach_the_client_that_tracks(
         connection.read_response()
         tracking.connection_pool.release(connection)
     assert pushed == [[b"invalidate", [b"a"]]]
-
-
-def test_wrong_password_is_refused(stand_in: StoreServer) -> None:
-    with (
-        redis.Redis(port=stand_in.port, password="wrong") as client,
-        pytest.raises(redis.AuthenticationError),
-    ):
-        client.ping()
 
 
 def test_redis_behind_dies_with_the_stand_in(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -16,10 +15,8 @@ import redis
 
 from tests.chaos import __main__ as chaos
 from tests.support.environment import OWN
-from tests.support.origins.http_client import fetch, listens
+from tests.support.origins.http_client import listens
 from tests.support.servers import process
-from tests.support.servers.nginx import Nginx, NginxRequest
-from tests.support.servers.postgres import PostgresServer
 from tests.support.stores.server import ONCE, StoreServer
 from tests.support.wait import wait_until
 
@@ -27,11 +24,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 # --- waiting
-
-
-def test_wait_until_returns_the_first_truthy_value() -> None:
-    answers = iter([0, "", None, "ready"])
-    assert wait_until(lambda: next(answers), interval=0) == "ready"
 
 
 def test_wait_until_names_what_it_waited_for() -> None:
@@ -61,35 +53,6 @@ def test_no_setting_of_the_caller_reaches_a_chaos_run(monkeypatch: pytest.Monkey
 
 
 # --- store
-
-
-def test_store_is_flushed_and_has_a_password(store: StoreServer) -> None:
-    with store.client(db=3) as client:
-        assert client.dbsize() == 0
-        client.set("left", "over")
-    store.flush()
-    with redis.Redis.from_url(store.url(3)) as client:
-        assert client.get("left") is None
-    host, port = store.addr.split(":")
-    with (
-        redis.Redis(host, int(port), retry=ONCE) as anonymous,
-        pytest.raises(redis.AuthenticationError),
-    ):
-        anonymous.ping()
-
-
-@pytest.mark.parametrize(("lose_data", "expected"), [(True, None), (False, b"1")])
-def test_store_restart_keeps_the_port(
-    private_store: StoreServer, lose_data: bool, expected: bytes | None
-) -> None:
-    address, pid = private_store.addr, private_store.pid
-    with private_store.client() as client:
-        client.set("key", 1)
-    private_store.restart(lose_data=lose_data)
-    assert private_store.addr == address
-    assert private_store.pid != pid
-    with private_store.client() as client:
-        assert client.get("key") == expected
 
 
 def test_store_comes_back_from_an_older_snapshot(
@@ -122,16 +85,6 @@ def test_store_killed_refuses_and_starts_again_from_any_thread(private_store: St
         assert client.ping()
 
 
-def test_store_paused_does_not_answer(private_store: StoreServer) -> None:
-    with private_store.client(socket_timeout=0.2, retry=ONCE) as client:
-        client.ping()
-        private_store.pause()
-        with pytest.raises(redis.TimeoutError):
-            client.ping()
-        private_store.resume()
-        assert wait_until(client.ping, what="an answer after resume")
-
-
 def test_store_that_cannot_start_shows_its_output(private_store: StoreServer) -> None:
     private_store.kill()
     with (
@@ -156,37 +109,6 @@ def test_store_dies_with_a_killed_test_process() -> None:
 # --- databases
 
 
-def test_postgres_databases_are_fresh_and_dropped(postgres: PostgresServer) -> None:
-    first, second = postgres.create_database(), postgres.create_database()
-    run(first, "CREATE TABLE t (x int)")
-    assert first != second
-    assert run(second, "SELECT count(*) FROM pg_tables WHERE tablename = 't'") == [(0,)]
-    with psycopg.connect(libpq(first)):  # an open session does not keep it
-        postgres.drop_database(first)
-    postgres.drop_database(second)
-    with pytest.raises(psycopg.OperationalError, match="does not exist"):
-        run(first, "SELECT 1")
-    with pytest.raises(ValueError, match="not a database"):
-        postgres.drop_database(postgres.url())
-
-
-@pytest.mark.parametrize("end", [PostgresServer.stop, PostgresServer.crash])
-def test_postgres_keeps_data_over_a_restart(
-    postgres: PostgresServer, end: Callable[[PostgresServer], None]
-) -> None:
-    url = postgres.create_database()
-    run(url, "CREATE TABLE t AS SELECT 7 AS x")
-    end(postgres)
-    try:
-        assert not postgres.running
-        with pytest.raises(psycopg.OperationalError):
-            run(url, "SELECT 1")
-    finally:
-        postgres.start()
-    assert run(url, "SELECT x FROM t") == [(7,)]
-    postgres.drop_database(url)
-
-
 def test_database_url_is_empty(database_url: str, tmp_path: Path) -> None:
     if database_url.startswith("sqlite"):
         assert database_url == f"sqlite:///{tmp_path}/seen.db"
@@ -207,23 +129,3 @@ def run(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 # --- nginx
-
-
-def test_nginx_serves_ranges_and_logs_them(nginx: Nginx) -> None:
-    (nginx.root / "support.bin").write_bytes(b"0123456789")
-    answer = fetch(nginx.port, "/support.bin", headers={"Range": "bytes=2-4"})
-    assert (answer.status, answer.body) == (206, b"234")
-    slow = fetch(nginx.port, "/slow/support.bin")
-    assert (slow.status, slow.body) == (200, b"0123456789")
-    wait_until(lambda: nginx.requests("/slow/support.bin"), what="the log of the slow request")
-    [entry] = nginx.requests("/support.bin")
-    asked = NginxRequest("GET", "/support.bin", 206, "bytes=2-4", 3, "HTTP/1.1", entry.connection)
-    assert entry == asked
-    nginx.clear_requests()
-    assert nginx.requests() == []
-    assert fetch(nginx.port, "/absent").status == 404
-    assert wait_until(nginx.requests)[0].status == 404
-
-
-def test_free_port_can_be_bound(free_port: int) -> None:
-    socket.create_server(("127.0.0.1", free_port)).close()

@@ -6,14 +6,11 @@ import ftplib
 import hashlib
 import http.client
 import socket
-import ssl
 import threading
-import urllib.request
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pycurl
 import pytest
 
 from tests.support.origins import misbehaviour
@@ -22,10 +19,7 @@ from tests.support.origins.misbehaviour import Respond
 from tests.support.origins.origin import Origin
 from tests.support.servers import ftp
 from tests.support.servers.ftp import Ftp
-from tests.support.servers.http_proxy import HttpProxy
 from tests.support.servers.nginx import Nginx
-from tests.support.servers.plain_server import PlainServer
-from tests.support.servers.tls import Authority, TlsFront
 from tests.support.wait import wait_until
 
 BODY = b"0123456789"
@@ -90,13 +84,6 @@ def test_a_file_changes_after_some_requests(origin: Origin) -> None:
     assert first.body[2:6] != second.body
 
 
-@pytest.mark.parametrize(("size", "fields"), [(40_000, 1), (90_000, 90)])
-def test_a_header_is_as_big_as_said(origin: Origin, size: int, fields: int) -> None:
-    answer = ask(origin, misbehaviour.big_header(size, fields))
-    pads = [value for name, value in answer.headers.items() if name.startswith("X-Pad")]
-    assert (len(pads), sum(map(len, pads))) == (fields, size)
-
-
 def raw(origin: Origin, respond: Respond) -> socket.socket:
     origin.serve("/x", body=BODY, respond=respond)
     client = socket.create_connection(("127.0.0.1", origin.port), timeout=5)
@@ -156,35 +143,6 @@ def test_connections_over_the_limit_are_refused(origin: Origin, refusal: int | N
     assert fetch(origin.port, "/x").status == 200
 
 
-@pytest.mark.parametrize(
-    ("respond", "kind"),
-    [
-        (misbehaviour.needs_login("ada", "pass"), pycurl.HTTPAUTH_BASIC),
-        (misbehaviour.needs_digest_login("ada", "pass"), pycurl.HTTPAUTH_DIGEST),
-    ],
-    ids=["basic", "digest"],
-)
-def test_a_login_is_needed(origin: Origin, respond: Respond, kind: int) -> None:
-    url = origin.serve("/x", body=BODY, respond=respond).url
-    statuses = []
-    for password in ("pass", "wrong"):
-        client = pycurl.Curl()
-        client.setopt(pycurl.URL, url)
-        client.setopt(pycurl.PROXY, "")
-        client.setopt(pycurl.HTTPAUTH, kind)
-        client.setopt(pycurl.USERPWD, f"ada:{password}")
-        client.perform_rb()
-        statuses.append(client.getinfo(pycurl.RESPONSE_CODE))
-        client.close()
-    assert statuses == [200, 401]
-
-
-def test_a_cookie_is_needed(origin: Origin) -> None:
-    respond = misbehaviour.needs_header("Cookie", "id=1")
-    assert ask(origin, respond).status == 403
-    assert ask(origin, respond, {"Cookie": "id=1"}).status == 200
-
-
 def test_the_log_tells_what_was_sent_twice(origin: Origin) -> None:
     gate = threading.Event()
     served = origin.serve("/x", size=1000)
@@ -204,34 +162,6 @@ def test_the_log_tells_what_was_sent_twice(origin: Origin) -> None:
 
 
 # ── TLS ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("names", "expired", "trusted", "fits"),
-    [
-        (["127.0.0.1", "localhost"], False, True, True),
-        (["elsewhere.test"], False, True, False),
-        (["127.0.0.1"], True, True, False),
-        (["127.0.0.1"], False, False, False),
-    ],
-    ids=["right", "another name", "expired", "unknown authority"],
-)
-def test_a_certificate_is_what_it_should_be(
-    tmp_path: Path, origin: Origin, names: list[str], expired: bool, trusted: bool, fits: bool
-) -> None:
-    served = origin.serve("/x", size=300_000)
-    authority = Authority(tmp_path)
-    certificate = authority.issue(*names, expired=expired)
-    trust = ssl.create_default_context(cafile=authority.ca_file if trusted else None)
-    with TlsFront(origin.port, certificate) as front:
-        client = http.client.HTTPSConnection("127.0.0.1", front.port, context=trust, timeout=5)
-        with closing(client):
-            if not fits:
-                with pytest.raises(ssl.SSLCertVerificationError):
-                    client.connect()
-                return
-            client.request("GET", "/x")
-            assert hashlib.sha256(read_answer(client).body).hexdigest() == served.sha256
 
 
 # ── real servers ────────────────────────────────────────────────────────────────────────────────
@@ -260,30 +190,6 @@ def test_ftp_serves_continues_and_cuts(tmp_path: Path) -> None:
         assert "REST 100000" in server.commands
 
 
-def test_a_plain_server_and_a_proxy(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").write_bytes(BODY)
-    with PlainServer(tmp_path) as server, HttpProxy() as proxy:
-        answer = fetch(server.port, "/a.bin", headers=MIDDLE)
-        assert (answer.status, answer.body) == (200, BODY)
-        through = urllib.request.ProxyHandler({"http": proxy.url})
-        with urllib.request.build_opener(through).open(server.url("/a.bin"), timeout=5) as reply:
-            assert reply.read() == BODY
-        assert [(one.method, one.target) for one in proxy.passed] == [("GET", server.url("/a.bin"))]
-
-
-def test_a_proxy_lets_tls_through(tmp_path: Path, origin: Origin) -> None:
-    origin.serve("/x", body=BODY)
-    authority = Authority(tmp_path)
-    with TlsFront(origin.port, authority.issue("127.0.0.1")) as front, HttpProxy() as proxy:
-        trust = ssl.create_default_context(cafile=authority.ca_file)
-        client = http.client.HTTPSConnection("127.0.0.1", proxy.port, context=trust, timeout=5)
-        client.set_tunnel("127.0.0.1", front.port)
-        with closing(client):
-            client.request("GET", "/x")
-            assert read_answer(client).body == BODY
-        assert proxy.passed[0].method == "CONNECT"
-
-
 def test_nginx_limits_connections_and_can_leave_ranges_out(nginx: Nginx) -> None:
     (nginx.root / "limits.bin").write_bytes(bytes(3_000_000))
     whole = fetch(nginx.port, "/whole/limits.bin", headers=MIDDLE)
@@ -293,15 +199,3 @@ def test_nginx_limits_connections_and_can_leave_ranges_out(nginx: Nginx) -> None
             client.request("GET", "/few/limits.bin")
             client.getresponse()
         assert fetch(nginx.port, "/few/limits.bin").status == 503
-
-
-def test_nginx_speaks_tls_and_http2(tmp_path: Path, nginx: Nginx) -> None:
-    authority = Authority(tmp_path)
-    with Nginx(certificate=authority.issue("127.0.0.1")) as server:
-        trust = ssl.create_default_context(cafile=authority.ca_file)
-        trust.set_alpn_protocols(["h2"])
-        with (
-            socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain,
-            trust.wrap_socket(plain, server_hostname="127.0.0.1") as client,
-        ):
-            assert client.selected_alpn_protocol() == "h2"

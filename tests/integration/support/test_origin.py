@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.origins.behaviour import plan_error
 from tests.support.origins.content import BLOCK
 from tests.support.origins.http_client import connect, fetch, listens, read_answer
 from tests.support.origins.origin import Origin, RequestLog, ServedFile
@@ -85,13 +84,6 @@ def test_origin_ranges(
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", "10")
 
 
-def test_origin_without_ranges(origin: Origin) -> None:
-    origin.serve("/x", body=b"0123456789", ranges=False)
-    answer = fetch(origin.port, "/x", headers={"Range": "bytes=3-"})
-    assert (answer.status, answer.body) == (200, b"0123456789")
-    assert answer.headers["Accept-Ranges"] == "none"
-
-
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 IF_RANGES = [('"a"', 206), ('"b"', 200), ('W/"a"', 200), (DATE, 206), (DATE[:-3] + "UTC", 200)]
 
@@ -103,12 +95,6 @@ def test_origin_if_range(origin: Origin, condition: str, status: int) -> None:
     assert fetch(origin.port, "/x", headers=headers).status == status
     served.behave(honour_if_range=False)
     assert fetch(origin.port, "/x", headers=headers).status == 206
-
-
-def test_origin_weak_etag_never_matches(origin: Origin) -> None:
-    origin.serve("/x", body=b"0123456789", etag='W/"a"')
-    headers = {"Range": "bytes=3-", "If-Range": 'W/"a"'}
-    assert fetch(origin.port, "/x", headers=headers).status == 200
 
 
 def test_origin_keeps_a_connection_and_logs_requests(origin: Origin) -> None:
@@ -131,49 +117,6 @@ def test_origin_keeps_a_connection_and_logs_requests(origin: Origin) -> None:
 
 
 # --- origin: on purpose
-
-
-def test_origin_statuses_are_used_up(origin: Origin) -> None:
-    served = origin.serve("/x", body=b"ok", statuses=[503, 200, 429], retry_after="7")
-    answers = [fetch(origin.port, "/x") for _ in range(4)]
-    assert [answer.status for answer in answers] == [503, 200, 429, 200]
-    assert [answer.headers["Retry-After"] for answer in answers] == ["7", None, "7", None]
-    served.behave(status=410)
-    assert {fetch(origin.port, "/x").status for _ in range(2)} == {410}
-
-
-def test_origin_header_behaviours(origin: Origin) -> None:
-    served = origin.serve(
-        "/x",
-        body=b"0123456789",
-        etag=None,
-        content_type="text/plain",
-        content_disposition='attachment; filename="a.txt"',
-        content_encoding="gzip",
-        wrong_content_range=True,
-        extra_headers={"X-More": "1", "accept-ranges": "maybe"},
-    )
-    headers = fetch(origin.port, "/x", headers={"Range": "bytes=2-3"}).headers
-    assert headers["Content-Range"] == "bytes 3-4/10"
-    assert headers["Content-Type"] == "text/plain"
-    assert headers["Content-Disposition"] == 'attachment; filename="a.txt"'
-    assert headers["Content-Encoding"] == "gzip"
-    assert (headers["ETag"], headers["X-More"]) == (None, "1")
-    assert headers.get_all("Accept-Ranges") == ["maybe"]
-    served.behave(redirect="/y?signed=1")
-    moved = fetch(origin.port, "/x")
-    assert (moved.status, moved.headers["Location"]) == (302, "/y?signed=1")
-
-
-@pytest.mark.parametrize("framing", [{"send_length": False}, {"chunked": True}])
-def test_origin_body_without_a_length(origin: Origin, framing: dict[str, Any]) -> None:
-    served = origin.serve("/x", size=BLOCK + 5, **framing)
-    answer = fetch(origin.port, "/x")
-    assert answer.headers["Content-Length"] is None
-    assert answer.error is None
-    assert hashlib.sha256(answer.body).hexdigest() == served.sha256
-    served.behave(truncate_after=100)
-    assert len(fetch(origin.port, "/x").body) == 100
 
 
 @pytest.mark.parametrize(
@@ -211,14 +154,6 @@ def test_origin_hangs_until_the_client_leaves(origin: Origin) -> None:
         with client.makefile("rb") as answer, pytest.raises(TimeoutError):
             answer.read()  # no end to find
     assert only_request(origin, "/x").bytes_sent == 10
-
-
-@pytest.mark.parametrize("lie", [5, -5])
-def test_origin_lies_about_the_length(origin: Origin, lie: int) -> None:
-    origin.serve("/x", body=b"0123456789", lie_length=lie)
-    answer = fetch(origin.port, "/x")
-    assert answer.headers["Content-Length"] == str(10 + lie)
-    assert answer.body == b"0123456789"[: 10 + lie]
 
 
 def test_origin_paces_a_body(origin: Origin) -> None:
@@ -268,13 +203,6 @@ def test_origin_closes_at_once_with_clients_waiting() -> None:
     assert not listens(origin.port)
 
 
-def test_origin_refuses_an_unknown_behaviour(origin: Origin) -> None:
-    with pytest.raises(TypeError, match="truncate"):
-        origin.serve("/x", body=b"", truncate=1)
-    with pytest.raises(ValueError, match="size or body"):
-        origin.serve("/x")
-
-
 def test_origin_knows_how_much_of_a_file_a_client_can_have(origin: Origin) -> None:
     file = origin.serve("/f", size=1000, truncate_after=100, faults=1)
     assert origin.furthest("/f") == 0
@@ -285,23 +213,3 @@ def test_origin_knows_how_much_of_a_file_a_client_can_have(origin: Origin) -> No
     file.behave(status=503)
     fetch(origin.port, "/f")
     assert origin.furthest("/f") == 600
-
-
-def test_origin_can_be_overruled_for_all_paths(origin: Origin) -> None:
-    file = origin.serve("/f", size=1000, status=404)
-    origin.overrule(lambda _request, _plan: plan_error(503))
-    assert [fetch(origin.port, path).status for path in ("/f", "/unknown")] == [503, 503]
-    origin.overrule(None)
-    assert fetch(origin.port, file.path).status == 404
-
-
-def test_origin_drops_connections_in_the_middle_of_an_answer(origin: Origin) -> None:
-    file = origin.serve("/f", size=1000, hang_after=100)
-    with started_get(file, origin) as client:
-        wait_until(lambda: [entry for entry in origin.requests if entry.bytes_sent == 100])
-        origin.drop_connections()
-        while client.recv(4096):
-            pass
-    assert listens(origin.port)
-    file.behave(hang_after=None)
-    assert len(fetch(origin.port, file.path).body) == 1000

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from domain.job import JobStatus
-from tests.support.build import cache_manager
+from cache.store import scripts
+from domain.job import Job, JobStatus
+from tests.support.build import cache_manager, new_job
 from tests.support.counts import set_counts
 from tests.support.reporting import claimed, reporting, told, tracked
 from tests.support.servers.tcp_proxy import Proxy
+from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.progress.reporter import AttemptResult
+from worker.leases.drain import Drain
+from worker.leases.stop_signal import StopSignal
+from worker.progress.reporter import AttemptResult, DownloadTracker
 
 S = JobStatus
 
@@ -48,44 +55,6 @@ def test_counts_are_exact_after_the_store_was_away(
         assert (found.bytes_downloaded, found.sequence) == (300, 3)
 
 
-def test_an_increment_whose_reply_was_cut_is_counted_once(store: StoreServer) -> None:
-    job = claimed()
-    with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
-        with reporting(manager) as reporter:
-            tracker = tracked(reporter, job)
-            reporter.flush()
-            set_counts(tracker, downloaded=1000)
-            proxy.cut_after_request(b"EVALSHA")
-            assert reporter.flush() == 0
-            # The server has run it; the reporter does not know that.
-            with cache_manager(store) as direct:
-                assert told(direct, job).bytes_downloaded == 1000
-            set_counts(tracker, downloaded=1500)
-            assert reporter.flush() == 1
-            assert told(manager, job).bytes_downloaded == 1000
-            assert reporter.flush() == 1
-        assert proxy.idle
-        assert told(manager, job).bytes_downloaded == 1500
-
-
-def test_a_reply_that_never_comes_is_waited_for_no_longer_than_the_timeout(
-    store: StoreServer,
-) -> None:
-    job = claimed()
-    with (
-        Proxy(store.port) as proxy,
-        cache_manager(store, cache_addr=proxy.addr, cache_timeout=0.1) as manager,
-        reporting(manager) as reporter,
-    ):
-        tracker = tracked(reporter, job)
-        reporter.flush()
-        set_counts(tracker, downloaded=5)
-        proxy.drop_next_reply(b"EVALSHA")
-        assert reporter.flush() == 0
-        assert reporter.flush() == 1
-        assert told(manager, job).bytes_downloaded == 5
-
-
 def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) -> None:
     job = claimed()
     with Proxy(store.port) as proxy, cache_manager(store, cache_addr=proxy.addr) as manager:
@@ -102,3 +71,69 @@ def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) ->
             )
         found = told(manager, job)
         assert (found.bytes_downloaded, found.status) == (1234, S.PAUSED)
+
+
+# ── as a runtime builds it ──────────────────────────────────────────────────────────────────────
+
+#: Longer than any test: only what a test flushes by hand is told.
+BY_HAND = {
+    "SEEN_FLUSH_INTERVAL": "3600",
+    "SEEN_HEARTBEAT_INTERVAL": "3600",
+    "SEEN_PROGRESS_TTL": "3600",
+    "SEEN_CACHE_TIMEOUT": "0.3",
+}
+#: How an update of progress shows on the wire.
+UPDATE = scripts.digest("progress_update").encode()
+
+
+@pytest.fixture
+def proxy(store: StoreServer) -> Iterator[Proxy]:
+    with Proxy(store.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def system(tmp_path: Path, store: StoreServer, proxy: Proxy) -> Iterator[System]:
+    settings = {**BY_HAND, "SEEN_CACHE_ADDR": proxy.addr}
+    with System(tmp_path, store, settings=settings) as system:
+        yield system
+
+
+def tracked_by(system: System, job: Job) -> DownloadTracker:
+    """A download that the store knows, and whose script it knows."""
+    tracker = system.runtime.reporter.track(job, StopSignal(Drain()))
+    set_counts(tracker, downloaded=100)
+    assert system.runtime.reporter.flush() == 1
+    return tracker
+
+
+def counted(system: System, job: Job) -> int:
+    progress = system.runtime.cache.download.get_progress(job.id)
+    assert progress is not None
+    return progress.bytes_downloaded
+
+
+@pytest.mark.parametrize("fault", ["silence", "cut"])
+def test_a_flush_without_answer_runs_once_until_the_next_one_repeats_it(
+    system: System, proxy: Proxy, fault: str
+) -> None:
+    job = new_job(status=JobStatus.DOWNLOADING, fence=1)
+    tracker = tracked_by(system, job)
+    repeated: list[bool] = []
+    if fault == "cut":
+        proxy.cut_after_request(UPDATE)
+    else:
+        proxy.drop_next_reply(UPDATE)
+    proxy.before(UPDATE, lambda: repeated.append(True))  # the one after it, should there be one
+
+    set_counts(tracker, downloaded=150)
+    assert system.runtime.reporter.flush() == 0
+    assert repeated == []
+    assert counted(system, job) == 150  # the server did run it
+
+    set_counts(tracker, downloaded=180)
+    assert system.runtime.reporter.flush() == 1
+    assert repeated == [True]
+    assert counted(system, job) == 150  # what was owed first, and it adds nothing
+    assert system.runtime.reporter.flush() == 1
+    assert counted(system, job) == 180
