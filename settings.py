@@ -317,7 +317,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, value: int) -> int:
         if 0 < value < MIN_RATE:
-            raise ValueError(f"it is 0, or {MIN_RATE} bytes a second at least")
+            raise ValueError(f"it is 0, or at least {MIN_RATE} bytes per second")
         return value
 
     @field_validator("database_url")
@@ -336,7 +336,7 @@ class Settings(BaseSettings):
             make_url(value.get_secret_value())
         except (ValueError, ArgumentError):
             raise ValueError(
-                "it is no URL: user, password, host, port or path are not right"
+                "it is not a valid URL: check user, password, host, port and path"
             ) from None
         return value
 
@@ -387,7 +387,7 @@ class Settings(BaseSettings):
         except OSError:
             return value  # a process that only submits does not need it
         if not stat.S_ISREG(mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if mode & stat.S_IROTH:
             raise ValueError(f"every user may read it; run: chmod o-r {value}")
         return value

@@ -1,1 +1,4 @@
-"""The vocabulary of the service: jobs, their states, and what can go wrong. Imports nothing of ours."""
+"""The vocabulary of the service: jobs, requests, their states and errors. It imports no other room.
+
+Open `job.py` first, then `request.py` and `errors.py`.
+"""

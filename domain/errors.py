@@ -1,7 +1,7 @@
-"""One tree of errors. Each message says what happened, with which value, and what to do.
+"""The tree of errors. Each message says what happened, to which value, and what to do.
 
-Foreign errors (pycurl, redis-py, SQLAlchemy, OS) are translated into this tree once, at the edge
-that calls the library, so that everything above decides on these classes alone.
+Foreign errors (pycurl, redis-py, SQLAlchemy, OS) are translated into this tree once, where the library
+is called; all other code handles these classes alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 class SeenError(Exception):
     """The base of every error this project raises on purpose."""
 
-    #: A short, stable word for programs: it is stored with the job and printed in JSON.
+    #: A short, stable code for programs: it is stored with the job and printed in JSON.
     code = "error"
 
 
@@ -128,7 +128,7 @@ class StoreRefusesError(StoreUnavailableError):
     """The store answers with a refusal: it is full, a replica, or denies access.
 
     Args:
-        words: what the server said.
+        words: the server's error message.
         remedy: what to do, as a sentence.
     """
 
@@ -186,7 +186,7 @@ class TransientError(SeenError):
 
     Args:
         message: for people.
-        code: the stable word, for example ``http_503`` or ``timeout``.
+        code: the stable code, for example ``http_503`` or ``timeout``.
         retry_after: seconds to wait, from the origin's Retry-After; None without.
 
     Attributes:

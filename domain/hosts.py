@@ -1,4 +1,4 @@
-"""Hosts: the one spelling of a host that guard, limits, filters, displays and libcurl all share."""
+"""Normalization of hosts: address guard, limits, filters, output and libcurl use one spelling."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MAX_HOST = 253
 #: The same for one label, in its ASCII form.
 MAX_LABEL = 63
 
-#: Underscores are in no host name by RFC 952, and in use all the same.
+#: RFC 952 has no underscores in host names, but some are in use.
 _FORBIDDEN = re.compile(r"[^a-z0-9_.-]")
-#: A last label of this form makes the host an IPv4 address, or no host (as the URL Standard has it).
+#: With a last label of this form, a host is an IPv4 address or invalid (URL Standard).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 #: With a zone (RFC 4007).
 _IPV6 = re.compile(r"([0-9a-fA-F:.]+)(?:%([A-Za-z0-9._~-]{1,15}))?")
@@ -24,19 +24,19 @@ _JOINERS = {0x200C: None, 0x200D: None}
 
 
 class HostError(ValueError):
-    """A text is no host; the message is a sentence that says why."""
+    """An invalid host; the message is a sentence with the reason."""
 
 
 def normal_host(text: str) -> str:
-    """Return a host's one spelling, which all of its spellings share.
+    """Return the normalized host.
 
     Names are percent-decoded, mapped by UTS 46 (non-transitional, as browsers and curl do) and written
-    in ASCII, in lower case, without the root's dot. IPv4 addresses are four decimal numbers, however
-    they were written (``127.1``, ``0x7f.1``, ``2130706433``, ``0177.0.0.1``), also where IPv6 maps them.
+    in ASCII, in lower case, without the root's dot. IPv4 addresses in any form (``127.1``, ``0x7f.1``,
+    ``2130706433``, ``0177.0.0.1``) become four decimal numbers, also inside IPv6.
     IPv6 addresses are compressed, without brackets; a link-local one may have a zone (``fe80::1%eth0``).
 
     Raises:
-        HostError: it is no host.
+        HostError: it is not a valid host.
     """
     if text.startswith("[") or ":" in text:
         return _ipv6(text)
@@ -47,7 +47,7 @@ def normal_host(text: str) -> str:
 
 
 def host_in_url(host: str) -> str:
-    """Return a host in its one spelling as it stands in URLs: IPv6 in brackets (RFC 3986, RFC 6874)."""
+    """Return a normalized host as URLs have it: IPv6 in brackets (RFC 3986, RFC 6874)."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
@@ -69,13 +69,13 @@ def _in_ascii(name: str) -> str:
 def _ascii_label(label: str) -> str:
     """Return a label's ASCII form, with the checks of UTS 46 that browsers make.
 
-    `idna.alabel` would refuse what IDNA 2008 does not list, emoji for one, which are in use.
+    `idna.alabel` refuses characters that IDNA 2008 does not list, such as emoji, which are in use.
     """
     if label.isascii():
         return label
     try:
         if not _joins_well(label):
-            # The mark joins nothing here and cannot be seen; IDNA 2003 dropped it everywhere.
+            # An invisible joiner without effect here; IDNA 2003 removed all of them.
             return _ascii_label(label.translate(_JOINERS))
         idna.check_initial_combiner(label)
         idna.check_bidi(label)

@@ -1,4 +1,4 @@
-"""What a rate may be limited for, and how its limit and a host are written."""
+"""The scopes of rate limits, and the valid values of rates and hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, normal_host
 
-#: Bytes a second; slower than this nothing would ever end.
+#: Bytes per second; a download with a smaller limit would hardly finish.
 MIN_RATE = 1024
 MAX_RATE = 2**50
 
@@ -25,17 +25,14 @@ def job_scope(job_id: str) -> str:
 
 
 def plain_host(text: str) -> str:
-    """Return a host's one spelling (`domain.hosts`).
-
-    What is no host comes back in lower case: whatever connects to it finds that out.
-    """
+    """Return the normalized host (`domain.hosts`), or an invalid one in lower case."""
     with suppress(HostError):
         return normal_host(text)
     return text.lower()
 
 
 def check_host(text: str) -> str:
-    """Return a host's one spelling if it is a name or an address, else raise InvalidInputError."""
+    """Return the normalized host; raise InvalidInputError for an invalid one."""
     try:
         host = normal_host(text)
     except HostError as error:
@@ -51,7 +48,7 @@ def _no_host(text: str, why: str) -> InvalidInputError:
 
 
 def check_rate(rate: int) -> int:
-    """Return a limit in bytes a second if it is one, else raise InvalidInputError."""
+    """Return a valid limit in bytes per second; raise InvalidInputError for an invalid one."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InvalidInputError(
             "rate", rate, f"A limit is {MIN_RATE} bytes a second at least and 2^50 at most."

@@ -1,4 +1,4 @@
-"""What a caller asks for, checked as far as that needs neither store nor disk."""
+"""A request for a download, and all checks of it that need neither store nor disk."""
 
 from __future__ import annotations
 

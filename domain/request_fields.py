@@ -1,4 +1,4 @@
-"""What may go along with a request to an origin: headers, cookies, a login. No message shows a value."""
+"""Validation of headers, cookies and logins for origins. No error message shows a value."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from domain.errors import InvalidInputError
 
 MAX_HEADERS = 50
 MAX_HEADER_NAME = 100
-#: Of all names and values together; servers refuse much less than this.
+#: Of all names and values together; many servers have smaller limits.
 MAX_HEADER_OCTETS = 16_000
 MAX_COOKIES = 8_000
 MAX_USERNAME = 255
 MAX_PASSWORD = 1_000
 
-#: Stands for a value that must not be shown.
+#: Replaces a value that must not be shown.
 HIDDEN = "***"
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: Printable ASCII: anything else is read differently by every server, and a line break begins a header.
+#: Printable ASCII: servers differ in reading other characters, and a line break starts a new header.
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-_FRAMING = "It says how the message is framed and to whom it goes, which the service decides."
-_RANGES = "The service asks for ranges and checks them by itself."
+_FRAMING = "The service sets the headers for message framing and routing."
+_RANGES = "The service requests and checks ranges by itself."
 _REFUSED: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -43,22 +43,22 @@ _REFUSED: Mapping[str, str] = MappingProxyType(
             ),
             _RANGES,
         ),
-        "accept-encoding": "Files are stored as they are; decode undoes an encoding sent unasked.",
+        "accept-encoding": "Files are stored as they are; decode undoes an unrequested encoding.",
         "cookie": "Give cookies as such (--cookie).",
     }
 )
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers as they may be sent; raise InvalidInputError("headers", …).
+    """Return valid headers, their values without surrounding spaces; else raise InvalidInputError.
 
-    Names keep their spelling and order; values lose the spaces around them.
+    Names keep their spelling and order.
     """
     if len(headers) > MAX_HEADERS:
         raise InvalidInputError("headers", f"{len(headers)} headers", f"At most {MAX_HEADERS}.")
     kept = {name: _header_value(name, value) for name, value in headers.items()}
     if len({name.lower() for name in kept}) < len(kept):
-        raise InvalidInputError("headers", list(kept), "Each name may stand there once only.")
+        raise InvalidInputError("headers", list(kept), "Each name may occur only once.")
     octets = sum(len(name) + len(value) for name, value in kept.items())
     if octets > MAX_HEADER_OCTETS:
         raise InvalidInputError(
@@ -69,7 +69,7 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def _header_value(name: str, value: str) -> str:
     if not _TOKEN.fullmatch(name) or len(name) > MAX_HEADER_NAME:
-        # What is no name may be a whole line, or `Name=value`, with its secret.
+        # An invalid name may be a whole line, or `Name=value`, which contains a secret.
         raise InvalidInputError(
             "headers", HIDDEN, "A header's name is made of letters, digits and hyphens."
         )
@@ -86,7 +86,7 @@ def _header_value(name: str, value: str) -> str:
 
 
 def check_cookies(value: str) -> str:
-    """Return the value of a Cookie header; raise InvalidInputError("cookies", …)."""
+    """Return a valid value of a Cookie header; else raise InvalidInputError."""
     value = value.strip(" \t")
     if not value or not _VALUE.fullmatch(value) or len(value) > MAX_COOKIES:
         raise InvalidInputError(
@@ -99,7 +99,7 @@ def check_cookies(value: str) -> str:
 
 
 def check_username(value: str) -> str:
-    """Return a login's name; raise InvalidInputError("username", …)."""
+    """Return a valid user name; else raise InvalidInputError."""
     if not value or len(value) > MAX_USERNAME or ":" in value or _CONTROL.search(value):
         raise InvalidInputError(
             "username",
@@ -110,7 +110,7 @@ def check_username(value: str) -> str:
 
 
 def check_password(value: str) -> str:
-    """Return a login's password; raise InvalidInputError("password", …)."""
+    """Return a valid password; else raise InvalidInputError."""
     if len(value) > MAX_PASSWORD or _CONTROL.search(value):
         raise InvalidInputError(
             "password",
@@ -121,12 +121,10 @@ def check_password(value: str) -> str:
 
 
 def check_login(headers: Mapping[str, str], username: str | None, password: str | None) -> None:
-    """Raise InvalidInputError when the parts of a login do not go together."""
+    """Raise InvalidInputError for a password without user name, or a login beside its header."""
     if username is None:
         if password is not None:
-            raise InvalidInputError(
-                "password", HIDDEN, "It goes with a username, which is missing."
-            )
+            raise InvalidInputError("password", HIDDEN, "A password needs a username.")
         return
     if any(name.lower() == "authorization" for name in headers):
         raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""URLs: which ones we accept, and how one is shown without its secrets."""
+"""URLs: validation, canonical form, and display without secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, host_in_url, normal_host
 
-#: RFC 9110, section 4.1, asks every party to support at least 8000 octets; we take no more than that.
+#: RFC 9110, section 4.1, recommends support for at least 8000 octets; longer URLs are refused.
 MAX_URL_OCTETS = 8000
 MAX_PORT = 65535
 
@@ -22,18 +22,18 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
 )
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
-#: A line break ends an FTP command, and what follows would be another one.
+#: A line break ends an FTP command, and the rest would be another one.
 _FTP_CONTROL = re.compile(r"%(0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
-#: RFC 1738, section 3.2.2: text is rewritten on its way, and a listing is no file.
+#: RFC 1738, section 3.2.2: text transfers change the bytes, and a listing is not a file.
 _FTP_TYPE = re.compile(r";type=[ad]$", re.IGNORECASE)
-#: RFC 3986, appendix B, where there is an authority. Ours are never split by `urllib.parse.urlsplit`: it
-#: drops some characters, and its parts do not say how they were written.
+#: RFC 3986, appendix B, for URLs with an authority. `urllib.parse.urlsplit` is not used for them: it
+#: drops some characters, and its parts lose their spelling.
 _ABSOLUTE = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL
 )
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
 _REST = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL)
-#: A browser takes the backslash for the authority's end, others for a part of the user name.
+#: To a browser the backslash ends the authority; to other programs it is part of the user name.
 _DOUBTFUL_AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]{2,}[^/?#\\]*\\")
 #: RFC 3986, sections 2.1 and 2.3.
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -41,13 +41,13 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
 def check_url(text: str) -> str:
-    """Return a URL that we can download from as it is stored and sent.
+    """Return a valid URL as it is stored and sent.
 
-    Its host is in its one spelling (`domain.hosts`), and what is not ASCII is percent-encoded UTF-8.
-    Nothing else is changed: checking twice changes nothing more.
+    Its host is normalized (`domain.hosts`), and characters outside ASCII are percent-encoded UTF-8.
+    Nothing else is changed, and a second call changes nothing.
 
     Raises:
-        InvalidInputError: we cannot download from it. The field is ``url``.
+        InvalidInputError: it is not valid for a download. The field is ``url``.
     """
     try:
         return _checked(text)
@@ -56,7 +56,7 @@ def check_url(text: str) -> str:
 
 
 def _checked(text: str) -> str:
-    """Do what `check_url` does; raise ValueError with a sentence that says what is wrong."""
+    """Do `check_url`; raise ValueError with a sentence that gives the reason."""
     if _CONTROL_OR_SPACE.search(text):
         raise ValueError("Spaces and control characters must be percent-encoded.")
     parts = _UrlParts.of(_in_ascii(text))
@@ -69,17 +69,17 @@ def _checked(text: str) -> str:
 
 
 def resolve_location(base: str, location: str) -> str:
-    """Return where the Location header of an answer from `base` leads, as browsers read it.
+    """Return the target of a Location header in a response from `base`, as browsers resolve it.
 
     Args:
         base: a checked URL.
-        location: the header's value, one character an octet, as servers send it: with raw UTF-8 or other
-            octets, spaces, tabs and backslashes in it.
+        location: the header's value, one character per octet. Servers send raw UTF-8 and other octets,
+            spaces, tabs and backslashes.
 
     Raises:
-        InvalidInputError: it leads to nothing that we can download from.
+        InvalidInputError: the target is not valid for a download.
     """
-    # Octets are encoded as they stand, whatever charset they are of; a host's have to be UTF-8.
+    # Octets of any charset are percent-encoded one by one; those of a host must be UTF-8.
     text = "".join(f"%{ord(char):02X}" if ord(char) > 0x7F else char for char in location)
     text = text.replace("\t", "").strip(" ").replace(" ", "%20")
     if _DOUBTFUL_AUTHORITY.match(text):
@@ -102,17 +102,17 @@ def _with_slashes(reference: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _UrlParts:
-    """An absolute URL in parts; `str` puts it together again, which nothing else does."""
+    """The parts of an absolute URL; `str` joins them."""
 
     scheme: str
     host: str
     port: int | None
     rest: str
-    """Path, query and fragment, as they stand."""
+    """Path, query and fragment, unchanged."""
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Take a URL apart; raise ValueError with a sentence when it is none of ours."""
+        """Split a URL; raise ValueError with a sentence when its scheme or form is not supported."""
         match = _ABSOLUTE.fullmatch(text)
         if match is None or match["scheme"].lower() not in SCHEMES:
             raise ValueError(f"It must begin with {_scheme_list()}.")
@@ -164,7 +164,7 @@ def _check_ftp(path: str) -> None:
 
 
 def host_of(url: str) -> str | None:
-    """Return the one spelling of the host that a URL speaks to; None when it names none."""
+    """Return the normalized host of a URL; None without a valid one."""
     match = _ABSOLUTE.match(url)
     authority = _AUTHORITY.fullmatch(match["authority"].rpartition("@")[2]) if match else None
     if authority is None:
@@ -175,11 +175,10 @@ def host_of(url: str) -> str | None:
 
 
 def canonical_url(url: str) -> str:
-    """Return the one form of a checked URL that all its spellings share (RFC 3986, section 6.2).
+    """Return the canonical form of a checked URL (RFC 3986, section 6.2).
 
-    The scheme in lower case, the host in its one spelling, no default port, no empty path, no dot
-    segments, no fragment, percent-encodings in upper case and only where they are needed. Queries keep
-    their order.
+    The scheme in lower case, the host normalized, no default port, no empty path, no dot segments, no
+    fragment, percent-encodings in upper case and only where they are needed. Queries keep their order.
     """
     parts = _UrlParts.of(url)
     path = _without_dot_segments(_plain_encoding(parts.path)) or "/"
@@ -190,7 +189,7 @@ def canonical_url(url: str) -> str:
 
 
 def _plain_encoding(part: str) -> str:
-    """Undo percent-encodings that change nothing, and write the others in upper case."""
+    """Undo needless percent-encodings, and write the others in upper case."""
 
     def plain(match: re.Match[str]) -> str:
         char = chr(int(match[1], 16))
@@ -214,7 +213,7 @@ def _without_dot_segments(path: str) -> str:
 
 
 def _in_ascii(text: str) -> str:
-    """Percent-encode what is not ASCII, as UTF-8."""
+    """Percent-encode characters outside ASCII, as UTF-8."""
     if text.isascii():
         return text
     try:
@@ -229,7 +228,7 @@ def _scheme_list() -> str:
 
 
 def display_url(text: str) -> str:
-    """Return the URL as it may be shown: without user info, the query masked, the fragment dropped."""
+    """Return the URL for display: without user info and fragment, the query masked."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -237,6 +236,6 @@ def display_url(text: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = "?…" if parts.query else ""
     scheme = f"{parts.scheme}://" if parts.scheme else ""
-    # Without "//" the user info of a URL that is not one lies in the path.
+    # Without "//" a text with user info has it in the path.
     path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
     return f"{scheme}{host}{path}{query}"

@@ -1,4 +1,4 @@
-"""What beat starts: progress to SQL, requeueing, reconciling, cleaning up.
+"""The periodic tasks that beat sends: persist, requeue due jobs, reconcile, purge, clean up.
 
 Open `reconcile.py` first.
 """

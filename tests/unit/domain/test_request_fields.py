@@ -34,8 +34,11 @@ def test_a_request_keeps_what_goes_along() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        *((name, "framed") for name in ("Host", "content-length", "TRANSFER-ENCODING", "TE")),
-        *((name, "framed") for name in ("Connection", "Trailer", "Upgrade", "Expect")),
+        *(
+            (name, "message framing")
+            for name in ("Host", "content-length", "TRANSFER-ENCODING", "TE")
+        ),
+        *((name, "message framing") for name in ("Connection", "Trailer", "Upgrade", "Expect")),
         *((name, "ranges") for name in ("Range", "If-Range", "If-None-Match")),
         ("Accept-Encoding", "decode"),
         ("Proxy-Authorization", "SEEN_PROXY"),
