@@ -139,7 +139,7 @@ PRIVATE: list[Callable[[str], str]] = [
 
 
 @given(identifiers)
-def test_a_log_tells_an_identifier_by_its_digest_only(identifier: str) -> None:
+def test_a_log_shows_an_identifier_as_its_digest(identifier: str) -> None:
     empty = {build: build("x").rpartition("x") for build in PRIVATE}
     for build, (head, _, tail) in empty.items():
         shown = KEYS.redacted(build(identifier))

@@ -49,7 +49,7 @@ def test_shares_add_up_to_the_limit(limit: int, processes: list[Demand]) -> None
     uses=st.lists(st.floats(0, 10**9), max_size=20),
     constrained=st.integers(0, 20),
 )
-def test_water_fills_what_there_is_and_nobody_gets_more_than_it_wants(
+def test_shares_use_the_whole_limit_and_exceed_no_demand(
     available: int, uses: list[float], constrained: int
 ) -> None:
     level = water_level(available, uses, constrained)
@@ -145,7 +145,7 @@ rates = st.integers(30_000, 10**7)
         min_size=1,
     ),
 )
-def test_no_limit_is_passed_and_nobody_waits_without_one_that_is_used_up(
+def test_no_limit_is_exceeded_and_no_call_waits_below_it(
     wants: list[list[tuple[str, float]]], limits: dict[str, int]
 ) -> None:
     processes = [Process(name, some) for name, some in enumerate(wants)]

@@ -504,7 +504,7 @@ def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
 
 
 @pytest.mark.timeout(900)  # what it finds it makes shorter first, which may take minutes
-def test_whatever_breaks_one_writes_numbers_are_true_and_every_job_ends(
+def test_whatever_breaks_one_worker_writes_counts_are_true_and_every_job_ends(
     system: System, store: StoreServer, tmp_path: Path
 ) -> None:
     with time_travel(system.runtime, store) as time:

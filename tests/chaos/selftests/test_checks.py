@@ -146,7 +146,7 @@ def test_a_job_that_never_ends(good: Evidence) -> None:
 @pytest.mark.parametrize(
     "changes", [{"status": S.FAILED, "error_code": "http_503"}, {"status": S.CANCELLED}]
 )
-def test_an_end_nobody_asked_for(good: Evidence, changes: dict[str, Any]) -> None:
+def test_an_unexpected_final_state_is_found(good: Evidence, changes: dict[str, Any]) -> None:
     job = the_job(good)
     events = [*good.events[job.id][:-1], event(job, S.VERIFYING, changes["status"], 2)]
     ended = with_job(with_events(good, events), **changes)

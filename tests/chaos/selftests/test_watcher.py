@@ -74,7 +74,7 @@ def told(fence: int, seconds: float = 0) -> Any:
     return progress("j", fence=fence, updated_at=TOLD + timedelta(seconds=seconds))
 
 
-def test_an_old_claim_that_replaces_what_a_newer_one_told(watcher: Watcher) -> None:
+def test_an_old_claim_that_overwrites_a_newer_ones_counts_is_found(watcher: Watcher) -> None:
     watcher.see_progress(row(fence=2), told(2))
     watcher.see_progress(row(fence=2), told(1, LIFE - 0.1))
     assert len(watcher.findings) == 1
@@ -86,7 +86,7 @@ def test_an_old_claim_that_is_shown_in_place_of_a_newer_one(watcher: Watcher) ->
     assert list(watcher.findings) == [("j", "the hash has claim 1 after claim 2, and is shown")]
 
 
-def test_an_old_claim_may_speak_late_where_nobody_is_shown_it(watcher: Watcher) -> None:
+def test_a_late_update_of_an_old_claim_that_is_not_shown_is_no_finding(watcher: Watcher) -> None:
     watcher.see_progress(row(fence=2), told(2))
     watcher.see_progress(row(fence=2), told(1, LIFE))
     assert not watcher.findings

@@ -101,7 +101,7 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
     assert left["status"] == "queued"  # handed back, not lost
 
 
-def test_a_process_that_falls_is_started_again(seen: Seen, origin: Origin) -> None:
+def test_a_crashed_process_is_started_again(seen: Seen, origin: Origin) -> None:
     file = origin.serve("/file.bin", size=1000)
     seen.start("up", "--no-flower")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")

@@ -83,7 +83,7 @@ def test_user_is_still_accepted_as_the_former_name_of_owner(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry"])
-def test_what_is_not_said_or_said_twice_changes_nothing(seen: Seen, command: str) -> None:
+def test_missing_or_contradictory_selection_changes_nothing(seen: Seen, command: str) -> None:
     (job,) = add(seen, f"{URL}/a")
     for arguments in ((), (job, "--all"), (job, "--owner", "ann"), (job, "not-a-job")):
         result = seen.run(command, *arguments)
@@ -130,7 +130,7 @@ WRONG: list[tuple[list[str], str, str]] = [
 ]
 
 
-def test_what_was_asked_wrongly_is_said_in_a_sentence(seen: Seen) -> None:
+def test_wrong_arguments_are_reported_in_a_sentence(seen: Seen) -> None:
     (job,) = add(seen, f"{URL}/a")
     seen.good("pause", job)
     for wrong, code, message in WRONG:
@@ -149,7 +149,7 @@ def test_what_was_asked_wrongly_is_said_in_a_sentence(seen: Seen) -> None:
     assert states(seen) == {job: "paused"}
 
 
-def test_the_same_again_is_told_and_not_added(seen: Seen) -> None:
+def test_the_same_request_is_reported_and_not_added(seen: Seen) -> None:
     (job,) = add(seen, f"{URL}/a")
     again = seen.good("add", f"{URL}/./a")
     assert again.out.strip() == job
@@ -184,7 +184,7 @@ def claimed(repo: JobRepository, job_id: str) -> Job:
     return job
 
 
-def test_who_adds_the_same_after_a_cancel_gets_a_new_job(seen: Seen, repo: JobRepository) -> None:
+def test_the_same_request_after_a_cancel_is_a_new_job(seen: Seen, repo: JobRepository) -> None:
     (job,) = add(seen, f"{URL}/a", "--idempotency-key", "order 7")
     claimed(repo, job)
     assert seen.good("cancel", job).out == f"{job} downloading (cancel requested)\n"
@@ -200,7 +200,7 @@ def test_who_adds_the_same_after_a_cancel_gets_a_new_job(seen: Seen, repo: JobRe
     assert states(seen) == {again.out.strip(): "queued", job: "downloading"}
 
 
-def test_getting_what_is_being_paused_takes_the_pause_back(seen: Seen, repo: JobRepository) -> None:
+def test_get_withdraws_a_pending_pause(seen: Seen, repo: JobRepository) -> None:
     (job,) = add(seen, f"{URL}/a")
     running = claimed(repo, job)
     assert seen.good("pause", job).out == f"{job} downloading (pause requested)\n"

@@ -59,7 +59,7 @@ def test_doctor_names_a_folder_that_cannot_be_used(
     assert "Read-only file system" in finding["message"]
 
 
-def test_doctor_goes_on_where_a_folder_does_not_tell_its_room(
+def test_doctor_goes_on_where_the_free_space_is_unknown(
     seen: Seen, disk: RefusingDisk, tmp_path: Path
 ) -> None:
     files = tmp_path / "files"

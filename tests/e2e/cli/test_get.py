@@ -96,7 +96,7 @@ def test_a_name_that_is_taken_gets_a_number(seen: Seen, origin: Origin) -> None:
     assert (seen.folder / "note (1).txt").read_bytes() == b"theirs"
 
 
-def test_what_fails_is_told_in_one_line(seen: Seen, origin: Origin) -> None:
+def test_a_failure_is_reported_in_one_line(seen: Seen, origin: Origin) -> None:
     good = origin.serve("/good.bin", size=1000)
     bad = origin.serve("/bad.bin", size=1000)
     result = seen.run("get", origin.url("/missing.bin"), good.url)
@@ -167,7 +167,7 @@ def test_the_same_secrets_continue_and_others_do_not(seen: Seen, origin: Origin)
     assert not [path for path in files if b"hunter2" in path.read_bytes()]
 
 
-def test_a_killed_stack_leaves_nobody_and_the_same_command_goes_on(
+def test_a_killed_stack_leaves_no_process_and_the_same_command_goes_on(
     seen: Seen, origin: Origin
 ) -> None:
     gate = threading.Event()

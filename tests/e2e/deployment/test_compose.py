@@ -494,7 +494,7 @@ def test_beat_ticks_and_the_maintenance_worker_does_the_work(deployment: Deploym
 
 
 @pytest.mark.parametrize("name", sorted(LASTING))
-def test_a_service_ends_by_itself_when_told_to(
+def test_a_service_ends_on_its_stop_signal(
     tmp_path: Path, image: Path, private_store: StoreServer, database_url: str, name: str
 ) -> None:
     """Within its grace period, and by its own will: 137 would mean it was killed."""

@@ -45,7 +45,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("way", "begins"), CASES)
-def test_flower_lives_through_a_refusing_store_and_says_it_once(
+def test_flower_survives_a_refusing_store_and_logs_it_once(
     system: System, way: str, begins: str
 ) -> None:
     flower = Flower(system)

@@ -75,7 +75,7 @@ def test_claims_that_the_store_refuses_are_one_line(system: System, origin: Orig
 
 
 @pytest.mark.parametrize("way", ["READONLY", "NOPERM", "BUSY", "MASTERDOWN"])
-def test_a_download_that_loses_its_lock_is_handed_back_in_one_line(
+def test_a_download_that_loses_its_lock_is_requeued_in_one_line(
     system: System, origin: Origin, way: str
 ) -> None:
     gate = threading.Event()

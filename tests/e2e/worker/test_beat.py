@@ -168,7 +168,7 @@ def test_a_beat_waits_for_a_store_that_is_not_there_yet(service: System) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_beat_may_be_told_to_end_at_any_moment(service: System, number: signal.Signals) -> None:
+def test_beat_can_be_stopped_at_any_moment(service: System, number: signal.Signals) -> None:
     """Also while it starts: from its first word on it ends by itself, without complaint."""
     early = service.start_beat()
     wait_for_line(service, "beat0", "is starting")
@@ -218,7 +218,7 @@ def beat_finding(seen: Seen) -> dict[str, str]:
     return dict(found)
 
 
-def test_check_and_doctor_tell_whether_beat_ticks(with_store: Seen, store: StoreServer) -> None:
+def test_check_and_doctor_show_whether_beat_ticks(with_store: Seen, store: StoreServer) -> None:
     missing = with_store.run("beat", "--check")
     assert (missing.status, missing.out) == (1, "beat has not ticked within a day\n")
     assert with_store.run("beat", "--check", "--json").json() == {"ok": False}

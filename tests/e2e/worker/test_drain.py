@@ -130,7 +130,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize(("pool", "size"), [("", 50), ("prefork", 10)])
-def test_whatever_downloads_wait_for_they_are_handed_back_in_seconds(
+def test_downloads_are_requeued_in_seconds_whatever_they_wait_for(
     service: System, origin: Origin, pool: str, size: int
 ) -> None:
     Disk(service, sync_seconds=0.7)
@@ -203,7 +203,7 @@ def test_signals_of_a_terminal_drain_as_well(
     assert service.runtime.jobs.count_by_status() == {S.QUEUED: 2}
 
 
-def test_so_does_a_worker_that_celery_itself_tells_to_end(service: System, origin: Origin) -> None:
+def test_a_worker_that_celery_shuts_down_drains_as_well(service: System, origin: Origin) -> None:
     worker = service.start_worker()
     wait_until_all_run(service, slow_downloads(service, origin, 2))
 

@@ -102,7 +102,7 @@ def part_of(folder: Path, job: Job) -> bytes:
 # ── paused while it downloads ───────────────────────────────────────────────────────────────────
 
 
-def test_whose_job_was_completed_meanwhile_leaves_no_trace(
+def test_a_suspended_worker_leaves_no_trace_after_its_job_was_completed(
     remembering: System, origin: Origin, tmp_path: Path
 ) -> None:
     service, ours, theirs = remembering, tmp_path / "ours", tmp_path / "theirs"
@@ -132,7 +132,7 @@ def test_whose_job_was_completed_meanwhile_leaves_no_trace(
     assert published(theirs) == ["a.bin"]
 
 
-def test_whose_job_is_only_queued_again_does_not_bring_its_progress_back(
+def test_a_suspended_worker_does_not_restore_progress_of_a_requeued_job(
     service: System, private_store: StoreServer, origin: Origin, tmp_path: Path
 ) -> None:
     """No newer claim is there to be compared with: it is its own clock that tells it to be silent."""
@@ -163,7 +163,7 @@ def test_whose_job_is_only_queued_again_does_not_bring_its_progress_back(
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("point", [AFTER_THE_FENCE, BEFORE_THE_NAME])
-def test_who_was_paused_on_the_way_to_the_final_name_gives_none(
+def test_a_worker_suspended_before_the_final_name_publishes_nothing(
     service: System, origin: Origin, tmp_path: Path, point: str, overwrite: bool
 ) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
@@ -230,7 +230,7 @@ def test_a_store_that_forgets_never_lets_a_second_worker_in(
     assert sorted(names) == [[], ["a.bin"]]
 
 
-def test_a_lock_that_somebody_else_has_got_is_left_alone(
+def test_a_lock_of_another_worker_is_left_alone(
     service: System, origin: Origin, tmp_path: Path
 ) -> None:
     """Given a lock that changed hands while it was believed to be held: its token tells whose it is."""

@@ -155,7 +155,7 @@ def test_a_read_of_what_is_no_value_raises_our_own_error_and_leaves_it(
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_a_rate_limit_fails_as_it_is_told_on_a_key_of_another_type(
+def test_a_rate_limit_on_a_key_of_another_type_follows_fail(
     manager: CacheManager, client: Redis, kind: str
 ) -> None:
     MAKE[kind](client, "seen:ratelimit:ada:call")

@@ -108,7 +108,7 @@ def test_the_figures_have_their_types(manager: CacheManager, store: StoreServer)
     assert CacheStats.model_validate_json(stats.model_dump_json()) == stats
 
 
-def test_a_store_nobody_has_read_from_has_no_hit_ratio(
+def test_a_store_without_reads_has_no_hit_ratio(
     private_store: StoreServer, connect: Connect
 ) -> None:
     with connect(private_store) as manager:
@@ -181,7 +181,7 @@ def furnish(manager: CacheManager, user: str) -> None:
     )
 
 
-def test_everything_of_a_user_is_forgotten_and_of_nobody_else(manager: CacheManager) -> None:
+def test_one_users_values_are_deleted_and_no_others(manager: CacheManager) -> None:
     furnish(manager, "bob")
     theirs = set(manager.client.scan_iter())
     furnish(manager, "ada")
@@ -207,7 +207,7 @@ def test_keys_are_deleted_by_pattern_in_our_namespace_only(manager: CacheManager
 # ── maintenance ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_maintenance_clears_stale_progress_away_and_tells_the_figures(
+def test_maintenance_removes_stale_progress_and_returns_the_figures(
     manager: CacheManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     download = manager.download

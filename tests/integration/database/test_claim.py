@@ -205,7 +205,7 @@ def test_one_of_two_changes_at_once_wins(repo: JobRepository) -> None:
     assert len(repo.events(job.id)) == 3
 
 
-def test_the_audit_trail_tells_the_whole_life(repo: JobRepository) -> None:
+def test_the_history_shows_every_state_of_a_job(repo: JobRepository) -> None:
     job = claimed(repo)
     for to in (S.WAITING, S.QUEUED):
         changed = repo.transition(job, to, now=NOW, reason=to.value)

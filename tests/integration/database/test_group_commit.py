@@ -74,7 +74,7 @@ def test_each_gets_its_own_result_and_all_share_a_commit(engine: Engine) -> None
     assert rows(engine) == list(range(10))
 
 
-def test_one_that_fails_spoils_nobody_elses_work(engine: Engine) -> None:
+def test_a_failing_write_does_not_undo_others_in_its_commit(engine: Engine) -> None:
     def fail(connection: Connection) -> int:
         insert(99)(connection)
         raise LookupError("mine alone")
@@ -84,7 +84,7 @@ def test_one_that_fails_spoils_nobody_elses_work(engine: Engine) -> None:
     assert rows(engine) == [1, 2]
 
 
-def test_a_thread_that_is_interrupted_loses_nobody_elses_work(engine: Engine) -> None:
+def test_an_interrupted_thread_does_not_undo_other_writes(engine: Engine) -> None:
     def interrupted(connection: Connection) -> int:
         if threading.current_thread().name == "thread-0":
             raise KeyboardInterrupt

@@ -98,7 +98,7 @@ def test_several_jobs_are_stored_all_or_none(repo: JobRepository) -> None:
 @pytest.mark.parametrize(
     "job_id", ["01890a5d-ac96-774b-bcce-b302099a8057", "", "x" * 5000, "a\0b", "\ud800", "'; --"]
 )
-def test_an_unknown_job_is_told_apart(repo: JobRepository, job_id: str) -> None:
+def test_an_unknown_job_has_an_error_of_its_own(repo: JobRepository, job_id: str) -> None:
     with pytest.raises(UnknownJobError) as caught:
         repo.get(job_id)
     assert caught.value.job_id == job_id
@@ -141,7 +141,7 @@ def test_an_empty_table_has_no_counts(repo: JobRepository) -> None:
 # ── what is to be published, woken, looked after ────────────────────────────────────────────────
 
 
-def test_unpublished_jobs_are_those_nobody_published(repo: JobRepository) -> None:
+def test_unpublished_jobs_are_found(repo: JobRepository) -> None:
     old, fresh = new_job(), new_job(updated_at=LATER)
     done, busy = new_job(published_at=NOW), new_job(status=S.DOWNLOADING)
     repo.add([old, fresh, done, busy])
@@ -153,7 +153,7 @@ def test_unpublished_jobs_are_those_nobody_published(repo: JobRepository) -> Non
     repo.mark_published([], LATER)
 
 
-def test_published_jobs_that_nobody_took(repo: JobRepository) -> None:
+def test_published_jobs_that_were_not_claimed_are_found(repo: JobRepository) -> None:
     old, fresh = new_job(published_at=NOW), new_job(published_at=LATER)
     repo.add([old, fresh, new_job(), new_job(status=S.FAILED, published_at=NOW)])
     assert ids(repo.published_before(NOW, NORMAL)) == [old.id]
@@ -235,7 +235,7 @@ def test_a_move_changes_the_time_of_a_job_only_where_it_waits(repo: JobRepositor
     assert [job.updated_at for job in moved] == [LATER, NOW]
 
 
-def test_what_waits_in_front_is_told_apart(repo: JobRepository) -> None:
+def test_requeued_jobs_are_told_from_queued_ones(repo: JobRepository) -> None:
     made = [new_job() for _ in range(3)]
     repo.add(made)
     requeued, behind, again = made
@@ -325,7 +325,7 @@ def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
 @pytest.mark.parametrize(
     ("control", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED), (None, None)]
 )
-def test_a_wish_goes_before_going_on(
+def test_a_pending_control_request_goes_before_requeueing(
     repo: JobRepository, source: S, to: S, control: str | None, end: S | None
 ) -> None:
     """Given a person's word that never reached the worker."""

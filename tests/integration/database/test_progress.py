@@ -69,7 +69,7 @@ def test_only_a_running_job_is_changed(repo: JobRepository, status: JobStatus) -
     assert (repo.get(job.id) != job) is (status in RUNNING)
 
 
-def test_a_count_may_fall_when_a_transfer_began_anew(repo: JobRepository) -> None:
+def test_a_count_may_fall_when_a_transfer_restarts_from_zero(repo: JobRepository) -> None:
     job = running(repo)
     repo.save_progress([row(job, 2, 5)], NOW)
     repo.save_progress([row(job, 2, 6, bytes_downloaded=0, bytes_durable=0)], NOW)

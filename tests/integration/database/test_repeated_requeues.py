@@ -79,7 +79,7 @@ def test_a_running_claim_stands_in_the_history(repo: JobRepository) -> None:
     ]
 
 
-def test_the_newest_count_of_kept_bytes_is_told(repo: JobRepository) -> None:
+def test_the_newest_count_of_durable_bytes_is_returned(repo: JobRepository) -> None:
     job_id = added(repo)
 
     for number in range(3):
@@ -146,7 +146,7 @@ def test_a_note_that_repeats_the_newest_line_is_not_written(repo: JobRepository)
         assert [text for *_, text in told(repo, job_id)] == [NO_MESSAGE, "another", NO_MESSAGE]
 
 
-def test_a_pause_that_was_asked_for_is_told(repo: JobRepository) -> None:
+def test_a_pending_pause_is_returned(repo: JobRepository) -> None:
     job_id = added(repo)
     hand_back(repo, claim(repo, job_id, 0))
     job = claim(repo, job_id, 1)

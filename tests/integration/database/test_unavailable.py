@@ -117,7 +117,7 @@ def test_a_server_that_stops_and_comes_back(
     assert repo.transition(job, JobStatus.VERIFYING, now=NOW) is not None
 
 
-def test_a_restart_nobody_saw_costs_nobody_an_error(
+def test_a_restart_between_two_calls_raises_no_error(
     database: Database, postgres: PostgresServer
 ) -> None:
     repo = JobRepository(database)
@@ -131,7 +131,7 @@ def test_a_restart_nobody_saw_costs_nobody_an_error(
     assert repo.transition(job, JobStatus.VERIFYING, now=NOW) is not None
 
 
-def test_what_was_begun_is_rolled_back_when_the_server_goes(
+def test_an_open_transaction_is_rolled_back_when_the_server_goes(
     database: Database, postgres: PostgresServer
 ) -> None:
     repo = JobRepository(database)
@@ -163,9 +163,7 @@ def test_an_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
     "content",
     [b"this is no database" * 1000, b"SQLite format 3\x00" + b"\xff" * 8_000, bytes(5_000)],
 )
-def test_sqlite_file_that_is_damaged_or_none_is_told_in_words(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_damaged_sqlite_file_is_reported_in_words(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "seen.db"
     path.write_bytes(content)
     database = Database(f"sqlite:///{path}")

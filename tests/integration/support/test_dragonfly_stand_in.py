@@ -139,7 +139,7 @@ def test_replication_id_is_new_at_each_start() -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_config_tells_nothing_but_the_databases(stand_in: StoreServer, protocol: int) -> None:
+def test_config_shows_the_databases_only(stand_in: StoreServer, protocol: int) -> None:
     with stand_in.client(protocol=protocol) as client:
         assert client.config_get("maxmemory*") == {}
         assert client.config_get("databases") == {"databases": "16"}

@@ -143,7 +143,7 @@ def test_connections_over_the_limit_are_refused(origin: Origin, refusal: int | N
     assert fetch(origin.port, "/x").status == 200
 
 
-def test_the_log_tells_what_was_sent_twice(origin: Origin) -> None:
+def test_the_log_shows_bytes_that_were_sent_twice(origin: Origin) -> None:
     gate = threading.Event()
     served = origin.serve("/x", size=1000)
     for asked in ("bytes=0-499", "bytes=400-999"):

@@ -162,7 +162,7 @@ def test_a_fenced_worker_changes_nothing(system: System, silent: Job) -> None:
 
 
 @pytest.mark.parametrize(("word", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
-def test_a_wish_that_only_sql_knows_goes_before_handing_back(
+def test_a_control_request_only_in_sql_goes_before_requeueing(
     system: System, silent: Job, word: str, end: JobStatus
 ) -> None:
     with running(system, silent) as outcomes:
@@ -174,7 +174,7 @@ def test_a_wish_that_only_sql_knows_goes_before_handing_back(
     assert (left == []) == (end is S.CANCELLED)
 
 
-def test_a_wish_that_only_sql_knows_goes_before_waiting(system: System, origin: Origin) -> None:
+def test_a_control_request_only_in_sql_goes_before_waiting(system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=400_000, bytes_per_second=400_000, reset_after=200_000)
     job = system.submit(file.url)
     with running(system, job) as outcomes:

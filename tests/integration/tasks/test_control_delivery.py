@@ -31,7 +31,7 @@ def told(system: System, job: Job) -> str | None:
     return reply.control
 
 
-def test_a_pause_after_a_cancel_is_told_as_the_cancel_that_it_is(any_system: System) -> None:
+def test_a_pause_after_a_cancel_is_sent_as_the_cancel(any_system: System) -> None:
     job = claimed(any_system)
     tasks.cancel(job.id, runtime=any_system.runtime)
     paused = tasks.pause(job.id, runtime=any_system.runtime)
@@ -39,7 +39,7 @@ def test_a_pause_after_a_cancel_is_told_as_the_cancel_that_it_is(any_system: Sys
     assert told(any_system, job) == "cancel"
 
 
-def test_a_cancel_that_the_store_has_lost_is_told_again_by_whoever_asks_for_a_pause(
+def test_a_pause_resends_a_cancel_that_the_store_has_lost(
     system: System,
 ) -> None:
     job = claimed(system)

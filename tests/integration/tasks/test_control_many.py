@@ -109,7 +109,7 @@ def test_what_each_action_does_in_each_state(
     assert trail[-1].to_status is row.status
 
 
-def test_several_are_changed_and_the_others_told(any_system: System) -> None:
+def test_several_jobs_are_changed_and_the_others_reported(any_system: System) -> None:
     runtime = any_system.runtime
     queued, paused, done = (in_state(any_system, state) for state in (S.QUEUED, S.PAUSED, S.FAILED))
     ids = [queued.id, paused.id, done.id, queued.id]
@@ -318,7 +318,7 @@ def test_moving_twice_changes_nothing_and_what_has_ended_is_refused(system: Syst
 
 
 @pytest.mark.parametrize("end", [S.CANCELLED, S.QUEUED])
-def test_what_becomes_of_a_job_while_it_is_moved_is_told(
+def test_a_job_that_changes_while_it_is_moved_is_reported(
     any_system: System, end: JobStatus
 ) -> None:
     """Given somebody who has read a job that runs, and moves it when that is over."""

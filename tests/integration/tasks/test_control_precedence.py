@@ -93,7 +93,9 @@ def test_a_pause_that_only_sql_knows_keeps_a_file_that_is_whole(
 
 
 @pytest.mark.parametrize("word", ["cancel", "pause"])
-def test_a_wish_goes_before_handing_back(any_system: System, origin: Origin, word: str) -> None:
+def test_a_control_request_goes_before_requeueing(
+    any_system: System, origin: Origin, word: str
+) -> None:
     gate = threading.Event()
     job = any_system.submit(half_done(origin, gate).url, connections=1)
     with running(any_system, job) as outcomes:
@@ -221,7 +223,9 @@ def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
 # ── requested again, and honored late ───────────────────────────────────────────────────────────
 
 
-def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin: Origin) -> None:
+def test_a_control_request_in_the_store_is_not_sent_again(
+    any_system: System, origin: Origin
+) -> None:
     """And one that it has lost is, once, and stands in the job's history."""
     job = orphan(any_system)
     tasks.cancel(job.id, runtime=any_system.runtime)
@@ -240,9 +244,7 @@ def test_a_wish_that_the_store_has_is_not_told_again(any_system: System, origin:
         (S.FAILED, "why; 100 bytes are kept; 20 bytes are discarded"),
     ],
 )
-def test_an_end_that_comes_late_tells_of_its_bytes(
-    system: System, status: JobStatus, told: str
-) -> None:
+def test_a_late_end_brings_its_byte_counts(system: System, status: JobStatus, told: str) -> None:
     job = orphan(system)
     update = progress_update(
         job_id=job.id,

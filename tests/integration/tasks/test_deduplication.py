@@ -58,7 +58,7 @@ def test_a_job_is_the_same_until_it_has_ended(system: System, status: JobStatus)
     assert (again.id, again.is_new, again.status) == (job.id, False, status)
 
 
-def test_what_has_ended_is_fetched_anew(any_system: System) -> None:
+def test_a_finished_download_is_fetched_again(any_system: System) -> None:
     url = unused_url()
     job = submit(any_system, url)
     tasks.cancel(job.id, runtime=any_system.runtime)
@@ -116,7 +116,7 @@ def test_many_who_submit_the_same_at_once_share_one_job(any_system: System) -> N
     assert any_system.backlog() == len(urls)
 
 
-def test_many_who_bring_the_same_in_other_orders_wait_for_nobody_in_a_circle(
+def test_the_same_requests_in_other_orders_do_not_deadlock(
     any_system: System,
 ) -> None:
     names = [unused_url() + f"?{number}" for number in range(1_000)]
@@ -225,7 +225,7 @@ def test_of_two_that_were_being_cancelled_at_once_one_is_retried(
 
 
 @pytest.mark.parametrize("status", [S.COMPLETED, S.FAILED])
-def test_a_job_that_ends_before_it_hears_of_its_cancel_disturbs_nobody(
+def test_a_job_that_ends_before_its_cancel_keeps_its_result(
     any_system: System, status: JobStatus
 ) -> None:
     runtime, url = any_system.runtime, unused_url()
@@ -308,7 +308,7 @@ def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: S
         assert len(living(any_system, job)) == 1
 
 
-def test_there_are_never_two_of_one_flight_that_nobody_cancels(any_system: System) -> None:
+def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System) -> None:
     """Given people who submit, cancel and retry the same at once, and workers that claim and stop."""
     runtime, url = any_system.runtime, unused_url()
     first = submit(any_system, url)

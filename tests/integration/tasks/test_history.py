@@ -66,7 +66,7 @@ def test_a_life_with_a_pause_and_an_error(system: System, origin: Origin) -> Non
     assert {event.worker for event in events} == {None, system.runtime.worker}
 
 
-def test_a_failure_tells_what_was_thrown_away(system: System, origin: Origin) -> None:
+def test_a_failure_records_discarded_bytes(system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=300_000)
     job = system.submit(file.url, checksum="sha256:" + "0" * 64)
     assert run_download(system.runtime, job.id) is Outcome.FAILED

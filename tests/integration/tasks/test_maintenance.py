@@ -257,7 +257,7 @@ def test_a_spent_message_gets_a_successor(system: System) -> None:
     assert system.runtime.jobs.events(job.id)[-1].reason == "it had no message; it was published"
 
 
-def test_what_was_asked_of_a_job_is_told_again_after_the_store_forgot_it(
+def test_a_control_request_is_resent_after_the_store_lost_it(
     system: System, store: StoreServer
 ) -> None:
     job = claimed(system)

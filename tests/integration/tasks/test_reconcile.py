@@ -117,7 +117,7 @@ def test_an_orphan_is_published_at_once(system: System) -> None:
     assert system.job(job).published_at is not None
 
 
-def test_an_orphan_goes_before_what_nobody_has_begun(system: System) -> None:
+def test_an_orphan_runs_before_jobs_that_never_ran(system: System) -> None:
     job = claimed(system)
     system.submit(unused_url(), priority="high")
     age_jobs(system)
@@ -190,9 +190,7 @@ def settle_elsewhere(system: System, job: Job, status: JobStatus) -> None:
 
 
 @pytest.mark.parametrize("status", [S.PAUSED, S.CANCELLED, S.QUEUED, S.FAILED])
-def test_a_worker_that_sql_knows_nothing_of_is_told_to_leave(
-    system: System, origin: Origin, status: JobStatus
-) -> None:
+def test_a_run_unknown_to_sql_is_stopped(system: System, origin: Origin, status: JobStatus) -> None:
     job = system.submit(origin.serve("/a.bin", size=400_000, hang_after=200_000).url)
     with running(system, job) as outcomes:
         wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
@@ -205,7 +203,7 @@ def test_a_worker_that_sql_knows_nothing_of_is_told_to_leave(
 
 
 @pytest.mark.parametrize("status", [S.PAUSED, S.COMPLETED, S.FAILED])
-def test_progress_that_nobody_speaks_for_is_removed(system: System, status: JobStatus) -> None:
+def test_progress_of_a_job_that_does_not_run_is_removed(system: System, status: JobStatus) -> None:
     """Given a worker that fell after SQL had the end, and before the store had it."""
     job = claimed(system)
     tell(system, job)
@@ -222,7 +220,7 @@ def test_progress_that_nobody_speaks_for_is_removed(system: System, status: JobS
     assert "was removed" in (last_reason(system, job) or "")
 
 
-def test_progress_of_a_job_that_nobody_knows_is_removed(system: System) -> None:
+def test_progress_of_an_unknown_job_is_removed(system: System) -> None:
     tell(system, new_job(fence=1))
     assert reconcile(system.runtime).removed == 1
     assert system.runtime.cache.download.get_active_downloads() == []
@@ -238,7 +236,7 @@ def test_what_has_only_just_changed_is_left_to_settle(system: System) -> None:
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_its_memory_is_that_of_one_batch_however_many_jobs_there_are(any_system: System) -> None:
+def test_reconcile_needs_memory_for_one_batch_only(any_system: System) -> None:
     """Thousands of jobs in every state, and a thousand orphans among them."""
     system = any_system
     repo, now = system.runtime.jobs, system.runtime.now()

@@ -279,7 +279,9 @@ def test_the_setting_says_what_is_kept(
         assert left(system.runtime.database) == ([job.id] if stays else [])
 
 
-def test_many_go_in_batches_and_little_memory(database: Database, repo: JobRepository) -> None:
+def test_a_purge_runs_in_batches_with_little_memory(
+    database: Database, repo: JobRepository
+) -> None:
     assert repo.find() == []
     for _ in range(8):
         stored(database, S.COMPLETED, ended=NOW - DAY, count=1000)

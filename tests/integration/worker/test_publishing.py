@@ -160,7 +160,7 @@ def test_what_is_said_to_be_published_is_what_sql_and_message_say(any_system: Sy
 # ── lost, and found ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_was_begun_is_found_while_an_older_message_waits_in_the_queue_of_its_priority(
+def test_a_lost_requeued_message_is_found_behind_an_older_one(
     any_system: System,
 ) -> None:
     submit(ago(any_system, hours=2))
@@ -175,7 +175,7 @@ def test_what_was_begun_is_found_while_an_older_message_waits_in_the_queue_of_it
     assert reconcile(any_system.runtime).published == 0
 
 
-def test_what_was_begun_and_then_resumed_waits_in_the_queue_of_its_priority(
+def test_a_resumed_job_waits_in_the_queue_of_its_priority(
     any_system: System,
 ) -> None:
     submit(ago(any_system, hours=2))
@@ -188,7 +188,7 @@ def test_what_was_begun_and_then_resumed_waits_in_the_queue_of_its_priority(
     assert reconcile(any_system.runtime).published == 0
 
 
-def test_a_head_that_was_paused_and_resumed_makes_nobody_look_lost(any_system: System) -> None:
+def test_a_resumed_job_at_the_head_makes_no_message_look_lost(any_system: System) -> None:
     waiting = [submit(ago(any_system, minutes=60 - number)) for number in range(6)]
     tasks.pause(waiting[0].id, runtime=any_system.runtime)
     tasks.resume(waiting[0].id, runtime=any_system.runtime)
@@ -211,7 +211,7 @@ def gone(system: System, job: Job) -> None:
 
 
 @pytest.mark.parametrize("leave", [moved, cancelled, gone])
-def test_a_head_tells_whatever_has_become_of_its_job(
+def test_the_head_of_a_queue_is_used_whatever_its_job_became(
     any_system: System, leave: Callable[[System, Job], None]
 ) -> None:
     lost = submit(ago(any_system, hours=2))
@@ -259,7 +259,7 @@ def test_a_head_without_its_time_proves_nothing(
     assert reasons(any_system, lost)[-1] == LOST
 
 
-def test_a_head_of_a_fast_clock_makes_nobody_look_lost(any_system: System) -> None:
+def test_a_head_sent_by_a_fast_clock_makes_no_message_look_lost(any_system: System) -> None:
     """Given a time that was put right in the row; the message still has it."""
     fast, right = ago(any_system, hours=1), ago(any_system, hours=2)
     submit(fast)

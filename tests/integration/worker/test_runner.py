@@ -353,9 +353,7 @@ def test_the_name_comes_from_the_request_then_the_origin_then_the_url(
     assert names == ["mine.txt", "déjà.txt", "3 three.bin"]
 
 
-def test_a_taken_name_gets_a_number_unless_told_to_overwrite(
-    system: System, origin: Origin
-) -> None:
+def test_a_taken_name_gets_a_number_without_overwrite(system: System, origin: Origin) -> None:
     url = origin.serve("/a.txt", body=b"new").url
     system.downloads.mkdir()
     (system.downloads / "a.txt").write_bytes(b"old")

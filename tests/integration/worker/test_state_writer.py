@@ -60,7 +60,7 @@ def check_life_of_end(
     postgres.start()
 
 
-def test_a_failure_told_early_is_forgotten_once_the_database_has_it(
+def test_an_early_failure_leaves_the_store_once_sql_has_it(
     system: System, origin: Origin, postgres: PostgresServer
 ) -> None:
     gate = threading.Event()
@@ -79,7 +79,7 @@ def test_a_failure_told_early_is_forgotten_once_the_database_has_it(
     assert status_told(system, job) is S.FAILED
 
 
-def test_a_failure_told_early_counts_on_nothing_that_was_thrown_away(
+def test_an_early_failure_counts_no_discarded_bytes(
     system: System, origin: Origin, postgres: PostgresServer
 ) -> None:
     """Or what is left on the disk would be kept for a retry that cannot use it."""
@@ -97,7 +97,7 @@ def test_a_failure_told_early_counts_on_nothing_that_was_thrown_away(
     assert (system.job(job).status, system.job(job).bytes_durable) == (S.FAILED, 0)
 
 
-def test_a_completion_told_early_is_forgotten_once_the_database_has_it(
+def test_an_early_completion_leaves_the_store_once_sql_has_it(
     system: System, origin: Origin, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a database that goes away after it has said that the file may be published."""

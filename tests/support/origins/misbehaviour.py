@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
@@ -358,31 +357,6 @@ def needs_login(user: str, password: str) -> Respond:
     """401 without Basic authorization."""
     expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     return _needs("authorization", expected, 'Basic realm="test"')
-
-
-def needs_digest_login(user: str, password: str) -> Respond:
-    """401 without Digest authorization (RFC 7616, SHA-256, qop=auth)."""
-
-    def respond(request: Request, plan: Plan) -> Plan:
-        given = request.headers.get("authorization", "")
-        fields = dict(re.findall(r'(\w+)="?([^",]+)"?', given))
-        if given.startswith("Digest ") and fields.get("response") == _digest_response(
-            user, password, request, fields
-        ):
-            return plan
-        challenge = 'Digest realm="test", nonce="n0nce", qop="auth", algorithm=SHA-256'
-        return _refused(401, {"WWW-Authenticate": challenge})
-
-    return respond
-
-
-def _digest_response(user: str, password: str, request: Request, fields: dict[str, str]) -> str:
-    def h(text: str) -> str:
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    secret = h(f"{user}:test:{password}")
-    what = h(f"{request.method}:{request.target}")
-    return h(f"{secret}:n0nce:{fields.get('nc')}:{fields.get('cnonce')}:auth:{what}")
 
 
 def needs_header(name: str, value: str) -> Respond:

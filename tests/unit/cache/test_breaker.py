@@ -61,7 +61,7 @@ def test_it_opens_at_the_limit_and_not_before(breaker: CircuitBreaker) -> None:
     assert not lets_through(breaker)
 
 
-def test_an_answer_in_between_starts_the_count_anew(breaker: CircuitBreaker) -> None:
+def test_an_answer_resets_the_count_of_failures(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     breaker.record_success()
     fail(breaker, 2)

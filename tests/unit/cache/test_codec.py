@@ -182,14 +182,14 @@ def test_a_version_fits_two_bytes() -> None:
         ([{"a": [FILM]}], list[dict[str, list[Film]]]),
     ],
 )
-def test_a_collection_of_versioned_models_must_be_told_its_model(value: Any, model: Any) -> None:
+def test_a_collection_of_versioned_models_needs_its_model(value: Any, model: Any) -> None:
     with pytest.raises(InvalidInputError, match="model"):
         codec.encode(value)
     assert codec.decode(codec.encode(value, model), model) == value
 
 
 @pytest.mark.parametrize("value", [[], [1], {"a": [Plain(text="x")]}, "text", b"bytes", {1, 2}])
-def test_other_collections_tell_by_themselves(value: Any) -> None:
+def test_other_collections_need_no_model(value: Any) -> None:
     assert codec.encode(value)[2:4] == b"\0\0"
 
 

@@ -98,7 +98,7 @@ def test_every_server_is_read_alike(info: dict[str, str], server: str, version: 
     )
 
 
-def test_a_figure_that_a_server_does_not_tell_is_nothing() -> None:
+def test_a_figure_missing_from_info_is_none() -> None:
     bare = {
         "server": "# Server\r\nredis_version:9.9\r\n",
         "stats": "keyspace_hits:many\r\nodd line\r\n",
@@ -119,9 +119,7 @@ def test_a_figure_that_a_server_does_not_tell_is_nothing() -> None:
         ("used_memory:1\r\n", None),
     ],
 )
-def test_eviction_policy_is_read_from_what_each_server_tells(
-    memory: str, policy: str | None
-) -> None:
+def test_eviction_policy_is_read_from_each_servers_info(memory: str, policy: str | None) -> None:
     assert stats_of({"memory": memory}).eviction_policy == policy
 
 

@@ -55,7 +55,7 @@ def test_origin_that_does_not_answer_is_given_up_after_a_minute(clock: Clock) ->
     )
 
 
-def test_long_wait_that_the_origin_asks_for_is_not_begun(clock: Clock) -> None:
+def test_a_wait_beyond_the_timeout_ends_get_at_once(clock: Clock) -> None:
     timeout = GetTimeout(max_time=None, has_attempts=False, clock=clock)
     waits = seen_as(S.WAITING, pause=300, error_code="http_503", reason="503.")
     assert "seconds away" in timeout.exceeded([waits])["j"]

@@ -24,7 +24,7 @@ def test_it_is_made_once_however_many_want_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 40])
-def test_a_file_that_holds_no_key_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_key_is_reported_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret.key"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"secret\.key"):

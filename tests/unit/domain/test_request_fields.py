@@ -110,7 +110,7 @@ def test_a_request_shows_no_secret_and_still_is_what_it_is() -> None:
         assert DownloadRequest(**(fields | other)) != request
 
 
-def test_a_job_tells_the_names_of_what_it_keeps() -> None:
+def test_a_job_shows_the_names_of_its_stored_fields() -> None:
     job = new_job(secrets="X-Key,password gAAAA")
     assert job.secret_names == ("X-Key", "password")
     assert "gAAAA" not in repr(job)

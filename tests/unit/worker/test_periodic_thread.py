@@ -97,7 +97,7 @@ def test_the_first_call_may_come_at_another_time(thread: Make) -> None:
     assert called.wait(10)
 
 
-def test_an_error_does_not_end_it_and_is_told_once_in_a_row(
+def test_an_error_does_not_end_the_thread_and_is_logged_once_in_a_row(
     thread: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcomes = iter([True, True, True, False, True, True])

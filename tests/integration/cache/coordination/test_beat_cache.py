@@ -104,7 +104,7 @@ def test_a_sign_from_the_future_has_no_age(manager: CacheManager) -> None:
     assert status.ticked_at > datetime.now(UTC)
 
 
-def test_the_health_report_tells_the_age(manager: CacheManager) -> None:
+def test_the_health_report_has_the_age(manager: CacheManager) -> None:
     manager.beat.tick("host:1")
     manager.client.hset("seen:beat", "at", now_ms(manager) - 90_000)
     report = manager.health_check()

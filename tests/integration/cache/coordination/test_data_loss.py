@@ -56,7 +56,9 @@ def test_two_watchers_do_not_disturb_each_other(
         assert other.data_loss.seconds_without_loss() > 0
 
 
-def test_an_emptied_store_begins_anew(data_loss: DataLossDetector, server: StoreServer) -> None:
+def test_an_emptied_store_counts_as_data_loss(
+    data_loss: DataLossDetector, server: StoreServer
+) -> None:
     data_loss.seconds_without_loss()
     server.flush()
     assert data_loss.seconds_without_loss() == 0
@@ -64,7 +66,7 @@ def test_an_emptied_store_begins_anew(data_loss: DataLossDetector, server: Store
 
 
 @pytest.mark.parametrize("lose_data", [True, False])
-def test_a_store_that_restarted_begins_anew(
+def test_a_restarted_store_counts_as_data_loss(
     data_loss: DataLossDetector, server: StoreServer, lose_data: bool
 ) -> None:
     """Also one that has all its data: they may be those of an hour ago."""
@@ -102,7 +104,7 @@ def test_without_store_nothing_is_known(data_loss: DataLossDetector, server: Sto
         "ERR unknown command 'INFO'",
     ],
 )
-def test_server_that_does_not_tell_its_name_may_have_restarted(
+def test_a_server_without_a_run_id_may_have_restarted(
     private_stand_in: StoreServer, refusal: str
 ) -> None:
     with cache_manager(private_stand_in) as manager:

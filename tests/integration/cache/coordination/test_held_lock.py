@@ -82,7 +82,7 @@ def test_a_lock_has_a_life(manager: CacheManager, ttl: float) -> None:
 # ── somebody else's ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_lock_that_is_taken_is_told_at_once(manager: CacheManager) -> None:
+def test_a_taken_lock_raises_at_once(manager: CacheManager) -> None:
     grant = manager.session.acquire_lock("x")
     before = commands(manager.client)
     with pytest.raises(LockTakenError, match=KEY) as caught, manager.session.lock("x"):
@@ -110,7 +110,7 @@ def test_who_waits_gets_it_when_it_is_free(manager: CacheManager) -> None:
     thread.join()
 
 
-def test_who_waits_in_vain_is_told_at_the_end_of_the_wait(manager: CacheManager) -> None:
+def test_a_wait_in_vain_raises_at_its_end(manager: CacheManager) -> None:
     manager.session.acquire_lock("x")
     begin = time.monotonic()
     with pytest.raises(LockTakenError), manager.session.lock("x", wait=0.4):
@@ -150,7 +150,7 @@ def owner(manager: CacheManager) -> str:
 
 
 @pytest.mark.parametrize("thief", ["nobody", "somebody"])
-def test_a_lost_lock_is_noticed_and_told(manager: CacheManager, thief: str) -> None:
+def test_a_lost_lock_is_noticed_and_reported(manager: CacheManager, thief: str) -> None:
     def block(hold: LockLease) -> None:
         lose(manager, thief)
         begin = lease_clock()
@@ -165,7 +165,7 @@ def test_a_lost_lock_is_noticed_and_told(manager: CacheManager, thief: str) -> N
 
 
 @pytest.mark.parametrize("thief", ["nobody", "somebody"])
-def test_a_lock_lost_since_its_last_renewal_is_told_at_the_end(
+def test_a_lock_lost_since_its_last_renewal_raises_at_the_end(
     manager: CacheManager, thief: str
 ) -> None:
     def block(hold: LockLease) -> None:
@@ -207,7 +207,7 @@ def test_a_hold_that_cannot_be_renewed_is_over_before_the_lock(
             hold_for(manager, block, ttl=3)
 
 
-def test_a_store_that_died_is_told_when_the_lock_could_not_be_kept(
+def test_a_dead_store_raises_once_the_lock_cannot_be_renewed(
     private_store: StoreServer, connect: Connect
 ) -> None:
     with connect(private_store, cache_budget=0.1) as manager:

@@ -106,7 +106,7 @@ def test_a_task_cancelled_at_any_moment_ends_and_leaves_the_lock_free(
         on_asyncio(store, partial(work, moment=moment))
 
 
-def test_a_block_that_holds_up_the_loop_is_told_that_the_lock_is_lost(store: StoreServer) -> None:
+def test_a_block_that_stalls_the_loop_gets_lease_lost(store: StoreServer) -> None:
     async def work(manager: CacheManager[AsyncStore]) -> None:
         async with manager.session.lock("x", ttl=0.3) as hold:
             late = time.monotonic() + 0.4

@@ -105,7 +105,7 @@ def test_several_are_extended_in_one_round_trip(store: StoreServer) -> None:
         assert extend_all([]) == []
 
 
-def test_a_server_that_forgot_the_scripts_is_told_again(manager: CacheManager) -> None:
+def test_scripts_are_loaded_again_after_a_flush(manager: CacheManager) -> None:
     lock = manager.lock("x")
     lock.acquire()
     manager.client.script_flush()

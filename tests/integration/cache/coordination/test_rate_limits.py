@@ -245,9 +245,7 @@ def test_a_shorter_window_does_not_shorten_the_life_of_the_log(
 # ── the store ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_without_a_store_a_limit_fails_the_way_it_is_told(
-    private_store: StoreServer, connect: Connect
-) -> None:
+def test_without_a_store_a_limit_follows_fail(private_store: StoreServer, connect: Connect) -> None:
     with connect(private_store) as manager:
         check = manager.session.rate_limit_check
         assert not [check("ada", "call", 1).allowed for _ in range(2)][1]

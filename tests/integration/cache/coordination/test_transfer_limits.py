@@ -136,7 +136,7 @@ def test_rates_are_set_and_taken_away_together(manager: CacheManager) -> None:
     assert manager.limits.rates() == {"total": 10_000, "host:example.org": 5000}
 
 
-def test_what_somebody_wrote_by_hand_is_no_limit(manager: CacheManager) -> None:
+def test_a_value_written_by_hand_is_no_limit(manager: CacheManager) -> None:
     manager.limits.set_rate("total", 10_000)
     manager.client.hset(manager.keys.limits_key(), "host:example.org", "10M")
     assert manager.limits.rates() == {"total": 10_000}
@@ -184,7 +184,7 @@ def test_without_an_answer_nothing_is_granted(private_store: StoreServer, connec
             use(manager)
 
 
-def test_a_server_that_forgot_the_scripts_is_told_again(manager: CacheManager) -> None:
+def test_scripts_are_loaded_again_after_a_flush(manager: CacheManager) -> None:
     for use in USES.values():
         manager.client.script_flush()
         use(manager)

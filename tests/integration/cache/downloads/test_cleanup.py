@@ -61,7 +61,9 @@ def test_versions_stay_exact_over_a_million_claims(cache: DownloadCache) -> None
 # ── cleaning up ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_progress_nobody_touched_is_removed(cache: DownloadCache, manager: CacheManager) -> None:
+def test_progress_that_was_not_refreshed_is_removed(
+    cache: DownloadCache, manager: CacheManager
+) -> None:
     cache.bulk_set_progress([progress("old"), progress("new")])
     age(manager, "old")
     assert cache.cleanup_stale_progress(3600)[:2] == (1, 2)

@@ -208,7 +208,7 @@ def test_the_rate_is_what_was_written(cache: DownloadCache, manager: CacheManage
     assert cache.totals().bytes_per_second == written / RATE_SECONDS
 
 
-def test_seconds_that_nobody_asks_for_any_more_are_shed(
+def test_seconds_outside_every_window_are_removed(
     cache: DownloadCache, manager: CacheManager
 ) -> None:
     seconds, _ = manager.client.time()

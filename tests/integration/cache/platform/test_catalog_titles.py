@@ -233,7 +233,7 @@ def nameless(_value: Titles) -> Titles:
 
 
 @pytest.mark.parametrize("wrong", [broken, nameless])
-def test_a_value_whose_titles_cannot_be_told_is_served_and_not_stored(
+def test_a_value_with_unknown_titles_is_served_and_not_stored(
     manager: CacheManager, caplog: pytest.LogCaptureFixture, wrong: Callable[[Titles], Titles]
 ) -> None:
     entry = dashboard(manager)

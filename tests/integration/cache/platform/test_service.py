@@ -192,7 +192,7 @@ def test_a_counter_gets_its_life_when_it_is_created(service: CacheService) -> No
     assert 40 < left <= 50
 
 
-def test_a_counter_begins_anew_after_its_life(service: CacheService) -> None:
+def test_a_counter_starts_from_zero_after_its_ttl(service: CacheService) -> None:
     service.increment("seen:n", 5, ttl=0.05)
     wait_until(lambda: not service.exists("seen:n"))
     assert service.increment("seen:n", ttl=60) == 1

@@ -90,7 +90,7 @@ Forget = Callable[[SessionCache], object]
     [lambda s: s.delete_session("s-1"), lambda s: s.invalidate_user_sessions("ada")],
     ids=["delete", "invalidate"],
 )
-def test_a_session_set_anew_is_either_gone_or_listed(
+def test_a_session_that_is_set_again_is_either_gone_or_listed(
     store: StoreServer, connect: Connect, forget: Forget
 ) -> None:
     """It would survive every later invalidation otherwise."""

@@ -262,7 +262,7 @@ def test_claims_and_remembered_misses_are_no_old_versions(
     assert manager.counts() == CacheCounts(misses=2)
 
 
-def test_an_unreadable_value_is_told_with_its_key(
+def test_an_unreadable_value_is_logged_with_its_key(
     service: CacheService, manager: CacheManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.client.set("seen:catalog:search:neon::", b"\x01V\x00\x02nonsense")

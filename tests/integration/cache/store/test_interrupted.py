@@ -11,7 +11,7 @@ from tests.support.build import cache_manager
 from tests.support.stores.server import StoreServer
 
 
-def test_half_a_connection_is_for_nobody(
+def test_a_half_made_connection_is_not_used(
     store: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a signal between the socket and what reads from it."""

@@ -272,7 +272,7 @@ def test_a_host_that_does_not_exist(store: StoreServer, connect: Connect) -> Non
             manager.lock("new").acquire()
 
 
-def test_database_number_that_the_store_lacks_is_told_in_words(
+def test_a_missing_database_number_is_reported_in_words(
     store: StoreServer, connect: Connect
 ) -> None:
     with connect(store, cache_db=99) as manager:

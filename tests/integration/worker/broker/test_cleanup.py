@@ -312,7 +312,7 @@ def test_an_end_goes_with_the_messages_that_a_reader_takes(
     assert client.ttl(queue) == -1
 
 
-def test_an_entry_that_its_consumer_writes_anew_stays(system: System, store: StoreServer) -> None:
+def test_an_entry_that_its_consumer_renews_stays(system: System, store: StoreServer) -> None:
     client = connect(store)
     living, dead = left_behind(), left_behind()
     for queue in (living, dead):
@@ -337,9 +337,7 @@ def test_a_reply_takes_its_way_by_a_marked_entry(system: System, store: StoreSer
     assert client.llen(queue) == 1
 
 
-def test_bindings_that_nobody_renews_by_design_are_left_alone(
-    system: System, store: StoreServer
-) -> None:
+def test_bindings_that_are_never_renewed_stay(system: System, store: StoreServer) -> None:
     client = connect(store)
     lasting, patterned = "lasting", SEP.join(("#", r"^.*?$", "topic"))
     for table in ("binding", "binding_permanent"):

@@ -67,7 +67,7 @@ def test_a_beat_that_ticks_is_not_spoken_of(
     assert said(caplog) == []
 
 
-def test_a_missed_beat_is_told_once_and_so_is_its_return(
+def test_a_missing_beat_and_its_return_are_logged_once(
     store: StoreServer, manager: CacheManager, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watching = watch(store)
@@ -112,7 +112,7 @@ def test_one_that_died_before_the_worker_began_is_not_missed_at_once(
 
 
 @pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
-def test_a_clock_that_is_set_hides_nothing_and_alarms_nobody(
+def test_a_changed_wall_clock_neither_hides_nor_fakes_a_missing_beat(
     store: StoreServer,
     manager: CacheManager,
     watch: Watch,
@@ -162,7 +162,7 @@ def test_it_looks_by_itself_until_it_is_closed(
     assert len(said(caplog)) == 1
 
 
-def test_sign_that_another_program_wrote_is_told_once_and_watched_again(
+def test_a_foreign_beat_record_is_logged_once_and_watched_again(
     store: StoreServer, manager: CacheManager, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.client.set("seen:beat", "text")

@@ -111,7 +111,7 @@ def test_what_is_still_of_use_stays(system: System) -> None:
     assert all(path.exists() for path in [*kept, other])
 
 
-def test_a_job_that_nobody_knows_has_a_day(system: System) -> None:
+def test_files_of_an_unknown_job_stay_for_a_day(system: System) -> None:
     old = leave_part(system.downloads, new_job_id(), age=UNKNOWN_GRACE + 60)
     *rest, touched = leave_part(system.downloads / "x", new_job_id(), age=UNKNOWN_GRACE + 60)
     os.utime(touched)

@@ -67,7 +67,7 @@ def test_a_held_lock_is_renewed_for_as_long_as_it_is_held(
     assert holder(manager) is None
 
 
-def test_a_lock_of_somebody_else_is_not_held(
+def test_a_lock_of_another_holder_is_not_held(
     manager: CacheManager, leases: LeaseManager, stop: StopSignal
 ) -> None:
     other = manager.lock("download:job-1", ttl=60)
@@ -170,7 +170,7 @@ def test_a_short_silence_costs_nothing(store: StoreServer, stop: StopSignal) -> 
         assert stop.error is None
 
 
-def test_a_keeper_outlives_an_error_nobody_foresaw(
+def test_the_renewal_survives_an_unexpected_error(
     manager: CacheManager, leases: LeaseManager, stop: StopSignal, caplog: pytest.LogCaptureFixture
 ) -> None:
     poisoned = hold(leases, manager.download_lock("job-1"), stop)
@@ -207,7 +207,7 @@ def test_releasing_gives_back_only_what_is_ours(
     assert holder(manager) == b"somebody else"
 
 
-def test_a_job_that_is_taken_anew_keeps_its_lease_when_the_former_one_ends(
+def test_a_new_lease_outlives_the_end_of_the_former_one(
     manager: CacheManager, leases: LeaseManager, stop: StopSignal
 ) -> None:
     """Given a lock that was lost with the store: the attempt that had it takes a while to end."""

@@ -100,7 +100,7 @@ def test_not_a_byte_is_written_after_the_lease_has_ended(
     assert [path.name for path in system.downloads.iterdir()] == [part_of(system, job).name]
 
 
-def test_nobody_is_told_anything_after_the_lock_may_have_gone(
+def test_nothing_is_written_once_the_lock_may_have_expired(
     system: System, origin: Origin, clock: JumpingClock
 ) -> None:
     """Given a process that stood still for longer than its lock lives: the job may be another's."""

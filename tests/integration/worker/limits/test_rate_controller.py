@@ -161,7 +161,7 @@ def test_the_least_of_three_limits_counts_and_frees_the_others(
     settle(running, 225_000, 100_000, 50_000, 225_000)
 
 
-def test_without_a_store_nobody_gets_more(
+def test_without_a_store_no_rate_grows(
     private_store: StoreServer, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -67,7 +67,7 @@ def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> N
         ((9, 9, 2), "user_busy", "waiting for a slot: 2 of 2 downloads of its user are running."),
     ],
 )
-def test_a_job_without_room_is_told_why_and_holds_nothing(
+def test_a_refused_job_gets_a_reason_and_holds_no_slot(
     manager: CacheManager, numbers: tuple[int, int, int], code: str, words: str
 ) -> None:
     with slot_manager(manager, *numbers) as ours, slot_manager(manager, *numbers) as theirs:
@@ -85,7 +85,7 @@ def test_a_job_without_room_is_told_why_and_holds_nothing(
         ours.acquire("c", HOST, "ann")
 
 
-def test_nobody_goes_to_a_host_that_cools_down(manager: CacheManager) -> None:
+def test_a_host_in_cooldown_gets_no_job(manager: CacheManager) -> None:
     with slot_manager(manager, 9, 0, 0) as ours, slot_manager(manager, 0, 0, 0) as theirs:
         theirs.cool_down("EXAMPLE.org", 60, "HTTP 429")
         for one in (ours, theirs):
@@ -162,7 +162,7 @@ def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> Non
         assert held.connections(3) == 2
 
 
-def test_without_a_store_nobody_enters_and_nobody_grows(private_store: StoreServer) -> None:
+def test_without_a_store_no_slot_is_granted(private_store: StoreServer) -> None:
     with cache_manager(private_store) as manager, slot_manager(manager, 4, 0, 0) as ours:
         held = ours.acquire("a", HOST)
         assert held.connections(2) == 2

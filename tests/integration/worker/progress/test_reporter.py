@@ -52,7 +52,7 @@ def test_counts_arrive_by_themselves(manager: CacheManager) -> None:
         assert told(manager, job).progress_percent == 100.0
 
 
-def test_nothing_is_told_while_nothing_changes(manager: CacheManager) -> None:
+def test_nothing_is_sent_while_nothing_changes(manager: CacheManager) -> None:
     with reporting(manager) as reporter:
         tracker = tracked(reporter, claimed())
         assert reporter.flush() == 1
@@ -186,7 +186,7 @@ def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
 # ── the last word ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_end_is_told_at_once(manager: CacheManager) -> None:
+def test_the_end_is_sent_at_once(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
@@ -244,7 +244,7 @@ def test_a_job_that_is_tracked_again_is_not_untracked_by_its_predecessor(
         assert told(manager, job).fence == 2
 
 
-def test_closing_tells_the_last_bytes(manager: CacheManager) -> None:
+def test_closing_sends_the_last_byte_counts(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         set_counts(tracked(reporter, job), downloaded=77)

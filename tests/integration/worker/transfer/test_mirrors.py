@@ -128,7 +128,7 @@ def test_a_later_attempt_asks_where_the_bytes_are_from(
     assert [entry.range for entry in mirror.requests_for(PATH)] == [None, (CUT, SIZE - 1)]
 
 
-def test_when_all_have_failed_the_last_ones_reason_is_told(
+def test_when_all_sources_failed_the_last_reason_is_kept(
     system: System, origin: Origin, mirror: Origin
 ) -> None:
     origin.serve(PATH, size=SIZE, status=404)

@@ -253,7 +253,7 @@ def test_the_reason_is_right_and_there_is_no_file(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_file_that_changes_half_way_is_fetched_anew(
+def test_a_file_that_changes_half_way_is_fetched_from_the_start(
     system: System, origin: Origin, layout: dict[str, Any]
 ) -> None:
     serve(origin, truncate_after=300_000, seed="old")
@@ -277,7 +277,7 @@ def test_an_origin_that_ignores_if_range_does_not_join_two_files(
     assert (row.status, row.sha256) == (JobStatus.COMPLETED, new.sha256)
 
 
-def test_a_file_that_grew_is_fetched_anew(system: System, origin: Origin) -> None:
+def test_a_file_that_grew_is_fetched_from_the_start(system: System, origin: Origin) -> None:
     origin.serve("/a.bin", size=SIZE, truncate_after=300_000, etag='"same"')
     job = system.submit(origin.url("/a.bin"))
     run_to_the_end(system, job, attempts=1, short_retries=0)

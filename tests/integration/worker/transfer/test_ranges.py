@@ -198,7 +198,7 @@ def test_ranges_of_another_total_are_of_another_file(downloads: Downloads, origi
 
 
 @pytest.mark.parametrize("size", [None, SIZE - 1, SIZE + 400_000])
-def test_a_file_that_changes_between_two_connections_is_begun_anew(
+def test_a_file_that_changes_between_two_connections_restarts(
     downloads: Downloads, origin: Origin, size: int | None
 ) -> None:
     file = serve(origin, respond=does.changes_after(1, size=size))
@@ -233,7 +233,7 @@ UNASKED = {
 
 
 @pytest.mark.parametrize(("first", "last", "code"), UNASKED.values(), ids=UNASKED)
-def test_a_part_that_nobody_asked_for(
+def test_a_part_that_was_not_requested_is_not_joined(
     downloads: Downloads, origin: Origin, first: int, last: int, code: str | None
 ) -> None:
     file = serve(origin, respond=does.part_unasked(first, last))

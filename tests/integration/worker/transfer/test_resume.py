@@ -86,7 +86,7 @@ ANEW = {
 
 
 @pytest.mark.parametrize("behaviour", ANEW.values(), ids=ANEW)
-def test_what_cannot_be_continued_begins_anew(
+def test_a_download_that_cannot_be_continued_restarts(
     downloads: Downloads, origin: Origin, behaviour: dict[str, Any]
 ) -> None:
     file = serve_cut(origin, **behaviour)

@@ -116,7 +116,7 @@ def test_an_endless_body_ends_at_the_limit(direct: Direct, origin: Origin) -> No
 PLAIN = b"the quick brown fox " * 40_000
 
 
-def test_an_encoding_nobody_asked_for_is_stored_as_sent(
+def test_an_encoding_that_was_not_requested_is_stored_as_sent(
     downloads: Downloads, origin: Origin
 ) -> None:
     sent = gzip.compress(PLAIN)

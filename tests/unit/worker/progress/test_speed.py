@@ -11,7 +11,7 @@ from worker.progress.speed import SpeedMeter
 MIB = 2**20
 
 
-def test_a_steady_stream_is_told_exactly_from_the_first_sample() -> None:
+def test_a_steady_stream_has_its_exact_speed_from_the_first_sample() -> None:
     meter = SpeedMeter(100.0, 0)
     for second in range(1, 20):
         assert meter.sample(100.0 + second, second * 5 * MIB) == pytest.approx(5 * MIB)
@@ -28,7 +28,7 @@ def test_bytes_that_were_there_before_do_not_count() -> None:
     assert SpeedMeter(0.0, 10**12).sample(1.0, 10**12 + MIB) == pytest.approx(MIB)
 
 
-def test_nothing_is_told_before_time_has_passed() -> None:
+def test_there_is_no_speed_before_time_has_passed() -> None:
     meter = SpeedMeter(5.0, 0)
     assert meter.sample(5.0, 1000) == 0.0
     assert meter.sample(4.0, 1000) == 0.0

@@ -227,7 +227,7 @@ def test_success_with_content_is_the_file(
     assert caught.value.code == f"http_{status}"
 
 
-def test_whole_file_in_another_success_status_replaces_what_was_begun() -> None:
+def test_whole_file_in_another_success_status_replaces_the_part() -> None:
     assert classify_response(REST, answer(203, etag='"b"'), BEGUN).decision is D.RESOURCE_CHANGED
     assert classify_response(REST, answer(203), BEGUN).decision is D.RANGE_IGNORED
 

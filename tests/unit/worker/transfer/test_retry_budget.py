@@ -72,7 +72,7 @@ def test_bytes_of_before_are_no_progress() -> None:
         budget.next_delay(RESET, 50_000, 1.0)
 
 
-def test_a_file_begun_anew_is_no_progress_until_it_grows() -> None:
+def test_a_restarted_file_is_no_progress_until_it_grows() -> None:
     budget = retries(short_retries=2)
     budget.next_delay(RESET, 50_000, 1.0)
     budget.next_delay(RESET, 0, 1.0)

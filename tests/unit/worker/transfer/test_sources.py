@@ -158,14 +158,14 @@ def test_a_redirect_is_read_as_browsers_do(location: str, target: str) -> None:
         "/" + "a" * 8001,
     ],
 )
-def test_a_redirect_to_where_nobody_should_be_led_is_refused(location: str) -> None:
+def test_a_redirect_to_an_unsafe_target_is_refused(location: str) -> None:
     with pytest.raises(PermanentError, match="redirect is not followed") as caught:
         sources(checksum=CHECKSUM).resolve_redirect(URL, location)
     assert caught.value.code == "unsafe_redirect"
     assert "hunter2" not in str(caught.value)
 
 
-def test_what_was_encrypted_goes_on_encrypted_unless_a_checksum_tells_a_forgery() -> None:
+def test_https_does_not_become_http_without_a_checksum() -> None:
     with pytest.raises(PermanentError, match="not encrypted") as caught:
         sources().resolve_redirect(URL, "http://files.example/a?token=t")
     assert caught.value.code == "unsafe_redirect"
@@ -218,7 +218,7 @@ def test_who_is_dropped_is_asked_no_more_and_the_last_one_stays() -> None:
     assert found.least_busy() is last
 
 
-def test_a_checkpoint_does_not_tell_the_url() -> None:
+def test_a_checkpoint_does_not_contain_the_url() -> None:
     """A URL may be a secret: it may be signed."""
     one, other = Source(URL), Source(URL + "2")
     assert one.digest != other.digest

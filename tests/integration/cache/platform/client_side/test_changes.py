@@ -42,7 +42,7 @@ CHANGES: dict[str, tuple[Callable[[CacheManager], object], int | None]] = {
 
 
 @pytest.mark.parametrize(("change", "then"), CHANGES.values(), ids=CHANGES)
-def test_a_change_by_somebody_else_is_seen(
+def test_a_change_by_another_process_is_seen(
     service: CacheService,
     near: CacheManager,
     other: CacheManager,
@@ -68,7 +68,7 @@ def test_a_change_of_one_key_leaves_the_others(
     assert is_kept(near, "seen:catalog:y")
 
 
-def test_a_value_that_has_expired_is_not_served_even_if_nobody_says_so(
+def test_an_expired_value_is_not_served_without_an_invalidation(
     store: StoreServer, connect: Connect
 ) -> None:
     with (

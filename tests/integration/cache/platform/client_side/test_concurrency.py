@@ -81,7 +81,7 @@ class TimeLimitError(Exception):
     """Raised by a signal, as Celery's time limit is."""
 
 
-def test_an_answer_that_a_signal_kept_from_being_read_is_nobody_elses(store: StoreServer) -> None:
+def test_a_reply_left_unread_by_a_signal_reaches_no_other_call(store: StoreServer) -> None:
     """Nor is the connection used on without the tracking that it had."""
 
     def too_late(*_: object) -> None:

@@ -155,7 +155,7 @@ def test_one_read_waits_for_a_silent_server_once(
         private_store.resume()
 
 
-def test_silence_and_answers_are_told_to_the_breaker(
+def test_silence_and_answers_reach_the_circuit_breaker(
     private_store: StoreServer, connect: Connect
 ) -> None:
     budget = 0.1

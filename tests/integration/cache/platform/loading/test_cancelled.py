@@ -60,7 +60,7 @@ def test_a_leader_that_is_cancelled_lets_the_others_go_on(store: StoreServer) ->
         asyncio.run(scenario(client))
 
 
-def test_a_follower_that_is_cancelled_disturbs_nobody(store: StoreServer) -> None:
+def test_a_cancelled_follower_leaves_the_others_waiting(store: StoreServer) -> None:
     async def scenario() -> None:
         async with CacheManager.connect_async(patient_settings(store)) as mine:
             begun, go = asyncio.Event(), asyncio.Event()

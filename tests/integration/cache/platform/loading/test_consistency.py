@@ -99,7 +99,7 @@ class Source:
 
 @pytest.mark.parametrize("early", [0.0, 1000.0])
 @pytest.mark.parametrize("kind", ["two processes", "a client-side cache"])
-def test_nobody_gets_what_was_deleted_before_they_asked(
+def test_load_started_before_delete_is_not_served_after_it(
     store: StoreServer, connect: Connect, kind: str, early: float
 ) -> None:
     if kind == "a client-side cache":

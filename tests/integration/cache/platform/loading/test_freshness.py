@@ -211,7 +211,7 @@ def test_others_are_served_while_an_eager_one_loads(
     assert held.runs == 1
 
 
-def test_an_early_load_that_fails_costs_nobody_anything(
+def test_a_failed_early_load_leaves_the_value_served(
     service: CacheService, manager: CacheManager
 ) -> None:
     service.get_or_load(KEY, int, slowly(1), 60)

@@ -214,7 +214,7 @@ def test_options_that_make_no_sense_do_nothing(
 # ── what stood there before ─────────────────────────────────────────────────────────────────────
 
 
-def test_an_unreadable_value_is_loaded_anew(
+def test_an_unreadable_value_is_loaded_again(
     service: CacheService, manager: CacheManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     for raw in (b"damaged", b"\x02V\x00\x00damaged", b"\x01L", b""):
@@ -225,7 +225,7 @@ def test_an_unreadable_value_is_loaded_anew(
     assert manager.counts() == CacheCounts(hits=4, misses=4, unreadable=4, loads=4)
 
 
-def test_a_value_of_another_version_is_loaded_anew(
+def test_a_value_of_another_version_is_loaded_again(
     service: CacheService, manager: CacheManager
 ) -> None:
     service.set(KEY, OldFilm(title="x"), 60)

@@ -175,7 +175,7 @@ def test_a_first_look_whose_answer_is_lost_is_repeated(
         assert manager.service.get(KEY, int) == 1
 
 
-def test_a_server_that_has_forgotten_the_scripts_is_told_them_again(
+def test_scripts_are_loaded_again_after_the_server_lost_them(
     store: StoreServer, connect: Connect
 ) -> None:
     with connect(store) as manager:

@@ -63,7 +63,7 @@ def test_what_is_deleted_while_it_is_loaded_is_not_stored(
 
 
 @pytest.mark.parametrize("delete", DELETIONS.values(), ids=DELETIONS)
-def test_what_is_deleted_while_it_is_loaded_anew_is_not_stored(
+def test_a_value_deleted_during_its_reload_is_not_stored(
     manager: CacheManager, delete: Callable[[CacheManager], object]
 ) -> None:
     def loader() -> int:

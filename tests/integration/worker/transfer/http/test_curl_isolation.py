@@ -70,7 +70,7 @@ def test_a_proxy_in_the_environment_changes_nothing(
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
 
-def test_an_origin_that_accepts_nobody_times_out(tmp_path: Path, store: StoreServer) -> None:
+def test_an_origin_that_accepts_no_connection_times_out(tmp_path: Path, store: StoreServer) -> None:
     """Given a server whose queue of connections is full: its system drops what more come."""
     settings = {"SEEN_CONNECT_TIMEOUT": "0.3", "SEEN_LOW_SPEED_TIME": "600"}
     with ExitStack() as stack:

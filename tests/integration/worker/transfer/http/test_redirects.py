@@ -147,7 +147,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("location", "code"), REFUSED.values(), ids=REFUSED)
-def test_a_redirect_to_where_nobody_should_go_is_not_followed(
+def test_a_redirect_to_a_forbidden_address_is_not_followed(
     downloads: Downloads, origin: Origin, location: str, code: str
 ) -> None:
     origin.serve("/a", body=BODY)

@@ -330,7 +330,7 @@ def test_readers_see_no_count_above_the_total_while_a_file_shrinks(
     assert [pair for pair in seen if pair[1] is not None and pair[0] > pair[1]] == []
 
 
-def test_an_attempt_that_finds_a_smaller_file_than_sql_knows_tells_no_more_than_all(
+def test_an_attempt_that_finds_a_smaller_file_reports_at_most_its_size(
     direct: Direct, origin: Origin
 ) -> None:
     """SQL remembers an earlier, larger file: its worker fell between its checkpoint and SQL."""

@@ -65,7 +65,7 @@ def test_a_certificate_that_does_not_fit(
     assert origin.requests == []
 
 
-def test_without_being_told_nobody_trusts_the_authority(
+def test_an_unknown_authority_is_not_trusted_by_default(
     downloads: Downloads, authority: Authority, origin: Origin
 ) -> None:
     with TlsFront(origin.port, authority.issue("127.0.0.1")) as front:

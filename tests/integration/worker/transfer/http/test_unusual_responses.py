@@ -68,7 +68,7 @@ def test_choice_with_a_location_is_followed(downloads: Downloads, origin: Origin
     ],
     ids=["no Content-Range", "unknown total", "no length either"],
 )
-def test_part_that_nobody_asked_for_is_stored_and_never_joined(
+def test_a_part_that_was_not_requested_is_stored_and_never_joined(
     downloads: Downloads, origin: Origin, fields: dict[str, str]
 ) -> None:
     length: dict[str, Any] = {"send_length": False} if "Connection" in fields else {}

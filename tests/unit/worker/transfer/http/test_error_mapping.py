@@ -31,7 +31,7 @@ def test_every_status_that_is_no_success_has_a_verdict(status: int) -> None:
     assert str(status) in str(verdict)
 
 
-def test_a_status_is_told_with_its_phrase_if_it_has_one() -> None:
+def test_a_status_is_shown_with_its_phrase() -> None:
     assert str(error_for_status(404)) == "The origin answered 404 Not Found."
     assert str(error_for_status(599)) == "The origin answered 599."
 

@@ -110,7 +110,7 @@ def test_nothing_new_is_not_worth_an_fsync(bench: Bench) -> None:
     assert bench.syncs == 1
 
 
-def test_a_full_disk_is_told_to_the_transfer(bench: Bench) -> None:
+def test_a_full_disk_reaches_the_transfer(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.full = True
@@ -140,7 +140,7 @@ def test_the_last_bytes_are_kept(bench: Bench) -> None:
     assert bench.durable == 100
 
 
-def test_who_keeps_the_last_bytes_waits_for_nobody_elses(bench: Bench) -> None:
+def test_the_last_checkpoint_waits_for_no_other_transfer(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
     others_are_done = threading.Event()
     bench.pool.submit(others_are_done.wait, 10)

@@ -179,7 +179,7 @@ def test_a_stop_is_heard_while_another_thread_hashes(
     digests.close()
 
 
-def test_after_closing_nobody_touches_the_file(
+def test_the_file_is_not_touched_after_close(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
     part.write_at([DATA], 0)
@@ -203,7 +203,7 @@ def test_after_closing_nobody_touches_the_file(
 
 
 @pytest.mark.parametrize("in_the_background", [True, False])
-def test_a_disk_that_cannot_be_read_is_told(
+def test_an_unreadable_disk_is_reported(
     part: PartFile,
     pool: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
@@ -223,7 +223,7 @@ def test_a_disk_that_cannot_be_read_is_told(
     digests.close()
 
 
-def test_a_file_that_somebody_cut_is_told(part: PartFile, pool: ThreadPoolExecutor) -> None:
+def test_a_truncated_file_is_reported(part: PartFile, pool: ThreadPoolExecutor) -> None:
     part.write_at([b"abc"], 0)
     with pytest.raises(TransientError, match="has only 3 bytes, 5 were written") as caught:
         PrefixDigests(part, ["sha256"], pool).finish(5, nothing)
