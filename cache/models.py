@@ -290,7 +290,7 @@ class WorkerHeartbeat(_FrozenModel):
     name: str
     """Its node name, ``downloads-3f9a1c2b@host``."""
     process: str
-    """Tells apart workers that share a name."""
+    """Distinguishes workers that share a name."""
     queues: tuple[str, ...] = ()
     """The queues that it consumes."""
 

@@ -4,8 +4,8 @@
 -- ARGV[1]  token of the claim, 16 bytes
 -- ARGV[2]  TTL of the claim in milliseconds
 -- ARGV[3]  the first 45 bytes of the value that the caller has read; '' if there was none
--- ARGV[4]  'keep' keeps the value that is there and notes the claim in its head (it is served on while
---          it is loaded anew); anything else puts a bare claim in its place
+-- ARGV[4]  'keep' writes the claim into the existing value, which is served while the new one is loaded;
+--          otherwise the claim replaces the value
 -- ARGV[5]  the first 4 bytes of a claim without a value
 -- ARGV[6]  its last 12 bytes
 --

@@ -106,7 +106,7 @@ def test_commands_show_what_the_document_says(
     assert shown("redis-cli LLEN").strip() == "1"
     assert "downloading" in shown("redis-cli HGETALL seen:download")
     assert "host:1" in shown("redis-cli HGETALL seen:beat")
-    assert shown("redis-cli ZREVRANGE").startswith("JOB")
+    assert shown("redis-cli ZREVRANGE seen:download").startswith("JOB")
     assert shown("seen cache forget-title").strip() == "1 deleted"
     assert "profile 1" in shown("seen cache forget-user")
 
