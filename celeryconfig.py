@@ -1,4 +1,4 @@
-"""Celery's settings: queues, routes, sockets, and what beat does when. Reasons stand beside them."""
+"""Celery's settings: queues, routes, sockets, and the schedule of beat."""
 
 from kombu import Exchange, Queue
 
@@ -20,13 +20,13 @@ _sockets = {
 }
 broker_transport_options = {
     **_sockets,
-    # A message only names a job, and SQL knows which jobs want one: what a falling worker takes with
-    # it, `download.reconcile` publishes again within a minute. The transport's own book of messages
-    # not yet acknowledged would cost two round trips a job, to give one back after an hour.
+    # A message only names a job, and SQL has the jobs that need one: a message that is lost with its
+    # worker is published again by `download.reconcile` within a minute. The transport's own record of
+    # unacknowledged messages would cost two round trips a job, to return one after an hour.
     "ack_emulation": False,
-    # Who publishes hears within a second that the broker refuses (that it is silent: after
+    # A publisher gets an error within a second if the broker refuses (if it is silent: after
     # SEEN_CACHE_TIMEOUT, see `worker.broker.client.Broker`); SQL has the job, and beat publishes it.
-    # (A worker waits for its broker by other settings, below.)
+    # A worker waits for its broker by other settings, below.
     "max_retries": 2,
     "interval_start": 0.1,
     "interval_step": 0.1,
@@ -36,17 +36,17 @@ broker_transport_options = {
 result_backend_transport_options = dict(_sockets)
 redis_socket_timeout = 30
 redis_socket_connect_timeout = 5
-# A unix socket knows no keepalive, and Celery's backend would fail for asking.
+# A unix socket has no keepalive, and Celery's backend fails if it is set.
 redis_socket_keepalive = not result_backend.startswith("redis+socket")
 redis_backend_health_check_interval = 25
-#: One for all threads: no task stores a result, and building one takes descriptors.
+#: One backend for all threads: no task stores a result, and each backend takes descriptors.
 result_backend_thread_safe = True
 broker_connection_retry_on_startup = True
-broker_connection_max_retries = None  # a worker waits for its broker, however long it is away
+broker_connection_max_retries = None  # a worker waits for its broker without limit
 if _s.cache_tls:
     import ssl as _ssl
 
-    # For the addresses that are made from the store's; one given by itself brings its own parameters.
+    # For URLs that are derived from the store's; a URL set by itself has its own parameters.
     _tls = {
         "ssl_cert_reqs": _ssl.CERT_REQUIRED if _s.cache_tls_verify else _ssl.CERT_NONE,
         "ssl_ca_certs": str(_s.cache_tls_ca) if _s.cache_tls_ca else None,
@@ -59,19 +59,19 @@ if _s.cache_tls:
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]
-task_ignore_result = True  # what became of a job, SQL says
+task_ignore_result = True  # results of jobs are in SQL
 task_store_errors_even_if_ignored = False
 timezone = "UTC"
 enable_utc = True
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────
-# Downloads and maintenance have workers of their own: however many downloads wait, what beat sends is
-# never behind them. Downloads wait in a queue for each priority.
+# Downloads and maintenance have separate workers, so periodic tasks never wait behind downloads. There
+# is a download queue for each priority.
 task_queues = tuple(
     Queue(name, Exchange(name), routing_key=name)
     for name in (*_queues.DOWNLOAD_QUEUES, _queues.MAINTENANCE_QUEUE)
 )
-# `download.run` names its job's queue itself; all the rest is maintenance.
+# `download.run` is sent to its job's queue; all other tasks are maintenance.
 task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
 imports = (
@@ -84,13 +84,13 @@ imports = (
 )
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
-# Acknowledged early, one message for each free slot: SQL decides what is to be done, and a message
-# that sits in a busy worker is a job that another worker could run.
+# Acknowledged early, one message for each free thread: SQL decides what runs, and a message that waits
+# in a busy worker is a job that another worker could run.
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False
-# libcurl lets go of the GIL while it waits, so threads serve well; prefork works too.
+# libcurl releases the GIL while it waits, so threads suffice; prefork works, too.
 worker_pool = "worker.celery_ext.pool:TaskPool"
 worker_consumer = "worker.celery_ext.consumer:Consumer"
 worker_concurrency = _s.download_concurrency
@@ -106,8 +106,8 @@ beat_scheduler = "worker.celery_ext.scheduler:Scheduler"
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
-    # Ticks that nobody took for long are dropped: the next one does their work. Not sooner than after a
-    # minute, since beat's clock and the worker's may differ.
+    # A message that was not consumed for an interval is dropped: the next one does its work. Not before
+    # a minute, since the clocks of beat and worker may differ.
     return {"task": task, "schedule": seconds, "options": {"expires": max(60.0, seconds)}}
 
 
@@ -120,5 +120,5 @@ beat_schedule = {
     "download.purge": _every(3600.0, "download.purge"),
     "broker.sweep": _every(_s.cleanup_interval, "broker.sweep"),
 }
-# Beat looks at its schedule at least this often, and no less often than its shortest interval.
+# Seconds between two ticks of beat at most.
 beat_max_loop_interval = min(5.0, _s.requeue_interval)

@@ -1,4 +1,4 @@
-"""What beats share in the store: which periodic tasks were sent lately, and beat's sign of life."""
+"""What beats share in the store: which periodic tasks were sent lately, and when a beat ticked last."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _descriptors(settings: Settings) -> Finding:
     return warning(
         "file descriptors",
         f"{downloads} concurrent downloads may need {wanted:,}, and a process of this user may open "
-        f"{hard:,}: a worker runs {descriptors.carried(hard, connections)} at once",
+        f"{hard:,}: a worker runs {descriptors.allowed(hard, connections)} at once",
         "Raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=), or lower "
         "SEEN_DOWNLOAD_CONCURRENCY.",
     )

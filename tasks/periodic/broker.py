@@ -1,4 +1,4 @@
-"""The broker's database is tidied up: what `broker.sweep` does, by `worker.broker.cleanup`."""
+"""The task `broker.sweep`: removes what killed processes left in the broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def sweep_broker(runtime: Runtime) -> Swept:
-    """Put an end to what killed processes left in the broker, and return how much it was."""
+    """Run one sweep (`worker.broker.cleanup`), and return what it found."""
     swept = runtime.broker.sweep()
     if any(swept):
         logger.info("Swept the broker: %s", swept)

@@ -1,4 +1,4 @@
-"""The broker: the download queues, and every message checked before kombu decodes it.
+"""The broker: the queues, and every message checked before kombu decodes it.
 
 Open `client.py` first.
 """

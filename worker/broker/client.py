@@ -1,4 +1,4 @@
-"""The download queues as we use them: messages that carry a job id, and how many of them wait."""
+"""Publishes messages to the queues, and reads what waits in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.broker.queues import (
 )
 from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
 
-#: Threads that may speak to the broker at once; the next one waits. Connections are made as they are
+#: Connections at most; a further thread waits for one. Connections are made as they are
 #: needed, and the one used last is taken first, so that a quiet process has one.
 _CONNECTIONS = 64
 
@@ -43,10 +43,7 @@ _WRONG_TYPE = (
 
 
 class QueuedMessage(NamedTuple):
-    """What a message that waits in a download queue says; None where it does not say it.
-
-    One from before messages told their time has no `sent_at`, and one of somebody else has nothing.
-    """
+    """The job id and the time of a message in a download queue; both None if it is invalid."""
 
     job_id: str | None
     sent_at: datetime | None
@@ -55,16 +52,16 @@ class QueuedMessage(NamedTuple):
 class Broker:
     """Publishes through one Celery app. Every method raises StoreUnavailableError without broker.
 
-    Its connections are its own and wait `timeout` seconds for an answer: whoever submits a job must not
-    wait for as long as a worker may, whom silence only tells that there is nothing to do. A forked child
-    builds a Broker of its own.
+    Its connections are its own and wait `timeout` seconds for a reply: a caller that submits a job must
+    not wait as long as a worker, which blocks until a message comes. A forked child builds a Broker of
+    its own.
     """
 
     def __init__(self, app: Celery, *, timeout: float) -> None:
         self._app = app
-        # The second is for all of kombu's tries to connect together.
-        patience = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
-        connection = app.connection_for_write(transport_options=patience)
+        # The second is for all of kombu's attempts to connect together.
+        timeouts = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
+        connection = app.connection_for_write(transport_options=timeouts)
         self._connections = connection.Pool(_CONNECTIONS)
         self._sweep = BrokerSweep(app)
 
@@ -88,7 +85,7 @@ class Broker:
                     producer=producer,
                     retry=False,
                     headers=headers,
-                    # Nobody waits for a result: without this each message would subscribe to one.
+                    # Without this each message would subscribe to a result.
                     ignore_result=True,
                 )
 
@@ -98,9 +95,9 @@ class Broker:
             self._app.send_task(task, producer=producer, retry=False, ignore_result=True, **options)
 
     def head(self, priority: Priority) -> QueuedMessage | None:
-        """Return the message that is taken next from the queue of this priority, if it has any.
+        """Return the message that is consumed next from the queue of this priority, if there is one.
 
-        It says nothing where it is none of ours, or where the queue's key holds no list.
+        Its fields are None if it is invalid, or if the queue's key holds no list.
         """
         with self._client() as client:
             try:
@@ -125,12 +122,12 @@ class Broker:
         return {name.partition(".")[2]: length for name, length in lengths.items()}
 
     def sweep(self) -> Swept:
-        """Put an end to what killed processes left in the broker; live ones notice nothing."""
+        """Remove bindings and queues that killed processes left in the broker."""
         with self._connection() as connection:
             return self._sweep.run(connection.default_channel)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Return the messages that were refused last, the newest first."""
+        """Return the newest refused messages, the newest first."""
         with self._client() as client:
             return dead_letters.read(client)
 
@@ -140,7 +137,7 @@ class Broker:
             return dead_letters.clear(client)
 
     def wrong_types(self) -> dict[str, str]:
-        """Return the keys of queues and bindings that hold something else, with its type."""
+        """Return the keys of queues and bindings that hold another type, with that type."""
         with self._connection() as connection:
             channel: Any = connection.default_channel
             steps, queues = channel.priority_steps, (*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
@@ -152,7 +149,7 @@ class Broker:
             }
 
     def close(self) -> None:
-        """Close every connection; this broker is of no use afterwards."""
+        """Close every connection; do not use this broker afterwards."""
         self._connections.force_close_all()
 
     @contextmanager
@@ -176,7 +173,7 @@ T = TypeVar("T")
 
 
 def _unless_wrong_type(error: ResponseError, instead: T) -> T:
-    """Return `instead` for a key that holds no list, which `seen doctor` names; else raise the error."""
+    """Return `instead` for a key of another type, which `seen doctor` names; else raise the error."""
     if not is_wrong_type(error):
         raise error
     return instead
@@ -197,7 +194,7 @@ def _length(client: Any, queue: str) -> int:
 
 
 def read_message(raw: bytes) -> QueuedMessage:
-    """Read a message as it lies in a download queue; they are all alike."""
+    """Read a raw message of any download queue."""
     try:
         message = read_task_message(raw, REQUEUED_QUEUE)
     except InvalidMessageError:
@@ -206,7 +203,7 @@ def read_message(raw: bytes) -> QueuedMessage:
 
 
 def read_time(header: object) -> datetime | None:
-    """Return the aware time that the header `SENT_AT` tells, or None when it tells none."""
+    """Return the time in the header `SENT_AT`, with its offset; None without that header."""
     return None if header is None else datetime.fromisoformat(str(header))
 
 
@@ -219,9 +216,9 @@ def _broker_errors() -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, BatchPublishError) else error
         if is_wrong_type(cause):
             raise StoreUnavailableError(_WRONG_TYPE) from error
-        said = error.__cause__ or error
-        if find_refusal(said) is not None:
-            raise unavailable_error(said) from error
+        reply = error.__cause__ or error
+        if find_refusal(reply) is not None:
+            raise unavailable_error(reply) from error
         raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
     except ResponseError as error:
         if not is_wrong_type(error):

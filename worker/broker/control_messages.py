@@ -1,4 +1,4 @@
-"""What may be in Celery's own messages: control commands, the replies to them, and task events.
+"""Checks Celery's own messages: control commands, the replies to them, and task events.
 
 Workers read commands, callers such as `seen doctor` read replies, and Flower reads events. Each is
 checked as far as its reader relies on it: an argument of the wrong type can end a worker long after its
@@ -29,7 +29,7 @@ BROADCASTS = (COMMAND_EXCHANGE, REPLY_EXCHANGE, EVENT_EXCHANGE)
 
 #: Bytes of a raw message. A reply may list what a worker runs; events come in batches.
 MAX_COMMAND, MAX_REPLY, MAX_EVENTS = 256 * 1024, 8 * 2**20, 8 * 2**20
-#: Logical clocks above this are taken for none: every process that hears one goes on from there.
+#: Logical clocks above this are ignored: a process that receives one continues from it.
 _MAX_CLOCK = 2**53
 #: Times in events, in seconds since 1970; about the year 3000.
 _MAX_TIME = 32_503_680_000
@@ -42,7 +42,7 @@ def read_command(raw: bytes) -> Any:
     """Return a control command as kombu expects it, made of checked parts.
 
     Raises:
-        InvalidMessageError: it cannot be read, or is no command that workers take, with right arguments.
+        InvalidMessageError: it cannot be read, is no accepted command, or has invalid arguments.
     """
     envelope = read_envelope(raw, MAX_COMMAND)
     body = _dict(envelope.body, "its body")
@@ -52,14 +52,14 @@ def read_command(raw: bytes) -> Any:
         raise InvalidMessageError(f"its field {min(unknown)!r:.80} is unknown")
     method, arguments = body["method"], body.get("arguments") or {}
     if method not in _COMMANDS:
-        raise InvalidMessageError(f"{method!r:.80} is no command that workers take")
+        raise InvalidMessageError(f"{method!r:.80} is no command that workers accept")
     for name, check in _COMMANDS[method].items():
         _require(check, arguments.get(name), f"the argument {name} of {method}")
     return _passed_on(envelope, COMMAND_EXCHANGE)
 
 
 def read_reply(raw: bytes) -> Any:
-    """Return a reply to a control command: an object from node name to what the node says.
+    """Return a reply to a control command: an object from node name to reply.
 
     Raises:
         InvalidMessageError: it cannot be read, or is no such object.
@@ -164,14 +164,14 @@ _COMMAND_FIELDS: Mapping[str, _Check] = {
     "arguments": _optional(lambda value: isinstance(value, dict)),
     "destination": _optional(_words),
     "pattern": _optional(_is_short),
-    # A regular expression can keep a worker's event loop busy for ever; a glob cannot.
+    # A regular expression can block a worker's event loop for ever; a glob cannot.
     "matcher": _one_of(None, "glob"),
     "ticket": _optional(_is_word),
     "reply_to": _optional(_reply_address),
 }
 
-_is_our_queue = _one_of(*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
-_is_no_other_queue = _one_of(None, *DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
+_is_queue = _one_of(*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
+_is_queue_or_none = _one_of(None, *DOWNLOAD_QUEUES, MAINTENANCE_QUEUE)
 _seconds = _optional(_between(0, 10**8))
 _count = _optional(_between(0, 1_000))
 
@@ -182,18 +182,17 @@ _UNCHECKED = (
     *("ping", "query_task", "registered", "report", "reserved", "revoke", "revoked", "scheduled"),
     *("shutdown", "stats", "terminate"),
 )
-#: Commands that workers take. Those of Celery that are missing need gossip, which is off, or look into
-#: the process for its developers.
+#: Commands that workers accept. Celery's others need gossip, which is off, or are for debugging Celery.
 _COMMANDS: Mapping[str, Mapping[str, _Check]] = {
     **{name: {} for name in _UNCHECKED},
     "add_consumer": {
-        "queue": _is_our_queue,
-        "exchange": _is_no_other_queue,
+        "queue": _is_queue,
+        "exchange": _is_queue_or_none,
         "exchange_type": _one_of(None, "direct"),
-        "routing_key": _is_no_other_queue,
+        "routing_key": _is_queue_or_none,
     },
     "autoscale": {"max": _count, "min": _count},
-    "cancel_consumer": {"queue": _is_our_queue},
+    "cancel_consumer": {"queue": _is_queue},
     "pool_grow": {"n": _count},
     "pool_shrink": {"n": _count},
     # These two are kept on the task, and read much later.

@@ -1,8 +1,7 @@
-"""The dead-letter list: messages that no worker could read, kept for a person to look at.
+"""The dead-letter list: messages that no worker could read, kept for a person.
 
 It is one list in the broker's database, newest first, bounded in entries and in bytes an entry. Nothing
-in it is ever delivered again: the job that a message was meant for has its row in SQL, and is published
-again from there.
+in it is delivered again: the job of a message has its row in SQL, and is published again from there.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def dead_letter(queue: str, reason: str, raw: bytes) -> DeadLetter:
 
 
 def add(client: Any, letter: DeadLetter) -> None:
-    """Put a dead letter in front of the others; redis-py's errors are the caller's."""
+    """Add a dead letter as the newest. Raises redis-py's errors."""
     with client.pipeline(transaction=False) as pipe:
         pipe.lpush(KEY, json.dumps(letter.as_json()))
         pipe.ltrim(KEY, 0, MAX_ENTRIES - 1)
@@ -82,7 +81,7 @@ def _time(text: str) -> datetime:
 
 
 def _parse(raw: bytes) -> DeadLetter:
-    """Read one entry; others may have written it, so nothing in it is trusted."""
+    """Read one entry. Nothing in it is trusted: another program may have written it."""
     try:
         fields = json.loads(raw)
         return DeadLetter(

@@ -1,8 +1,7 @@
-"""How a broker message is read before anything believes it: size, encoding, and the outer fields.
+"""Reads a raw broker message before kombu does: size, encoding, and the outer fields.
 
-Whoever can write to the broker can put anything into a queue, and kombu decodes what it finds there
-without a limit. So every raw message is read here first, and only by this: no compression, no format but
-JSON, no more bytes than our own messages can have.
+Any program with access to the broker can write anything into a queue, and kombu decodes it without a
+limit. So every raw message is read here first: uncompressed, JSON, and no larger than this project's.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def read_envelope(raw: bytes, limit: int) -> Envelope:
     """Read a raw message of at most `limit` bytes.
 
     Raises:
-        InvalidMessageError: it is larger, or not a message of ours in every field.
+        InvalidMessageError: it is larger, or one of its fields is invalid.
     """
     if len(raw) > limit:
         raise InvalidMessageError(f"it has {len(raw):,} bytes, and at most {limit:,} are read")
@@ -43,7 +42,7 @@ def read_envelope(raw: bytes, limit: int) -> Envelope:
     headers = _object(message, "headers")
     properties = _object(message, "properties")
     if headers.get("compression") is not None:
-        raise InvalidMessageError("it is compressed, which ours never are")
+        raise InvalidMessageError("it is compressed, and no message of this project is")
     _expect(message, "content-type", "application/json")
     _expect(message, "content-encoding", "utf-8")
     _expect(properties, "body_encoding", "base64")
@@ -123,8 +122,8 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-#: Headers and properties of ours hold no typed values: some of those (a signalling NaN) cannot even be
-#: compared with what is expected.
+#: For headers and properties, which hold no typed values: some of those (a signalling NaN) cannot be
+#: compared.
 _PLAIN = json.JSONDecoder(parse_constant=_refuse)
-#: What replies to control commands may hold: kombu's typed values, such as times.
+#: For bodies: replies to control commands may hold kombu's typed values, such as times.
 _TYPED = json.JSONDecoder(object_hook=object_hook, parse_constant=_refuse)

@@ -1,7 +1,7 @@
-"""The keys that a consumer asks for messages, without those that hold something else than a list.
+"""The keys that a consumer reads messages from, without those that hold another type than a list.
 
 One BRPOP names all queues, and the server refuses it when any of their keys has another type. Such a key
-is left out and looked at again from time to time, so that the other queues go on.
+is left out and tried again every 10 s, so that the other queues are served.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a key that was left out is asked again.
+#: Seconds until a key that was left out is tried again.
 RETRY_AFTER = 10.0
 
-#: A pipeline puts words before the server's.
+#: A pipeline puts text before the server's message.
 _WRONG_TYPE = re.compile(r"(^|: )WRONGTYPE\b")
 
 
@@ -25,20 +25,20 @@ class QueueKeys:
     """The keys of one consumer."""
 
     def __init__(self) -> None:
-        self._asked: list[str] = []
+        self._requested: list[str] = []
         self._left_out: dict[str, str] = {}
         self._retry_at = 0.0
 
     def usable(self, keys: Sequence[str]) -> list[str]:
-        """Return `keys` without those that were found to hold no list a short while ago."""
-        self._asked = list(keys)
+        """Return `keys` without those that held no list at the last look at their types."""
+        self._requested = list(keys)
         if self._left_out and time.monotonic() < self._retry_at:
             return [key for key in keys if key not in self._left_out]
-        return self._asked
+        return self._requested
 
     def look_at_types(self, client: Any) -> None:
-        """Find the keys whose type the server refused, and say once which they are."""
-        found = wrong_types(client, self._asked)
+        """Find the keys of another type, and log each once."""
+        found = wrong_types(client, self._requested)
         for key, kind in found.items():
             if self._left_out.get(key) != kind:
                 logger.error(
@@ -52,7 +52,7 @@ class QueueKeys:
 
 
 def wrong_types(client: Any, keys: Iterable[str], expected: str = "list") -> dict[str, str]:
-    """Return those of `keys` that hold something else than what is expected, with its type."""
+    """Return those of `keys` that hold another type than expected, with that type."""
     names = list(keys)
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -66,5 +66,5 @@ def wrong_types(client: Any, keys: Iterable[str], expected: str = "list") -> dic
 
 
 def is_wrong_type(error: BaseException | None) -> bool:
-    """Say whether the server refused a command because a key holds another type."""
+    """Return whether the server refused a command because a key holds another type."""
     return _WRONG_TYPE.search(str(error)) is not None

@@ -1,9 +1,9 @@
-"""A refusal of the store on a connection of the broker, told apart from a wrong command.
+"""Distinguishes refusals of the store from wrong commands, on connections of the broker.
 
-Celery's consumer gives up over every error that is no connection error of its transport. A server that
-becomes a replica, is full or runs a long script answers with such errors, and recovers. So what the
+Celery's consumer ends at every error that is no connection error of its transport. A server that becomes
+a replica, is full or runs a long script replies with such errors, and recovers. So an error that the
 table of refusals (`cache.store.refusals`) knows is raised as `StoreRefusalError` here, and that is a
-connection error of our transport. How long to wait is decided by `worker.celery_ext.consumer`.
+connection error of this transport. How long to wait is decided by `worker.celery_ext.consumer`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StoreRefusalError(ResponseError):
 
 
 class RefusalChannel(_Channel):  # type: ignore[misc]
-    """A channel whose connections tell refusals from wrong commands."""
+    """A channel whose connections raise refusals as `StoreRefusalError`."""
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)
@@ -44,8 +44,8 @@ class RefusalChannel(_Channel):  # type: ignore[misc]
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         """Put a message into a queue; an event that the store refuses is dropped.
 
-        A full store still hands messages out: a worker is not to stop taking them over a line that
-        Flower does not get.
+        A full store still delivers messages: a worker must not stop consuming because Flower lacks an
+        event.
         """
         try:
             super()._put(queue, message, **options)
@@ -54,9 +54,9 @@ class RefusalChannel(_Channel):  # type: ignore[misc]
                 raise
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Note that a queue belongs to an exchange; a full store need not note what it knows already.
+        """Bind a queue to an exchange; in a full store an existing binding is enough.
 
-        Else messages that fill the store would keep away the very worker that takes them.
+        Otherwise a store full of messages would keep away the worker that consumes them.
         """
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)

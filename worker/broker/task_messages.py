@@ -1,9 +1,8 @@
-"""What a message in one of our queues may say: one known task, with exactly its arguments.
+"""Checks a message of the project's queues: one known task, with exactly its arguments.
 
-Only this reads the queues, for the worker that takes a message as well as for reconcile, which looks at
-one that waits. Celery never sees a message as it came: it is given a new one made of the checked parts.
-So nothing in a forged message makes it hold a task back (`eta`), send another one (`chain`,
-`callbacks`), or answer to a queue of the sender's choice (`reply_to`).
+Workers that consume a message and reconcile, which looks at a queue's head, both read it here. Celery
+gets a new message made of the checked parts. So a forged message cannot delay a task (`eta`), send
+another one (`chain`, `callbacks`), or reply to a queue of the sender's choice (`reply_to`).
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ MAINTENANCE_TASKS = frozenset(
         FORMER_REQUEUE_DUE_TASK,
     }
 )
-#: The header that says when a message was sent, in ISO 8601 with its offset.
+#: The header with the time at which a message was sent, in ISO 8601 with its offset.
 SENT_AT = "sent_at"
 
-#: Bytes of a raw message. Ours have about a thousand.
+#: Bytes of a raw message at most; a usual one has about a thousand.
 MAX_BYTES = 16_384
 
 _ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
-#: Headers that make Celery do more than to run the task, and what they are in a message that asks for
-#: nothing. What is in no list here is left out.
+#: Headers that make Celery do more than run the task, with the values that do not. Headers in no list
+#: here are left out.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "eta": (None,),
     "group": (None,),
@@ -61,16 +60,16 @@ _NO_SIGNATURES = ("callbacks", "errbacks", "chain", "chord")
 
 
 class TaskMessage(NamedTuple):
-    """A message that was found valid."""
+    """A valid message."""
 
     task: str
     task_id: str
     job_id: str | None
-    """What to download; None for a maintenance task."""
+    """The job to download; None for a maintenance task."""
     sent_at: datetime | None
-    """None in a message of a version that did not say it."""
+    """None without the header."""
     expires: datetime | None
-    """From when on the task is not worth running. Only maintenance tasks expire."""
+    """The time after which the task is not run. Only maintenance tasks expire."""
 
 
 def read_task_message(raw: bytes, queue: str) -> TaskMessage:
@@ -83,7 +82,7 @@ def read_task_message(raw: bytes, queue: str) -> TaskMessage:
     task = _task(headers, queue)
     for name, neutral in _NEUTRAL.items():
         if headers.get(name) not in neutral:
-            raise InvalidMessageError(f"its header {name} asks for something: ours never do")
+            raise InvalidMessageError(f"its header {name} must be empty")
     return TaskMessage(
         task=task,
         task_id=_task_id(headers),
@@ -94,7 +93,7 @@ def read_task_message(raw: bytes, queue: str) -> TaskMessage:
 
 
 def celery_message(message: TaskMessage, queue: str) -> Any:
-    """Return a message for Celery that says what `message` says and nothing else."""
+    """Return a message for Celery with the content of `message` and nothing else."""
     arguments = [] if message.job_id is None else [message.job_id]
     headers = {
         "lang": "py",
@@ -138,9 +137,9 @@ def _task_id(headers: dict[str, Any]) -> str:
 def _arguments(body: object) -> list[Any]:
     match body:
         case [list(arguments), dict(named), dict(options)] if not named:
-            asked = [name for name in _NO_SIGNATURES if options.get(name)]
-            if asked:
-                raise InvalidMessageError(f"its {asked[0]} would start other tasks: ours never do")
+            given = [name for name in _NO_SIGNATURES if options.get(name)]
+            if given:
+                raise InvalidMessageError(f"its {given[0]} would start other tasks")
             return arguments
     raise InvalidMessageError("its body is not a list of arguments with nothing added")
 

@@ -1,12 +1,12 @@
 """kombu's Redis transport, with every message checked before kombu decodes it.
 
-kombu takes what lies in a queue as it is: a message that is not JSON raises out of the event loop and
-ends the worker, some are put back on the way out and end the next one, and a compressed one is unpacked
+kombu decodes any content of a queue: a message that is not JSON raises in the event loop and ends the
+worker, some are returned to the queue at exit and end the next worker, and a compressed one is unpacked
 whole. Here a raw message is read by `task_messages` or `control_messages` first. One that they refuse is
 logged once and moved to the dead-letter list (`dead_letters`); the loop goes on.
 
-`worker.app` puts this transport in the place of kombu's under its names, so that workers, beat, Flower
-and callers of control commands use it alike.
+`worker.app` registers this transport under the names of kombu's, so that workers, beat, Flower and
+callers of control commands all use it.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def _log_table(key: str) -> None:
 
 
 class QoS(_KombuQoS):  # type: ignore[misc]
-    """Messages that were taken and are not acknowledged; on the way out they are put back."""
+    """Unacknowledged messages; they are returned to their queues at exit."""
 
     def restore_unacked(self) -> list[Any]:
-        """Put messages back; one that cannot be is logged, and reconcile publishes its job again.
+        """Return messages to their queues; log one that cannot be, whose job reconcile publishes again.
 
-        kombu would write those to a file in the temporary folder, where they stay.
+        kombu would write it to a file in the temporary folder, where it stays.
         """
         for error, message in super().restore_unacked():
             logger.warning("A message of %s could not be put back: %s", message.headers, error)
@@ -75,7 +75,7 @@ class QoS(_KombuQoS):  # type: ignore[misc]
 
 
 class Channel(_Channel):  # type: ignore[misc]
-    """Takes messages from queues and broadcasts, and hands on those that are valid."""
+    """Reads messages of queues and broadcasts, and delivers those that are valid."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys = QueueKeys()
@@ -94,10 +94,10 @@ class Channel(_Channel):  # type: ignore[misc]
         return 0
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Note that a queue belongs to an exchange; go on without where the table's key holds no set.
+        """Bind a queue to an exchange; log it and go on if the key of bindings holds no set.
 
-        Queues of tasks and broadcasts are reached without their tables, so that a worker still does its
-        work; only replies to control commands need theirs.
+        Messages reach queues of tasks and broadcasts without bindings, so a worker still works; only
+        replies to control commands need theirs.
         """
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)
@@ -121,7 +121,7 @@ class Channel(_Channel):  # type: ignore[misc]
         return [entry for entry in entries if len(entry) == 3]
 
     def _size(self, queue: str) -> int:
-        """Return how many messages a queue has; none where its key holds no list, as `_keys` finds."""
+        """Return how many messages a queue has; 0 where its key holds no list."""
         try:
             return int(super()._size(queue))
         except redis.ResponseError as error:
@@ -130,7 +130,7 @@ class Channel(_Channel):  # type: ignore[misc]
             return 0
 
     def _brpop_start(self, timeout: int | None = None) -> None:
-        """Ask for the next message of all queues whose keys can hold messages."""
+        """Send BRPOP for all queues whose keys hold lists."""
         queues = self._queue_cycle.consume(len(self.active_queues))
         steps = self.priority_steps
         keys = self._keys.usable([self._q_for_pri(queue, pri) for pri in steps for queue in queues])
@@ -145,9 +145,9 @@ class Channel(_Channel):  # type: ignore[misc]
         self.client.connection.send_command(*command)
 
     def _brpop_read(self, **options: Any) -> bool:
-        """Read the answer to `_brpop_start`, and deliver its message if it is valid."""
+        """Read the reply to `_brpop_start`, and deliver its message if it is valid."""
         try:
-            answer = self._brpop_answer(**options)
+            answer = self._brpop_reply(**options)
             if not answer:
                 raise Empty
             key, raw = answer
@@ -161,7 +161,7 @@ class Channel(_Channel):  # type: ignore[misc]
             self._in_poll = None
             self._flush_brpop_reauth()
 
-    def _brpop_answer(self, **options: Any) -> Any:
+    def _brpop_reply(self, **options: Any) -> Any:
         connection = self.client.connection
         try:
             return self.client.parse_response(connection, "BRPOP", **options)
@@ -193,7 +193,7 @@ class Channel(_Channel):  # type: ignore[misc]
         return None if message is None else self._deliver_fanout_message(message, exchange)
 
     def _checked(self, source: str, raw: bytes) -> Any:
-        """Return a message made of what is valid in `raw`, or None, with the dead letter written."""
+        """Return a message made of the checked parts of `raw`; None if it became a dead letter."""
         try:
             if source in _BROADCASTS:
                 return _BROADCASTS[source](raw)
@@ -225,10 +225,10 @@ class Transport(_KombuTransport):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Have kombu take this transport for the addresses of Redis.
+    """Make kombu use this transport for the URLs of Redis.
 
-    By name: the setting `broker_transport` does not count for a URL that names its transport, as that of
-    a unix socket does.
+    By name: the setting `broker_transport` has no effect on a URL that names its transport, as that of a
+    unix socket does.
     """
     name = f"{__name__}:{Transport.__name__}"
     TRANSPORT_ALIASES.update(redis=name, rediss=name)

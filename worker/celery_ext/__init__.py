@@ -1,4 +1,4 @@
-"""What Celery's worker and beat do differently here: pool, consumer, scheduler, shutdown.
+"""Changes to Celery's worker and beat: pool, consumer, scheduler, shutdown, heartbeat.
 
 Open `main.py` first.
 """

@@ -1,4 +1,4 @@
-"""How many file descriptors a download worker needs, and what it does when it may not have them."""
+"""How many file descriptors a download worker needs, and how many downloads a limit allows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def needed(downloads: int, connections: int) -> int:
     return _BASE + downloads * _per_download(connections)
 
 
-def carried(limit: int, connections: int) -> int:
-    """Return how many downloads, one at least, a limit of descriptors carries."""
+def allowed(limit: int, connections: int) -> int:
+    """Return how many downloads a limit of descriptors allows; at least one."""
     return max(1, (limit - _BASE) // _per_download(connections))
 
 
@@ -35,23 +35,23 @@ def limits() -> tuple[int, int]:
 def prepare(downloads: int, connections: int) -> int:
     """Raise this process's soft limit as far as `downloads` need it; return how many may run at once.
 
-    They are as many as asked for, or those that the hard limit carries, which is then logged.
+    Returns `downloads`, or fewer if the hard limit is too low for them, which is logged.
     """
-    wanted = needed(downloads, connections)
+    required = needed(downloads, connections)
     soft, hard = limits()
-    if soft < wanted and soft < hard:
-        soft = min(wanted, hard)
+    if soft < required and soft < hard:
+        soft = min(required, hard)
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         )
-    if soft >= wanted:
+    if soft >= required:
         return downloads
-    fewer = min(downloads, carried(soft, connections))
+    fewer = min(downloads, allowed(soft, connections))
     logger.warning(
         "%d downloads at once may need %d file descriptors, and this process may have %d: it runs %d at "
         "once. Raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=)",
         downloads,
-        wanted,
+        required,
         soft,
         fewer,
     )

@@ -52,7 +52,7 @@ class Heartbeat:
     ) -> None:
         self._cache = CacheManager.connect(settings, retries=0)
         self._consumer = consumer
-        # Tells apart two workers that share a name.
+        # Distinguishes two workers that share a name.
         self._process = secrets.token_hex(4)
         self._written: WorkerHeartbeat | None = None
         self._outages = OutageLog(logger)

@@ -1,6 +1,6 @@
-"""What the programs write to their logs: one visible line a record, whatever text is in it.
+"""The format of log records: one line of visible characters each, whatever text is in them.
 
-Log lines carry text that others wrote: URLs, headers of origins, arguments of messages. A newline in it
+Log lines hold text from outside: URLs, headers of origins, arguments of messages. A newline in it
 would forge a line, and an escape sequence would act on the terminal that shows the log. Both are escaped
 in the record itself, so that every handler and every library that logs is covered.
 """
@@ -15,7 +15,7 @@ from domain.text import escaped
 MAX_MESSAGE, MAX_TRACE_LINE = 4_000, 1_000
 #: Lines of one traceback; the last ones are kept, since they name the error.
 MAX_TRACE = 200
-#: In front of each line of a traceback, so that none of them can pass for a record of its own.
+#: Before each line of a traceback, so that none can be taken for a record.
 TRACE_PREFIX = "  | "
 
 _formatter = logging.Formatter()
@@ -36,7 +36,7 @@ class LogLine(logging.LogRecord):
 
 
 def install() -> None:
-    """Let this process log such records from now on. For programs: a library must not do this."""
+    """Use these records in this process. For programs only: a library must not do this."""
     logging.setLogRecordFactory(LogLine)
 
 

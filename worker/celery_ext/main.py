@@ -21,10 +21,10 @@ from worker.celery_ext import descriptors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line says to its end, and return the exit status."""
+    """Run the program of the command line, and return its exit status."""
     options = _parser().parse_args(arguments)
     if options.program == "beat":
-        # No pid file: it would lie in the current folder and outlive a crash.
+        # Without a pid file, which would stay in the current folder after a crash.
         app.Beat(loglevel=options.loglevel).run()
         return 0
     concurrency = options.concurrency
@@ -45,14 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The options are Celery's, those of them that we use."""
+    """Define the options, which are a part of Celery's."""
     parser = argparse.ArgumentParser(prog="python -m worker.celery_ext.main")
     programs = parser.add_subparsers(dest="program", required=True)
     worker, beat = programs.add_parser("worker"), programs.add_parser("beat")
-    worker.add_argument("-Q", "--queues", required=True, help="divided by commas")
-    worker.add_argument("-n", "--hostname", required=True, help="%%h stands for the machine's name")
+    worker.add_argument("-Q", "--queues", required=True, help="separated by commas")
+    worker.add_argument("-n", "--hostname", required=True, help="%%h is the machine's name")
     worker.add_argument("-c", "--concurrency", type=int, required=True, help="jobs at once")
-    worker.add_argument("-P", "--pool", help="Celery's name of one; ours by default")
+    worker.add_argument("-P", "--pool", help="Celery's name of a pool; by default this project's")
     for program in (worker, beat):
         program.add_argument("-l", "--loglevel", default="INFO")
     return parser

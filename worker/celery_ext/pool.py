@@ -1,4 +1,4 @@
-"""Celery's thread pool, with one thing added: a freed slot asks for the next message at once."""
+"""Celery's thread pool, in which a finished task lets the consumer take the next message at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Threads(ThreadPoolExecutor):
-    """Goes on with the threads it has when the system gives it no more."""
+    """Continues with its present threads when the system refuses a new one."""
 
     def _adjust_thread_count(self) -> None:
         try:
@@ -23,16 +23,16 @@ class _Threads(ThreadPoolExecutor):
         except RuntimeError as error:
             if not self._threads or resource_error_of(error) is None:
                 raise
-            # What was submitted stands in the queue already: a thread that gets free takes it.
-            logger.warning("No thread could be started; %d go on", len(self._threads))
+            # The task is in the executor's queue already: the next free thread runs it.
+            logger.warning("No thread could be started; %d threads run", len(self._threads))
 
 
 class TaskPool(ThreadPool):
-    """Threads whose end wakes the consumer.
+    """A thread pool that notifies the event loop when a task is done.
 
-    With `worker_disable_prefetch` a full worker stops asking the broker. Celery's thread pool does not
-    tell the event loop when a slot becomes free, so the next message would wait until the loop wakes by
-    itself, up to a second.
+    With `worker_disable_prefetch` a full worker does not read its queues. Celery's thread pool does not
+    notify the event loop of a free thread, so the next message would wait for the loop's next round, up
+    to a second.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,17 +40,17 @@ class TaskPool(ThreadPool):
         self.executor = _Threads(max_workers=self.limit)
 
     def on_apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Hand a task to a thread, and wake the loop when it is done."""
+        """Run a task in a thread, and notify the loop when it is done."""
         result = super().on_apply(*args, **kwargs)
-        result.f.add_done_callback(_wake_consumer)
+        result.f.add_done_callback(_notify_loop)
         return result
 
 
-def _wake_consumer(_future: object) -> None:
+def _notify_loop(_future: object) -> None:
     loop = get_event_loop()
     if loop is not None:
         loop.call_soon(_nothing)
 
 
 def _nothing() -> None:
-    """An empty call is enough: the loop looks for free slots whenever it comes round."""
+    """An empty call is enough: the loop looks for free threads in each round."""

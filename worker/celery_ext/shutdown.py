@@ -1,7 +1,7 @@
-"""How a worker process ends: told once, it drains; told twice, or draining too long, it ends at once.
+"""How a worker process stops: at the first signal it drains, at the second or after a timeout it exits.
 
-Ending at once harms nothing. What is on disk stays there, locks are left to expire, since a thread that
-did not stop may still write, and `download.reconcile` queues again what was running.
+Exiting at once loses nothing. Files stay on disk, locks expire (they are not released, since a thread
+that did not stop may still write), and `download.reconcile` requeues the jobs that were running.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ logger = logging.getLogger(__name__)
 
 #: Service managers send SIGTERM, terminals the other two.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-#: A log that takes no line must not hold up the end. Seconds.
-_LAST_WORDS = 1.0
-#: Exit status of a process that did not end by itself.
-_CUT_OFF = 1
+#: Seconds after which the process exits even if its log blocks.
+_LOG_TIMEOUT = 1.0
+#: Exit status of a process that did not finish its drain.
+_FORCED_EXIT = 1
 
 
 class Shutdown(bootsteps.StartStopStep):
-    """Part of a Celery worker: hears that it is to end, and sees that it does."""
+    """A step of a Celery worker that handles the signals to stop, and limits the time of the drain."""
 
     requires = (Pool,)  # whose children are forked without our handlers
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self._timeout = settings_module.load().drain_timeout
-        # Its `put` may be called from a signal handler, whatever that has interrupted.
-        self._told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Its `put` is reentrant, so a signal handler may call it.
+        self._stop_requests: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def start(self, _worker: Any) -> None:
-        """Take over the signals; by now Celery has installed its own handlers.
+        """Replace the signal handlers that Celery has installed by now.
 
-        Of those only SIGTERM's is of use: SIGINT's ends with another status, and SIGQUIT's waits for the
-        pool before it tells anybody.
+        Of those only SIGTERM's is used: SIGINT's exits with another status, and SIGQUIT's waits for the
+        pool before it calls back.
         """
         stop = signal.getsignal(signal.SIGTERM)
 
         def handle(number: int, frame: FrameType | None) -> None:
             drain.start()
-            self._told.put(signal.Signals(number).name)
+            self._stop_requests.put(signal.Signals(number).name)
             if callable(stop):
                 stop(number, frame)
 
@@ -61,27 +61,27 @@ class Shutdown(bootsteps.StartStopStep):
             signal.signal(number, handle)
 
     def close(self, _worker: Any) -> None:
-        """The worker stops: remote control, say, tells it to without a signal."""
+        """Start the drain where the worker stops without a signal, for example by remote control."""
         if not drain.has_started:
             drain.start()
-            self._told.put("by Celery")
+            self._stop_requests.put("by Celery")
 
     def _watch(self) -> None:
-        self._told.get()  # Celery has said so; a line of ours might find a log that takes none
+        self._stop_requests.get()
         try:
-            why = f"told to end a second time ({self._told.get(timeout=self._timeout)})"
+            why = f"asked to stop a second time ({self._stop_requests.get(timeout=self._timeout)})"
         except queue.Empty:
             why = f"draining took longer than {self._timeout:g} s"
-        _end_at_once(why)
+        _exit_at_once(why)
 
 
-def _end_at_once(why: str) -> None:
-    threading.Timer(_LAST_WORDS, os._exit, (_CUT_OFF,)).start()
+def _exit_at_once(why: str) -> None:
+    threading.Timer(_LOG_TIMEOUT, os._exit, (_FORCED_EXIT,)).start()
     logger.warning(
-        "%s: this worker ends at once. %d tasks did not stop in time; a download among them goes on "
-        "elsewhere when its lock has expired",
+        "%s: this worker exits at once. %d tasks did not stop in time; downloads among them are "
+        "requeued when their locks have expired",
         why[0].upper() + why[1:],
         len(state.active_requests),
     )
     logging.shutdown()
-    os._exit(_CUT_OFF)
+    os._exit(_FORCED_EXIT)

@@ -70,7 +70,7 @@ def test_a_second_signal_ends_a_worker_at_once(service: System, origin: Origin, 
 
     worker.send_signal(signal.SIGTERM)
     assert ended(worker, deadline=20) == 1
-    assert "Told to end a second time (SIGTERM)" in service.logs()
+    assert "Asked to stop a second time (SIGTERM)" in service.logs()
     assert "1 tasks did not stop in time" in service.logs()
     disk.recover()
     another_worker_goes_on(service, origin, download)

@@ -147,7 +147,7 @@ def test_soft_limit_is_raised_as_far_as_needed() -> None:
 
 @pytest.mark.parametrize(("limit", "downloads"), [(10, 1), (64, 1), (256, 11), (1024, 54)])
 def test_hard_limit_carries_so_many_downloads(limit: int, downloads: int) -> None:
-    assert descriptors.carried(limit, 4) == downloads
+    assert descriptors.allowed(limit, 4) == downloads
     assert downloads == 1 or descriptors.needed(downloads, 4) <= limit
 
 

@@ -29,7 +29,7 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
 
         def make(store: StoreServer, **settings: Any) -> BeatMonitor:
             made = BeatMonitor(
-                cache_settings(store, **settings), patience=PATIENCE, interval=INTERVAL
+                cache_settings(store, **settings), max_silence=PATIENCE, interval=INTERVAL
             )
             stack.callback(made.close)
             return made
@@ -42,7 +42,7 @@ def look_on(watch: BeatMonitor, seconds: float = 2 * PATIENCE) -> None:
     end = time.monotonic() + seconds
 
     def is_over() -> bool:
-        watch.look()
+        watch.check()
         return time.monotonic() > end
 
     wait_until(is_over)
@@ -63,7 +63,7 @@ def test_a_beat_that_ticks_is_not_spoken_of(
     end = time.monotonic() + 3 * PATIENCE
     while time.monotonic() < end:
         manager.beat.tick("host:1")
-        watching.look()
+        watching.check()
     assert said(caplog) == []
 
 
@@ -76,7 +76,7 @@ def test_a_missing_beat_and_its_return_are_logged_once(
     (line,) = said(caplog)
     assert "Beat has not ticked" in line
     assert "UTC on host:1" in line, "since when"
-    assert "waiting jobs are not woken" in line, "what stops"
+    assert "waiting jobs and jobs of dead workers are not requeued" in line, "what stops"
     assert "seen beat" in line, "what to do"
     assert caplog.records[-1].levelno == logging.WARNING
 
@@ -91,8 +91,8 @@ def test_a_beat_that_never_was_is_missed_but_not_at_once(
     store: StoreServer, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watching = watch(store)
-    watching.look()
-    watching.look()
+    watching.check()
+    watching.check()
     assert said(caplog) == []
     look_on(watching)
     (line,) = said(caplog)
@@ -105,7 +105,7 @@ def test_one_that_died_before_the_worker_began_is_not_missed_at_once(
     manager.beat.tick("host:1")
     manager.client.hincrby("seen:beat", "at", -3_600_000)
     watching = watch(store)
-    watching.look()
+    watching.check()
     assert said(caplog) == []
     look_on(watching)
     assert len(said(caplog)) == 1
@@ -121,9 +121,9 @@ def test_a_changed_wall_clock_neither_hides_nor_fakes_a_missing_beat(
 ) -> None:
     watching = watch(store)
     manager.beat.tick("host:1")
-    watching.look()
+    watching.check()
     manager.client.hincrby("seen:beat", "at", step)
-    watching.look()
+    watching.check()
     assert said(caplog) == []
     look_on(watching)
     assert len(said(caplog)) == 1
@@ -134,7 +134,7 @@ def test_while_the_store_is_away_nothing_is_said(
     private_store: StoreServer, watch: Watch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     watching = watch(private_store, cache_timeout=0.2)
-    watching.look()
+    watching.check()
     if how == "dead":
         private_store.kill()
     else:
@@ -145,7 +145,7 @@ def test_while_the_store_is_away_nothing_is_said(
         private_store.start()
     else:
         private_store.resume()
-    watching.look()
+    watching.check()
     assert said(caplog) == [], "beat is given time to come back, too"
     look_on(watching)
     assert len(said(caplog)) == 1
