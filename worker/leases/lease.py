@@ -9,7 +9,7 @@ from typing import Self
 
 from cache.clock import lease_clock
 from cache.coordination.lock import Lock, LockHandle, extend_all, handle_of
-from cache.coordination.renewal import SAFETY_MARGIN, Renewal
+from cache.coordination.renewal import Renewal
 from domain.errors import LeaseLostError, StoreError
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
@@ -155,11 +155,6 @@ class LeaseManager:
         """Say whether the lease is still to be renewed: one released meanwhile is not lost."""
         with self._mutex:
             return lease in self._leases
-
-
-def write_deadline(sent_at: float, ttl: float) -> float:
-    """Return until when the holder of a lock may act on it that was acquired at `sent_at`."""
-    return sent_at + ttl * (1 - SAFETY_MARGIN)
 
 
 def _lost(lease: Lease) -> LeaseLostError:
