@@ -1,4 +1,4 @@
-"""A thread of the run that does the same again and again until it is closed."""
+"""A thread that repeats one function until it is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be true after a run, whatever was broken. Each check names the job and the evidence."""
+"""The checks after a run. Each violation names the job and the evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses the system while it is broken: submits without pause, and changes its mind now and then."""
+"""A client that submits jobs without pause, and now and then pauses, resumes or cancels one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The system that is broken: two download workers, each behind a line of its own, and what they need."""
+"""The system under test: two download workers, each behind its own proxy, and their servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left after a run, gathered once, for the checks to judge."""
+"""What a run leaves, collected once for the checks."""
 
 from __future__ import annotations
 

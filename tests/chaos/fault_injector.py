@@ -1,4 +1,4 @@
-"""What is wrong with a worker's clock: told by the runner, done by the worker's own process."""
+"""The faults of a worker's clock: set by the run, read by the worker's own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each kind of fault is done, and undone."""
+"""Injects and undoes each kind of fault."""
 
 from __future__ import annotations
 

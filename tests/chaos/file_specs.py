@@ -1,4 +1,4 @@
-"""What is downloaded: files of every kind an origin has, and what is to become of each."""
+"""The files of a run: how the origin serves each, and how its job has to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is broken when: a pure function of the seed, so that a run that failed can be made again."""
+"""Which fault comes when: a pure function of the seed, so that a failed run can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at all live progress, again and again, and notes every number that cannot be true."""
+"""Polls all live progress and records every impossible number."""
 
 from __future__ import annotations
 

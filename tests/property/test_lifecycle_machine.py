@@ -1,4 +1,4 @@
-"""Workers and people pull at a few jobs in SQL: only legal steps, one owner, fences only rise."""
+"""Workers and people change a few jobs in SQL: only legal steps, one worker, rising fences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers fall, stand still and go on, the store forgets, people change their minds: in any order.
+"""Workers crash, pause and go on, the store loses data, people pause and cancel: in any order.
 
 `test_lifecycle_machine` proves what SQL does by itself, and `test_progress_machine` what the store does.
 This one puts both together with locks, leases and beat's tasks, and asks what only all of them can

@@ -1,4 +1,4 @@
-"""Lets tests use the cache's asyncio side as if it blocked, so that one suite serves both sides."""
+"""Calls the cache's asyncio side as if it blocked, so that one test covers both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test opens and closes with a `with`."""
+"""A base class for what is closed at the end of a `with` block."""
 
 from __future__ import annotations
 

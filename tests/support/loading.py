@@ -1,4 +1,4 @@
-"""Loaders that do as a test says, and crowds of callers."""
+"""Loaders under the control of a test, and many callers at once."""
 
 from __future__ import annotations
 

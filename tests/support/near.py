@@ -1,4 +1,4 @@
-"""Looking at a client-side cache from outside: whether a read was a hit in it."""
+"""Tells whether a read was a hit in the client-side cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other commands: a service on this machine, jobs, workers by hand, and what is wrong with them."""
+"""The commands besides `get`: the local stack, jobs, workers started by hand, and `seen doctor`."""
 
 from __future__ import annotations
 

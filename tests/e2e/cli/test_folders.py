@@ -1,4 +1,4 @@
-"""What a person is told of folders that cannot be used, and of links in the data folder."""
+"""What `seen` says of folders that cannot be used, and links in the data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`seen get`, as somebody uses it who has nothing but the program."""
+"""`seen get` in a fresh folder, without any configuration."""
 
 from __future__ import annotations
 

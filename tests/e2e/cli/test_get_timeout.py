@@ -1,4 +1,4 @@
-"""`seen get` on an origin that does not answer: it ends, and says how to go on."""
+"""`seen get` on an origin that does not answer: it ends, and names the command that continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of files are UTF-8 whatever the locale of whoever starts a program of ours."""
+"""File names are UTF-8 whatever the locale of the process that starts a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the programs make for themselves is for its owner alone, whatever the umask."""
+"""Files of the programs are private to their owner, whatever the umask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`seen db purge`: old jobs are forgotten, in words for people and in JSON for programs."""
+"""`seen db purge` deletes old finished jobs, with output as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deployment: what docker-compose.yml and the Dockerfile say, and their commands run for real.
+"""The deployment: docker-compose.yml and the Dockerfile, with their commands run for real.
 
 There is no container engine in the tests. The commands and the health checks are taken from the file as
 they stand, given the variables Compose would give them, and run against the tests' own servers.

@@ -1,4 +1,4 @@
-"""Every command of `seen` at a store that refuses, in every way: a finding or one line, no traceback."""
+"""Every command of `seen` at a store that refuses commands: one line or a finding, no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys in which another program keeps something else: the service goes on, and says which they are."""
+"""Another program's data at the keys of the service: the service goes on and names the keys."""
 
 from __future__ import annotations
 

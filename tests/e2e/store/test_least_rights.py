@@ -1,4 +1,4 @@
-"""The whole service with the fewest rights that the document grants, and at a server without INFO."""
+"""The whole service with the least rights that the document grants, and without INFO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that a refusing store keeps from its worker: its history says so once, with the true count."""
+"""A job that a refusing store keeps from its worker: one history line with the true count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that answers and refuses: the processes live through it, say it once, and go on after it."""
+"""A store that refuses commands: the processes survive, log it once, and recover."""
 
 from __future__ import annotations
 

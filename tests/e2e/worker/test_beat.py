@@ -1,4 +1,4 @@
-"""Beats as real processes: killed, stopped, told to end, their store gone; and who notices."""
+"""Beats as processes: killed, stopped, suspended, and without a store; what is logged about it."""
 
 from __future__ import annotations
 

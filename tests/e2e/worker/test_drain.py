@@ -1,4 +1,4 @@
-"""A worker that is told to end hands its downloads back at once, and another one goes on from there."""
+"""A worker that is stopped requeues its downloads at once, and another continues them."""
 
 from __future__ import annotations
 

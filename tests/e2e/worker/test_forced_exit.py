@@ -1,4 +1,4 @@
-"""A worker whose downloads cannot stop ends all the same, and nothing is lost by that."""
+"""A worker whose downloads do not stop exits all the same, and loses nothing."""
 
 from __future__ import annotations
 

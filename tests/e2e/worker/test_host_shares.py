@@ -1,4 +1,4 @@
-"""A real worker whose places one host holds: a job of another host passes those queued before it."""
+"""One host uses up a worker's concurrency: a job of another host runs before those queued earlier."""
 
 from __future__ import annotations
 

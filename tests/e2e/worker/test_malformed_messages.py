@@ -1,4 +1,4 @@
-"""Messages that cannot be read end no worker: they are refused, kept as dead letters, not restored."""
+"""Unreadable messages end no worker: they become dead letters and are not delivered again."""
 
 from __future__ import annotations
 

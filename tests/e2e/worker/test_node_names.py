@@ -1,4 +1,4 @@
-"""Each worker has a name of its own, so that control commands and `seen doctor` tell workers apart."""
+"""Each worker has its own name, so that control commands and `seen doctor` tell workers apart."""
 
 from __future__ import annotations
 

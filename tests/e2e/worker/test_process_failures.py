@@ -1,4 +1,4 @@
-"""The real processes, started as a user would: workers, beat, and what happens when they fall."""
+"""The whole service as processes: downloads, and what happens when a process dies."""
 
 from __future__ import annotations
 

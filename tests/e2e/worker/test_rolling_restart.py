@@ -1,4 +1,4 @@
-"""Workers are replaced one after the other under load, as for a new version: no download notices."""
+"""Workers are replaced one by one under load, as for a new version, without an effect on downloads."""
 
 from __future__ import annotations
 

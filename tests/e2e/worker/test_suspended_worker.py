@@ -1,4 +1,4 @@
-"""A process that was stopped for longer than its lock lives goes on, and leaves no trace.
+"""A process suspended for longer than the TTL of its lock leaves no trace when it goes on.
 
 Real processes, stopped by SIGSTOP. Two workers have download folders of their own where the kernel's
 lock on the part file would else keep the second one out: this is about what holds between machines.

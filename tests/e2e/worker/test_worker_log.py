@@ -1,4 +1,4 @@
-"""Text that an origin sends reaches the worker's log as visible characters, and forges no line."""
+"""Text from an origin reaches the worker's log as visible characters, and forges no line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand-backs that repeat each other: one line of the history stands for all, and its count is true."""
+"""Repeated requeues: one history line stands for all, with the true count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that is away is told in our own words, used again when it is back, and keeps secrets."""
+"""A database outage: our own error, recovery, and no secrets in messages."""
 
 from __future__ import annotations
 

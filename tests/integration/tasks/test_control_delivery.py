@@ -1,4 +1,4 @@
-"""The store tells a worker what SQL says a person wants, whoever else asks at the same moment."""
+"""The store gets the control request that SQL holds, whatever requests arrive at the same time."""
 
 from __future__ import annotations
 

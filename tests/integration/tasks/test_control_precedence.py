@@ -1,4 +1,4 @@
-"""What a person wants of a running job goes before what its worker writes, if only SQL knows it."""
+"""A pending control request goes before what the worker writes, also when only SQL has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single flight and idempotency keys: who asks for the very same gets the job that is there."""
+"""Deduplication and idempotency keys: a repeated request returns the existing job."""
 
 from __future__ import annotations
 

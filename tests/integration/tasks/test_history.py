@@ -1,4 +1,4 @@
-"""The audit trail: a job's whole life, as `seen show` tells it."""
+"""A job's history as `seen show` prints it."""
 
 from __future__ import annotations
 

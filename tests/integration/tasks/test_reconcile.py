@@ -1,4 +1,4 @@
-"""What reconcile finds between SQL and the store, and what it makes of each case."""
+"""Reconcile: each difference between SQL and the store, and its correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention: what ended long ago leaves the database; what lives, and every file, stays."""
+"""Retention: old finished jobs leave the database; unfinished jobs and all files stay."""
 
 from __future__ import annotations
 

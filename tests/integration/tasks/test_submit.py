@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, what is refused, and what happens without broker or database."""
+"""Submitting: accepted and refused requests, and submitting without broker or database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was given along with a job reaches its origin, and can be found nowhere else."""
+"""Credentials of a job reach its origin and appear nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages and what SQL knows of them: noted, spent, lost and found."""
+"""Messages as SQL records them: published, consumed, lost and found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An end that the store had to be told before the database: kept for long, and no longer than needed."""
+"""An end that is written to the store before SQL: kept as long as needed, and no longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making things look older than they are, so that tests need not wait."""
+"""Makes rows, keys and files older, so that tests do not wait."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Time that passes when a test says so: in the store, in SQL, and on the clock that leases run by.
+"""Moves time forward without waiting: in the store, in SQL, and on the clock of leases.
 
-Nothing waits. What lies in the past is moved further into it, and what has a life loses some of it,
-exactly as if the time had gone by.
+Timestamps are moved into the past and TTLs are shortened, as if the time had gone by.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ _DATABASES = (0, 1)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the store held at one moment: by database, key and value with its life in milliseconds."""
+    """What the store held at one moment: by database, key and value with its TTL in milliseconds."""
 
     passed: float
     values: dict[int, dict[bytes, tuple[bytes, int]]]
 
 
 class TimeTravel:
-    """The time of one runtime, whose store is all its own.
+    """The time of one runtime with a store of its own.
 
     Attributes:
-        passed: seconds that went by so far without anybody waiting for them.
+        passed: seconds skipped so far.
     """
 
     def __init__(self, runtime: Runtime, store: StoreServer) -> None:
@@ -55,7 +54,7 @@ class TimeTravel:
         return lease_clock() + self.passed
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds go by, for everybody at once."""
+        """Skip so many seconds, in all three places at once."""
         self.passed += seconds
         self._age_rows(seconds)
         self._age_keys(seconds)
@@ -64,7 +63,7 @@ class TimeTravel:
         self._runtime.cache.data_loss._since -= seconds
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the connections to the store."""
         for client in self._clients.values():
             client.close()
 
@@ -75,7 +74,7 @@ class TimeTravel:
         self._clients[0].flushall()
 
     def snapshot(self) -> Snapshot:
-        """Take down what the store holds."""
+        """Return what the store holds."""
         values: dict[int, dict[bytes, tuple[bytes, int]]] = {}
         for db, client in self._clients.items():
             keys: list[bytes] = list(client.scan_iter(count=1000))
@@ -89,7 +88,7 @@ class TimeTravel:
         return Snapshot(self.passed, values)
 
     def roll_back(self, snapshot: Snapshot) -> None:
-        """Let the store come back with what it held then; what would have expired since, is gone.
+        """Restore what the store held then, without what has expired since.
 
         Its mark of continuity is left out: a server that comes back from a snapshot has another run id,
         and this one has none other to show.
@@ -98,9 +97,9 @@ class TimeTravel:
         mark = self._runtime.cache.keys.data_loss_marker_key().encode()
         for db, client in self._clients.items():
             pipeline = client.pipeline(transaction=False)
-            for key, (value, life) in snapshot.values[db].items():
+            for key, (value, ttl) in snapshot.values[db].items():
                 if key != mark:
-                    pipeline.restore(key, max(0, life), value)
+                    pipeline.restore(key, max(0, ttl), value)
             pipeline.execute()
         self._age_keys(self.passed - snapshot.passed)
         self._age_messages(self.passed - snapshot.passed)
@@ -129,11 +128,11 @@ class TimeTravel:
         pipeline = client.pipeline(transaction=False)
         for key in found:
             pipeline.pttl(key)
-        lives = dict(zip(found, pipeline.execute(), strict=True))
-        for key, life in lives.items():
-            if life != -1:
-                pipeline.pexpire(key, life - by)  # one that has run out deletes it
-            if key.startswith(prefix) and life > by:
+        ttls = dict(zip(found, pipeline.execute(), strict=True))
+        for key, ttl in ttls.items():
+            if ttl != -1:
+                pipeline.pexpire(key, ttl - by)  # one that has run out deletes it
+            if key.startswith(prefix) and ttl > by:
                 _age_hash(client, pipeline, key, by)
         active = keys.active_downloads_key()
         for member, _ in client.zscan_iter(active):
@@ -163,7 +162,7 @@ def _age_hash(client: redis.Redis, pipeline: Any, key: bytes, by: int) -> None:
 
 @contextmanager
 def time_travel(runtime: Runtime, store: StoreServer) -> Iterator[TimeTravel]:
-    """Let leases run by a time that passes when it is told to."""
+    """Replace the clock of leases by one that a test advances."""
     time = TimeTravel(runtime, store)
     with pytest.MonkeyPatch.context() as patch:
         for module in ("worker.leases.lease", "cache.coordination.renewal"):

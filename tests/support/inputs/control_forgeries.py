@@ -1,4 +1,4 @@
-"""Control commands, replies and events that no process may act on, and genuine ones beside them."""
+"""Forged control commands, replies and events, which no process may act on, and genuine ones."""
 
 from __future__ import annotations
 

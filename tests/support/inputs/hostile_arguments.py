@@ -1,4 +1,4 @@
-"""Arguments that callers give by mistake or in bad faith, and the methods of the cache they go to."""
+"""Wrong arguments, and the methods of the cache that they are passed to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that no worker may believe, as a person or a program could push them into a broker queue."""
+"""Malformed messages, as a person or a program could push them into a broker queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the test origin serves: given bytes, or endless-looking ones that cost nothing to make."""
+"""What the test origin serves: given bytes, or generated ones of any length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process whose threads or tasks all want the same value at once. Run, not imported:
+"""A process whose threads or tasks request the same value at once. Run, not imported:
 
     python -m tests.support.processes.callers sync|async FOLDER CALLERS SECONDS LOAD_TIMEOUT
 

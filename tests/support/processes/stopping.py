@@ -1,4 +1,4 @@
-"""A worker that stops itself (SIGSTOP) once, in the middle of something, until SIGCONT.
+"""A worker that suspends itself (SIGSTOP) once, at a chosen step, until SIGCONT.
 
     python -m tests.support.processes.stopping POINT worker …
 

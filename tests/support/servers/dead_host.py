@@ -1,4 +1,4 @@
-"""A host that does not answer: whoever connects to it waits for as long as they like."""
+"""A host that does not answer: connections to it time out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forward proxy for HTTP that tells what passed through it: absolute targets, and CONNECT for TLS."""
+"""A forward proxy for HTTP that records its requests: absolute targets, and CONNECT for TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real nginx serving files on loopback, with what it was asked readable by a test."""
+"""A real nginx that serves files on loopback and logs requests for the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server of the tests: loses the very packet a test means, or all."""
+"""A TCP proxy between a client and a server: drops chosen packets, or all."""
 
 from __future__ import annotations
 

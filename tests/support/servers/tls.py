@@ -1,4 +1,4 @@
-"""TLS for test servers: an authority of the test's own, and a front that any TCP server can have.
+"""TLS for test servers: a certificate authority, and a front for any TCP server.
 
 authority = Authority(tmp_path)
 with TlsFront(origin.port, authority.issue("127.0.0.1")) as front:

@@ -1,4 +1,4 @@
-"""What beats have sent, read from the queue that nobody serves, and beats that tests tick by hand."""
+"""What beat has sent, read from an unserved queue, and beats that a test ticks by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads that take long enough to be handed over, and what tells how that went."""
+"""Downloads that run long enough to be requeued in a drain, and the evidence of it."""
 
 from __future__ import annotations
 

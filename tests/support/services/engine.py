@@ -1,4 +1,4 @@
-"""Runs jobs on an engine set up for a test, until nothing more happens to them by itself."""
+"""Runs jobs on an engine of the test until no attempt is left to run."""
 
 from __future__ import annotations
 

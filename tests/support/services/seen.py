@@ -1,4 +1,4 @@
-"""The `seen` command as a person uses it: in a folder of their own, with settings of their own."""
+"""The `seen` command as a person uses it, with a folder and settings of the test's own."""
 
 from __future__ import annotations
 

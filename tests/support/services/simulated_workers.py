@@ -1,4 +1,4 @@
-"""Worker processes without a transfer: a test decides when they write, stand still, fall and go on.
+"""Simulated workers without a transfer: a test decides when they write, pause, crash and go on.
 
 Lock, claim, lease, reporter, settlement and the decisions of `worker.runner` are the real ones. What is
 left out is the file.

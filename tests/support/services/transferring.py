@@ -1,4 +1,4 @@
-"""Downloads whose counters are watched, by a job of the service or by a bare transfer.
+"""Runs downloads and watches their byte counts: as jobs of the service, or as bare transfers.
 
 Every way to end is checked for what must never be: a wrong file under a final name, or a counter that
 passes the total.

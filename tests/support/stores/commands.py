@@ -1,4 +1,4 @@
-"""What a server has been asked so far."""
+"""Counts the commands that a server has received."""
 
 from __future__ import annotations
 

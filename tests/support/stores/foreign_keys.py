@@ -1,4 +1,4 @@
-"""What another program may have put at the keys of the service, by what it is."""
+"""Wrong types and garbage at the keys of the service, as another program could write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server that answers and refuses, in each of the ways in which one can be made to.
+"""Makes a real server refuse commands, in each way in which one can be made to.
 
 Each way is a context manager on a `StoreServer`: inside it the server refuses, after it all is well. The
 texts are the server's own, so they are those of the version that the tests run on.

@@ -1,4 +1,4 @@
-"""When `seen get` stops waiting, and by which command what it leaves goes on."""
+"""When `seen get` stops waiting, and which command continues its jobs."""
 
 from __future__ import annotations
 

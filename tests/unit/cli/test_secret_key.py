@@ -1,4 +1,4 @@
-"""The key of a stack of one's own: made once, by whoever comes first, and private."""
+"""The key of a local stack: made once, by the first process, and private."""
 
 from __future__ import annotations
 

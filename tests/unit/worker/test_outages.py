@@ -1,4 +1,4 @@
-"""What is said of an outage: its begin, each new reason, its end."""
+"""What is logged about an outage: its start, each new reason, its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that is done again and again: it survives its errors, and ends when it is told to."""
+"""A periodic thread survives errors of its function and ends when it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One lock object that many use: threads, tasks, forked children, nested blocks. One of them is inside.
+"""One lock object used by threads, tasks, forked children and nested blocks: one holder at a time.
 
 | used by | at once | after it expired | ends it |
 |---|---|---|---|

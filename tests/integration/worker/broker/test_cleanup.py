@@ -1,4 +1,4 @@
-"""The broker's database is swept: what killed processes left goes, what lives notices nothing."""
+"""The sweep of the broker's database removes what killed processes left, and nothing in use."""
 
 from __future__ import annotations
 

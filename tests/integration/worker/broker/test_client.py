@@ -1,4 +1,4 @@
-"""Publishing: what a broker that stands still costs whoever submits, and whose connections it uses."""
+"""Publishing at a broker that does not answer: how long it takes, and which connections it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's look at beat: one line when it is missed, one when it is back, and no false alarm."""
+"""A worker's monitor of beat: one line when beat is missing, one when it is back, no false alarm."""
 
 from __future__ import annotations
 

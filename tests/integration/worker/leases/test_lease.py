@@ -1,4 +1,4 @@
-"""Leases: renewed while held, given up before the lock can expire, never taken from somebody else."""
+"""Leases: renewed while held, over before the lock can expire, never taken from another holder."""
 
 from __future__ import annotations
 

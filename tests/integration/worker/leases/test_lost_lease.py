@@ -1,4 +1,4 @@
-"""Who has lost the lease touches nothing: no byte, no checkpoint, no final name.
+"""A worker without its lease writes nothing: no byte, no checkpoint, no final name.
 
 The end of a lease is made by the clock alone, and for the downloading thread alone, as for a process
 that was stopped and goes on: neither the leases nor the watch has had a chance to say a word.

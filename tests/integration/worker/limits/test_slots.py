@@ -1,4 +1,4 @@
-"""Admission: all or nothing, kept while the job runs, given back, and told in words when refused."""
+"""Slots: all or nothing, held while the job runs, released, and refused with a reason."""
 
 from __future__ import annotations
 

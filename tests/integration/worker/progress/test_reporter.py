@@ -1,4 +1,4 @@
-"""The reporter: byte counts that arrive once, a heartbeat, words to stop, a true last word."""
+"""The reporter: byte counts that arrive once, heartbeats, stop requests, and the final counts."""
 
 from __future__ import annotations
 

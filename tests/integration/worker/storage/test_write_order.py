@@ -1,4 +1,4 @@
-"""In which order things become durable: bytes, then who vouches for them; the file, then its name."""
+"""The order of durable writes: bytes before their record, the file before its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that was replaced while its first bytes lay here: never one file out of two.
+"""A file that changed between two attempts: never one file out of two.
 
 The origin of these tests ignores If-Range, as some servers and caches do: it sends the rest of whatever
 it has now, in place of the whole.

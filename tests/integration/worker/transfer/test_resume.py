@@ -1,4 +1,4 @@
-"""A download that was cut off goes on where it may, and begins anew, openly, where it may not."""
+"""A broken download continues where it may, and restarts, visibly, where it may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Origins that send next to nothing do not hold a worker's place; what we hold back is not theirs."""
+"""Origins that send next to nothing do not keep a slot; the worker's own rate limits do not count."""
 
 from __future__ import annotations
 

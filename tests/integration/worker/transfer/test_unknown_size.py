@@ -1,4 +1,4 @@
-"""Files whose size nobody tells, on a real small disk: they may not fill it, nor wait on it for ever."""
+"""Files of unknown size on a small disk: they neither fill it nor wait for ever."""
 
 from __future__ import annotations
 

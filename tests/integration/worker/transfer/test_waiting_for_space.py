@@ -1,4 +1,4 @@
-"""Jobs that wait for a place, at a host or on a disk: they hold no worker, and use no attempt up."""
+"""Jobs that wait for a slot or for disk space hold no worker and use no attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stop signal: the first word counts, and a drain is one."""
+"""The stop signal: the first reason counts, and a drain is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures are tried again on the spot, and how soon."""
+"""Which failures are retried within an attempt, and how soon."""
 
 from __future__ import annotations
 

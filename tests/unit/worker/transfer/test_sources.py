@@ -1,4 +1,4 @@
-"""Where a file can be had: what is sent along to whom, which redirects are followed, who is asked."""
+"""The sources of a file: which headers each gets, which redirects are followed, which is next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a connection is found to be, and since when it is too slow. Seconds are told, not waited."""
+"""How fast a connection is, and since when it is too slow; on a clock that the tests set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One transfer's bytes against the rate it may have. Seconds are told, not waited."""
+"""A transfer's bytes against its rate limit; on a clock that the tests set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever asks after a change and its deletion gets the change, however many load at that moment."""
+"""After a delete, `get_or_load` returns the changed value, however many loads were running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a loaded value is fresh, and who loads it anew before and after its end."""
+"""How long a loaded value is fresh, and which caller reloads it."""
 
 from __future__ import annotations
 

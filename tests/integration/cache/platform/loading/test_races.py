@@ -1,4 +1,4 @@
-"""`get_or_load` while somebody else deletes, sets, loads, fails or gives up at the same time."""
+"""`get_or_load` while other callers delete, set, load, fail or give up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Origins that find a way around a rule: each has a way in that the ordinary proofs do not try."""
+"""Origins that try to get around a rule in unusual ways."""
 
 from __future__ import annotations
 
