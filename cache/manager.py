@@ -62,7 +62,7 @@ class CacheManager(Operations[S]):
         download: progress of downloads (reliable).
         limits: slots, cooldowns and rates of transfers (reliable).
         data_loss: detects that the store has lost data (reliable).
-        beat: beat's sign of life and last runs (reliable).
+        beat: beat's last tick and claims of periodic tasks (reliable).
         keys: the key builder.
     """
 

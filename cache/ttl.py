@@ -20,7 +20,7 @@ UNPERSISTED: Final = 24 * 3600
 WORKER_HEARTBEAT: Final = 20
 #: Heartbeats older than this are removed.
 WORKERS: Final = 3600
-#: Beat's sign of life.
+#: Beat's last tick.
 BEAT: Final = 24 * 3600
 
 #: Slots that are not renewed.

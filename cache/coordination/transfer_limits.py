@@ -145,16 +145,8 @@ class TransferLimits(Operations[S]):
     # ── rates ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def set_rate(self, scope: str, rate: int | None) -> Flow[None]:
-        """Limit a scope to `rate` bytes per second; None removes its limit."""
-        return self._set_rates({_scope(scope): rate})
-
-    @operation
     def set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
         """Set several limits in one transaction: bytes per second by scope; None removes a limit."""
-        return self._set_rates(rates)
-
-    def _set_rates(self, rates: Mapping[str, int | None]) -> Flow[None]:
         key = self._keys.limits_key()
         commands: list[Command] = []
         for scope, rate in arguments.mapping("rates", rates).items():

@@ -1,4 +1,4 @@
-"""Live progress of downloads: one hash a job, and the indexes beside it.
+"""Live progress of downloads: a hash for each job, and indexes.
 
 Open `download_cache.py` first.
 """

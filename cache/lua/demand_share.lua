@@ -35,12 +35,12 @@ for i = 1, #notes, 2 do
     if not ends or #notes[i + 1] > 120 or tonumber(ends) <= now then
         redis.call('HDEL', key, notes[i])
     else
-        for place, number in ipairs({a, b, c, d}) do
-            sums[place] = sums[place] + tonumber(number)
+        for index, number in ipairs({a, b, c, d}) do
+            sums[index] = sums[index] + tonumber(number)
         end
     end
 end
-for place = 1, 4 do
-    sums[place] = string.format('%.0f', sums[place])
+for index = 1, 4 do
+    sums[index] = string.format('%.0f', sums[index])
 end
 return sums

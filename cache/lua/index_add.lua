@@ -21,8 +21,8 @@ end
 redis.call('ZADD', key, 'GT', string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', key, 0, string.format('%.0f', now))
 local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
-local life = string.format('%.0f', tonumber(last[2]) - now)
-if redis.call('PTTL', key) < tonumber(life) then
-    redis.call('PEXPIRE', key, life)
+local ttl = string.format('%.0f', tonumber(last[2]) - now)
+if redis.call('PTTL', key) < tonumber(ttl) then
+    redis.call('PEXPIRE', key, ttl)
 end
 return 1

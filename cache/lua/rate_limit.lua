@@ -80,9 +80,9 @@ if taken == 1 and cost > 0 then
     end
     newest = now
     -- One millisecond more: PEXPIRE counts from a truncated millisecond, and must not drop the last entry early.
-    local life = math.ceil((now + longest - clock) / 1000) + 1
-    if redis.call('PTTL', key) < life then
-        redis.call('PEXPIRE', key, life)
+    local ttl = math.ceil((now + longest - clock) / 1000) + 1
+    if redis.call('PTTL', key) < ttl then
+        redis.call('PEXPIRE', key, ttl)
     end
 end
 

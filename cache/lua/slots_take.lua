@@ -11,7 +11,7 @@
 -- Idempotent: it sets the number. Expired and unreadable entries are removed. If the limit was lowered below
 -- the slots in use, a member that holds some keeps one: it is in the middle of a transfer.
 
-local key, member, life = KEYS[1], ARGV[1], tonumber(ARGV[4])
+local key, member, ttl = KEYS[1], ARGV[1], tonumber(ARGV[4])
 local want, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -32,8 +32,8 @@ end
 local room = math.max(limit - others, math.min(held, 1))
 local granted = math.min(want, room)
 if granted > 0 then
-    redis.call('HSET', key, member, string.format('%.0f %.0f', granted, now + life))
-    if redis.call('PTTL', key) < life then
+    redis.call('HSET', key, member, string.format('%.0f %.0f', granted, now + ttl))
+    if redis.call('PTTL', key) < ttl then
         redis.call('PEXPIRE', key, ARGV[4])
     end
 else

@@ -133,11 +133,6 @@ class SessionCache(Operations[S]):
         return found
 
     @operation
-    def count_sessions(self, user_id: str) -> Flow[int]:
-        """Return how many sessions a user has. Raises without a store."""
-        return len((yield from SessionCache.list_sessions.flow(self, user_id)))
-
-    @operation
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Flow[int]:
         """Delete a user's sessions, except `keep`; return how many. Raises without a store."""
         index, deleted = self._keys.user_sessions_key(user_id), 0

@@ -301,7 +301,6 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
     ),
     "cooldown": ("seen:cooldown:a", lambda m: m.limits.cooldown("a"), {"string"}),
     "end_cooldown": ("seen:cooldown:a", lambda m: m.limits.end_cooldown("a"), set(MAKE)),
-    "set_rate": ("seen:limits", lambda m: m.limits.set_rate("total", 10_000), {"hash"}),
     "rates": ("seen:limits", lambda m: m.limits.rates(), {"hash"}),
     "beat.tick": ("seen:beat", lambda m: m.beat.tick("host:1"), {"hash"}),
     "held_download_locks": (

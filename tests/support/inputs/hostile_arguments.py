@@ -186,7 +186,6 @@ SESSIONS: dict[str, Method] = {
     "session.touch": _m(lambda m: m.session.touch, "s-1", expires_at=SESSION.expires_at),
     "session.delete_session": _m(lambda m: m.session.delete_session, "s-1"),
     "session.list_sessions": _m(lambda m: m.session.list_sessions, "ada"),
-    "session.count_sessions": _m(lambda m: m.session.count_sessions, "ada"),
     "session.invalidate_user_sessions": _m(
         lambda m: m.session.invalidate_user_sessions, "ada", keep="s-1"
     ),
@@ -264,7 +263,6 @@ TRANSFERS: dict[str, Method] = {
     "limits.acquire_slots": _m(
         lambda m: m.limits.acquire_slots, "a", "job-1", [SlotRequest("downloads:a", 1, 2)], 60
     ),
-    "limits.set_rate": _m(lambda m: m.limits.set_rate, "host:a", 10_000),
     "limits.set_rates": _m(lambda m: m.limits.set_rates, {"host:a": 10_000}),
     "limits.share_demands": _m(lambda m: m.limits.share_demands, "worker", {"total": Demand()}, 3),
     "limits.demands": _m(lambda m: m.limits.demands, ["total"]),

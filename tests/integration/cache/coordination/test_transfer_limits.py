@@ -128,7 +128,7 @@ def test_an_admission_is_one_round_trip(store: StoreServer) -> None:
 
 def test_rates_are_set_and_taken_away_together(manager: CacheManager) -> None:
     manager.limits.set_rates({"total": 10_000, "host:example.org": 5000, "job:7": 2**40})
-    manager.limits.set_rate("job:7", None)
+    manager.limits.set_rates({"job:7": None})
     assert manager.limits.rates() == {"total": 10_000, "host:example.org": 5000}
     for wrong in ({"total": 1}, {"total": -5000}, {"planet": 5000}, {"host:": 5000}):
         with pytest.raises(InvalidInputError):
@@ -137,7 +137,7 @@ def test_rates_are_set_and_taken_away_together(manager: CacheManager) -> None:
 
 
 def test_a_value_written_by_hand_is_no_limit(manager: CacheManager) -> None:
-    manager.limits.set_rate("total", 10_000)
+    manager.limits.set_rates({"total": 10_000})
     manager.client.hset(manager.keys.limits_key(), "host:example.org", "10M")
     assert manager.limits.rates() == {"total": 10_000}
 
@@ -169,7 +169,6 @@ USES: dict[str, Callable[[CacheManager], object]] = {
     "start_cooldown": lambda m: m.limits.start_cooldown("example.org", 1, "x"),
     "cooldown": lambda m: m.limits.cooldown("example.org"),
     "acquire_slots": lambda m: m.limits.acquire_slots("example.org", "a", []),
-    "set_rate": lambda m: m.limits.set_rate("total", 5000),
     "rates": lambda m: m.limits.rates(),
     "share": lambda m: m.limits.share_demands("w", {"total": Demand(1, 1, 0, 0)}),
 }

