@@ -1,4 +1,4 @@
-"""Fixtures every test may use: real servers, fresh for each test, none shared between workers."""
+"""Fixtures for all tests: real servers, fresh for each test; no two pytest processes share one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from tests.support.stores.server import StoreServer  # noqa: E402
 
 #: Rooms whose tests start programs, which keeps the processors busy.
 _BUSY = ("chaos", "e2e")
-#: The other rooms, whose tests rather wait: those with long files first.
-_WAITING = ("property", "integration/worker/transfer", "integration")
+#: The other rooms, whose tests rather wait: those with the longest files first, so that none ends last.
+_WAITING = (
+    "property",
+    "integration/worker/storage",
+    "integration/worker/transfer",
+    "integration/worker",
+    "integration/tasks",
+    "integration",
+)
 _TESTS = Path(__file__).parent
 
 
@@ -151,5 +158,5 @@ def nginx() -> Iterator[Nginx]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on."""
+    """A free TCP port on 127.0.0.1."""
     return process.free_port()
