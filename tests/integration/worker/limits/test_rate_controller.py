@@ -218,12 +218,14 @@ def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
         rate_controller = RateController(manager.limits, worker="one", interval=60)
         paces = [rate_controller.register(f"job-{number}", HOST) for number in range(50)]
         wait_until(lambda: proxy.round_trips == before + 1, what="the first tick")
+        rate_controller.tick()  # may need a connection of its own, if the first is still in use
+        before = proxy.round_trips
         for _ in range(4):
             rate_controller.tick()
-        assert proxy.round_trips == before + 5
+        assert proxy.round_trips == before + 4
         assert {pace.rate for pace in paces} == {None}
         rate_controller.close()
-        assert proxy.round_trips == before + 5
+        assert proxy.round_trips == before + 4
 
 
 def test_a_closed_pacer_leaves_neither_thread_nor_note(manager: CacheManager) -> None:
