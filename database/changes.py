@@ -110,7 +110,7 @@ class Change:
         is_known = self.event_reason is not None or job.status is JobStatus.CANCELLED
         if not is_known:
             return job.reason  # only the job's worker knew which bytes are kept
-        return stop_reason(job.reason, job.bytes_downloaded, job.bytes_durable)
+        return stop_reason(job.reason, job.counts)
 
 
 #: By the target state, the pending requests that are applied instead. A failing job is not paused, since

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from database.models import job_events, jobs
+from domain.byte_counts import ByteCounts, CountFields
 from domain.history import requested
 from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobStatus, Priority
 
@@ -48,9 +49,7 @@ class ProgressRow:
 
     job_id: str
     version: int
-    bytes_downloaded: int
-    bytes_durable: int
-    bytes_total: int | None
+    counts: ByteCounts
     speed_mbps: float
     reported_at: datetime
     """When the worker last reported: saving alone must not make a job look alive."""
@@ -276,9 +275,7 @@ SAVE_PROGRESS = (
         {
             name: bindparam(name)
             for name in (
-                "bytes_downloaded",
-                "bytes_durable",
-                "bytes_total",
+                *CountFields.__annotations__,
                 "speed_mbps",
                 "progress_version",
                 "updated_at",

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
+
+
+class CountFields(TypedDict):
+    """Byte counts by the names that they have in rows and progress hashes."""
+
+    bytes_downloaded: int
+    bytes_durable: int
+    bytes_total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +27,9 @@ class ByteCounts:
     downloaded: int = 0
     durable: int = 0
     total: int | None = None
+
+    def as_fields(self) -> CountFields:
+        """Return the counts as keyword arguments of a `Job` or a `DownloadProgress`."""
+        return CountFields(
+            bytes_downloaded=self.downloaded, bytes_durable=self.durable, bytes_total=self.total
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from domain.byte_counts import ByteCounts
 from domain.job import JobStatus
 
 #: Notes on a queued job whose message maintenance has published.
@@ -21,10 +22,9 @@ def requested(control: str) -> str:
 
 def finish_reason(
     status: JobStatus,
+    counts: ByteCounts,
     *,
     reason: str | None,
-    there: int,
-    kept: int,
     sha256: str | None = None,
     verification: str | None = None,
 ) -> str | None:
@@ -32,23 +32,22 @@ def finish_reason(
 
     Args:
         status: the state in which the attempt leaves the job.
+        counts: of the part file at the end of the attempt.
         reason: of that state.
-        there: bytes in the part file at the end of the attempt.
-        kept: those of them that the next attempt can resume from.
         sha256: of a complete file.
         verification: what a complete file was compared with.
     """
     if status is not JobStatus.COMPLETED:
-        return stop_reason(reason, there, kept)
-    what = f"{there:,} bytes, sha256 {sha256}"
+        return stop_reason(reason, counts)
+    what = f"{counts.downloaded:,} bytes, sha256 {sha256}"
     return f"{what}; {verification}" if verification else what
 
 
-def stop_reason(reason: str | None, there: int, kept: int) -> str | None:
-    """Return why a job stopped, and how many of its `there` bytes are kept."""
-    discarded = max(0, there - kept)
+def stop_reason(reason: str | None, counts: ByteCounts) -> str | None:
+    """Return why a job stopped, and how many of its bytes the next attempt can resume from."""
+    discarded = max(0, counts.downloaded - counts.durable)
     parts = [reason or ""]
-    parts += [f"{kept:,} bytes are kept"] if kept else []
+    parts += [f"{counts.durable:,} bytes are kept"] if counts.durable else []
     parts += [f"{discarded:,} bytes are discarded"] if discarded else []
     return "; ".join(part.removesuffix(".") for part in parts if part) or None
 

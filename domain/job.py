@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from domain.byte_counts import ByteCounts
 from domain.limits import plain_host
 
 
@@ -121,6 +122,11 @@ class Job:
     """The published file of a completed job."""
     sha256: str | None = None
     """The digest of the published file."""
+
+    @property
+    def counts(self) -> ByteCounts:
+        """The byte counts of its part file or published file."""
+        return ByteCounts(self.bytes_downloaded, self.bytes_durable, self.bytes_total)
 
     @property
     def secret_names(self) -> tuple[str, ...]:

@@ -119,24 +119,22 @@ class StateWriter:
 
     def _transition(self, result: AttemptResult, columns: Mapping[str, Any]) -> Job | None:
         counts = self._tracker.counts
-        count_columns = {
-            "bytes_downloaded": counts.downloaded,
-            "bytes_durable": counts.durable,
-            "bytes_total": counts.total,
-            "speed_mbps": 0.0,
-        }
         return self._jobs.transition(
             self._job,
             result.status,
             now=self._clock(),
             reason=result.reason,
-            changes={**count_columns, **result.details(), **columns},
+            changes={
+                **counts.as_fields(),
+                "speed_mbps": 0.0,
+                **result.details(),
+                **columns,
+            },
             may_repeat=result.may_repeat,
             event_reason=history.finish_reason(
                 result.status,
+                counts,
                 reason=result.reason,
-                there=counts.downloaded,
-                kept=columns.get("bytes_durable", counts.durable),
                 sha256=result.sha256,
                 verification=result.verification,
             ),

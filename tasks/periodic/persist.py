@@ -71,9 +71,8 @@ def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
         changes=_final_columns(progress),
         event_reason=history.finish_reason(
             progress.status,
+            progress.counts,
             reason=progress.reason,
-            there=progress.bytes_downloaded,
-            kept=progress.bytes_durable,
             sha256=progress.sha256,
         ),
     )
@@ -88,9 +87,7 @@ def _final_columns(progress: DownloadProgress) -> dict[str, object]:
         "path": progress.path,
         "sha256": progress.sha256,
         "error_code": progress.error_code,
-        "bytes_downloaded": progress.bytes_downloaded,
-        "bytes_durable": progress.bytes_durable,
-        "bytes_total": progress.bytes_total,
+        **progress.counts.as_fields(),
     }
 
 
@@ -98,9 +95,7 @@ def _row(progress: DownloadProgress, now: datetime) -> ProgressRow:
     return ProgressRow(
         job_id=progress.job_id,
         version=progress.version,
-        bytes_downloaded=progress.bytes_downloaded,
-        bytes_durable=progress.bytes_durable,
-        bytes_total=progress.bytes_total,
+        counts=progress.counts,
         speed_mbps=progress.download_speed_mbps,
         reported_at=progress.updated_at or now,
     )

@@ -24,6 +24,7 @@ from sqlalchemy import event
 from cache.models import version
 from database import Database, JobRepository, migrate
 from database.job_rows import ProgressRow
+from domain.byte_counts import ByteCounts
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobFilter, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import emptied
@@ -99,9 +100,7 @@ class Lifecycle(RuleBasedStateMachine):
         row = ProgressRow(
             job_id=job.id,
             version=version(job.fence, sequence),
-            bytes_downloaded=size,
-            bytes_durable=0,
-            bytes_total=None,
+            counts=ByteCounts(size),
             speed_mbps=0.0,
             reported_at=self.now,
         )

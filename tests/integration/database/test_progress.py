@@ -10,6 +10,7 @@ import pytest
 from cache.models import version
 from database import JobRepository
 from database.job_rows import ProgressRow
+from domain.byte_counts import ByteCounts
 from domain.job import RUNNING, Job, JobStatus
 from tests.support.build import NOW, new_job
 
@@ -20,9 +21,7 @@ def row(job: Job, fence: int, sequence: int, **values: Any) -> ProgressRow:
     defaults: dict[str, Any] = {
         "job_id": job.id,
         "version": version(fence, sequence),
-        "bytes_downloaded": 100 * sequence,
-        "bytes_durable": 50 * sequence,
-        "bytes_total": 2**62,
+        "counts": ByteCounts(100 * sequence, 50 * sequence, 2**62),
         "speed_mbps": 1.5,
         "reported_at": LATER,
     }
@@ -41,7 +40,7 @@ def test_progress_goes_forward(repo: JobRepository) -> None:
     found = repo.get(job.id)
     assert (found.bytes_downloaded, found.bytes_durable, found.bytes_total) == (100, 50, 2**62)
     assert (found.speed_mbps, found.updated_at) == (1.5, LATER)
-    repo.save_progress([row(job, 2, 2, bytes_total=None)], LATER)
+    repo.save_progress([row(job, 2, 2, counts=ByteCounts(200, 100, None))], LATER)
     assert (repo.get(job.id).bytes_downloaded, repo.get(job.id).bytes_total) == (200, None)
     assert len(repo.events(job.id)) == 1
 
@@ -51,7 +50,7 @@ def test_an_older_version_changes_nothing(repo: JobRepository, sequence: int) ->
     job = running(repo)
     repo.save_progress([row(job, 2, 5)], NOW)
     before = repo.get(job.id)
-    repo.save_progress([row(job, 2, sequence, bytes_downloaded=1)], LATER)
+    repo.save_progress([row(job, 2, sequence, counts=ByteCounts(1))], LATER)
     assert repo.get(job.id) == before
 
 
@@ -72,7 +71,7 @@ def test_only_a_running_job_is_changed(repo: JobRepository, status: JobStatus) -
 def test_a_count_may_fall_when_a_transfer_restarts_from_zero(repo: JobRepository) -> None:
     job = running(repo)
     repo.save_progress([row(job, 2, 5)], NOW)
-    repo.save_progress([row(job, 2, 6, bytes_downloaded=0, bytes_durable=0)], NOW)
+    repo.save_progress([row(job, 2, 6, counts=ByteCounts(0, 0, 2**62))], NOW)
     assert repo.get(job.id).bytes_downloaded == 0
 
 
@@ -92,7 +91,7 @@ def test_a_claim_after_a_save_starts_a_new_version(repo: JobRepository) -> None:
     assert queued is not None
     again = repo.claim(job.id, worker="w", now=NOW)
     assert again is not None
-    repo.save_progress([row(job, 2, 501, bytes_downloaded=1)], LATER)
+    repo.save_progress([row(job, 2, 501, counts=ByteCounts(1))], LATER)
     assert repo.get(job.id) == again
     repo.save_progress([row(job, 3, 1)], LATER)
     assert repo.get(job.id).bytes_downloaded == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from database import JobRepository
+from domain.byte_counts import ByteCounts
 from domain.history import NO_MESSAGE, stop_reason
 from domain.job import Job, JobStatus
 from tests.support.build import NOW, new_job
@@ -31,7 +32,7 @@ def hand_back(
         now=job.updated_at + timedelta(seconds=1),
         reason=reason,
         changes={"attempts": job.attempts - 1, "worker": None, "bytes_durable": kept},
-        event_reason=stop_reason(reason, kept, kept),
+        event_reason=stop_reason(reason, ByteCounts(kept, kept)),
         may_repeat=may_repeat,
     )
     assert queued is not None

@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from database import Database, JobRepository, UserRepository, migrate
 from database.job_rows import ProgressRow
 from database.models import users
+from domain.byte_counts import ByteCounts
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus, Priority
 from tests.support.build import NOW, new_job
@@ -30,9 +31,7 @@ Use = Callable[[JobRepository, Job], object]
 ROW = ProgressRow(
     job_id="x",
     version=1,
-    bytes_downloaded=0,
-    bytes_durable=0,
-    bytes_total=None,
+    counts=ByteCounts(),
     speed_mbps=0.0,
     reported_at=NOW,
 )
