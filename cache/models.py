@@ -298,7 +298,7 @@ class WorkerHeartbeat(_FrozenModel):
 class BeatStatus(_FrozenModel):
     """The last tick of any beat, by the store's clock."""
 
-    worker: str
+    process: str = Field(serialization_alias="worker")
     """The beat that ticked, ``host:pid``."""
     ticked_at: datetime
     age_seconds: float = Field(ge=0)

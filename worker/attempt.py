@@ -56,29 +56,30 @@ class Attempt:
 
     def _download(self) -> Outcome:
         runtime, job = self._runtime, self._job
-        with runtime.destinations.open(runtime.resolve(job.directory), job.id) as part:
-            path, sha256 = self._adopt_published_file(part) or self._fetch_within_limits(part)
-            return self._complete(part, path, sha256)
+        with runtime.destinations.open(runtime.resolve(job.directory), job.id) as destination:
+            published = self._adopt_published_file(destination)
+            path, sha256 = published or self._download_within_share(destination)
+            return self._complete(destination, path, sha256)
 
     # ── transfer ────────────────────────────────────────────────────────────────────────────────
 
-    def _fetch_within_limits(self, part: Destination) -> tuple[Path, str]:
+    def _download_within_share(self, destination: Destination) -> tuple[Path, str]:
         """Fetch within this worker's share of the host and user; return the path and SHA-256."""
         job = self._job
-        self._save_notes(part)
+        self._save_notes(destination)
         if job.name is not None and job.overwrite:
-            part.check_replaceable(job.name)  # before the transfer, not after it
+            destination.check_replaceable(job.name)  # before the transfer, not after it
         with self._runtime.concurrency_shares.hold(self._host, job.user_id):
-            return self._fetch_with_slots(part)
+            return self._download_with_slots(destination)
 
-    def _fetch_with_slots(self, part: Destination) -> tuple[Path, str]:
+    def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Fetch with slots of the host and user, and within the rate limits."""
         runtime, job = self._runtime, self._job
         slots = runtime.slots.acquire(job.id, self._host, job.user_id)
-        runtime.claim_pause.served()
+        runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host)
         try:
-            return self._fetch_and_publish(part, SharedQuota(slots, rate))
+            return self._fetch_and_publish(destination, SharedQuota(slots, rate))
         finally:
             runtime.rate_controller.unregister(rate)
             slots.release()
@@ -96,18 +97,20 @@ class Attempt:
             return
         runtime.publisher.publish(requeued)
 
-    def _fetch_and_publish(self, part: Destination, quota: TransferQuota) -> tuple[Path, str]:
-        with self._transfer(part, quota) as transfer:
+    def _fetch_and_publish(
+        self, destination: Destination, quota: TransferQuota
+    ) -> tuple[Path, str]:
+        with self._transfer(destination, quota) as transfer:
             fetched, sha256 = self._fetch(transfer)
             try:
                 self._mark_verifying()
-                path = part.publish(
+                path = destination.publish(
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
                     digests=[f"sha256:{sha256}", *self._expected_digests(transfer.origin_digests)],
                     may_publish=self._lease.check,
                 )
-                self._save_notes(part)
+                self._save_notes(destination)
                 return path, sha256
             except SeenError:
                 # The file is complete: the next attempt need not fetch it again.
@@ -123,7 +126,7 @@ class Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             return transfer.run(), self._verify(transfer)
 
-    def _transfer(self, part: Destination, quota: TransferQuota) -> Transfer:
+    def _transfer(self, destination: Destination, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job
         credentials = runtime.credential_cipher.decrypt(job)
         return Transfer(
@@ -139,7 +142,7 @@ class Attempt:
                 decode=job.decode,
                 ignore_origin_digests=job.ignore_origin_digests,
             ),
-            part,
+            destination,
             self._tracker,
             resources=runtime.engine,
             check_may_write=self._lease.check,
@@ -183,28 +186,28 @@ class Attempt:
         self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
-    def _adopt_published_file(self, part: Destination) -> tuple[Path, str] | None:
+    def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
         """Verify a file that an earlier attempt published before its worker died; None without one.
 
         Its bytes are read again, since other programs may have changed the file under its final name.
         """
-        published = part.find_published()
+        published = destination.find_published()
         if published is None:
             return None
         path, digests = published
         if not any(_algorithm(one) == "sha256" for one in digests):
-            part.start_empty(f"the record of {path.name} does not say what was published")
+            destination.start_empty(f"the record of {path.name} does not say what was published")
             return None
         self._tracker.status = JobStatus.VERIFYING
-        self._tracker.restart(ByteCounts(part.size, part.size, part.size))
+        self._tracker.restart(ByteCounts(destination.size, destination.size, destination.size))
         expected = self._expected_digests(digests)
         algorithms = {"sha256", *map(_algorithm, expected)}
-        hashes = PrefixDigests(part, algorithms, self._runtime.engine.hashing_pool)
-        actual = hashes.finish(part.size, self._raise_if_stopped)
+        hashes = PrefixDigests(destination, algorithms, self._runtime.engine.hashing_pool)
+        actual = hashes.finish(destination.size, self._raise_if_stopped)
         try:
             _compare(actual, expected)
         except ChecksumMismatchError as error:
-            part.start_empty(f"{path.name} is not what was published: {error}")
+            destination.start_empty(f"{path.name} is not what was published: {error}")
             self._tracker.status = JobStatus.DOWNLOADING
             self._tracker.restart(ByteCounts())
             return None
@@ -218,8 +221,8 @@ class Attempt:
 
     # ── finish ──────────────────────────────────────────────────────────────────────────────────
 
-    def _complete(self, part: Destination, path: Path, sha256: str) -> Outcome:
-        self._tracker.update(replace(self._tracker.counts, durable=part.size))
+    def _complete(self, destination: Destination, path: Path, sha256: str) -> Outcome:
+        self._tracker.update(replace(self._tracker.counts, durable=destination.size))
         outcome = self._end.finish(
             AttemptResult(
                 status=JobStatus.COMPLETED,
@@ -231,14 +234,14 @@ class Attempt:
         # Not earlier: until SQL has the result, the next attempt needs these files to find the file.
         if outcome is Outcome.COMPLETED:
             try:
-                part.remove_working_files()
+                destination.remove_working_files()
             except SeenError as error:
                 logger.warning("Job %s: its part file is removed later: %s", self._job.id, error)
         return outcome
 
-    def _save_notes(self, part: Destination) -> None:
-        while part.notes:
-            self._save_note(part.notes.pop(0))
+    def _save_notes(self, destination: Destination) -> None:
+        while destination.notes:
+            self._save_note(destination.notes.pop(0))
 
     def _save_note(self, text: str) -> None:
         """Add an event to the job's history; a failure does not end the attempt."""

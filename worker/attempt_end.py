@@ -73,7 +73,7 @@ class AttemptEnd:
             lease,
             jobs=runtime.jobs,
             reporter=runtime.reporter,
-            progress=runtime.cache.download,
+            progress_cache=runtime.cache.download,
             drain=runtime.drain,
             clock=runtime.now,
         )

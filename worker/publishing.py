@@ -40,12 +40,14 @@ class JobPublisher:
     ) -> None:
         self._broker, self._jobs, self._clock, self._outages = broker, jobs, clock, outages
 
-    def publish(self, jobs: Sequence[Job | QueuedJob], *, front: bool = False) -> datetime | None:
+    def publish(
+        self, jobs: Sequence[Job | QueuedJob], *, requeued: bool = False
+    ) -> datetime | None:
         """Publish queued jobs; set `published_at` in rows that have not changed since they were read.
 
         Args:
             jobs: as read from SQL.
-            front: use the queue of requeued jobs, which is served before all others.
+            requeued: use the queue of requeued jobs, which is served before all others.
 
         Returns:
             The time in the messages and in `published_at`; None when the broker did not answer.
@@ -54,13 +56,13 @@ class JobPublisher:
         if not jobs:
             return sent_at
         try:
-            self._broker.publish(jobs, sent_at, front=front)
+            self._broker.publish(jobs, sent_at, requeued=requeued)
         except StoreUnavailableError as error:
             self._outages.record_failure(_PUBLISHING, error)
             return None
         self._outages.record_success(_PUBLISHING)
         try:
-            self._jobs.mark_published(jobs, sent_at, requeued=front)
+            self._jobs.mark_published(jobs, sent_at, requeued=requeued)
         except DatabaseUnavailableError as error:
             # They get a second message, which does nothing.
             logger.warning("published_at of %d jobs is not saved: %s", len(jobs), error)
@@ -74,9 +76,9 @@ class JobPublisher:
             logger.warning("Job %s is not published again: %s", job_id, error)
             return
         if job is not None and job.status is JobStatus.QUEUED:
-            self.publish([job], front=job.fence > 0)
+            self.publish([job], requeued=job.fence > 0)
 
-    def publish_cleanup(self, jobs: Sequence[Job]) -> None:
+    def publish_for_file_removal(self, jobs: Sequence[Job]) -> None:
         """Publish finished jobs, so that a download worker removes their files from its disk."""
         if not jobs:
             return

@@ -99,7 +99,7 @@ def _claim_and_run(
             job_id, worker=runtime.worker, now=runtime.now(), priority=priority
         )
         if job is None:
-            return _discard_message(runtime, job_id)
+            return _handle_refused_claim(runtime, job_id)
     except DatabaseUnavailableError as error:
         reduce_concurrency_if_starved(runtime, error)
         logger.warning("Job %s was not started: %s", job_id, error)
@@ -133,7 +133,7 @@ def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetime | No
         runtime.jobs.mark_message_consumed(job_id, sent_at)
 
 
-def _discard_message(runtime: Runtime, job_id: str) -> Outcome:
+def _handle_refused_claim(runtime: Runtime, job_id: str) -> Outcome:
     """Run nothing; remove the files of a job that is finished."""
     try:
         job = runtime.jobs.get(job_id)

@@ -42,7 +42,7 @@ class StateWriter:
         lease: of its lock.
         jobs: its row.
         reporter: sends its last progress.
-        progress: its progress hash.
+        progress_cache: holds its progress hash.
         drain: of this process.
         clock: the wall clock, aware UTC.
     """
@@ -55,12 +55,12 @@ class StateWriter:
         *,
         jobs: JobRepository,
         reporter: ProgressReporter,
-        progress: DownloadCache,
+        progress_cache: DownloadCache,
         drain: Drain,
         clock: Callable[[], datetime],
     ) -> None:
         self._job, self._tracker, self._lease = job, tracker, lease
-        self._jobs, self._reporter, self._progress = jobs, reporter, progress
+        self._jobs, self._reporter, self._progress_cache = jobs, reporter, progress_cache
         self._drain, self._clock = drain, clock
 
     def mark_verifying(self) -> None:
@@ -149,7 +149,7 @@ class StateWriter:
             return
         job_id = self._job.id
         try:
-            self._progress.mark_persisted([(job_id, version)], [job_id])
+            self._progress_cache.mark_persisted([(job_id, version)], [job_id])
         except StoreError as error:
             logger.debug("The progress hash of job %s keeps its long TTL: %s", job_id, error)
 

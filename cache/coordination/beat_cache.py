@@ -75,7 +75,7 @@ class BeatCache(Operations[S]):
         if at is None:
             return None
         return BeatStatus(
-            worker=_name(fields.get(b"worker", b"")),
+            process=_name(fields.get(b"worker", b"")),
             ticked_at=datetime.fromtimestamp(at / 1000, UTC),
             age_seconds=max(0.0, (now - at) / 1000),
         )

@@ -22,7 +22,7 @@ def check_beat(*, as_json: bool) -> int:
         status = cache.beat.status()
     ticks = status is not None and not status.is_missing
     if as_json:
-        shown = {} if status is None else status.model_dump(mode="json")
+        shown = {} if status is None else status.model_dump(mode="json", by_alias=True)
         formatting.print_json({"ok": ticks, **shown})
     else:
         print(f"beat {'has not ticked within a day' if status is None else described(status)}")
@@ -33,4 +33,4 @@ def described(status: BeatStatus) -> str:
     """Return when beat ticked last, and where."""
     age = status.age_seconds
     when = f"{age:.1f} s" if age < 60 else formatting.duration(age)
-    return f"ticked {when} ago on {status.worker}"
+    return f"ticked {when} ago on {status.process}"

@@ -349,7 +349,7 @@ class _Batch:
             jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
         )
         if rule.to is _S.CANCELLED:
-            runtime.publisher.publish_cleanup([job for job in changed if job.fence > 0])
+            runtime.publisher.publish_for_file_removal([job for job in changed if job.fence > 0])
         elif rule.to is _S.QUEUED:
             sent_at = runtime.publisher.publish(changed)
             changed = [replace(job, published_at=sent_at) for job in changed]

@@ -78,7 +78,7 @@ def save_final_state(runtime: Runtime, progress: DownloadProgress) -> bool:
     )
     if finished is None:
         return False
-    runtime.publisher.publish_cleanup([finished])  # its worker could not
+    runtime.publisher.publish_for_file_removal([finished])  # its worker could not
     return True
 
 

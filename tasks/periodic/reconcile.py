@@ -142,8 +142,12 @@ def _requeue_or_fail(runtime: Runtime, orphans: Sequence[Job]) -> int:
         reason="Its worker is gone, and this was the last attempt.",
         changes={"error_code": "worker_lost"},
     )
-    runtime.publisher.publish([job for job in moved if job.status is JobStatus.QUEUED], front=True)
-    runtime.publisher.publish_cleanup([job for job in moved if job.status is JobStatus.CANCELLED])
+    runtime.publisher.publish(
+        [job for job in moved if job.status is JobStatus.QUEUED], requeued=True
+    )
+    runtime.publisher.publish_for_file_removal(
+        [job for job in moved if job.status is JobStatus.CANCELLED]
+    )
     return len(moved)
 
 
@@ -211,16 +215,16 @@ def _publish_lost_of(
     while jobs := runtime.jobs.published_before(before, priority, after_id=after_id, limit=BATCH):
         after_id = jobs[-1].id
         lost = [job for job in jobs if job.id not in requeued]
-        if not _publish_with_note(runtime, lost, note, front=priority is None):
+        if not _publish_with_note(runtime, lost, note, requeued=priority is None):
             break
         published += len(lost)
     return published
 
 
 def _publish_with_note(
-    runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, front: bool = False
+    runtime: Runtime, jobs: Sequence[QueuedJob], note: str, *, requeued: bool = False
 ) -> bool:
-    if runtime.publisher.publish(jobs, front=front) is None:
+    if runtime.publisher.publish(jobs, requeued=requeued) is None:
         return False
     runtime.jobs.note_many([job.id for job in jobs], note, now=runtime.now())
     return True

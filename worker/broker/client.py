@@ -66,11 +66,11 @@ class Broker:
         self._sweep = BrokerSweep(app)
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, front: bool = False
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
     ) -> None:
         """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
 
-        With `front` they go to the queue of requeued jobs, which is looked into first.
+        With `requeued` they go to the queue of requeued jobs, which is looked into first.
 
         When this raises, some messages may be on their way all the same. That is harmless: a second
         message for a job does nothing.
@@ -81,7 +81,7 @@ class Broker:
                 self._app.send_task(
                     DOWNLOAD_TASK,
                     args=(job.id,),
-                    queue=REQUEUED_QUEUE if front else queue_of(job.priority),
+                    queue=REQUEUED_QUEUE if requeued else queue_of(job.priority),
                     producer=producer,
                     retry=False,
                     headers=headers,

@@ -87,8 +87,8 @@ class BeatMonitor:
         self._silent_since = time.monotonic()
         if self._is_missing:
             self._is_missing = False
-            logger.warning("Beat ticks again, on %s", status.worker)
+            logger.warning("Beat ticks again, on %s", status.process)
 
 
 def _described(status: BeatStatus) -> str:
-    return f"{status.ticked_at:%Y-%m-%d %H:%M:%S} UTC on {status.worker}"
+    return f"{status.ticked_at:%Y-%m-%d %H:%M:%S} UTC on {status.process}"

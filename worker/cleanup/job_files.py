@@ -57,13 +57,14 @@ def remove_job_files(
         DatabaseUnavailableError: nothing was removed.
     """
     try:
-        with destinations.open(directory, job_id) as part:
+        with destinations.open(directory, job_id) as destination:
             job = jobs.get_many([job_id]).get(job_id)
             if job is not None and not is_part_file_obsolete(job):
                 return False
             if job is not None and job.status is not JobStatus.COMPLETED:
-                part.unpublish()  # its worker died after publishing, before SQL had the result
-            part.remove_working_files()
+                # Its worker died after publishing, before SQL had the result.
+                destination.unpublish()
+            destination.remove_working_files()
     except DatabaseUnavailableError:
         raise
     except SeenError as error:

@@ -22,7 +22,7 @@ class FileOperation(StrEnum):
 
     CREATE_FOLDER = "created"
     """The download folder, or a folder inside it."""
-    CREATE_GIVEN_FOLDER = "created at that path"
+    CREATE_FOLDER_OUTSIDE_ROOT = "created at that path"
     """A folder outside the download folder, which the job names."""
     OPEN = "opened"
     LOCK = "locked"
@@ -172,7 +172,7 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY)
 _EXCEPTIONS: Mapping[FileOperation, Mapping[int, ErrorKind]] = MappingProxyType(
     {
         FileOperation.CREATE_FOLDER: _BAD_FOLDER,
-        FileOperation.CREATE_GIVEN_FOLDER: {
+        FileOperation.CREATE_FOLDER_OUTSIDE_ROOT: {
             **_BAD_FOLDER,
             errno.EACCES: ErrorKind.BAD_PATH,
             errno.EPERM: ErrorKind.BAD_PATH,

@@ -23,8 +23,8 @@ class LocalDestinations:
 
     def open(self, directory: Path, job_id: str) -> PartFile:
         """Open or create the part file of a job; raises as `PartFile` does."""
-        is_given = not directory.is_relative_to(self.root)
-        return PartFile(directory, job_id, is_given=is_given, space=self.space)
+        is_outside_root = not directory.is_relative_to(self.root)
+        return PartFile(directory, job_id, is_outside_root=is_outside_root, space=self.space)
 
     def exists(self, directory: Path, job_id: str) -> bool:
         """Return whether the job has a part file, or one that is being published."""

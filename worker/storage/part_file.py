@@ -36,7 +36,7 @@ class PartFile:
     Args:
         directory: absolute and resolved; created if it is missing.
         job_id: the job's id.
-        is_given: the job names a folder outside the download folder.
+        is_outside_root: the job names a folder outside the download folder.
         space: the reserved space of all part files of this process.
 
     Attributes:
@@ -49,7 +49,7 @@ class PartFile:
         directory: Path,
         job_id: str,
         *,
-        is_given: bool = False,
+        is_outside_root: bool = False,
         space: DiskSpace | None = None,
     ) -> None:
         """Open or create the part file.
@@ -66,7 +66,11 @@ class PartFile:
         self._fsync_failed = False
         self._fd = -1
         self._published_path: Path | None = None
-        create = FileOperation.CREATE_GIVEN_FOLDER if is_given else FileOperation.CREATE_FOLDER
+        create = (
+            FileOperation.CREATE_FOLDER_OUTSIDE_ROOT
+            if is_outside_root
+            else FileOperation.CREATE_FOLDER
+        )
         with disk_errors(create, directory):
             self._folder = open_folder(directory)
         try:

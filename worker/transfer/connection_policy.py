@@ -13,7 +13,7 @@ MIN_MEASURE_TIME = 0.05
 #: The quota is requested again after this time. Seconds.
 _GRANT_INTERVAL = 1.0
 #: A connection is stalled if the fastest one is more than this many times faster.
-_STALL_FACTOR = 4
+_SLOW_FACTOR = 4
 
 
 class ConnectionPolicy:
@@ -59,7 +59,7 @@ class ConnectionPolicy:
                 slowest, longest = one, seconds
         return slowest
 
-    def stalled(self, connections: Sequence[Connection]) -> Connection | None:
+    def slow_connection(self, connections: Sequence[Connection]) -> Connection | None:
         """Return the connection that is so slow that a new one would finish sooner, or None."""
         speeds = {one: one.stall.speed for one in connections if one.stall.speed is not None}
         # Not while one has no sample yet: its first bytes arrive in a burst.
@@ -71,7 +71,7 @@ class ConnectionPolicy:
         if remaining is None or slowest.received == 0:
             return None
         seconds = remaining / max(speeds[slowest], 1.0)
-        is_slow = speeds[slowest] * _STALL_FACTOR < self._best_speed
+        is_slow = speeds[slowest] * _SLOW_FACTOR < self._best_speed
         if not is_slow or seconds <= 2 * self._options.split_after:
             return None
         # The next connection is not compared with a speed that may no longer be reached.

@@ -133,7 +133,7 @@ class Transfer:
     @property
     def origin_digests(self) -> tuple[str, ...]:
         """The file's digests by its origin, as ``algorithm:hex``."""
-        return self._output.resource.digests
+        return self._output.description.digests
 
     @property
     def validators(self) -> list[str]:
@@ -269,13 +269,13 @@ class Transfer:
             # Each connection may be fast enough for one byte before it fails.
             raise stall_error(limit, timeout)
         if self._policy.may_add(len(self._pool.connections)) and not is_held_back:
-            self._close_stalled()
+            self._close_slow_connection()
 
-    def _close_stalled(self) -> None:
-        stalled = self._policy.stalled(self._pool.connections)
-        if stalled is not None and not self._segments.has_unclaimed():
+    def _close_slow_connection(self) -> None:
+        slow = self._policy.slow_connection(self._pool.connections)
+        if slow is not None and not self._segments.has_unclaimed():
             logger.info("Job %s closes a slow connection", self._progress.job_id)
-            self._outcomes.close(stalled)
+            self._outcomes.close(slow)
 
     def _coalesce(self, moved: int) -> None:
         """Let more bytes arrive before the next iteration: many slow transfers share one interpreter.

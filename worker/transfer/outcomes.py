@@ -69,7 +69,7 @@ class RequestOutcomes:
     @property
     def can_continue(self) -> bool:
         """Whether further responses can be joined to the bytes of the first."""
-        return self.trust_ranges and self._output.resource.validator is not None
+        return self.trust_ranges and self._output.description.validator is not None
 
     # ── start and restart ───────────────────────────────────────────────────────────────────────
 
@@ -77,7 +77,7 @@ class RequestOutcomes:
         """Resume from the destination's checkpoint, or start from zero."""
         if not self._output.segments.downloaded:  # else this attempt wrote them
             self._output.resume(self._sources.first.digest, may_continue=self.trust_ranges)
-            self.if_range = self._output.resource.validator
+            self.if_range = self._output.description.validator
 
     def restart(self, reason: str) -> None:
         """Discard all bytes: they cannot be joined to the origin's file."""
@@ -110,9 +110,9 @@ class RequestOutcomes:
 
         libcurl calls this: it must not start or end other requests, but may forget them.
         """
-        response, resource = connection.response, self._output.resource
+        response, known = connection.response, self._output.description
         is_mirror = not self._output.is_from(connection.source.digest)
-        found = classify_response(connection.request, response, resource, is_mirror=is_mirror)
+        found = classify_response(connection.request, response, known, is_mirror=is_mirror)
         connection.classification = found
         is_only = self._pool.connections == [connection]
         if found.decision is Decision.FULL_BODY:
@@ -147,7 +147,7 @@ class RequestOutcomes:
             )
         total = self._output.start_from(response, connection.source.digest, decoded=decoded)
         connection.expected_end = None if decoded else response.body_end
-        self.if_range = self._output.resource.validator
+        self.if_range = self._output.description.validator
         has_ranges = response.headers.get("accept-ranges", "").lower() == "bytes"
         self._policy.can_split = has_ranges and total is not None and self.can_continue
 
@@ -160,7 +160,7 @@ class RequestOutcomes:
             self._output.set_total(span[2])
         # The origin sent the requested range, so it supports ranges.
         has_total = self._output.segments.total is not None
-        self._policy.can_split = has_total and self._output.resource.validator is not None
+        self._policy.can_split = has_total and self._output.description.validator is not None
 
     def _switch_to_full_body(self, connection: Connection, reason: str) -> None:
         self._pool.connections.clear()  # `restart` must not close this one
@@ -235,7 +235,7 @@ class RequestOutcomes:
         if found.decision is Decision.COMPLETE:
             segments.set_total(connection.segment.position)
         elif found.decision is Decision.RETRY_WITH_DATE:
-            self.if_range = self._output.resource.date
+            self.if_range = self._output.description.date
         elif self._remove_source(connection.source, found.reason):
             return
         elif found.decision is Decision.RESOURCE_CHANGED:

@@ -32,7 +32,7 @@ class OutputFile:
     """What is written of one file, and which version of the file it is.
 
     Attributes:
-        resource: total, validators and digests of the file as its first response gave them; later
+        description: total, validators and digests of the file as its first response gave them; later
             responses must match. Its `written` is empty.
         segments: which bytes are written.
     """
@@ -51,7 +51,7 @@ class OutputFile:
         self._resources, self._options = resources, resources.options
         self._check_may_write, self.add_note = check_may_write, add_note
         self.job_id = progress.job_id
-        self.resource = Checkpoint()
+        self.description = Checkpoint()
         self.segments = self._new_segments(None)
         self._digests = self._new_digests()
         self._checkpoints = CheckpointWriter(
@@ -71,7 +71,7 @@ class OutputFile:
     @property
     def validators(self) -> list[str]:
         """The validators of this version of the file, for messages."""
-        shown = {"ETag": self.resource.etag, "Last-Modified": self.resource.last_modified}
+        shown = {"ETag": self.description.etag, "Last-Modified": self.description.last_modified}
         return [f"{name} {value}" for name, value in shown.items() if value]
 
     # ── start ───────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +95,7 @@ class OutputFile:
         self._progress.restart(self.counts)
 
     def _resume_from(self, found: Checkpoint) -> None:
-        self.resource = replace(found, written=())
+        self.description = replace(found, written=())
         reason = ", ".join(self.validators) or "the file was complete"
         self.add_note(f"resumes with {found.durable:,} bytes already downloaded ({reason})")
         self.segments = self._new_segments(found.total, found.written)
@@ -111,11 +111,11 @@ class OutputFile:
             DiskFullError: there is not enough space for it.
         """
         total = None if decoded else response.resource_size
-        resource = _describe(response, source, total, decoded=decoded)
+        description = _describe(response, source, total, decoded=decoded)
         if self._spec.ignore_origin_digests:
-            resource = replace(resource, digests=())
+            description = replace(description, digests=())
         suggested = self._resources.parse_file_name(response.headers.get("content-disposition"))
-        self.resource = replace(resource, name=suggested)
+        self.description = replace(description, name=suggested)
         self.check_size(total)
         if total is not None:
             self.segments.set_total(total)
@@ -134,7 +134,7 @@ class OutputFile:
         self.check_size(total)
         self.segments.set_total(total)
         self._progress.update(self.counts)
-        self.resource = replace(self.resource, total=total)
+        self.description = replace(self.description, total=total)
         self._reserve_space()
 
     def restart(self, reason: str) -> None:
@@ -148,19 +148,19 @@ class OutputFile:
         self._progress.restart(ByteCounts())
 
     def _clear(self) -> None:
-        self.resource = Checkpoint()
+        self.description = Checkpoint()
         self.segments = self._new_segments(None)
         self._reset_digests()
 
     def is_from(self, source: str) -> bool:
         """Return whether the file's first response came from this URL; others must prove equality."""
-        return self.resource.source in {None, source}
+        return self.description.source in {None, source}
 
     def is_same_representation(self, response: Response) -> bool:
         """Return whether another response for the whole file is of the same version."""
-        same_tag = response.headers.get("etag") == self.resource.etag
-        same_date = response.headers.get("last-modified") == self.resource.last_modified
-        return same_tag and same_date and response.resource_size == self.resource.total
+        same_tag = response.headers.get("etag") == self.description.etag
+        same_date = response.headers.get("last-modified") == self.description.last_modified
+        return same_tag and same_date and response.resource_size == self.description.total
 
     # ── bytes ───────────────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +198,7 @@ class OutputFile:
         Bytes that no attempt can continue are discarded instead: they would take space and count as
         progress. So are those of a file of unknown size on a full disk (`error`): it may never fit.
         """
-        can_continue = self.segments.is_complete or self.resource.validator is not None
+        can_continue = self.segments.is_complete or self.description.validator is not None
         has_total = self.segments.total is not None
         if isinstance(error, DiskFullError) and not (can_continue and has_total):
             self._discard("the disk is full, and the file may never fit")
@@ -231,8 +231,8 @@ class OutputFile:
         size = self.segments.downloaded
         self._destination.truncate(size)
         self._progress.update(self.counts)
-        self.resource = replace(self.resource, total=size)
-        return TransferResult(size, self.resource.name)
+        self.description = replace(self.description, total=size)
+        return TransferResult(size, self.description.name)
 
     def digests(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file by algorithm: SHA-256, the caller's, the origin's."""
@@ -250,7 +250,7 @@ class OutputFile:
 
     def _current_checkpoint(self) -> Checkpoint:
         return replace(
-            self.resource, written=tuple(self.segments.written()), total=self.segments.total
+            self.description, written=tuple(self.segments.written()), total=self.segments.total
         )
 
     def _new_segments(self, total: int | None, written: tuple[Interval, ...] = ()) -> SegmentMap:
@@ -259,7 +259,7 @@ class OutputFile:
     def _new_digests(self) -> PrefixDigests:
         expected = [self._spec.checksum] if self._spec.checksum else []
         algorithms = {
-            Checksum.parse(text).algorithm for text in (*expected, *self.resource.digests)
+            Checksum.parse(text).algorithm for text in (*expected, *self.description.digests)
         }
         pool = self._resources.hashing_pool
         return PrefixDigests(self._destination, {"sha256", *algorithms}, pool)

@@ -41,12 +41,12 @@ class Classification:
 
 
 def classify_response(
-    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool = False
+    request: Request, response: Response, known: Checkpoint, *, is_mirror: bool = False
 ) -> Classification:
     """Classify a response by status and headers, before the first byte of its body is written.
 
     Args:
-        resource: the file as its first response described it; not used for a full request.
+        known: the file as its first response described it; not used for a full request.
         is_mirror: the response is from another URL than the first one, so it must prove that its file
             is the same; for the first URL it is enough not to contradict that.
 
@@ -61,11 +61,11 @@ def classify_response(
     if request.first is None:
         return _classify_full_request(request, response, meaning)
     if meaning is Meaning.PART:
-        return _classify_range(request, response, resource, is_mirror=is_mirror)
+        return _classify_range(request, response, known, is_mirror=is_mirror)
     if meaning is Meaning.FILE:
-        return _classify_full_body_instead_of_range(request, response, resource)
+        return _classify_full_body_instead_of_range(request, response, known)
     if response.status == 416:
-        return _classify_unsatisfiable_range(request, response, resource, is_mirror=is_mirror)
+        return _classify_unsatisfiable_range(request, response, known, is_mirror=is_mirror)
     raise error_mapping.error_for_response(response, request)
 
 
@@ -116,16 +116,16 @@ def _classify_unrequested_range(response: Response) -> Classification:
 
 
 def _classify_range(
-    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool
+    request: Request, response: Response, known: Checkpoint, *, is_mirror: bool
 ) -> Classification:
     span = response.content_range
     if span is None:
         return Classification(Decision.RANGE_IGNORED, "the response has no valid Content-Range")
     first, last, total = span
-    if resource.total is not None and total is not None and total != resource.total:
+    if known.total is not None and total is not None and total != known.total:
         return Classification(
             Decision.RESOURCE_CHANGED,
-            f"the file now has {total:,} bytes instead of {resource.total:,}",
+            f"the file now has {total:,} bytes instead of {known.total:,}",
         )
     if first != request.first or (request.last is not None and last > request.last):
         requested_last = "the end" if request.last is None else f"{request.last:,}"
@@ -134,62 +134,62 @@ def _classify_range(
             f"the origin sent bytes {first:,} to {last:,} instead of {request.first:,} to "
             f"{requested_last}",
         )
-    is_same = (_has_matching_validator if is_mirror else _is_compatible)(response, resource)
-    if not is_same or (is_mirror and total != resource.total):
+    is_same = (_has_matching_validator if is_mirror else _is_compatible)(response, known)
+    if not is_same or (is_mirror and total != known.total):
         return Classification(Decision.RESOURCE_CHANGED, "the file is not the same")
     return Classification(Decision.REQUESTED_RANGE)
 
 
 def _classify_full_body_instead_of_range(
-    request: Request, response: Response, resource: Checkpoint
+    request: Request, response: Response, known: Checkpoint
 ) -> Classification:
     length = response.content_length
-    other_size = resource.total is not None and length is not None and length != resource.total
-    if other_size or not _is_compatible(response, resource):
+    other_size = known.total is not None and length is not None and length != known.total
+    if other_size or not _is_compatible(response, known):
         return Classification(Decision.RESOURCE_CHANGED, "the file has changed at the origin")
-    same_tag = resource.etag is not None and response.headers.get("etag") == resource.etag
-    can_use_date = resource.date not in {None, request.if_range}
+    same_tag = known.etag is not None and response.headers.get("etag") == known.etag
+    can_use_date = known.date not in {None, request.if_range}
     if request.if_range is not None and same_tag and can_use_date:
         return Classification(Decision.RETRY_WITH_DATE)
     return Classification(Decision.RANGE_IGNORED, "the origin sends the file from the start")
 
 
 def _classify_unsatisfiable_range(
-    request: Request, response: Response, resource: Checkpoint, *, is_mirror: bool
+    request: Request, response: Response, known: Checkpoint, *, is_mirror: bool
 ) -> Classification:
     """Classify a 416: if the file is the same, it ends where the range starts."""
     size = response.unsatisfied_size
-    is_same = not is_mirror and _has_compatible_validators(response, resource)
-    if is_same and size is not None and size == request.first and resource.total in {None, size}:
+    is_same = not is_mirror and _has_compatible_validators(response, known)
+    if is_same and size is not None and size == request.first and known.total in {None, size}:
         return Classification(Decision.COMPLETE)
     reason = "the origin has no bytes at the start of the range"
     return Classification(Decision.RESOURCE_CHANGED, reason)
 
 
-def _is_compatible(response: Response, resource: Checkpoint) -> bool:
+def _is_compatible(response: Response, known: Checkpoint) -> bool:
     """Return whether no header shows that the file is another one.
 
     If-Range should ensure that; some origins ignore it.
     """
-    same_encoding = response.headers.get("content-encoding") == resource.encoding
-    return same_encoding and _has_compatible_validators(response, resource)
+    same_encoding = response.headers.get("content-encoding") == known.encoding
+    return same_encoding and _has_compatible_validators(response, known)
 
 
-def _has_compatible_validators(response: Response, resource: Checkpoint) -> bool:
+def _has_compatible_validators(response: Response, known: Checkpoint) -> bool:
     """Return whether tag and date are the known ones, where the response has them."""
     headers = response.headers
-    same_tag = headers.get("etag", resource.etag) == resource.etag
-    same_date = headers.get("last-modified", resource.last_modified) == resource.last_modified
+    same_tag = headers.get("etag", known.etag) == known.etag
+    same_date = headers.get("last-modified", known.last_modified) == known.last_modified
     return same_tag and same_date
 
 
-def _has_matching_validator(response: Response, resource: Checkpoint) -> bool:
+def _has_matching_validator(response: Response, known: Checkpoint) -> bool:
     """Return whether a strong validator of the response is the known one."""
-    if response.headers.get("content-encoding") != resource.encoding:
+    if response.headers.get("content-encoding") != known.encoding:
         return False
-    if response.etag is not None and response.etag == resource.etag:
+    if response.etag is not None and response.etag == known.etag:
         return True
-    return resource.date is not None and response.last_modified == resource.date
+    return known.date is not None and response.last_modified == known.date
 
 
 def is_request_specific(error: TransientError | PermanentError) -> bool:

@@ -99,7 +99,7 @@ def test_two_beats_send_at_the_interval_together(service: System) -> None:
     assert len(sent(service.store, "download.cleanup_stale")) == 1, "slow entries, too"
     status = service.runtime.cache.beat.status()
     assert status is not None
-    assert int(status.worker.rpartition(":")[2]) in {beat.pid for beat in beats}
+    assert int(status.process.rpartition(":")[2]) in {beat.pid for beat in beats}
     assert status.age_seconds < 5
 
 

@@ -28,7 +28,7 @@ def test_worker_that_lists_one_queue_of_requeued_jobs_serves_both(
     with System(tmp_path, store) as system, system.store.client(db=1) as client:
         jobs = [system.submit(origin.serve(f"/{n}.bin", size=1000).url) for n in range(2)]
         client.delete("downloads.normal")
-        assert system.runtime.publisher.publish(jobs, front=True)
+        assert system.runtime.publisher.publish(jobs, requeued=True)
         client.lmove(*REQUEUED_QUEUES, "RIGHT", "LEFT")
         assert [client.llen(queue) for queue in REQUEUED_QUEUES] == [1, 1]
         assert system.runtime.broker.requeued() == {job.id for job in jobs}

@@ -82,9 +82,9 @@ class WatchedBroker(Broker):
         self._worker = worker
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, front: bool = False
+        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
     ) -> None:
-        super().publish(jobs, sent_at, front=front)
+        super().publish(jobs, sent_at, requeued=requeued)
         self._worker()
 
 
@@ -166,7 +166,7 @@ def test_a_lost_requeued_message_is_found_behind_an_older_one(
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     begun = hand_back(then, submit(then))
-    assert then.publisher.publish([begun], front=True)
+    assert then.publisher.publish([begun], requeued=True)
     assert reconcile(any_system.runtime).published == 0
     assert take(any_system, REQUEUED_QUEUE).job_id == begun.id
     assert reconcile(any_system.runtime).published == 1
@@ -181,7 +181,7 @@ def test_a_resumed_job_waits_in_the_queue_of_its_priority(
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
     job = hand_back(then, submit(then))
-    assert then.publisher.publish([job], front=True)
+    assert then.publisher.publish([job], requeued=True)
     tasks.pause(job.id, runtime=then)
     tasks.resume(job.id, runtime=then)
     take(any_system, REQUEUED_QUEUE)
@@ -290,7 +290,7 @@ def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.Mon
     made = tasks.submit_many(requests, runtime=then)
     begun = [hand_back(then, job) for job in made[:3]]
     assert then.publisher.publish(
-        [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], front=True
+        [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], requeued=True
     )
     any_system.store.flush()
     assert reconcile(any_system.runtime).published == 5

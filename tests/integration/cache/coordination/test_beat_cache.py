@@ -32,7 +32,7 @@ def test_a_tick_says_who_and_when_by_the_clock_of_the_store(manager: CacheManage
     status = manager.beat.status()
 
     assert status is not None
-    assert status.worker == "host:1"
+    assert status.process == "host:1"
     assert before <= status.ticked_at.timestamp() * 1000 <= after
     assert 0 <= status.age_seconds < 5
     assert not status.is_missing

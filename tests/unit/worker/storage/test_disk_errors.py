@@ -86,8 +86,8 @@ LINES: list[tuple[str, str, ErrorKind]] = [
         (step, "EACCES EPERM", ErrorKind.UNAVAILABLE)
         for step in ("OPEN", "CREATE_FOLDER", "REMOVE")
     ],
-    ("CREATE_GIVEN_FOLDER", "EACCES EPERM EROFS", ErrorKind.BAD_PATH),
-    ("CREATE_GIVEN_FOLDER", "EIO ESTALE ETIMEDOUT", ErrorKind.UNAVAILABLE),
+    ("CREATE_FOLDER_OUTSIDE_ROOT", "EACCES EPERM EROFS", ErrorKind.BAD_PATH),
+    ("CREATE_FOLDER_OUTSIDE_ROOT", "EIO ESTALE ETIMEDOUT", ErrorKind.UNAVAILABLE),
     *[
         (step, "EMFILE ENFILE ENOMEM ENOBUFS", ErrorKind.RESOURCES)
         for step in FileOperation.__members__
@@ -101,7 +101,7 @@ LINES: list[tuple[str, str, ErrorKind]] = [
             "ENOENT ENOTDIR ELOOP EISDIR ENAMETOOLONG EEXIST EINVAL EILSEQ EMLINK",
             ErrorKind.BAD_PATH,
         )
-        for step in ("CREATE_FOLDER", "CREATE_GIVEN_FOLDER")
+        for step in ("CREATE_FOLDER", "CREATE_FOLDER_OUTSIDE_ROOT")
     ],
     ("OPEN", "ENOTDIR ELOOP EISDIR ENAMETOOLONG", ErrorKind.BAD_PATH),
     ("OPEN", "EINVAL EILSEQ ENOSYS EOPNOTSUPP", ErrorKind.UNSUITABLE),
