@@ -2,7 +2,7 @@
 
 The columns are renamed, and columns with their old names are added. Triggers copy each value to the
 other name, whichever version writes it. The next version drops the old names
-(docs/adr/0035-renamed-columns.md).
+(docs/adr/0035-renamed-columns-keep-their-old-names-for-one-release.md).
 """
 
 import sqlalchemy as sa
