@@ -37,7 +37,7 @@ def manager(store: StoreServer) -> Iterator[CacheManager]:
 # ── the model ───────────────────────────────────────────────────────────────────────────────────
 
 
-class Told(NamedTuple):
+class Decision(NamedTuple):
     """What a check says, in microseconds."""
 
     allowed: bool
@@ -52,14 +52,14 @@ class Log:
     def __init__(self, stamps: Sequence[int] = ()) -> None:
         self.stamps = list(stamps)
 
-    def check(self, clock: int, cost: int, limits: Sequence[RateLimit]) -> Told:
+    def check(self, clock: int, cost: int, limits: Sequence[RateLimit]) -> Decision:
         """Decide at the moment `clock`."""
         waits = [self._wait(clock, cost, limit) for limit in limits]
         allowed = not any(waits)
         if allowed:
             self.stamps += [self._present(clock)] * cost
         inside = [self._inside(clock, limit) for limit in limits]
-        return Told(
+        return Decision(
             allowed,
             max(waits),
             [max(0, one.limit - len(some)) for one, some in zip(limits, inside, strict=True)],
@@ -91,8 +91,8 @@ def _window(limit: RateLimit) -> int:
     return round(limit.window * MICRO)
 
 
-def told(decision: RateDecision) -> Told:
-    return Told(
+def decided(decision: RateDecision) -> Decision:
+    return Decision(
         decision.allowed,
         round(decision.retry_after * MICRO),
         [state.remaining for state in decision.states],
@@ -115,10 +115,10 @@ def log_of(manager: CacheManager) -> list[int]:
 
 def check_both(
     manager: CacheManager, model: Log, cost: int, limits: Sequence[RateLimit]
-) -> tuple[int, Told]:
+) -> tuple[int, Decision]:
     """Ask the real one, and the model at the same moment; they agree. Returns when, and what."""
     before = clock_of(manager)
-    said = told(manager.session.rate_limits_check("ada", "call", limits, cost=cost))
+    said = decided(manager.session.rate_limits_check("ada", "call", limits, cost=cost))
     after = clock_of(manager)
     stored = log_of(manager)
     if any(said.resets):

@@ -125,7 +125,7 @@ def origin() -> Iterator[Origin]:
     crashes=CRASHES,
     options=OPTIONS,
     layout=LAYOUTS,
-    pace=st.sampled_from([None, 500_000, 1_000_000]),
+    rate=st.sampled_from([None, 500_000, 1_000_000]),
     changes=st.sampled_from([False, False, False, True]),
     framing=st.sampled_from([{}, {}, {"chunked": True}, {"etag": 'W/"1"'}, {"ranges": False}]),
 )
@@ -136,7 +136,7 @@ def test_the_result_is_right_whatever_breaks(
     crashes: list[Crash | None],
     options: TransferOptions,
     layout: list[int],
-    pace: int | None,
+    rate: int | None,
     changes: bool,
     framing: dict[str, object],
 ) -> None:
@@ -148,7 +148,7 @@ def test_the_result_is_right_whatever_breaks(
             path,
             size=size,
             seed=seed,
-            bytes_per_second=pace,
+            bytes_per_second=rate,
             respond=lambda request, plan: broken(request, plan, pending),
             **framing,  # type: ignore[arg-type]
         )
@@ -160,17 +160,15 @@ def test_the_result_is_right_whatever_breaks(
         if file.etag is not None and not file.etag.startswith("W/"):
             begin(direct, file, layout)
         for attempt in range(MOST_ATTEMPTS):
-            crash = crashes[attempt] if attempt < len(crashes) else None
-            if fetch(direct, file.url, crash):
+            if fetch(direct, file.url, crashes[attempt] if attempt < len(crashes) else None):
                 break
             if changes and attempt == 0 and framing.get("etag") is None:
                 served.append(serve("changed meanwhile"))
         else:
             raise AssertionError(f"not complete after {MOST_ATTEMPTS} attempts: {direct.notes}")
-        # One of the two, never a bit of each: what was whole before the change is not asked for again.
+        # The old file or the new one, never a mix; a file that was complete is not fetched again.
         assert direct.data in [one.body_slice(0, size) for one in served]
-    event(f"attempts: {attempt + 1}")
-    event(f"connections: {origin.max_concurrent(path)}")
+    event(f"attempts: {attempt + 1}, connections: {origin.max_concurrent(path)}")
 
 
 def begin(direct: Direct, file: ServedFile, layout: list[int]) -> None:

@@ -53,31 +53,33 @@ def good(tmp_path: Path, spec: FileSpec) -> Evidence:
         bytes_durable=size,
         bytes_total=size,
     )
-    half = size // 2
     return Evidence(
         submissions={job.id: Submission(spec, job.id)},
         specs={spec.file.path: spec},
         jobs={job.id: job},
-        events={
-            job.id: [
-                event(job, None, S.QUEUED, 0),
-                event(job, S.QUEUED, S.DOWNLOADING, 1),
-                event(job, S.DOWNLOADING, S.QUEUED, 1),
-                event(job, S.QUEUED, S.DOWNLOADING, 2),
-                event(job, S.DOWNLOADING, S.DOWNLOADING, 2),
-                event(job, S.DOWNLOADING, S.VERIFYING, 2),
-                event(job, S.VERIFYING, S.COMPLETED, 2),
-            ]
-        },
+        events={job.id: history(job)},
         requests=[
-            answer(spec, 0, half + 1000, 10.0, 15.0),
-            answer(spec, half, size - half, 20.0, 25.0),
+            answer(spec, 0, size // 2 + 1000, 10.0, 15.0),
+            answer(spec, size // 2, size - size // 2, 20.0, 25.0),
         ],
         folder=tmp_path,
         files=digests(tmp_path),
         leftovers=Leftovers(),
         checkpoint_interval=0.3,
     )
+
+
+def history(job: Job) -> list[JobEvent]:
+    """Two claims: the first is requeued, the second completes."""
+    return [
+        event(job, None, S.QUEUED, 0),
+        event(job, S.QUEUED, S.DOWNLOADING, 1),
+        event(job, S.DOWNLOADING, S.QUEUED, 1),
+        event(job, S.QUEUED, S.DOWNLOADING, 2),
+        event(job, S.DOWNLOADING, S.DOWNLOADING, 2),
+        event(job, S.DOWNLOADING, S.VERIFYING, 2),
+        event(job, S.VERIFYING, S.COMPLETED, 2),
+    ]
 
 
 def event(job: Job, source: S | None, to: S, fence: int, **changes: Any) -> JobEvent:

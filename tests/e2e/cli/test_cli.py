@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.origins.origin import Origin
+from tests.support.origins.resource import ServedFile
 from tests.support.services.seen import Seen, is_alive
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -50,18 +51,35 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
     endless = origin.serve("/endless.bin", size=500 * MB, bytes_per_second=MB)
     up = seen.start("up", "--no-flower", "--download-dir", "films")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
-
     added = seen.good("add", film.url, endless.url, "--owner", "ann", "--directory", "new")
     film_id, endless_id = added.out.split()
     assert not added.err
+
     seen.good("watch", film_id)
+    check_completed(seen, film_id, film)
+    check_running(seen, endless_id)
+    wait_until(lambda: findings(seen)["workers of maintenance"]["level"] == "ok", deadline=30)
+    assert {one["level"] for one in findings(seen).values()} == {"ok"}
+    assert "already running" in seen.run("up").error_line()
+    assert seen.run("up").status == 2
+    control_while_watched(seen, endless_id)
+
+    up.send_signal(signal.SIGINT)
+    assert up.wait(40) == 0, seen.printed
+    assert seen.stack() is None
+    assert not [pid for pid in (stack["pid"], *stack["pids"].values()) if is_alive(pid)]
+    (left,) = seen.good("list", "--json", "--limit", "1").json()
+    assert left["status"] == "queued"  # requeued, not lost
+
+
+def check_completed(seen: Seen, job_id: str, file: ServedFile) -> None:
     path = seen.folder / "films/new/film.mkv"
-    assert path.stat().st_size == film.size
-    shown = seen.good("show", film_id, "--json").json()
+    assert path.stat().st_size == file.size
+    shown = seen.good("show", job_id, "--json").json()
     assert (shown["status"], shown["path"], shown["sha256"]) == (
         "completed",
         str(path),
-        film.sha256,
+        file.sha256,
     )
     assert [event["to_status"] for event in shown["events"]] == [
         "queued",
@@ -70,45 +88,39 @@ def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) 
         "completed",
     ]
 
-    (listed,) = seen.good("list", "--json", "--owner", "ann", "--status", "downloading").json()
-    assert listed["id"] == endless_id
-    assert 0 < listed["progress_percent"] < 100
-    assert endless_id in seen.good("list").out
-    assert endless_id in seen.good("show", endless_id).out
-    wait_until(lambda: findings(seen)["workers of maintenance"]["level"] == "ok", deadline=30)
-    assert {one["level"] for one in findings(seen).values()} == {"ok"}
-    assert "already running" in seen.run("up").error_line()
-    assert seen.run("up").status == 2
 
-    watch = seen.start("watch", endless_id, "--json")
-    seen.good("pause", endless_id)
+def check_running(seen: Seen, job_id: str) -> None:
+    (listed,) = seen.good("list", "--json", "--owner", "ann", "--status", "downloading").json()
+    assert listed["id"] == job_id
+    assert 0 < listed["progress_percent"] < 100
+    assert job_id in seen.good("list").out
+    assert job_id in seen.good("show", job_id).out
+
+
+def control_while_watched(seen: Seen, job_id: str) -> None:
+    """Pause, resume, cancel and retry a job while `seen watch` shows it."""
+    watch = seen.start("watch", job_id, "--json")
+    seen.good("pause", job_id)
     wait_until(lambda: '"status": "paused"' in seen.printed)
-    seen.good("resume", endless_id)
-    cancelled = seen.good("cancel", endless_id, "--json").json()
-    assert [one["id"] for one in cancelled["changed"]] == [endless_id]
+    seen.good("resume", job_id)
+    cancelled = seen.good("cancel", job_id, "--json").json()
+    assert [one["id"] for one in cancelled["changed"]] == [job_id]
     assert watch.wait(20) == 0
     objects = [json.loads(line) for line in seen.printed.splitlines() if line.startswith("{")]
     assert objects[-1]["status"] == "cancelled"
-    assert not list(path.parent.glob(".*"))
-    assert seen.run("resume", endless_id).status == 2
-    assert seen.good("retry", endless_id).out.startswith(endless_id)
-
-    up.send_signal(signal.SIGINT)
-    assert up.wait(40) == 0, seen.printed
-    assert seen.stack() is None
-    assert not [pid for pid in (stack["pid"], *stack["pids"].values()) if is_alive(pid)]
-    (left,) = seen.good("list", "--json", "--limit", "1").json()
-    assert left["status"] == "queued"  # handed back, not lost
+    assert not list((seen.folder / "films/new").glob(".*"))
+    assert seen.run("resume", job_id).status == 2
+    assert seen.good("retry", job_id).out.startswith(job_id)
 
 
 def test_a_crashed_process_is_started_again(seen: Seen, origin: Origin) -> None:
     file = origin.serve("/file.bin", size=1000)
     seen.start("up", "--no-flower")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
-    fallen = stack["pids"]["downloads"]
-    os.kill(fallen, signal.SIGKILL)
+    killed = stack["pids"]["downloads"]
+    os.kill(killed, signal.SIGKILL)
     wait_until(
-        lambda: (seen.stack() or stack)["pids"].get("downloads", fallen) != fallen,
+        lambda: (seen.stack() or stack)["pids"].get("downloads", killed) != killed,
         deadline=20,
         what="another download worker",
     )

@@ -11,21 +11,21 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.servers.process import end_process
-from tests.support.services.seen import Seen
+from tests.support.services.seen import Result, Seen
 from tests.support.stores.refusing import SAID, WAYS, saying
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-#: Read nothing but the database.
+#: Commands that need only the database.
 WITHOUT_STORE = frozenset(
     {"list", "show", "add", "pause", "resume", "move", "cancel", "retry", "watch"}
 )
-#: Nothing can be sent in these; in the others a message may go out.
+#: In these ways the store refuses every message; in the others it may accept one.
 UNSENT = frozenset({"READONLY", "OOM", "NOPERM", "NOREPLICAS", "MISCONF", *SAID}) - {"SHUTDOWN"}
 
 
 class Setup(NamedTuple):
-    """A person with a job, and the store that is theirs."""
+    """A person with a job, and the store that this person uses."""
 
     seen: Seen
     store: StoreServer
@@ -57,19 +57,17 @@ def refusing(store: StoreServer, way: str) -> AbstractContextManager[None]:
     return saying(store, way) if way in SAID else WAYS[way](store)
 
 
-@pytest.mark.parametrize("way", [*WAYS, *SAID])
-def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str) -> None:
-    job = setup.job_id
-    commands = [
+def commands(job_id: str, way: str) -> list[list[str]]:
+    return [
         ["list"],
-        ["show", job],
+        ["show", job_id],
         ["add", f"http://127.0.0.1:9/{way}.bin"],
-        ["pause", job],
-        ["resume", job],
-        ["move", "--to", "high", job],
-        ["cancel", job],
-        ["watch", job],  # it has ended
-        ["retry", job],
+        ["pause", job_id],
+        ["resume", job_id],
+        ["move", "--to", "high", job_id],
+        ["cancel", job_id],
+        ["watch", job_id],  # it has ended
+        ["retry", job_id],
         ["get", "--max-time", "0.5", f"http://127.0.0.1:9/get-{way}.bin"],
         ["up"],
         ["limit"],
@@ -81,27 +79,32 @@ def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str)
         ["cache", "forget-keys", "seen:x*"],
         ["doctor"],
     ]
-    with refusing(setup.store, way):
-        results = [setup.seen.run(*command) for command in commands]
 
-    for command, result in zip(commands, results, strict=True):
-        told = f"{command}: {result}"
-        assert "Traceback" not in result.err, told
-        if command[0] == "up":  # the store is another one's: there is nothing to run
-            assert (result.status, "SEEN_CACHE_ADDR" in result.error_line()) == (2, True), told
-        elif command[0] == "get":
-            assert result.status == 1, told
-            assert "seen: to continue: seen resume " in result.err, told
-            assert way not in UNSENT or "The store refuses: " in result.out, told
-        elif command[0] in WITHOUT_STORE:
-            assert result.status == 0, told
-        elif command[0] != "doctor" and result.status != 0:
-            assert result.status == 1, told
-            if command[0] != "beat":  # which also says so when none has ticked
-                assert result.error_line().startswith("seen: The store "), told
-    doctor = results[-1]
-    assert doctor.status == 1, doctor
-    assert "problem" in doctor.out, doctor
+
+@pytest.mark.parametrize("way", [*WAYS, *SAID])
+def test_commands_say_in_one_line_that_the_store_refuses(setup: Setup, way: str) -> None:
+    with refusing(setup.store, way):
+        for command in commands(setup.job_id, way):
+            check_result(command, setup.seen.run(*command), way)
+
+
+def check_result(command: list[str], result: Result, way: str) -> None:
+    shown = f"{command}: {result}"
+    assert "Traceback" not in result.err, shown
+    if command[0] == "doctor":
+        assert (result.status, "problem" in result.out) == (1, True), shown
+    elif command[0] == "up":  # the configured store is an external one: there is nothing to run
+        assert (result.status, "SEEN_CACHE_ADDR" in result.error_line()) == (2, True), shown
+    elif command[0] == "get":
+        assert result.status == 1, shown
+        assert "seen: to continue: seen resume " in result.err, shown
+        assert way not in UNSENT or "The store refuses: " in result.out, shown
+    elif command[0] in WITHOUT_STORE:
+        assert result.status == 0, shown
+    elif result.status != 0:
+        assert result.status == 1, shown
+        if command[0] != "beat":  # its status is also 1 when no beat has ticked
+            assert result.error_line().startswith("seen: The store "), shown
 
 
 def test_watch_says_once_that_the_store_refuses(tmp_path: Path) -> None:

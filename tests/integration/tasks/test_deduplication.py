@@ -1,4 +1,4 @@
-"""Deduplication and idempotency keys: a repeated request returns the existing job."""
+"""Deduplication: a repeated request returns the existing job while that one is unfinished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 import tasks
-from domain.errors import DuplicateJobError, IdempotencyKeyReusedError, SeenError
+from domain.errors import DuplicateJobError, SeenError
 from domain.job import Job, JobStatus, SubmittedJob
 from tests.support.build import unused_url
 from tests.support.origins.origin import Origin
@@ -23,18 +23,13 @@ S = JobStatus
 KEYED = {"SEEN_SECRET_KEY": "0123456789abcdef0123456789abcdef"}
 
 
-def submit(system: System, url: str, **fields: object) -> SubmittedJob:
-    request = tasks.DownloadRequest.model_validate({"url": url, **fields})
-    return tasks.submit(request, runtime=system.runtime)
-
-
 # ── the same while it is alive ──────────────────────────────────────────────────────────────────
 
 
 def test_a_double_click_is_one_job_and_one_message(any_system: System) -> None:
     url = unused_url()
-    first = submit(any_system, url)
-    second = submit(any_system, url.upper().replace("BIN", "bin"), priority="high", connections=9)
+    first = any_system.submit(url)
+    second = any_system.submit(url.upper().replace("BIN", "bin"), priority="high", connections=9)
     assert (first.is_new, second.is_new) == (True, False)
     assert second.id == first.id
     assert any_system.backlog() == 1
@@ -44,7 +39,7 @@ def test_a_double_click_is_one_job_and_one_message(any_system: System) -> None:
 @pytest.mark.parametrize("status", [S.QUEUED, S.DOWNLOADING, S.WAITING, S.PAUSED])
 def test_a_job_is_the_same_until_it_has_ended(system: System, status: JobStatus) -> None:
     url = unused_url()
-    job = submit(system, url)
+    job = system.submit(url)
     now = system.runtime.now()
     if status is S.PAUSED:
         tasks.pause(job.id, runtime=system.runtime)
@@ -54,15 +49,15 @@ def test_a_job_is_the_same_until_it_has_ended(system: System, status: JobStatus)
         if status is S.WAITING:
             changes = {"next_attempt_at": now}
             system.runtime.jobs.transition(claimed, status, now=now, changes=changes)
-    again = submit(system, url)
+    again = system.submit(url)
     assert (again.id, again.is_new, again.status) == (job.id, False, status)
 
 
 def test_a_finished_download_is_fetched_again(any_system: System) -> None:
     url = unused_url()
-    job = submit(any_system, url)
+    job = any_system.submit(url)
     tasks.cancel(job.id, runtime=any_system.runtime)
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     assert again.is_new
     assert again.id != job.id
 
@@ -73,7 +68,7 @@ def test_others_and_other_credentials_have_jobs_of_their_own(
     with System(tmp_path_factory.mktemp("keyed"), store, settings=KEYED) as system:
         url = unused_url()
         jobs = [
-            submit(system, url, **fields)
+            system.submit(url, **fields)
             for fields in (
                 {},
                 {"user_id": "ada"},
@@ -136,7 +131,7 @@ def test_the_same_requests_in_other_orders_do_not_deadlock(
 
 def test_the_origin_is_asked_once(system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=1000)
-    jobs = [submit(system, file.url) for _ in range(3)]
+    jobs = [system.submit(file.url) for _ in range(3)]
     assert run_download(system.runtime, jobs[0].id) is Outcome.COMPLETED
     assert run_download(system.runtime, jobs[2].id) is Outcome.NOT_QUEUED
     assert len(origin.requests_for("/a.bin")) == 1
@@ -145,9 +140,9 @@ def test_the_origin_is_asked_once(system: System, origin: Origin) -> None:
 
 def test_a_job_that_has_ended_is_not_retried_beside_its_living_twin(any_system: System) -> None:
     url = unused_url()
-    ended = submit(any_system, url)
+    ended = any_system.submit(url)
     tasks.cancel(ended.id, runtime=any_system.runtime)
-    living = submit(any_system, url)
+    living = any_system.submit(url)
     with pytest.raises(DuplicateJobError, match=living.id):
         tasks.retry(ended.id, runtime=any_system.runtime)
     assert any_system.job(ended).status is S.CANCELLED
@@ -164,7 +159,7 @@ def test_a_job_that_has_ended_is_not_retried_beside_its_living_twin(any_system: 
 
 def claimed(system: System, url: str, **fields: object) -> Job:
     """A job that a worker has, without a worker: it stays as it is until the test says how it ends."""
-    job = submit(system, url, **fields)
+    job = system.submit(url, **fields)
     running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
@@ -179,15 +174,15 @@ def test_who_asks_after_a_cancel_gets_a_job_that_will_run(any_system: System) ->
     job = claimed(any_system, url)
     assert tasks.cancel(job.id, runtime=runtime).control == "cancel"
 
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     assert (again.is_new, again.status, again.control) == (True, S.QUEUED, None)
     assert again.id != job.id
-    third = submit(any_system, url)
+    third = any_system.submit(url)
     assert (third.is_new, third.id) == (False, again.id)
 
     end(any_system, job)
     assert any_system.job(again).status is S.QUEUED
-    assert submit(any_system, url).id == again.id
+    assert any_system.submit(url).id == again.id
 
 
 def test_a_cancelled_job_is_not_retried_beside_the_one_that_took_its_place(
@@ -196,14 +191,14 @@ def test_a_cancelled_job_is_not_retried_beside_the_one_that_took_its_place(
     runtime, url = any_system.runtime, unused_url()
     job = claimed(any_system, url)
     tasks.cancel(job.id, runtime=runtime)
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     end(any_system, job)
     with pytest.raises(DuplicateJobError, match=again.id):
         tasks.retry(job.id, runtime=runtime)
     tasks.cancel(again.id, runtime=runtime)
     assert tasks.retry(job.id, runtime=runtime).status is S.QUEUED
     # It is the one that others join from now on.
-    assert submit(any_system, url).id == job.id
+    assert any_system.submit(url).id == job.id
     with pytest.raises(DuplicateJobError, match=job.id):
         tasks.retry(again.id, runtime=runtime)
 
@@ -233,10 +228,10 @@ def test_a_job_that_ends_before_its_cancel_keeps_its_result(
     verifying = runtime.jobs.transition(job, S.VERIFYING, now=runtime.now())
     assert verifying is not None
     tasks.cancel(job.id, runtime=runtime)
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     assert again.is_new
     end(any_system, verifying, status)
-    assert submit(any_system, url).id == again.id
+    assert any_system.submit(url).id == again.id
 
 
 @pytest.mark.parametrize("action", [tasks.Action.PAUSE, tasks.Action.RESUME, tasks.Action.RETRY])
@@ -246,7 +241,7 @@ def test_nothing_brings_a_job_back_that_another_one_has_replaced(
     runtime, url = any_system.runtime, unused_url()
     job = claimed(any_system, url)
     tasks.cancel(job.id, runtime=runtime)
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     result = tasks.control_many(action, [job.id], runtime=runtime)
     assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
     # Its worker hands it back, or is gone: what would let it go on lets it end.
@@ -260,7 +255,7 @@ def test_a_pause_that_has_not_come_is_no_cancel(any_system: System) -> None:
     url = unused_url()
     job = claimed(any_system, url)
     tasks.pause(job.id, runtime=any_system.runtime)
-    again = submit(any_system, url)
+    again = any_system.submit(url)
     assert (again.id, again.is_new, again.control) == (job.id, False, "pause")
 
 
@@ -268,11 +263,11 @@ def test_a_key_stays_with_the_job_that_is_being_cancelled(any_system: System) ->
     url = unused_url()
     job = claimed(any_system, url, idempotency_key="order 7")
     tasks.cancel(job.id, runtime=any_system.runtime)
-    same = submit(any_system, url, idempotency_key="order 7")
+    same = any_system.submit(url, idempotency_key="order 7")
     assert (same.id, same.is_new, same.control) == (job.id, False, "cancel")
-    other = submit(any_system, url, idempotency_key="order 8")
+    other = any_system.submit(url, idempotency_key="order 8")
     assert other.is_new
-    assert submit(any_system, url).id == other.id
+    assert any_system.submit(url).id == other.id
     # In one call, each gets what it gets alone.
     wanted = [
         tasks.DownloadRequest(url=url, idempotency_key="order 7"),
@@ -297,7 +292,7 @@ def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: S
                 tasks.cancel(job.id, runtime=runtime)
                 noted.set()
             after = noted.is_set()
-            return after, submit(any_system, url).id
+            return after, any_system.submit(url).id
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(click, range(24)))
@@ -311,11 +306,11 @@ def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: S
 def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System) -> None:
     """Given people who submit, cancel and retry the same at once, and workers that claim and stop."""
     runtime, url = any_system.runtime, unused_url()
-    first = submit(any_system, url)
+    first = any_system.submit(url)
 
     def act(number: int) -> int:
         with suppress(SeenError):
-            known: Job = submit(any_system, url) if number % 3 else first
+            known: Job = any_system.submit(url) if number % 3 else first
             if number % 2:
                 runtime.jobs.claim(known.id, worker="w", now=runtime.now())
             if number % 5 < 2:
@@ -349,7 +344,7 @@ def test_the_old_download_and_the_new_one_do_not_touch_each_other(
     with running(system, job) as outcomes:
         wait_until(lambda: len(origin.requests_for("/a.bin")) == 1)
         assert system.runtime.jobs.request_control([system.job(job)], "cancel")
-        again = submit(system, file.url)
+        again = system.submit(file.url)
         assert again.is_new
         assert run_download(system.runtime, again.id) is Outcome.COMPLETED
         assert system.job(job).status is S.DOWNLOADING
@@ -359,66 +354,10 @@ def test_the_old_download_and_the_new_one_do_not_touch_each_other(
     assert system.job(again).sha256 == file.sha256
 
 
-# ── idempotency keys ────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_key_gives_the_same_job_whatever_has_become_of_it(any_system: System) -> None:
-    url = unused_url()
-    job = submit(any_system, url, idempotency_key="order 7")
-    tasks.cancel(job.id, runtime=any_system.runtime)
-    again = submit(any_system, url, idempotency_key="order 7")
-    assert (again.id, again.is_new, again.status) == (job.id, False, S.CANCELLED)
-    assert submit(any_system, url, idempotency_key="order 8").is_new
-
-
-def test_a_key_that_joined_a_living_job_stays_with_it(any_system: System) -> None:
-    url = unused_url()
-    job = submit(any_system, url)
-    assert submit(any_system, url, idempotency_key="late").id == job.id
-    tasks.cancel(job.id, runtime=any_system.runtime)
-    assert submit(any_system, url, idempotency_key="late").id == job.id
-
-
-def test_a_key_belongs_to_one_user(any_system: System) -> None:
-    url = unused_url()
-    jobs = [submit(any_system, url, idempotency_key="k", user_id=user) for user in ("a", "b", None)]
-    assert len({job.id for job in jobs}) == 3
-
-
-def test_a_key_for_something_else_is_refused_and_nothing_is_written(any_system: System) -> None:
-    job = submit(any_system, unused_url(), idempotency_key="k")
-    wanted = [
-        tasks.DownloadRequest(url=unused_url()),
-        tasks.DownloadRequest(url=unused_url(), idempotency_key="k"),
-    ]
-    with pytest.raises(IdempotencyKeyReusedError, match=job.id):
-        tasks.submit_many(wanted, runtime=any_system.runtime)
-    same = [tasks.DownloadRequest(url=unused_url(), idempotency_key="n") for _ in range(2)]
-    with pytest.raises(IdempotencyKeyReusedError, match="another request"):
-        tasks.submit_many(same, runtime=any_system.runtime)
-    assert [one.id for one in any_system.runtime.jobs.find()] == [job.id]
-    assert any_system.backlog() == 1
-
-
-def test_callers_who_try_again_at_once_with_one_key_get_one_job(any_system: System) -> None:
-    url = unused_url()
-
-    def call(_number: int) -> SubmittedJob:
-        job = submit(any_system, url, idempotency_key="k")
-        if job.is_new:  # it ends at once: the key alone keeps the others from beginning another
-            tasks.cancel(job.id, runtime=any_system.runtime)
-        return job
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(call, range(40)))
-    assert len({job.id for job in answers}) == 1
-    assert sum(job.is_new for job in answers) == 1
-
-
 def test_without_broker_the_same_is_still_one_job(system: System) -> None:
     """Given a job that was accepted and not published, as its caller may never have heard."""
     url = unused_url()
-    job = submit(system, url)
+    job = system.submit(url)
     system.runtime.jobs.mark_message_consumed(job.id)
-    again = submit(system, url)
+    again = system.submit(url)
     assert (again.id, again.published_at) == (job.id, None)

@@ -18,3 +18,9 @@ def age_jobs(system: System, *, seconds: float = 60) -> None:
         for column in (jobs.c.published_at, jobs.c.next_attempt_at):
             statement = update(jobs).where(column.is_not(None)).values({column.name: past})
             connection.execute(statement)
+
+
+def make_due(system: System) -> None:
+    """End the back-off of all waiting jobs, and requeue them."""
+    age_jobs(system)
+    assert system.runtime.jobs.requeue_due(system.runtime.now())

@@ -1,4 +1,4 @@
-"""A download that runs in a thread of the test while the test does something to it."""
+"""Run a download in this process: here and now, or in a thread while the test does something to it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from domain.job import Job
 from tests.support.services.system import System
 from worker.runner import Outcome, run_download
+
+
+def run(system: System, job: Job) -> Outcome:
+    """Run a job as a worker does that has consumed its message."""
+    return run_download(system.runtime, job.id)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from celery import Celery
 import tasks
 from cli.local_stack.command_lines import QUEUES
 from database import migrate
-from domain.job import Job, JobStatus
+from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from settings import Settings
 from tests.support.servers.process import Process, spawn
@@ -161,7 +161,7 @@ class System:
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────
 
-    def submit(self, url: str, **fields: object) -> Job:
+    def submit(self, url: str, **fields: object) -> SubmittedJob:
         """Submit one download."""
         request = DownloadRequest.model_validate({"url": url, **fields})
         return tasks.submit(request, runtime=self.runtime)

@@ -173,24 +173,7 @@ def test_what_killed_processes_leave_goes_and_what_lives_stays(
     system: System, store: StoreServer, processes: Processes
 ) -> None:
     client = connect(store)
-    living_worker = processes.worker("living")
-    processes.watcher("watching")
-    (watching,) = bound(client, EVENTS)
-    living = {MAILBOXES: "living@here.celery.pidbox", EVENTS: watching}
-    doomed = [processes.worker("dead"), processes.watcher("blind")]
-    living_worker.send_signal(signal.SIGSTOP)
-    doomed += [processes.caller(f"caller{n}", "living") for n in range(2)]
-    for process in doomed:
-        end_process(process, how=signal.SIGKILL)
-    living_worker.send_signal(signal.SIGCONT)
-    wait_until(
-        lambda: len(unread(client)) == 2,
-        what="answers came, to nobody",
-    )
-    # Which kombu itself will never remove.
-    assert all(client.ttl(key) == -1 for key in unread(client))
-    assert len(bound(client, MAILBOXES)) == len(bound(client, EVENTS)) == 2
-
+    living = kill_all_but_one_worker_and_watcher(client, processes)
     with sweeping(system, BRIEF) as sweep:
         total = [0, 0]
 
@@ -204,9 +187,9 @@ def test_what_killed_processes_leave_goes_and_what_lives_stays(
             return not dead and all({queue} == bound(client, e) for e, queue in living.items())
 
         wait_until(only_the_living_are_left, deadline=10 * BRIEF, interval=0.2)
-        assert total == [2, 4]  # two late answers; two callers, a worker, an event receiver
+        assert total == [2, 4]  # two late replies; two callers, a worker, an event receiver
 
-        # And so on for as long again: the living renew what we mark.
+        # As long again: running processes renew the bindings that the sweep marks.
         end = client.time()[0] + 2 * BRIEF
         wait_until(
             lambda: only_the_living_are_left() and client.time()[0] > end,
@@ -217,6 +200,24 @@ def test_what_killed_processes_leave_goes_and_what_lives_stays(
     assert set(ping(system, "living")) == {"living@here"}
     system.app.send_task("cache.log_stats", ignore_result=True)
     wait_until(lambda: "task succeeded: cache.log_stats" in system.log("watching"))
+
+
+def kill_all_but_one_worker_and_watcher(client: Any, processes: Processes) -> dict[str, str]:
+    """Kill two callers, a worker and an event receiver; return the queues in use, by their exchange."""
+    living_worker = processes.worker("living")
+    processes.watcher("watching")
+    (watching,) = bound(client, EVENTS)
+    killed = [processes.worker("dead"), processes.watcher("blind")]
+    living_worker.send_signal(signal.SIGSTOP)
+    killed += [processes.caller(f"caller{n}", "living") for n in range(2)]
+    for process in killed:
+        end_process(process, how=signal.SIGKILL)
+    living_worker.send_signal(signal.SIGCONT)
+    wait_until(lambda: len(unread(client)) == 2, what="two replies without a reader")
+    # kombu itself never removes them.
+    assert all(client.ttl(key) == -1 for key in unread(client))
+    assert len(bound(client, MAILBOXES)) == len(bound(client, EVENTS)) == 2
+    return {MAILBOXES: "living@here.celery.pidbox", EVENTS: watching}
 
 
 def test_a_caller_that_waits_longer_than_a_mark_lives_gets_its_answer(

@@ -12,7 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tests.support.faults.aging import age_jobs
+from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
 from tests.support.services.system import System
 from worker.runner import Outcome, run_download
@@ -73,11 +73,6 @@ def test_a_part_file_that_is_gone_is_not_continued_however_often_its_worker_fall
     make_due(system)
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
     assert hashlib.sha256((system.downloads / "a.bin").read_bytes()).hexdigest() == file.sha256
-
-
-def make_due(system: System) -> None:
-    age_jobs(system)
-    assert system.runtime.jobs.requeue_due(system.runtime.now())
 
 
 @pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)

@@ -1,7 +1,7 @@
-"""Simulated workers without a transfer: a test decides when they write, pause, crash and go on.
+"""Simulated workers: a test decides when they write, are suspended, crash and continue.
 
-Lock, claim, lease, reporter, settlement and the decisions of `worker.runner` are the real ones. What is
-left out is the file.
+Lock, claim, lease, progress reporter and the end of an attempt are the product's own. Only the transfer
+is simulated.
 """
 
 from __future__ import annotations
@@ -32,47 +32,47 @@ from worker.outcome import Outcome
 from worker.progress.reporter import AttemptResult, ProgressReporter
 from worker.runtime import Runtime
 
-#: Longer than any test: threads of a process do nothing by themselves.
+#: Seconds, longer than any test: the threads of a simulated process do nothing by themselves.
 NEVER = 3600.0
 #: Bytes of every file.
 TOTAL = 1000
 
 
-class Told:
-    """What claims have told the store: the count that belongs to each job and version."""
+class Reported:
+    """What claims have reported to the store: the byte count of each job and version."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, int], int] = {}
 
     def note(self, updates: Sequence[ProgressUpdate]) -> None:
-        """Note updates that are on their way."""
+        """Record updates that are sent."""
         for update in updates:
             self.counts[update.job_id, update.version] = update.counts.downloaded
 
     def of(self, job_id: str, fence: int, sequence: int) -> int | None:
-        """Return what a claim said in this update, or None when it said no such thing."""
+        """Return the byte count of one update of a claim, or None when there was no such update."""
         return self.counts.get((job_id, version(fence, sequence)))
 
 
-class Wire:
-    """The way of a reporter to the store, which can lose one message, or the answer to it."""
+class LossyCache:
+    """The download cache of a reporter; it can lose one request, or the reply to it."""
 
-    def __init__(self, cache: DownloadCache, told: Told) -> None:
+    def __init__(self, cache: DownloadCache, reported: Reported) -> None:
         self._cache = cache
-        self._told = told
+        self._reported = reported
         self.loses: str | None = None
 
     def apply(
         self, updates: Sequence[ProgressUpdate], listening: Sequence[tuple[str, int]] = ()
     ) -> list[UpdateReply]:
-        """Send updates, unless they get lost."""
+        """Send updates, unless they are to be lost."""
         loses, self.loses = self.loses, None
         if loses == "request":
-            raise StoreUnavailableError("lost on its way")
-        self._told.note(updates)
+            raise StoreUnavailableError("the request is lost")
+        self._reported.note(updates)
         replies: list[UpdateReply] = self._cache.apply(updates, listening)
-        if loses == "answer":
-            raise StoreUnavailableError("no answer")
+        if loses == "reply":
+            raise StoreUnavailableError("the reply is lost")
         return replies
 
 
@@ -87,7 +87,7 @@ class SteppedAttempt(Attempt):
 
     @property
     def is_verifying(self) -> bool:
-        """Whether its file is whole, and the job was still its own when that was asked."""
+        """Whether its file is whole, and SQL has noted it."""
         return self._tracker.status is JobStatus.VERIFYING
 
     def replaces(self, other: SteppedAttempt) -> bool:
@@ -95,29 +95,29 @@ class SteppedAttempt(Attempt):
         return self.job.id == other.job.id and self.job.fence > other.job.fence
 
     def write(self, size: int) -> None:
-        """Write so many bytes, as long as the lease lets it; raise LeaseLostError when it does not."""
+        """Write `size` bytes; raise LeaseLostError when the lease is over."""
         self.lease.check()
         tracker = self._tracker
         set_counts(tracker, downloaded=min(TOTAL, tracker.counts.downloaded + size))
 
     def checkpoint(self) -> None:
-        """Make durable what was written."""
+        """Make the written bytes durable."""
         self.lease.check()
         set_counts(self._tracker, durable=self._tracker.counts.downloaded)
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Find that the file has changed at its origin."""
         self.lease.check()
         self._tracker.restart(ByteCounts(total=self._tracker.counts.total))
 
     def verify(self) -> None:
-        """Get to the end of the file, and ask for the fence and for what a person wants."""
+        """Write the rest of the file, and check the fence and pending control requests."""
         self.write(TOTAL)
         self._mark_verifying()
         self.lease.check()
 
     def end(self, error: SeenError | None) -> Outcome:
-        """Come to an end, by an error or, once verified, with the file."""
+        """End with an error or, once verified, with the complete file."""
         self._error = error
         return self.run()
 
@@ -133,27 +133,27 @@ class Worker:
     """A process: one reporter, one lease manager, any number of attempts.
 
     Attributes:
-        attempts: that it works on.
-        stands_still: whether it was stopped (SIGSTOP): it does nothing, and does not notice.
+        attempts: that it runs.
+        is_suspended: whether it was stopped (SIGSTOP): it does nothing, and does not notice.
     """
 
-    def __init__(self, runtime: Runtime, name: str, told: Told) -> None:
+    def __init__(self, runtime: Runtime, name: str, reported: Reported) -> None:
         self.attempts: list[SteppedAttempt] = []
-        self.stands_still = False
-        self.wire = Wire(runtime.flusher_cache.download, told)
+        self.is_suspended = False
+        self.cache = LossyCache(runtime.flusher_cache.download, reported)
         self.runtime = replace(
             runtime,
             worker=name,
             drain=Drain(),
             leases=LeaseManager(ttl=NEVER),
-            # Every flush tells of every job: as if each had something new, or a heartbeat was due.
+            # A heartbeat is always due: every flush reports every job.
             reporter=ProgressReporter(
-                cast(DownloadCache, self.wire), flush_interval=NEVER, heartbeat_interval=0
+                cast(DownloadCache, self.cache), flush_interval=NEVER, heartbeat_interval=0
             ),
         )
 
-    def take(self, job_id: str, sent_at: datetime | None = None) -> SteppedAttempt | None:
-        """Take a job by a message, as `run_download` does; None when there is nothing to do."""
+    def consume(self, job_id: str, sent_at: datetime | None = None) -> SteppedAttempt | None:
+        """Claim the job of a message, as `run_download` does; None when there is nothing to do."""
         runtime = self.runtime
         stop = StopSignal(runtime.drain)
         lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
@@ -169,15 +169,15 @@ class Worker:
         return attempt
 
     def step(self, attempt: SteppedAttempt, how: str, size: int = 0) -> Outcome | None:
-        """Bring an attempt on; return how it ended when this was its end."""
+        """Do one step of an attempt; return its outcome when it ended by that."""
         try:
             match how:
                 case "write":
                     attempt.write(size)
                 case "checkpoint":
                     attempt.checkpoint()
-                case "begin anew":
-                    attempt.begin_anew()
+                case "restart":
+                    attempt.restart()
                 case _:
                     attempt.verify()
         except (FencedError, StoppedError) as error:
@@ -185,7 +185,7 @@ class Worker:
         return None
 
     def end(self, attempt: SteppedAttempt, error: SeenError | None) -> Outcome:
-        """Let an attempt end, as `run_download` does."""
+        """End an attempt, as `run_download` does."""
         runtime = self.runtime
         self.attempts.remove(attempt)
         try:
@@ -199,18 +199,18 @@ class Worker:
         return outcome
 
     def flush(self, loses: str | None = None) -> None:
-        """Tell the store how far everything is; the request or the answer may get lost."""
-        self.wire.loses = loses
+        """Report all attempts to the store; `loses` is "request" or "reply"."""
+        self.cache.loses = loses
         self.runtime.reporter.flush()
-        self.wire.loses = None
+        self.cache.loses = None
 
     def keep_alive(self) -> None:
-        """Do what the threads of a process do all the time."""
+        """Do what the threads of a process do all the time: renew leases and flush."""
         self.runtime.leases.renew_all()
         self.flush()
 
-    def fall(self) -> None:
-        """End as by SIGKILL: without a word, and without a hand back on its locks."""
+    def crash(self) -> None:
+        """End as by SIGKILL: locks are not released, jobs are not requeued."""
         for attempt in self.attempts:
             self.runtime.reporter.untrack(attempt._tracker)
         self.attempts.clear()

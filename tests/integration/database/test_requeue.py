@@ -1,0 +1,159 @@
+"""Waiting jobs that are requeued: due, or when a host or a user has a free slot; on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, text, update
+
+from database import Database, JobRepository, migrate
+from database.models import jobs
+from domain.job import JobStatus, QueuedJob
+from tests.support.build import NOW, new_job
+from tests.support.wait import wait_until
+
+S = JobStatus
+LATER = NOW + timedelta(seconds=5)
+
+
+def ids(queued: Sequence[QueuedJob]) -> list[str]:
+    """Their ids, in the same order."""
+    return [job.id for job in queued]
+
+
+def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
+    due = [new_job(status=S.WAITING, next_attempt_at=NOW, published_at=NOW) for _ in range(3)]
+    later = new_job(status=S.WAITING, next_attempt_at=LATER)
+    paused = new_job(status=S.PAUSED, next_attempt_at=NOW)
+    repo.add([*due, later, paused])
+    assert set(ids(repo.requeue_due(NOW))) == {job.id for job in due}
+    assert repo.requeue_due(NOW) == []
+    woken = repo.get(due[0].id)
+    assert (woken.status, woken.published_at, woken.next_attempt_at) == (S.QUEUED, None, None)
+    assert woken.updated_at == NOW
+    event = repo.events(due[0].id)[-1]
+    assert (event.from_status, event.to_status, event.reason) == (
+        S.WAITING,
+        S.QUEUED,
+        "its back-off is over",
+    )
+    assert repo.get(later.id) == later
+    assert repo.get(paused.id) == paused
+
+
+def test_who_wakes_and_who_resumes_do_not_wait_for_each_other(postgres_url: str) -> None:
+    """Given jobs that are due in another order than that of their ids, in which all else goes."""
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    first, second = (
+        new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
+        for number in range(2)
+    )
+    repo.add([second, first])
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as resuming:
+            resume = update(jobs).values(status="queued")
+            resuming.execute(resume.where(jobs.c.id == first.id))
+            woken = pool.submit(repo.requeue_due, NOW)
+            wait_until(lambda: woken.done() or resuming.execute(waiting).scalar())
+            resuming.execute(resume.where(jobs.c.id == second.id, jobs.c.status == "waiting"))
+        assert ids(woken.result(30)) == [second.id]
+    assert repo.count_by_status() == {S.QUEUED: 2}
+    database.close()
+
+
+def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
+    waiting = [
+        new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
+        for number in range(5)
+    ]
+    repo.add(waiting)
+    assert set(ids(repo.requeue_due(NOW, limit=2))) == {waiting[4].id, waiting[3].id}
+
+
+def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
+    quiet = new_job(status=S.VERIFYING)
+    quieter = new_job(status=S.DOWNLOADING, updated_at=NOW - timedelta(seconds=1))
+    repo.add([quiet, quieter, new_job(status=S.DOWNLOADING, updated_at=LATER), new_job()])
+    assert [job.id for job in repo.running_not_updated_since(NOW)] == [quieter.id, quiet.id]
+    assert [job.id for job in repo.running_not_updated_since(NOW, limit=1)] == [quieter.id]
+
+
+@pytest.mark.parametrize("source", [S.DOWNLOADING, S.VERIFYING])
+@pytest.mark.parametrize("to", [S.QUEUED, S.WAITING, S.PAUSED])
+@pytest.mark.parametrize(
+    ("control", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED), (None, None)]
+)
+def test_a_pending_control_request_goes_before_requeueing(
+    repo: JobRepository, source: S, to: S, control: str | None, end: S | None
+) -> None:
+    """Given a person's word that never reached the worker."""
+    job = new_job(status=source, fence=1, worker="w", control=control)
+    repo.add([job])
+    moved = repo.transition(job, to, now=LATER, reason="why")
+    assert moved is not None
+    # A pause that nobody wants any more has been taken back.
+    end = end or (S.QUEUED if to is S.PAUSED else to)
+    assert (moved.status, moved.control) == (end, None)
+    assert moved.finished_at == (LATER if end is S.CANCELLED else None)
+    assert repo.events(job.id)[-1].to_status is end
+
+
+def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
+    busy = {"status": S.WAITING, "error_code": "host_busy", "host": "a:1", "next_attempt_at": LATER}
+    waiting = [new_job(**busy) for _ in range(3)]
+    others = [
+        new_job(**(busy | {"host": "a"})),
+        new_job(**(busy | {"error_code": "http_503"})),
+        new_job(**(busy | {"status": S.PAUSED})),
+    ]
+    repo.add([*reversed(waiting), *others])
+    oldest, second, third = (job.id for job in waiting)
+    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [oldest, second]
+    woken = repo.get(oldest)
+    assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
+    assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
+        S.WAITING,
+        "a:1 has a free slot",
+    )
+    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [third]
+    assert repo.requeue_for_host("a:1", 2, NOW) == []
+    assert [repo.get(job.id) for job in others] == others
+
+
+def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
+    waiting = {"status": S.WAITING, "error_code": "user_busy"}
+    mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
+    repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
+    assert ids(repo.requeue_for_user("me", 5, NOW)) == [mine.id]
+    assert repo.get(theirs.id) == theirs
+
+
+def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(2)]
+    repo.add(waiting)
+    with database.write() as other:  # it is just about to wake the first one
+        lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
+        assert other.execute(lock).scalar() == waiting[0].id
+        assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[1].id]
+    database.close()
+
+
+def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url: str) -> None:
+    # Of a table that it knows nothing of yet, PostgreSQL joins in the way that looks again at each row.
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
+    repo.add(waiting)
+    assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[0].id]
+    assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
+    database.close()
