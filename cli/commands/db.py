@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -89,14 +90,15 @@ def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
     """Delete the jobs, with a counter on a terminal; return their number."""
     runtime = open_runtime()
     from database.retention import Retention
-    from tasks.periodic import purge as retention
+    from tasks.periodic.purge import purge_finished
 
-    before = retention.days_ago(runtime, days)
+    retention = Retention(runtime.database)
+    before = runtime.now() - timedelta(days=days)
     if dry_run:
-        return Retention(runtime.database).count(before)
+        return retention.count(before)
     jobs = 0
     shown = not quiet and sys.stderr.isatty()
-    for removed in retention.purge_finished(runtime, before):
+    for removed in purge_finished(before, retention, runtime.cache.download, runtime.drain):
         jobs = removed.jobs
         if shown:
             print(f"\r{jobs:,} jobs deleted", end="", file=sys.stderr, flush=True)

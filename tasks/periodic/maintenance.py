@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 
 from cache import CacheStats
+from cache.coordination.transfer_limits import TransferLimits
 from cache.downloads.cleanup import CleanupReport
 from cache.stats import describe
+from database import JobRepository
 from domain.ids import is_job_id
 from domain.limits import job_scope
-from tasks.periodic.reconcile import publish_unpublished, requeue_orphans
+from tasks.periodic.missing_messages import MissingMessages
+from tasks.periodic.orphans import Orphans
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
 from worker.broker.task_messages import FORMER_REQUEUE_DUE_TASK, REQUEUE_DUE_TASK
@@ -23,16 +26,18 @@ def requeue_due(runtime: Runtime) -> int:
 
     Returns how many were queued or published.
     """
-    requeued = runtime.jobs.requeue_due(runtime.now())
-    if runtime.publisher.publish(requeued) is None:
+    jobs, publisher, now = runtime.jobs, runtime.publisher, runtime.now
+    requeued = jobs.requeue_due(now())
+    if publisher.publish(requeued) is None:
         return 0
-    orphaned, _ = requeue_orphans(runtime)
-    return len(requeued) + publish_unpublished(runtime) + orphaned
+    orphaned, _ = Orphans(jobs, runtime.cache, publisher, now, runtime.settings).requeue()
+    published = MissingMessages(jobs, runtime.broker, publisher, now).publish_unpublished()
+    return len(requeued) + orphaned + published
 
 
 def cleanup_stale(runtime: Runtime) -> CleanupReport:
     """Remove stale progress, index entries without a hash, and rate limits of finished jobs."""
-    _remove_limits_of_finished_jobs(runtime)
+    _remove_limits_of_finished_jobs(runtime.cache.limits, runtime.jobs)
     report = runtime.cache.download.cleanup_stale_progress(runtime.settings.stale_after)
     if any(report):
         logger.info("Cleaned up: %d stale, %d index entries without progress", *report[:2])
@@ -43,13 +48,12 @@ def cleanup_stale(runtime: Runtime) -> CleanupReport:
     return report
 
 
-def _remove_limits_of_finished_jobs(runtime: Runtime) -> None:
+def _remove_limits_of_finished_jobs(limits: TransferLimits, jobs: JobRepository) -> None:
     """Remove the rate limits of jobs that are finished or do not exist."""
-    limits = runtime.cache.limits
     limited = [scope for scope in limits.rates() if scope.startswith(job_scope(""))]
     job_ids = [scope.removeprefix(job_scope("")) for scope in limited]
-    jobs = runtime.jobs.get_many([one for one in job_ids if is_job_id(one)])
-    lasting = {job_scope(job.id) for job in jobs.values() if not job.is_finished}
+    found = jobs.get_many([one for one in job_ids if is_job_id(one)])
+    lasting = {job_scope(job.id) for job in found.values() if not job.is_finished}
     limits.set_rates({scope: None for scope in limited if scope not in lasting})
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from cache.downloads.download_cache import DownloadCache
 from database.retention import Retention
 from domain.errors import StoreError
 from tasks.periodic.run_once import one_at_a_time
 from worker.app import app
+from worker.leases.drain import Drain
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -28,44 +30,48 @@ def purge(runtime: Runtime) -> Purged:
     days = runtime.settings.retention_days
     removed = Purged(0, 0)
     if days:
-        for so_far in purge_finished(runtime, days_ago(runtime, days)):
+        before = runtime.now() - timedelta(days=days)
+        retention, progress = Retention(runtime.database), runtime.cache.download
+        for so_far in purge_finished(before, retention, progress, runtime.drain):
             removed = so_far
     if any(removed):
         logger.info("Deleted jobs that finished more than %d days ago: %s", days, removed)
     return removed
 
 
-def days_ago(runtime: Runtime, days: int) -> datetime:
-    """Return the moment `days` days ago."""
-    return runtime.now() - timedelta(days=days)
-
-
-def purge_finished(runtime: Runtime, before: datetime) -> Iterator[Purged]:
+def purge_finished(
+    before: datetime, retention: Retention, progress: DownloadCache, drain: Drain
+) -> Iterator[Purged]:
     """Delete jobs that finished before then; after each batch, yield the numbers deleted so far.
 
     Their events and their progress in the store are deleted, too. Downloaded files stay, as do the part
     files of failed jobs. It stops early when the process drains.
 
+    Args:
+        before: when the newest of them finished.
+        retention: deletes their rows.
+        progress: deletes their progress hashes.
+        drain: of this process.
+
     Raises:
         DatabaseUnavailableError: the batches before stay deleted.
     """
-    retention = Retention(runtime.database)
     removed = Purged(0, 0)
     store_available = True
-    while not runtime.drain.has_started:
+    while not drain.has_started:
         deleted = retention.delete_some(before)
         if not deleted.job_ids:
             return
         # After one error the store is left out: otherwise each batch would wait for it.
-        store_available = store_available and _remove_progress(runtime, deleted.job_ids)
+        store_available = store_available and _remove_progress(progress, deleted.job_ids)
         removed = Purged(removed.jobs + len(deleted.job_ids), removed.events + deleted.events)
         yield removed
 
 
-def _remove_progress(runtime: Runtime, job_ids: Sequence[str]) -> bool:
+def _remove_progress(progress: DownloadCache, job_ids: Sequence[str]) -> bool:
     """Remove the progress of jobs from the store; False without store, where it expires."""
     try:
-        runtime.cache.download.remove(*job_ids)
+        progress.remove(*job_ids)
     except StoreError as error:
         logger.warning("Progress of deleted jobs stays in the store until it expires: %s", error)
         return False

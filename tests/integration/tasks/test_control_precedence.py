@@ -9,11 +9,12 @@ import pytest
 
 import tasks
 from domain.job import Job, JobStatus
-from tasks.periodic.persist import save_final_state
-from tasks.periodic.reconcile import reconcile, requeue_orphans
+from tasks.periodic.persist import FinalStates
+from tasks.periodic.reconcile import reconcile
 from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin, ServedFile
+from tests.support.services.recovery import requeue_orphans
 from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
@@ -261,5 +262,6 @@ def test_a_late_end_brings_its_byte_counts(system: System, status: JobStatus, to
     system.runtime.cache.download.apply([update])
     progress = system.runtime.cache.download.get_progress(job.id)
     assert progress is not None
-    assert save_final_state(system.runtime, progress)
+    runtime = system.runtime
+    assert FinalStates(runtime.jobs, runtime.publisher, runtime.now).save(progress)
     assert last_told(system, job) == told

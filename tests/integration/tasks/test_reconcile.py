@@ -13,10 +13,11 @@ import tasks
 from database.models import jobs as table
 from domain.job import Job, JobStatus, Priority
 from tasks.periodic import persist as persistence
-from tasks.periodic.reconcile import Reconciled, reconcile, requeue_orphans
+from tasks.periodic.reconcile import Reconciled, reconcile
 from tests.support.build import new_job, progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
+from tests.support.services.recovery import requeue_orphans
 from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,9 +27,17 @@ from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.runner import Outcome, run_download
+from worker.runtime import Runtime
 
 S = JobStatus
 DAY = timedelta(days=1)
+
+
+def purge_finished(runtime: Runtime) -> Iterator[retention.Purged]:
+    """Delete jobs that finished before `NOW`, batch by batch."""
+    return retention.purge_finished(
+        NOW, Retention(runtime.database), runtime.cache.download, runtime.drain
+    )
 
 
 def stored(
@@ -160,7 +169,7 @@ def test_a_job_that_is_retried_meanwhile_stays_with_its_history(any_system: Syst
     thread = threading.Thread(target=retry_all)
     thread.start()
     begin.wait()
-    before = retention.days_ago(runtime, 30)
+    before = runtime.now() - 30 * DAY
     purged: list[str] = []
     while found := Retention(runtime.database).delete_some(before, limit=step).job_ids:
         purged += found
@@ -301,7 +310,7 @@ def test_a_purge_runs_in_batches_with_little_memory(
 def test_it_ends_between_two_batches_when_the_worker_drains(system: System) -> None:
     database = system.runtime.database
     stored(database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 10)
-    steps = retention.purge_finished(system.runtime, NOW)
+    steps = purge_finished(system.runtime)
     assert next(steps).jobs == BATCH
     system.runtime.drain.start()
     assert list(steps) == []
@@ -314,7 +323,7 @@ def test_a_store_that_is_away_is_asked_once_and_stops_nothing(
     with System(tmp_path, private_store) as system:
         stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=2 * BATCH + 1)
         private_store.kill()
-        *_, removed = retention.purge_finished(system.runtime, NOW)
+        *_, removed = purge_finished(system.runtime)
         assert removed == (2 * BATCH + 1, 2 * (2 * BATCH + 1))
         assert left(system.runtime.database) == []
         (line,) = [r for r in caplog.records if r.name == "tasks.periodic.purge"]
@@ -327,7 +336,7 @@ def test_what_the_database_gave_up_leaves_the_store_though_it_goes_away_then(
     with System(tmp_path, store, database_url=postgres_url) as system:
         old = stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 1)
         system.runtime.cache.download.apply([told(job_id=job_id) for job_id in old])
-        steps = retention.purge_finished(system.runtime, NOW)
+        steps = purge_finished(system.runtime)
         assert next(steps).jobs == BATCH
         postgres.stop()
         with pytest.raises(DatabaseUnavailableError):

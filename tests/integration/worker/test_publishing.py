@@ -284,7 +284,7 @@ def test_of_what_was_sent_at_once_a_lost_one_is_found_when_the_others_are_taken(
 
 
 def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.periodic.reconcile.BATCH", 2)
+    monkeypatch.setattr("tasks.periodic.missing_messages.BATCH", 2)
     then = ago(any_system, hours=1)
     requests = [DownloadRequest(url=unused_url()) for _ in range(5)]
     made = tasks.submit_many(requests, runtime=then)
