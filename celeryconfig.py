@@ -22,11 +22,11 @@ broker_transport_options = {
     **_sockets,
     # A message only names a job, and SQL has the jobs that need one: a message that is lost with its
     # worker is published again by `download.reconcile` within a minute. The transport's own record of
-    # unacknowledged messages would cost two round trips a job, to return one after an hour.
+    # unacknowledged messages would cost two round trips for each job, and return one after an hour.
     "ack_emulation": False,
-    # A publisher gets an error within a second if the broker refuses (if it is silent: after
-    # SEEN_CACHE_TIMEOUT, see `worker.broker.client.Broker`); SQL has the job, and beat publishes it.
-    # A worker waits for its broker by other settings, below.
+    # A publisher gets an error within a second if the broker refuses, and after SEEN_CACHE_TIMEOUT if it
+    # does not answer (`worker.broker.client.Broker`). SQL has the job, and `download.requeue_due`
+    # publishes it. For a worker, which waits for its broker, `broker_connection_max_retries` counts.
     "max_retries": 2,
     "interval_start": 0.1,
     "interval_step": 0.1,
@@ -71,7 +71,7 @@ task_queues = tuple(
     Queue(name, Exchange(name), routing_key=name)
     for name in (*_queues.DOWNLOAD_QUEUES, _queues.MAINTENANCE_QUEUE)
 )
-# `download.run` is sent to its job's queue; all other tasks are maintenance.
+# Messages of `download.run` are sent to the queue of their job; all other tasks use this queue.
 task_default_queue = _queues.MAINTENANCE_QUEUE
 task_create_missing_queues = False
 imports = (
@@ -84,8 +84,8 @@ imports = (
 )
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
-# Acknowledged early, one message for each free thread: SQL decides what runs, and a message that waits
-# in a busy worker is a job that another worker could run.
+# A message is acknowledged before its task runs, because SQL decides what runs. A worker takes one
+# message for each free thread: one that a busy worker held would delay a job that another could run.
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
@@ -106,8 +106,8 @@ beat_scheduler = "worker.celery_ext.scheduler:Scheduler"
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
-    # A message that was not consumed for an interval is dropped: the next one does its work. Not before
-    # a minute, since the clocks of beat and worker may differ.
+    # A message that is not consumed for an interval expires: the next one does its work. It lasts at
+    # least a minute, since the clocks of beat and worker may differ.
     return {"task": task, "schedule": seconds, "options": {"expires": max(60.0, seconds)}}
 
 

@@ -144,7 +144,8 @@ class Settings(BaseSettings):
     short_retries: Annotated[int, Field(ge=0, le=100)] = Field(
         3,
         description="Failures in a row after which a running attempt retries within seconds; after "
-        "one more, the attempt ends and the job waits. New bytes reset the count.",
+        "one more, the attempt ends and the job waits. Progress faster than `SEEN_LOW_SPEED_LIMIT` "
+        "resets the count.",
     )
     connect_timeout: Seconds = Field(10.0, description="Time to connect to an origin.")
     low_speed_time: Seconds = Field(
@@ -246,15 +247,24 @@ class Settings(BaseSettings):
         description="Time between two checkpoints of a part file; a crash loses the bytes since "
         "the last one.",
     )
-    persist_interval: Seconds = Field(10.0, description="Beat: save progress to the database.")
-    requeue_interval: Seconds = Field(2.0, description="Beat: requeue jobs whose back-off is over.")
+    persist_interval: Seconds = Field(
+        10.0, description="Time between two runs that save progress to the database."
+    )
+    requeue_interval: Seconds = Field(
+        2.0,
+        description="Time between two runs that requeue waiting jobs that are due, publish queued jobs "
+        "without a message, and requeue jobs of dead workers.",
+    )
     reconcile_interval: Seconds = Field(
         30.0,
-        description="Beat: compare the database with the store; find orphans and lost messages.",
+        description="Time between two runs that compare the database with the store, correct what "
+        "differs, and find lost messages.",
     )
     orphan_after: Seconds = Field(
         30.0,
-        description="A running job without lock and without updates for this long is an orphan. "
+        description="A running job without lock is an orphan after this long without updates, if the "
+        "store may have lost data; otherwise already after twice `SEEN_HEARTBEAT_INTERVAL` plus "
+        "`SEEN_PERSIST_INTERVAL`, if that is shorter. "
         "Not less than `SEEN_LOCK_TTL`: until then its worker may still be writing.",
     )
     sweep_interval: Seconds = Field(
@@ -262,9 +272,12 @@ class Settings(BaseSettings):
     )
     cleanup_interval: Seconds = Field(
         300.0,
-        description="Beat: remove stale progress, and the queues of killed processes in the broker.",
+        description="Time between two runs that remove stale progress, and the queues of killed "
+        "processes in the broker.",
     )
-    stats_interval: Seconds = Field(300.0, description="Beat: log cache statistics.")
+    stats_interval: Seconds = Field(
+        300.0, description="Time between two log lines with cache statistics."
+    )
 
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
     flower_address: str = Field("127.0.0.1", description="Address that Flower listens on.")

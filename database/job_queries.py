@@ -80,7 +80,7 @@ class JobQueries:
             return {JobStatus(status): count for status, count in connection.execute(query)}
 
     def has_queued_of_others(self, column: str, value: str) -> bool:
-        """Say whether a queued job has another value, or none, in ``host`` or ``user_id``."""
+        """Return whether a queued job has another value, or none, in ``host`` or ``user_id``."""
         field = jobs.c[column]
         # Ranges instead of an inequality, since an index answers those.
         queries = [
@@ -212,5 +212,5 @@ class JobQueries:
 
 
 def is_storable(job_id: str) -> bool:
-    """Say whether a database can hold this id: NUL and invalid Unicode are refused."""
+    """Return whether a database can hold this id: NUL and invalid Unicode are refused."""
     return job_id.isprintable()

@@ -35,8 +35,8 @@ NAMING = {
 
 metadata = MetaData(naming_convention=NAMING)
 
-#: Of jobs that hold their dedup_key: they have not ended, and a running one is not being cancelled.
-#: As text, since an index has no parameters.
+#: The condition for jobs that block an equal request: unfinished, and without a pending cancel. It is
+#: text, because an index cannot have parameters.
 HOLDS_DEDUP_KEY = text(
     "status NOT IN ('completed', 'failed', 'cancelled') "
     "AND (control IS NULL OR control <> 'cancel')"
@@ -124,7 +124,7 @@ jobs = Table(
     Column("next_attempt_at", UTCDateTime),
     # The job's messages: the time that the last one carries (NULL: none was published), whether that
     # went to the queue for requeued jobs, and the time of the last one that was consumed without effect.
-    # A message can be consumed before `published_at` is written.
+    # A worker may consume a message before its sender has written `published_at`.
     Column("published_at", UTCDateTime),
     Column("requeued", Boolean, nullable=False, server_default=false()),
     Column("message_consumed_at", UTCDateTime),
@@ -159,8 +159,8 @@ jobs = Table(
     ),
     Index(None, "user_id", "id"),
     Index(None, "finished_at"),
-    # One unfinished job a dedup key, however many are submitted at once. A pending cancel takes a job
-    # out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
+    # At most one unfinished job for each dedup key, also with concurrent callers. A pending cancel takes
+    # a job out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
     _key_index("uq_jobs_flight_alive", "flight", unique=True),
     # Both versions name this index in ON CONFLICT, so the other one is unique only with the next
     # version.

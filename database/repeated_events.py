@@ -63,7 +63,7 @@ def _is_message_note(event: Row[Any]) -> bool:
 
 
 def _is_repeat(claim: Row[Any], before: Row[Any], fence: int, reason: str) -> bool:
-    """Say whether this claim is the newest event, and follows a requeue for the same reason."""
+    """Return whether this claim is the newest event, and follows a requeue for the same reason."""
     is_claim = (claim.from_status, claim.to_status, claim.fence) == (
         JobStatus.QUEUED.value,
         JobStatus.DOWNLOADING.value,

@@ -246,7 +246,7 @@ class WorkerResourcesError(TransientError):
 class HostBusyError(TransientError):
     """The job may not connect yet: a limit is reached, or its host has a cooldown.
 
-    It uses no attempt. `code` is ``host_busy`` or ``host_cooling``.
+    It uses no attempt. `code` is ``host_busy``, ``user_busy`` or ``host_cooling``.
     """
 
     def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
@@ -299,7 +299,7 @@ class DrainingError(StoppedError):
 
 
 class LeaseLostError(StoppedError):
-    """The download lock could not be renewed in time: the worker must not write any more."""
+    """A lock was not renewed in time, or the store has lost it: its holder must not write any more."""
 
     code = "lease_lost"
 

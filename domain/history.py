@@ -64,6 +64,6 @@ def repetitions_of(text: str | None) -> int:
 
 
 def gives_reason(text: str | None, reason: str) -> bool:
-    """Say whether an event's text gives this reason, whatever follows on bytes and repetitions."""
+    """Return whether an event's text gives this reason, whatever follows on bytes and repetitions."""
     why = reason.removesuffix(".")
     return text is not None and (text == why or text.startswith(f"{why}; "))

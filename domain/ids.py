@@ -34,7 +34,7 @@ def _next_ticks() -> int:
 
 
 def is_job_id(text: str) -> bool:
-    """Say whether `text` is a UUID in canonical form, as job ids are."""
+    """Return whether `text` is a UUID in canonical form, as job ids are."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:

@@ -90,7 +90,7 @@ def resource_error(what: str) -> WorkerResourcesError:
 
 
 def descriptors_are_scarce() -> bool:
-    """Say whether this process has almost no file descriptors left."""
+    """Return whether this process has almost no file descriptors left."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         return len(os.listdir("/proc/self/fd")) > soft - _SCARCE  # noqa: PTH208 - called often

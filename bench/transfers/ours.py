@@ -47,7 +47,7 @@ def settings() -> dict[str, str]:
 
 
 def can_choose_connections() -> bool:
-    """Say whether a request can set the number of connections; without that, a job uses one."""
+    """Return whether a request can set the number of connections; without that, a job uses one."""
     return "connections" in DownloadRequest.model_fields
 
 
@@ -143,7 +143,7 @@ class Worker:
 
 
 def _is_fetched(job: Job, file: OriginFile) -> bool:
-    """Say whether a job is complete; its file is checked and removed."""
+    """Return whether a job is complete; its file is checked and removed."""
     if job.status is not JobStatus.COMPLETED or job.path is None:
         return False
     path = Path(job.path)

@@ -35,7 +35,7 @@ class DataLossDetector(Operations[S]):
 
     @operation
     def seconds_without_loss(self) -> Flow[float]:
-        """Return for how many seconds the store has certainly lost no data.
+        """Return the seconds for which this process has watched the store without a sign of data loss.
 
         0 at the first call, and at every call if the server has no id. Raises StoreUnavailableError if
         the store does not answer.

@@ -77,7 +77,7 @@ class LockHandle(Operations[S]):
     def take(self) -> Flow[bool]:
         """Acquire the lock if it is free; return whether this token holds it.
 
-        If the caller is interrupted, the lock is released.
+        If an exception such as KeyboardInterrupt comes in between, the lock is released.
         """
         try:
             return (yield from self._take())
@@ -93,7 +93,7 @@ class LockHandle(Operations[S]):
         (taken,) = yield Batch(take, await_reply=True)
         if taken is not None:
             return True
-        # A retry after a lost reply finds the token that the first attempt has set.
+        # If the reply was lost and the client retried, the key already has this token.
         (holder,) = yield Batch(("GET", self.key))
         if holder != self.token.encode():
             return False
@@ -110,7 +110,7 @@ class LockHandle(Operations[S]):
         """Release the lock; return False if this token no longer held it.
 
         Args:
-            once: do not retry after a lost reply: the retry would report a lost lock.
+            once: do not retry. After a lost reply, a retry would find no lock and return False.
         """
         reply = yield from scripts.run("lock_release", self.key, self.token, once=once)
         return bool(reply)
@@ -138,21 +138,21 @@ class Lock(Operations[S]):
         reset_after_fork(self, Lock._reset)
 
     def _reset(self) -> None:
-        # An attempt that was not granted leaves its handle for the next one, so that a retry after a
-        # lost reply has the same token. The handle of an interrupted attempt is not reused: its release
-        # may still be on its way. A forked child has its own tokens.
+        # After a failed `acquire` the next one uses the same handle, so that a retry after a lost reply
+        # sends the same token. After an interruption it uses a new handle, because the release of the
+        # old one may still be under way. A forked child starts with new handles.
         self._unused: list[LockHandle[S]] = [self._new_handle()]
         self._held: tuple[Caller, LockHandle[S]] | None = None
 
     def _latest(self) -> LockHandle[S]:
-        """Return the handle that was granted last; before the first, that of the next attempt."""
+        """Return the handle that holds or last held the lock; before, the one for the next `acquire`."""
         if self._held is not None:
             return self._held[1]
         return self._unused[-1] if self._unused else self._new_handle()
 
     @property
     def token(self) -> str:
-        """The token that was granted last; before the first, that of the next attempt."""
+        """The token that holds or last held the lock; before, the one for the next `acquire`."""
         return self._latest().token
 
     @property
@@ -181,7 +181,7 @@ class Lock(Operations[S]):
     @operation
     def extend(self) -> Flow[bool]:
         """Renew the TTL; return False if the caller does not hold the lock (any more)."""
-        # `_handle_of_caller` runs within the flow, and so in the task that runs it.
+        # Called inside the flow on purpose: there the current task is the caller's.
         return (yield from LockHandle.extend.flow(self._handle_of_caller()))
 
     @operation
@@ -189,7 +189,7 @@ class Lock(Operations[S]):
         """Release the lock; return False if the caller did not hold it (any more).
 
         Args:
-            once: do not retry after a lost reply: the retry would report a lost lock.
+            once: do not retry. After a lost reply, a retry would find no lock and return False.
         """
         handle = self._handle_of_caller()
         released = yield from LockHandle.release.flow(handle, once=once)

@@ -21,8 +21,8 @@ class Renewal:
 
     Args:
         ttl: seconds that each acquire or renewal lasts.
-        per_ttl: renewals in one TTL. Fewer leave a dead holder's lock sooner; more survive more
-            failures in a row.
+        per_ttl: renewals in one TTL. With fewer, the lock of a dead holder expires sooner; with more,
+            more renewals in a row may fail.
 
     Attributes:
         interval: seconds between a renewal and the next.
@@ -36,7 +36,7 @@ class Renewal:
         self._valid_until = self._expires_at = 0.0
 
     def record(self, sent_at: float, extended: bool | None) -> float:
-        """Take in the reply to an acquire or a renewal; return the seconds until the next renewal.
+        """Record the reply to an acquire or a renewal; return the seconds until the next renewal.
 
         Args:
             sent_at: when the command was sent, by `lease_clock`.
@@ -56,12 +56,12 @@ class Renewal:
         self._valid_until = 0.0
 
     def is_valid(self) -> bool:
-        """Say whether the holder may still write.
+        """Return whether the holder may still write.
 
         It compares clocks and reads no flag, so a process that was stopped and continues knows at once.
         """
         return lease_clock() < self._valid_until
 
     def is_expired(self) -> bool:
-        """Say whether the key may have expired and another holder may have the lock."""
+        """Return whether the key may have expired and another holder may have the lock."""
         return lease_clock() >= self._expires_at

@@ -1,4 +1,6 @@
-"""Live progress of downloads: a hash for each job, and the indexes of active and dirty jobs.
+"""Live progress of downloads: a hash for each job, and two indexes.
+
+The index "active" has the running jobs, the index "dirty" those with progress that SQL does not have.
 
 An update carries (fence, sequence, increment): a repeated update adds nothing, and an update of an older
 claim changes nothing. `lua/progress_update.lua` decides this.
@@ -45,7 +47,7 @@ class DownloadCache(Operations[S]):
         store: the store that keeps it.
         keys: the key builder.
         progress_ttl: TTL of a hash in seconds; each update renews it.
-        unpersisted_ttl: TTL of a finished hash that is not persisted.
+        unpersisted_ttl: TTL of the hash of a finished job until SQL has its result.
 
     All methods, also reads, raise StoreUnavailableError if the store does not answer: live progress is
     stored nowhere else.
@@ -107,9 +109,9 @@ class DownloadCache(Operations[S]):
     ) -> Flow[list[UpdateReply]]:
         """Send updates of many downloads; return their replies, and then those of `polled`.
 
-        Idempotent: after a lost reply, call it again with the same updates. It takes one round trip,
-        and a second one for the totals and for downloads that have ended: which updates were new or
-        fenced is known only from the replies.
+        Idempotent: after a lost reply, call it again with the same updates. It takes one round trip. A
+        second one follows if bytes were added or downloads ended, since only the replies show which
+        updates were applied.
 
         Args:
             polled: (job id, fence) of downloads without an update, to read their control requests.
@@ -131,7 +133,7 @@ class DownloadCache(Operations[S]):
         ended = [
             update.job_id
             for update, reply in answered
-            # Before its first update, a claim has no entry in the active index.
+            # A claim enters the active index with its first update; one that ends with it is not there.
             if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
         ]
         written = sum(u.increment for u, reply in answered if reply.applied)
@@ -187,8 +189,8 @@ class DownloadCache(Operations[S]):
     def request_control_many(self, control: str, claims: Sequence[tuple[str, int]]) -> Flow[None]:
         """Send a control request to several claims, (job id, fence), in one round trip.
 
-        Requests are "pause", "cancel", and "leave" for a claim that SQL no longer has. In this order a
-        later one replaces an earlier one, never the reverse.
+        "cancel" replaces "pause", and "leave" (SQL no longer has this claim) replaces both; never the
+        reverse.
         """
         return self._controls.send(control, claims)
 

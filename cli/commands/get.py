@@ -48,7 +48,8 @@ def get(
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Attempts, 1 to 1000; else {DEFAULT_ATTEMPTS}, and a minute without a byte.",
+            help=f"Attempts, 1 to 1000. Default: {DEFAULT_ATTEMPTS}, and a pause after a minute "
+            "without bytes.",
         ),
     ] = None,
     max_time: Annotated[
@@ -65,7 +66,8 @@ def get(
 
     After Ctrl-C the same command continues where it stopped.
 
-    A download whose origin does not answer for a minute is paused; the last line says how to continue.
+    Without --attempts or --max-time, a download that gets no byte for a minute after a failed attempt is
+    paused; the last line shows the command that continues it.
     """
     is_local = not environment.has_store(settings_module.load())
     directory = output_folder(output or ".") if is_local else output
@@ -164,7 +166,7 @@ def _follow(
         while True:
             views = batch.read()
             display.show(views)
-            # A job that was given up pauses soon, or goes on for another command that waits for it.
+            # A job that was given up is paused soon, or keeps running for another command.
             followed = [view for view in views if view.job.id not in given_up]
             is_pause_over = time.monotonic() - given_up_at > _PAUSE_TIMEOUT
             if _all_idle(views) or (given_up and is_pause_over and _all_idle(followed)):

@@ -366,5 +366,5 @@ class _Batch:
 
 
 def _is_outdated(copied: Job, now: Job | None) -> bool:
-    """Say whether a claim's request has changed in SQL since it was copied to the store."""
+    """Return whether a claim's request has changed in SQL since it was copied to the store."""
     return now is not None and now.fence == copied.fence and now.control != copied.control

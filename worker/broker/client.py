@@ -32,8 +32,8 @@ from worker.broker.queues import (
 )
 from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
 
-#: Connections at most; a further thread waits for one. Connections are made as they are
-#: needed, and the one used last is taken first, so that a quiet process has one.
+#: Connections at most; a further thread waits for one. A connection is made when none is free, and the
+#: one used last is taken first, so that a quiet process has one.
 _CONNECTIONS = 64
 
 
@@ -43,7 +43,7 @@ _WRONG_TYPE = (
 
 
 class QueuedMessage(NamedTuple):
-    """The job id and the time of a message in a download queue; both None if it is invalid."""
+    """The job id and the time of a message in a download queue; both None if it is not valid."""
 
     job_id: str | None
     sent_at: datetime | None
@@ -59,7 +59,7 @@ class Broker:
 
     def __init__(self, app: Celery, *, timeout: float) -> None:
         self._app = app
-        # The second is for all of kombu's attempts to connect together.
+        # `connect_retries_timeout` limits all of kombu's attempts to connect together.
         timeouts = {"socket_timeout": timeout, "connect_retries_timeout": timeout}
         connection = app.connection_for_write(transport_options=timeouts)
         self._connections = connection.Pool(_CONNECTIONS)
@@ -70,10 +70,10 @@ class Broker:
     ) -> None:
         """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
 
-        With `requeued` they go to the queue of requeued jobs, which is looked into first.
+        With `requeued` they go to the queue of requeued jobs, which is usually read first.
 
-        When this raises, some messages may be on their way all the same. That is harmless: a second
-        message for a job does nothing.
+        When this raises, some messages may have been sent. That is harmless: a second message for a job
+        does nothing.
         """
         headers = {SENT_AT: sent_at.isoformat()}
         with self._producer() as producer, producer.batch():
@@ -97,7 +97,7 @@ class Broker:
     def head(self, priority: Priority) -> QueuedMessage | None:
         """Return the message that is consumed next from the queue of this priority, if there is one.
 
-        Its fields are None if it is invalid, or if the queue's key holds no list.
+        Both fields are None if it is not a valid message, or if the queue's key is not a list.
         """
         with self._client() as client:
             try:

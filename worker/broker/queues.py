@@ -1,7 +1,8 @@
 """The names of the queues, and the order in which a download worker reads them.
 
 There is a queue for each priority, and one for jobs that were requeued after a drain, a lost lease or a
-dead worker. That one is read first: behind a long queue such a job's part file would wait for hours.
+dead worker. That one is usually read first (`PriorityOrder`): behind a long queue, the part file of such
+a job would wait for hours.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ REQUEUED_QUEUES = (REQUEUED_QUEUE, FORMER_REQUEUED_QUEUE)
 DOWNLOAD_QUEUES = (*REQUEUED_QUEUES, *(f"downloads.{priority}" for priority in Priority))
 MAINTENANCE_QUEUE = "maintenance"
 
-#: Every twelfth message, by its number, is looked for in this priority's queue first.
+#: Messages in a round.
 _ROUND = 12
+#: The position of a message in its round, and the queue that is read first for it. For the other
+#: positions the queue of requeued jobs is.
 _READ_FIRST = {
     3: Priority.NORMAL,
     4: Priority.HIGH,

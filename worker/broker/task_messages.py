@@ -1,6 +1,6 @@
-"""Checks a message of the project's queues: one known task, with exactly its arguments.
+"""Checks messages of the project's queues: a valid one is a known task with exactly its arguments.
 
-Workers that consume a message and reconcile, which looks at a queue's head, both read it here. Celery
+Every reader uses it: workers that consume a message, and reconcile, which reads a queue's head. Celery
 gets a new message made of the checked parts. So a forged message cannot delay a task (`eta`), send
 another one (`chain`, `callbacks`), or reply to a queue of the sender's choice (`reply_to`).
 """
@@ -47,8 +47,8 @@ SENT_AT = "sent_at"
 MAX_BYTES = 16_384
 
 _ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
-#: Headers that make Celery do more than run the task, with the values that do not. Headers in no list
-#: here are left out.
+#: Headers that change what Celery does, with the values that have no effect. Headers that this module
+#: does not name are dropped.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "eta": (None,),
     "group": (None,),

@@ -1,9 +1,9 @@
 """kombu's Redis transport, with every message checked before kombu decodes it.
 
-kombu decodes any content of a queue: a message that is not JSON raises in the event loop and ends the
-worker, some are returned to the queue at exit and end the next worker, and a compressed one is unpacked
-whole. Here a raw message is read by `task_messages` or `control_messages` first. One that they refuse is
-logged once and moved to the dead-letter list (`dead_letters`); the loop goes on.
+kombu does not check messages. One that is not JSON raises in the event loop and ends the worker; some
+are returned to the queue when the worker exits, and end the next one; a compressed message is
+decompressed without a limit. Here `task_messages` or `control_messages` reads a raw message first. One
+that they refuse is logged once and moved to the dead-letter list (`dead_letters`); the loop goes on.
 
 `worker.app` registers this transport under the names of kombu's, so that workers, beat, Flower and
 callers of control commands all use it.

@@ -1,4 +1,4 @@
-"""Logs when no beat ticks: without beat, workers look idle and give no other sign."""
+"""Detects that beat is missing, which else shows only by workers that stay idle."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _READING = "Whether beat runs is not known"
 class BeatMonitor:
     """Checks beat's last tick from a thread of its own, and logs when there is no new one.
 
-    A new tick is one that differs from the tick of the last check. Time is measured by this process's
-    monotonic clock alone, so setting a clock neither raises an alarm nor hides one. While the store does
-    not answer beat cannot tick either, and nothing is logged. If the tick cannot be read, since another
-    program wrote its key, that is logged once.
+    A time stamp that differs from that of the last check is a new tick. The time since then is measured
+    by this process's monotonic clock alone, so a wrong clock raises or hides no alarm. While
+    the store does not answer, beat cannot tick either, and nothing is logged. If the tick cannot be read
+    because another program wrote its key, that is logged once.
 
     Args:
         settings: where the store is.

@@ -1,4 +1,4 @@
-"""Whether this process shuts down, visible to all its transfers and forked children."""
+"""The flag that says that this process shuts down; its transfers and forked children read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renews the locks of this process's running downloads, and stops a holder before its lock expires."""
+"""Renews the locks that this process holds, and stops a holder before its lock expires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-#: Two renewals in one TTL. With more, the lock of a killed worker would stay longer; a renewal that
-#: fails is tried again soon, and a third of the TTL is left for that.
+#: Two renewals in one TTL. With more, the lock of a killed worker would be held longer after its death.
+#: A failed renewal is repeated ten times as often, and a third of the TTL is left for that.
 RENEWALS_PER_TTL = 2
 
 _RELEASING = "Locks are not released and expire by themselves"
-_RENEWING = "The locks of running downloads could not be renewed"
+_RENEWING = "The locks of this process could not be renewed"
 
 
 class Lease:
@@ -35,17 +35,18 @@ class Lease:
         self.renewed(sent_at)
 
     def renewed(self, sent_at: float) -> None:
-        """Count a full TTL from when the command was sent, by `lease_clock`."""
+        """Start a new TTL at `sent_at`, when the renewal was sent (`lease_clock`)."""
         self._renewal.record(sent_at, extended=True)
 
     def is_alive(self) -> bool:
-        """Say whether the holder may still write to the part file."""
+        """Return whether the holder may still write to the part file."""
         return self._renewal.is_valid()
 
     def is_expired(self) -> bool:
-        """Say whether another worker may hold the lock: then the holder must not write to SQL or store.
+        """Return whether another worker may hold the lock: then SQL and store must not be written.
 
-        Between `is_alive` being false and this being true there is time to save how far it got.
+        This is not the opposite of `is_alive`, which becomes False a sixth of the TTL earlier: in
+        between the holder requeues its job in SQL.
         """
         return self._renewal.is_expired()
 
@@ -69,7 +70,7 @@ class LeaseManager:
     def __init__(self, *, ttl: float) -> None:
         renewal = Renewal(ttl, per_ttl=RENEWALS_PER_TTL)
         self._interval = renewal.interval
-        # Not by key: this process may acquire a job's lock again while its former attempt still stops.
+        # Not a dict by key: a job's next attempt may have a lease here while the former one still ends.
         self._leases: set[Lease] = set()
         self._mutex = threading.Lock()
         self._outages = OutageLog(logger)
@@ -152,7 +153,7 @@ class LeaseManager:
             lease.mark_lost()
 
     def _is_managed(self, lease: Lease) -> bool:
-        """Say whether the lease is still to be renewed: one released meanwhile is not lost."""
+        """Return whether the lease is not released: one released in the meantime is not lost."""
         with self._mutex:
             return lease in self._leases
 

@@ -8,7 +8,7 @@ import time
 from domain.errors import DrainingError, SeenError
 from worker.leases.drain import Drain
 
-#: A drain notifies no thread; a waiting one looks for it this often. Seconds.
+#: Seconds between two checks for a drain, whose start notifies no thread.
 _POLL_INTERVAL = 0.2
 
 

@@ -35,7 +35,7 @@ class ClaimPause:
                 self._ends = now + BACKOFF.delay(self._refusals)
 
     def store_answered(self) -> None:
-        """End the pause: the store has answered all that a job needs before its transfer."""
+        """End the pause: the store has executed all commands that a job needs before its transfer."""
         with self._mutex:
             self._refusals, self._ends = 0, 0.0
 

@@ -12,7 +12,7 @@ from worker.leases.drain import Drain
 
 logger = logging.getLogger(__name__)
 
-#: After a reduction, one more download may run each time this passes without another one. Seconds.
+#: Seconds without another shortage after which one more download may run.
 RECOVERY = 10.0
 #: Several downloads that meet the same shortage reduce the limit once. Seconds.
 _SAME_SHORTAGE = 1.0
@@ -29,7 +29,7 @@ class ConcurrencyLimit:
         self._running = 0
         self._reduced_to: int | None = None
         self._reduced_at = -_SAME_SHORTAGE
-        #: At this many the limit ends: so many ran at the first shortage.
+        #: The limit is lifted when it has grown to this number: as many ran at the first shortage.
         self._lift_at = 0
 
     @contextmanager

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, HostBusyError
 
-#: Mean seconds after which a refused job tries again.
+#: Mean delay of a refused job. Seconds.
 _RETRY_AFTER = 5.0
-#: SQL is asked at most this often whether jobs of other hosts or users are queued. Seconds.
+#: Seconds for which an answer of SQL is used: whether jobs of other hosts or users are queued.
 CHECK_INTERVAL = 1.0
-#: Holders with a cached answer; only those above their share get one, which are few.
+#: Answers kept at most. Only hosts and users above their share need one.
 _MAX_ANSWERS = 100
 
 #: A host or user: the column of `jobs`, and its value.
@@ -90,10 +90,10 @@ def _refusal(holder: _Holder, share: int) -> HostBusyError:
     column, host = holder
     is_host = column == _HOST
     # Reasons are logged, so they do not name users.
-    where, of = (f" at {host}", "from it") if is_host else ("", "of its user")
+    where, of = (f" for {host}", "from it") if is_host else ("", "of its user")
     return HostBusyError(
-        f"waiting for a slot{where}: {share} downloads {of} use their share of this worker, and other "
-        "jobs are queued. SEEN_CONCURRENCY_SHARE is the share in percent.",
+        f"waiting{where}: {share} downloads {of} use their share of this worker, and jobs of others "
+        "are queued. SEEN_CONCURRENCY_SHARE sets the share in percent.",
         code="host_busy" if is_host else "user_busy",
         retry_after=_RETRY_AFTER * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
     )

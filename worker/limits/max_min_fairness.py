@@ -13,16 +13,17 @@ from cache.coordination.limit_models import Demand
 
 #: A transfer that uses this part of its rate is constrained by it.
 CONSTRAINED_FROM = 0.9
-#: An unconstrained transfer may grow by this factor at once, so that a growing need shows …
+#: Each update lets an unconstrained transfer grow by this factor, so that a growing need shows.
 HEADROOM = 1.25
-#: … and by this, so that one that stood still can start.
+#: Each update adds this, so that a transfer without bytes can start. Bytes per second.
 FIRST_STEP = 16 * 1024
 
 
 def share(limit: float, own: Demand, total: Demand) -> float:
     """Return what one process may use of a limit; the shares of all processes add up to it.
 
-    It is the use of its unconstrained transfers, and its constrained ones' part of what remains.
+    It is what its unconstrained transfers use, and an equal part of the remainder for each of its
+    constrained ones.
 
     Args:
         own: the demand of the process.

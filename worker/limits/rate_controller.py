@@ -23,14 +23,14 @@ from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
 
-_UPDATING = "Rates of transfers follow the limits as last read"
+_UPDATING = "Transfers keep the rate limits that were read last"
 
 
 class RateController:
     """Sets the rates of this process's transfers.
 
-    While the store does not answer, the process keeps its shares, so its sum does not grow. Without any
-    limit, an update costs one small read.
+    While the store does not answer, the process keeps its shares, so the total of its transfers does not
+    grow. Without any limit, an update costs one small read.
 
     Args:
         limits: where limits and demands are kept. Its client need not retry: the next update does.

@@ -24,7 +24,7 @@ from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-#: Mean seconds after which a job without slot tries again: no message says that one is free.
+#: Mean delay of a job without a slot. Seconds. A release requeues only one job; the others poll.
 BUSY_RETRY_AFTER = 5.0
 #: Three renewals in one TTL, so that two of them may fail.
 RENEWALS_PER_TTL = 3
@@ -56,8 +56,8 @@ class HeldSlots:
     def connections(self, want: int) -> int:
         """Hold `want` connection slots; return how many there are, at least 1.
 
-        It always shrinks, and grows as far as slots are free. Without an answer from the store none is
-        added.
+        Fewer are always granted, more only as far as slots are free. Without an answer from the store
+        none is added.
         """
         return self._manager.set_connections(self, max(1, want))
 
@@ -82,7 +82,7 @@ class SlotManager:
 
     Args:
         limits: where slots are kept.
-        per_host_connections: connections to a host, by all workers; 0 for no limit, as below.
+        per_host_connections: connections to a host, by all workers. Here and below, 0 is no limit.
         per_host_downloads: downloads from a host.
         per_user_downloads: downloads of a user.
         ttl: seconds until the slots of a process that no longer renews them are free.
@@ -104,16 +104,17 @@ class SlotManager:
         self._ttl = ttl
         self._mutex = threading.Lock()
         self._held: set[HeldSlots] = set()
-        #: How many `HeldSlots` share a holding: a job with mirrors has its user's slot once.
+        #: How many `HeldSlots` use a holding: an attempt may start here while the job's former one ends.
         self._needed: Counter[_Holding] = Counter()
         self._slots: dict[_Holding, SlotRequest] = {}
         self._outages = OutageLog(logger)
         self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
     def acquire(self, job_id: str, host: str, user_id: str | None = None) -> HeldSlots:
-        """Acquire what a job needs for one connection to a host: one `HeldSlots` per job and host.
+        """Acquire what a job needs for one connection to a host, once for each attempt.
 
-        A job that continues at another host (a redirect, a mirror) acquires slots there, too.
+        Attempts acquire slots at the host of the job's URL alone: requests to a host of a redirect or a
+        mirror use them, too.
 
         Raises:
             HostBusyError: no slot is free, or the host has a cooldown; nothing is held.
@@ -235,7 +236,7 @@ class SlotManager:
         self._record(holding, request, slots.granted)
 
     def _record(self, holding: _Holding, request: SlotRequest, granted: int) -> None:
-        """Keep how many slots a job holds; release those granted after its release."""
+        """Record how many slots a job holds; if it has released its slots since, release these, too."""
         with self._mutex:
             is_released = holding not in self._slots
             if self._slots.get(holding) is request:

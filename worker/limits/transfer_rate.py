@@ -1,7 +1,7 @@
 """The rate of one transfer: counts its bytes, and holds the rate it may have.
 
-Three rates limit a transfer: its job's own, its part of its host's and its part of the total. The lowest
-one constrains it, and it counts as constrained for that scope only (`worker.limits.max_min_fairness`).
+Three rates limit a transfer: its job's own, its part of its host's and its part of the total. Only the
+lowest of the three constrains it (`worker.limits.max_min_fairness`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Allotment(NamedTuple):
 
     level: float
     water: float
-    """The rate at which the process's transfers use its share."""
+    """The rate at which the process's transfers together use up its share (`water_level`)."""
 
 
 class _Sample(NamedTuple):
@@ -70,7 +70,7 @@ class TransferRate:
 
     @property
     def host(self) -> str:
-        """Where the bytes come from; set it after a redirect to another host."""
+        """The host whose limit applies: that of the job's URL, also after a redirect or on a mirror."""
         return self._host
 
     @host.setter
@@ -101,18 +101,18 @@ class TransferRate:
         if now > oldest.at:
             self.use = (self._samples[-1].received - oldest.received) / (now - oldest.at)
         if len(self._samples) > GRACE:
-            # The last interval counts alone, too: a transfer that moves again gets its part at once.
+            # The last interval alone suffices: a transfer that moves again gets its part at once.
             self._is_constrained = self._used_all_since(0) or self._used_all_since(-2)
 
     def is_constrained_by(self, scope: str) -> bool:
-        """Say whether it would use more of this scope's rate."""
+        """Return whether it would use more of this scope's rate."""
         return self._is_constrained and self._constrained_by in {None, scope}
 
     def unconstrained_use(self, scope: str) -> float | None:
         """Return its use of a scope's rate; None when that scope constrains it."""
         if not self._is_constrained:
             return self.use
-        # Constrained by another scope it will use what it may have there; its measured use may lag.
+        # If another scope constrains it, it will use all that that one allows; its measured use may lag.
         return None if self.is_constrained_by(scope) else self.rate
 
     def allow(self, allotments: Mapping[str, _Allotment], own: float) -> None:
@@ -159,7 +159,7 @@ def assign_rates(
         unknown = Share(min(FIRST_STEP, limits[scope]), limits[scope])
         available, level = shares.get(scope, unknown)
         uses = _unconstrained_uses(scope, some)
-        # A byte more: demands are whole numbers, and rounding must not constrain anything.
+        # Demands are rounded to whole numbers: add a byte, so that rounding constrains nothing.
         water = water_level(available + 1, uses, len(some) - len(uses))
         allotments[scope] = _Allotment(level, water)
     for transfer in transfers:

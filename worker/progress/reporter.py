@@ -1,6 +1,6 @@
 """Sends the progress of this process's downloads to the store, all of them in one round trip.
 
-A transfer only replaces the counts of its `DownloadTracker`, which costs it nothing. Every
+A transfer only replaces the counts of its `DownloadTracker`; it does no I/O for that. Every
 `flush_interval` one thread sends what changed as (fence, sequence, increment), and reads in the reply
 whether a pause or cancel is requested.
 """
@@ -67,7 +67,7 @@ class AttemptResult:
     verification: str | None = None
     """How a completed file was verified: the digests that were compared, and its validators."""
     may_repeat: bool = False
-    """The store is the reason, and may end further attempts: the history counts them in one event."""
+    """The store caused this end and may cause more: the history counts repetitions in one event."""
 
     def details(self) -> dict[str, Any]:
         """Return the fields that the job's row and its progress hash have in common."""
@@ -92,7 +92,7 @@ class DownloadTracker:
         self.stop = stop
         self._lease = lease
         self.status = JobStatus.DOWNLOADING
-        # What an earlier attempt made durable is there until this one reports otherwise.
+        # The durable bytes of the earlier attempt, until the transfer starts and corrects them.
         self.counts = ByteCounts(job.bytes_durable, job.bytes_durable, job.bytes_total)
         self.mutex = threading.Lock()
         self._reset = False
@@ -109,17 +109,16 @@ class DownloadTracker:
         self.counts = counts
 
     def restart(self, counts: ByteCounts) -> None:
-        """Replace the byte counts by those from which a transfer starts; no byte of it is received."""
+        """Set the byte counts from which a transfer starts; the difference counts as no new bytes."""
         with self.mutex:
             self.counts = counts
             self._reset = True
             self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
-        """Return the update to send now, or None. One without a reply is sent again first."""
+        """Return the update to send now, or None. If the last one got no reply, it is returned again."""
         if self._finished or (self._lease is not None and self._lease.is_expired()):
-            # Finished while a flush was running; or this process was suspended for so long that
-            # another worker may have the job.
+            # The attempt finished while a flush was running, or another worker may have the job.
             return None
         if self._unacknowledged is not None:
             return self._unacknowledged
@@ -132,7 +131,7 @@ class DownloadTracker:
         return self._update(self.status, counts, speed)
 
     def needs_poll(self, now: float) -> bool:
-        """Say whether it is time to read the control field."""
+        """Return whether it is time to read the control field."""
         return not self._finished and now - self._last_reply_at >= POLL_INTERVAL
 
     def final_updates(self, result: AttemptResult, *, persisted: bool) -> list[ProgressUpdate]:
@@ -179,7 +178,7 @@ class ProgressReporter:
     """Sends the progress of all downloads of this process.
 
     Args:
-        cache: writes it. Its client should not retry: the next flush does.
+        cache: writes it. It must not retry by itself: the next flush sends an update again.
         flush_interval: seconds between two flushes.
         heartbeat_interval: seconds after which unchanged progress is sent again, to renew its TTL.
     """
@@ -259,7 +258,7 @@ class ProgressReporter:
         self.close()
 
     def _flush(self) -> None:
-        self.flush()  # its result is no interval
+        self.flush()  # without returning its result, which would be taken for the next interval
 
     def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
         now = time.monotonic()

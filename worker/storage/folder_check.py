@@ -89,7 +89,7 @@ def probe_folder(directory: Path, folder: int) -> frozenset[int]:
 
 
 def is_probe_file(name_id: str) -> bool:
-    """Say whether the id in a working file's name is that of a probe: a random UUID, unlike a job's."""
+    """Return whether the id in a working file's name is a probe's: a random UUID, unlike a job's."""
     with suppress(ValueError):
         return uuid.UUID(name_id).version == 4
     return False

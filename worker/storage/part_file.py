@@ -174,7 +174,7 @@ class PartFile:
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """fsync the written bytes, then save `checkpoint`.
 
-        May run in another thread while bytes are written: `checkpoint` lists earlier ones only.
+        May run in another thread while bytes are written: `checkpoint` lists only bytes written before.
 
         Raises:
             TransientError: the disk refuses, now or earlier; the last checkpoint stays.
@@ -203,8 +203,8 @@ class PartFile:
             os.ftruncate(self._fd, size)
 
     def _fsync(self, sync: Callable[[int], None]) -> None:
-        # After one failure refuse for this descriptor: Linux drops the dirty pages and later fsyncs
-        # report success.
+        # After a failed fsync this descriptor cannot be trusted: Linux may drop the unsaved pages, and
+        # later fsyncs report success.
         if self._fsync_failed:
             raise TransientError(
                 f"The disk did not save all bytes of {self.path}; the next attempt fetches them again.",

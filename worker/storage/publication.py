@@ -1,4 +1,4 @@
-"""Gives a complete part file its final name, so that a crash at any moment leaves a correct file.
+"""Gives a complete part file its final name; a crash leaves either no published file or a correct one.
 
 First a record is written: the name, the size and the digests of the file. After a crash, the next
 attempt adopts a published file only by this record and its digests. Another name alone (a hard link
@@ -57,7 +57,7 @@ class PublicationRecord:
     digests: tuple[str, ...] = ()
     """Verified digests (SHA-256, the caller's, the origin's), as ``algorithm:hex``."""
     claims: bool = False
-    """A placeholder reserves exactly `name`; otherwise a number may have been added to it."""
+    """The file has exactly `name`, which a placeholder reserves; else a number may have been added."""
 
 
 _RECORD = TypeAdapter(PublicationRecord)

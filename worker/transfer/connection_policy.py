@@ -12,7 +12,7 @@ from worker.transfer.interfaces import TransferOptions, TransferQuota
 MIN_MEASURE_TIME = 0.05
 #: The quota is requested again after this time. Seconds.
 _GRANT_INTERVAL = 1.0
-#: A connection is stalled if the fastest one is more than this many times faster.
+#: A connection is slow if the best speed seen is more than this many times higher.
 _SLOW_FACTOR = 4
 
 

@@ -1,7 +1,7 @@
-"""Fetches one file into a destination over one or more connections. Read this first.
+"""Fetches one file into a destination over one or more connections. Read this first in this folder.
 
-A transfer starts with one request; its response describes the file. More connections are opened while
-they are worth it, each for one segment of the file. Everything runs in the caller's thread; fsync and
+A transfer starts with one request; its response describes the file. More connections, each for one
+segment of the file, are opened while they save time. Everything runs in the caller's thread; fsync and
 hashing have threads of their own. The engine knows no queues, locks or SQL.
 """
 
@@ -38,12 +38,12 @@ logger = logging.getLogger(__name__)
 
 #: A stop, or a changed rate, takes effect within this time. Seconds.
 _POLL_INTERVAL = 0.2
-#: The loop pauses until about this many bytes have arrived: fewer do not pay for an iteration.
+#: The loop waits for about this many bytes: an iteration costs more than handling fewer.
 _COALESCE_BYTES = 256 * 1024
-#: … but never longer than this, and not at all for less than that. Seconds.
+#: The longest such wait, and the shortest that is worth a sleep. Seconds.
 _MAX_COALESCE = 0.25
 _MIN_COALESCE = 0.005
-#: A connection is served without pauses for this long after its response. Seconds.
+#: After its response, a connection is served without such waits for this long. Seconds.
 _WARM_UP = 0.3
 
 
@@ -73,7 +73,7 @@ class Transfer:
     ) -> None:
         self._progress, self._options = progress, resources.options
         self._check_may_write, self._add_note = check_may_write, add_note
-        #: Added by libcurl's callbacks, which must not wait for the database.
+        #: From libcurl's callbacks, which must not wait for the database; `_forward_notes` saves them.
         self._pending_notes: list[str] = []
         self._quota = quota or UnlimitedQuota()
         now = time.monotonic()
@@ -165,7 +165,7 @@ class Transfer:
         self.close()
 
     def _checkpoint_after(self, error: SeenError) -> None:
-        # After these the part file is removed with its job, or belongs to another worker.
+        # After these errors the part file will be removed, or another worker owns it.
         if not isinstance(error, CancelledError | PermanentError | FencedError):
             self._output.write_checkpoint(error)
 
@@ -177,7 +177,7 @@ class Transfer:
         if not (
             self._pool.connections or self._segments.is_untouched or self._outcomes.can_continue
         ):
-            self._outcomes.restart("no validator proves that another response is of the same file")
+            self._outcomes.restart("without a validator, another response may be of another file")
         while (segment := self._next_segment()) is not None:
             self._open(segment)
 
@@ -228,7 +228,7 @@ class Transfer:
             self._wait_for_retry()
             return
         started = time.monotonic()
-        # A single connection is looked at early: its speed decides whether to open others.
+        # With one connection, return early: its speed decides whether to open others.
         timeout = _POLL_INTERVAL if len(self._pool.connections) > 1 else MIN_MEASURE_TIME
         events = self._pool.wait(timeout)
         self._count_wait(time.monotonic() - started)
@@ -252,7 +252,7 @@ class Transfer:
             self._min_throughput.add_wait(seconds, self._segments.downloaded)
 
     def _check_speeds(self) -> None:
-        """Close connections that stalled, and those that a new one would overtake."""
+        """Close connections that stalled, and one that is much slower than a new one would be."""
         now = time.monotonic()
         limit = float(self._options.low_speed_limit)
         for connection in list(self._pool.connections):
@@ -266,7 +266,7 @@ class Transfer:
         self._stall.sample(now, self._segments.downloaded, limit, is_held_back=is_held_back)
         timeout = 2 * self._options.low_speed_time
         if now - self._stall.slow_since >= timeout:
-            # Each connection may be fast enough for one byte before it fails.
+            # Connections that fail after one byte each pass the check above; this one is of their sum.
             raise stall_error(limit, timeout)
         if self._policy.may_add(len(self._pool.connections)) and not is_held_back:
             self._close_slow_connection()
@@ -278,9 +278,9 @@ class Transfer:
             self._outcomes.close(slow)
 
     def _coalesce(self, moved: int) -> None:
-        """Let more bytes arrive before the next iteration: many slow transfers share one interpreter.
+        """Wait so that more bytes arrive before the next iteration: this saves CPU for other transfers.
 
-        Not before every response is known: decisions that depend on it would come too late.
+        Not while a response is outstanding: the transfer must react to it at once.
         """
         now, connections = time.monotonic(), self._pool.connections
         is_warm = all(one.is_accepted and now - one.accepted_at >= _WARM_UP for one in connections)

@@ -33,7 +33,7 @@ class OutputFile:
 
     Attributes:
         description: total, validators and digests of the file as its first response gave them; later
-            responses must match. Its `written` is empty.
+            responses must match. They are held as a checkpoint without written bytes.
         segments: which bytes are written.
     """
 
