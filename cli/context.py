@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from cache import CacheManager
     from database import Database
     from tasks.api.job_view import JobReader
+    from worker.outages import OutageLog
     from worker.runtime import Runtime
 
 
@@ -39,9 +40,9 @@ def open_runtime() -> Runtime:
     return runtime
 
 
-def why_unpublished(runtime: Runtime) -> str:
+def why_unpublished(outages: OutageLog) -> str:
     """Return a sentence: why accepted jobs have not reached the broker, and when they start."""
-    error = runtime.outages.newest
+    error = outages.newest
     if isinstance(error, StoreRefusesError):
         return f"{error} The download starts when the store accepts commands again."
     return "The store does not answer. The download starts when it does."

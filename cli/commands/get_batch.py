@@ -28,7 +28,7 @@ class Batch:
         self._ids = list(dict.fromkeys(job.id for job in jobs))
         #: Jobs that this command submitted or resumed; it pauses no others.
         self._started = started
-        self._reader = JobReader.of(runtime)
+        self._reader = JobReader(runtime.jobs, runtime.cache.download)
 
     @classmethod
     def submit(cls, requests: Sequence[DownloadRequest], *, is_only_client: bool) -> Self:
@@ -45,7 +45,7 @@ class Batch:
         batch = cls(runtime, jobs, resumed | {job.id for job in jobs if job.is_new})
         batch._note_earlier({job.id for job in earlier})
         if any(job.is_new and job.published_at is None for job in jobs):
-            batch.notes.append(why_unpublished(runtime))
+            batch.notes.append(why_unpublished(runtime.outages))
         return batch
 
     def read(self) -> list[JobView]:

@@ -59,7 +59,7 @@ def add(
     _print_accepted(accepted, as_json=as_json)
     if any(job.is_new and job.published_at is None for job in accepted):
         print(
-            f"seen: accepted, but not sent. {why_unpublished(runtime)} "
+            f"seen: accepted, but not sent. {why_unpublished(runtime.outages)} "
             "(`seen up` runs all services on this machine.)",
             file=sys.stderr,
         )

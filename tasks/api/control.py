@@ -10,30 +10,26 @@ DatabaseUnavailableError, and for one job the errors that `ControlResult.refused
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from database import JobRepository
 from domain.errors import (
     DuplicateJobError,
     IllegalTransitionError,
     InvalidInputError,
-    StoreError,
     UnknownJobError,
 )
 from domain.history import requested
 from domain.job import FINISHED, RUNNING, Job, JobFilter, JobStatus
+from tasks.api.control_writer import ROUNDS, ControlWriter
 from worker.app import current_runtime
 from worker.runtime import Runtime
 
-logger = logging.getLogger(__name__)
-
 #: Jobs that are changed in one transaction.
 BATCH = 500
-#: How often a job is read again because it was changed at the same moment; a few times are enough.
-_ROUNDS = 20
 
 T = TypeVar("T")
 
@@ -163,10 +159,12 @@ def control_many(
         UnknownJobError: one of them does not exist; nothing was changed.
     """
     runtime = runtime or current_runtime()
-    wanted = list(known_jobs(runtime, job_ids))
+    jobs = runtime.jobs
+    writer = ControlWriter(jobs, runtime.cache.download, runtime.publisher, runtime.now)
+    wanted = list(known_jobs(jobs, job_ids))
     result = ControlResult()
     for start in range(0, len(wanted), BATCH):
-        one = _Batch(runtime, _RULES[action], wanted[start : start + BATCH]).run()
+        one = _Batch(jobs, writer, _RULES[action], wanted[start : start + BATCH]).run()
         result.changed += one.changed
         result.unchanged += one.unchanged
         result.refused += one.refused
@@ -196,22 +194,24 @@ def control_matching(
     runtime = runtime or current_runtime()
     rule = _RULES[action]
     check_status(where, rule.source_states | rule.no_op_states | RUNNING, rule.done)
+    jobs = runtime.jobs
+    writer = ControlWriter(jobs, runtime.cache.download, runtime.publisher, runtime.now)
     result = ControlResult()
-    for page in pages(runtime, where, sorted({*rule.source_states, *RUNNING})):
-        one = _Batch(runtime, rule, page).run()
+    for page in pages(jobs, where, sorted({*rule.source_states, *RUNNING})):
+        one = _Batch(jobs, writer, rule, page).run()
         result.changed += one.changed
         result.refused += one.refused
         progress(len(result.changed))
     return result
 
 
-def known_jobs(runtime: Runtime, job_ids: Sequence[str]) -> dict[str, Job]:
+def known_jobs(jobs: JobRepository, job_ids: Sequence[str]) -> dict[str, Job]:
     """Return the jobs by id, each once, in the order of `job_ids`.
 
     Raises:
         UnknownJobError: one of them does not exist.
     """
-    found = runtime.jobs.get_many(job_ids)
+    found = jobs.get_many(job_ids)
     for job_id in job_ids:
         if job_id not in found:
             raise UnknownJobError(job_id)
@@ -227,12 +227,14 @@ def check_status(where: JobFilter, possible: frozenset[JobStatus], done: str) ->
         )
 
 
-def pages(runtime: Runtime, where: JobFilter, statuses: Sequence[JobStatus]) -> Iterator[list[str]]:
+def pages(
+    jobs: JobRepository, where: JobFilter, statuses: Sequence[JobStatus]
+) -> Iterator[list[str]]:
     """Yield the ids of all jobs that fit a filter, the newest first, in batches."""
     before: str | None = None
-    while jobs := runtime.jobs.find(where, statuses=statuses, before_id=before, limit=BATCH):
-        before = jobs[-1].id
-        yield [job.id for job in jobs]
+    while page := jobs.find(where, statuses=statuses, before_id=before, limit=BATCH):
+        before = page[-1].id
+        yield [job.id for job in page]
 
 
 def _control_one(action: Action, job_id: str, runtime: Runtime | None) -> Job:
@@ -247,8 +249,11 @@ def _control_one(action: Action, job_id: str, runtime: Runtime | None) -> Job:
 class _Batch:
     """One action on some jobs, repeated for those that are changed at the same moment."""
 
-    def __init__(self, runtime: Runtime, rule: _Rule, job_ids: Sequence[str]) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, jobs: JobRepository, writer: ControlWriter, rule: _Rule, job_ids: Sequence[str]
+    ) -> None:
+        self._jobs = jobs
+        self._writer = writer
         self._rule = rule
         self._job_ids = job_ids
         self._changed: dict[str, Job] = {}
@@ -256,12 +261,12 @@ class _Batch:
         self._refused: dict[str, Refusal] = {}
 
     def run(self) -> ControlResult:
-        for _ in range(_ROUNDS):
-            rows = self._runtime.jobs.get_many(self._pending())
+        for _ in range(ROUNDS):
+            rows = self._jobs.get_many(self._pending())
             if not rows:
                 break
             self._apply(list(rows.values()))
-        for job in self._runtime.jobs.get_many(self._pending()).values():
+        for job in self._jobs.get_many(self._pending()).values():
             self._refuse(job)  # it was changed each time
         return ControlResult(
             changed=self._in_order(self._changed),
@@ -296,7 +301,6 @@ class _Batch:
         self._refused[job.id] = IllegalTransitionError(job.id, job.status, self._rule.done)
 
     def _request(self, jobs: Sequence[Job]) -> None:
-        """Store the control request of running jobs in SQL, then copy it to the store."""
         rule = self._rule
         affected = []
         for job in jobs:
@@ -304,55 +308,14 @@ class _Batch:
                 affected.append(job)
             else:
                 self._unchanged[job.id] = job
-        stored = self._runtime.jobs.request_control(affected, rule.requests)
-        for job in stored:
+        for job in self._writer.request(affected, rule.requests):
             # A pending cancel stays, so the stored request may be another one.
             is_stored = job.control == rule.requests
             (self._changed if is_stored else self._unchanged)[job.id] = job
-        try:
-            self._copy_to_store(stored)
-        except StoreError as error:
-            logger.warning(
-                "The requests for %d jobs reach their workers when the store is back: %s",
-                len(stored),
-                error,
-            )
-
-    def _copy_to_store(self, jobs: Sequence[Job]) -> None:
-        """Copy the control requests of running jobs to the store, until it has those of SQL.
-
-        Of two concurrent callers, the first one in SQL may be the last one in the store. So each reads
-        SQL again after writing to the store: the last one there copies the request that SQL has.
-        """
-        outdated = list(jobs)
-        for _ in range(_ROUNDS):
-            if not outdated:
-                return
-            self._write_to_store(outdated)
-            now = self._runtime.jobs.get_many([job.id for job in outdated])
-            outdated = [now[job.id] for job in outdated if _is_outdated(job, now.get(job.id))]
-
-    def _write_to_store(self, jobs: Sequence[Job]) -> None:
-        download = self._runtime.cache.download
-        claims: dict[str | None, list[tuple[str, int]]] = {}
-        for job in jobs:
-            claims.setdefault(job.control, []).append((job.id, job.fence))
-        for control, some in claims.items():
-            if control is None:
-                download.withdraw_control(some)
-            else:
-                download.request_control_many(control, some)
 
     def _transition(self, jobs: Sequence[Job]) -> None:
-        runtime, rule = self._runtime, self._rule
-        changed = runtime.jobs.transition_many(
-            jobs, rule.to, now=runtime.now(), reason=rule.reason, changes=rule.changes
-        )
-        if rule.to is _S.CANCELLED:
-            runtime.publisher.publish_for_file_removal([job for job in changed if job.fence > 0])
-        elif rule.to is _S.QUEUED:
-            sent_at = runtime.publisher.publish(changed)
-            changed = [replace(job, published_at=sent_at) for job in changed]
+        rule = self._rule
+        changed = self._writer.transition(jobs, rule.to, reason=rule.reason, changes=rule.changes)
         self._changed |= {job.id: job for job in changed}
         for job in jobs:
             if job.status in FINISHED and job.id not in self._changed:
@@ -360,11 +323,6 @@ class _Batch:
 
     def _refuse_duplicate(self, job: Job) -> None:
         """Refuse to retry a finished job if another job holds its dedup key."""
-        duplicate_id = self._runtime.jobs.active_duplicate(job)
+        duplicate_id = self._jobs.active_duplicate(job)
         if duplicate_id is not None:
             self._refused[job.id] = DuplicateJobError(job.id, duplicate_id)
-
-
-def _is_outdated(copied: Job, now: Job | None) -> bool:
-    """Return whether a claim's request has changed in SQL since it was copied to the store."""
-    return now is not None and now.fence == copied.fence and now.control != copied.control

@@ -162,15 +162,6 @@ class JobReader:
         self._store_retry_at = 0.0
         self.store_error: StoreError | None = None
 
-    @classmethod
-    def of(cls, runtime: Runtime | None) -> Self:
-        """Return a reader on the connections of `runtime`, or of this process's own."""
-        if runtime is None:
-            from worker.app import current_runtime
-
-            runtime = current_runtime()
-        return cls(runtime.jobs, runtime.cache.download)
-
     def read(self, job_ids: Sequence[str]) -> list[JobView]:
         """Return these jobs in this order.
 
@@ -235,7 +226,8 @@ def show(job_id: str, *, runtime: Runtime | None = None) -> JobView:
         UnknownJobError: it does not exist.
         DatabaseUnavailableError: the database does not answer.
     """
-    return JobReader.of(runtime).read([job_id])[0]
+    runtime = runtime or _current_runtime()
+    return JobReader(runtime.jobs, runtime.cache.download).read([job_id])[0]
 
 
 def list_jobs(
@@ -256,7 +248,9 @@ def list_jobs(
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
-    return JobReader.of(runtime).find(where, limit=limit, before_id=before_id)
+    runtime = runtime or _current_runtime()
+    reader = JobReader(runtime.jobs, runtime.cache.download)
+    return reader.find(where, limit=limit, before_id=before_id)
 
 
 def history(job_id: str, *, runtime: Runtime | None = None) -> list[JobEvent]:
@@ -265,4 +259,11 @@ def history(job_id: str, *, runtime: Runtime | None = None) -> list[JobEvent]:
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
-    return JobReader.of(runtime).events(job_id)
+    runtime = runtime or _current_runtime()
+    return JobReader(runtime.jobs, runtime.cache.download).events(job_id)
+
+
+def _current_runtime() -> Runtime:
+    from worker.app import current_runtime  # loads Celery, which other readers do not need
+
+    return current_runtime()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
+from database import JobRepository
 from domain.errors import IllegalTransitionError, UnknownJobError
 from domain.job import UNFINISHED, Job, JobFilter, JobStatus, Priority
 from tasks.api.control import BATCH, ControlResult, check_status, known_jobs, pages
 from worker.app import current_runtime
+from worker.publishing import JobPublisher
 from worker.runtime import Runtime
 
 
@@ -35,11 +38,11 @@ def move_many(
         DatabaseUnavailableError: without database.
     """
     runtime = runtime or current_runtime()
-    wanted = list(known_jobs(runtime, job_ids).values())
-    result = ControlResult()
+    mover = _Mover(priority, runtime.jobs, runtime.publisher, runtime.now)
+    wanted = list(known_jobs(runtime.jobs, job_ids).values())
     for start in range(0, len(wanted), BATCH):
-        _move(wanted[start : start + BATCH], priority, runtime, result)
-    return result
+        mover.move(wanted[start : start + BATCH])
+    return mover.result
 
 
 def move_matching(
@@ -56,23 +59,42 @@ def move_matching(
     """
     runtime = runtime or current_runtime()
     check_status(where, UNFINISHED, "moved")
-    result = ControlResult()
-    for page in pages(runtime, where, sorted(UNFINISHED)):
-        _move(list(runtime.jobs.get_many(page).values()), priority, runtime, result)
-        progress(len(result.changed))
-    result.unchanged.clear()  # a filter names no job by its id
-    return result
+    jobs = runtime.jobs
+    mover = _Mover(priority, jobs, runtime.publisher, runtime.now)
+    for page in pages(jobs, where, sorted(UNFINISHED)):
+        mover.move(list(jobs.get_many(page).values()))
+        progress(len(mover.result.changed))
+    mover.result.unchanged.clear()  # a filter names no job by its id
+    return mover.result
 
 
-def _move(jobs: Sequence[Job], priority: Priority, runtime: Runtime, result: ControlResult) -> None:
-    moved = {job.id: job for job in runtime.jobs.move(jobs, priority, now=runtime.now())}
-    runtime.publisher.publish([job for job in moved.values() if job.status is JobStatus.QUEUED])
-    # Read again: the others may be finished, or moved by another caller, since they were read.
-    others = runtime.jobs.get_many([job.id for job in jobs if job.id not in moved])
-    for job in jobs:
-        if job.id in moved:
-            result.changed.append(moved[job.id])
-        elif job.id in others and others[job.id].is_finished:
-            result.refused.append(IllegalTransitionError(job.id, others[job.id].status, "moved"))
-        elif job.id in others:
-            result.unchanged.append(others[job.id])
+class _Mover:
+    """Moves jobs to one priority, batch by batch, and collects the `result`."""
+
+    def __init__(
+        self,
+        priority: Priority,
+        jobs: JobRepository,
+        publisher: JobPublisher,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._priority, self._jobs = priority, jobs
+        self._publisher, self._clock = publisher, clock
+        self.result = ControlResult()
+
+    def move(self, batch: Sequence[Job]) -> None:
+        moved = {job.id: job for job in self._jobs.move(batch, self._priority, now=self._clock())}
+        self._publisher.publish([job for job in moved.values() if job.status is JobStatus.QUEUED])
+        # Read again: the others may be finished, or moved by another caller, since they were read.
+        others = self._jobs.get_many([job.id for job in batch if job.id not in moved])
+        for job in batch:
+            if job.id in moved:
+                self.result.changed.append(moved[job.id])
+            elif job.id in others:
+                self._add_unmoved(others[job.id])
+
+    def _add_unmoved(self, job: Job) -> None:
+        if job.is_finished:
+            self.result.refused.append(IllegalTransitionError(job.id, job.status, "moved"))
+        else:
+            self.result.unchanged.append(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 
 from domain.dedup import request_fingerprint, scoped_key
 from domain.ids import new_job_id
@@ -15,7 +16,7 @@ from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from domain.urls import host_of
 from worker.app import current_runtime
-from worker.credentials import RequestCredentials
+from worker.credentials import CredentialCipher, RequestCredentials
 from worker.runtime import Runtime
 
 
@@ -43,7 +44,11 @@ def submit_many(
 ) -> list[SubmittedJob]:
     """Accept several downloads, all or none, and return their jobs in the same order."""
     runtime = runtime or current_runtime()
-    wanted = [_new_job(runtime, request) for request in requests]
+    cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
+    wanted = []
+    for request in requests:
+        runtime.resolve(request.directory)  # raises where files may not go
+        wanted.append(_new_job(request, cipher, max_attempts, runtime.now()))
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
     # A stored job is new if it has the id that was made here; the others existed before.
@@ -62,19 +67,19 @@ def submit_many(
     ]
 
 
-def _new_job(runtime: Runtime, request: DownloadRequest) -> Job:
-    runtime.resolve(request.directory)
-    now = runtime.now()
+def _new_job(
+    request: DownloadRequest, cipher: CredentialCipher, max_attempts: int, now: datetime
+) -> Job:
     job_id = new_job_id()
     secrets = RequestCredentials.of(request)
     return Job(
         id=job_id,
         host=host_of(request.url),
-        secrets=runtime.credential_cipher.encrypt(job_id, secrets),
-        dedup_key=request_fingerprint(request, runtime.credential_cipher.fingerprint(secrets)),
+        secrets=cipher.encrypt(job_id, secrets),
+        dedup_key=request_fingerprint(request, cipher.fingerprint(secrets)),
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,
-        max_attempts=request.max_attempts or runtime.settings.max_attempts,
+        max_attempts=request.max_attempts or max_attempts,
         **request.model_dump(exclude={"max_attempts"}),
     )

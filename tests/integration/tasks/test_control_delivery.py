@@ -11,6 +11,7 @@ import pytest
 import tasks
 from domain.job import Job
 from tasks.api.control import _RULES, Action, _Batch
+from tasks.api.control_writer import ControlWriter
 from tests.support.build import unused_url
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.services.system import System
@@ -57,7 +58,9 @@ def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
     runtime = any_system.runtime
     job = claimed(any_system)
     tasks.pause(job.id, runtime=runtime)
-    batch = _Batch(runtime, _RULES[action], [job.id])
+    jobs = runtime.jobs
+    writer = ControlWriter(jobs, runtime.cache.download, runtime.publisher, runtime.now)
+    batch = _Batch(jobs, writer, _RULES[action], [job.id])
     read = [any_system.job(job)]
     tasks.cancel(job.id, runtime=runtime)
     batch._apply(read)

@@ -12,8 +12,8 @@ import pytest
 import tasks
 from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError
 from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
-from tasks.api.control import BATCH, Action, ControlResult
-from tasks.api.move import _move
+from tasks.api.control import BATCH, Action
+from tasks.api.move import _Mover
 from tasks.periodic import maintenance
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
@@ -327,8 +327,9 @@ def test_a_job_that_changes_while_it_is_moved_is_reported(
     assert runtime.jobs.transition(job, end, now=runtime.now()) is not None
     if end is S.QUEUED:
         tasks.move(job.id, Priority.HIGH, runtime=runtime)
-    result = ControlResult()
-    _move([job], Priority.HIGH, runtime, result)
+    mover = _Mover(Priority.HIGH, runtime.jobs, runtime.publisher, runtime.now)
+    mover.move([job])
+    result = mover.result
     told = [(one.status, one.priority) for one in result.unchanged]
     assert told == ([] if end is S.CANCELLED else [(S.QUEUED, Priority.HIGH)])
     refused = [str(error) for error in result.refused]
