@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -18,7 +20,8 @@ from worker.broker.queues import DOWNLOAD_QUEUES, REQUEUED_QUEUES
 from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
-from worker.cleanup.sweeper import Sweeper
+from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
+from worker.exclusive import run_exclusive
 from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
@@ -93,8 +96,23 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
         _preload()
         runtime = current_runtime()
         runtime.concurrency_shares.concurrency = getattr(sender.pool, "limit", None)
-        _sweeper = Sweeper(runtime, runtime.settings.sweep_interval)
+        interval = runtime.settings.sweep_interval
+        _sweeper = Sweeper(partial(sweep_disk, runtime), runtime.outages, interval)
         _sweeper.start()
+
+
+def sweep_disk(runtime: Runtime) -> SweepResult:
+    """Sweep the disk once, unless another worker of this machine is doing so."""
+    sweep = DiskSweep(
+        runtime.jobs,
+        runtime.destinations,
+        root=runtime.files_dir,
+        allow_any_directory=runtime.settings.allow_any_directory,
+        drain=runtime.drain,
+        clock=runtime.now,
+    )
+    lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
+    return run_exclusive(runtime.leases, lock, runtime.drain, sweep.run) or SweepResult(0, 0, 0)
 
 
 def _preload() -> None:

@@ -12,19 +12,22 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from database import JobRepository
 from domain.errors import DatabaseUnavailableError, SeenError, StoreError
 from domain.files import WORKING_PREFIX
 from domain.job import FINISHED, Job
 from worker.cleanup.job_files import is_part_file_obsolete, remove_job_files
-from worker.exclusive import run_exclusive
+from worker.leases.drain import Drain
+from worker.outages import OutageLog
 from worker.periodic_thread import PeriodicThread
-from worker.runtime import Runtime
+from worker.storage.destination import Destinations
+from worker.storage.filenames import resolve_directory
 from worker.storage.folder_check import is_probe_file
 from worker.storage.part_file import WORKING_SUFFIXES
 
@@ -65,71 +68,123 @@ class WorkingFiles(NamedTuple):
     job_id: str
 
 
-def sweep(runtime: Runtime) -> SweepResult:
-    """Sweep the disk once, unless another worker of this machine is doing so."""
-    lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
-    result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: _sweep(runtime))
-    return result or SweepResult(0, 0, 0)
+class DiskSweep:
+    """Looks once at the working files of this machine and at the jobs that need them.
 
+    Args:
+        jobs: the rows.
+        destinations: opens and removes part files.
+        root: the download folder.
+        allow_any_directory: whether jobs may have folders outside of `root`.
+        drain: ends a sweep early.
+        clock: the wall clock, aware UTC.
+    """
 
-def _sweep(runtime: Runtime) -> SweepResult:
-    finished, unknown = _remove_obsolete_files(runtime)
-    result = SweepResult(finished, unknown, _reset_lost_progress(runtime))
-    if any(result):
-        logger.info(
-            "Swept the disk: removed the part files of %d finished and %d unknown jobs, reset the "
-            "progress of %d jobs whose part file is gone",
-            *result,
+    def __init__(
+        self,
+        jobs: JobRepository,
+        destinations: Destinations,
+        *,
+        root: Path,
+        allow_any_directory: bool,
+        drain: Drain,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._jobs, self._destinations = jobs, destinations
+        self._root, self._allow_any_directory = root, allow_any_directory
+        self._drain, self._clock = drain, clock
+
+    def run(self) -> SweepResult:
+        """Remove the obsolete files, then reset the progress of jobs whose files are lost."""
+        finished, unknown = self._remove_obsolete_files()
+        result = SweepResult(finished, unknown, self._reset_lost_progress())
+        if any(result):
+            logger.info(
+                "Swept the disk: removed the part files of %d finished and %d unknown jobs, reset the "
+                "progress of %d jobs whose part file is gone",
+                *result,
+            )
+        return result
+
+    # ── obsolete files ──────────────────────────────────────────────────────────────────────────
+
+    def _remove_obsolete_files(self) -> tuple[int, int]:
+        finished = unknown = 0
+        for found in _batches(self._find_working_files()):
+            jobs = self._jobs.get_many([one.job_id for one in found])
+            for one in found:
+                job = jobs.get(one.job_id)
+                if job is None:
+                    unknown += _is_old(one) and self._remove(one)
+                elif self._has_finished_some_time_ago(job):
+                    finished += self._remove(one)
+        return finished, unknown
+
+    def _find_working_files(self) -> Iterator[WorkingFiles]:
+        """Yield the working files below the download folder, once for each folder and job."""
+        if self._allow_any_directory:
+            yield from self._find_working_files_elsewhere()
+        for directory, folders, names in os.walk(self._root):
+            if self._drain.has_started:
+                return
+            folders.sort()
+            ids = {match[1] for name in names if (match := _WORKING_NAME.fullmatch(name))}
+            for job_id in sorted(ids):
+                yield WorkingFiles(Path(directory), job_id)
+
+    def _find_working_files_elsewhere(self) -> Iterator[WorkingFiles]:
+        """Yield those of finished jobs in other folders, which are looked up, not walked."""
+        before: str | None = None
+        while jobs := self._jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
+            before = jobs[-1].id
+            for job in jobs:
+                directory = Path(job.directory)
+                if directory.is_absolute() and not directory.is_relative_to(self._root):
+                    with suppress(SeenError):
+                        if self._destinations.exists(directory, job.id):
+                            yield WorkingFiles(directory, job.id)
+
+    def _has_finished_some_time_ago(self, job: Job) -> bool:
+        """Return whether the job's own worker should have removed its files by now."""
+        latest = self._clock() - timedelta(seconds=FINISH_GRACE)
+        return (
+            is_part_file_obsolete(job) and job.finished_at is not None and job.finished_at <= latest
         )
-    return result
 
+    def _remove(self, found: WorkingFiles) -> bool:
+        """Remove the working files, unless the job was claimed again, and note it in its history."""
+        removed = remove_job_files(self._jobs, self._destinations, found.directory, found.job_id)
+        if removed:
+            note = "removed the part file that its worker left behind"
+            self._jobs.note_many([found.job_id], note, now=self._clock())
+        return removed
 
-# ── obsolete files ──────────────────────────────────────────────────────────────────────────────
+    # ── lost files ──────────────────────────────────────────────────────────────────────────────
 
+    def _reset_lost_progress(self) -> int:
+        """Reset the progress of inactive jobs that last ran here and whose part file is gone."""
+        lost = 0
+        after = ""
+        while not self._drain.has_started and (
+            jobs := self._jobs.inactive_with_progress(after, limit=BATCH)
+        ):
+            after = jobs[-1].id
+            missing = [job for job in jobs if self._is_missing(job)]
+            workers = self._jobs.last_workers([job.id for job in missing])
+            lost_here = [
+                job for job in missing if _host(workers.get(job.id, "")) == socket.gethostname()
+            ]
+            lost += self._jobs.reset_progress(lost_here, now=self._clock())
+        return lost
 
-def _remove_obsolete_files(runtime: Runtime) -> tuple[int, int]:
-    finished = unknown = 0
-    for found in _batches(_find_working_files(runtime)):
-        jobs = runtime.jobs.get_many([one.job_id for one in found])
-        for one in found:
-            job = jobs.get(one.job_id)
-            if job is None:
-                unknown += _is_old(one) and _remove(runtime, one)
-            elif _has_finished_some_time_ago(runtime, job):
-                finished += _remove(runtime, one)
-    return finished, unknown
-
-
-def _find_working_files(runtime: Runtime) -> Iterator[WorkingFiles]:
-    """Yield the working files below the download folder, once for each folder and job."""
-    if runtime.settings.allow_any_directory:
-        yield from _find_working_files_elsewhere(runtime)
-    for directory, folders, names in os.walk(runtime.files_dir):
-        if runtime.drain.has_started:
-            return
-        folders.sort()
-        ids = {match[1] for name in names if (match := _WORKING_NAME.fullmatch(name))}
-        for job_id in sorted(ids):
-            yield WorkingFiles(Path(directory), job_id)
-
-
-def _find_working_files_elsewhere(runtime: Runtime) -> Iterator[WorkingFiles]:
-    """Yield those of finished jobs in other folders, which are looked up, not walked."""
-    before: str | None = None
-    while jobs := runtime.jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
-        before = jobs[-1].id
-        for job in jobs:
-            directory = Path(job.directory)
-            if directory.is_absolute() and not directory.is_relative_to(runtime.files_dir):
-                with suppress(SeenError):
-                    if runtime.destinations.exists(directory, job.id):
-                        yield WorkingFiles(directory, job.id)
-
-
-def _has_finished_some_time_ago(runtime: Runtime, job: Job) -> bool:
-    """Return whether the job's own worker should have removed its files by now."""
-    latest = runtime.now() - timedelta(seconds=FINISH_GRACE)
-    return is_part_file_obsolete(job) and job.finished_at is not None and job.finished_at <= latest
+    def _is_missing(self, job: Job) -> bool:
+        try:
+            folder = resolve_directory(
+                self._root, job.directory, allow_any=self._allow_any_directory
+            )
+            return not self._destinations.exists(folder, job.id)
+        except SeenError:
+            return False  # the folder cannot be read now
 
 
 def _is_old(found: WorkingFiles) -> bool:
@@ -140,15 +195,6 @@ def _is_old(found: WorkingFiles) -> bool:
     except FileNotFoundError:
         return False  # another process has just removed one
     return newest < time.time() - grace
-
-
-def _remove(runtime: Runtime, found: WorkingFiles) -> bool:
-    """Remove the working files, unless the job was claimed again, and add an event to its history."""
-    removed = remove_job_files(runtime.jobs, runtime.destinations, found.directory, found.job_id)
-    if removed:
-        note = "removed the part file that its worker left behind"
-        runtime.jobs.note_many([found.job_id], note, now=runtime.now())
-    return removed
 
 
 def _batches(found: Iterator[WorkingFiles]) -> Iterator[Sequence[WorkingFiles]]:
@@ -162,48 +208,20 @@ def _batches(found: Iterator[WorkingFiles]) -> Iterator[Sequence[WorkingFiles]]:
         yield batch
 
 
-# ── lost files ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _reset_lost_progress(runtime: Runtime) -> int:
-    """Reset the progress of inactive jobs that last ran on this machine and whose part file is gone."""
-    lost = 0
-    after = ""
-    while not runtime.drain.has_started and (
-        jobs := runtime.jobs.inactive_with_progress(after, limit=BATCH)
-    ):
-        after = jobs[-1].id
-        missing = [job for job in jobs if _is_missing(runtime, job)]
-        workers = runtime.jobs.last_workers([job.id for job in missing])
-        lost_here = [
-            job for job in missing if _host(workers.get(job.id, "")) == socket.gethostname()
-        ]
-        lost += runtime.jobs.reset_progress(lost_here, now=runtime.now())
-    return lost
-
-
-def _is_missing(runtime: Runtime, job: Job) -> bool:
-    try:
-        return not runtime.destinations.exists(runtime.resolve(job.directory), job.id)
-    except SeenError:
-        return False  # the folder cannot be read now
-
-
 def _host(worker: str) -> str:
     return worker.rpartition(":")[0]
 
 
-# ── the thread ──────────────────────────────────────────────────────────────────────────────────
-
-
 class Sweeper:
-    """Sweeps every `interval` seconds in a thread."""
+    """Calls `sweep` every `interval` seconds in a thread, and logs an outage once."""
 
-    def __init__(self, runtime: Runtime, interval: float) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, sweep: Callable[[], SweepResult], outages: OutageLog, interval: float
+    ) -> None:
+        self._sweep, self._outages = sweep, outages
         # At different times on each machine.
         first = interval * random.uniform(0.1, 1)  # noqa: S311 - not for secrets
-        self._thread = PeriodicThread("sweeper", self._sweep, interval, first=first)
+        self._thread = PeriodicThread("sweeper", self._run, interval, first=first)
 
     def start(self) -> None:
         """Start; the first sweep runs within an interval."""
@@ -213,10 +231,10 @@ class Sweeper:
         """Stop, after the running sweep if there is one."""
         self._thread.close()
 
-    def _sweep(self) -> None:
+    def _run(self) -> None:
         try:
-            sweep(self._runtime)
+            self._sweep()
         except (StoreError, DatabaseUnavailableError) as error:
-            self._runtime.outages.record_failure(_OUTAGE, error)
+            self._outages.record_failure(_OUTAGE, error)
         else:
-            self._runtime.outages.record_success(_OUTAGE)
+            self._outages.record_success(_OUTAGE)

@@ -24,7 +24,8 @@ from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, SweepResult, sweep
+from worker.app import sweep_disk
+from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, SweepResult
 from worker.runner import Outcome, run_download
 from worker.storage.part_file import PartFile
 
@@ -59,11 +60,11 @@ def test_what_an_ended_job_left_behind_goes(any_system: System, status: JobStatu
     paths = leave_part(any_system.downloads / "deep/er", job.id)
     published = any_system.downloads / "deep/er/film.mkv"
     published.write_bytes(b"film")
-    assert sweep(any_system.runtime) == SweepResult(1, 0, 0)
+    assert sweep_disk(any_system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert published.read_bytes() == b"film"
     assert "removed the part file" in (any_system.runtime.jobs.events(job.id)[-1].reason or "")
-    assert sweep(any_system.runtime) == SweepResult(0, 0, 0)
+    assert sweep_disk(any_system.runtime) == SweepResult(0, 0, 0)
 
 
 def test_a_published_file_keeps_its_own_name(system: System) -> None:
@@ -71,7 +72,7 @@ def test_a_published_file_keeps_its_own_name(system: System) -> None:
     part, *_ = leave_part(system.downloads / "deep/er", job.id)
     film = part.with_name("film.mkv")
     os.link(part, film)
-    assert sweep(system.runtime).finished == 1
+    assert sweep_disk(system.runtime).finished == 1
     assert film.read_bytes() == b"x"
     assert not part.exists()
 
@@ -81,7 +82,7 @@ def test_a_file_that_got_its_name_before_its_job_was_cancelled_goes_with_it(syst
     folder = system.downloads / "deep/er"
     with PartFile(folder, job.id) as part:
         part.publish("film.mkv", overwrite=False)
-    assert sweep(system.runtime).finished == 1
+    assert sweep_disk(system.runtime).finished == 1
     assert list(folder.iterdir()) == []
 
 
@@ -90,7 +91,7 @@ def test_a_persons_own_link_to_a_part_file_stays_when_its_job_was_cancelled(syst
     part, *_ = leave_part(system.downloads / "deep/er", job.id)
     backup = part.with_name("backup")
     os.link(part, backup)
-    assert sweep(system.runtime).finished == 1
+    assert sweep_disk(system.runtime).finished == 1
     assert list(part.parent.iterdir()) == [backup]
 
 
@@ -107,7 +108,7 @@ def test_what_is_still_of_use_stays(system: System) -> None:
     ]
     other = system.downloads / ".seen-notes.part"
     other.write_bytes(b"mine")
-    assert sweep(system.runtime) == SweepResult(0, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
     assert all(path.exists() for path in [*kept, other])
 
 
@@ -115,7 +116,7 @@ def test_files_of_an_unknown_job_stay_for_a_day(system: System) -> None:
     old = leave_part(system.downloads, new_job_id(), age=UNKNOWN_GRACE + 60)
     *rest, touched = leave_part(system.downloads / "x", new_job_id(), age=UNKNOWN_GRACE + 60)
     os.utime(touched)
-    assert sweep(system.runtime) == SweepResult(0, 1, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 1, 0)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in rest)
 
@@ -124,7 +125,7 @@ def test_trial_file_that_a_crash_left_is_removed_after_a_minute(system: System) 
     old = leave_part(system.downloads, str(uuid.uuid4()), age=PROBE_FILE_GRACE + 60)
     new = leave_part(system.downloads, str(uuid.uuid4()))
     odd = leave_part(system.downloads, "-" * 36, age=PROBE_FILE_GRACE + 60)
-    assert sweep(system.runtime) == SweepResult(0, 1, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 1, 0)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in [*new, *odd])
 
@@ -134,9 +135,9 @@ def test_a_file_in_use_is_left_alone(system: System) -> None:
     folder = system.downloads / "deep/er"
     leave_part(folder, job.id)
     with PartFile(folder, job.id) as part:
-        assert sweep(system.runtime) == SweepResult(0, 0, 0)
+        assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
         assert part.path.exists()
-    assert sweep(system.runtime) == SweepResult(1, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(1, 0, 0)
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_a_folder_elsewhere_is_looked_into_and_not_walked_through(
         connection.execute(update(table).values(finished_at=hour_ago))
     paths = leave_part(elsewhere, job.id)
     strangers = leave_part(elsewhere, new_job_id(), age=2 * UNKNOWN_GRACE)
-    assert sweep(system.runtime) == SweepResult(1, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert all(path.exists() for path in strangers)
 
@@ -169,9 +170,9 @@ def test_two_sweeps_at_once_are_one(system: System) -> None:
     job = ended(system, S.CANCELLED)
     leave_part(system.downloads / "deep/er", job.id)
     assert lock.acquire()
-    assert sweep(system.runtime) == SweepResult(0, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
     lock.release()
-    assert sweep(system.runtime) == SweepResult(1, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(1, 0, 0)
 
 
 # ── jobs without their part file ────────────────────────────────────────────────────────────────
@@ -195,10 +196,10 @@ def stopped_in_the_middle(system: System, origin: Origin) -> Job:
 def test_a_job_whose_part_file_is_gone_counts_on_nothing(system: System, origin: Origin) -> None:
     job = stopped_in_the_middle(system, origin)
     assert job.bytes_durable == 200_000
-    assert sweep(system.runtime) == SweepResult(0, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
     for path in system.downloads.iterdir():
         path.unlink()
-    assert sweep(system.runtime) == SweepResult(0, 0, 1)
+    assert sweep_disk(system.runtime) == SweepResult(0, 0, 1)
     row = system.job(job)
     assert (row.status, row.bytes_durable, row.bytes_downloaded) == (S.PAUSED, 0, 0)
     reason = system.runtime.jobs.events(job.id)[-1].reason
@@ -214,5 +215,5 @@ def test_what_another_machine_has_is_not_missed_here(system: System, origin: Ori
     for path in system.downloads.iterdir():
         path.unlink()
     age_jobs(system)
-    assert sweep(system.runtime) == SweepResult(0, 0, 0)
+    assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
     assert system.job(job).bytes_durable == 200_000
