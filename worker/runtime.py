@@ -45,7 +45,8 @@ CHECKPOINT_THREADS = 2
 class Runtime:
     """The collaborators of one process.
 
-    Entry points take it: the runner, tasks, commands. Functions below them take the parts they use.
+    Entry points take it: the runner and its attempts, the functions of tasks and of the public API,
+    commands. What they call takes the parts that it uses.
 
     Attributes:
         cache: for everything but progress.
