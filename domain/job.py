@@ -21,7 +21,7 @@ class JobStatus(StrEnum):
     DOWNLOADING = "downloading"
     """One worker holds its lock and moves bytes."""
     VERIFYING = "verifying"
-    """All bytes are on the disk; size and checksum are being checked."""
+    """In SQL: the file is verified and about to be published. In the progress hash: also before that."""
     WAITING = "waiting"
     """Waits after a transient error, or for a slot; it is queued again at `next_attempt_at`."""
     PAUSED = "paused"
@@ -62,7 +62,7 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     }
 )
 
-#: A worker holds the job's lock in these states.
+#: In these states a worker holds the job's lock, or has died: then the job is an orphan.
 RUNNING = frozenset({_S.DOWNLOADING, _S.VERIFYING})
 #: Nothing more happens in these states unless a person retries the job.
 FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
@@ -99,7 +99,7 @@ class Job:
     fence: int = 0
     """The number of claims so far; a worker with an older number can write nothing."""
     attempts: int = 0
-    """Claims that counted against max_attempts (a drained one does not)."""
+    """Claims that used up an attempt: not drains, pauses, lost leases or waits for slots or the disk."""
     worker: str | None = None
     control: str | None = None
     """The pending control request of a running job: "pause" or "cancel"."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Attempt:
-    """One claim of one job, from its first byte to the state in which it leaves the job."""
+    """One attempt at a claimed job, up to the state in which it leaves the job."""
 
     def __init__(self, runtime: Runtime, job: Job, lease: Lease, stop: StopSignal) -> None:
         self._runtime = runtime
@@ -64,16 +64,20 @@ class Attempt:
     # ── transfer ────────────────────────────────────────────────────────────────────────────────
 
     def _download_within_share(self, destination: Destination) -> tuple[Path, str]:
-        """Fetch within this worker's share of the host and user; return the path and SHA-256."""
+        """Fetch, verify and publish, if host and user do not exceed their share of this worker.
+
+        Returns the path of the published file and its SHA-256.
+        """
         job = self._job
         self._save_notes(destination)
         if job.name is not None and job.overwrite:
-            destination.check_replaceable(job.name)  # before the transfer, not after it
+            # A file that cannot be replaced fails the job before the transfer, not after it.
+            destination.check_replaceable(job.name)
         with self._runtime.concurrency_shares.hold(self._host, job.user_id):
             return self._download_with_slots(destination)
 
     def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
-        """Fetch with slots of the host and user, and within the rate limits."""
+        """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
         slots = runtime.slots.acquire(job.id, self._host, job.user_id)
         runtime.claim_pause.store_answered()
@@ -113,7 +117,7 @@ class Attempt:
                 self._save_notes(destination)
                 return path, sha256
             except SeenError:
-                # The file is complete: the next attempt need not fetch it again.
+                # All bytes are there: with a checkpoint the next attempt does not fetch them again.
                 transfer.write_checkpoint()
                 raise
 
@@ -182,7 +186,7 @@ class Attempt:
         return "; ".join([*parts, *transfer.validators]) or None
 
     def _mark_verifying(self) -> None:
-        """Compare the fence in SQL, before the file gets its name."""
+        """Write VERIFYING to SQL, which compares the fence a last time. The file is verified by now."""
         self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
@@ -196,7 +200,9 @@ class Attempt:
             return None
         path, digests = published
         if not any(_algorithm(one) == "sha256" for one in digests):
-            destination.start_empty(f"the record of {path.name} does not say what was published")
+            destination.start_empty(
+                f"the record of {path.name} has no SHA-256, so the file cannot be verified"
+            )
             return None
         self._tracker.status = JobStatus.VERIFYING
         self._tracker.restart(ByteCounts(destination.size, destination.size, destination.size))
@@ -207,7 +213,7 @@ class Attempt:
         try:
             _compare(actual, expected)
         except ChecksumMismatchError as error:
-            destination.start_empty(f"{path.name} is not what was published: {error}")
+            destination.start_empty(f"{path.name} was changed after it was published: {error}")
             self._tracker.status = JobStatus.DOWNLOADING
             self._tracker.restart(ByteCounts())
             return None
@@ -231,7 +237,7 @@ class Attempt:
                 verification=self._verification,
             )
         )
-        # Not earlier: until SQL has the result, the next attempt needs these files to find the file.
+        # Only now: before SQL has the result, another attempt would need the record to find the file.
         if outcome is Outcome.COMPLETED:
             try:
                 destination.remove_working_files()

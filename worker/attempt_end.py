@@ -37,10 +37,10 @@ from worker.storage.disk_errors import PART_FILE_BUSY
 
 logger = logging.getLogger(__name__)
 
-#: Reasons to wait that are not the origin's: they use no attempt.
+#: Codes of waits that say nothing about the job. They use no attempt.
 UNCOUNTED_ERROR_CODES = frozenset(
     {
-        PART_FILE_BUSY,  # a suspended worker on this machine still has the part file open
+        PART_FILE_BUSY,  # another process here has locked the part file, for example a suspended worker
         "disk_full",
         "disk_unavailable",
         "worker_resources",
@@ -49,7 +49,7 @@ UNCOUNTED_ERROR_CODES = frozenset(
         "host_cooling",
     }
 )
-#: Delay of a job when a key of its limits holds a value of the wrong kind. Seconds.
+#: Seconds for which a job waits if the key of one of its limits holds a wrong type.
 _BAD_KEY_RETRY_AFTER = 30.0
 
 
@@ -91,7 +91,7 @@ class AttemptEnd:
                 shortage = resource_error_of(error)
                 return self._requeue(error) if shortage is None else self._retry_later(shortage)
             case StoreReplyError():
-                # The key of a limit of its host or user; the message names the key.
+                # The key of one of its slot limits holds a wrong type; the error names the key.
                 return self._retry_later(
                     HostBusyError(str(error), retry_after=_BAD_KEY_RETRY_AFTER)
                 )
@@ -106,7 +106,7 @@ class AttemptEnd:
             case PermanentError() | InvalidInputError():
                 return self._fail(error)
             case DatabaseUnavailableError():
-                # The attempt has no result: reconcile requeues the job with what is durable.
+                # Nothing can be saved: the job runs in SQL until it is requeued as an orphan.
                 self._runtime.reporter.untrack(self._tracker)
                 raise error
             case _:
@@ -137,14 +137,14 @@ class AttemptEnd:
         return Outcome.FENCED
 
     def _requeue(self, error: SeenError) -> Outcome:
-        """Queue the job again. The attempt does not count: this worker ended it."""
+        """Queue the job again. The attempt does not count, because the job did not cause its end."""
         pause_claims_if_refused(self._runtime, error)
         is_stores_fault = not isinstance(error, DrainingError)
         result = replace(_result_of(JobStatus.QUEUED, error), may_repeat=is_stores_fault)
         return self.finish(result, attempts=self._job.attempts - 1, worker=None)
 
     def _fail(self, error: SeenError) -> Outcome:
-        """Fail for good, and drop the bytes: a retry starts at zero."""
+        """Fail the job and remove its working files: after a retry it starts from zero."""
         outcome = self.finish(_result_of(JobStatus.FAILED, error), bytes_durable=0)
         if outcome is Outcome.FAILED:
             self._remove_files()

@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     NOT_STARTED = "not started"
     """Store or database did not answer before the claim; the job stays queued."""
     UNSAVED = "unsaved"
-    """The database did not answer at the end; `download.reconcile` requeues the job."""
+    """The database did not answer at the end: the job's state is copied from the progress hash, or it is
+    requeued as an orphan."""
     FENCED = "fenced"
     """Another claim has the job, or may have it; this one wrote nothing at its end."""

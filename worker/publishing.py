@@ -47,7 +47,7 @@ class JobPublisher:
 
         Args:
             jobs: as read from SQL.
-            requeued: use the queue of requeued jobs, which is served before all others.
+            requeued: use the queue of requeued jobs, which is usually read first.
 
         Returns:
             The time in the messages and in `published_at`; None when the broker did not answer.

@@ -1,13 +1,13 @@
-"""Runs the download of one message: lock → claim → transfer → verify → finish. Read this first.
+"""Runs the job that one message names: lock → claim → transfer → verify → publish → finish.
 
-This module locks and claims, `worker.attempt` transfers and verifies, `worker.attempt_end` finishes.
-Three things keep it correct, whichever process dies at whichever point:
+Read this module first. It locks and claims, `worker.attempt` transfers, verifies and publishes, and
+`worker.attempt_end` finishes. Three things keep it correct, whichever process dies at whichever point:
 
 * The job's lock in the store (`Lease`) keeps other workers away. It is renewed in the background, and
   its holder stops writing before it can expire.
-* The fence (`Job.fence`), raised by each claim, makes later writes of an older claim fail: SQL compares
-  it, the progress hash compares it, and the step to VERIFYING compares it before the file gets its name.
-* A message is only a hint; SQL says whether there is anything to do.
+* Each claim raises the fence (`Job.fence`). SQL and the progress hash reject writes with an older one,
+  and the step to VERIFYING compares it once more just before the file gets its name.
+* A message only says that a job may be ready; the claim in SQL decides whether it runs.
 
 Nothing here knows Celery.
 """
@@ -52,8 +52,8 @@ def run_download(
     Args:
         runtime: of this process.
         job_id: from the message.
-        priority: of the queue that the message came from. A job that was moved since has another
-            message, in its new queue.
+        priority: of the queue that the message came from. If the job was moved to another queue since,
+            this message starts nothing. None accepts any priority.
         sent_at: when the message was sent, as it says.
     """
     with runtime.concurrency.acquire(runtime.drain) as acquired:
@@ -77,8 +77,9 @@ def _lock_and_run(
     runtime.outages.record_success(_NOT_STARTED)
     runtime.outages.record_success(_job_not_started(job_id))
     if lease is None:
-        # A job is queued some milliseconds before its lock is free. A message consumed in between may be
-        # the job's last one, so SQL must know that it needs another.
+        # An attempt that requeues its job writes "queued" some milliseconds before it releases the lock.
+        # A message consumed in between starts nothing and may be the only one, so SQL must know that
+        # the job needs another.
         _mark_message_consumed(runtime, job_id, sent_at)
         return Outcome.ALREADY_RUNNING
     try:
@@ -117,7 +118,7 @@ def _claim_and_run(
 def _record_lock_failure(runtime: Runtime, job_id: str, error: SeenError) -> None:
     reduce_concurrency_if_starved(runtime, error)
     pause_claims_if_refused(runtime, error)
-    # A reply of the wrong kind concerns the key of this job only; other jobs start.
+    # If the key of the lock holds a wrong type, only this job cannot start; other jobs can.
     is_own_key = isinstance(error, StoreReplyError)
     what = _job_not_started(job_id) if is_own_key else _NOT_STARTED
     runtime.outages.record_failure(what, error)
@@ -128,13 +129,13 @@ def _job_not_started(job_id: str) -> str:
 
 
 def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
-    """Record that a job that is still queued has no message; without SQL, reconcile finds that later."""
+    """Record that the job, if it is queued, has no message. Without SQL, reconcile finds that later."""
     with suppress(DatabaseUnavailableError):
         runtime.jobs.mark_message_consumed(job_id, sent_at)
 
 
 def _handle_refused_claim(runtime: Runtime, job_id: str) -> Outcome:
-    """Run nothing; remove the files of a job that is finished."""
+    """Start nothing; if the job is finished, remove its working files (`publish_for_file_removal`)."""
     try:
         job = runtime.jobs.get(job_id)
     except UnknownJobError:

@@ -30,10 +30,10 @@ DATABASE_RETRY_INTERVAL = 1.0
 
 
 class StateWriter:
-    """Changes the state of one claimed job, as long as the claim is its newest.
+    """Changes the state of one claimed job, as long as no newer claim of the job exists.
 
-    While the database does not answer, it retries for as long as the lease is valid: the lock keeps
-    other workers off what is on disk. Methods raise DatabaseUnavailableError when the lease ends or the
+    While the database does not answer, it retries while the lease is valid: until then no other worker
+    writes to the part file. Methods raise DatabaseUnavailableError when the lease ends or the
     process drains before the database answers.
 
     Args:
@@ -84,13 +84,13 @@ class StateWriter:
         """Write the result of the attempt, with further `columns` of the job's row.
 
         Returns:
-            The new state. A pending pause or cancel replaces a state from which the job would continue.
-            None when another claim has the job, or may have it because the lock has expired: then
-            nothing is written.
+            The new state. A pending cancel replaces QUEUED, WAITING, PAUSED and FAILED, a pending pause
+            the first two. None when another claim has the job, or may have it because the lock has
+            expired: then nothing is written.
         """
         if self._lease.is_expired():
             return None
-        # If SQL gets the result from the progress hash later, it must get this count, too.
+        # The progress hash may be copied to SQL later, so it needs this count as well.
         self._set_durable(columns.get("bytes_durable", self._tracker.counts.durable))
         version: int | None = None
         is_sent = False
@@ -144,7 +144,7 @@ class StateWriter:
         self._tracker.update(replace(self._tracker.counts, durable=durable))
 
     def _mark_persisted(self, version: int | None) -> None:
-        """Give the hash of a finished job its short TTL, now that SQL has the result."""
+        """SQL has the result: mark the hash as persisted, and give it the short TTL."""
         if version is None:
             return
         job_id = self._job.id
@@ -165,7 +165,7 @@ class StateWriter:
         while True:
             try:
                 changed = write()
-                # An earlier try may have succeeded, and only its answer was lost.
+                # An earlier write may have succeeded although its reply was lost.
                 return self._own_row(leads_to) if changed is None and waited else changed
             except DatabaseUnavailableError as error:
                 if not waited:

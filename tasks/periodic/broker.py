@@ -1,4 +1,4 @@
-"""The task `broker.sweep`: removes what killed processes left in the broker."""
+"""The task `broker.sweep`: removes what killed processes left in the broker's database."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from worker.publishing import JobPublisher
 
 #: Jobs that are read and published in one step.
 BATCH = 500
-#: A caller that has stored a job has this long to publish it. Seconds.
+#: After storing a job, its caller has this long to publish it. Seconds.
 PUBLISHING_GRACE = 2.0
-#: A message counts as lost when its job is still queued this long after it was sent, and the message is
-#: in no queue: the one at the head was sent this long after it. Seconds.
+#: A message counts as lost if its job is still queued this long after it was sent, and the queue is
+#: empty or the message at its head was sent this long after it. Seconds.
 DELIVERY_GRACE = 30.0
 
 
@@ -54,7 +54,7 @@ class MissingMessages:
     def publish_lost(self) -> int:
         """Publish jobs again whose message is no longer in its queue; return how many."""
         delivered = self._ago(DELIVERY_GRACE)
-        # Read first: a message that is consumed after this is known to have been there.
+        # Read this before SQL: a message consumed in between is then in the set, and not taken for lost.
         requeued = self._broker.requeued()
         published = self._publish_lost_of(None, delivered, requeued)
         for priority in Priority:
@@ -67,8 +67,8 @@ class MissingMessages:
         """Return the time before which all messages of one priority are consumed; None if unknown.
 
         A queue is first in, first out: a message that was sent well before the one at the head is not in
-        it. So of many messages that were sent at the same time, a lost one is missed only when most of
-        them are consumed. To find it sooner, the whole queue would have to be read.
+        it. So among many messages that were sent at the same time, a lost one is found only after most
+        others were consumed. To find it sooner, the whole queue would have to be read.
         """
         head = self._broker.head(priority)
         if head is None:
@@ -78,8 +78,8 @@ class MissingMessages:
         sent_at = head.sent_at
         first = self._jobs.get_many([head.job_id]).get(head.job_id)
         if first is not None and first.published_at is not None:
-            # The job may have another message since. Or a fast clock has written this one's time, which
-            # was then corrected in the row alone.
+            # The job may have got a newer message. Or a fast clock set this message's time, and only the
+            # row was corrected.
             sent_at = min(sent_at, first.published_at)
         return sent_at - timedelta(seconds=DELIVERY_GRACE)
 

@@ -42,7 +42,7 @@ class Orphans:
     def requeue(self) -> tuple[int, int]:
         """Requeue all orphans; return their number, and that of jobs found finished in the store."""
         settings = self._settings
-        # A running job is updated in SQL at least this often.
+        # While all processes run, SQL gets an update of a running job at least this often.
         quiet = min(
             settings.orphan_after, 2 * settings.heartbeat_interval + settings.persist_interval
         )
@@ -68,7 +68,7 @@ class Orphans:
         return orphaned, finished
 
     def _has_store_kept_its_data(self) -> bool:
-        # Called at each run, also without quiet jobs: the detector knows only the time since its first
+        # Called in each run, also without quiet jobs: the detector measures the time since its first
         # call.
         return self._cache.data_loss.seconds_without_loss() >= self._settings.lock_ttl
 

@@ -48,7 +48,7 @@ def persist_progress(runtime: Runtime) -> int:
 
 
 class FinalStates:
-    """Saves final states that workers could write to the store alone, for lack of the database.
+    """Saves final states that workers could write only to the store: the database did not answer.
 
     Args:
         jobs: the rows.

@@ -1,4 +1,4 @@
-"""Comparing SQL with the store, and correcting what differs: the task `download.reconcile`.
+"""The task `download.reconcile`: compares SQL with the store, and corrects what differs.
 
 Each case is found without reading every job, corrected by a compare-and-set (so two at once do no harm),
 counted, and noted in the job's history.
@@ -36,17 +36,17 @@ class Reconciled(NamedTuple):
     """What one run corrected, in numbers of jobs."""
 
     orphaned: int
-    """Running in SQL, without lock and updates: requeued, failed, or paused or cancelled on request."""
+    """Jobs that SQL has as running, without lock and updates: requeued, failed, paused or cancelled."""
     ended: int
-    """Running in SQL, finished in the store by a worker that is gone: saved to SQL."""
+    """Jobs that SQL had as running although the store had their final state: saved to SQL."""
     published: int
-    """Queued in SQL, without message: published."""
+    """Queued jobs without a message: published."""
     resent: int
-    """With a pending control request that the store lacks: sent to the store again."""
+    """Jobs with a pending control request that the store lacked: sent to the store again."""
     stopped: int
-    """Running in a worker, but not in SQL: the worker was stopped."""
+    """Jobs that a worker ran but that did not run in SQL: the worker was stopped."""
     removed: int
-    """Running in the store alone, without worker: the progress was removed."""
+    """Jobs that ran in the store alone, without a worker: the progress was removed."""
 
 
 def reconcile(runtime: Runtime) -> Reconciled:
@@ -79,7 +79,7 @@ def _correct_future_times(database: Database, now: datetime, longest_backoff: fl
 def _resend_controls(
     jobs: JobRepository, progress: DownloadCache, clock: Callable[[], datetime]
 ) -> int:
-    """Copy pending control requests to the store again, where it lacks them; return how many."""
+    """Copy to the store those pending control requests that it lacks; return how many."""
     pending = jobs.pending_controls()
     known = progress.apply([], [(job.id, job.fence) for job in pending])
     missing = [
@@ -99,7 +99,7 @@ def _resend_controls(
 def _stop_unknown_runs(
     jobs: JobRepository, cache: CacheManager, clock: Callable[[], datetime]
 ) -> tuple[int, int]:
-    """Stop runs that the store has and SQL lacks, or has under another claim.
+    """Stop downloads that run in the store but not in SQL, or not under this claim.
 
     Returns how many workers were stopped, and how many hashes without worker were removed.
     """

@@ -30,7 +30,7 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
             lock = runtime.cache.lock(f"task:{work.__name__}")
             result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: work(runtime))
         except (StoreError, DatabaseUnavailableError) as error:
-            # One line an outage instead of a traceback at every run: the next run tries again.
+            # Log one line for each outage, not a traceback for each run: the next run tries again.
             runtime.outages.record_failure(what, error)
             return None
         runtime.outages.record_success(what)

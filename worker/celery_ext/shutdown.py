@@ -1,7 +1,7 @@
 """How a worker process stops: at the first signal it drains, at the second or after a timeout it exits.
 
 Exiting at once is safe. Bytes stay on disk. Locks are not released, because a thread that did not stop
-may still write; when they have expired, `requeue_orphans` requeues the jobs that were running.
+may still write; when they have expired, `download.requeue_due` requeues the jobs that were running.
 """
 
 from __future__ import annotations
