@@ -1,17 +1,16 @@
-"""Pause, cancel, resume, retry, drain, and losing a lock, on a transfer that runs in this process."""
+"""Retry, drain and a lost lock: what becomes of the job and of its bytes."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 import tasks
-from domain.errors import IllegalTransitionError, UnknownJobError
 from domain.job import Job, JobStatus
+from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
+from tests.support.services.running import downloaded, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
 from worker.runner import Outcome, run_download
@@ -21,57 +20,14 @@ from worker.transfer.integrity.digests import PrefixDigests
 S = JobStatus
 
 
-@contextmanager
-def running(system: System, job: Job) -> Iterator[list[Outcome]]:
-    """Run a job in a thread; the list has the outcome once the block is left."""
-    outcomes: list[Outcome] = []
-    thread = threading.Thread(
-        target=lambda: outcomes.append(run_download(system.runtime, job.id)), daemon=True
-    )
-    thread.start()
-    wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
-    yield outcomes
-    thread.join(10)
-    assert not thread.is_alive()
-
-
 @pytest.fixture
 def silent(system: System, origin: Origin) -> Job:
     """A job whose origin sends half and then nothing more, without closing."""
     return system.submit(origin.serve("/a.bin", size=400_000, hang_after=200_000).url)
 
 
-def test_cancel_stops_a_silent_transfer_and_removes_its_part_file(
-    system: System, silent: Job
-) -> None:
-    with running(system, silent) as outcomes:
-        tasks.cancel(silent.id, runtime=system.runtime)
-        system.wait_for(silent, S.CANCELLED, deadline=3)
-    assert outcomes == [Outcome.CANCELLED]
-    assert list(system.downloads.iterdir()) == []
-    assert system.job(silent).bytes_durable == 0
-    assert tasks.cancel(silent.id, runtime=system.runtime).status is S.CANCELLED
-
-
-def test_pause_keeps_the_bytes_and_resume_goes_on_from_them(system: System, origin: Origin) -> None:
-    file = origin.serve("/a.bin", size=400_000, hang_after=200_000, faults=1)
-    job = system.submit(file.url)
-    with running(system, job) as outcomes:
-        wait_until(lambda: _bytes(system, job) == 200_000)
-        tasks.pause(job.id, runtime=system.runtime)
-        system.wait_for(job, S.PAUSED, deadline=3)
-    assert outcomes == [Outcome.PAUSED]
-    assert system.job(job).bytes_durable == 200_000
-
-    assert tasks.resume(job.id, runtime=system.runtime).status is S.QUEUED
-    assert run_download(system.runtime, job.id) is Outcome.COMPLETED
-    assert origin.requests_for("/a.bin")[1].range == (200_000, 399_999)
-    assert system.job(job).sha256 == file.sha256
-
-
-def _bytes(system: System, job: Job) -> int:
-    progress = system.runtime.cache.download.get_progress(job.id)
-    return 0 if progress is None else progress.bytes_downloaded
+def wait_for_progress(system: System, job: Job) -> None:
+    wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
 
 
 def test_a_queued_job_is_cancelled_at_once_and_its_message_does_nothing(
@@ -81,16 +37,6 @@ def test_a_queued_job_is_cancelled_at_once_and_its_message_does_nothing(
     assert tasks.cancel(job.id, runtime=system.runtime).status is S.CANCELLED
     assert run_download(system.runtime, job.id) is Outcome.NOT_QUEUED
     assert origin.requests == []
-
-
-def test_a_cancelled_waiting_job_leaves_no_part_file(system: System, origin: Origin) -> None:
-    job = system.submit(origin.serve("/a.bin", size=400_000, reset_after=200_000).url)
-    assert run_download(system.runtime, job.id) is Outcome.WAITING
-    assert list(system.downloads.iterdir()) != []
-    tasks.cancel(job.id, runtime=system.runtime)
-    # Its message tells a worker, which has the disk, to tidy up.
-    assert run_download(system.runtime, job.id) is Outcome.NOT_QUEUED
-    assert list(system.downloads.iterdir()) == []
 
 
 def test_retry_gives_a_failed_job_all_its_attempts_again(system: System, origin: Origin) -> None:
@@ -105,23 +51,13 @@ def test_retry_gives_a_failed_job_all_its_attempts_again(system: System, origin:
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
 
-def test_what_makes_no_sense_says_what_state_the_job_is_in(system: System, origin: Origin) -> None:
-    job = system.submit(origin.serve("/a.bin", size=10).url)
-    run_download(system.runtime, job.id)
-    for act in (tasks.cancel, tasks.pause, tasks.resume, tasks.retry):
-        with pytest.raises(IllegalTransitionError, match="is completed"):
-            act(job.id, runtime=system.runtime)
-    with pytest.raises(UnknownJobError):
-        tasks.cancel("01a20000-0000-7000-8000-000000000000", runtime=system.runtime)
-
-
-def test_a_drained_job_goes_back_with_its_bytes_and_its_attempt(
+def test_a_drained_job_is_requeued_with_its_bytes_and_its_attempt(
     system: System, origin: Origin
 ) -> None:
     file = origin.serve("/a.bin", size=400_000, hang_after=200_000, faults=1)
     job = system.submit(file.url)
     with running(system, job) as outcomes:
-        wait_until(lambda: _bytes(system, job) == 200_000)
+        wait_until(lambda: downloaded(system, job) == 200_000)
         system.runtime.drain.start()
         system.wait_for(job, S.QUEUED, deadline=3)
     assert outcomes == [Outcome.REQUEUED]
@@ -131,11 +67,12 @@ def test_a_drained_job_goes_back_with_its_bytes_and_its_attempt(
     assert system.runtime.cache.held_download_locks([job.id]) == set()
 
 
-def test_a_worker_that_loses_its_lock_stops_and_hands_the_job_back(
+def test_a_worker_that_loses_its_lock_stops_and_requeues_the_job(
     system: System, silent: Job
 ) -> None:
     cache = system.runtime.cache
     with running(system, silent) as outcomes:
+        wait_for_progress(system, silent)
         cache.service.delete(cache.keys.download_lock_key(silent.id))
         system.wait_for(silent, S.QUEUED, deadline=5)
     assert outcomes == [Outcome.REQUEUED]
@@ -143,50 +80,26 @@ def test_a_worker_that_loses_its_lock_stops_and_hands_the_job_back(
 
 
 def test_a_fenced_worker_changes_nothing(system: System, silent: Job) -> None:
-    """Given a worker whose job was taken over in SQL, as after a store that lost its locks."""
+    """Given a job that another worker has claimed, as after a store that lost its locks."""
     jobs, now = system.runtime.jobs, system.runtime.now
     with running(system, silent) as outcomes:
+        wait_for_progress(system, silent)
         orphan = system.job(silent)
         jobs.transition(orphan, S.QUEUED, now=now())
-        claimed = jobs.claim(silent.id, worker="the new one", now=now())
+        claimed = jobs.claim(silent.id, worker="the newer one", now=now())
         assert claimed is not None
         assert claimed.fence == 2
         cache = system.runtime.cache
         cache.service.delete(cache.keys.download_lock_key(silent.id))
     assert outcomes == [Outcome.FENCED]
     row = system.job(silent)
-    assert (row.status, row.worker, row.fence) == (S.DOWNLOADING, "the new one", 2)
+    assert (row.status, row.worker, row.fence) == (S.DOWNLOADING, "the newer one", 2)
 
 
-# ── a person's word that did not reach the worker in time ───────────────────────────────────────
-
-
-@pytest.mark.parametrize(("word", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
-def test_a_control_request_only_in_sql_goes_before_requeueing(
-    system: System, silent: Job, word: str, end: JobStatus
-) -> None:
-    with running(system, silent) as outcomes:
-        assert system.runtime.jobs.request_control([system.job(silent)], word)
-        system.runtime.drain.start()
-        system.wait_for(silent, end, deadline=5)
-    assert outcomes == [Outcome(end.value)]
-    left = [path.name for path in system.downloads.iterdir()]
-    assert (left == []) == (end is S.CANCELLED)
-
-
-def test_a_control_request_only_in_sql_goes_before_waiting(system: System, origin: Origin) -> None:
-    file = origin.serve("/a.bin", size=400_000, bytes_per_second=400_000, reset_after=200_000)
-    job = system.submit(file.url)
-    with running(system, job) as outcomes:
-        assert system.runtime.jobs.request_control([system.job(job)], "pause")
-    assert outcomes == [Outcome.PAUSED]
-    assert system.job(job).control is None
-
-
-def test_a_file_that_is_whole_survives_a_drain_during_verification(
+def test_a_complete_file_survives_a_drain_during_verification(
     system: System, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a drain that begins when every byte has come and none is published."""
+    """Given a drain that begins when every byte is written and the file is not published."""
     finish = PrefixDigests.finish
 
     def drained(digests: PrefixDigests, size: int, check: Callable[[], None]) -> dict[str, str]:
@@ -213,8 +126,8 @@ def test_a_new_attempt_never_shows_less_than_is_durable(system: System, origin: 
     assert run_download(system.runtime, job.id) is Outcome.WAITING
     kept = system.job(job).bytes_durable
     assert kept > 0
-    wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()))
-    # Its part file is still in somebody's hand, so the attempt ends before it begins.
+    make_due(system)
+    # Another process has the part file open, so the attempt ends before it transfers a byte.
     with PartFile(system.downloads, job.id):
         assert run_download(system.runtime, job.id) is Outcome.WAITING
     row = system.job(job)

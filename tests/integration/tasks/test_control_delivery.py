@@ -32,14 +32,6 @@ def told(system: System, job: Job) -> str | None:
     return reply.control
 
 
-def test_a_pause_after_a_cancel_is_sent_as_the_cancel(any_system: System) -> None:
-    job = claimed(any_system)
-    tasks.cancel(job.id, runtime=any_system.runtime)
-    paused = tasks.pause(job.id, runtime=any_system.runtime)
-    assert paused.control == "cancel"
-    assert told(any_system, job) == "cancel"
-
-
 def test_a_pause_resends_a_cancel_that_the_store_has_lost(
     system: System,
 ) -> None:
@@ -68,6 +60,7 @@ def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
     assert told(any_system, job) == "cancel"
     result = batch.run()
     assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
+    assert told(any_system, job) == "cancel"
 
 
 @pytest.fixture

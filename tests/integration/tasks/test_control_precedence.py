@@ -110,6 +110,7 @@ def test_a_control_request_goes_before_requeueing(
     assert progress is not None
     assert (progress.status, progress.reason) == (row.status, row.reason)
     assert progress.bytes_durable == row.bytes_durable == (0 if word == "cancel" else HALF)
+    assert (list(any_system.downloads.iterdir()) == []) is (word == "cancel")
     kept = "discarded" if word == "cancel" else "kept"
     assert last_told(any_system, job) == f"{word} requested; {HALF:,} bytes are {kept}"
 
@@ -127,6 +128,7 @@ def test_a_pause_goes_before_waiting_for_another_attempt(
     assert outcomes == [Outcome.PAUSED]
     row = any_system.job(job)
     assert (row.reason, row.error_code, row.next_attempt_at) == ("pause requested", None, None)
+    assert row.control is None
 
 
 @pytest.mark.parametrize(("word", "status"), [("cancel", S.CANCELLED), ("pause", S.FAILED)])
@@ -228,12 +230,15 @@ def test_a_control_request_in_the_store_is_not_sent_again(
     any_system: System, origin: Origin
 ) -> None:
     """And one that it has lost is, once, and stands in the job's history."""
-    job = orphan(any_system)
+    job, cache = orphan(any_system), any_system.runtime.cache
     tasks.cancel(job.id, runtime=any_system.runtime)
     assert reconcile(any_system.runtime).resent == 0
 
-    any_system.runtime.cache.download.remove(job.id)
+    cache.download.remove(job.id)
     assert reconcile(any_system.runtime).resent == 1
+    key = cache.keys.download_job_key(job.id)
+    assert cache.client.hget(key, "control") == f"cancel:{job.fence}".encode()
+    assert cache.client.pttl(key) > 0
     assert last_told(any_system, job) == "cancel was requested from its worker again"
     assert reconcile(any_system.runtime).resent == 0
 

@@ -145,16 +145,6 @@ def test_a_job_whose_waiting_is_over_is_queued_and_published(
     assert any_system.backlog() == before + 1
 
 
-def test_an_orphan_is_queued_again(any_system: System) -> None:
-    job = claimed(any_system)
-    age_jobs(any_system)
-    assert reconcile.reconcile(any_system.runtime).orphaned == 1
-    row = any_system.job(job)
-    assert (row.status, row.worker, row.attempts) == (S.QUEUED, None, 1)
-    last = any_system.runtime.jobs.events(job.id)[-1]
-    assert (last.from_status, last.reason) == (S.DOWNLOADING, "its worker is gone")
-
-
 def test_a_job_that_is_locked_or_was_heard_of_is_no_orphan(system: System) -> None:
     locked, silent, told = claimed(system), claimed(system), claimed(system)
     lock = system.runtime.cache.download_lock(locked.id)
@@ -165,25 +155,6 @@ def test_a_job_that_is_locked_or_was_heard_of_is_no_orphan(system: System) -> No
     assert reconcile.reconcile(system.runtime).orphaned == 1
     statuses = [system.job(job).status for job in (locked, silent, told, fresh)]
     assert statuses == [S.DOWNLOADING, S.QUEUED, S.DOWNLOADING, S.DOWNLOADING]
-
-
-@pytest.mark.parametrize(("word", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
-def test_an_orphan_ends_as_a_person_had_asked(system: System, word: str, end: S) -> None:
-    job = claimed(system)
-    assert system.runtime.jobs.request_control([job], word)
-    age_jobs(system)
-    reconcile.reconcile(system.runtime)
-    assert system.job(job).status is end
-
-
-def test_a_job_whose_message_is_lost_is_published_again(system: System, store: StoreServer) -> None:
-    job = system.submit(unused_url())
-    age_jobs(system)
-    assert reconcile.reconcile(system.runtime).published == 0  # its message waits in the queue
-    store.flush()
-    assert reconcile.reconcile(system.runtime).published == 1
-    assert system.backlog() == 1
-    assert system.job(job).status is S.QUEUED
 
 
 def test_a_lost_message_is_found_behind_a_queue_that_is_never_empty(
@@ -198,14 +169,6 @@ def test_a_lost_message_is_found_behind_a_queue_that_is_never_empty(
     published_at = system.job(lost).published_at
     assert published_at is not None
     assert published_at > system.job(lost).updated_at
-
-
-def test_what_still_waits_in_the_queue_is_not_published_twice(system: System) -> None:
-    for _ in range(3):
-        system.submit(unused_url())
-    age_jobs(system)
-    assert reconcile.reconcile(system.runtime).published == 0
-    assert system.backlog() == 3
 
 
 def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) -> None:
@@ -242,32 +205,6 @@ def test_being_saved_does_not_make_a_job_look_alive(system: System, store: Store
     store.client().hset(key, "updated_at", hour_ago)
     persistence.persist_progress(system.runtime)
     assert system.job(job).updated_at.timestamp() * 1000 == hour_ago
-
-
-def test_a_spent_message_gets_a_successor(system: System) -> None:
-    """Given a message that came while the lock of the attempt before was not yet free."""
-    job = system.submit(unused_url())
-    lock = system.runtime.cache.download_lock(job.id)
-    assert lock.acquire()
-    assert run_download(system.runtime, job.id) is Outcome.ALREADY_RUNNING
-    lock.release()
-    assert system.job(job).published_at is None
-    age_jobs(system)
-    assert maintenance.requeue_due(system.runtime) == 1
-    assert system.runtime.jobs.events(job.id)[-1].reason == "it had no message; it was published"
-
-
-def test_a_control_request_is_resent_after_the_store_lost_it(
-    system: System, store: StoreServer
-) -> None:
-    job = claimed(system)
-    tasks.cancel(job.id, runtime=system.runtime)
-    store.flush()
-    assert reconcile.reconcile(system.runtime).resent == 1
-    client = store.client()
-    key = system.runtime.cache.keys.download_job_key(job.id)
-    assert client.hget(key, "control") == f"cancel:{job.fence}".encode()
-    assert client.pttl(key) > 0
 
 
 # ── one at a time, and tidying up ───────────────────────────────────────────────────────────────

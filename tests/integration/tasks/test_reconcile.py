@@ -109,13 +109,17 @@ def test_a_job_that_was_heard_of_a_moment_ago_is_none(patient: System) -> None:
     assert requeue_orphans(patient.runtime) == (0, 0)
 
 
-def test_an_orphan_is_published_at_once(system: System) -> None:
-    job = claimed(system)
-    age_jobs(system)
-    waiting = system.backlog()
-    assert requeue_orphans(system.runtime) == (1, 0)
-    assert system.backlog() == waiting + 1
-    assert system.job(job).published_at is not None
+def test_an_orphan_is_requeued_and_published_at_once(any_system: System) -> None:
+    job = claimed(any_system)
+    age_jobs(any_system)
+    waiting = any_system.backlog()
+    assert requeue_orphans(any_system.runtime) == (1, 0)
+    assert any_system.backlog() == waiting + 1
+    row = any_system.job(job)
+    assert (row.status, row.worker, row.attempts) == (S.QUEUED, None, 1)
+    assert row.published_at is not None
+    last = any_system.runtime.jobs.events(job.id)[-1]
+    assert (last.from_status, last.reason) == (S.DOWNLOADING, "its worker is gone")
 
 
 def test_an_orphan_runs_before_jobs_that_never_ran(system: System) -> None:

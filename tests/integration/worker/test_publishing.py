@@ -114,6 +114,7 @@ def test_a_message_that_was_spent_before_its_sender_notes_it_gets_a_successor(
     assert maintenance.requeue_due(runtime) == 1
     assert take(any_system).job_id == job.id
     assert any_system.job(job).published_at is not None
+    assert reasons(any_system, job)[-1] == "it had no message; it was published"
 
 
 def test_a_worker_says_which_message_it_has_spent(system: System) -> None:

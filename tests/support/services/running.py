@@ -16,6 +16,12 @@ def run(system: System, job: Job) -> Outcome:
     return run_download(system.runtime, job.id)
 
 
+def downloaded(system: System, job: Job) -> int:
+    """Return how many bytes the store shows as downloaded; 0 before the first flush."""
+    progress = system.runtime.cache.download.get_progress(job.id)
+    return 0 if progress is None else progress.bytes_downloaded
+
+
 @contextmanager
 def running(system: System, job: Job) -> Iterator[list[Outcome]]:
     """Run a job in a thread; the list has the outcome once the block is left.
