@@ -1,4 +1,4 @@
-"""Reporters for tests that flush by hand."""
+"""Reporters whose flushes a test calls itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 
-#: Longer than any test: only what a test flushes by hand is told.
+#: Longer than any test: only what a test flushes itself is reported.
 NEVER = 3600.0
 
 
@@ -21,7 +21,7 @@ NEVER = 3600.0
 def reporting(
     manager: CacheManager, *, flush: float = NEVER, heartbeat: float = NEVER
 ) -> Iterator[ProgressReporter]:
-    """A reporter that flushes only when it is told to, unless an interval is given (seconds)."""
+    """A reporter that flushes only when a test calls it, unless an interval is given (seconds)."""
     with ProgressReporter(
         manager.download, flush_interval=flush, heartbeat_interval=heartbeat
     ) as reporter:
@@ -34,12 +34,12 @@ def claimed(**values: Any) -> Job:
 
 
 def tracked(reporter: ProgressReporter, job: Job) -> DownloadTracker:
-    """Begin to report a job that nobody stops."""
+    """Start to report a job that receives no control request."""
     return reporter.track(job, StopSignal(Drain()))
 
 
-def told(manager: CacheManager, job: Job) -> DownloadProgress:
-    """What the store has of a job."""
+def shown(manager: CacheManager, job: Job) -> DownloadProgress:
+    """The progress of a job in the store."""
     found = manager.download.get_progress(job.id)
     assert found is not None
     return found

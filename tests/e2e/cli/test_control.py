@@ -22,7 +22,7 @@ URL = "http://127.0.0.1:9"
 
 @pytest.fixture
 def seen(tmp_path: Path, store: StoreServer) -> Iterator[Seen]:
-    """A person whose jobs nobody takes: there is a store, and no worker."""
+    """A person with a store and without workers: submitted jobs stay queued."""
     settings = {"SEEN_CACHE_ADDR": store.addr, "SEEN_CACHE_PASSWORD": store.password}
     with Seen(tmp_path, **settings) as person:
         yield person
@@ -48,9 +48,9 @@ def test_jobs_are_changed_by_id(seen: Seen) -> None:
     assert mixed.status == 2
     assert mixed.out.strip() == f"{one} queued"
     assert "is cancelled" in mixed.error_line()
-    told: dict[str, Any] = seen.run("resume", one, other, "--json").json()
-    assert [job["id"] for job in told["unchanged"]] == [one]
-    assert [(job["id"], job["code"]) for job in told["refused"]] == [(other, "illegal_transition")]
+    shown: dict[str, Any] = seen.run("resume", one, other, "--json").json()
+    assert [job["id"] for job in shown["unchanged"]] == [one]
+    assert [(job["id"], job["code"]) for job in shown["refused"]] == [(other, "illegal_transition")]
     assert seen.good("retry", other).out.strip() == f"{other} queued"
 
 
@@ -63,8 +63,8 @@ def test_jobs_are_changed_by_filter(seen: Seen) -> None:
     assert seen.good("resume", "--status", "paused", "--owner", "bob").out == (
         "There are no such jobs to resume.\n"
     )
-    told = seen.good("resume", "--all", "--json").json()
-    assert {job["id"] for job in told["changed"]} == set(mine)
+    shown = seen.good("resume", "--all", "--json").json()
+    assert {job["id"] for job in shown["changed"]} == set(mine)
     assert [one["id"] for one in seen.good("list", "--host", "192.0.2.1", "--json").json()] == [
         other
     ]
@@ -142,8 +142,8 @@ def test_wrong_arguments_are_reported_in_a_sentence(seen: Seen) -> None:
         assert "None" not in result.err
         as_json = seen.run(*arguments, "--json")
         assert (as_json.status, as_json.err) == (2, "")
-        told = as_json.json()
-        error = told["error"] if "error" in told else told["refused"][0]
+        shown = as_json.json()
+        error = shown["error"] if "error" in shown else shown["refused"][0]
         assert error["code"] == code
         assert message in error["message"]
     assert states(seen) == {job: "paused"}
@@ -154,8 +154,8 @@ def test_the_same_request_is_reported_and_not_added(seen: Seen) -> None:
     again = seen.good("add", f"{URL}/./a")
     assert again.out.strip() == job
     assert again.err.strip() == f"seen: {job} exists already, queued; it was not added again."
-    (told,) = seen.good("add", f"{URL}/a", "--json").json()
-    assert (told["id"], told["is_new"]) == (job, False)
+    (shown,) = seen.good("add", f"{URL}/a", "--json").json()
+    assert (shown["id"], shown["is_new"]) == (job, False)
     assert list(states(seen)) == [job]
 
 

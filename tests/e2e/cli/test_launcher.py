@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)  # it installs everything the service runs
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git would give to somebody who clones this tree, without any environment."""
+    """A copy of what a fresh clone of this tree has: no environment."""
     target = tmp_path_factory.mktemp("checkout") / "seen downloads"  # with a space, as people have
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

@@ -73,7 +73,7 @@ if len(getattr(sys, "orig_argv", ())) > 1 and sys.flags.utf8_mode:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_goes_on_in_utf8_mode(tmp_path: Path, program: str) -> None:
-    """A hook of Python's start notes that it was started anew in UTF-8 mode, and ends it there."""
+    """A sitecustomize hook notes that Python was restarted in UTF-8 mode, and exits there."""
     (tmp_path / "sitecustomize.py").write_text(SITE)
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("SEEN_")},

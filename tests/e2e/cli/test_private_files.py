@@ -51,7 +51,7 @@ def test_files_of_a_running_stack_are_private(tmp_path: Path, origin: Origin, ma
     elsewhere = tmp_path / "database"
     database = f"sqlite:///{elsewhere}/jobs.db"
     with umask(mask), Seen(tmp_path, SEEN_DATABASE_URL=database) as seen:
-        # Made by hand, and open to everybody: then the files' own modes have to do.
+        # The folder exists and is open to all users: the modes of the files protect them.
         seen.data_dir.mkdir(mode=0o755)
         seen.good("db", "upgrade")
         up = seen.start("up", "--download-dir", str(tmp_path / "files"))

@@ -34,10 +34,10 @@ def cancelled(seen: Seen, *, days_ago: int) -> str:
 
 def test_old_jobs_are_counted_and_then_forgotten(seen: Seen) -> None:
     old, young = cancelled(seen, days_ago=40), cancelled(seen, days_ago=10)
-    living = seen.good("add", "http://192.0.2.1/b.bin").out.strip()
+    unfinished = seen.good("add", "http://192.0.2.1/b.bin").out.strip()
 
-    told = seen.good("db", "purge", "--dry-run").out
-    assert told == "1 jobs finished more than 30 days ago.\n"
+    shown = seen.good("db", "purge", "--dry-run").out
+    assert shown == "1 jobs finished more than 30 days ago.\n"
     assert seen.good("db", "purge", "--dry-run", "--older-than", "5", "--json").json() == {
         "jobs": 2,
         "older_than_days": 5,
@@ -51,7 +51,7 @@ def test_old_jobs_are_counted_and_then_forgotten(seen: Seen) -> None:
         "dry_run": False,
     }
     assert seen.run("show", young).status != 0
-    assert [one["id"] for one in seen.good("list", "--json").json()] == [living]
+    assert [one["id"] for one in seen.good("list", "--json").json()] == [unfinished]
 
 
 def test_without_a_number_of_days_it_says_which_it_wants(seen: Seen) -> None:

@@ -34,7 +34,7 @@ from tests.support.services.compose import (
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
+NO_DATABASE = "postgresql://nouser@127.0.0.1:1/none"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("image")
     for name in kept_by_dockerignore():
         if (ROOT / name).is_dir():
-            # Others write into the caches of compiled modules at this moment.
+            # Other processes write bytecode there at the same time.
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, source / name, ignore=ignore)
         else:
@@ -72,7 +72,7 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
 def deployment(
     tmp_path_factory: pytest.TempPathFactory, image: Path, store: StoreServer, database_url: str
 ) -> Iterator[Deployment]:
-    """Everything of ours, started in the order the file demands."""
+    """All services of this project, started in the order of the file."""
     deployment = Deployment(tmp_path_factory.mktemp("compose"), image, store, database_url)
     migrate_process = deployment.start("migrate")
     assert migrate_process.wait(60) == 0, tail(deployment.log("migrate"))
@@ -117,7 +117,7 @@ def test_a_service_becomes_healthy(deployment: Deployment, name: str) -> None:
 def test_a_service_that_is_not_there_is_not_healthy(
     tmp_path: Path, image: Path, private_store: StoreServer, name: str
 ) -> None:
-    """A check that is always content would be of no use."""
+    """A check that always succeeds would prove nothing."""
     other = Deployment(tmp_path, image, private_store, NO_DATABASE)
 
     assert not other.check(name)
@@ -158,7 +158,7 @@ def test_beat_ticks_and_the_maintenance_worker_does_the_work(deployment: Deploym
 def test_a_service_ends_on_its_stop_signal(
     tmp_path: Path, image: Path, private_store: StoreServer, database_url: str, name: str
 ) -> None:
-    """Within its grace period, and by its own will: 137 would mean it was killed."""
+    """Within its grace period, and by itself: status 137 would mean that it was killed."""
     other = Deployment(tmp_path, image, private_store, database_url)
     process = other.start(name)
     ready: dict[str, Callable[[], bool]] = {

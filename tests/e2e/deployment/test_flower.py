@@ -44,7 +44,7 @@ class Flower:
     def __init__(self, system: System, settings: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self._log = system.folder / f"flower-{self.port}.log"
-        # FLOWER_ variables of whoever starts it must open nothing.
+        # FLOWER_ variables of the environment must not open access.
         self._environment = {
             **system.environment,
             "SEEN_FLOWER_PORT": str(self.port),
@@ -126,7 +126,7 @@ def flower(system: System) -> Iterator[Flower]:
 
 def run_download(system: System, flower: Flower, origin: Origin) -> tuple[Job, dict[str, Any]]:
     """Download one file and return its job, and its task as Flower shows it when it is done."""
-    # Flower knows what it hears, so it must listen before anything happens.
+    # Flower shows only events that it received, so it must run before anything happens.
     wait_until(lambda: worker_of(flower), deadline=30, what="Flower knows the worker")
     file = origin.serve(PATH, size=300_000)
     job = system.submit(f"{file.url}?token={SECRET}")
@@ -138,20 +138,20 @@ def run_download(system: System, flower: Flower, origin: Origin) -> tuple[Job, d
 
 
 def worker_of(flower: Flower) -> str | None:
-    """The name of the one worker whose events Flower hears, None before it hears any."""
+    """The name of the one worker whose events Flower has received, None before the first."""
     workers = flower.get("/workers?json=1").json()["data"]
     return next((str(worker["hostname"]) for worker in workers if worker["status"]), None)
 
 
 def inspected(flower: Flower, name: str) -> dict[str, Any]:
-    """What a worker has told Flower about itself."""
+    """What Flower shows of a worker."""
 
-    def told() -> dict[str, Any]:
+    def shown() -> dict[str, Any]:
         # The first answer can be that of an inspection from before the worker was there.
         info: dict[str, Any] = flower.get("/api/workers?refresh=1").json().get(name, {})
         return info if {"stats", "active_queues", "registered", "conf"} <= info.keys() else {}
 
-    return wait_until(told, deadline=30, what=f"{name} has told about itself")
+    return wait_until(shown, deadline=30, what=f"{name} is shown")
 
 
 def test_flower_shows_a_download_by_its_job_id(

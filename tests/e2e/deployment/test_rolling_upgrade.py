@@ -97,7 +97,7 @@ def stop(*processes: Process) -> None:
 
 
 def have_bytes(runtime: Runtime, downloads: Sequence[Download]) -> None:
-    """Wait until each of them has bytes that its next attempt can go on from."""
+    """Wait until each job has bytes that its next attempt can continue from."""
 
     def all_have() -> bool:
         found = runtime.cache.download.get_many([job_id for job_id, _ in downloads])

@@ -1,4 +1,4 @@
-"""Flower at a store that refuses, from its start or later: it lives, says so once and goes on.
+"""Flower at a store that refuses, from its start or later: it stays up, logs it once and continues.
 
 Each refusal at one of the two moments; with the environment variable SEEN_TEST_FULL=1 at both.
 """
@@ -64,7 +64,7 @@ def test_flower_survives_a_refusing_store_and_logs_it_once(
         system.store.accept()
         system.start_worker()
 
-        wait_until(lambda: worker_of(flower), deadline=60, what="it hears the worker")
+        wait_until(lambda: worker_of(flower), deadline=60, what="it receives the worker's events")
         wait_until(lambda: "that is over, after" in flower.log(), what="it says so")
 
         assert process.poll() is None

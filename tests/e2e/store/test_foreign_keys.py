@@ -1,4 +1,4 @@
-"""Another program's data at the keys of the service: the service goes on and names the keys."""
+"""Another program's data at the keys of the service: the service continues and names the keys."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def test_job_whose_lock_is_no_string_waits_and_is_logged_once(
     service.system.wait_for(job, JobStatus.WAITING, deadline=60)
     service.client.hset(f"seen:lock:download:{job.id}", "no", "token")
     service.client.delete("seen:slots:connections:127.0.0.1")
-    told = f"Job {job.id} is not started: The store refused"
-    wait_until(lambda: told in service.system.logs(), deadline=60, what="its key is named")
+    line = f"Job {job.id} is not started: The store refused"
+    wait_until(lambda: line in service.system.logs(), deadline=60, what="its key is named")
     service.goes_on(origin)
-    assert service.system.logs().count(told) == 1
+    assert service.system.logs().count(line) == 1
     service.client.delete(f"seen:lock:download:{job.id}")
     service.system.wait_for(job, JobStatus.COMPLETED, deadline=60)

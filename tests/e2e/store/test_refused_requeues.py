@@ -36,20 +36,20 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield system
 
 
-def hand_backs(system: System, job: Job) -> list[JobEvent]:
+def requeues(system: System, job: Job) -> list[JobEvent]:
     events = system.runtime.jobs.events(job.id)
     return [
         event for event in events if event.to_status is S.QUEUED and event.from_status in RUNNING
     ]
 
 
-def claims_told(system: System, job: Job) -> int:
+def claims_in_history(system: System, job: Job) -> int:
     return sum(map(claims_in, system.runtime.jobs.events(job.id)))
 
 
 @contextmanager
 def without_right_to_slots(store: StoreServer) -> Iterator[None]:
-    """Locks are granted, and what a job asks for next is refused: it is handed back at once."""
+    """Locks are granted, and the job's next command is refused: it is requeued at once."""
     with store.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "resetkeys", *ALL_BUT_SLOTS)
         try:
@@ -63,14 +63,14 @@ def test_claims_that_the_store_refuses_are_one_line(system: System, origin: Orig
     with without_right_to_slots(system.store):
         job = system.submit(file.url)
         wait_until(lambda: system.job(job).fence >= 4, deadline=60, what="four claims")
-        wait_until(lambda: system.job(job).status is S.QUEUED, what="the last is handed back")
+        wait_until(lambda: system.job(job).status is S.QUEUED, what="the last requeue")
 
     done = system.wait_for(job, S.COMPLETED, deadline=60)
 
-    (told,) = hand_backs(system, job)
-    assert "NOPERM" in (told.reason or "")
-    assert repetitions_of(told.reason) == told.fence == done.fence - 1
-    assert claims_told(system, job) == done.fence
+    (requeue,) = requeues(system, job)
+    assert "NOPERM" in (requeue.reason or "")
+    assert repetitions_of(requeue.reason) == requeue.fence == done.fence - 1
+    assert claims_in_history(system, job) == done.fence
     assert done.attempts == 1
 
 
@@ -83,10 +83,10 @@ def test_a_download_that_loses_its_lock_is_requeued_in_one_line(
     job = system.submit(file.url)
     wait_until(lambda: system.job(job).status is S.DOWNLOADING, what="it runs")
     with WAYS[way](system.store):
-        wait_until(lambda: hand_backs(system, job), deadline=30, what="it is handed back")
+        wait_until(lambda: requeues(system, job), deadline=30, what="it is requeued")
     gate.set()
 
     done = system.wait_for(job, S.COMPLETED, deadline=60)
 
-    assert len(hand_backs(system, job)) == 1, system.runtime.jobs.events(job.id)
-    assert claims_told(system, job) == done.fence
+    assert len(requeues(system, job)) == 1, system.runtime.jobs.events(job.id)
+    assert claims_in_history(system, job) == done.fence

@@ -18,7 +18,7 @@ from tests.support.wait import wait_until
 
 S = JobStatus
 
-#: Ways in which a worker that is connected hears nothing: a full store hands messages out, and a busy
+#: Ways in which a connected worker gets no refusal: a full store delivers messages, and a busy
 #: one keeps silent to those that wait already.
 UNHEARD = frozenset({"OOM", "BUSY"})
 #: What the server says where that is not the name of the way.
@@ -58,7 +58,7 @@ class Processes:
         """What a worker has logged since `forget`."""
         return self.system.log(name)[self._read[name] :]
 
-    def heard(self, name: str, words: str) -> bool:
+    def has_logged(self, name: str, words: str) -> bool:
         """Say whether a worker's consumer has logged these words of the server since `forget`."""
         lines = self.news(name).splitlines()
         consumers = ("worker.celery_ext.consumer_backoff", "celery.worker.consumer")
@@ -114,7 +114,7 @@ def check_that_they_wait(processes: Processes, origin: Origin, way: str, refusin
 
     with refusing(system.store):
         for name in () if way in UNHEARD else WORKERS:
-            wait_until(partial(processes.heard, name, WORDS.get(way, way)), deadline=30)
+            wait_until(partial(processes.has_logged, name, WORDS.get(way, way)), deadline=30)
         processes.assert_alive()
     file = origin.serve(f"/{way}.bin", size=50_000)
     job = system.submit(file.url)

@@ -18,8 +18,8 @@ from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-WAKE = "download.requeue_due"
-#: How often `System` has jobs woken, in seconds.
+REQUEUE_DUE = "download.requeue_due"
+#: Seconds between two requeues of due jobs in a `System`.
 INTERVAL = 0.5
 #: What a beat logs while it cannot send.
 NOT_SENT = "Periodic tasks are not sent: The"
@@ -29,14 +29,14 @@ TAKEOVER = 30.0
 
 @pytest.fixture
 def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
-    """A service whose messages nobody takes, so that they can be counted."""
+    """A service without workers, so that its messages can be counted."""
     with System(tmp_path, private_store) as system:
         yield system
 
 
 def ticks(service: System, beat: Process | None = None) -> list[float]:
-    """When jobs were to be woken, by one beat or by all; seconds since the epoch."""
-    found = sent(service.store, WAKE)
+    """When beats sent `download.requeue_due`; seconds since the epoch."""
+    found = sent(service.store, REQUEUE_DUE)
     return [one.at for one in found if beat is None or one.pid == beat.pid]
 
 
@@ -82,7 +82,7 @@ def assert_rhythm(times: list[float], *, interruptions: int = 0) -> None:
 
 
 def age(service: System) -> float:
-    """How long ago the store was given a sign of life."""
+    """Seconds since the last heartbeat of a beat in the store."""
     status = service.runtime.cache.beat.status()
     return float("inf") if status is None else status.age_seconds
 
@@ -140,7 +140,7 @@ def test_the_rhythm_goes_on_when_the_store_loses_everything(service: System, los
         service.store.flush()
     else:
         service.store.restart()
-    wait_until(lambda: len(ticks(service)) >= 8, deadline=TAKEOVER, what="ticks go on")
+    wait_until(lambda: len(ticks(service)) >= 8, deadline=TAKEOVER, what="further ticks")
     # One tick too many may come at the change.
     assert_rhythm(ticks(service)[-6:])
     assert "Traceback" not in service.logs()
@@ -169,7 +169,7 @@ def test_a_beat_waits_for_a_store_that_is_not_there_yet(service: System) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_beat_can_be_stopped_at_any_moment(service: System, number: signal.Signals) -> None:
-    """Also while it starts: from its first word on it ends by itself, without complaint."""
+    """Also while it starts: from its first line of log on it ends by itself, without an error."""
     early = service.start_beat()
     wait_for_line(service, "beat0", "is starting")
     early.terminate()

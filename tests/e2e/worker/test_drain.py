@@ -20,7 +20,7 @@ from tests.support.origins.origin import Origin
 from tests.support.servers.dead_host import DeadHost
 from tests.support.servers.postgres import PostgresServer
 from tests.support.services.draining import (
-    PATIENT,
+    LONG_TIMEOUTS,
     Disk,
     Download,
     all_run,
@@ -30,9 +30,9 @@ from tests.support.services.draining import (
     ended,
     first_byte,
     hurry,
-    seen_bytes,
     slow_downloads,
 )
+from tests.support.services.running import downloaded
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -40,16 +40,16 @@ from worker.storage.publication import PublicationRecord
 
 S = JobStatus
 
-#: Every running download is handed back within this time. Seconds.
+#: Seconds within which every running download is requeued.
 REQUEUED = 5.0
-#: Reading so much takes longer than handing it back, many times.
+#: Reading this many bytes takes many times longer than a drain.
 WHOLE_SIZE = 16 * 2**30
 
 
 @pytest.fixture
 def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
     """A service of its own, whose processes the test starts."""
-    with System(tmp_path, private_store, settings=PATIENT) as system:
+    with System(tmp_path, private_store, settings=LONG_TIMEOUTS) as system:
         yield system
 
 
@@ -57,8 +57,8 @@ def wait_until_all_run(system: System, downloads: list[Download]) -> None:
     wait_until(lambda: all_run(system, downloads), deadline=20, what="all downloads run")
 
 
-class Crowd:
-    """Downloads of one worker, each of them waiting for something else. Gather it before the worker.
+class Downloads:
+    """Downloads of one worker that wait for different things. Create them before the worker.
 
     Args:
         size: how many there are; a multiple of ten.
@@ -67,45 +67,45 @@ class Crowd:
     def __init__(self, system: System, origin: Origin, dead: DeadHost, size: int) -> None:
         tenth = size // 10
         self._system, self._origin = system, origin
-        #: What an origin sends slowly, not at all, or after it has refused for a while.
+        #: Files that an origin sends slowly, not at all, or after some refusals.
         self.slow = self._serve("slow", 4 * tenth, size=3_000_000, bytes_per_second=60_000)
         self.silent = self._serve("silent", 2 * tenth, size=600_000, hang_after=300_000, faults=1)
-        # Each pause is longer than the one before; the fifth would be waited in SQL.
+        # The pauses between short retries grow; the fifth would be a back-off in SQL.
         self.refused = self._serve("refused", 2 * tenth, size=10_000, statuses=[503] * 4)
-        #: What waits for a host, and what has only to be read: for longer than a test takes.
-        self.unheard = [system.submit(dead.url(f"/{number}.bin")) for number in range(tenth)]
+        #: Jobs that wait for a connection, and jobs whose file is being verified: both outlast a test.
+        self.unconnected = [system.submit(dead.url(f"/{number}.bin")) for number in range(tenth)]
         self.whole = [self._publish(number) for number in range(tenth)]
 
     @property
     def served(self) -> dict[str, Download]:
-        """What can be completed, by job id."""
+        """Downloads that can be completed, by job id."""
         return {job.id: (job, file) for job, file in (*self.slow, *self.silent, *self.refused)}
 
     def rows(self) -> list[Job]:
         """Every job as the database has it."""
-        jobs = [*(job for job, _ in self.served.values()), *self.unheard, *self.whole]
+        jobs = [*(job for job, _ in self.served.values()), *self.unconnected, *self.whole]
         return list(self._system.runtime.jobs.get_many([job.id for job in jobs]).values())
 
     def is_busy(self) -> bool:
-        """Whether each of them does what it is there for."""
+        """Whether each download has reached what it is to wait for."""
         bytes_wait = [job for job, _ in (*self.slow, *self.silent)]
         return (
             all(row.status in {S.DOWNLOADING, S.VERIFYING} for row in self.rows())
             and all(self._is_read(job) for job in self.whole)
             and all(self._origin.requests_for(file.path) for _, file in self.refused)
-            and all(seen_bytes(self._system, job) > 0 for job in bytes_wait)
+            and all(downloaded(self._system, job) > 0 for job in bytes_wait)
         )
 
     def _is_read(self, job: Job) -> bool:
-        """Whether a file that stands under its name is being compared with its record."""
+        """Whether a published file is being compared with its publication record."""
         progress = self._system.runtime.cache.download.get_progress(job.id)
         return progress is not None and progress.status == S.VERIFYING
 
     def heal(self) -> None:
-        """Let what can be completed be quick, and give up the rest."""
+        """Serve the rest at full speed, and cancel what cannot be completed."""
         for _, file in self.served.values():
             file.behave(bytes_per_second=None, statuses=[])
-        for job in (*self.unheard, *self.whole):
+        for job in (*self.unconnected, *self.whole):
             tasks.cancel(job.id, runtime=self._system.runtime)
 
     def _serve(self, kind: str, count: int, **file: Any) -> list[Download]:
@@ -113,7 +113,7 @@ class Crowd:
         return [(self._system.submit(one.url), one) for one in files]
 
     def _publish(self, number: int) -> Job:
-        """Submit a job whose file stands under its name already, as after a crash. It is all holes."""
+        """Submit a job whose file was published before a crash. The file is sparse."""
         job = self._system.submit(self._origin.url(f"/whole-{number}.bin"))
         self._system.downloads.mkdir(exist_ok=True)
         part = self._system.downloads / f"{WORKING_PREFIX}{job.id}.part"
@@ -135,39 +135,41 @@ def test_downloads_are_requeued_in_seconds_whatever_they_wait_for(
 ) -> None:
     Disk(service, sync_seconds=0.7)
     with DeadHost() as dead:
-        crowd = Crowd(service, origin, dead, size)
+        downloads = Downloads(service, origin, dead, size)
         worker = service.start_worker(concurrency=size, pool=pool)
-        wait_until(crowd.is_busy, deadline=30)
+        wait_until(downloads.is_busy, deadline=30)
 
         worker.send_signal(signal.SIGTERM)
         wait_until(
             lambda: (
-                all(row.published_at for row in crowd.rows() if row.status is S.QUEUED)
+                all(row.published_at for row in downloads.rows() if row.status is S.QUEUED)
                 and service.runtime.jobs.count_by_status() == {S.QUEUED: size}
             ),
             deadline=REQUEUED,
-            what="every download is handed back",
+            what="every download is requeued",
         )
         assert ended(worker, deadline=5) == 0
 
-        rows = {row.id: row for row in crowd.rows()}
-        assert {row.attempts for row in rows.values()} == {0}, "handing back uses no attempt"
+        rows = {row.id: row for row in downloads.rows()}
+        assert {row.attempts for row in rows.values()} == {0}, "a requeue uses no attempt"
         assert not service.runtime.cache.held_download_locks(list(rows))
         assert service.backlog() == size
-        for job, _ in crowd.served.values():
+        for job, _ in downloads.served.values():
             assert rows[job.id].bytes_durable == durable_on_disk(service, job)
-        assert all(rows[job.id].bytes_durable > 0 for job, _ in (*crowd.slow, *crowd.silent))
-        assert {rows[job.id].bytes_durable for job in crowd.whole} == {WHOLE_SIZE}
+        assert all(
+            rows[job.id].bytes_durable > 0 for job, _ in (*downloads.slow, *downloads.silent)
+        )
+        assert {rows[job.id].bytes_durable for job in downloads.whole} == {WHOLE_SIZE}
 
-        crowd.heal()
+        downloads.heal()
         service.start_worker(concurrency=size)
-        for job, file in crowd.served.values():
+        for job, file in downloads.served.values():
             done = service.wait_for(job, S.COMPLETED)
             assert (done.sha256, done.attempts, done.fence) == (file.sha256, 1, 2)
             assert first_byte(origin, file, -1) == rows[job.id].bytes_durable
 
 
-# ── how long it takes, and who may ask for it ───────────────────────────────────────────────────
+# ── how long a drain takes, and what starts one ─────────────────────────────────────────────────
 
 
 def test_another_worker_has_the_next_bytes_within_three_seconds(
@@ -182,10 +184,10 @@ def test_another_worker_has_the_next_bytes_within_three_seconds(
         logs = [origin.requests_for(file.path) for _, file in downloads]
         return all(len(log) == 2 and log[1].bytes_sent > 0 for log in logs)
 
-    told = time.monotonic()
+    signalled = time.monotonic()
     first.send_signal(signal.SIGTERM)
     wait_until(others_have_bytes, deadline=3)
-    assert time.monotonic() - told < 3
+    assert time.monotonic() - signalled < 3
     assert ended(first, deadline=5) == 0
     assert all(first_byte(origin, file, 1) > 0 for _, file in downloads)
     assert {service.job(job).attempts for job, _ in downloads} == {1}
@@ -212,7 +214,7 @@ def test_a_worker_that_celery_shuts_down_drains_as_well(service: System, origin:
     assert service.runtime.jobs.count_by_status() == {S.QUEUED: 2}
 
 
-# ── while others are away ───────────────────────────────────────────────────────────────────────
+# ── while the store or the database is down ─────────────────────────────────────────────────────
 
 
 def test_without_store_the_database_has_every_download_back(
@@ -243,7 +245,9 @@ def test_without_database_it_ends_as_well_and_nothing_is_lost(
     postgres_url: str,
     origin: Origin,
 ) -> None:
-    with System(tmp_path, private_store, settings=PATIENT, database_url=postgres_url) as service:
+    with System(
+        tmp_path, private_store, settings=LONG_TIMEOUTS, database_url=postgres_url
+    ) as service:
         worker = service.start_worker()
         downloads = slow_downloads(service, origin, 4)
         wait_until_all_run(service, downloads)

@@ -11,7 +11,7 @@ import pytest
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.services.draining import (
-    PATIENT,
+    LONG_TIMEOUTS,
     Disk,
     Download,
     all_run,
@@ -31,7 +31,7 @@ from tests.support.wait import wait_until
 @pytest.fixture
 def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
     """A service of its own, whose processes the test starts. Only a signal can end a drain in time."""
-    settings = {**PATIENT, "SEEN_DRAIN_TIMEOUT": "120"}
+    settings = {**LONG_TIMEOUTS, "SEEN_DRAIN_TIMEOUT": "120"}
     with System(tmp_path, private_store, settings=settings) as system:
         yield system
 
@@ -49,7 +49,7 @@ def run_into_a_hanging_disk(system: System, origin: Origin, disk: Disk) -> Downl
 
 
 def another_worker_goes_on(system: System, origin: Origin, download: Download) -> None:
-    """See one go on from the last checkpoint, once the first one's lock has expired."""
+    """Check that another worker continues at the last checkpoint once the lock has expired."""
     job, file = download
     assert system.job(job).status is JobStatus.DOWNLOADING
     durable = durable_on_disk(system, job)
@@ -79,7 +79,7 @@ def test_a_second_signal_ends_a_worker_at_once(service: System, origin: Origin, 
 def test_a_drain_that_takes_too_long_ends_by_itself(
     tmp_path: Path, private_store: StoreServer, origin: Origin
 ) -> None:
-    settings = {**PATIENT, "SEEN_DRAIN_TIMEOUT": "2"}
+    settings = {**LONG_TIMEOUTS, "SEEN_DRAIN_TIMEOUT": "2"}
     with System(tmp_path, private_store, settings=settings) as service:
         disk = Disk(service)
         worker = service.start_worker()
@@ -101,7 +101,7 @@ def test_what_the_broker_hands_to_a_leaving_worker_goes_back_before_its_end(
     run_into_a_hanging_disk(service, origin, disk)
     worker.send_signal(signal.SIGTERM)
     wait_until(lambda: "Warm shutdown" in service.logs())
-    # A command wakes its event loop, which ends; what it has asked the broker for is still due.
+    # A command ends its event loop; the reply to its last BRPOP is still pending.
     command(service, "ping")
     service.submit(origin.serve("/next.bin", size=1000).url)
     wait_until(lambda: service.backlog() == 1, deadline=20)

@@ -30,7 +30,7 @@ def test_job_of_another_host_passes_the_queued_ones(
         system.start_worker(concurrency=4)
 
         def has_all_places() -> bool:
-            # A job asks for a place before it connects.
+            # A job acquires its slot before it connects.
             return len(origin.requests) == 4
 
         wait_until(has_all_places, what="the host has all places")

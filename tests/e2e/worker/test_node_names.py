@@ -1,4 +1,4 @@
-"""Each worker has its own name, so that control commands and `seen doctor` tell workers apart."""
+"""Each worker has its own name, so that control commands and `seen doctor` distinguish workers."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import tasks
-from domain.job import Job, JobStatus
+from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.process import end_process
+from tests.support.services.running import downloaded
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -27,21 +28,16 @@ def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
         yield system
 
 
-def seen_bytes(system: System, job: Job) -> int:
-    progress = system.runtime.cache.download.get_progress(job.id)
-    return 0 if progress is None else progress.bytes_downloaded
-
-
 def test_a_slow_download_is_followed_by_hash_and_database(service: System, origin: Origin) -> None:
     service.start_all()
     file = origin.serve("/slow.bin", size=3_000_000, bytes_per_second=700_000)
     job = service.submit(file.url, checksum=f"sha256:{file.sha256}")
 
-    first = wait_until(lambda: seen_bytes(service, job))
+    first = wait_until(lambda: downloaded(service, job))
     lock = service.runtime.cache.keys.download_lock_key(job.id)
     assert 0 < (service.runtime.cache.service.ttl(lock) or 0) <= 3
-    wait_until(lambda: seen_bytes(service, job) > first)
-    wait_until(lambda: 0 < service.job(job).bytes_downloaded <= seen_bytes(service, job))
+    wait_until(lambda: downloaded(service, job) > first)
+    wait_until(lambda: 0 < service.job(job).bytes_downloaded <= downloaded(service, job))
     service.runtime.broker.publish(
         [job], service.runtime.now()
     )  # a second message for the running job
@@ -77,7 +73,7 @@ def test_a_stopped_worker_hands_its_download_over(service: System, origin: Origi
     # For longer than the second worker takes to start on a busy machine.
     file = origin.serve("/a.bin", size=6_000_000, bytes_per_second=200_000)
     job = service.submit(file.url)
-    wait_until(lambda: seen_bytes(service, job) > 200_000)
+    wait_until(lambda: downloaded(service, job) > 200_000)
     second = service.start_worker()
 
     first.send_signal(signal.SIGTERM)
@@ -119,7 +115,7 @@ def test_cancel_reaches_a_silent_transfer_within_a_second_or_two(
 ) -> None:
     service.start_worker()
     job = service.submit(origin.serve("/a.bin", size=400_000, hang_after=200_000).url)
-    wait_until(lambda: seen_bytes(service, job) == 200_000)
+    wait_until(lambda: downloaded(service, job) == 200_000)
     tasks.cancel(job.id, runtime=service.runtime)
     service.wait_for(job, S.CANCELLED, deadline=3)
     # The state comes first, then the tidying up.
@@ -132,7 +128,7 @@ def test_a_store_that_loses_everything_costs_seconds_not_jobs(
     service.start_all()
     file = origin.serve("/a.bin", size=4_000_000, bytes_per_second=600_000)
     running = service.submit(file.url)
-    wait_until(lambda: seen_bytes(service, running) > 300_000)
+    wait_until(lambda: downloaded(service, running) > 300_000)
 
     private_store.restart(lose_data=True)
     queued = service.submit(origin.serve("/b.bin", size=1000).url)
@@ -153,10 +149,10 @@ def test_a_database_that_goes_away_delays_only_the_last_word(
         service.start_all()
         file = origin.serve("/a.bin", size=1_500_000, bytes_per_second=700_000)
         job = service.submit(file.url)
-        wait_until(lambda: seen_bytes(service, job) > 100_000)
+        wait_until(lambda: downloaded(service, job) > 100_000)
 
         postgres.stop()
-        wait_until(lambda: seen_bytes(service, job) == 1_500_000)
+        wait_until(lambda: downloaded(service, job) == 1_500_000)
         postgres.start()
 
         done = service.wait_for(job, S.COMPLETED)
@@ -170,7 +166,7 @@ def test_the_prefork_pool_works_and_drains_too(service: System, origin: Origin) 
     quick = service.submit(origin.serve("/quick.bin", size=10_000).url)
     service.wait_for(quick, S.COMPLETED)
     slow = service.submit(origin.serve("/slow.bin", size=3_000_000, bytes_per_second=500_000).url)
-    wait_until(lambda: seen_bytes(service, slow) > 100_000)
+    wait_until(lambda: downloaded(service, slow) > 100_000)
 
     worker.send_signal(signal.SIGTERM)
     assert wait_until(lambda: worker.poll() is not None, deadline=8, what="drained")

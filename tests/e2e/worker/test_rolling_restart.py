@@ -22,7 +22,7 @@ SIZE, A_THIRD = 800_000, 250_000
 
 
 def restart(system: System, worker: Process) -> Process:
-    """Tell a worker to end, wait until it has, and start another one."""
+    """Stop a worker, wait until it has ended, and start another one."""
     worker.send_signal(signal.SIGTERM)
     assert ended(worker, deadline=10) == 0
     return system.start_worker(concurrency=DOWNLOADS)

@@ -1,7 +1,7 @@
-"""A process suspended for longer than the TTL of its lock leaves no trace when it goes on.
+"""A process suspended for longer than the TTL of its lock changes nothing after it resumes.
 
-Real processes, stopped by SIGSTOP. Two workers have download folders of their own where the kernel's
-lock on the part file would else keep the second one out: this is about what holds between machines.
+Real processes, suspended by SIGSTOP. Where two workers take part, each has its own download folder, as
+on two machines: in one folder the kernel's lock on the part file would keep the second one out.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.processes.stopping import AFTER_THE_FENCE, BEFORE_THE_NAME
 from tests.support.servers.process import Process, end_process
+from tests.support.services.running import downloaded
 from tests.support.services.system import PROGRAM, System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
 S = JobStatus
-#: What a worker says of a job that is not its own any more.
-GIVEN_UP = "may have a newer claim; this worker stops working on it"
+#: What a worker logs of a job that has a newer claim.
+FENCED = "may have a newer claim; this worker stops working on it"
 
 
 @pytest.fixture
@@ -34,50 +35,45 @@ def service(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
 
 
 @pytest.fixture
-def remembering(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
-    """One whose progress hashes live long enough to be compared."""
+def long_lived(tmp_path: Path, private_store: StoreServer) -> Iterator[System]:
+    """A service with progress hashes whose TTL outlasts a test."""
     with System(tmp_path, private_store, settings={"SEEN_PROGRESS_TTL": "60"}) as system:
         yield system
 
 
 def start_in(service: System, folder: Path, stops_at: str = "") -> Process:
-    """Start a download worker with a folder of its own, which may stop itself somewhere."""
+    """Start a download worker with its own download folder; it may suspend itself at a given point."""
     program = ("-m", "tests.support.processes.stopping", stops_at) if stops_at else PROGRAM
     variables = {"SEEN_DOWNLOAD_DIR": str(folder)}
     return service.start_worker(program=program, variables=variables, concurrency=1)
 
 
-def seen_bytes(service: System, job: Job) -> int:
-    progress = service.runtime.cache.download.get_progress(job.id)
-    return 0 if progress is None else progress.bytes_downloaded
-
-
-def is_stopped(process: Process) -> bool:
-    """Say whether the kernel has stopped a process."""
+def is_suspended(process: Process) -> bool:
+    """Say whether a process is suspended."""
     status = Path(f"/proc/{process.pid}/stat").read_text()
     return status.rpartition(") ")[2].startswith("T")
 
 
-def stop(process: Process) -> None:
+def suspend(process: Process) -> None:
     process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: is_stopped(process), what="stopped")
+    wait_until(lambda: is_suspended(process), what="suspended")
 
 
-def go_on_and_notice(service: System, process: Process) -> None:
-    """Let a process go on, and wait until it has said that the job is not its own any more."""
-    assert GIVEN_UP not in service.logs()
+def resume_and_notice(service: System, process: Process) -> None:
+    """Resume a process, and wait until it has logged that its job has a newer claim."""
+    assert FENCED not in service.logs()
     process.send_signal(signal.SIGCONT)
-    wait_until(lambda: GIVEN_UP in service.logs(), deadline=20, what="it has noticed")
+    wait_until(lambda: FENCED in service.logs(), deadline=20, what="it has noticed")
 
 
 @dataclass(frozen=True)
 class Traces:
-    """All that a claim can leave in store and database."""
+    """All that a claim can change in store and database."""
 
     progress: object
     indexes: object
     row: Job
-    trail: object
+    history: object
 
     @classmethod
     def of(cls, service: System, job: Job) -> Traces:
@@ -87,7 +83,7 @@ class Traces:
             progress=cache.client.hgetall(cache.keys.download_job_key(job.id)),
             indexes=[cache.client.zscore(index, job.id) for index in indexes],
             row=service.job(job),
-            trail=service.runtime.jobs.events(job.id),
+            history=service.runtime.jobs.events(job.id),
         )
 
 
@@ -99,30 +95,30 @@ def part_of(folder: Path, job: Job) -> bytes:
     return (folder / f".seen-{job.id}.part").read_bytes()
 
 
-# ── paused while it downloads ───────────────────────────────────────────────────────────────────
+# ── suspended while it downloads ────────────────────────────────────────────────────────────────
 
 
 def test_a_suspended_worker_leaves_no_trace_after_its_job_was_completed(
-    remembering: System, origin: Origin, tmp_path: Path
+    long_lived: System, origin: Origin, tmp_path: Path
 ) -> None:
-    service, ours, theirs = remembering, tmp_path / "ours", tmp_path / "theirs"
+    service, ours, theirs = long_lived, tmp_path / "ours", tmp_path / "theirs"
     service.start_maintenance()
-    zombie = start_in(service, ours)
+    suspended = start_in(service, ours)
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=600_000)
     job = service.submit(file.url)
-    wait_until(lambda: seen_bytes(service, job) > 300_000)
+    wait_until(lambda: downloaded(service, job) > 300_000)
 
-    stop(zombie)
+    suspend(suspended)
     successor = start_in(service, theirs)
     done = service.wait_for(job, S.COMPLETED)
-    # Its last word is on its way to the store, and the store's to SQL.
+    # Until then its last progress may still be sent to the store, and persisted to SQL.
     wait_until(lambda: not service.runtime.cache.download.dirty(), what="all is saved")
     end_process(successor)
 
     before, part = Traces.of(service, job), part_of(ours, job)
-    go_on_and_notice(service, zombie)
+    resume_and_notice(service, suspended)
     assert part_of(ours, job) == part
-    # One that has noticed works on as ever.
+    # Afterwards the worker runs further jobs as usual.
     small = service.submit(origin.serve("/b.bin", size=1000).url)
     service.wait_for(small, S.COMPLETED)
 
@@ -135,30 +131,30 @@ def test_a_suspended_worker_leaves_no_trace_after_its_job_was_completed(
 def test_a_suspended_worker_does_not_restore_progress_of_a_requeued_job(
     service: System, private_store: StoreServer, origin: Origin, tmp_path: Path
 ) -> None:
-    """No newer claim is there to be compared with: it is its own clock that tells it to be silent."""
+    """Given no newer claim to compare with: the worker relies on its own clock alone."""
     maintenance, beat = service.start_maintenance()
-    zombie = start_in(service, tmp_path / "ours")
+    suspended = start_in(service, tmp_path / "ours")
     file = origin.serve("/a.bin", size=2_000_000, bytes_per_second=300_000)
     job = service.submit(file.url)
     wait_until(lambda: service.job(job).bytes_downloaded > 100_000)
 
-    stop(zombie)
+    suspend(suspended)
     service.wait_for(job, S.QUEUED)
     cache = service.runtime.cache
     wait_until(lambda: cache.download.get_progress(job.id) is None, what="the hash has expired")
     end_process(beat)
     end_process(maintenance)
     with private_store.client(db=1) as broker:
-        broker.delete("downloads.normal", "downloads.requeued")  # nobody is to take the job
+        broker.delete("downloads.normal", "downloads.requeued")  # no worker is to claim the job
 
     before = Traces.of(service, job)
     assert before.progress == {}
-    go_on_and_notice(service, zombie)
+    resume_and_notice(service, suspended)
     assert Traces.of(service, job) == before
     assert published(tmp_path / "ours") == []
 
 
-# ── paused on the way to the final name ─────────────────────────────────────────────────────────
+# ── suspended before it publishes ───────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -168,15 +164,15 @@ def test_a_worker_suspended_before_the_final_name_publishes_nothing(
 ) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     service.start_maintenance()
-    zombie = start_in(service, ours, stops_at=point)
+    suspended = start_in(service, ours, stops_at=point)
     file = origin.serve("/a.bin", size=200_000)
     job = service.submit(file.url, overwrite=overwrite)
-    wait_until(lambda: is_stopped(zombie), deadline=20, what=f"stopped {point}")
+    wait_until(lambda: is_suspended(suspended), deadline=20, what=f"suspended {point}")
     assert service.job(job).status is S.VERIFYING
 
     start_in(service, theirs)
     done = service.wait_for(job, S.COMPLETED)
-    go_on_and_notice(service, zombie)
+    resume_and_notice(service, suspended)
 
     assert published(ours) == []
     assert published(theirs) == ["a.bin"]
@@ -188,14 +184,14 @@ def test_a_worker_suspended_before_the_final_name_publishes_nothing(
     )
 
 
-# ── the store forgets ───────────────────────────────────────────────────────────────────────────
+# ── data loss ──────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("how", ["emptied", "rolled back"])
-def test_a_store_that_forgets_never_lets_a_second_worker_in(
+def test_data_loss_never_lets_a_second_worker_run_the_job(
     service: System, private_store: StoreServer, origin: Origin, tmp_path: Path, how: str
 ) -> None:
-    """Two workers wait for the job; neither the lock nor the message that comes again lets both in."""
+    """Given two workers: neither a lost lock nor a repeated message makes both run the job."""
     service.start_maintenance()
     file = origin.serve("/a.bin", size=6_000_000, bytes_per_second=800_000)
     snapshot = tmp_path / "snapshot"
@@ -203,14 +199,14 @@ def test_a_store_that_forgets_never_lets_a_second_worker_in(
     private_store.save(snapshot)  # without the lock, and without the progress
     job = service.submit(file.url)
     start_in(service, tmp_path / "ours")
-    wait_until(lambda: seen_bytes(service, job) > 300_000)
+    wait_until(lambda: downloaded(service, job) > 300_000)
     start_in(service, tmp_path / "theirs")
     if how == "emptied":
         private_store.flush()
     else:
         private_store.kill()
         private_store.start_from(snapshot)
-    # As the snapshot might have had them.
+    # Messages that the snapshot might have had.
     service.runtime.broker.publish([job, job], service.runtime.now())
 
     done = service.wait_for(job, S.COMPLETED, deadline=60)
@@ -233,21 +229,21 @@ def test_a_store_that_forgets_never_lets_a_second_worker_in(
 def test_a_lock_of_another_worker_is_left_alone(
     service: System, origin: Origin, tmp_path: Path
 ) -> None:
-    """Given a lock that changed hands while it was believed to be held: its token tells whose it is."""
+    """Given a lock that another holder took meanwhile: its token shows it."""
     service.start_maintenance()
     gate_after = 300_000
     file = origin.serve("/a.bin", size=2_000_000, hang_after=gate_after, faults=1)
     job = service.submit(file.url)
     start_in(service, tmp_path / "ours")
-    wait_until(lambda: seen_bytes(service, job) == gate_after)
+    wait_until(lambda: downloaded(service, job) == gate_after)
     cache = service.runtime.cache
     lock = cache.keys.download_lock_key(job.id)
-    cache.client.set(lock, "somebody else's", px=60_000)
+    cache.client.set(lock, "another token", px=60_000)
 
     service.wait_for(job, S.QUEUED)
 
-    assert cache.client.get(lock) == b"somebody else's"
-    assert cache.client.pttl(lock) > 30_000  # 3 s would be a renewal's
+    assert cache.client.get(lock) == b"another token"
+    assert cache.client.pttl(lock) > 30_000  # a renewal would set 3 s
     cache.client.delete(lock)
     assert service.wait_for(job, S.COMPLETED).sha256 == file.sha256
     assert origin.max_concurrent("/a.bin") == 1

@@ -36,7 +36,7 @@ def test_location_is_logged_as_visible_characters(
     file = origin.serve("/redirected", size=1, redirect=LOCATIONS[name])
     job = system.submit(file.url)
     wait_until(lambda: system.job(job).attempts, deadline=30, what="it was tried")
-    wait_until(lambda: f"Job {job.id}" in system.logs(), deadline=30, what="the log tells of it")
+    wait_until(lambda: f"Job {job.id}" in system.logs(), deadline=30, what="the log names the job")
     lines = system.logs().split("\n")
     # Celery's banner has line breaks of its own, and comes before any job.
     assert all(line.isprintable() for line in lines)

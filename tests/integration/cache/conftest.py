@@ -64,7 +64,7 @@ def service(manager: CacheManager) -> CacheService:
 
 
 @pytest.fixture
-def near(store: StoreServer, connect: Connect) -> CacheManager:
+def caching(store: StoreServer, connect: Connect) -> CacheManager:
     """A manager with a client-side cache."""
     return connect(store, cache_client_side_entries=100)
 

@@ -19,15 +19,15 @@ from tests.support.stores.server import StoreServer
 
 
 def claimed(system: System) -> Job:
-    """A job that a worker has, without a worker: nobody takes the word away."""
+    """A job that is claimed without a worker, so that its control request stays pending."""
     job = system.submit(unused_url())
     running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
 
 
-def told(system: System, job: Job) -> str | None:
-    """What the store tells the worker of this claim."""
+def control_in_store(system: System, job: Job) -> str | None:
+    """The control request that the store returns to the worker of this claim."""
     (reply,) = system.runtime.cache.download.apply([], [(job.id, job.fence)])
     return reply.control
 
@@ -39,14 +39,14 @@ def test_a_pause_resends_a_cancel_that_the_store_has_lost(
     tasks.cancel(job.id, runtime=system.runtime)
     system.runtime.cache.download.remove(job.id)
     tasks.pause(job.id, runtime=system.runtime)
-    assert told(system, job) == "cancel"
+    assert control_in_store(system, job) == "cancel"
 
 
 @pytest.mark.parametrize("action", [Action.RESUME, Action.PAUSE])
-def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
+def test_a_cancel_after_the_job_was_read_reaches_the_store(
     any_system: System, action: Action
 ) -> None:
-    """Given somebody who has read a pause, and acts on it when another one has cancelled the job."""
+    """Given a caller who has read a pause, and acts on it after another one has cancelled the job."""
     runtime = any_system.runtime
     job = claimed(any_system)
     tasks.pause(job.id, runtime=runtime)
@@ -57,10 +57,10 @@ def test_a_job_that_is_cancelled_after_it_was_read_hears_of_it(
     tasks.cancel(job.id, runtime=runtime)
     batch._apply(read)
     assert any_system.job(job).control == "cancel"
-    assert told(any_system, job) == "cancel"
+    assert control_in_store(any_system, job) == "cancel"
     result = batch.run()
     assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
-    assert told(any_system, job) == "cancel"
+    assert control_in_store(any_system, job) == "cancel"
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def proxy(store: StoreServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def held_up(
+def delayed(
     system: System, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    """The same service for a caller whose words reach the store by way of the proxy."""
+    """The same service for a caller whose requests reach the store through the proxy."""
     settings = {"SEEN_CACHE_ADDR": proxy.addr, "SEEN_DATABASE_URL": _url(system)}
     folder: Path = tmp_path_factory.mktemp("caller")
     with System(folder, system.store, settings=settings) as caller:
@@ -85,7 +85,7 @@ def _url(system: System) -> str:
 
 
 @pytest.mark.parametrize(
-    ("slow", "fast", "heard"),
+    ("slow", "fast", "expected"),
     [
         ([Action.PAUSE], [Action.CANCEL], "cancel"),
         ([Action.PAUSE, Action.RESUME], [Action.PAUSE], "pause"),
@@ -93,15 +93,15 @@ def _url(system: System) -> str:
         ([Action.PAUSE], [Action.RESUME], None),
     ],
 )
-def test_the_store_ends_with_what_sql_says_when_the_words_overtake_each_other(
+def test_the_store_ends_with_what_sql_has_when_requests_overtake_each_other(
     system: System,
-    held_up: System,
+    delayed: System,
     proxy: Proxy,
     slow: list[Action],
     fast: list[Action],
-    heard: str | None,
+    expected: str | None,
 ) -> None:
-    """Given a caller who is second in the store and first in SQL."""
+    """Given a caller who comes first in SQL and second in the store."""
     job = claimed(system)
     *before, last = slow
     for action in before:
@@ -112,22 +112,24 @@ def test_the_store_ends_with_what_sql_says_when_the_words_overtake_each_other(
             tasks.control_many(action, [job.id], runtime=system.runtime)
 
     proxy.before(job.id.encode(), overtake)
-    tasks.control_many(last, [job.id], runtime=held_up.runtime)
+    tasks.control_many(last, [job.id], runtime=delayed.runtime)
     assert proxy.idle
-    assert (system.job(job).control, told(system, job)) == (heard, heard)
+    assert (system.job(job).control, control_in_store(system, job)) == (expected, expected)
 
 
-def test_many_who_want_different_things_of_a_running_job(any_system: System) -> None:
+def test_concurrent_requests_for_a_running_job_leave_store_and_sql_equal(
+    any_system: System,
+) -> None:
     runtime = any_system.runtime
-    for wishes in ([Action.PAUSE, Action.RESUME], [Action.PAUSE, Action.RESUME, Action.CANCEL]):
+    for actions in ([Action.PAUSE, Action.RESUME], [Action.PAUSE, Action.RESUME, Action.CANCEL]):
         job = claimed(any_system)
 
-        def ask(number: int, job: Job = job, wishes: list[Action] = wishes) -> None:
+        def request(number: int, job: Job = job, actions: list[Action] = actions) -> None:
             # "cancel" comes once, in the middle of the others.
-            action = wishes[number % 2] if number != 20 else wishes[-1]
+            action = actions[number % 2] if number != 20 else actions[-1]
             tasks.control_many(action, [job.id], runtime=runtime)
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(ask, range(40)))
-        assert told(any_system, job) == any_system.job(job).control
+            list(pool.map(request, range(40)))
+        assert control_in_store(any_system, job) == any_system.job(job).control
     assert any_system.job(job).control == "cancel"

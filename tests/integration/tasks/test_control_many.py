@@ -34,7 +34,7 @@ def submit(system: System, count: int = 1, **fields: object) -> list[Job]:
 
 
 def in_state(system: System, status: JobStatus) -> Job:
-    """A job that came to this state in a way that jobs do."""
+    """A job that reached this state by legal transitions."""
     runtime = system.runtime
     (job,) = submit(system)
     if status is S.QUEUED:
@@ -54,7 +54,7 @@ def in_state(system: System, status: JobStatus) -> Job:
     return moved
 
 
-#: What becomes of a job in each state; None: it is refused. A state with "?" was asked for.
+#: The state after an action, by the state before; without one it is refused. After "?": the request.
 OUTCOMES = {
     Action.PAUSE: {
         S.QUEUED: "paused",
@@ -105,8 +105,8 @@ def test_what_each_action_does_in_each_state(
         row = system.job(job)
         shown = row.status.value + (f"?{row.control}" if row.control else "")
         assert shown == (expected or status.value)
-    trail = system.runtime.jobs.events(job.id)
-    assert trail[-1].to_status is row.status
+    history = system.runtime.jobs.events(job.id)
+    assert history[-1].to_status is row.status
 
 
 def test_several_jobs_are_changed_and_the_others_reported(any_system: System) -> None:
@@ -134,22 +134,22 @@ def test_an_unknown_job_keeps_all_from_being_changed(system: System) -> None:
     assert system.job(job).status is S.QUEUED
 
 
-def test_a_filter_means_all_that_fit_and_none_else(any_system: System) -> None:
+def test_a_filter_changes_all_matching_jobs_and_no_others(any_system: System) -> None:
     runtime = any_system.runtime
     count = BATCH + 20
     mine = submit(any_system, count, user_id="ada")
     other = submit(any_system, 3, user_id="bob")
     waiting = in_state(any_system, S.WAITING)
-    told: list[int] = []
+    reported: list[int] = []
 
     def where(**fields: object) -> JobFilter:
         return JobFilter(**fields)  # type: ignore[arg-type]
 
     paused = tasks.control_matching(
-        Action.PAUSE, where(user_id="ada"), runtime=runtime, progress=told.append
+        Action.PAUSE, where(user_id="ada"), runtime=runtime, progress=reported.append
     )
     assert len(paused.changed) == count
-    assert told == [BATCH, count]
+    assert reported == [BATCH, count]
     assert runtime.jobs.count_by_status()[S.PAUSED] == count
     again = tasks.control_matching(Action.PAUSE, where(user_id="ada"), runtime=runtime)
     assert (again.changed, again.unchanged, again.refused) == ([], [], [])
@@ -159,12 +159,12 @@ def test_a_filter_means_all_that_fit_and_none_else(any_system: System) -> None:
         Action.CANCEL, where(host="127.0.0.1", user_id="bob"), runtime=runtime
     )
     assert {job.id for job in by_host.changed} == {job.id for job in other}
-    nobody = tasks.control_matching(Action.CANCEL, where(host="elsewhere"), runtime=runtime)
-    assert nobody.changed == []
+    none = tasks.control_matching(Action.CANCEL, where(host="elsewhere"), runtime=runtime)
+    assert none.changed == []
     assert runtime.jobs.count_by_status() == {S.PAUSED: len(mine), S.CANCELLED: 4}
 
 
-def test_people_who_want_different_things_leave_a_legal_job(any_system: System) -> None:
+def test_concurrent_actions_leave_a_legal_history(any_system: System) -> None:
     (job,) = submit(any_system)
 
     def act(number: int) -> None:
@@ -174,10 +174,10 @@ def test_people_who_want_different_things_leave_a_legal_job(any_system: System) 
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(act, range(80)))
-    trail = any_system.runtime.jobs.events(job.id)
-    for before, after in pairwise(trail):
+    history = any_system.runtime.jobs.events(job.id)
+    for before, after in pairwise(history):
         assert after.from_status is before.to_status
-    assert trail[-1].to_status is any_system.job(job).status
+    assert history[-1].to_status is any_system.job(job).status
 
 
 # ── on a transfer that runs ─────────────────────────────────────────────────────────────────────
@@ -185,13 +185,13 @@ def test_people_who_want_different_things_leave_a_legal_job(any_system: System) 
 
 @pytest.fixture
 def slow_heartbeat(system: System) -> System:
-    """A system whose silent downloads tell nothing for a long time."""
+    """A system whose silent downloads send no heartbeat for a long time."""
     object.__setattr__(system.runtime.reporter, "_heartbeat", 3600.0)
     return system
 
 
 @pytest.mark.parametrize(("action", "end"), [("pause", S.PAUSED), ("cancel", S.CANCELLED)])
-def test_a_download_that_receives_nothing_hears_it_within_a_second(
+def test_a_download_that_receives_nothing_is_stopped_within_two_seconds(
     slow_heartbeat: System, origin: Origin, action: str, end: JobStatus
 ) -> None:
     system = slow_heartbeat
@@ -223,28 +223,28 @@ def test_a_pause_keeps_the_bytes_and_uses_no_attempt(system: System, origin: Ori
     assert system.job(job).sha256 == file.sha256
 
 
-def test_a_pause_that_has_not_come_is_taken_back(system: System) -> None:
+def test_a_pending_pause_is_withdrawn_by_a_resume(system: System) -> None:
     job = in_state(system, S.DOWNLOADING)
     runtime = system.runtime
     tasks.pause(job.id, runtime=runtime)
     resumed = tasks.resume(job.id, runtime=runtime)
     assert (resumed.status, resumed.control) == (S.DOWNLOADING, None)
-    # Its worker had heard of it already.
-    settled = runtime.jobs.transition(job, S.PAUSED, now=runtime.now(), reason="pause requested")
-    assert settled is not None
-    assert (settled.status, settled.reason, settled.published_at) == (S.QUEUED, None, None)
+    # Its worker had already received the pause.
+    ended = runtime.jobs.transition(job, S.PAUSED, now=runtime.now(), reason="pause requested")
+    assert ended is not None
+    assert (ended.status, ended.reason, ended.published_at) == (S.QUEUED, None, None)
     assert runtime.jobs.events(job.id)[-1].reason == "the pause was withdrawn"
 
 
-def test_only_resume_takes_a_pause_back(system: System) -> None:
+def test_only_resume_withdraws_a_pause(system: System) -> None:
     job = in_state(system, S.DOWNLOADING)
     tasks.pause(job.id, runtime=system.runtime)
     tasks.retry(job.id, runtime=system.runtime)
     assert system.job(job).control == "pause"
 
 
-def test_pause_and_resume_at_once_end_in_going_on(system: System, origin: Origin) -> None:
-    """However the worker and the two words meet, the last word counts."""
+def test_pause_and_resume_at_once_let_the_job_complete(system: System, origin: Origin) -> None:
+    """Whenever the worker reads them, the last request counts."""
     file = origin.serve("/a.bin", size=3_000_000, bytes_per_second=1_500_000)
     job = system.submit(file.url)
     stop = threading.Event()
@@ -315,7 +315,7 @@ def test_moving_twice_changes_nothing_and_what_has_ended_is_refused(system: Syst
 def test_a_job_that_changes_while_it_is_moved_is_reported(
     any_system: System, end: JobStatus
 ) -> None:
-    """Given somebody who has read a job that runs, and moves it when that is over."""
+    """Given a caller who has read a running job, and moves it after it has ended or was requeued."""
     runtime = any_system.runtime
     job = in_state(any_system, S.DOWNLOADING)
     assert runtime.jobs.transition(job, end, now=runtime.now()) is not None
@@ -324,8 +324,8 @@ def test_a_job_that_changes_while_it_is_moved_is_reported(
     mover = _Mover(Priority.HIGH, runtime.jobs, runtime.publisher, runtime.now)
     mover.move([job])
     result = mover.result
-    told = [(one.status, one.priority) for one in result.unchanged]
-    assert told == ([] if end is S.CANCELLED else [(S.QUEUED, Priority.HIGH)])
+    reported = [(one.status, one.priority) for one in result.unchanged]
+    assert reported == ([] if end is S.CANCELLED else [(S.QUEUED, Priority.HIGH)])
     refused = [str(error) for error in result.refused]
     assert refused == (
         [f"Job {job.id} is cancelled: it cannot be moved."] if end is S.CANCELLED else []
@@ -341,7 +341,7 @@ def test_a_job_that_changes_while_it_is_moved_is_reported(
         (Action.RETRY, {S.PAUSED, S.COMPLETED}),
     ],
 )
-def test_a_filter_by_a_state_in_which_it_makes_no_sense_is_refused(
+def test_a_filter_by_a_state_that_never_allows_the_action_is_refused(
     system: System, action: Action, states: set[JobStatus]
 ) -> None:
     for status in S:
@@ -352,7 +352,7 @@ def test_a_filter_by_a_state_in_which_it_makes_no_sense_is_refused(
             tasks.control_matching(action, JobFilter(status), runtime=system.runtime)
 
 
-def test_a_filter_moves_what_has_not_ended(system: System) -> None:
+def test_a_filter_moves_unfinished_jobs(system: System) -> None:
     runtime = system.runtime
     mine = submit(system, 3, user_id="ada")
     tasks.cancel(mine[0].id, runtime=runtime)

@@ -24,12 +24,12 @@ S = JobStatus
 SIZE, HALF = 400_000, 200_000
 
 
-def wish(system: System, job: Job, word: str) -> None:
-    """Note a wish in SQL, as if the store had lost it on the way to the worker."""
-    assert system.runtime.jobs.request_control([system.job(job)], word)
+def request_in_sql(system: System, job: Job, control: str) -> None:
+    """Note a control request in SQL alone, as if the store had lost it."""
+    assert system.runtime.jobs.request_control([system.job(job)], control)
 
 
-def last_told(system: System, job: Job) -> str | None:
+def last_reason(system: System, job: Job) -> str | None:
     return system.runtime.jobs.events(job.id)[-1].reason
 
 
@@ -37,7 +37,7 @@ def half_done(origin: Origin, gate: threading.Event) -> ServedFile:
     return origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=HALF, etag='"1"')
 
 
-def wait_for_half(system: System, job: Job) -> None:
+def wait_until_half(system: System, job: Job) -> None:
     def is_there() -> bool:
         progress = system.runtime.cache.download.get_progress(job.id)
         return progress is not None and progress.bytes_downloaded == HALF
@@ -46,7 +46,7 @@ def wait_for_half(system: System, job: Job) -> None:
 
 
 def stopped_half_way(system: System, origin: Origin) -> Job:
-    """A job that waits after an attempt that broke off in the middle."""
+    """A job that waits after an attempt that was interrupted in the middle."""
     file = origin.serve("/a.bin", size=SIZE, reset_after=HALF, faults=1, etag='"1"')
     job = system.submit(file.url)
     assert run_download(system.runtime, job.id) is Outcome.WAITING
@@ -54,34 +54,36 @@ def stopped_half_way(system: System, origin: Origin) -> Job:
     return system.job(job)
 
 
-# ── before the file gets its name ───────────────────────────────────────────────────────────────
+# ── before the file is published ────────────────────────────────────────────────────────────────
 
 
-def whole_with_a_wish(system: System, origin: Origin, word: str) -> tuple[Job, list[Outcome]]:
-    """Download a file to its last byte while SQL alone knows a wish; return how that ended."""
+def complete_with_a_request(
+    system: System, origin: Origin, control: str
+) -> tuple[Job, list[Outcome]]:
+    """Download a file to its last byte while only SQL has a control request; return the outcomes."""
     gate = threading.Event()
     job = system.submit(half_done(origin, gate).url, connections=1)
     with running(system, job) as outcomes:
-        wait_for_half(system, job)
-        wish(system, job, word)
+        wait_until_half(system, job)
+        request_in_sql(system, job, control)
         gate.set()
     return job, outcomes
 
 
-def test_a_cancel_that_only_sql_knows_stops_a_file_that_is_whole(
+def test_a_cancel_that_only_sql_has_stops_a_complete_file(
     any_system: System, origin: Origin
 ) -> None:
-    job, outcomes = whole_with_a_wish(any_system, origin, "cancel")
+    job, outcomes = complete_with_a_request(any_system, origin, "cancel")
     assert outcomes == [Outcome.CANCELLED]
     assert list(any_system.downloads.iterdir()) == []
     row = any_system.job(job)
     assert (row.status, row.reason, row.bytes_durable) == (S.CANCELLED, "cancel requested", 0)
 
 
-def test_a_pause_that_only_sql_knows_keeps_a_file_that_is_whole(
+def test_a_pause_that_only_sql_has_keeps_a_complete_file(
     any_system: System, origin: Origin
 ) -> None:
-    job, outcomes = whole_with_a_wish(any_system, origin, "pause")
+    job, outcomes = complete_with_a_request(any_system, origin, "pause")
     assert outcomes == [Outcome.PAUSED]
     assert any_system.job(job).bytes_durable == SIZE
     asked = len(origin.requests_for("/a.bin"))
@@ -90,29 +92,29 @@ def test_a_pause_that_only_sql_knows_keeps_a_file_that_is_whole(
     assert len(origin.requests_for("/a.bin")) == asked
 
 
-# ── instead of going on ─────────────────────────────────────────────────────────────────────────
+# ── before a requeue ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("word", ["cancel", "pause"])
+@pytest.mark.parametrize("control", ["cancel", "pause"])
 def test_a_control_request_goes_before_requeueing(
-    any_system: System, origin: Origin, word: str
+    any_system: System, origin: Origin, control: str
 ) -> None:
     gate = threading.Event()
     job = any_system.submit(half_done(origin, gate).url, connections=1)
     with running(any_system, job) as outcomes:
-        wait_for_half(any_system, job)
-        wish(any_system, job, word)
+        wait_until_half(any_system, job)
+        request_in_sql(any_system, job, control)
         any_system.runtime.drain.start()
     row = any_system.job(job)
     assert outcomes == [Outcome(row.status.value)]
-    assert (row.reason, row.error_code) == (f"{word} requested", None)
+    assert (row.reason, row.error_code) == (f"{control} requested", None)
     progress = any_system.runtime.cache.download.get_progress(job.id)
     assert progress is not None
     assert (progress.status, progress.reason) == (row.status, row.reason)
-    assert progress.bytes_durable == row.bytes_durable == (0 if word == "cancel" else HALF)
-    assert (list(any_system.downloads.iterdir()) == []) is (word == "cancel")
-    kept = "discarded" if word == "cancel" else "kept"
-    assert last_told(any_system, job) == f"{word} requested; {HALF:,} bytes are {kept}"
+    assert progress.bytes_durable == row.bytes_durable == (0 if control == "cancel" else HALF)
+    assert (list(any_system.downloads.iterdir()) == []) is (control == "cancel")
+    kept = "discarded" if control == "cancel" else "kept"
+    assert last_reason(any_system, job) == f"{control} requested; {HALF:,} bytes are {kept}"
 
 
 def test_a_pause_goes_before_waiting_for_another_attempt(
@@ -122,8 +124,8 @@ def test_a_pause_goes_before_waiting_for_another_attempt(
     file = origin.serve("/a.bin", size=SIZE, gate=gate, gate_after=HALF, truncate_after=HALF)
     job = any_system.submit(file.url, connections=1)
     with running(any_system, job) as outcomes:
-        wait_for_half(any_system, job)
-        wish(any_system, job, "pause")
+        wait_until_half(any_system, job)
+        request_in_sql(any_system, job, "pause")
         gate.set()
     assert outcomes == [Outcome.PAUSED]
     row = any_system.job(job)
@@ -131,16 +133,16 @@ def test_a_pause_goes_before_waiting_for_another_attempt(
     assert row.control is None
 
 
-@pytest.mark.parametrize(("word", "status"), [("cancel", S.CANCELLED), ("pause", S.FAILED)])
-def test_what_fails_is_cancelled_if_wanted_and_not_paused(
-    any_system: System, origin: Origin, word: str, status: JobStatus
+@pytest.mark.parametrize(("control", "status"), [("cancel", S.CANCELLED), ("pause", S.FAILED)])
+def test_a_failed_attempt_is_cancelled_if_requested_and_not_paused(
+    any_system: System, origin: Origin, control: str, status: JobStatus
 ) -> None:
     gate = threading.Event()
     file = half_done(origin, gate)
     job = any_system.submit(file.url, connections=1, checksum="sha256:" + "0" * 64)
     with running(any_system, job) as outcomes:
-        wait_for_half(any_system, job)
-        wish(any_system, job, word)
+        wait_until_half(any_system, job)
+        request_in_sql(any_system, job, control)
         gate.set()
     assert outcomes == [Outcome(status.value)]
     row = any_system.job(job)
@@ -148,27 +150,28 @@ def test_what_fails_is_cancelled_if_wanted_and_not_paused(
     assert (row.error_code is None) is (status is S.CANCELLED)
 
 
-# ── where no worker is ──────────────────────────────────────────────────────────────────────────
+# ── without a worker ────────────────────────────────────────────────────────────────────────────
 
 
-def rest(system: System, job: Job) -> None:
+def pause(system: System, job: Job) -> None:
     tasks.pause(job.id, runtime=system.runtime)
 
 
-def go_on_waiting(_system: System, _job: Job) -> None:
+def keep_waiting(_system: System, _job: Job) -> None:
     pass
 
 
-@pytest.mark.parametrize("before", [rest, go_on_waiting])
-def test_who_is_cancelled_counts_on_nothing_afterwards(
+@pytest.mark.parametrize("before", [pause, keep_waiting])
+def test_a_cancelled_job_has_no_durable_bytes_afterwards(
     any_system: System, origin: Origin, before: Callable[[System, Job], None]
 ) -> None:
     job = stopped_half_way(any_system, origin)
     before(any_system, job)
     tasks.cancel(job.id, runtime=any_system.runtime)
     assert any_system.job(job).bytes_durable == 0
-    assert last_told(any_system, job) == f"cancel requested; {HALF:,} bytes are discarded"
-    assert run_download(any_system.runtime, job.id) is Outcome.NOT_QUEUED  # it tidies up
+    assert last_reason(any_system, job) == f"cancel requested; {HALF:,} bytes are discarded"
+    # The message makes a worker delete the part file.
+    assert run_download(any_system.runtime, job.id) is Outcome.NOT_QUEUED
     assert list(any_system.downloads.iterdir()) == []
 
     tasks.retry(job.id, runtime=any_system.runtime)
@@ -176,9 +179,7 @@ def test_who_is_cancelled_counts_on_nothing_afterwards(
     assert (row.status, row.bytes_downloaded, row.bytes_durable) == (S.QUEUED, 0, 0)
 
 
-def test_who_is_paused_while_waiting_waits_for_no_time_any_more(
-    system: System, origin: Origin
-) -> None:
+def test_a_waiting_job_that_is_paused_has_no_next_attempt(system: System, origin: Origin) -> None:
     job = stopped_half_way(system, origin)
     assert job.next_attempt_at is not None
     row = tasks.pause(job.id, runtime=system.runtime)
@@ -186,26 +187,26 @@ def test_who_is_paused_while_waiting_waits_for_no_time_any_more(
 
 
 def orphan(system: System, **fields: object) -> Job:
-    """A job whose worker has gone without a word."""
+    """A job whose worker has crashed."""
     job = system.submit(unused_url(), **fields)
     claimed = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
     assert claimed is not None
     return claimed
 
 
-@pytest.mark.parametrize(("attempts", "word"), [(1, "cancel"), (2, "cancel"), (2, "pause")])
-def test_an_orphan_ends_as_was_wanted(any_system: System, attempts: int, word: str) -> None:
+@pytest.mark.parametrize(("attempts", "control"), [(1, "cancel"), (2, "cancel"), (2, "pause")])
+def test_an_orphan_ends_as_requested(any_system: System, attempts: int, control: str) -> None:
     job = orphan(any_system, max_attempts=attempts)
-    wish(any_system, job, word)
+    request_in_sql(any_system, job, control)
     age_jobs(any_system)
     assert requeue_orphans(any_system.runtime) == (1, 0)
     row = any_system.job(job)
-    status = S.CANCELLED if word == "cancel" else S.PAUSED
-    assert (row.status, row.reason, row.error_code) == (status, f"{word} requested", None)
-    assert last_told(any_system, job) == f"{word} requested"
+    status = S.CANCELLED if control == "cancel" else S.PAUSED
+    assert (row.status, row.reason, row.error_code) == (status, f"{control} requested", None)
+    assert last_reason(any_system, job) == f"{control} requested"
 
 
-def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
+def test_a_job_whose_workers_crash_each_time_ends(any_system: System) -> None:
     job = orphan(any_system, max_attempts=2)
     age_jobs(any_system)
     assert requeue_orphans(any_system.runtime) == (1, 0)
@@ -229,7 +230,7 @@ def test_a_job_whose_workers_fall_each_time_ends(any_system: System) -> None:
 def test_a_control_request_in_the_store_is_not_sent_again(
     any_system: System, origin: Origin
 ) -> None:
-    """And one that it has lost is, once, and stands in the job's history."""
+    """One that the store has lost is sent again, once, and noted in the job's history."""
     job, cache = orphan(any_system), any_system.runtime.cache
     tasks.cancel(job.id, runtime=any_system.runtime)
     assert reconcile(any_system.runtime).resent == 0
@@ -239,18 +240,18 @@ def test_a_control_request_in_the_store_is_not_sent_again(
     key = cache.keys.download_job_key(job.id)
     assert cache.client.hget(key, "control") == f"cancel:{job.fence}".encode()
     assert cache.client.pttl(key) > 0
-    assert last_told(any_system, job) == "cancel was requested from its worker again"
+    assert last_reason(any_system, job) == "cancel was requested from its worker again"
     assert reconcile(any_system.runtime).resent == 0
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reason"),
     [
         (S.COMPLETED, "120 bytes, sha256 abab"),
         (S.FAILED, "why; 100 bytes are kept; 20 bytes are discarded"),
     ],
 )
-def test_a_late_end_brings_its_byte_counts(system: System, status: JobStatus, told: str) -> None:
+def test_a_late_end_brings_its_byte_counts(system: System, status: JobStatus, reason: str) -> None:
     job = orphan(system)
     update = progress_update(
         job_id=job.id,
@@ -269,4 +270,4 @@ def test_a_late_end_brings_its_byte_counts(system: System, status: JobStatus, to
     assert progress is not None
     runtime = system.runtime
     assert FinalStates(runtime.jobs, runtime.publisher, runtime.now).save(progress)
-    assert last_told(system, job) == told
+    assert last_reason(system, job) == reason

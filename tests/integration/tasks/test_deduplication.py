@@ -23,7 +23,7 @@ S = JobStatus
 KEYED = {"SEEN_SECRET_KEY": "0123456789abcdef0123456789abcdef"}
 
 
-# ── the same while it is alive ──────────────────────────────────────────────────────────────────
+# ── while a job is unfinished ───────────────────────────────────────────────────────────────────
 
 
 def test_a_double_click_is_one_job_and_one_message(any_system: System) -> None:
@@ -94,17 +94,17 @@ def test_one_call_may_name_the_same_twice(any_system: System) -> None:
     assert any_system.backlog() == 2
 
 
-def test_many_who_submit_the_same_at_once_share_one_job(any_system: System) -> None:
+def test_equal_requests_at_once_share_one_job(any_system: System) -> None:
     urls = [unused_url() for _ in range(5)]
     requests = [tasks.DownloadRequest(url=url) for url in urls]
 
-    def click(number: int) -> list[SubmittedJob]:
-        # In different orders: nobody may wait for the other for ever.
+    def submit_once(number: int) -> list[SubmittedJob]:
+        # In different orders: this must not deadlock.
         wanted = requests[::-1] if number % 2 else requests
         return tasks.submit_many(wanted, runtime=any_system.runtime)
 
     with ThreadPoolExecutor(8) as pool:
-        answers = [job for jobs in pool.map(click, range(40)) for job in jobs]
+        answers = [job for jobs in pool.map(submit_once, range(40)) for job in jobs]
     assert len({job.id for job in answers}) == len(urls)
     assert sum(job.is_new for job in answers) == len(urls)
     assert len(any_system.runtime.jobs.find(limit=100)) == len(urls)
@@ -138,17 +138,19 @@ def test_the_origin_is_asked_once(system: System, origin: Origin) -> None:
     assert len(list(system.downloads.iterdir())) == 1
 
 
-def test_a_job_that_has_ended_is_not_retried_beside_its_living_twin(any_system: System) -> None:
+def test_a_finished_job_is_not_retried_beside_an_unfinished_one_of_its_key(
+    any_system: System,
+) -> None:
     url = unused_url()
     ended = any_system.submit(url)
     tasks.cancel(ended.id, runtime=any_system.runtime)
-    living = any_system.submit(url)
-    with pytest.raises(DuplicateJobError, match=living.id):
+    unfinished = any_system.submit(url)
+    with pytest.raises(DuplicateJobError, match=unfinished.id):
         tasks.retry(ended.id, runtime=any_system.runtime)
     assert any_system.job(ended).status is S.CANCELLED
     # Of two that have ended, one can be retried.
-    tasks.cancel(living.id, runtime=any_system.runtime)
-    both = [ended.id, living.id]
+    tasks.cancel(unfinished.id, runtime=any_system.runtime)
+    both = [ended.id, unfinished.id]
     result = tasks.control_many(tasks.Action.RETRY, both, runtime=any_system.runtime)
     assert [job.id for job in result.changed] == [ended.id]
     assert [type(error) for error in result.refused] == [DuplicateJobError]
@@ -158,7 +160,7 @@ def test_a_job_that_has_ended_is_not_retried_beside_its_living_twin(any_system: 
 
 
 def claimed(system: System, url: str, **fields: object) -> Job:
-    """A job that a worker has, without a worker: it stays as it is until the test says how it ends."""
+    """A job that is claimed without a worker: it keeps its state until the test ends it."""
     job = system.submit(url, **fields)
     running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
     assert running is not None
@@ -169,7 +171,7 @@ def end(system: System, job: Job, status: JobStatus = S.CANCELLED) -> None:
     assert system.runtime.jobs.transition(job, status, now=system.runtime.now()) is not None
 
 
-def test_who_asks_after_a_cancel_gets_a_job_that_will_run(any_system: System) -> None:
+def test_a_submit_after_a_cancel_gets_a_job_that_will_run(any_system: System) -> None:
     runtime, url = any_system.runtime, unused_url()
     job = claimed(any_system, url)
     assert tasks.cancel(job.id, runtime=runtime).control == "cancel"
@@ -197,7 +199,7 @@ def test_a_cancelled_job_is_not_retried_beside_the_one_that_took_its_place(
         tasks.retry(job.id, runtime=runtime)
     tasks.cancel(again.id, runtime=runtime)
     assert tasks.retry(job.id, runtime=runtime).status is S.QUEUED
-    # It is the one that others join from now on.
+    # Further requests return this job from now on.
     assert any_system.submit(url).id == job.id
     with pytest.raises(DuplicateJobError, match=job.id):
         tasks.retry(again.id, runtime=runtime)
@@ -244,10 +246,10 @@ def test_nothing_brings_a_job_back_that_another_one_has_replaced(
     again = any_system.submit(url)
     result = tasks.control_many(action, [job.id], runtime=runtime)
     assert (result.changed, [one.control for one in result.unchanged]) == ([], ["cancel"])
-    # Its worker hands it back, or is gone: what would let it go on lets it end.
-    handed_back = runtime.jobs.transition(job, S.QUEUED, now=runtime.now())
-    assert handed_back is not None
-    assert handed_back.status is S.CANCELLED
+    # Its worker requeues it, or is gone: the job ends instead.
+    requeued = runtime.jobs.transition(job, S.QUEUED, now=runtime.now())
+    assert requeued is not None
+    assert requeued.status is S.CANCELLED
     assert any_system.job(again).status is S.QUEUED
 
 
@@ -277,15 +279,15 @@ def test_a_key_stays_with_the_job_that_is_being_cancelled(any_system: System) ->
     assert [one.id for one in answers] == [job.id, other.id]
 
 
-def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: System) -> None:
-    """Whoever asks after the cancel gets a job that nobody has cancelled, and all of them the same."""
+def test_requests_at_the_time_of_a_cancel_share_one_new_job(any_system: System) -> None:
+    """All who submit after the cancel get the same job, which is not cancelled."""
     runtime = any_system.runtime
     for _ in range(5):
         url = unused_url()
         job = claimed(any_system, url)
         noted = threading.Event()
 
-        def click(
+        def submit_once(
             number: int, url: str = url, job: Job = job, noted: threading.Event = noted
         ) -> tuple[bool, str]:
             if number == 8:
@@ -295,12 +297,12 @@ def test_many_who_submit_while_a_cancel_is_noted_share_one_new_job(any_system: S
             return after, any_system.submit(url).id
 
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(click, range(24)))
+            answers = list(pool.map(submit_once, range(24)))
         late = {job_id for after, job_id in answers if after}
         assert len(late) == 1
         assert job.id not in late
         assert {job_id for _, job_id in answers} <= {job.id, *late}
-        assert len(living(any_system, job)) == 1
+        assert len(unfinished(any_system, job)) == 1
 
 
 def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System) -> None:
@@ -317,7 +319,7 @@ def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System
                 known = tasks.cancel(known.id, runtime=runtime)
             if number % 5 == 1:
                 runtime.jobs.transition(any_system.job(known), S.QUEUED, now=runtime.now())
-        return len(living(any_system, first))
+        return len(unfinished(any_system, first))
 
     with ThreadPoolExecutor(8) as pool:
         assert max(pool.map(act, range(120))) == 1
@@ -326,8 +328,8 @@ def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System
     assert all(one.dedup_key == first.dedup_key for one in found)
 
 
-def living(system: System, job: Job) -> list[Job]:
-    """The jobs of the same flight that have not ended and are not being cancelled."""
+def unfinished(system: System, job: Job) -> list[Job]:
+    """The unfinished jobs with the same dedup key that are not being cancelled."""
     return [
         one
         for one in system.runtime.jobs.find(limit=200)
@@ -338,7 +340,7 @@ def living(system: System, job: Job) -> list[Job]:
 def test_the_old_download_and_the_new_one_do_not_touch_each_other(
     system: System, origin: Origin
 ) -> None:
-    """Given a worker that has not heard of the cancel when the new job is done already."""
+    """Given a worker that has not received the cancel when the new job is complete already."""
     file = origin.serve("/a.bin", size=400_000, hang_after=200_000, faults=1)
     job = system.submit(file.url)
     with running(system, job) as outcomes:
@@ -355,7 +357,7 @@ def test_the_old_download_and_the_new_one_do_not_touch_each_other(
 
 
 def test_without_broker_the_same_is_still_one_job(system: System) -> None:
-    """Given a job that was accepted and not published, as its caller may never have heard."""
+    """Given a job that was accepted and not published, as when its caller got no response."""
     url = unused_url()
     job = system.submit(url)
     system.runtime.jobs.mark_message_consumed(job.id)

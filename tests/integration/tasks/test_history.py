@@ -14,7 +14,7 @@ S = JobStatus
 ETAG = '"v1"'
 
 
-def trail(system: System, job: Job) -> list[tuple[str, str | None]]:
+def history_of(system: System, job: Job) -> list[tuple[str, str | None]]:
     """Each change or note, with what it says."""
     return [
         (
@@ -46,18 +46,18 @@ def test_a_life_with_a_pause_and_an_error(system: System, origin: Origin) -> Non
     tasks.resume(job.id, runtime=system.runtime)
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
 
-    told = trail(system, job)
+    shown = history_of(system, job)
     kept = f"resumes with 200,000 bytes already downloaded (ETag {ETAG}"
-    assert [what for what, _ in told] == [
+    assert [what for what, _ in shown] == [
         *("queued", "downloading", "paused"),
         *("queued", "downloading", "(downloading)", "waiting"),
         *("queued", "downloading", "(downloading)", "verifying", "completed"),
     ]
-    assert told[2] == ("paused", "pause requested; 200,000 bytes are kept")
-    assert (told[5][1] or "").startswith(kept)
-    assert "503" in (told[6][1] or "")
-    assert (told[6][1] or "").endswith("200,000 bytes are kept")
-    last = told[-1][1] or ""
+    assert shown[2] == ("paused", "pause requested; 200,000 bytes are kept")
+    assert (shown[5][1] or "").startswith(kept)
+    assert "503" in (shown[6][1] or "")
+    assert (shown[6][1] or "").endswith("200,000 bytes are kept")
+    last = shown[-1][1] or ""
     assert last.startswith(f"400,000 bytes, sha256 {file.sha256}; sha256 as requested; ETag {ETAG}")
     # For programs the reasons stay what they were.
     assert system.job(job).reason is None
@@ -70,7 +70,7 @@ def test_a_failure_records_discarded_bytes(system: System, origin: Origin) -> No
     file = origin.serve("/a.bin", size=300_000)
     job = system.submit(file.url, checksum="sha256:" + "0" * 64)
     assert run_download(system.runtime, job.id) is Outcome.FAILED
-    _, reason = trail(system, job)[-1]
+    _, reason = history_of(system, job)[-1]
     assert "expected 000" in (reason or "")
     assert (reason or "").endswith("300,000 bytes are discarded")
     assert "discarded" not in (system.job(job).reason or "")

@@ -1,4 +1,4 @@
-"""What beat does: persist, wake, reconcile, clean up; each on a real store and database."""
+"""Beat's tasks: persist, requeue, reconcile, clean up; each on a real store and database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def claimed(system: System) -> Job:
     return running
 
 
-def tell(system: System, job: Job, sequence: int, size: int, **more: Any) -> None:
+def report_progress(system: System, job: Job, sequence: int, size: int, **more: Any) -> None:
     """Report progress as its worker would."""
     fields = {
         "job_id": job.id,
@@ -57,24 +57,24 @@ def tell(system: System, job: Job, sequence: int, size: int, **more: Any) -> Non
 
 def test_progress_reaches_the_database_once_and_only_forward(any_system: System) -> None:
     job = claimed(any_system)
-    tell(any_system, job, 1, 100)
+    report_progress(any_system, job, 1, 100)
     assert persistence.persist_progress(any_system.runtime) == 1
     row = any_system.job(job)
     assert (row.bytes_downloaded, row.bytes_total, row.speed_mbps) == (100, 1000, 1.5)
     assert persistence.persist_progress(any_system.runtime) == 0
 
-    tell(any_system, job, 2, 200)
+    report_progress(any_system, job, 2, 200)
     assert persistence.persist_progress(any_system.runtime) == 1
-    tell(any_system, job, 1, 100)  # a late repetition
+    report_progress(any_system, job, 1, 100)  # a late repetition
     persistence.persist_progress(any_system.runtime)
     assert any_system.job(job).bytes_downloaded == 200
 
 
 def test_a_hash_that_changes_meanwhile_stays_unsaved(system: System) -> None:
     job = claimed(system)
-    tell(system, job, 1, 100)
+    report_progress(system, job, 1, 100)
     read = system.runtime.cache.download.dirty()
-    tell(system, job, 2, 200)
+    report_progress(system, job, 2, 200)
     system.runtime.cache.download.mark_persisted(read)
     assert system.runtime.cache.download.dirty() == [(job.id, (job.fence << 32) + 2)]
 
@@ -88,7 +88,7 @@ def test_many_jobs_are_saved_in_batches(tmp_path: Path, store: StoreServer) -> N
         for job in jobs:
             running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
             assert running is not None
-            tell(system, running, 1, 100)
+            report_progress(system, running, 1, 100)
         assert persistence.persist_progress(system.runtime) == count
         assert all(job.bytes_downloaded == 100 for job in system.runtime.jobs.find(limit=count))
         assert system.runtime.cache.download.dirty() == []
@@ -99,7 +99,7 @@ def test_a_database_that_is_down_loses_no_progress(
 ) -> None:
     with System(tmp_path, store, database_url=postgres_url) as system:
         job = claimed(system)
-        tell(system, job, 1, 100)
+        report_progress(system, job, 1, 100)
         postgres.stop()
         with pytest.raises(DatabaseUnavailableError):
             persistence.persist_progress(system.runtime)
@@ -109,10 +109,12 @@ def test_a_database_that_is_down_loses_no_progress(
 
 
 @pytest.mark.parametrize("end", [S.COMPLETED, S.FAILED, S.CANCELLED])
-def test_an_end_that_only_the_store_knows_reaches_the_database(system: System, end: S) -> None:
-    """Given a worker that told the store how it ended, and fell while the database was away."""
+def test_a_final_state_that_only_the_store_has_reaches_the_database(system: System, end: S) -> None:
+    """Given a worker that crashed while only the store had its final state."""
     job = claimed(system)
-    tell(system, job, 1, 1000, status=end, path="/x/a.bin", sha256="ab" * 32, error_code="code")
+    report_progress(
+        system, job, 1, 1000, status=end, path="/x/a.bin", sha256="ab" * 32, error_code="code"
+    )
     persistence.persist_progress(system.runtime)
     row = system.job(job)
     assert (row.status, row.path, row.sha256) == (end, "/x/a.bin", "ab" * 32)
@@ -121,21 +123,19 @@ def test_an_end_that_only_the_store_knows_reaches_the_database(system: System, e
     assert (cache.service.ttl(cache.keys.download_job_key(job.id)) or 0) <= 3
 
 
-def test_an_end_of_an_older_claim_changes_nothing(system: System) -> None:
+def test_a_final_state_of_an_older_claim_changes_nothing(system: System) -> None:
     job = claimed(system)
-    tell(system, job, 1, 1000, status=S.COMPLETED)
+    report_progress(system, job, 1, 1000, status=S.COMPLETED)
     system.runtime.jobs.transition(job, S.QUEUED, now=system.runtime.now())
     system.runtime.jobs.claim(job.id, worker="new", now=system.runtime.now())
     persistence.persist_progress(system.runtime)
     assert system.job(job).status is S.DOWNLOADING
 
 
-# ── wake and reconcile ──────────────────────────────────────────────────────────────────────────
+# ── requeue and reconcile ───────────────────────────────────────────────────────────────────────
 
 
-def test_a_job_whose_waiting_is_over_is_queued_and_published(
-    any_system: System, origin: Origin
-) -> None:
+def test_a_due_job_is_queued_and_published(any_system: System, origin: Origin) -> None:
     job = any_system.submit(origin.serve("/a.bin", size=10, statuses=[503]).url)
     assert run_download(any_system.runtime, job.id) is Outcome.WAITING
     before = any_system.backlog()
@@ -145,15 +145,15 @@ def test_a_job_whose_waiting_is_over_is_queued_and_published(
     assert any_system.backlog() == before + 1
 
 
-def test_a_job_that_is_locked_or_was_heard_of_is_no_orphan(system: System) -> None:
-    locked, silent, told = claimed(system), claimed(system), claimed(system)
+def test_a_job_with_a_lock_or_recent_progress_is_no_orphan(system: System) -> None:
+    locked, silent, reported = claimed(system), claimed(system), claimed(system)
     lock = system.runtime.cache.download_lock(locked.id)
     assert lock.acquire()
     age_jobs(system)
-    tell(system, told, 1, 100)
-    fresh = claimed(system)  # of which nothing was heard, but only since a moment
+    report_progress(system, reported, 1, 100)
+    fresh = claimed(system)  # without progress, but claimed just now
     assert reconcile.reconcile(system.runtime).orphaned == 1
-    statuses = [system.job(job).status for job in (locked, silent, told, fresh)]
+    statuses = [system.job(job).status for job in (locked, silent, reported, fresh)]
     assert statuses == [S.DOWNLOADING, S.QUEUED, S.DOWNLOADING, S.DOWNLOADING]
 
 
@@ -184,7 +184,7 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
     waiting = system.backlog()
     reconcile.reconcile(system.runtime)
     assert system.job(job).status is S.CANCELLED
-    assert system.backlog() == waiting + 1  # for whoever has the disk
+    assert system.backlog() == waiting + 1  # for a worker, which has the disk
     assert run_download(system.runtime, job.id) is Outcome.NOT_QUEUED
     assert list(system.downloads.iterdir()) == []
 
@@ -197,9 +197,11 @@ def test_an_unpublished_job_is_published_by_reconcile(system: System, store: Sto
     assert reconcile.reconcile(system.runtime).published == 1
 
 
-def test_being_saved_does_not_make_a_job_look_alive(system: System, store: StoreServer) -> None:
+def test_persisting_progress_does_not_make_a_job_look_alive(
+    system: System, store: StoreServer
+) -> None:
     job = claimed(system)
-    tell(system, job, 1, 100)
+    report_progress(system, job, 1, 100)
     key = system.runtime.cache.keys.download_job_key(job.id)
     hour_ago = round((time.time() - 3600) * 1000)
     store.client().hset(key, "updated_at", hour_ago)
@@ -207,7 +209,7 @@ def test_being_saved_does_not_make_a_job_look_alive(system: System, store: Store
     assert system.job(job).updated_at.timestamp() * 1000 == hour_ago
 
 
-# ── one at a time, and tidying up ───────────────────────────────────────────────────────────────
+# ── one at a time, and cleanup ──────────────────────────────────────────────────────────────────
 
 
 def test_two_reconcilers_at_once_queue_an_orphan_once(system: System) -> None:
@@ -225,20 +227,20 @@ def test_two_reconcilers_at_once_queue_an_orphan_once(system: System) -> None:
     assert sum(report.orphaned for report in reports) == len(jobs)
     for job in jobs:
         queued = [e for e in system.runtime.jobs.events(job.id) if e.to_status is S.QUEUED]
-        assert len(queued) == 2  # submitted, and handed back
+        assert len(queued) == 2  # submitted, and requeued
 
 
 def test_stale_progress_goes_and_live_progress_stays(system: System, store: StoreServer) -> None:
     live, gone = claimed(system), claimed(system)
-    tell(system, live, 1, 100)
-    tell(system, gone, 1, 100)
+    report_progress(system, live, 1, 100)
+    report_progress(system, gone, 1, 100)
     store.client().delete(system.runtime.cache.keys.download_job_key(gone.id))
     report = maintenance.cleanup_stale(system.runtime)
     assert (report.stale, report.gone) == (0, 2)  # from the active and the unsaved index
     active = system.runtime.cache.download.get_active_downloads()
     assert [progress.job_id for progress in active] == [live.id]
-    told = system.runtime.jobs.events(gone.id)[-1].reason
-    assert told == "the store listed it without progress; the entry was removed"
+    reported = system.runtime.jobs.events(gone.id)[-1].reason
+    assert reported == "the store listed it without progress; the entry was removed"
 
 
 def test_limits_go_with_their_jobs(system: System) -> None:

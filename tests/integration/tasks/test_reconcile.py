@@ -35,7 +35,9 @@ def claimed(system: System) -> Job:
     return running
 
 
-def tell(system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: Any) -> None:
+def report_progress(
+    system: System, job: Job, status: JobStatus = S.DOWNLOADING, **more: Any
+) -> None:
     """Report progress as its worker would."""
     fields = {
         "job_id": job.id,
@@ -56,7 +58,7 @@ def last_reason(system: System, job: Job) -> str | None:
     return system.runtime.jobs.events(job.id)[-1].reason
 
 
-def test_where_all_is_well_nothing_is_done(any_system: System, origin: Origin) -> None:
+def test_without_a_difference_nothing_changes(any_system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=400_000, hang_after=200_000)
     job = any_system.submit(file.url)
     any_system.submit(unused_url())
@@ -69,44 +71,45 @@ def test_where_all_is_well_nothing_is_done(any_system: System, origin: Origin) -
     assert outcomes == [Outcome.CANCELLED]
 
 
-# ── running by SQL, and nobody at work ──────────────────────────────────────────────────────────
+# ── running by SQL, without a worker ────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-def patient(tmp_path: Path, store: StoreServer) -> Iterator[System]:
-    """A system that waits long for a silent job, unless it knows that the store lost nothing."""
+def slow_to_requeue(tmp_path: Path, store: StoreServer) -> Iterator[System]:
+    """A system that waits long for a silent job, unless the store has certainly lost no data."""
     changes = {"SEEN_ORPHAN_AFTER": "3600", "SEEN_LOCK_TTL": "0.2"}
     with System(tmp_path, store, settings=changes) as system:
         yield system
 
 
-def test_a_lock_that_has_expired_is_proof_where_the_store_lost_nothing(patient: System) -> None:
-    job = claimed(patient)
-    age_jobs(patient)
-    assert requeue_orphans(patient.runtime) == (0, 0)  # the first look: the lock may have been lost
-    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
-    assert requeue_orphans(patient.runtime) == (1, 0)
-    assert patient.job(job).status is S.QUEUED
+def test_an_expired_lock_is_proof_without_data_loss(slow_to_requeue: System) -> None:
+    job = claimed(slow_to_requeue)
+    age_jobs(slow_to_requeue)
+    # At the first run the lock may have been lost with other data.
+    assert requeue_orphans(slow_to_requeue.runtime) == (0, 0)
+    wait_until(lambda: slow_to_requeue.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    assert requeue_orphans(slow_to_requeue.runtime) == (1, 0)
+    assert slow_to_requeue.job(job).status is S.QUEUED
 
 
-def test_a_lock_that_is_gone_is_none_where_the_store_may_have_lost_it(
-    patient: System, store: StoreServer
+def test_a_missing_lock_is_no_proof_after_data_loss(
+    slow_to_requeue: System, store: StoreServer
 ) -> None:
-    """Its worker may write until its lease ends, on a clock that nobody else sees."""
-    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
-    job = claimed(patient)
-    age_jobs(patient)
+    """Its worker may write until its lease ends, on a clock of its own."""
+    wait_until(lambda: slow_to_requeue.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    job = claimed(slow_to_requeue)
+    age_jobs(slow_to_requeue)
     store.flush()
-    assert requeue_orphans(patient.runtime) == (0, 0)
-    assert patient.job(job).status is S.DOWNLOADING
+    assert requeue_orphans(slow_to_requeue.runtime) == (0, 0)
+    assert slow_to_requeue.job(job).status is S.DOWNLOADING
 
 
-def test_a_job_that_was_heard_of_a_moment_ago_is_none(patient: System) -> None:
-    wait_until(lambda: patient.runtime.cache.data_loss.seconds_without_loss() > 0.2)
-    job = claimed(patient)
-    age_jobs(patient)
-    tell(patient, job)
-    assert requeue_orphans(patient.runtime) == (0, 0)
+def test_a_job_with_recent_progress_is_no_orphan(slow_to_requeue: System) -> None:
+    wait_until(lambda: slow_to_requeue.runtime.cache.data_loss.seconds_without_loss() > 0.2)
+    job = claimed(slow_to_requeue)
+    age_jobs(slow_to_requeue)
+    report_progress(slow_to_requeue, job)
+    assert requeue_orphans(slow_to_requeue.runtime) == (0, 0)
 
 
 def test_an_orphan_is_requeued_and_published_at_once(any_system: System) -> None:
@@ -137,10 +140,10 @@ def test_an_orphan_runs_before_jobs_that_never_ran(system: System) -> None:
 
 
 @pytest.mark.parametrize("end", [S.COMPLETED, S.FAILED, S.CANCELLED])
-def test_an_end_that_stands_in_no_index_is_found(system: System, end: JobStatus) -> None:
-    """Given a worker that told the store how its job ended, and fell before the index had it."""
+def test_a_final_state_in_no_index_is_found(system: System, end: JobStatus) -> None:
+    """Given a worker that crashed after its final state was in the store and before the index had it."""
     job = claimed(system)
-    tell(system, job, end, path="/x/a.bin", sha256="ab" * 32)
+    report_progress(system, job, end, path="/x/a.bin", sha256="ab" * 32)
     store = system.runtime.cache
     store.client.delete(store.keys.dirty_downloads_key(), store.keys.active_downloads_key())
     assert persistence.persist_progress(system.runtime) == 0
@@ -180,8 +183,8 @@ def test_a_store_that_lost_everything_gets_every_message_back(
 # ── running by the store, and not by SQL ────────────────────────────────────────────────────────
 
 
-def settle_elsewhere(system: System, job: Job, status: JobStatus) -> None:
-    """End a job in SQL behind its worker's back, some time ago."""
+def end_in_sql(system: System, job: Job, status: JobStatus) -> None:
+    """End a job in SQL without its worker, some time ago."""
     row = system.job(job)
     changes = {"next_attempt_at": system.runtime.now()}
     values = {S.PAUSED: "pause", S.CANCELLED: "cancel"}
@@ -199,7 +202,7 @@ def test_a_run_unknown_to_sql_is_stopped(system: System, origin: Origin, status:
     job = system.submit(origin.serve("/a.bin", size=400_000, hang_after=200_000).url)
     with running(system, job) as outcomes:
         wait_until(lambda: system.runtime.cache.download.get_progress(job.id))
-        settle_elsewhere(system, job, status)
+        end_in_sql(system, job, status)
         report = reconcile(system.runtime)
         assert (report.stopped, report.removed) == (1, 0)
     assert outcomes == [Outcome.FENCED]
@@ -209,13 +212,13 @@ def test_a_run_unknown_to_sql_is_stopped(system: System, origin: Origin, status:
 
 @pytest.mark.parametrize("status", [S.PAUSED, S.COMPLETED, S.FAILED])
 def test_progress_of_a_job_that_does_not_run_is_removed(system: System, status: JobStatus) -> None:
-    """Given a worker that fell after SQL had the end, and before the store had it."""
+    """Given a worker that crashed after SQL had the final state, and before the store had it."""
     job = claimed(system)
-    tell(system, job)
+    report_progress(system, job)
     if status is S.COMPLETED:
         moved = system.runtime.jobs.transition(job, S.VERIFYING, now=system.runtime.now())
         assert moved is not None
-    settle_elsewhere(system, job, status)
+    end_in_sql(system, job, status)
     report = reconcile(system.runtime)
     assert (report.stopped, report.removed) == (0, 1)
     cache = system.runtime.cache.download
@@ -226,19 +229,19 @@ def test_progress_of_a_job_that_does_not_run_is_removed(system: System, status: 
 
 
 def test_progress_of_an_unknown_job_is_removed(system: System) -> None:
-    tell(system, new_job(fence=1))
+    report_progress(system, new_job(fence=1))
     assert reconcile(system.runtime).removed == 1
     assert system.runtime.cache.download.get_active_downloads() == []
 
 
-def test_what_has_only_just_changed_is_left_to_settle(system: System) -> None:
+def test_a_job_that_changed_just_now_is_left_alone(system: System) -> None:
     job = claimed(system)
-    tell(system, job)
+    report_progress(system, job)
     assert system.runtime.jobs.transition(job, S.FAILED, now=system.runtime.now())
     assert reconcile(system.runtime).removed == 0
 
 
-# ── all of it ───────────────────────────────────────────────────────────────────────────────────
+# ── many jobs ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_reconcile_needs_memory_for_one_batch_only(any_system: System) -> None:

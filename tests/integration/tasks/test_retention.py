@@ -20,7 +20,7 @@ from domain.errors import DatabaseUnavailableError, UnknownJobError
 from domain.job import FINISHED, Job, JobStatus
 from tasks.periodic import purge as retention
 from tests.support.build import NOW, new_job
-from tests.support.build import update as told
+from tests.support.build import update as progress_update
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
 from tests.support.services.system import System
@@ -128,9 +128,8 @@ def test_the_oldest_are_found_by_the_index_of_their_ends(database: Database) -> 
         connection.execute(
             text("CREATE INDEX IF NOT EXISTS ix_jobs_finished_at ON jobs (finished_at)")
         )
-        if (
-            not database.is_sqlite
-        ):  # whose tables nobody analyses, while PostgreSQL does so by itself
+        # PostgreSQL analyses tables by itself; SQLite never does here.
+        if not database.is_sqlite:
             connection.execute(text("ANALYZE"))
     statements.clear()
     Retention(database).delete_some(NOW - DAY)
@@ -248,7 +247,7 @@ def test_files_stay_and_progress_goes(any_system: System, origin: Origin) -> Non
     assert run_download(runtime, young.id) is Outcome.COMPLETED
     end_long_ago(any_system, done)
     end_long_ago(any_system, failed)
-    runtime.cache.download.apply([told(job_id=done.id, status=S.COMPLETED)])
+    runtime.cache.download.apply([progress_update(job_id=done.id, status=S.COMPLETED)])
     files = {path.name: path.read_bytes() for path in any_system.downloads.iterdir()}
     assert {"a.bin", "c.bin"} < files.keys()
 
@@ -335,7 +334,7 @@ def test_what_the_database_gave_up_leaves_the_store_though_it_goes_away_then(
 ) -> None:
     with System(tmp_path, store, database_url=postgres_url) as system:
         old = stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 1)
-        system.runtime.cache.download.apply([told(job_id=job_id) for job_id in old])
+        system.runtime.cache.download.apply([progress_update(job_id=job_id) for job_id in old])
         steps = purge_finished(system.runtime)
         assert next(steps).jobs == BATCH
         postgres.stop()

@@ -42,7 +42,7 @@ def test_its_lock_is_renewed_while_it_works_and_gone_after_it(system: System) ->
     cache = system.runtime.cache
     key = cache.keys.lock_key("task:sweep")
 
-    def patient() -> bool:
+    def slow() -> bool:
         def renewed() -> bool:
             left = cache.service.ttl(key) or 0
             lowest.append(left)
@@ -51,7 +51,7 @@ def test_its_lock_is_renewed_while_it_works_and_gone_after_it(system: System) ->
         lowest: list[float] = []
         return wait_until(renewed)
 
-    assert run(system.runtime, patient)
+    assert run(system.runtime, slow)
     assert not cache.service.exists(key)
 
 

@@ -39,7 +39,7 @@ def claim(runtime: Runtime, job: Job) -> Job:
 
 
 def leave_running(runtime: Runtime, job: Job) -> None:
-    """It is killed at once: the row says that it was heard of in an hour."""
+    """It is killed at once: the row's last heartbeat is an hour ahead."""
     claim(runtime, job)
 
 

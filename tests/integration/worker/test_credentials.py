@@ -20,7 +20,7 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.runner import Outcome, run_download
 
-KEY = "a key that nobody should see either"
+KEY = "a key that no log may show either"
 SECRET = "hunter2-ünd-so-weiter"
 LOGIN = {"username": "me", "password": SECRET}
 BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()

@@ -51,8 +51,8 @@ def take(system: System, queue: str = NORMAL) -> QueuedMessage:
     return read_message(raw)
 
 
-def hand_back(runtime: Runtime, job: Job) -> Job:
-    """Claim a job and give it back to the queue, without a message."""
+def requeue(runtime: Runtime, job: Job) -> Job:
+    """Claim a job and requeue it, without a message."""
     running = runtime.jobs.claim(job.id, worker="w", now=runtime.now())
     assert running is not None
     queued = runtime.jobs.transition(running, S.QUEUED, now=runtime.now())
@@ -71,11 +71,11 @@ def message_consumed_at(system: System, job: Job) -> datetime | None:
         ).scalar()
 
 
-# ── spent before it was noted ───────────────────────────────────────────────────────────────────
+# ── consumed before it was noted ────────────────────────────────────────────────────────────────
 
 
 class WatchedBroker(Broker):
-    """The broker with workers so idle that they have every message before its sender goes on."""
+    """A broker whose messages a worker consumes before `publish` returns."""
 
     def __init__(self, system: System, worker: Callable[[], None]) -> None:
         super().__init__(client_app(system.runtime.settings), timeout=5)
@@ -88,7 +88,7 @@ class WatchedBroker(Broker):
         self._worker()
 
 
-def test_a_message_that_was_spent_before_its_sender_notes_it_gets_a_successor(
+def test_a_message_consumed_before_it_is_noted_is_published_again(
     any_system: System,
 ) -> None:
     runtime = any_system.runtime
@@ -103,7 +103,7 @@ def test_a_message_that_was_spent_before_its_sender_notes_it_gets_a_successor(
 
     broker = WatchedBroker(any_system, work)
     lock = runtime.cache.download_lock(job.id)
-    assert lock.acquire()  # the attempt before the pause has not quite let go
+    assert lock.acquire()  # the attempt before the pause still holds it
     tasks.resume(job.id, runtime=replace(runtime, broker=broker))
     broker.close()
     lock.release()
@@ -117,18 +117,18 @@ def test_a_message_that_was_spent_before_its_sender_notes_it_gets_a_successor(
     assert reasons(any_system, job)[-1] == "it had no message; it was published"
 
 
-def test_a_worker_says_which_message_it_has_spent(system: System) -> None:
+def test_a_worker_records_which_message_it_has_consumed(system: System) -> None:
     job = submit(system.runtime)
     lock = system.runtime.cache.download_lock(job.id)
     assert lock.acquire()
     system.start_worker(wait=False)
-    # On a busy machine the worker takes longer to start than a lock lives.
+    # On a busy machine the worker takes longer to start than the lock's TTL.
     wait_until(lambda: lock.extend() and message_consumed_at(system, job), deadline=60)
     assert message_consumed_at(system, job) == job.published_at
     assert system.job(job).published_at is None
 
 
-def test_an_old_message_that_is_spent_takes_nothing_from_the_new_one(any_system: System) -> None:
+def test_consuming_an_old_message_keeps_the_note_of_the_new_one(any_system: System) -> None:
     runtime = any_system.runtime
     job = submit(ago(any_system, hours=1))
     tasks.pause(job.id, runtime=runtime)
@@ -166,13 +166,13 @@ def test_a_lost_requeued_message_is_found_behind_an_older_one(
 ) -> None:
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
-    begun = hand_back(then, submit(then))
-    assert then.publisher.publish([begun], requeued=True)
+    requeued = requeue(then, submit(then))
+    assert then.publisher.publish([requeued], requeued=True)
     assert reconcile(any_system.runtime).published == 0
-    assert take(any_system, REQUEUED_QUEUE).job_id == begun.id
+    assert take(any_system, REQUEUED_QUEUE).job_id == requeued.id
     assert reconcile(any_system.runtime).published == 1
-    assert any_system.runtime.broker.requeued() == {begun.id}
-    assert reasons(any_system, begun)[-1] == LOST
+    assert any_system.runtime.broker.requeued() == {requeued.id}
+    assert reasons(any_system, requeued)[-1] == LOST
     assert reconcile(any_system.runtime).published == 0
 
 
@@ -181,7 +181,7 @@ def test_a_resumed_job_waits_in_the_queue_of_its_priority(
 ) -> None:
     submit(ago(any_system, hours=2))
     then = ago(any_system, hours=1)
-    job = hand_back(then, submit(then))
+    job = requeue(then, submit(then))
     assert then.publisher.publish([job], requeued=True)
     tasks.pause(job.id, runtime=then)
     tasks.resume(job.id, runtime=then)
@@ -237,11 +237,11 @@ def with_another_time(raw: bytes) -> bytes:
     return json.dumps(message).encode()
 
 
-def somebody_elses(_raw: bytes) -> bytes:
+def of_another_kind(_raw: bytes) -> bytes:
     return b'{"body": "", "headers": []}'
 
 
-@pytest.mark.parametrize("change", [without_its_time, with_another_time, somebody_elses])
+@pytest.mark.parametrize("change", [without_its_time, with_another_time, of_another_kind])
 def test_a_head_without_its_time_proves_nothing(
     any_system: System, change: Callable[[bytes], bytes]
 ) -> None:
@@ -256,7 +256,7 @@ def test_a_head_without_its_time_proves_nothing(
     assert reconcile(any_system.runtime).published == 0
     take(any_system)
     published = reconcile(any_system.runtime).published
-    assert published == 2  # the second one's message was the one that nobody could read
+    assert published == 2  # the second one's message was the unreadable one
     assert reasons(any_system, lost)[-1] == LOST
 
 
@@ -289,9 +289,9 @@ def test_many_are_found_page_by_page(any_system: System, monkeypatch: pytest.Mon
     then = ago(any_system, hours=1)
     requests = [DownloadRequest(url=unused_url()) for _ in range(5)]
     made = tasks.submit_many(requests, runtime=then)
-    begun = [hand_back(then, job) for job in made[:3]]
+    requeued = [requeue(then, job) for job in made[:3]]
     assert then.publisher.publish(
-        [QueuedJob(job.id, job.priority, job.updated_at) for job in begun], requeued=True
+        [QueuedJob(job.id, job.priority, job.updated_at) for job in requeued], requeued=True
     )
     any_system.store.flush()
     assert reconcile(any_system.runtime).published == 5

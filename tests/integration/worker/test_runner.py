@@ -25,14 +25,14 @@ def statuses(system: System, job: Job) -> list[JobStatus]:
 
 
 def publish_and_crash(system: System, job: Job, body: bytes) -> None:
-    """Leave what a worker leaves that falls after the file got its name and before SQL knew."""
+    """Leave what a worker leaves that crashes between publishing the file and noting it in SQL."""
     with PartFile(system.downloads, job.id) as part:
         part.write_at([body], 0)
         digest = hashlib.sha256(body).hexdigest()
         part.publish("a.bin", overwrite=False, digests=[f"sha256:{digest}"])
 
 
-def leftovers(system: System) -> list[str]:
+def working_files(system: System) -> list[str]:
     return [path.name for path in system.downloads.rglob(".seen-*")]
 
 
@@ -49,7 +49,7 @@ def test_a_download_completes_with_the_right_bytes(any_system: System, origin: O
     assert row.path == str(any_system.downloads / "film.mkv")
     assert hashlib.sha256(Path(row.path).read_bytes()).hexdigest() == file.sha256
     assert statuses(any_system, job) == [S.QUEUED, S.DOWNLOADING, S.VERIFYING, S.COMPLETED]
-    assert leftovers(any_system) == []
+    assert working_files(any_system) == []
 
 
 def test_the_store_shows_the_end_and_holds_no_lock(system: System, origin: Origin) -> None:
@@ -228,7 +228,7 @@ def test_a_taken_name_gets_a_number_without_overwrite(system: System, origin: Or
 
     run(system, system.submit(url, overwrite=True))
     assert (system.downloads / "a.txt").read_bytes() == b"new"
-    assert leftovers(system) == []
+    assert working_files(system) == []
 
 
 def test_a_private_address_is_refused_unless_allowed(
@@ -244,17 +244,17 @@ def test_a_private_address_is_refused_unless_allowed(
 def test_a_full_disk_waits_and_keeps_the_part_file(
     tmp_path: Path, system: System, origin: Origin
 ) -> None:
-    with System(tmp_path, system.store, settings={"SEEN_MIN_FREE_BYTES": str(1 << 60)}) as crowded:
-        job = crowded.submit(origin.serve("/a.bin", size=10_000).url)
-        assert run(crowded, job) is Outcome.WAITING
-        row = crowded.job(job)
+    with System(tmp_path, system.store, settings={"SEEN_MIN_FREE_BYTES": str(1 << 60)}) as full:
+        job = full.submit(origin.serve("/a.bin", size=10_000).url)
+        assert run(full, job) is Outcome.WAITING
+        row = full.job(job)
         assert row.error_code == "disk_full"
         assert "more bytes are needed" in (row.reason or "")
-        assert leftovers(crowded) == [f".seen-{job.id}.part"]
+        assert working_files(full) == [f".seen-{job.id}.part"]
 
 
 def test_a_file_published_before_a_crash_is_recognised(system: System, origin: Origin) -> None:
-    """Given a worker that fell after the file got its name and before SQL knew."""
+    """Given a worker that crashed between publishing the file and noting it in SQL."""
     file = origin.serve("/a.bin", size=10_000)
     job = system.submit(file.url)
     publish_and_crash(system, job, file.body_slice(0, 10_000))
@@ -269,12 +269,13 @@ def test_a_file_published_before_a_crash_is_recognised(system: System, origin: O
 def test_a_file_published_before_a_crash_goes_when_its_job_is_cancelled(
     system: System, origin: Origin
 ) -> None:
-    """Given a worker that fell after the file got its name, and a person who cancels before the next."""
+    """Given a worker that crashed after it published, and a cancel before the next attempt."""
     job = system.submit(origin.serve("/a.bin", size=10_000).url)
     publish_and_crash(system, job, b"x" * 10_000)
-    (system.downloads / "b.bin").write_bytes(b"somebody else's")
+    (system.downloads / "b.bin").write_bytes(b"of another user")
 
     tasks.cancel(job.id, runtime=system.runtime)
-    assert run(system, job) is Outcome.NOT_QUEUED  # the message that has a worker tidy up
+    # The message makes a worker delete the files.
+    assert run(system, job) is Outcome.NOT_QUEUED
 
     assert [path.name for path in system.downloads.iterdir()] == ["b.bin"]

@@ -57,10 +57,10 @@ def test_a_refused_connection_waits(system: System, free_port: int) -> None:
 
 
 def test_a_stalled_origin_times_out(tmp_path: Path, system: System, origin: Origin) -> None:
-    with System(tmp_path, system.store, settings={"SEEN_LOW_SPEED_TIME": "1"}) as impatient:
-        job = impatient.submit(origin.serve("/a.bin", size=50_000, hang_after=1_000).url)
-        assert run(impatient, job) is Outcome.WAITING
-        assert impatient.job(job).error_code == "timeout"
+    with System(tmp_path, system.store, settings={"SEEN_LOW_SPEED_TIME": "1"}) as quick:
+        job = quick.submit(origin.serve("/a.bin", size=50_000, hang_after=1_000).url)
+        assert run(quick, job) is Outcome.WAITING
+        assert quick.job(job).error_code == "timeout"
 
 
 def test_attempts_are_bounded(system: System, origin: Origin) -> None:

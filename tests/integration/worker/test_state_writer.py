@@ -1,4 +1,4 @@
-"""An end that is written to the store before SQL: kept as long as needed, and no longer."""
+"""A final state that the store has before SQL: kept as long as needed, and no longer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.wait import wait_until
 from worker.runner import Outcome
 
 S = JobStatus
-#: Longer than any test, and far below the life of an end that the database does not have.
-SHORT_LIFE = 300
+#: Longer than any test, and far below the TTL of a final state that SQL does not have yet.
+SHORT_TTL = 300
 SETTINGS = {
-    "SEEN_PROGRESS_TTL": str(SHORT_LIFE),
+    "SEEN_PROGRESS_TTL": str(SHORT_TTL),
     "SEEN_LOCK_TTL": "60",
     "SEEN_ORPHAN_AFTER": "60",
 }
@@ -35,28 +35,28 @@ def system(tmp_path: Path, store: StoreServer, postgres_url: str) -> Iterator[Sy
         yield system
 
 
-def status_told(system: System, job: Job) -> JobStatus | None:
+def shown_status(system: System, job: Job) -> JobStatus | None:
     progress = system.runtime.cache.download.get_progress(job.id)
     return None if progress is None else progress.status
 
 
-def life(system: System, job: Job) -> float:
+def ttl(system: System, job: Job) -> float:
     cache = system.runtime.cache
     return cache.service.ttl(cache.keys.download_job_key(job.id)) or 0.0
 
 
-def unsaved(system: System) -> list[str]:
+def not_persisted(system: System) -> list[str]:
     return [job_id for job_id, _ in system.runtime.cache.download.dirty()]
 
 
-def check_life_of_end(
+def check_unsaved_end(
     system: System, job: Job, postgres: PostgresServer, outcomes: list[Outcome], end: JobStatus
 ) -> None:
-    """The store knows how it ended, and is the only one; then the database comes back."""
-    wait_until(lambda: status_told(system, job) is end, what="the end is told early")
+    """Check that only the store has the final state; then start the database again."""
+    wait_until(lambda: shown_status(system, job) is end, what="the final state in the store")
     assert outcomes == []
-    assert life(system, job) > SHORT_LIFE
-    assert unsaved(system) == [job.id]
+    assert ttl(system, job) > SHORT_TTL
+    assert not_persisted(system) == [job.id]
     postgres.start()
 
 
@@ -67,30 +67,30 @@ def test_an_early_failure_leaves_the_store_once_sql_has_it(
     file = origin.serve("/a.bin", size=100_000, gate=gate, gate_after=50_000, truncate_after=50_000)
     job = system.submit(file.url, max_attempts=1)
     with running(system, job) as outcomes:
-        wait_until(lambda: status_told(system, job) is S.DOWNLOADING)
+        wait_until(lambda: shown_status(system, job) is S.DOWNLOADING)
         postgres.stop()
         gate.set()
-        check_life_of_end(system, job, postgres, outcomes, S.FAILED)
+        check_unsaved_end(system, job, postgres, outcomes, S.FAILED)
 
     assert outcomes == [Outcome.FAILED]
     assert system.job(job).status is S.FAILED
-    assert 0 < life(system, job) <= SHORT_LIFE
-    assert unsaved(system) == []
-    assert status_told(system, job) is S.FAILED
+    assert 0 < ttl(system, job) <= SHORT_TTL
+    assert not_persisted(system) == []
+    assert shown_status(system, job) is S.FAILED
 
 
 def test_an_early_failure_counts_no_discarded_bytes(
     system: System, origin: Origin, postgres: PostgresServer
 ) -> None:
-    """Or what is left on the disk would be kept for a retry that cannot use it."""
+    """Else the part file would be kept for a retry that cannot use it."""
     gate = threading.Event()
     file = origin.serve("/a.bin", size=100_000, gate=gate, gate_after=50_000)
     job = system.submit(file.url, checksum="sha256:" + "0" * 64)
     with running(system, job) as outcomes:
-        wait_until(lambda: status_told(system, job) is S.DOWNLOADING)
+        wait_until(lambda: shown_status(system, job) is S.DOWNLOADING)
         postgres.stop()
         gate.set()
-        check_life_of_end(system, job, postgres, outcomes, S.FAILED)
+        check_unsaved_end(system, job, postgres, outcomes, S.FAILED)
         progress = system.runtime.cache.download.get_progress(job.id)
         assert progress is not None
         assert progress.bytes_durable == 0
@@ -100,22 +100,22 @@ def test_an_early_failure_counts_no_discarded_bytes(
 def test_an_early_completion_leaves_the_store_once_sql_has_it(
     system: System, origin: Origin, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a database that goes away after it has said that the file may be published."""
+    """Given a database that stops between the check of the fence and the end."""
     file = origin.serve("/a.bin", size=100_000)
     job = system.submit(file.url)
     really_link = os.link
 
     def link(source: str, target: str, **options: Any) -> None:
-        if source.startswith("/proc"):  # to its final name; other links only try the folder
+        if source.startswith("/proc"):  # the publication; other links only test the folder
             postgres.stop()
         really_link(source, target, **options)
 
     monkeypatch.setattr(os, "link", link)
     with running(system, job) as outcomes:
-        check_life_of_end(system, job, postgres, outcomes, S.COMPLETED)
+        check_unsaved_end(system, job, postgres, outcomes, S.COMPLETED)
 
     assert outcomes == [Outcome.COMPLETED]
     assert (system.job(job).status, system.job(job).sha256) == (S.COMPLETED, file.sha256)
-    assert 0 < life(system, job) <= SHORT_LIFE
-    assert unsaved(system) == []
-    assert status_told(system, job) is S.COMPLETED
+    assert 0 < ttl(system, job) <= SHORT_TTL
+    assert not_persisted(system) == []
+    assert shown_status(system, job) is S.COMPLETED

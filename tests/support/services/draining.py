@@ -15,11 +15,12 @@ from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
 from tests.support.origins.origin import Origin, ServedFile
 from tests.support.servers.process import Process
+from tests.support.services.running import downloaded
 from tests.support.services.system import ROOT, System
 from tests.support.wait import wait_until
 
-#: Nothing but the drain may end a download that stands still.
-PATIENT: Mapping[str, str] = {
+#: Timeouts so long that only the drain ends a download that receives nothing.
+LONG_TIMEOUTS: Mapping[str, str] = {
     "SEEN_LOW_SPEED_TIME": "60",
     "SEEN_CONNECT_TIMEOUT": "60",
     "SEEN_SHORT_RETRIES": "9",
@@ -31,7 +32,7 @@ Download = tuple[Job, ServedFile]
 
 
 class Disk:
-    """The disk of the processes that a system starts from now on: slow, and hanging on demand."""
+    """A slow disk, for the processes that a system starts from now on; it can be made to hang."""
 
     def __init__(self, system: System, *, sync_seconds: float = 0.0) -> None:
         self._hangs = system.folder / "disk-hangs"
@@ -42,17 +43,17 @@ class Disk:
         }
 
     def hang(self) -> None:
-        """Let no fdatasync return any more, and wait until one hangs.
+        """Make every fdatasync hang, and wait until one does.
 
-        Without a call that hangs a worker may still end in time: its last checkpoint needs none when no
-        byte has come since the one before.
+        A worker without a hanging call may still end in time: its last checkpoint needs no fdatasync
+        when no byte was written since the one before.
         """
         self._hangs.touch()
         reached = self._hangs.with_name(f"{self._hangs.name}.reached")
         wait_until(reached.exists, deadline=60, what="a checkpoint hangs")
 
     def recover(self) -> None:
-        """Let them return."""
+        """Let the calls return."""
         self._hangs.unlink()
 
 
@@ -66,18 +67,12 @@ def slow_downloads(
 
 
 def all_run(system: System, downloads: Sequence[Download]) -> bool:
-    """Whether every one of them has bytes on disk."""
-    return all(seen_bytes(system, job) > 50_000 for job, _ in downloads)
-
-
-def seen_bytes(system: System, job: Job) -> int:
-    """How many bytes the store says a job has."""
-    progress = system.runtime.cache.download.get_progress(job.id)
-    return 0 if progress is None else progress.bytes_downloaded
+    """Whether every download has bytes on disk."""
+    return all(downloaded(system, job) > 50_000 for job, _ in downloads)
 
 
 def durable_on_disk(system: System, job: Job) -> int:
-    """How many bytes the checkpoint beside a job's part file vouches for."""
+    """How many bytes are durable by the checkpoint beside a job's part file."""
     checkpoint = system.downloads / f"{WORKING_PREFIX}{job.id}.json"
     if not checkpoint.exists():
         return 0
@@ -85,19 +80,19 @@ def durable_on_disk(system: System, job: Job) -> int:
 
 
 def hurry(downloads: Sequence[Download]) -> None:
-    """Let the next request for each of them be answered at full speed."""
+    """Serve the next request for each download at full speed."""
     for _, file in downloads:
         file.behave(bytes_per_second=None)
 
 
 def first_byte(origin: Origin, file: ServedFile, request: int) -> int:
-    """Where in the file a request begins to ask; 0 when it asks for all of it."""
+    """The first byte of a request's range; 0 when it requests the whole file."""
     asked = origin.requests_for(file.path)[request].range
     return 0 if asked is None else asked[0]
 
 
 def command(system: System, name: str) -> None:
-    """Give all workers one of Celery's remote commands, and wait for no answer."""
+    """Give all workers one of Celery's remote commands, without waiting for a reply."""
     broker = system.runtime.settings.celery_broker_url()
     with Celery("client", broker=broker, set_as_current=False) as client:
         client.control.broadcast(name)

@@ -63,7 +63,7 @@ class Processes:
         return process
 
     def watcher(self, name: str, *, brief: bool = True) -> Process:
-        """An event receiver that prints what it receives, and has begun to."""
+        """An event receiver that prints what it receives, and waits until it does."""
         client = connect(self._system.store)
         before = bound(client, EVENTS)
         process = self.start(name, "events", "--dump", brief=brief)
@@ -75,7 +75,7 @@ class Processes:
         return process
 
     def caller(self, name: str, worker: str, *, brief: bool = True) -> Process:
-        """Somebody who has asked a worker, and waits for its answer."""
+        """A process that has sent a worker a request, and waits for the reply."""
         options = ["inspect", "ping", "--timeout", "100", "-d", f"{worker}@here"]
         with connect(self._system.store).pubsub() as requests:
             requests.psubscribe(f"/1.{MAILBOXES}*")
@@ -84,7 +84,7 @@ class Processes:
             wait_until(
                 lambda: asks_for_ping(requests.get_message(ignore_subscribe_messages=True)),
                 deadline=30,
-                what=f"{name} has asked",
+                what=f"{name} has sent its request",
             )
         return process
 
@@ -130,12 +130,12 @@ def tables(client: Any) -> dict[bytes, set[bytes]]:
 
 
 def bind(client: Any, exchange: str, queue: str) -> None:
-    """A binding that nobody renews."""
+    """Add a binding that no process renews."""
     client.sadd(f"_kombu.binding.{exchange}", SEP.join(("", "", queue)))
 
 
 def left_behind(exchange: str = REPLIES) -> str:
-    """The name of a queue of somebody who is gone."""
+    """The name of a queue whose process is gone."""
     return f"{uuid4()}.{exchange}"
 
 
@@ -148,7 +148,7 @@ def sweeping(system: System, seconds: int) -> Iterator[Callable[[], Swept]]:
 
 
 def ping(system: System, *workers: str) -> dict[str, object]:
-    """What these workers answer to `celery inspect ping`."""
+    """The replies of these workers to `celery inspect ping`."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "celery", "-A", "worker.app", "inspect", "ping", "--json"),

@@ -48,7 +48,7 @@ def test_kombus_sweep_on_dragonfly(
     private_stand_in: StoreServer, before: list[tuple[str, ...]], result: str
 ) -> None:
     with private_stand_in.client(db=1) as client:
-        client.zadd(DEADLINES, {"an exchange nobody uses": 1})
+        client.zadd(DEADLINES, {"an unused exchange": 1})
         for command in before:
             client.execute_command(*command)
     if result == "runs":

@@ -1,4 +1,4 @@
-"""Readers of events and of replies go on after forged ones: Flower, `seen doctor`, health checks."""
+"""Readers of events and of replies survive forged ones: Flower, `seen doctor`, health checks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.celery_ext.beat_monitor import BeatMonitor
 
-PATIENCE, INTERVAL = 1.0, 0.05
+MAX_SILENCE, INTERVAL = 1.0, 0.05
 
 Watch = Callable[..., BeatMonitor]
 
@@ -29,7 +29,7 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
 
         def make(store: StoreServer, **settings: Any) -> BeatMonitor:
             made = BeatMonitor(
-                cache_settings(store, **settings), max_silence=PATIENCE, interval=INTERVAL
+                cache_settings(store, **settings), max_silence=MAX_SILENCE, interval=INTERVAL
             )
             stack.callback(made.close)
             return made
@@ -37,7 +37,7 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
         yield make
 
 
-def look_on(watch: BeatMonitor, seconds: float = 2 * PATIENCE) -> None:
+def watch_for(watch: BeatMonitor, seconds: float = 2 * MAX_SILENCE) -> None:
     """Let a watch look for so long."""
     end = time.monotonic() + seconds
 
@@ -60,7 +60,7 @@ def test_a_beat_that_ticks_is_not_spoken_of(
     store: StoreServer, manager: CacheManager, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watching = watch(store)
-    end = time.monotonic() + 3 * PATIENCE
+    end = time.monotonic() + 3 * MAX_SILENCE
     while time.monotonic() < end:
         manager.beat.tick("host:1")
         watching.check()
@@ -72,7 +72,7 @@ def test_a_missing_beat_and_its_return_are_logged_once(
 ) -> None:
     watching = watch(store)
     manager.beat.tick("host:1")
-    look_on(watching, 4 * PATIENCE)
+    watch_for(watching, 4 * MAX_SILENCE)
     (line,) = said(caplog)
     assert "Beat has not ticked" in line
     assert "UTC on host:1" in line, "since when"
@@ -81,7 +81,7 @@ def test_a_missing_beat_and_its_return_are_logged_once(
     assert caplog.records[-1].levelno == logging.WARNING
 
     manager.beat.tick("host:2")
-    look_on(watching)
+    watch_for(watching)
 
     assert said(caplog)[1:2] == ["Beat ticks again, on host:2"]
     assert len(said(caplog)) == 3, "and it is missed again"
@@ -94,7 +94,7 @@ def test_a_beat_that_never_was_is_missed_but_not_at_once(
     watching.check()
     watching.check()
     assert said(caplog) == []
-    look_on(watching)
+    watch_for(watching)
     (line,) = said(caplog)
     assert "no tick is known" in line
 
@@ -107,7 +107,7 @@ def test_one_that_died_before_the_worker_began_is_not_missed_at_once(
     watching = watch(store)
     watching.check()
     assert said(caplog) == []
-    look_on(watching)
+    watch_for(watching)
     assert len(said(caplog)) == 1
 
 
@@ -125,7 +125,7 @@ def test_a_changed_wall_clock_neither_hides_nor_fakes_a_missing_beat(
     manager.client.hincrby("seen:beat", "at", step)
     watching.check()
     assert said(caplog) == []
-    look_on(watching)
+    watch_for(watching)
     assert len(said(caplog)) == 1
 
 
@@ -139,7 +139,7 @@ def test_while_the_store_is_away_nothing_is_said(
         private_store.kill()
     else:
         private_store.pause()
-    look_on(watching)
+    watch_for(watching)
     assert said(caplog) == []
     if how == "dead":
         private_store.start()
@@ -147,7 +147,7 @@ def test_while_the_store_is_away_nothing_is_said(
         private_store.resume()
     watching.check()
     assert said(caplog) == [], "beat is given time to come back, too"
-    look_on(watching)
+    watch_for(watching)
     assert len(said(caplog)) == 1
 
 

@@ -27,12 +27,12 @@ def closed_by_server(store: StoreServer) -> None:
             wait_until(lambda: admin.info("clients")["blocked_clients"], what="the client waits")
             admin.client_kill_filter(_type="normal", skipme=True)
 
-        ending = threading.Thread(target=end_wait)
-        ending.start()
+        stopping = threading.Thread(target=end_wait)
+        stopping.start()
         try:
             client.brpop(["absent"], timeout=20)
         finally:
-            ending.join()
+            stopping.join()
 
 
 def silent(store: StoreServer) -> None:

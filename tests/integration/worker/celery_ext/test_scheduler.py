@@ -248,7 +248,7 @@ def test_a_beat_without_broker_leaves_its_entries_to_one_that_has_one(
         for _ in range(2):
             assert cut_off.tick() > 0
     with store.client() as client:
-        assert not client.exists("seen:beat"), "a beat that cannot send gives no sign of life"
+        assert not client.exists("seen:beat"), "a beat that cannot send sends no heartbeat"
     assert lines(caplog, "Periodic tasks are not sent: The broker does not answer") == 1
     healthy.tick()
     cut_off.tick()

@@ -26,7 +26,7 @@ S = JobStatus
 
 
 class StandsStill(JobRepository):
-    """A database whose answer about a job is followed by a long pause, in which others go on."""
+    """A database whose answer about a job is followed by a long pause, while other processes run."""
 
     def then(self, meanwhile: Callable[[], None]) -> StandsStill:
         self._meanwhile = meanwhile
@@ -61,7 +61,8 @@ def test_who_stood_still_before_tidying_up_takes_nothing_from_a_newer_claim(
         if end == "completed":
             tasks.resume(job.id, runtime=system.runtime)
             assert run_download(system.runtime, job.id) is Outcome.COMPLETED
-            os.link(system.downloads / "a.bin", part)  # its worker fell before it removed this name
+            # As if its worker had crashed before it removed this name.
+            os.link(system.downloads / "a.bin", part)
 
     jobs = StandsStill(system.runtime.database).then(meanwhile)
     slow = replace(system.runtime, jobs=jobs)

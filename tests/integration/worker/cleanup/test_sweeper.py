@@ -96,14 +96,14 @@ def test_a_persons_own_link_to_a_part_file_stays_when_its_job_was_cancelled(syst
 
 
 def test_what_is_still_of_use_stays(system: System) -> None:
-    living = system.submit(unused_url(), directory="deep/er")
+    unfinished = system.submit(unused_url(), directory="deep/er")
     paused = tasks.pause(system.submit(unused_url()).id, runtime=system.runtime)
     just_ended = ended(system, S.CANCELLED, ago=1)
     can_go_on = ended(system, S.FAILED, bytes_durable=5)
     unknown = new_job_id()
     kept = [
         path
-        for job_id in (living.id, paused.id, just_ended.id, can_go_on.id, unknown)
+        for job_id in (unfinished.id, paused.id, just_ended.id, can_go_on.id, unknown)
         for path in leave_part(system.downloads / "deep/er", job_id)
     ]
     other = system.downloads / ".seen-notes.part"

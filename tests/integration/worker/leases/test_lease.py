@@ -57,7 +57,7 @@ def test_a_held_lock_is_renewed_for_as_long_as_it_is_held(
     lock = manager.download_lock("job-1")
     started = lease_clock()
     lease = hold(leases, lock, stop)
-    # Longer than its life: without renewal it would be gone.
+    # Longer than its TTL: without renewal it would be gone.
     wait_until(lambda: lease_clock() - started > 1.5 * TTL or not holder(manager), interval=0.01)
     assert holder(manager) == lock.token.encode()
     lease.check()
@@ -119,13 +119,13 @@ def test_a_store_that_lost_everything_stops_every_holder(
         wait_until(lambda: all(stop.error for stop in stops), what="the stop of all holders")
 
 
-@pytest.mark.parametrize(("how", "patience"), [("silent", 5.0), ("silent", 0.05), ("dead", 5.0)])
+@pytest.mark.parametrize(("how", "timeout"), [("silent", 5.0), ("silent", 0.05), ("dead", 5.0)])
 def test_a_store_that_does_not_answer_stops_the_holder_before_the_lock_can_expire(
-    private_store: StoreServer, stop: StopSignal, how: str, patience: float
+    private_store: StoreServer, stop: StopSignal, how: str, timeout: float
 ) -> None:
     ttl = 2.0
     with (
-        cache_manager(private_store, lock_ttl=ttl, cache_timeout=patience, retries=2) as manager,
+        cache_manager(private_store, lock_ttl=ttl, cache_timeout=timeout, retries=2) as manager,
         LeaseManager(ttl=ttl) as leases,
     ):
         lease = hold(leases, manager.download_lock("job-1"), stop)
@@ -142,7 +142,7 @@ def test_a_store_that_does_not_answer_stops_the_holder_before_the_lock_can_expir
         private_store.kill()
 
 
-def test_a_short_silence_costs_nothing(store: StoreServer, stop: StopSignal) -> None:
+def test_one_lost_reply_loses_no_lease(store: StoreServer, stop: StopSignal) -> None:
     with (
         Proxy(store.port) as proxy,
         cache_manager(store, lock_ttl=6, cache_addr=proxy.addr) as manager,
@@ -174,24 +174,24 @@ def test_the_renewal_survives_an_unexpected_error(
     assert next_stop.error is None
 
 
-def test_releasing_gives_back_only_what_is_ours(
+def test_a_release_leaves_the_lock_of_another_holder(
     manager: CacheManager, leases: LeaseManager, stop: StopSignal
 ) -> None:
     lease = hold(leases, manager.download_lock("job-1"), stop)
-    manager.client.set(lease.lock.key, "somebody else")
+    manager.client.set(lease.lock.key, "another token")
     leases.release(lease)
-    assert holder(manager) == b"somebody else"
+    assert holder(manager) == b"another token"
 
 
 def test_a_new_lease_outlives_the_end_of_the_former_one(
     manager: CacheManager, leases: LeaseManager, stop: StopSignal
 ) -> None:
-    """Given a lock that was lost with the store: the attempt that had it takes a while to end."""
+    """Given a lock that the store has lost: the attempt that held it takes a while to end."""
     former = hold(leases, manager.download_lock("job-1"), stop)
     manager.client.delete(former.lock.key)
     newer = hold(leases, manager.download_lock("job-1"), StopSignal(Drain()))
     assert leases.renew_all()
-    assert isinstance(stop.error, LeaseLostError)  # it hears of it all the same
+    assert isinstance(stop.error, LeaseLostError)  # its holder is stopped all the same
 
     leases.release(former)
 
@@ -225,7 +225,7 @@ def test_all_leases_are_renewed_in_one_round_trip(store: StoreServer) -> None:
         assert proxy.round_trips - before <= 3  # not one for each of them
 
 
-def test_a_closed_keeper_leaves_no_thread(manager: CacheManager, stop: StopSignal) -> None:
+def test_a_closed_manager_leaves_no_thread(manager: CacheManager, stop: StopSignal) -> None:
     before = threading.active_count()
     leases = LeaseManager(ttl=TTL)
     lease = hold(leases, manager.download_lock("job-1"), stop)

@@ -1,7 +1,7 @@
 """A worker without its lease writes nothing: no byte, no checkpoint, no final name.
 
-The end of a lease is made by the clock alone, and for the downloading thread alone, as for a process
-that was stopped and goes on: neither the leases nor the watch has had a chance to say a word.
+The lease ends by the clock alone, and for the downloading thread alone, as in a process that was
+suspended and resumes: the threads that renew and watch leases have not run yet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from domain.job import Job, JobEvent, JobStatus
 from tests.support.build import cache_manager
 from tests.support.origins.origin import Origin
 from tests.support.servers.tcp_proxy import Proxy
-from tests.support.services.running import running
+from tests.support.services.running import downloaded, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -37,7 +37,7 @@ NO_CHECKPOINTS_BETWEEN = {"SEEN_CHECKPOINT_INTERVAL": "3600"}
 
 
 class JumpingClock:
-    """The lease's clock; after `jump` it is later for every thread that downloads or tells of it."""
+    """The lease's clock; after `jump` it is later for every thread but those of the leases."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -69,16 +69,12 @@ def part_of(system: System, job: Job) -> Path:
 
 
 def bytes_of(system: System, job: Job) -> bytes:
-    """What was written to the part file; the room set aside for the rest is empty."""
+    """What was written to the part file, without the space allocated for the rest."""
     return part_of(system, job).read_bytes().rstrip(b"\0")
 
 
 def wait_for_bytes(system: System, job: Job, size: int) -> None:
-    def told() -> int:
-        progress = system.runtime.cache.download.get_progress(job.id)
-        return 0 if progress is None else progress.bytes_downloaded
-
-    wait_until(lambda: told() == size, what=f"{size} bytes on disk")
+    wait_until(lambda: downloaded(system, job) == size, what=f"{size} bytes on disk")
 
 
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────
@@ -103,25 +99,25 @@ def test_not_a_byte_is_written_after_the_lease_has_ended(
 def test_nothing_is_written_once_the_lock_may_have_expired(
     system: System, origin: Origin, clock: JumpingClock
 ) -> None:
-    """Given a process that stood still for longer than its lock lives: the job may be another's."""
+    """Given a process that was suspended for longer than its lock's TTL: another may run the job."""
     gate = threading.Event()
     job = system.submit(origin.serve("/a.bin", size=400_000, gate=gate, gate_after=100_000).url)
     cache = system.runtime.cache.download
     with running(system, job) as outcomes:
         wait_for_bytes(system, job, 100_000)
         clock.jump()
-        told, row, events = cache.get_progress(job.id), system.job(job), events_of(system, job)
+        progress, row, events = cache.get_progress(job.id), system.job(job), events_of(system, job)
         gate.set()
     assert outcomes == [Outcome.FENCED]
-    assert cache.get_progress(job.id) == told
+    assert cache.get_progress(job.id) == progress
     assert system.job(job) == row
     assert events_of(system, job) == events
 
 
-def test_who_stops_in_time_hands_back_what_it_has(
+def test_a_lease_that_ends_before_its_lock_requeues_the_job(
     system: System, origin: Origin, clock: JumpingClock
 ) -> None:
-    """Given a lease that has ended, of a lock that lives for a moment more: time to say so."""
+    """Given a lease that has ended while its lock lasts a moment more: time to requeue."""
     gate = threading.Event()
     job = system.submit(origin.serve("/a.bin", size=400_000, gate=gate, gate_after=100_000).url)
     with running(system, job) as outcomes:
@@ -141,7 +137,7 @@ def events_of(system: System, job: Job) -> list[JobEvent]:
 def test_the_last_checkpoint_is_not_written_after_the_lease_has_ended(
     system: System, origin: Origin, clock: JumpingClock, lease_ends: bool
 ) -> None:
-    """Given a line that breaks: no further byte asks the lease, only the checkpoint does."""
+    """Given a connection that breaks: after the last byte only the checkpoint checks the lease."""
     gate = threading.Event()
     file = origin.serve(
         "/a.bin", size=400_000, gate=gate, gate_after=100_000, truncate_after=100_000
@@ -173,7 +169,7 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
     at: int,
     overwrite: bool,
 ) -> None:
-    """The last of these moments is the read of the last block: only the name is left to ask for."""
+    """The last of these moments is the read of the last block: only the publication is left."""
     job = system.submit(origin.serve("/a.bin", size=2 * MIB).url, overwrite=overwrite)
     really_read = os.preadv
     read: list[int] = []
@@ -182,8 +178,7 @@ def test_a_lease_that_ends_while_the_file_is_verified_gives_it_no_name(
         read.append(offset)
         size = really_read(fd, buffers, offset)
         if offset == at:
-            # The file has come as a whole before it is hashed here: less than a step is not hashed
-            # meanwhile.
+            # No byte was hashed during the transfer: the batch is larger than the file.
             clock.jump()
         return size
 
@@ -205,7 +200,7 @@ def test_a_lease_that_ends_while_the_disk_is_slow_gives_the_file_no_name(
     monkeypatch: pytest.MonkeyPatch,
     overwrite: bool,
 ) -> None:
-    """Given a last fsync that takes longer than a lock lives."""
+    """Given a last fsync that takes longer than the lock's TTL."""
     job = system.submit(origin.serve("/a.bin", size=100_000).url, overwrite=overwrite)
     really_sync = os.fsync
 
@@ -223,8 +218,8 @@ def test_a_lease_that_ends_while_the_disk_is_slow_gives_the_file_no_name(
 # ── the end of a lease ──────────────────────────────────────────────────────────────────────────
 
 
-class HandSetClock:
-    """A clock that stands still until a test sets it."""
+class ManualClock:
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -237,8 +232,8 @@ class HandSetClock:
 
 
 @pytest.fixture
-def hand_set(monkeypatch: pytest.MonkeyPatch) -> HandSetClock:
-    clock = HandSetClock()
+def manual_clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    clock = ManualClock()
     for module in ("cache.coordination.renewal", "worker.leases.lease"):
         monkeypatch.setattr(f"{module}.lease_clock", clock)
     return clock
@@ -262,12 +257,12 @@ def held(leases: LeaseManager, manager: CacheManager) -> Lease:
     return lease
 
 
-# A lease of a lock that lives 30 s ends after 25.
+# The lease of a lock with a TTL of 30 s ends after 25.
 @pytest.mark.parametrize(("late", "alive"), [(24, True), (26, False)])
 def test_a_lock_counts_from_when_it_was_asked_for(
-    proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
+    proxy: Proxy, manager: CacheManager, manual_clock: ManualClock, late: float, alive: bool
 ) -> None:
-    proxy.before(b"\r\nNX\r\n", lambda: hand_set.advance(late))
+    proxy.before(b"\r\nNX\r\n", lambda: manual_clock.advance(late))
     with LeaseManager(ttl=30) as leases:
         lease = held(leases, manager)
         assert proxy.idle
@@ -277,14 +272,14 @@ def test_a_lock_counts_from_when_it_was_asked_for(
 
 @pytest.mark.parametrize(("late", "alive"), [(24, True), (26, False)])
 def test_a_renewal_counts_from_when_it_was_sent(
-    proxy: Proxy, manager: CacheManager, hand_set: HandSetClock, late: float, alive: bool
+    proxy: Proxy, manager: CacheManager, manual_clock: ManualClock, late: float, alive: bool
 ) -> None:
     """The store may have renewed the lock at once, and only its answer took so long."""
     with LeaseManager(ttl=30) as leases:
         lease = held(leases, manager)
         assert leases.renew_all()  # the store knows the script from here on
-        hand_set.advance(20)
-        proxy.before(b"EVALSHA", lambda: hand_set.advance(late))
+        manual_clock.advance(20)
+        proxy.before(b"EVALSHA", lambda: manual_clock.advance(late))
         assert leases.renew_all()
         assert proxy.idle
         assert lease.is_alive() is alive

@@ -1,4 +1,4 @@
-"""Rates kept by processes together: transfers that do as they are told, two pacers, one real store."""
+"""Rate limits across processes: transfers that keep to their rate, two controllers, one store."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SPAN, NEARLY = 0.5, 0.12
 
 
 class Transfer:
-    """A thread that takes bytes as fast as its pace lets it, and never faster than `most`."""
+    """A thread that takes bytes as fast as its rate allows, and never faster than `most`."""
 
     def __init__(
         self, rate_controller: RateController, name: str, *, host: str = HOST, most: float = FAST
     ) -> None:
-        self.pace: TransferRate = rate_controller.register(name, host)
+        self.transfer_rate: TransferRate = rate_controller.register(name, host)
         self.taken = 0
         self._rate_controller, self._most = rate_controller, most
         self._ending = threading.Event()
@@ -43,17 +43,17 @@ class Transfer:
     def _run(self) -> None:
         last, owed = time.monotonic(), 0.0
         while not self._ending.wait(0.005):
-            now, rate = time.monotonic(), self.pace.rate
+            now, rate = time.monotonic(), self.transfer_rate.rate
             owed += (self._most if rate is None else min(rate, self._most)) * (now - last)
             size, last = int(owed), now
             owed -= size
-            self.pace.count(size)
+            self.transfer_rate.count(size)
             self.taken += size
 
     def end(self) -> None:
         self._ending.set()
         self._thread.join()
-        self._rate_controller.unregister(self.pace)
+        self._rate_controller.unregister(self.transfer_rate)
 
 
 Start = Callable[..., Transfer]
@@ -90,7 +90,7 @@ def pacers(store: StoreServer) -> Iterator[tuple[RateController, RateController]
         yield first, second
 
 
-def settle(transfers: Sequence[Transfer], *speeds: float) -> None:
+def wait_for_speeds(transfers: Sequence[Transfer], *speeds: float) -> None:
     """Wait until transfers run at these speeds, each of them over a while."""
     marks: deque[tuple[float, list[int]]] = deque()
 
@@ -98,10 +98,10 @@ def settle(transfers: Sequence[Transfer], *speeds: float) -> None:
         marks.append((time.monotonic(), [one.taken for one in transfers]))
         while marks[-1][0] - marks[0][0] > SPAN * 1.5:
             marks.popleft()
-        (begun, before), (now, after) = marks[0], marks[-1]
-        if now - begun < SPAN:
+        (started, before), (now, after) = marks[0], marks[-1]
+        if now - started < SPAN:
             return False
-        found = [(b - a) / (now - begun) for a, b in zip(before, after, strict=True)]
+        found = [(b - a) / (now - started) for a, b in zip(before, after, strict=True)]
         last_found[:] = found
         return all(abs(f - s) <= NEARLY * s for f, s in zip(found, speeds, strict=True))
 
@@ -113,7 +113,7 @@ def settle(transfers: Sequence[Transfer], *speeds: float) -> None:
 
 
 def total_rate(transfers: Sequence[Transfer]) -> float:
-    return sum(one.pace.rate or FAST for one in transfers)
+    return sum(one.transfer_rate.rate or FAST for one in transfers)
 
 
 def test_processes_keep_a_limit_together_and_follow_its_changes(
@@ -121,14 +121,14 @@ def test_processes_keep_a_limit_together_and_follow_its_changes(
 ) -> None:
     manager.limits.set_rates({TOTAL: 400_000})
     running = [start(pacers[0], "a"), *(start(pacers[1], name) for name in "bcd")]
-    settle(running, *[100_000] * 4)
+    wait_for_speeds(running, *[100_000] * 4)
     manager.limits.set_rates({TOTAL: 1_200_000})
-    settle(running, *[300_000] * 4)
+    wait_for_speeds(running, *[300_000] * 4)
     manager.limits.set_rates({TOTAL: 200_000})
-    settle(running, *[50_000] * 4)
+    wait_for_speeds(running, *[50_000] * 4)
     assert total_rate(running) <= 200_000 * 1.01
     manager.limits.set_rates({TOTAL: None})
-    wait_until(lambda: [one.pace.rate for one in running] == [None] * 4)
+    wait_until(lambda: [one.transfer_rate.rate for one in running] == [None] * 4)
 
 
 def test_what_a_slow_transfer_leaves_goes_to_the_others_everywhere(
@@ -137,11 +137,11 @@ def test_what_a_slow_transfer_leaves_goes_to_the_others_everywhere(
     manager.limits.set_rates({TOTAL: 420_000})
     slow = start(pacers[0], "slow", most=20_000)
     running = [slow, start(pacers[0], "a"), start(pacers[1], "b")]
-    settle(running, 20_000, 200_000, 200_000)
+    wait_for_speeds(running, 20_000, 200_000, 200_000)
     slow._most = FAST
-    settle(running, *[140_000] * 3)
+    wait_for_speeds(running, *[140_000] * 3)
     running.pop().end()
-    settle(running, *[210_000] * 2)
+    wait_for_speeds(running, *[210_000] * 2)
 
 
 def test_the_least_of_three_limits_counts_and_frees_the_others(
@@ -156,9 +156,9 @@ def test_the_least_of_three_limits_counts_and_frees_the_others(
         start(pacers[0], "small"),
         start(pacers[1], "rest"),
     ]
-    settle(running, 50_000, 50_000, 50_000, 450_000)
-    running[0].pace.host = HOST  # a redirect
-    settle(running, 225_000, 100_000, 50_000, 225_000)
+    wait_for_speeds(running, 50_000, 50_000, 50_000, 450_000)
+    running[0].transfer_rate.host = HOST  # a redirect
+    wait_for_speeds(running, 225_000, 100_000, 50_000, 225_000)
 
 
 def test_without_a_store_no_rate_grows(
@@ -171,15 +171,15 @@ def test_without_a_store_no_rate_grows(
     ):
         manager.limits.set_rates({TOTAL: 200_000})
         running = [start(rate_controller, "a"), start(rate_controller, "b")]
-        settle(running, 100_000, 100_000)
+        wait_for_speeds(running, 100_000, 100_000)
         private_store.kill()
-        wait_until(lambda: caplog.records, what="a word about the store")
+        wait_until(lambda: caplog.records, what="a log line about the store")
         running += [start(rate_controller, "c"), start(rate_controller, "d", host="elsewhere.org")]
         assert total_rate(running) <= 200_000 * 1.01
-        settle(running, *[50_000] * 4)
+        wait_for_speeds(running, *[50_000] * 4)
         assert len(caplog.records) == 1
         private_store.start()  # it has lost the limit, too
-        wait_until(lambda: [one.pace.rate for one in running] == [None] * 4)
+        wait_until(lambda: [one.transfer_rate.rate for one in running] == [None] * 4)
 
 
 def test_a_process_that_ends_leaves_its_part_to_the_others(
@@ -190,23 +190,23 @@ def test_a_process_that_ends_leaves_its_part_to_the_others(
         kept = start(staying, "kept")
         with cache_manager(store) as other, RateController(other.limits, worker="two") as leaving:
             start(leaving, "left")
-            settle([kept], 100_000)
-        settle([kept], 200_000)
+            wait_for_speeds([kept], 100_000)
+        wait_for_speeds([kept], 200_000)
         # One that died says nothing, and its note expires.
         demand = manager.limits.demands([TOTAL])[TOTAL]
         manager.limits.share_demands("dead", {TOTAL: demand}, 1.0)
-        settle([kept], 100_000)
-        settle([kept], 200_000)
+        wait_for_speeds([kept], 100_000)
+        wait_for_speeds([kept], 200_000)
 
 
 def test_a_default_holds_where_nothing_is_set(manager: CacheManager, start: Start) -> None:
     with RateController(manager.limits, worker="one", defaults={TOTAL: 100_000}) as rate_controller:
         running = [start(rate_controller, "a")]
-        settle(running, 100_000)
+        wait_for_speeds(running, 100_000)
         manager.limits.set_rates({TOTAL: 300_000})
-        settle(running, 300_000)
+        wait_for_speeds(running, 300_000)
         manager.limits.set_rates({TOTAL: None})
-        settle(running, 100_000)
+        wait_for_speeds(running, 100_000)
 
 
 def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
@@ -216,14 +216,14 @@ def test_without_a_limit_a_tick_is_one_round_trip_and_an_idle_process_is_silent(
         manager.ping()
         before = proxy.round_trips
         rate_controller = RateController(manager.limits, worker="one", interval=60)
-        paces = [rate_controller.register(f"job-{number}", HOST) for number in range(50)]
+        transfer_rates = [rate_controller.register(f"job-{number}", HOST) for number in range(50)]
         wait_until(lambda: proxy.round_trips == before + 1, what="the first tick")
         rate_controller.tick()  # may need a connection of its own, if the first is still in use
         before = proxy.round_trips
         for _ in range(4):
             rate_controller.tick()
         assert proxy.round_trips == before + 4
-        assert {pace.rate for pace in paces} == {None}
+        assert {transfer_rate.rate for transfer_rate in transfer_rates} == {None}
         rate_controller.close()
         assert proxy.round_trips == before + 4
 
@@ -232,10 +232,10 @@ def test_a_closed_pacer_leaves_neither_thread_nor_note(manager: CacheManager) ->
     before = threading.active_count()
     manager.limits.set_rates({TOTAL: 100_000})
     with RateController(manager.limits, worker="one", interval=0.01) as rate_controller:
-        pace = rate_controller.register("job", HOST)
+        transfer_rate = rate_controller.register("job", HOST)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 1)
-        rate_controller.unregister(pace)
-        rate_controller.unregister(pace)
+        rate_controller.unregister(transfer_rate)
+        rate_controller.unregister(transfer_rate)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 0)
         rate_controller.register("another", HOST)
         wait_until(lambda: manager.limits.demands([TOTAL])[TOTAL].transfers == 1)

@@ -136,7 +136,7 @@ def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: Cac
     with slot_manager(manager, 4, 1, 0, ttl=TTL) as ours:
         assert ours.acquire("a", HOST).connections(3) == 3
         started = lease_clock()
-        # Longer than their life: without renewal they would be gone.
+        # Longer than their TTL: without renewal they would be gone.
         wait_until(
             lambda: lease_clock() - started > 1.5 * TTL or not manager.limits.slots(DOWNLOADS),
             interval=0.01,
@@ -144,7 +144,7 @@ def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: Cac
         assert manager.limits.slots(CONNECTIONS) == {"a": 3}
         assert manager.limits.slots(DOWNLOADS) == {"a": 1}
     assert threading.active_count() == before
-    wait_until(lambda: not manager.client.dbsize(), what="the end of the slots' life")
+    wait_until(lambda: not manager.client.dbsize(), what="the slots' expiry")
 
 
 def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> None:
@@ -184,8 +184,8 @@ def test_a_process_works_by_its_settings(system: System) -> None:
         assert runtime.slots.acquire("a", HOST, "ann").connections(9) == 3
         with pytest.raises(HostBusyError, match="1 of 1 downloads of its user"):
             runtime.slots.acquire("b", "other.org", "ann")
-        pace = runtime.rate_controller.register("a", HOST)
-        wait_until(lambda: pace.rate == 50_000, what="the rate of the settings")
+        transfer_rate = runtime.rate_controller.register("a", HOST)
+        wait_until(lambda: transfer_rate.rate == 50_000, what="the rate of the settings")
     finally:
         runtime.close()
     assert not [

@@ -12,7 +12,7 @@ from domain.errors import CancelledError, FencedError, PausedError
 from domain.job import JobStatus
 from tests.support.build import cache_manager
 from tests.support.counts import set_counts
-from tests.support.reporting import claimed, reporting, told, tracked
+from tests.support.reporting import claimed, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -23,7 +23,7 @@ from worker.progress.reporter import AttemptResult, DownloadTracker
 S = JobStatus
 
 
-# ── what is told ────────────────────────────────────────────────────────────────────────────────
+# ── what is reported ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_first_flush_shows_the_download(manager: CacheManager) -> None:
@@ -31,7 +31,7 @@ def test_the_first_flush_shows_the_download(manager: CacheManager) -> None:
     with reporting(manager) as reporter:
         tracked(reporter, job)
         assert reporter.flush() == 1
-        found = told(manager, job)
+        found = shown(manager, job)
         assert (found.status, found.fence, found.user_id) == (S.DOWNLOADING, 1, "me")
         assert manager.download.get_active_downloads() == [found]
 
@@ -49,7 +49,7 @@ def test_counts_arrive_by_themselves(manager: CacheManager) -> None:
                     and found.bytes_downloaded == size
                 )
             )
-        assert told(manager, job).progress_percent == 100.0
+        assert shown(manager, job).progress_percent == 100.0
 
 
 def test_nothing_is_sent_while_nothing_changes(manager: CacheManager) -> None:
@@ -70,14 +70,14 @@ def test_a_silent_download_is_kept_alive_by_its_heartbeat(store: StoreServer) ->
     ):
         tracked(reporter, job)
         wait_until(lambda: manager.download.get_progress(job.id))
-        first = told(manager, job).updated_at
+        first = shown(manager, job).updated_at
         assert first is not None
-        # Longer than its life, in which it is there every time somebody looks.
+        # Longer than its TTL; every read finds it.
         wait_until(
-            lambda: (now := told(manager, job).updated_at) and (now - first).total_seconds() > 1,
+            lambda: (now := shown(manager, job).updated_at) and (now - first).total_seconds() > 1,
             interval=0.01,
         )
-        assert told(manager, job).last_byte_at is None
+        assert shown(manager, job).last_byte_at is None
 
 
 def test_durable_bytes_are_never_more_than_bytes(manager: CacheManager) -> None:
@@ -86,25 +86,25 @@ def test_durable_bytes_are_never_more_than_bytes(manager: CacheManager) -> None:
         tracker = tracked(reporter, job)
         set_counts(tracker, downloaded=10, durable=20)
         reporter.flush()
-        assert told(manager, job).bytes_durable == 10
+        assert shown(manager, job).bytes_durable == 10
 
 
-def test_a_restart_sets_the_counts_openly(manager: CacheManager) -> None:
+def test_a_restart_sets_the_counts_and_no_speed(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
         for size in (10**15, 0, 300):
             tracker.restart(ByteCounts(size, size))
             reporter.flush()
-            assert told(manager, job).bytes_downloaded == size
-            assert told(manager, job).download_speed_mbps == 0.0
-        # Bytes that lay on disk already have not just arrived.
-        assert told(manager, job).last_byte_at is None
+            assert shown(manager, job).bytes_downloaded == size
+            assert shown(manager, job).download_speed_mbps == 0.0
+        # Bytes that were on disk before were not just received.
+        assert shown(manager, job).last_byte_at is None
         set_counts(tracker, downloaded=350)
         reporter.flush()
-        assert told(manager, job).bytes_downloaded == 350
-        assert told(manager, job).last_byte_at is not None
-        assert told(manager, job).bytes_durable == 300
+        assert shown(manager, job).bytes_downloaded == 350
+        assert shown(manager, job).last_byte_at is not None
+        assert shown(manager, job).bytes_durable == 300
 
 
 def test_many_downloads_share_a_round_trip(store: StoreServer) -> None:
@@ -118,28 +118,28 @@ def test_many_downloads_share_a_round_trip(store: StoreServer) -> None:
             before = proxy.round_trips
             assert reporter.flush() == 30
             assert proxy.round_trips - before < 10
-        counts = [told(manager, job).bytes_downloaded for job in jobs]
+        counts = [shown(manager, job).bytes_downloaded for job in jobs]
     assert counts == list(range(1, 31))
 
 
-# ── words to stop ───────────────────────────────────────────────────────────────────────────────
+# ── control requests ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("word", "error"), [("cancel", CancelledError), ("pause", PausedError)])
-def test_a_word_from_outside_stops_the_download(
-    manager: CacheManager, word: str, error: type[Exception]
+@pytest.mark.parametrize(("control", "error"), [("cancel", CancelledError), ("pause", PausedError)])
+def test_a_control_request_stops_the_download(
+    manager: CacheManager, control: str, error: type[Exception]
 ) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
         reporter.flush()
-        manager.download.request_control(job.id, word, job.fence)
+        manager.download.request_control(job.id, control, job.fence)
         set_counts(tracker, downloaded=1)
         reporter.flush()
         assert isinstance(tracker.stop.error, error)
 
 
-def test_a_word_is_heard_with_the_next_heartbeat_of_a_silent_download(
+def test_a_silent_download_gets_a_control_request_with_its_next_heartbeat(
     manager: CacheManager,
 ) -> None:
     job = claimed()
@@ -149,14 +149,14 @@ def test_a_word_is_heard_with_the_next_heartbeat_of_a_silent_download(
         wait_until(lambda: tracker.stop.error)
 
 
-@pytest.mark.parametrize(("word", "fence"), [("cancel", 2), ("dance", 1)])
-def test_a_word_that_is_not_for_us_stops_nothing(
-    manager: CacheManager, word: str, fence: int
+@pytest.mark.parametrize(("control", "fence"), [("cancel", 2), ("dance", 1)])
+def test_a_control_request_of_another_claim_or_of_unknown_kind_stops_nothing(
+    manager: CacheManager, control: str, fence: int
 ) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
-        manager.download.request_control(job.id, word, fence)
+        manager.download.request_control(job.id, control, fence)
         reporter.flush()
         assert tracker.stop.error is None
 
@@ -170,12 +170,12 @@ def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
         set_counts(tracker, downloaded=99)
         reporter.flush()
         assert isinstance(tracker.stop.error, FencedError)
-        assert told(manager, job).bytes_downloaded == 7
+        assert shown(manager, job).bytes_downloaded == 7
         assert reporter.finish(tracker, AttemptResult(status=S.FAILED), persisted=False) is None
-        assert told(manager, job).status is S.DOWNLOADING
+        assert shown(manager, job).status is S.DOWNLOADING
 
 
-# ── the last word ───────────────────────────────────────────────────────────────────────────────
+# ── the final counts ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_end_is_sent_at_once(manager: CacheManager) -> None:
@@ -186,7 +186,7 @@ def test_the_end_is_sent_at_once(manager: CacheManager) -> None:
         set_counts(tracker, downloaded=10, durable=10, total=10)
         result = AttemptResult(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
         version = reporter.finish(tracker, result, persisted=False)
-        found = told(manager, job)
+        found = shown(manager, job)
         assert (found.status, found.path, found.sha256) == (S.COMPLETED, "/x/film.mkv", "a" * 64)
         assert (found.bytes_downloaded, found.version) == (10, version)
         assert found.download_speed_mbps == 0.0
@@ -194,7 +194,7 @@ def test_the_end_is_sent_at_once(manager: CacheManager) -> None:
         assert (job.id, version) in manager.download.dirty()
         set_counts(tracker, downloaded=99)
         assert reporter.flush() == 0
-        assert told(manager, job) == found
+        assert shown(manager, job) == found
 
 
 def test_an_end_the_database_has_is_not_marked_unsaved(manager: CacheManager) -> None:
@@ -203,7 +203,7 @@ def test_an_end_the_database_has_is_not_marked_unsaved(manager: CacheManager) ->
         tracker = tracked(reporter, job)
         result = AttemptResult(status=S.FAILED, reason="404", error_code="http_404")
         assert reporter.finish(tracker, result, persisted=True) is not None
-    assert told(manager, job).reason == "404"
+    assert shown(manager, job).reason == "404"
     assert manager.download.dirty() == []
     assert manager.client.pttl(manager.keys.download_job_key(job.id)) <= 30_000
 
@@ -219,7 +219,7 @@ def test_an_end_without_a_store_is_no_error(private_store: StoreServer) -> None:
 def test_a_flush_that_comes_after_the_end_adds_nothing_to_it(manager: CacheManager) -> None:
     tracker = DownloadTracker(claimed(), StopSignal(Drain()), 0.0)
     tracker.final_updates(AttemptResult(status=S.COMPLETED), persisted=True)
-    # The flusher took its list of trackers just before the end.
+    # As when the flusher listed its trackers just before the end.
     assert tracker.next_update(10.0, 0.0) is None
 
 
@@ -233,11 +233,11 @@ def test_a_job_that_is_tracked_again_is_not_untracked_by_its_predecessor(
         reporter.untrack(old)
         set_counts(new, downloaded=5)
         assert reporter.flush() == 1
-        assert told(manager, job).fence == 2
+        assert shown(manager, job).fence == 2
 
 
 def test_closing_sends_the_last_byte_counts(manager: CacheManager) -> None:
     job = claimed()
     with reporting(manager) as reporter:
         set_counts(tracked(reporter, job), downloaded=77)
-    assert told(manager, job).bytes_downloaded == 77
+    assert shown(manager, job).bytes_downloaded == 77

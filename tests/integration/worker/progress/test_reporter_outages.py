@@ -11,7 +11,7 @@ from cache.store import scripts
 from domain.job import Job, JobStatus
 from tests.support.build import cache_manager, new_job
 from tests.support.counts import set_counts
-from tests.support.reporting import claimed, reporting, told, tracked
+from tests.support.reporting import claimed, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -49,9 +49,9 @@ def test_counts_are_exact_after_the_store_was_away(
             private_store.start()
         else:
             private_store.resume()
-        wait_until(reporter.flush, what="an answer to what was left without one")
-        assert reporter.flush() == 1  # what came since
-        found = told(manager, job)
+        wait_until(reporter.flush, what="a reply to the update that had none")
+        assert reporter.flush() == 1  # the counts since then
+        found = shown(manager, job)
         assert (found.bytes_downloaded, found.sequence) == (300, 3)
 
 
@@ -69,13 +69,13 @@ def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) ->
                 reporter.finish(tracker, AttemptResult(status=S.PAUSED), persisted=False)
                 is not None
             )
-        found = told(manager, job)
+        found = shown(manager, job)
         assert (found.bytes_downloaded, found.status) == (1234, S.PAUSED)
 
 
 # ── as a runtime builds it ──────────────────────────────────────────────────────────────────────
 
-#: Longer than any test: only what a test flushes by hand is told.
+#: Longer than any test: only what a test flushes itself is reported.
 BY_HAND = {
     "SEEN_FLUSH_INTERVAL": "3600",
     "SEEN_HEARTBEAT_INTERVAL": "3600",
@@ -124,16 +124,16 @@ def test_a_flush_without_answer_runs_once_until_the_next_one_repeats_it(
         proxy.cut_after_request(UPDATE)
     else:
         proxy.drop_next_reply(UPDATE)
-    proxy.before(UPDATE, lambda: repeated.append(True))  # the one after it, should there be one
+    proxy.before(UPDATE, lambda: repeated.append(True))  # a further one, should there be one
 
     set_counts(tracker, downloaded=150)
     assert system.runtime.reporter.flush() == 0
     assert repeated == []
-    assert counted(system, job) == 150  # the server did run it
+    assert counted(system, job) == 150  # the server has run it
 
     set_counts(tracker, downloaded=180)
     assert system.runtime.reporter.flush() == 1
     assert repeated == [True]
-    assert counted(system, job) == 150  # what was owed first, and it adds nothing
+    assert counted(system, job) == 150  # the repeated update comes first, and adds nothing
     assert system.runtime.reporter.flush() == 1
     assert counted(system, job) == 180

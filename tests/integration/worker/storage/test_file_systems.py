@@ -129,12 +129,12 @@ def test_name_that_the_file_system_refuses_is_replaced_once(
     assert run_apart(system, job, disk) == "completed"
     check_one_right_file(system, job, file)
     assert system.job(job).path == str(system.downloads / "film_ one_.mkv")
-    told = [
+    lines = [
         e.reason
         for e in system.runtime.jobs.events(job.id)
         if "its file system refuses" in (e.reason or "")
     ]
-    assert len(told) == 1
+    assert len(lines) == 1
     assert len(origin.requests) == 1
 
 
@@ -179,21 +179,21 @@ def test_job_waits_for_a_folder_without_using_an_attempt_and_keeps_its_bytes(
 
     calls = "open mkdir link rename unlink pwrite fsync fdatasync ftruncate"
     disk.refuse(*refused(calls, name))
-    wake(system)
+    requeue_due(system)
     assert run_apart(system, job, disk) == "waiting"
     row = system.job(job)
     assert (row.error_code, row.attempts, row.bytes_durable) == ("disk_unavailable", 1, 100_000)
     assert str(system.downloads) in (row.reason or "")
 
     disk.recover()
-    wake(system)
+    requeue_due(system)
     assert run_apart(system, job, disk) == "completed"
     assert system.job(job).sha256 == file.sha256
     assert system.job(job).attempts == 2
     assert origin.requests_for("/a.bin")[-1].range is not None
 
 
-def wake(system: System) -> None:
+def requeue_due(system: System) -> None:
     """Let the waiting job's time come."""
     wait_until(lambda: system.runtime.jobs.requeue_due(system.runtime.now()), what="the job is due")
 

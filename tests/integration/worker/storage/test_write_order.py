@@ -203,7 +203,7 @@ def test_what_has_been_written_is_not_promised_besides(
     running = threading.Thread(target=run_download, args=(system.runtime, jobs[0].id))
     monkeypatch.setattr(space, "_free", lambda _directory: 2 * SIZE)
     running.start()
-    wait_until(lambda: part_of(system, jobs[0]).exists(), what="it has begun")
+    wait_until(lambda: part_of(system, jobs[0]).exists(), what="it has started")
     wait_until(lambda: origin.requests_for("/a.bin"), what="it is fetched")
     wait_until(lambda: part_of(system, jobs[0]).stat().st_size == 300_000, what="it waits")
 

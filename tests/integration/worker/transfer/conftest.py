@@ -29,7 +29,7 @@ def persistent(system: System) -> Iterator[Downloads]:
 
 
 @pytest.fixture
-def impatient(system: System) -> Iterator[Downloads]:
+def short_timeouts(system: System) -> Iterator[Downloads]:
     """Downloads that wait a second for an origin that says nothing."""
     downloads = Downloads(system, low_speed_time=1)
     yield downloads
@@ -44,5 +44,5 @@ def direct(tmp_path: Path) -> Direct:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """An issuer of certificates that nobody trusts by himself."""
+    """An issuer of certificates that is not trusted by default."""
     return Authority(tmp_path)

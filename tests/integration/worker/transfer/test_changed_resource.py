@@ -57,7 +57,7 @@ CHANGES = {
 }
 
 
-def test_a_part_file_that_is_gone_is_not_continued_however_often_its_worker_falls(
+def test_a_deleted_part_file_is_not_continued_however_often_its_worker_crashes(
     system: System, origin: Origin
 ) -> None:
     """Its checkpoint is there yet, and fits a new file as soon as that has room for everything."""
@@ -67,8 +67,8 @@ def test_a_part_file_that_is_gone_is_not_continued_however_often_its_worker_fall
     assert system.job(job).bytes_durable == 250_000
     (part,) = system.downloads.glob(".seen-*.part")
     part.unlink()
-    with PartFile(system.downloads, job.id) as fallen:  # before it had a checkpoint of its own
-        fallen.allocate(SIZE)
+    with PartFile(system.downloads, job.id) as crashed:  # before it had a checkpoint of its own
+        crashed.allocate(SIZE)
 
     make_due(system)
     assert run_download(system.runtime, job.id) is Outcome.COMPLETED
@@ -85,13 +85,13 @@ def test_a_file_replaced_by_one_of_the_same_size_is_not_joined(
 def test_a_file_replaced_within_the_second_of_its_date_is_not_joined(
     system: System, origin: Origin
 ) -> None:
-    """A date that has only just passed does not tell two files apart (RFC 9110, 8.8.2.2)."""
+    """A date that has only just passed does not distinguish two files (RFC 9110, 8.8.2.2)."""
     said = Said(None, formatdate(usegmt=True))
     download_while_replaced(system, origin, said, said)
 
 
 def download_while_replaced(system: System, origin: Origin, before: Said, after: Said) -> None:
-    """Break a download, replace its file, go on; fail unless the new file is what comes of it."""
+    """Interrupt a download, replace its file and continue; fail unless the result is the new file."""
     first = origin.serve(
         "/a.bin",
         size=SIZE,

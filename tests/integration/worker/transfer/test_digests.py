@@ -35,12 +35,12 @@ WRONG_FIELDS = {
 
 
 @pytest.mark.parametrize("respond", FIELDS.values(), ids=FIELDS)
-@pytest.mark.parametrize("pace", [None, 3_000_000], ids=["one stream", "ranges"])
+@pytest.mark.parametrize("rate", [None, 3_000_000], ids=["one stream", "ranges"])
 def test_a_promise_that_is_kept(
-    downloads: Downloads, origin: Origin, respond: Respond, pace: int | None
+    downloads: Downloads, origin: Origin, respond: Respond, rate: int | None
 ) -> None:
     """A Content-MD5 of a range is of that range alone; it must not be taken for the file's."""
-    file = origin.serve("/a.bin", size=SIZE, respond=respond, bytes_per_second=pace)
+    file = origin.serve("/a.bin", size=SIZE, respond=respond, bytes_per_second=rate)
 
     job = downloads.run(file.url)
 
@@ -61,7 +61,7 @@ def test_a_promise_that_is_broken_twice(
 
 
 def test_a_promise_is_remembered_by_the_next_attempt(downloads: Downloads, origin: Origin) -> None:
-    """The answer that it goes on with makes none."""
+    """The response that it continues with has none."""
     respond = does.once(does.repr_digest(sha_256=False))
     file = origin.serve("/a.bin", size=SIZE, respond=respond, reset_after=1_000_000, faults=1)
     job = downloads.run(file.url)

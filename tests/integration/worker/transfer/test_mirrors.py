@@ -77,7 +77,7 @@ def test_a_mirror_of_another_file_is_left_out(
     assert (row.status, row.sha256) == (JobStatus.COMPLETED, file.sha256)
     assert content(system) == file.body_slice(0, SIZE)
     whole = [entry for entry in origin.requests_for(PATH) if entry.range is None]
-    assert len(whole) == 1, "nothing was begun anew for the mirror's sake"
+    assert len(whole) == 1, "no segment was restarted because of the mirror"
     assert len(origin.requests_for(PATH)) < 20, "a connection is not judged by its first moment"
     reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
     assert sum("a mirror is no longer used" in reason for reason in reasons) == 1, reasons

@@ -24,7 +24,7 @@ from tests.support.services.engine import ALONE, SHARING, run_to_the_end
 from tests.support.services.system import System
 
 SIZE = 600_000
-PACE = 1_500_000
+RATE = 1_500_000
 LAYOUTS = [pytest.param(ALONE, id="alone"), pytest.param(SHARING, id="sharing")]
 OLD = formatdate(1_000_000_000, usegmt=True)
 
@@ -41,7 +41,7 @@ def fields(**changes: str) -> Respond:
 
 
 def serve(origin: Origin, **behaviour: Any) -> ServedFile:
-    return origin.serve("/a.bin", size=SIZE, **{"bytes_per_second": PACE, **behaviour})
+    return origin.serve("/a.bin", size=SIZE, **{"bytes_per_second": RATE, **behaviour})
 
 
 def files(system: System) -> list[str]:

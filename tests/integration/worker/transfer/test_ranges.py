@@ -1,6 +1,6 @@
 """Parallel ranges, from origins that send them, that only say so, and that send others.
 
-The origin's pace is one connection's; the file takes long enough for a second connection to be worth it.
+The origin limits the rate of each connection; the file is large enough for a second connection.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tests.support.services.transferring import Downloads
 from tests.support.wait import wait_until
 
 SIZE = 1_500_000
-PACE = 1_000_000
+RATE = 1_000_000
 
 
 def serve(origin: Origin, **behaviour: Any) -> ServedFile:
-    return origin.serve("/a.bin", size=SIZE, bytes_per_second=PACE, **behaviour)
+    return origin.serve("/a.bin", size=SIZE, bytes_per_second=RATE, **behaviour)
 
 
 def test_a_large_file_comes_over_several_connections_and_no_byte_twice(
@@ -65,7 +65,7 @@ WRONG_RANGES = {
 def test_a_range_that_was_not_asked_for_is_not_joined(
     downloads: Downloads, origin: Origin, respond: Respond
 ) -> None:
-    """The stream that runs goes on to the end of the file by itself."""
+    """The running connection continues to the end of the file alone."""
     file = serve(origin, respond=respond)
 
     job = downloads.run(file.url)
@@ -92,7 +92,7 @@ LIES = {
     "answers ranges with garbage": for_ranges(does.garbage()),
     "says that ranges lie behind the end": does.unsatisfiable(f"bytes */{SIZE}"),
     "says that ranges lie behind another end": does.unsatisfiable("bytes */10"),
-    "416 without a word": does.unsatisfiable(None),
+    "416 without Content-Range": does.unsatisfiable(None),
 }
 
 
@@ -255,7 +255,7 @@ def test_a_weak_validator_joins_nothing(downloads: Downloads, origin: Origin) ->
 def test_one_connection_that_crawls_gives_its_piece_to_another(
     downloads: Downloads, origin: Origin
 ) -> None:
-    """One connection gets a crawling answer; at its pace the file would take minutes."""
+    """One connection gets a crawling answer; at its rate the file would take minutes."""
     file = origin.serve("/a.bin", size=6_000_000, bytes_per_second=4_000_000)
 
     def crawl(request: Request, plan: Plan) -> Plan:

@@ -58,7 +58,7 @@ def test_what_vouches_for_its_bytes_is_continued(
     assert more[-1].first == KEPT
 
 
-ANEW = {
+RESTARTS = {
     "it has neither tag nor date": {"etag": None},
     "it has a weak tag": {"etag": 'W/"1"'},
     "it sends all of it": {"ranges": False},
@@ -66,7 +66,7 @@ ANEW = {
     "416, and the file is said to be as long as it was": {
         "respond": does.unsatisfiable(f"bytes */{SIZE}")
     },
-    "416 without a word": {"respond": does.unsatisfiable(None)},
+    "416 without Content-Range": {"respond": does.unsatisfiable(None)},
     "another start": {
         "respond": does.content_range(
             lambda first, last, total: f"bytes {first - 1}-{last}/{total}"
@@ -85,7 +85,7 @@ ANEW = {
 }
 
 
-@pytest.mark.parametrize("behaviour", ANEW.values(), ids=ANEW)
+@pytest.mark.parametrize("behaviour", RESTARTS.values(), ids=RESTARTS)
 def test_a_download_that_cannot_be_continued_restarts(
     downloads: Downloads, origin: Origin, behaviour: dict[str, Any]
 ) -> None:

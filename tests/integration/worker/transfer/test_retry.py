@@ -1,4 +1,4 @@
-"""What is tried again, when, and how often; what is asked of an origin that asks to be left alone."""
+"""What is tried again, when, and how often; and how an origin's Retry-After is honored."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_status_and_what_follows(persistent: Downloads, origin: Origin, status
     assert len(origin.requests) == (4 if status in TRANSIENT else 1 + asked_twice)
 
 
-def test_a_port_that_nobody_listens_on(downloads: Downloads, free_port: int) -> None:
+def test_a_port_without_a_listener(downloads: Downloads, free_port: int) -> None:
     job = downloads.run(f"http://127.0.0.1:{free_port}/a.bin")
     assert (job.status, job.error_code) == (S.WAITING, "connect")
 

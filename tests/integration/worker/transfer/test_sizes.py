@@ -51,7 +51,7 @@ def test_a_tiny_file_that_was_once_larger(downloads: Downloads, origin: Origin, 
 def test_a_body_that_is_longer_than_its_length_is_no_file(
     downloads: Downloads, origin: Origin
 ) -> None:
-    """Which of the two is wrong, nobody can tell: the file is cut off there, or it is an error."""
+    """Either of the two may be wrong: the file is cut off there, or it is an error."""
     file = origin.serve("/a.bin", size=SIZE, lie_length=-1000)
 
     job = downloads.run(file.url)
@@ -105,7 +105,7 @@ def test_the_lower_limit_counts(direct: Direct, origin: Origin) -> None:
 
 
 def test_an_endless_body_ends_at_the_limit(direct: Direct, origin: Origin) -> None:
-    """Chunk after chunk without a length: only counting tells."""
+    """Chunk after chunk without a length: only counting shows the size."""
     url = origin.serve("/a.bin", size=10_000_000_000, chunked=True).url
     assert direct.failure(url, max_bytes=3_000_000) == "too_large"
     assert direct.part.stat().st_size < 20_000_000

@@ -53,7 +53,7 @@ def test_the_second_of_a_host_waits_and_goes_on_when_the_first_has_ended(
         assert origin.requests_for("/b.bin") == []
         gate.set()
     assert outcomes == [Outcome.COMPLETED]
-    # Not by beat: whoever leaves wakes who waited longest.
+    # Not by beat: a job that ends requeues the one that waited longest.
     assert polite.job(second).status is S.QUEUED
     assert run_download(polite.runtime, second.id) is Outcome.COMPLETED
     assert polite.job(second).attempts == 1
@@ -98,7 +98,7 @@ def test_a_limit_of_the_rate_holds_while_it_is_set(system: System, origin: Origi
     limits.set_rates({f"job:{limited.id}": 1024})
 
     with running(system, limited) as outcomes:
-        wait_until(lambda: origin.requests, what="it has begun")
+        wait_until(lambda: origin.requests, what="it has started")
         assert run_download(system.runtime, free.id) is Outcome.COMPLETED
         progress = system.runtime.cache.download.get_progress(limited.id)
         assert progress is not None

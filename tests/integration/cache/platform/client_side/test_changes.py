@@ -13,8 +13,8 @@ from redis import Redis
 
 from cache import CacheManager, CacheService
 from tests.support.build import Connect
+from tests.support.client_side import is_kept, keep
 from tests.support.loading import Caller
-from tests.support.near import is_kept, keep
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -23,8 +23,8 @@ KEY = "seen:catalog:dashboard:x"
 
 
 @pytest.fixture
-def service(near: CacheManager) -> CacheService:
-    return near.service
+def service(caching: CacheManager) -> CacheService:
+    return caching.service
 
 
 # ── changes elsewhere ───────────────────────────────────────────────────────────────────────────
@@ -44,28 +44,28 @@ CHANGES: dict[str, tuple[Callable[[CacheManager], object], int | None]] = {
 @pytest.mark.parametrize(("change", "then"), CHANGES.values(), ids=CHANGES)
 def test_a_change_by_another_process_is_seen(
     service: CacheService,
-    near: CacheManager,
+    caching: CacheManager,
     other: CacheManager,
     change: Callable[[CacheManager], object],
     then: int | None,
 ) -> None:
     for _ in range(5):
         service.set(KEY, 1, 60)
-        keep(near, KEY)
+        keep(caching, KEY)
         assert service.get(KEY, int) == 1
         change(other)
         wait_until(lambda: service.get(KEY, int) == then, interval=0.001, what="the change")
 
 
 def test_a_change_of_one_key_leaves_the_others(
-    service: CacheService, near: CacheManager, other: CacheManager
+    service: CacheService, caching: CacheManager, other: CacheManager
 ) -> None:
     service.mset({KEY: 1, "seen:catalog:y": 2}, 60)
-    keep(near, KEY)
-    keep(near, "seen:catalog:y")
+    keep(caching, KEY)
+    keep(caching, "seen:catalog:y")
     other.service.set(KEY, 3, 60)
     wait_until(lambda: service.get(KEY, int) == 3, interval=0.001)
-    assert is_kept(near, "seen:catalog:y")
+    assert is_kept(caching, "seen:catalog:y")
 
 
 def test_an_expired_value_is_not_served_without_an_invalidation(
@@ -73,15 +73,15 @@ def test_an_expired_value_is_not_served_without_an_invalidation(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
     ):
-        near.service.set(KEY, 1, 0.3)
-        keep(near, KEY)
+        caching.service.set(KEY, 1, 0.3)
+        keep(caching, KEY)
         expired_at = time.monotonic() + 0.3
         proxy.pause()
         while True:
             began = time.monotonic()
-            if near.service.get(KEY, int) is None:
+            if caching.service.get(KEY, int) is None:
                 break
             assert began < expired_at
         proxy.resume()
@@ -125,24 +125,24 @@ def test_a_change_between_fetch_and_keeping_is_not_kept(
 def test_a_change_of_ones_own_costs_one_read(
     store: StoreServer, connect: Connect, client: Redis
 ) -> None:
-    near = connect(store, cache_client_side_entries=9)
+    caching = connect(store, cache_client_side_entries=9)
     for number in range(20):
-        near.service.set(KEY, number, 60)
+        caching.service.set(KEY, number, 60)
         client.ping()  # the server has told everybody by now
-        assert near.service.get(KEY, int) == number
-        assert is_kept(near, KEY)
+        assert caching.service.get(KEY, int) == number
+        assert is_kept(caching, KEY)
 
 
 WRITES: dict[str, tuple[Callable[[CacheManager], object], int | None]] = {
-    "set": (lambda near: near.service.set(KEY, 2, 60), 2),
-    "mset": (lambda near: near.service.mset({KEY: 2}, 60), 2),
-    "increment": (lambda near: near.service.increment(KEY), 2),
-    "delete": (lambda near: near.service.delete(KEY), None),
-    "pattern": (lambda near: near.service.delete_by_pattern("seen:catalog:*"), None),
-    "expire": (lambda near: near.service.expire(KEY, 0.001), None),
-    "entry.set": (lambda near: near.catalog.dashboard("x", int).set(2), 2),
-    "entry.delete": (lambda near: near.catalog.dashboard("x", int).delete(), None),
-    "invalidate": (lambda near: near.catalog.invalidate_user_catalog("x"), None),
+    "set": (lambda caching: caching.service.set(KEY, 2, 60), 2),
+    "mset": (lambda caching: caching.service.mset({KEY: 2}, 60), 2),
+    "increment": (lambda caching: caching.service.increment(KEY), 2),
+    "delete": (lambda caching: caching.service.delete(KEY), None),
+    "pattern": (lambda caching: caching.service.delete_by_pattern("seen:catalog:*"), None),
+    "expire": (lambda caching: caching.service.expire(KEY, 0.001), None),
+    "entry.set": (lambda caching: caching.catalog.dashboard("x", int).set(2), 2),
+    "entry.delete": (lambda caching: caching.catalog.dashboard("x", int).delete(), None),
+    "invalidate": (lambda caching: caching.catalog.invalidate_user_catalog("x"), None),
 }
 
 
@@ -156,18 +156,20 @@ def test_what_one_writes_oneself_is_seen_before_the_server_says_so(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=5) as near,
+        connect(
+            store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=5
+        ) as caching,
     ):
         client.set(KEY, 1, ex=60)
-        keep(near, KEY)
+        keep(caching, KEY)
         held = threading.Event()
         # Nothing passes on the client-side cache's own connection, in neither direction.
         proxy.before(b"PTTL", lambda: held.wait(60))
-        with Caller(lambda: near.service.get("seen:catalog:other", int)) as caller:
+        with Caller(lambda: caching.service.get("seen:catalog:other", int)) as caller:
             wait_until(lambda: proxy.idle, what="a connection that is held up")
-            write(near)
+            write(caching)
             if then is None:
                 wait_until(lambda: not client.exists(KEY))
-            assert near.service.get(KEY, int) == then
+            assert caching.service.get(KEY, int) == then
             held.set()
             assert caller.result() is None

@@ -11,8 +11,8 @@ from redis import Redis
 from cache import CacheManager, CacheService
 from cache.platform.client_side_cache import Fetched
 from tests.support.build import Connect
+from tests.support.client_side import client_side_hits, reads
 from tests.support.loading import Loader
-from tests.support.near import client_side_hits, reads
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -21,33 +21,33 @@ KEY = "seen:catalog:dashboard:x"
 
 
 @pytest.fixture
-def service(near: CacheManager) -> CacheService:
-    return near.service
+def service(caching: CacheManager) -> CacheService:
+    return caching.service
 
 
 # ── hits ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_value_is_read_from_the_store_once(
-    service: CacheService, near: CacheManager, client: Redis
+    service: CacheService, caching: CacheManager, client: Redis
 ) -> None:
     service.set(KEY, 1, 60)
     before = reads(client)
     assert [service.get(KEY, int) for _ in range(100)] == [1] * 100
     assert reads(client) == before + 1
-    assert (near.counts().hits, near.counts().client_side_hits) == (100, 99)
+    assert (caching.counts().hits, caching.counts().client_side_hits) == (100, 99)
 
 
 def test_a_hit_takes_no_round_trip(store: StoreServer, connect: Connect) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
     ):
-        near.service.set(KEY, 1, 60)
-        near.service.get(KEY, int)
+        caching.service.set(KEY, 1, 60)
+        caching.service.get(KEY, int)
         before, began = proxy.round_trips, time.monotonic()
         for _ in range(200):
-            near.service.get(KEY, int)
+            caching.service.get(KEY, int)
         signs_of_life = time.monotonic() - began  # one a second is asked for
         assert proxy.round_trips - before <= signs_of_life
 
@@ -79,9 +79,9 @@ def test_each_model_reads_the_value_for_itself(service: CacheService) -> None:
 
 
 def test_catalogs_and_recommendations_are_kept_and_nothing_else(
-    near: CacheManager, service: CacheService
+    caching: CacheManager, service: CacheService
 ) -> None:
-    keys = near.keys
+    keys = caching.keys
     kept = [
         keys.catalog_dashboard_key("ada"),
         keys.catalog_search_key("neon", "", ""),
@@ -92,19 +92,19 @@ def test_catalogs_and_recommendations_are_kept_and_nothing_else(
         service.set(key, 1, 60)
         service.get(key, int)
     for key, hit in [*((key, 1) for key in kept), *((key, 0) for key in others)]:
-        assert client_side_hits(near, lambda key=key: service.get(key, int)) == hit, key  # type: ignore[misc]
+        assert client_side_hits(caching, lambda key=key: service.get(key, int)) == hit, key  # type: ignore[misc]
 
 
 def test_families_can_be_chosen(store: StoreServer, connect: Connect) -> None:
-    near = connect(
+    caching = connect(
         store, cache_client_side_entries=9, client_side_families=["user"], cache_namespace="mine"
     )
-    user, catalog = near.keys.user_key("ada"), near.keys.catalog_dashboard_key("ada")
+    user, catalog = caching.keys.user_key("ada"), caching.keys.catalog_dashboard_key("ada")
     for key in (user, catalog):
-        near.service.set(key, 1, 60)
-        near.service.get(key, int)
-    assert client_side_hits(near, lambda: near.service.get(user, int)) == 1
-    assert client_side_hits(near, lambda: near.service.get(catalog, int)) == 0
+        caching.service.set(key, 1, 60)
+        caching.service.get(key, int)
+    assert client_side_hits(caching, lambda: caching.service.get(user, int)) == 1
+    assert client_side_hits(caching, lambda: caching.service.get(catalog, int)) == 0
     none = connect(
         store, cache_client_side_entries=9, client_side_families=[], cache_namespace="mine"
     )
@@ -116,21 +116,26 @@ def test_families_can_be_chosen(store: StoreServer, connect: Connect) -> None:
 
 
 def test_the_oldest_entry_goes_first(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_client_side_entries=10)
+    caching = connect(store, cache_client_side_entries=10)
     keys = [f"seen:catalog:{number}" for number in range(30)]
-    near.service.mset(dict.fromkeys(keys, 1), 60)
+    caching.service.mset(dict.fromkeys(keys, 1), 60)
     for key in keys:
-        near.service.get(key, int)
-    assert client_side_hits(near, lambda: [near.service.get(key, int) for key in keys[-10:]]) == 10
-    assert client_side_hits(near, lambda: [near.service.get(key, int) for key in keys[:20]]) == 0
+        caching.service.get(key, int)
+    assert (
+        client_side_hits(caching, lambda: [caching.service.get(key, int) for key in keys[-10:]])
+        == 10
+    )
+    assert (
+        client_side_hits(caching, lambda: [caching.service.get(key, int) for key in keys[:20]]) == 0
+    )
 
 
 def test_what_is_read_in_vain_takes_no_room(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_client_side_entries=10)
+    caching = connect(store, cache_client_side_entries=10)
     before = places()
     for number in range(100):
         for _ in range(2):  # the second finds that there is nothing
-            near.service.get_or_load(f"seen:catalog:{number}", int, Loader(None), 60)
+            caching.service.get_or_load(f"seen:catalog:{number}", int, Loader(None), 60)
     assert places() - before <= 10
 
 
@@ -144,7 +149,7 @@ def places() -> int:
 
 
 def test_a_loaded_value_is_kept_too(
-    service: CacheService, near: CacheManager, client: Redis
+    service: CacheService, caching: CacheManager, client: Redis
 ) -> None:
     loader = Loader(1)
 
@@ -152,7 +157,7 @@ def test_a_loaded_value_is_kept_too(
         return service.get_or_load(KEY, int, loader, 60)
 
     wait_until(
-        lambda: client_side_hits(near, load) == 1, interval=0.001, what="a value that is kept"
+        lambda: client_side_hits(caching, load) == 1, interval=0.001, what="a value that is kept"
     )
     before = reads(client)
     assert [load() for _ in range(50)] == [1] * 50

@@ -14,8 +14,8 @@ import pytest
 from cache.platform.client_side_cache import MAX_SILENCE
 from cache.store import circuit_breaker
 from tests.support.build import Connect
+from tests.support.client_side import is_kept, keep
 from tests.support.loading import crowd
-from tests.support.near import is_kept, keep
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -31,54 +31,54 @@ ROOT = Path(__file__).resolve().parents[5]
 def test_a_connection_that_is_cut_serves_nothing_more(store: StoreServer, connect: Connect) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
+        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
         connect(store) as other,
     ):
         for number in range(5):
             other.service.mset({KEY: number, OTHER: number}, 60)
-            keep(near, KEY)
-            keep(near, OTHER)
+            keep(caching, KEY)
+            keep(caching, OTHER)
             proxy.close_all()
             other.service.mset({KEY: number + 1, OTHER: number + 1}, 60)
 
             def is_connected_again(value: int = number + 1) -> bool:
-                return near.service.get(OTHER, int) == value
+                return caching.service.get(OTHER, int) == value
 
             wait_until(is_connected_again)
-            assert near.service.get(KEY, int) == number + 1
+            assert caching.service.get(KEY, int) == number + 1
 
 
 def test_a_server_that_restarts_takes_everything_with_it(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_client_side_entries=9) as near:
+    with connect(private_store, cache_client_side_entries=9) as caching:
         for number in range(3):
-            near.service.set(KEY, number, 60)
-            keep(near, KEY)
+            caching.service.set(KEY, number, 60)
+            keep(caching, KEY)
             private_store.restart()
-            assert near.service.get(KEY, int) is None
+            assert caching.service.get(KEY, int) is None
 
 
 def test_a_restart_between_two_reads_costs_no_read(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_client_side_entries=9) as near:
-        near.service.mset({KEY: 1, OTHER: 2}, 60)
+    with connect(private_store, cache_client_side_entries=9) as caching:
+        caching.service.mset({KEY: 1, OTHER: 2}, 60)
         for key, value in ((KEY, 1), (OTHER, 2)):
-            keep(near, KEY)
+            keep(caching, KEY)
             private_store.restart(lose_data=False)
-            assert near.service.get(key, int) == value
-            keep(near, key)
-        assert near.counts().unavailable_reads == 0
+            assert caching.service.get(key, int) == value
+            keep(caching, key)
+        assert caching.counts().unavailable_reads == 0
 
 
 def test_a_dead_server_is_noticed_at_once(private_store: StoreServer, connect: Connect) -> None:
-    with connect(private_store, cache_client_side_entries=9) as near:
-        near.service.set(KEY, 1, 60)
-        keep(near, KEY)
+    with connect(private_store, cache_client_side_entries=9) as caching:
+        caching.service.set(KEY, 1, 60)
+        keep(caching, KEY)
         private_store.kill()
-        assert near.service.get(KEY, int) is None
-        assert near.counts().unavailable_reads == 1
+        assert caching.service.get(KEY, int) is None
+        assert caching.counts().unavailable_reads == 1
 
 
 @pytest.mark.parametrize("which", ["line", "server"])
@@ -87,11 +87,11 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
 ) -> None:
     with (
         Proxy(private_store.port) as proxy,
-        connect(private_store, cache_client_side_entries=9, cache_addr=proxy.addr) as near,
+        connect(private_store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
         connect(private_store) as other,
     ):
-        near.service.set(KEY, 1, 60)
-        keep(near, KEY)
+        caching.service.set(KEY, 1, 60)
+        keep(caching, KEY)
         doubtful_at = time.monotonic() + MAX_SILENCE
         if which == "line":
             proxy.pause()
@@ -101,7 +101,7 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
         served = 0
         while True:
             began = time.monotonic()
-            if near.service.get(KEY, int) is None:
+            if caching.service.get(KEY, int) is None:
                 break
             assert began < doubtful_at
             served += 1
@@ -109,27 +109,27 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
         proxy.resume()
         private_store.resume()
         expected = 2 if which == "line" else 1
-        wait_until(lambda: near.service.get(KEY, int) == expected, what="the store again")
+        wait_until(lambda: caching.service.get(KEY, int) == expected, what="the store again")
 
 
 def test_a_connection_that_was_quiet_is_asked_for_a_sign_of_life_and_serves_on(
     store: StoreServer, connect: Connect
 ) -> None:
-    near = connect(store, cache_client_side_entries=9)
-    near.service.set(KEY, 1, 60)
-    keep(near, KEY)
+    caching = connect(store, cache_client_side_entries=9)
+    caching.service.set(KEY, 1, 60)
+    keep(caching, KEY)
     time.sleep(MAX_SILENCE)
-    assert is_kept(near, KEY)
+    assert is_kept(caching, KEY)
 
 
 def test_a_silent_server_costs_many_callers_one_wait(
     private_store: StoreServer, connect: Connect
 ) -> None:
-    with connect(private_store, cache_client_side_entries=9, cache_budget=0.5) as near:
-        near.service.get(KEY, int)
+    with connect(private_store, cache_client_side_entries=9, cache_budget=0.5) as caching:
+        caching.service.get(KEY, int)
         private_store.pause()
         began = time.monotonic()
-        assert crowd(40, lambda: near.service.get(KEY, int)) == [None] * 40
+        assert crowd(40, lambda: caching.service.get(KEY, int)) == [None] * 40
         # One after the other, they would take twenty seconds.
         assert time.monotonic() - began < 8
         private_store.resume()
@@ -139,19 +139,19 @@ def test_a_silent_server_costs_many_callers_one_wait(
 def test_one_read_waits_for_a_silent_server_once(
     private_store: StoreServer, connect: Connect, read: str
 ) -> None:
-    with connect(private_store, cache_client_side_entries=9, cache_budget=2) as near:
-        near.service.set(KEY, 1, 60)
-        keep(near, KEY)
+    with connect(private_store, cache_client_side_entries=9, cache_budget=2) as caching:
+        caching.service.set(KEY, 1, 60)
+        keep(caching, KEY)
         time.sleep(MAX_SILENCE)
         private_store.pause()
         began = time.monotonic()
         if read == "get":
-            assert near.service.get(KEY, int) is None
+            assert caching.service.get(KEY, int) is None
         else:
-            assert near.service.get_or_load(KEY, int, lambda: 2, 60) == 2
+            assert caching.service.get_or_load(KEY, int, lambda: 2, 60) == 2
         # Asked for a sign of life, and then for the value, it would be silent for four seconds.
         assert time.monotonic() - began < 3.5
-        assert near.counts().unavailable_reads == 1
+        assert caching.counts().unavailable_reads == 1
         private_store.resume()
 
 
@@ -159,25 +159,25 @@ def test_silence_and_answers_reach_the_circuit_breaker(
     private_store: StoreServer, connect: Connect
 ) -> None:
     budget = 0.1
-    with connect(private_store, cache_client_side_entries=9, cache_budget=budget) as near:
-        near.service.set(KEY, 1, 60)
+    with connect(private_store, cache_client_side_entries=9, cache_budget=budget) as caching:
+        caching.service.set(KEY, 1, 60)
         for failures in (circuit_breaker.FAILURE_THRESHOLD - 1, 1):
-            assert near.service.get(KEY, int) == 1
+            assert caching.service.get(KEY, int) == 1
             private_store.pause()
-            wait_until(lambda: near.service.get(KEY, int) is None)
+            wait_until(lambda: caching.service.get(KEY, int) is None)
             for _ in range(failures - 1):
-                assert near.service.get(KEY, int) is None
+                assert caching.service.get(KEY, int) is None
             private_store.resume()
-            near.ping()
+            caching.ping()
         # One in a row has failed, or it would fail at once.
-        assert near.session.acquire_lock("x").acquired
+        assert caching.session.acquire_lock("x").acquired
         private_store.pause()
-        wait_until(lambda: near.service.get(KEY, int) is None)
+        wait_until(lambda: caching.service.get(KEY, int) is None)
         for _ in range(circuit_breaker.FAILURE_THRESHOLD):
-            assert near.service.get(KEY, int) is None
+            assert caching.service.get(KEY, int) is None
         before, asked = time.monotonic(), 0
         while time.monotonic() < before + circuit_breaker.OPEN_SECONDS / 2:
-            assert near.service.get(KEY, int) is None
+            assert caching.service.get(KEY, int) is None
             asked += 1
         # For the length of a pause nobody waits, neither for the client-side cache's connection.
         assert asked > 2 * (circuit_breaker.OPEN_SECONDS / 2) / budget
@@ -185,15 +185,15 @@ def test_silence_and_answers_reach_the_circuit_breaker(
 
 
 def test_a_manager_that_was_closed_connects_again(store: StoreServer, connect: Connect) -> None:
-    near = connect(store, cache_client_side_entries=9)
+    caching = connect(store, cache_client_side_entries=9)
     for number in range(3):
-        near.service.set(KEY, number, 60)
-        keep(near, KEY)
-        assert near.service.get(KEY, int) == number
-        near.close()
+        caching.service.set(KEY, number, 60)
+        keep(caching, KEY)
+        assert caching.service.get(KEY, int) == number
+        caching.close()
         with connect(store) as other:
             other.service.set(KEY, -1, 60)
-        assert near.service.get(KEY, int) == -1
+        assert caching.service.get(KEY, int) == -1
 
 
 # ── servers that do not track ───────────────────────────────────────────────────────────────────
@@ -208,14 +208,14 @@ def test_a_server_that_does_not_track_is_used_without_a_near_cache(
         client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-client")
     rights = {"cache_username": "app", "cache_password": "secret"}
     with (
-        connect(private_store, cache_client_side_entries=9, **rights) as near,
+        connect(private_store, cache_client_side_entries=9, **rights) as caching,
         caplog.at_level(logging.WARNING),
     ):
-        near.service.set(KEY, 1, 60)
-        assert crowd(8, lambda: near.service.get(KEY, int)) == [1] * 8
-        assert near.service.get_or_load(KEY, int, lambda: 2, 60) == 1
-        assert near.counts().client_side_hits == 0
-        assert near.counts().unavailable_reads == 0
+        caching.service.set(KEY, 1, 60)
+        assert crowd(8, lambda: caching.service.get(KEY, int)) == [1] * 8
+        assert caching.service.get_or_load(KEY, int, lambda: 2, 60) == 1
+        assert caching.counts().client_side_hits == 0
+        assert caching.counts().unavailable_reads == 0
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
         "The server does not support CLIENT TRACKING"
     ]
@@ -224,15 +224,15 @@ def test_a_server_that_does_not_track_is_used_without_a_near_cache(
 def test_a_key_that_cannot_be_read_does_not_end_the_near_cache(
     store: StoreServer, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    near = connect(store, cache_client_side_entries=9)
-    near.service.set(KEY, 1, 60)
-    keep(near, KEY)
-    near.client.lpush(OTHER, "x")
+    caching = connect(store, cache_client_side_entries=9)
+    caching.service.set(KEY, 1, 60)
+    keep(caching, KEY)
+    caching.client.lpush(OTHER, "x")
     for _ in range(3):
         with pytest.raises(Exception, match="WRONGTYPE"):
-            near.service.get(OTHER, int)
-    assert near.service.get(KEY, int) == 1
-    assert is_kept(near, KEY)
+            caching.service.get(OTHER, int)
+    assert caching.service.get(KEY, int) == 1
+    assert is_kept(caching, KEY)
     assert caplog.text == ""
 
 

@@ -16,7 +16,7 @@ from cache import CacheManager
 from cache.store import scripts
 from settings import Settings
 from tests.support.build import cache_settings
-from tests.support.near import reads
+from tests.support.client_side import reads
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from cache import CacheManager
 from cache.store import scripts
 from tests.support.build import Connect, cache_manager
+from tests.support.client_side import reads
 from tests.support.loading import Caller, crowd
-from tests.support.near import reads
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until

@@ -15,8 +15,8 @@ from cache import CacheManager, CacheService
 from cache.platform import codec
 from cache.platform.counts import CacheCounts
 from domain.errors import InvalidInputError
+from tests.support.client_side import reads
 from tests.support.loading import Caller, HeldLoader, Loader, crowd
-from tests.support.near import reads
 from tests.support.wait import wait_until
 
 KEY = "seen:load"

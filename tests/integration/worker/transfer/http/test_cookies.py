@@ -22,7 +22,7 @@ def elsewhere() -> Iterator[Origin]:
 
 
 def wall(*set_cookies: str, needs: str = "pass=1", then: str = "") -> Respond:
-    """Redirect whoever comes without a cookie, to the same URL unless `then` names another one."""
+    """Redirect requests without a cookie, to the same URL unless `then` names another one."""
 
     def respond(request: Request, plan: Plan) -> Plan:
         if needs in request.headers.get("cookie", "").split("; "):

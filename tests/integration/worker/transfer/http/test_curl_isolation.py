@@ -20,7 +20,7 @@ from worker.runner import Outcome, run_download
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A socket of a server that accepts nobody by itself."""
+    """A listening socket that accepts connections only when a test does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         yield server
@@ -30,7 +30,7 @@ def test_a_redirect_to_a_local_file_is_refused(
     tmp_path: Path, system: System, origin: Origin
 ) -> None:
     secret = tmp_path / "secret.txt"
-    secret.write_text("do not tell")
+    secret.write_text("secret")
     link = origin.serve("/link", body=b"", redirect=secret.as_uri())
     job = system.submit(link.url)
 
@@ -82,10 +82,10 @@ def test_an_origin_that_accepts_no_connection_times_out(tmp_path: Path, store: S
         job = system.submit(f"http://127.0.0.1:{address[1]}/a.bin")
         with running(system, job) as outcomes:
             try:
-                # The system's own patience is two minutes, libcurl's five.
+                # The system's own timeout is two minutes, libcurl's five.
                 wait_until(lambda: system.job(job).status is JobStatus.WAITING)
             finally:
-                server.close()  # whoever still tries to connect is refused now
+                server.close()  # pending connects are refused now
 
         assert outcomes == [Outcome.WAITING]
         assert system.job(job).error_code == "timeout"

@@ -104,9 +104,9 @@ def test_proxy_that_asks_for_a_login_is_named(
         url = behind_proxy(proxy, "")
         with pytest.raises(
             PermanentError, match=r"The proxy .*login \(Basic\).*SEEN_PROXY"
-        ) as told:
+        ) as raised:
             direct.fetch(url)
-    assert told.value.code == "proxy_login"
+    assert raised.value.code == "proxy_login"
 
 
 def test_proxy_that_refuses_its_login_is_named(
@@ -114,9 +114,11 @@ def test_proxy_that_refuses_its_login_is_named(
 ) -> None:
     with HttpProxy(asking('Basic realm="p"')) as proxy:
         url = behind_proxy(proxy, "ada:s3cret@")
-        with pytest.raises(PermanentError, match="does not accept the login in SEEN_PROXY") as told:
+        with pytest.raises(
+            PermanentError, match="does not accept the login in SEEN_PROXY"
+        ) as raised:
             direct.fetch(url)
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(raised.value)
 
 
 def test_proxy_gets_its_login_by_digest(

@@ -79,20 +79,20 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_without_a_file_leaves_none(
-    impatient: Downloads,
+    short_timeouts: Downloads,
     origin: Origin,
     behaviour: dict[str, Any],
     status: JobStatus,
     code: str | None,
 ) -> None:
-    job = impatient.run(origin.serve("/a.bin", body=BODY, **behaviour).url)
+    job = short_timeouts.run(origin.serve("/a.bin", body=BODY, **behaviour).url)
 
     assert job.status is status, job.reason
     if code is None:
         assert job.error_code is not None
     else:
         assert job.error_code == code
-    assert impatient.published() == []
+    assert short_timeouts.published() == []
 
 
 def test_a_large_header_that_is_not_too_large(downloads: Downloads, origin: Origin) -> None:
@@ -150,7 +150,7 @@ def test_a_name_from_the_origin_stays_in_its_folder(
 def test_a_job_that_is_stopped_leaves_a_silent_origin_soon(
     downloads: Downloads, origin: Origin
 ) -> None:
-    """Nobody waits for the header's timeout to end a job that is to end."""
+    """A control request does not wait for the timeout of the response header."""
     file = origin.serve("/a.bin", body=BODY, delay=3600.0)
     job = downloads.system.submit(file.url)
     thread = threading.Thread(target=downloads.run_submitted, args=(job,))

@@ -41,7 +41,7 @@ BODY = b"0123456789" * 1000
 def test_a_file_that_changed_is_not_complete_because_it_ends_where_we_stopped(
     downloads: Downloads, origin: Origin
 ) -> None:
-    """Known by its date alone, from an origin that ignores If-Range: the date of the 416 tells."""
+    """Given only a date, and an origin that ignores If-Range: the date in the 416 shows the change."""
     kind: dict[str, Any] = {"etag": None, "chunked": True, "honour_if_range": False}
     file = origin.serve("/a.bin", size=SIZE, last_modified=OLD, reset_after=KEPT, faults=1, **kind)
     job = downloads.run(file.url)
@@ -130,9 +130,9 @@ def test_a_digest_that_cannot_be_read_promises_nothing(
 
 
 def test_a_drip_of_one_byte_an_answer_ends_as_one_of_one_byte_at_a_time(
-    impatient: Downloads, origin: Origin
+    short_timeouts: Downloads, origin: Origin
 ) -> None:
-    """Every answer is quick and keeps its word, which is one byte: the file would take a day."""
+    """Each response is quick and complete, with one byte: the file would take a day."""
     ended_by = 100
 
     def drip(request: Request, plan: Plan) -> Plan:
@@ -146,37 +146,37 @@ def test_a_drip_of_one_byte_an_answer_ends_as_one_of_one_byte_at_a_time(
         return plan
 
     file = origin.serve("/a.bin", size=SIZE, truncate_after=KEPT, faults=1, respond=drip)
-    job = impatient.run(file.url)
+    job = short_timeouts.run(file.url)
     assert (job.status, job.bytes_durable) == (S.WAITING, KEPT)
 
-    job = impatient.run_again(job)
+    job = short_timeouts.run_again(job)
 
     assert (job.status, job.error_code) == (S.WAITING, "timeout")
     assert len(origin.requests) < ended_by
 
 
 def test_redirects_that_are_slow_one_after_the_other_are_no_drip(
-    impatient: Downloads, origin: Origin
+    short_timeouts: Downloads, origin: Origin
 ) -> None:
     """Each answers within the time that an answer may take; together they take much longer."""
     file = origin.serve("/a.bin", body=BODY, delay=0.7)
     for hop, target in enumerate(["/hop1", "/hop2", "/a.bin"]):
         origin.serve(f"/hop{hop}", body=b"", redirect=target, delay=0.7)
 
-    job = impatient.run(origin.url("/hop0"))
+    job = short_timeouts.run(origin.url("/hop0"))
 
     assert (job.status, job.sha256) == (S.COMPLETED, file.sha256), job.reason
 
 
 def test_mirrors_that_say_nothing_one_after_the_other_are_no_drip(
-    impatient: Downloads, origin: Origin
+    short_timeouts: Downloads, origin: Origin
 ) -> None:
     """The time that one of them may be silent is its own: the last one has the file."""
     silent = [origin.serve(f"/silent{number}", body=BODY, delay=3600.0) for number in range(3)]
     file = origin.serve("/a.bin", body=BODY)
     first, *others = [one.url for one in [*silent, file]]
 
-    job = impatient.run(first, mirrors=others)
+    job = short_timeouts.run(first, mirrors=others)
 
     assert (job.status, job.sha256) == (S.COMPLETED, file.sha256), job.reason
 
@@ -333,7 +333,7 @@ def test_readers_see_no_count_above_the_total_while_a_file_shrinks(
 def test_an_attempt_that_finds_a_smaller_file_reports_at_most_its_size(
     direct: Direct, origin: Origin
 ) -> None:
-    """SQL remembers an earlier, larger file: its worker fell between its checkpoint and SQL."""
+    """SQL has the size of an earlier, larger file: its worker crashed between checkpoint and SQL."""
     file = origin.serve("/a.bin", size=100_000, etag='"1"')
     direct.job = new_job(bytes_downloaded=300_000, bytes_durable=300_000, bytes_total=600_000)
     with PartFile(direct.folder, direct.job.id) as part:

@@ -111,7 +111,7 @@ def test_a_link_out_of_tls_is_followed_only_with_a_checksum(
 def test_a_body_that_breaks_off_inside_tls_is_no_file(
     trusting: Downloads, authority: Authority, origin: Origin, framing: dict[str, bool]
 ) -> None:
-    """Without a length only TLS itself could tell: this front says goodbye properly, and is believed."""
+    """Without a length only TLS shows the end: this server sends close_notify, and is believed."""
     file = origin.serve("/a.bin", size=SIZE, truncate_after=500_000, **framing)  # type: ignore[arg-type]
     with TlsFront(origin.port, authority.issue("127.0.0.1")) as front:
         job = trusting.run(front.url("/a.bin"))
@@ -126,7 +126,7 @@ def test_a_body_that_breaks_off_inside_tls_is_no_file(
 def test_a_cut_through_tls_is_continued(
     system: System, authority: Authority, origin: Origin
 ) -> None:
-    """At a pace at which bytes are read before the reset comes that would throw them away."""
+    """At a rate at which bytes are read before the reset comes that would throw them away."""
     file = origin.serve(
         "/a.bin", size=SIZE, bytes_per_second=2_000_000, respond=does.resets_every(600_000)
     )
