@@ -19,6 +19,9 @@ from worker.storage.disk_errors import optional_operation
 #: A file of unknown size reserves so many bytes at once, to limit the number of statvfs calls.
 GROWTH_STEP = 2**20
 
+#: Kept free besides, for the checkpoint and the record beside a part file: some blocks of 4 KiB.
+BESIDE_PART_FILE = 2**14
+
 
 class DiskFile(Protocol):
     """A file that space is reserved for."""
@@ -48,6 +51,7 @@ class DiskSpace:
 
     def __init__(self, keep_free: int) -> None:
         self._keep_free = keep_free
+        self._untouched = keep_free + BESIDE_PART_FILE if keep_free else 0
         self._mutex = threading.Lock()
         #: By file: its volume, and the bytes reserved for it.
         self._reserved: dict[DiskFile, tuple[int, int]] = {}
@@ -67,7 +71,7 @@ class DiskSpace:
             # Under the mutex: bytes that are written from now on are still counted as reserved.
             free = _free(part.path.parent)
             others = self._sums[device] - self._missing(part)
-            if missing + others + self._keep_free > free:
+            if missing + others + self._untouched > free:
                 _check_volume(part.path.parent, total)
                 raise DiskFullError(
                     f"{missing:,} more bytes are needed, {others:,} are reserved by other downloads and "
@@ -88,14 +92,14 @@ class DiskSpace:
             folder, device = part.path.parent, part.device
             others = self._sums[device] - self._missing(part)
             free = _free(folder)
-            available = free - others - self._keep_free
+            available = free - others - self._untouched
             if available < size:
                 grown = self._growing.get(part, 0)
                 raise DiskFullError(
                     f"The origin sends no size for the file, and only {grown:,} bytes of it fit: "
                     f"{folder} has {free:,} bytes free, {self._keep_free:,} must stay free and "
                     f"{others:,} are reserved by other downloads.",
-                    uses_attempt=free - self._keep_free < size and self._is_largest(part),
+                    uses_attempt=free - self._untouched < size and self._is_largest(part),
                 )
             self._growing.setdefault(part, 0)
             self._set_reserved(part, device, min(available, max(size, GROWTH_STEP)))
