@@ -13,7 +13,7 @@ from tests.chaos import report
 from tests.chaos.run import run
 from tests.support.environment import forget_developer_settings
 
-#: A seed that nobody gave is below this.
+#: A seed that is drawn is below this.
 SEEDS = 1_000_000
 
 

@@ -55,8 +55,10 @@ def every_accepted_job_has_ended(evidence: Evidence) -> Iterator[Violation]:
         if job is None:
             yield Violation(name, job_id, "it was accepted and is not in the database")
         elif job.status not in FINISHED:
-            told = _last(evidence, job)
-            yield Violation(name, job_id, f"it is {job.status} ({job.reason}); last event: {told}")
+            last_event = _last(evidence, job)
+            yield Violation(
+                name, job_id, f"it is {job.status} ({job.reason}); last event: {last_event}"
+            )
 
 
 def every_job_ends_as_it_should(evidence: Evidence) -> Iterator[Violation]:
@@ -104,9 +106,12 @@ def _wrong_in_history(job: Job, events: list[JobEvent]) -> Iterator[str]:
     for event in events:
         if event.attempt > job.max_attempts:
             yield f"attempt {event.attempt} of {job.max_attempts}: {_told(event)}"
-    stands, told = (job.status, job.fence, job.attempts), (last.to_status, last.fence, last.attempt)
-    if stands != told:
-        yield f"the row says {stands}, the last event {told}"
+    stands, last_event = (
+        (job.status, job.fence, job.attempts),
+        (last.to_status, last.fence, last.attempt),
+    )
+    if stands != last_event:
+        yield f"the row says {stands}, the last event {last_event}"
     yield from _two_workers(events)
 
 
@@ -152,7 +157,7 @@ def nothing_else_is_on_disk(evidence: Evidence) -> Iterator[Violation]:
     """There are no part files, checkpoints, or second copies."""
     for path in _nobodys(evidence):
         job = _whose_working_file(evidence, path)
-        whose = f"a working file of a job that is {job.status}" if job else "nobody's file"
+        whose = f"a working file of a job that is {job.status}" if job else "a file of no job"
         what = f"{path.relative_to(evidence.folder)} is {whose}"
         yield Violation("nothing else is on disk", job.id if job else None, what)
 
@@ -212,7 +217,7 @@ def few_bytes_are_fetched_again(evidence: Evidence) -> Iterator[Violation]:
     that: its rate, times the interval, what else delays a checkpoint, and the time for which a worker
     stood still with the connection open (the kernel goes on receiving); and one buffer. Hence the bytes
     sent for a file are at most its size and so much for each interruption. Files that cannot be
-    continued, and jobs that were begun anew because a person cancelled or retried them, are left out.
+    continued, and jobs that were restarted because a person cancelled or retried them, are left out.
     """
     for job in evidence.jobs.values():
         spec, submission = evidence.spec(job), evidence.submissions.get(job.id)
@@ -254,7 +259,7 @@ def every_number_was_true(evidence: Evidence) -> Iterator[Violation]:
 
 
 def programs_stayed_up(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing ended that was not ended, and what was told to end did."""
+    """Nothing ended that was not ended, and what was signalled to end did."""
     for what in evidence.incidents:
         yield Violation("programs stayed up", None, what)
 

@@ -142,7 +142,7 @@ class Client(Background):
         except IllegalTransitionError:
             return  # it ended, or moved on, before we said it
         except DatabaseUnavailableError:
-            # It may have been heard all the same.
+            # The request may have succeeded all the same.
             submission.words.append(f"{word}?")
             submission.stopped_at, submission.is_finished = None, False
             raise

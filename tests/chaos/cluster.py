@@ -31,7 +31,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "SEEN_STALE_AFTER": "6",
     }
 )
-#: A worker that was told to drain and is still there after so many seconds is killed, and reported.
+#: A worker that was signalled to drain and still runs after so many seconds is killed, and reported.
 DRAIN_PATIENCE = 40.0
 
 BEAT, MAINTENANCE = "beat", "maintenance worker"
@@ -51,7 +51,7 @@ class Program:
     wanted: bool = True
     """False while a fault keeps it away."""
     leaving_since: float | None = None
-    """When it was told to drain."""
+    """When it was signalled to drain."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Cluster:
     frozen: list[tuple[float, float]] = field(default_factory=list)
     """When workers stood still, in seconds of the monotonic clock."""
     incidents: list[str] = field(default_factory=list)
-    """What no fault explains: programs that ended by themselves, or did not end when told to."""
+    """What no fault explains: programs that ended by themselves, or did not end on SIGTERM."""
 
     @property
     def kind(self) -> DatabaseKind:
@@ -116,7 +116,7 @@ class Cluster:
         """SIGTERM; it is started again by `want`, as soon as it has ended."""
         program = self.programs[name]
         program.wanted = False
-        if program.leaving_since is None:  # told twice, it would end at once
+        if program.leaving_since is None:  # a second signal would end it at once
             program.leaving_since = time.monotonic()
             program.process.terminate()
 
@@ -143,7 +143,7 @@ class Cluster:
             elif program.wanted:
                 if program.leaving_since is None and status != -signal.SIGKILL:
                     self.incidents.append(f"{name} ended by itself, with status {status}")
-                # SIGTERM: it was told so before it could listen.
+                # SIGTERM: the signal came before its handler was installed.
                 elif status not in {0, -signal.SIGKILL, -signal.SIGTERM}:
                     self.incidents.append(f"{name} drained, and ended with status {status}")
                 self.start(name)

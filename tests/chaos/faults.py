@@ -142,7 +142,7 @@ def _crash_database(cluster: Cluster, fault: Fault) -> Undo:
 
 
 def _lock_sqlite(cluster: Cluster) -> Undo:
-    """Let somebody else write for long: readers go on, writers wait.
+    """Hold a write transaction for long: readers continue, writers wait.
 
     By a thread of its own, since it takes its turn, which may be after a worker that stands still.
     """
@@ -152,7 +152,9 @@ def _lock_sqlite(cluster: Cluster) -> Undo:
     def hold() -> None:
         with closing(sqlite3.connect(path, timeout=TURN, isolation_level=None)) as connection:
             while not is_over.is_set():
-                with suppress(sqlite3.OperationalError):  # somebody has it for longer than a turn
+                with suppress(
+                    sqlite3.OperationalError
+                ):  # another process holds it for longer than a turn
                     connection.execute("BEGIN EXCLUSIVE")
                     is_over.wait()
 
@@ -211,7 +213,7 @@ def _forge_messages(cluster: Cluster, fault: Fault) -> Undo:
     """Push some malformed messages into each queue; another choice at each fault."""
     chance = random.Random(f"forged at {fault.number}")
     queues = [*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE]
-    # Without the rights, the room or the server there is nobody who could forge either.
+    # Without the rights, the room or the server no attacker could forge either.
     with cluster.store.client(BROKER_DB, retry=ONCE) as client, suppress(redis.RedisError):
         for queue in queues:
             client.lpush(queue, *chance.sample(list(MALFORMED.values()), FORGED))

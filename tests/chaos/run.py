@@ -165,7 +165,7 @@ class _Run:
     def settle(self) -> None:
         """Let everything end: the jobs, what others have to tidy up, and the threads of the run."""
         self.client.close()
-        # What is late is for the checks to tell; there is no use in waiting for more of it.
+        # The checks report what is late; waiting longer would not help.
         if self._wait(self._all_have_ended, PATIENCE):
             self._have_all_serve()
             self._wait(self._all_is_tidy, TIDYING)

@@ -55,14 +55,14 @@ class Kind(StrEnum):
     STORE_LOADING = "store loading"
     STORE_CLUSTER_DOWN = "store of a cluster that is down"
     DATABASE_AWAY = "database away"
-    """PostgreSQL stopped, or SQLite locked by somebody else."""
+    """PostgreSQL stopped, or SQLite locked by another process."""
     DATABASE_CRASHED = "database crashed"
     LINE_CUT = "line to the store cut"
     LINE_SLOW = "line to the store slow"
     LINE_SILENT = "line to the store silent"
     """Nothing passes; in the end everything that was sent does."""
     LINE_HALF_OPEN = "line to the store half open"
-    """There is nobody any more at the other end of every connection; new ones are well."""
+    """Every open connection loses its peer; new connections work."""
     ORIGIN_DOWN = "origin down"
     ORIGIN_FLAPS = "origin flapping"
     ORIGIN_503 = "origin answers 503"
@@ -73,7 +73,7 @@ class Kind(StrEnum):
     WORKER_WITHOUT_DESCRIPTORS = "worker without descriptors"
     """Its limit of open files is as many as it has."""
     MESSAGES_FORGED = "messages forged"
-    """Somebody pushes what is no message of ours into every queue."""
+    """Another program pushes messages of another kind into every queue."""
 
 
 @dataclass(frozen=True, slots=True)

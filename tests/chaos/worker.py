@@ -18,14 +18,14 @@ from tests.chaos.fault_injector import WorkerFaults
 
 
 def break_clock(faults: Callable[[], WorkerFaults]) -> None:
-    """Have `time.time` tell the wrong time. Before anybody imports it by name."""
+    """Make `time.time` return a wrong time. Call this before any module imports it by name."""
     right, right_ns = time.time, time.time_ns
     time.time = lambda: right() + faults().clock_ahead
     time.time_ns = lambda: right_ns() + round(faults().clock_ahead * 1e9)
 
 
 def break_runtime_clock(faults: Callable[[], WorkerFaults]) -> None:
-    """Have the runtime of this process tell the wrong time. Before anybody imports its builder."""
+    """Give this process's runtime a wrong clock. Call this before any module imports its builder."""
     from worker import runtime
 
     build = runtime.build_runtime
@@ -40,7 +40,7 @@ def break_runtime_clock(faults: Callable[[], WorkerFaults]) -> None:
 
 
 def main() -> None:
-    """Take the file off the command line, break what it tells of, and be the worker."""
+    """Read the file named on the command line, break what it lists, and run the worker."""
     faults = WorkerFaults.reader(Path(sys.argv.pop(1)))
     break_clock(faults)
     break_runtime_clock(faults)

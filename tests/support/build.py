@@ -51,7 +51,7 @@ def cache_manager(
 
 
 def unused_url() -> str:
-    """A URL that nothing has asked for yet, where nobody listens."""
+    """A URL that is not used yet, on a port without a listener."""
     return f"http://127.0.0.1:9/{next(_numbers)}.bin"
 
 
@@ -70,7 +70,7 @@ def new_job(**changes: Any) -> Job:
 
 
 def progress(job_id: str = "job-1", **values: Any) -> DownloadProgress:
-    """Build a progress; what is not given is that of a download that has just begun."""
+    """Build a progress; what is not given is that of a download that has just started."""
     return DownloadProgress(
         **{"job_id": job_id, "status": JobStatus.DOWNLOADING, "fence": 1, **values}
     )

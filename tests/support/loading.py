@@ -33,20 +33,20 @@ class Loader:
 
 
 class HeldLoader(Loader):
-    """A loader that, once it has begun, waits until it is let go; the end of its ``with`` lets it, too.
+    """A loader that, once started, waits until it is released; the end of its ``with`` releases it, too.
 
     Attributes:
-        begun: set when it is called.
+        started: set when it is called.
     """
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self._released = threading.Event()
 
     def _outcome(self) -> Any:
-        self.begun.set()
-        assert self._released.wait(60), "nobody let this loader go"
+        self.started.set()
+        assert self._released.wait(60), "the loader was not released"
         return super()._outcome()
 
     def let_go(self) -> None:

@@ -226,13 +226,13 @@ def test_bytes_that_are_fetched_again(good: Evidence, spec: FileSpec) -> None:
     size, rate = 10_000_000, 100_000
     slow = replace(spec, rate=rate)
     requests = [answer(spec, 0, size, 10, 15), answer(spec, 0, size, 20, 25)]
-    anew = replace(good, specs={spec.file.path: slow}, requests=requests)
-    assert only(anew).check == "few bytes are fetched again"
+    fetched_again = replace(good, specs={spec.file.path: slow}, requests=requests)
+    assert only(fetched_again).check == "few bytes are fetched again"
     # The kernel takes what a worker that stands still does not.
-    assert found(replace(anew, frozen=[(10.0, 10.0 + size / rate)])) != []
+    assert found(replace(fetched_again, frozen=[(10.0, 10.0 + size / rate)])) != []
     requests[0] = replace(requests[0], ended=10 + size / rate)
     requests[1] = replace(requests[1], started=200.0, ended=300.0)
-    frozen = replace(anew, requests=requests, frozen=[(0.0, 200.0)])
+    frozen = replace(fetched_again, requests=requests, frozen=[(0.0, 200.0)])
     assert found(frozen) == []
 
 

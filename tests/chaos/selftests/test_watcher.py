@@ -16,8 +16,8 @@ from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-#: Of a hash that nobody renews. Seconds.
-LIFE = 10.0
+#: TTL of a hash that is not renewed. Seconds.
+TTL = 10.0
 TOLD = datetime(2026, 3, 1, tzinfo=UTC)
 #: Bytes that the origin of these tests has sent of any file.
 SENT = 5
@@ -33,7 +33,7 @@ def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
 @pytest.fixture
 def watcher(system: System) -> Watcher:
     """One that looks at nothing by itself."""
-    return Watcher(system.runtime, list, lambda _path: SENT, LIFE)
+    return Watcher(system.runtime, list, lambda _path: SENT, TTL)
 
 
 def row(**values: Any) -> Any:
@@ -69,33 +69,33 @@ def test_a_fence_that_falls(watcher: Watcher) -> None:
     assert list(watcher.findings) == [("j", "the row has claim 1 after claim 2")]
 
 
-def told(fence: int, seconds: float = 0) -> Any:
-    """A hash that a claim told of so many seconds after the first word."""
+def progress_of(fence: int, seconds: float = 0) -> Any:
+    """The progress hash of a claim, so many seconds after the first one."""
     return progress("j", fence=fence, updated_at=TOLD + timedelta(seconds=seconds))
 
 
 def test_an_old_claim_that_overwrites_a_newer_ones_counts_is_found(watcher: Watcher) -> None:
-    watcher.see_progress(row(fence=2), told(2))
-    watcher.see_progress(row(fence=2), told(1, LIFE - 0.1))
+    watcher.see_progress(row(fence=2), progress_of(2))
+    watcher.see_progress(row(fence=2), progress_of(1, TTL - 0.1))
     assert len(watcher.findings) == 1
 
 
 def test_an_old_claim_that_is_shown_in_place_of_a_newer_one(watcher: Watcher) -> None:
-    watcher.see_progress(row(fence=2), told(2))
-    watcher.see_progress(row(fence=1), told(1, LIFE))
+    watcher.see_progress(row(fence=2), progress_of(2))
+    watcher.see_progress(row(fence=1), progress_of(1, TTL))
     assert list(watcher.findings) == [("j", "the hash has claim 1 after claim 2, and is shown")]
 
 
 def test_a_late_update_of_an_old_claim_that_is_not_shown_is_no_finding(watcher: Watcher) -> None:
-    watcher.see_progress(row(fence=2), told(2))
-    watcher.see_progress(row(fence=2), told(1, LIFE))
+    watcher.see_progress(row(fence=2), progress_of(2))
+    watcher.see_progress(row(fence=2), progress_of(1, TTL))
     assert not watcher.findings
 
 
 def test_a_store_may_go_back_to_an_older_fence(watcher: Watcher) -> None:
-    watcher.see_progress(row(), told(2))
+    watcher.see_progress(row(), progress_of(2))
     watcher.store_went_back()
-    watcher.see_progress(row(), told(1))
+    watcher.see_progress(row(), progress_of(1))
     assert not watcher.findings
 
 
@@ -109,7 +109,7 @@ def test_it_looks_at_what_is_under_way(system: System) -> None:
     job = system.submit("http://127.0.0.1:1/film.mkv")
     assert system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now()) is not None
     system.runtime.cache.download.set_progress(progress(job.id, bytes_downloaded=3, bytes_total=2))
-    watcher = Watcher(system.runtime, lambda: [job.id], lambda _path: SENT, LIFE)
+    watcher = Watcher(system.runtime, lambda: [job.id], lambda _path: SENT, TTL)
     watcher.start()
     wait_until(lambda: watcher.findings)
     watcher.close()

@@ -1,4 +1,4 @@
-"""The disk and the clock of the chaos worker are wrong when told so, and well again after."""
+"""The disk and the clock of the chaos worker are wrong on request, and right again afterwards."""
 
 from __future__ import annotations
 

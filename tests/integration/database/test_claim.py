@@ -121,8 +121,8 @@ def test_one_of_many_processes_wins(repo: JobRepository, database: Database) -> 
 def test_a_legal_change_is_written_with_its_event(
     repo: JobRepository, source: JobStatus, to: JobStatus
 ) -> None:
-    # A pause of a running job is one that somebody still wants.
-    wish = "pause" if source in RUNNING and to is S.PAUSED else None
+    # A running job is paused only while its pause is pending.
+    control = "pause" if source in RUNNING and to is S.PAUSED else None
     job = new_job(
         status=source,
         fence=3,
@@ -130,7 +130,7 @@ def test_a_legal_change_is_written_with_its_event(
         worker="w",
         published_at=NOW,
         finished_at=NOW,
-        control=wish,
+        control=control,
     )
     repo.add([job])
     changed = repo.transition(job, to, now=LATER, reason="because")
@@ -213,11 +213,11 @@ def test_the_history_shows_every_state_of_a_job(repo: JobRepository) -> None:
         job = changed
     again = repo.claim(job.id, worker="host:2", now=LATER)
     assert again is not None
-    told = [
+    events = [
         (event.from_status, event.to_status, event.fence, event.attempt, event.reason)
         for event in repo.events(job.id)
     ]
-    assert told == [
+    assert events == [
         (None, S.QUEUED, 0, 0, None),
         (S.QUEUED, S.DOWNLOADING, 1, 1, None),
         (S.DOWNLOADING, S.WAITING, 1, 1, "waiting"),

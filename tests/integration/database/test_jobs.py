@@ -155,7 +155,7 @@ def test_a_completed_job_keeps_no_secrets(repo: JobRepository) -> None:
 
 
 def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(postgres_url: str) -> None:
-    """Given a claim that commits while somebody is about to write a note: the note knows of it."""
+    """Given a claim that commits while a note waits to be written: the note has its state."""
     database = Database(postgres_url)
     migrate.upgrade(database)
     repo = JobRepository(database)

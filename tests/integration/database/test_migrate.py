@@ -111,9 +111,9 @@ def test_one_of_several_processes_that_upgrade_at_once_migrates(database_url: st
         )
         for _ in range(5)
     ]
-    told = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 5, "\n".join(told)
-    assert sorted(told) == ["False\n"] * 4 + ["True\n"]
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 5, "\n".join(printed)
+    assert sorted(printed) == ["False\n"] * 4 + ["True\n"]
     database = Database(database_url)
     JobRepository(database).add([new_job()])
     database.close()
@@ -215,7 +215,7 @@ def test_downgrade_keeps_the_key_of_the_duplicate_without_a_pending_cancel(
     assert repo.add([cancelled]) == [cancelled]
     assert repo.add([paused]) == [paused]
     move(database, "0004")
-    # The older schema knows one holder until it has ended: it is the one that nobody cancels.
+    # The older schema knows one holder until it has ended: it is the one that is not being cancelled.
     with database.read() as connection:
         rows = connection.execute(text("SELECT id, flight FROM jobs"))
         assert {row.id: row.flight for row in rows} == {

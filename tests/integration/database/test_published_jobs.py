@@ -56,7 +56,7 @@ def claim(repo: JobRepository, job: Job) -> Job | None:
     return repo.claim(job.id, worker="w", now=LATER)
 
 
-def claim_and_hand_back(repo: JobRepository, job: Job) -> Job | None:
+def claim_and_requeue(repo: JobRepository, job: Job) -> Job | None:
     running = claim(repo, job)
     return running and repo.transition(running, S.QUEUED, now=LATER)
 
@@ -79,9 +79,9 @@ def move_and_back(repo: JobRepository, job: Job) -> Job | None:
 
 
 @pytest.mark.parametrize(
-    "change", [claim, claim_and_hand_back, pause, pause_and_resume, move, move_and_back]
+    "change", [claim, claim_and_requeue, pause, pause_and_resume, move, move_and_back]
 )
-def test_what_came_before_the_note_of_a_message_goes_before_it(
+def test_a_change_before_the_note_of_a_message_wins(
     repo: JobRepository, change: Callable[[JobRepository, Job], Job | None]
 ) -> None:
     job = new_job()
@@ -93,11 +93,11 @@ def test_what_came_before_the_note_of_a_message_goes_before_it(
     assert changed.published_at is None
 
 
-def test_a_spent_message_is_not_noted_and_a_newer_one_is(repo: JobRepository) -> None:
+def test_a_consumed_message_is_not_noted_and_a_newer_one_is(repo: JobRepository) -> None:
     job = new_job()
     repo.add([job])
     repo.mark_message_consumed(job.id, LATER)
-    repo.mark_message_consumed(job.id, NOW)  # an older one, somewhat late
+    repo.mark_message_consumed(job.id, NOW)  # an older message, recorded late
     repo.mark_published([job], LATER)
     assert repo.get(job.id).published_at is None
     newer = LATER + timedelta(microseconds=1)
@@ -116,7 +116,7 @@ def test_a_move_changes_the_time_of_a_job_only_where_it_waits(repo: JobRepositor
     assert [job.updated_at for job in moved] == [LATER, NOW]
 
 
-def test_requeued_jobs_are_told_from_queued_ones(repo: JobRepository) -> None:
+def test_requeued_jobs_are_distinguished_from_queued_ones(repo: JobRepository) -> None:
     made = [new_job() for _ in range(3)]
     repo.add(made)
     requeued, behind, again = made

@@ -44,7 +44,7 @@ def added(repo: JobRepository) -> str:
     return job.id
 
 
-def told(repo: JobRepository, job_id: str) -> list[tuple[S, int, str | None]]:
+def history(repo: JobRepository, job_id: str) -> list[tuple[S, int, str | None]]:
     """Return the trail without its first event."""
     return [(one.to_status, one.fence, one.reason) for one in repo.events(job_id)[1:]]
 
@@ -56,7 +56,7 @@ def test_repeated_hand_backs_are_one_line_with_their_count(repo: JobRepository) 
         hand_back(repo, claim(repo, job_id, number))
 
     why = FULL.removesuffix(".")
-    assert told(repo, job_id) == [
+    assert history(repo, job_id) == [
         (S.DOWNLOADING, 1, None),
         (S.QUEUED, 7, f"{why}; 7 times in a row"),
     ]
@@ -73,7 +73,7 @@ def test_a_running_claim_stands_in_the_history(repo: JobRepository) -> None:
 
     claim(repo, job_id, 3, worker="host:2")
 
-    assert [(to, fence) for to, fence, _ in told(repo, job_id)] == [
+    assert [(to, fence) for to, fence, _ in history(repo, job_id)] == [
         (S.DOWNLOADING, 1),
         (S.QUEUED, 3),
         (S.DOWNLOADING, 4),
@@ -86,7 +86,7 @@ def test_the_newest_count_of_durable_bytes_is_returned(repo: JobRepository) -> N
     for number in range(3):
         hand_back(repo, claim(repo, job_id, number), kept=1000 * number)
 
-    assert told(repo, job_id)[-1][2] == (
+    assert history(repo, job_id)[-1][2] == (
         f"{FULL.removesuffix('.')}; 2,000 bytes are kept; 3 times in a row"
     )
 
@@ -97,7 +97,7 @@ def test_another_reason_has_a_line_of_its_own(repo: JobRepository) -> None:
     for number, reason in enumerate([FULL, FULL, REPLICA, REPLICA, REPLICA]):
         hand_back(repo, claim(repo, job_id, number), reason=reason)
 
-    assert [text for *_, text in told(repo, job_id) if text] == [
+    assert [text for *_, text in history(repo, job_id) if text] == [
         f"{FULL.removesuffix('.')}; 2 times in a row",
         f"{REPLICA.removesuffix('.')}; 3 times in a row",
     ]
@@ -111,14 +111,14 @@ def test_an_event_in_between_keeps_hand_backs_apart(repo: JobRepository) -> None
     repo.note(job, "the origin sent another file", now=job.updated_at)
     hand_back(repo, job)
 
-    assert len(told(repo, job_id)) == 5
+    assert len(history(repo, job_id)) == 5
 
 
 def test_a_hand_back_for_another_cause_is_never_counted(repo: JobRepository) -> None:
     job_id = added(repo)
     for number in range(2):
         hand_back(repo, claim(repo, job_id, number), may_repeat=False)
-    assert len(told(repo, job_id)) == 4
+    assert len(history(repo, job_id)) == 4
 
 
 def test_messages_that_were_sent_again_in_between_do_not_keep_hand_backs_apart(
@@ -129,7 +129,7 @@ def test_messages_that_were_sent_again_in_between_do_not_keep_hand_backs_apart(
         repo.note_many([job_id], NO_MESSAGE, now=NOW + timedelta(seconds=2 * number))
         hand_back(repo, claim(repo, job_id, number))
 
-    assert [(to, fence) for to, fence, _ in told(repo, job_id)] == [
+    assert [(to, fence) for to, fence, _ in history(repo, job_id)] == [
         (S.QUEUED, 0),
         (S.DOWNLOADING, 1),
         (S.QUEUED, 4),
@@ -144,7 +144,7 @@ def test_a_note_that_repeats_the_newest_line_is_not_written(repo: JobRepository)
     repo.note_many(jobs, NO_MESSAGE, now=NOW)
 
     for job_id in jobs:
-        assert [text for *_, text in told(repo, job_id)] == [NO_MESSAGE, "another", NO_MESSAGE]
+        assert [text for *_, text in history(repo, job_id)] == [NO_MESSAGE, "another", NO_MESSAGE]
 
 
 def test_a_pending_pause_is_returned(repo: JobRepository) -> None:
@@ -155,7 +155,7 @@ def test_a_pending_pause_is_returned(repo: JobRepository) -> None:
 
     hand_back(repo, job)
 
-    assert [to for to, *_ in told(repo, job_id)] == [
+    assert [to for to, *_ in history(repo, job_id)] == [
         S.DOWNLOADING,
         S.QUEUED,
         S.DOWNLOADING,

@@ -24,16 +24,20 @@ def ids(queued: Sequence[QueuedJob]) -> list[str]:
     return [job.id for job in queued]
 
 
-def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
+def test_due_jobs_are_requeued_once(repo: JobRepository) -> None:
     due = [new_job(status=S.WAITING, next_attempt_at=NOW, published_at=NOW) for _ in range(3)]
     later = new_job(status=S.WAITING, next_attempt_at=LATER)
     paused = new_job(status=S.PAUSED, next_attempt_at=NOW)
     repo.add([*due, later, paused])
     assert set(ids(repo.requeue_due(NOW))) == {job.id for job in due}
     assert repo.requeue_due(NOW) == []
-    woken = repo.get(due[0].id)
-    assert (woken.status, woken.published_at, woken.next_attempt_at) == (S.QUEUED, None, None)
-    assert woken.updated_at == NOW
+    requeued = repo.get(due[0].id)
+    assert (requeued.status, requeued.published_at, requeued.next_attempt_at) == (
+        S.QUEUED,
+        None,
+        None,
+    )
+    assert requeued.updated_at == NOW
     event = repo.events(due[0].id)[-1]
     assert (event.from_status, event.to_status, event.reason) == (
         S.WAITING,
@@ -44,7 +48,7 @@ def test_due_jobs_are_woken_once(repo: JobRepository) -> None:
     assert repo.get(paused.id) == paused
 
 
-def test_who_wakes_and_who_resumes_do_not_wait_for_each_other(postgres_url: str) -> None:
+def test_requeue_and_resume_do_not_deadlock(postgres_url: str) -> None:
     """Given jobs that are due in another order than that of their ids, in which all else goes."""
     database = Database(postgres_url)
     migrate.upgrade(database)
@@ -59,15 +63,15 @@ def test_who_wakes_and_who_resumes_do_not_wait_for_each_other(postgres_url: str)
         with database.write() as resuming:
             resume = update(jobs).values(status="queued")
             resuming.execute(resume.where(jobs.c.id == first.id))
-            woken = pool.submit(repo.requeue_due, NOW)
-            wait_until(lambda: woken.done() or resuming.execute(waiting).scalar())
+            requeued = pool.submit(repo.requeue_due, NOW)
+            wait_until(lambda: requeued.done() or resuming.execute(waiting).scalar())
             resuming.execute(resume.where(jobs.c.id == second.id, jobs.c.status == "waiting"))
-        assert ids(woken.result(30)) == [second.id]
+        assert ids(requeued.result(30)) == [second.id]
     assert repo.count_by_status() == {S.QUEUED: 2}
     database.close()
 
 
-def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
+def test_the_longest_due_are_requeued_first(repo: JobRepository) -> None:
     waiting = [
         new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
         for number in range(5)
@@ -76,7 +80,7 @@ def test_the_longest_due_are_woken_first(repo: JobRepository) -> None:
     assert set(ids(repo.requeue_due(NOW, limit=2))) == {waiting[4].id, waiting[3].id}
 
 
-def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
+def test_running_jobs_without_recent_updates_are_found(repo: JobRepository) -> None:
     quiet = new_job(status=S.VERIFYING)
     quieter = new_job(status=S.DOWNLOADING, updated_at=NOW - timedelta(seconds=1))
     repo.add([quiet, quieter, new_job(status=S.DOWNLOADING, updated_at=LATER), new_job()])
@@ -92,19 +96,19 @@ def test_running_jobs_of_which_nothing_was_heard(repo: JobRepository) -> None:
 def test_a_pending_control_request_goes_before_requeueing(
     repo: JobRepository, source: S, to: S, control: str | None, end: S | None
 ) -> None:
-    """Given a person's word that never reached the worker."""
+    """Given a control request that never reached the worker."""
     job = new_job(status=source, fence=1, worker="w", control=control)
     repo.add([job])
     moved = repo.transition(job, to, now=LATER, reason="why")
     assert moved is not None
-    # A pause that nobody wants any more has been taken back.
+    # Without a pending pause the job is requeued: the pause was withdrawn.
     end = end or (S.QUEUED if to is S.PAUSED else to)
     assert (moved.status, moved.control) == (end, None)
     assert moved.finished_at == (LATER if end is S.CANCELLED else None)
     assert repo.events(job.id)[-1].to_status is end
 
 
-def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
+def test_the_job_that_waits_longest_for_a_host_is_requeued_first(repo: JobRepository) -> None:
     busy = {"status": S.WAITING, "error_code": "host_busy", "host": "a:1", "next_attempt_at": LATER}
     waiting = [new_job(**busy) for _ in range(3)]
     others = [
@@ -115,8 +119,12 @@ def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
     repo.add([*reversed(waiting), *others])
     oldest, second, third = (job.id for job in waiting)
     assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [oldest, second]
-    woken = repo.get(oldest)
-    assert (woken.status, woken.next_attempt_at, woken.published_at) == (S.QUEUED, None, None)
+    requeued = repo.get(oldest)
+    assert (requeued.status, requeued.next_attempt_at, requeued.published_at) == (
+        S.QUEUED,
+        None,
+        None,
+    )
     assert (repo.events(oldest)[-1].from_status, repo.events(oldest)[-1].reason) == (
         S.WAITING,
         "a:1 has a free slot",
@@ -126,7 +134,7 @@ def test_who_waits_longest_for_a_place_gets_it(repo: JobRepository) -> None:
     assert [repo.get(job.id) for job in others] == others
 
 
-def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
+def test_a_users_slot_goes_to_that_users_jobs(repo: JobRepository) -> None:
     waiting = {"status": S.WAITING, "error_code": "user_busy"}
     mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
     repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
@@ -134,21 +142,21 @@ def test_a_users_place_goes_to_that_users_jobs(repo: JobRepository) -> None:
     assert repo.get(theirs.id) == theirs
 
 
-def test_two_places_at_once_are_for_two_jobs(postgres_url: str) -> None:
+def test_two_slots_at_once_are_for_two_jobs(postgres_url: str) -> None:
     database = Database(postgres_url)
     migrate.upgrade(database)
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(2)]
     repo.add(waiting)
-    with database.write() as other:  # it is just about to wake the first one
+    with database.write() as other:  # another process is about to requeue the first one
         lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
         assert other.execute(lock).scalar() == waiting[0].id
         assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[1].id]
     database.close()
 
 
-def test_a_place_wakes_no_more_than_one_whatever_the_planner_thinks(postgres_url: str) -> None:
-    # Of a table that it knows nothing of yet, PostgreSQL joins in the way that looks again at each row.
+def test_one_slot_requeues_one_job_whatever_the_query_plan(postgres_url: str) -> None:
+    # Without statistics of a table PostgreSQL joins by a loop that evaluates the subquery for each row.
     database = Database(postgres_url)
     migrate.upgrade(database)
     repo = JobRepository(database)

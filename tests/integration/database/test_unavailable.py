@@ -111,7 +111,7 @@ def test_a_server_that_stops_and_comes_back(
             migrate.current(database)
     finally:
         postgres.start()
-    # The pool's old connections are dead; nobody notices.
+    # The pool's old connections are dead; callers get no error.
     assert repo.get(job.id) == job
     assert repo.transition(job, JobStatus.VERIFYING, now=NOW) is not None
 

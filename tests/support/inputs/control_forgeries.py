@@ -34,7 +34,7 @@ def command(method: object, arguments: object = None, **fields: object) -> bytes
 
 
 def event(**fields: object) -> dict[str, Any]:
-    """What a worker tells about itself."""
+    """What a worker reports about itself."""
     genuine = {
         "type": "worker-heartbeat",
         "hostname": "downloads@here",

@@ -23,7 +23,7 @@ BOMB_SIZE = 300_000_000
 
 
 def genuine(task: str = "download.run", *arguments: object) -> Message:
-    """A message as `Broker.publish` writes one, for a job that nobody submitted."""
+    """A message as `Broker.publish` writes one, for a job that does not exist."""
     task_id = str(uuid4())
     given = list(arguments) if arguments or task != "download.run" else [new_job_id()]
     queue = "downloads.normal" if task == "download.run" else "maintenance"

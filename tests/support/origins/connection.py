@@ -209,7 +209,7 @@ class Connection:
             self._wait(TICK / 10)
 
     def _wait(self, seconds: float) -> None:
-        """Wait so long; raises `ClientLeftError` as soon as there is nobody to wait for."""
+        """Wait so long; raises `ClientLeftError` as soon as the client has left."""
         end = time.monotonic() + seconds
         while not self._closing.is_set() and not self.client_left():
             left = end - time.monotonic()

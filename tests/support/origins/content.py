@@ -14,7 +14,7 @@ class Content:
     """The bytes of one resource: known size, any part of it, the same every time."""
 
     def __init__(self, size: int, identity: str) -> None:
-        """`size` in bytes; `identity` tells this content from every other one."""
+        """`size` in bytes; `identity` distinguishes this content from every other one."""
         if size < 0:
             raise ValueError(f"a size cannot be negative: {size}")
         self.size = size

@@ -260,7 +260,7 @@ def _spans(entries: list[RequestLog]) -> list[tuple[int, int]]:
 def _plan_for(served: ServedFile | None, request: Request) -> tuple[Behaviour, Plan]:
     if request.method not in ("GET", "HEAD"):
         plan = plan_error(405)
-        plan.close = True  # a body of the request may follow, which nobody reads
+        plan.close = True  # a body of the request may follow, which is not read
         return Behaviour(), plan
     return served.plan(request) if served else (Behaviour(), plan_error(404))
 

@@ -23,7 +23,7 @@ from settings import Settings
 
 KEY = "seen:catalog:dashboard:everybody"
 VALUE = "the value"
-#: Longer than this machine ever takes: nobody is to lose patience.
+#: Longer than any call takes on this machine: no caller may time out.
 WAIT = 100.0
 
 

@@ -94,10 +94,10 @@ def loading(manager: CacheManager) -> None:
     """A thread of the parent loads when it forks: the child must not wait for that."""
     claim = codec.CLAIM_HEAD + b"t" * codec.TOKEN_BYTES + b"9999999999999" + codec.CLAIM_TAIL
     manager.client.set("seen:load", claim)
-    begun, go = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
 
     def loader() -> int:
-        begun.set()
+        started.set()
         go.wait()
         return 1
 
@@ -106,7 +106,7 @@ def loading(manager: CacheManager) -> None:
         target=lambda: manager.service.get_or_load("seen:load", int, loader, 60, wait=0)
     )
     thread.start()
-    begun.wait()
+    started.wait()
 
     def work() -> None:
         manager.service.delete("seen:load")

@@ -47,7 +47,7 @@ class HttpProxy(Closing):
 
     @property
     def url(self) -> str:
-        """What a client is told."""
+        """The response to a client."""
         return f"http://{HOST}:{self.port}"
 
     def close(self) -> None:

@@ -176,7 +176,7 @@ class Nginx:
             socket.create_connection(address, timeout=1).close()
         except OSError:
             return False
-        # Somebody else may listen there: then nginx has ended, or is about to.
+        # Another program may listen there: then nginx has ended, or is about to.
         return (self._folder / "nginx.pid").exists()
 
 

@@ -25,7 +25,7 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that nobody listens on.
+    """Return a TCP port on 127.0.0.1 without a listener.
 
     It lies below the range the kernel gives to outgoing connections. A client that keeps
     dialling a stopped server inside that range can be handed the server's own port, connect to

@@ -36,7 +36,7 @@ class _Link:
     fault: Fault | None = None
     answered: bool = True
     dead: bool = False
-    """The client's half is open, and nobody is behind it."""
+    """The client's half is open, and its peer is gone."""
     closed: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class _Link:
 
 
 class Proxy:
-    """Passes bytes to `port` on 127.0.0.1 and back, until it is told to lose some.
+    """Passes bytes to `port` on 127.0.0.1 and back, until a test makes it lose some.
 
     Attributes:
         port: where it listens.
@@ -113,9 +113,9 @@ class Proxy:
         self.close_all()
 
     def half_open(self) -> None:
-        """Leave every connection there is without anybody behind it, until `heal`.
+        """Take the peer away from every open connection, until `heal`.
 
-        The server finds it closed; its client is not told, and gets no answers. New ones are welcome.
+        The server finds it closed; its client is not notified, and gets no replies. New ones work.
         """
         for link in self._all_links():
             link.dead = True

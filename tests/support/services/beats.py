@@ -12,7 +12,7 @@ from tests.support.build import cache_settings
 from tests.support.stores.server import StoreServer
 from worker.celery_ext.scheduler import Scheduler
 
-#: How long a message is good for, so that it also tells when it was sent.
+#: How long a message is good for, which also shows when it was sent.
 EXPIRES = 60.0
 
 

@@ -108,7 +108,7 @@ class Seen:
 
     def close(self) -> None:
         """Kill what was started, and a stack that was left."""
-        # How they end when they are told to, tests of that ask.
+        # Other tests check how they end on a signal.
         for process in self._started:
             end_process(process, how=signal.SIGKILL)
         stack = self.stack()
@@ -134,7 +134,7 @@ class Seen:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended and that nobody has waited for does not."""
+    """Say whether a process runs; one that has ended and was not reaped does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -190,7 +190,7 @@ class System:
 
     def close(self) -> None:
         """Kill every process this system started, with its children, and close the client."""
-        # How a worker ends when it is told to, tests of that ask; here two seconds each would be lost.
+        # Other tests check how a worker ends on a signal; here that would cost two seconds each.
         running = [process for process in self._processes if process.poll() is None]
         for process in running:
             os.killpg(process.pid, signal.SIGKILL)  # `spawn` gave each a group of its own

@@ -174,7 +174,7 @@ class Direct:
         check_may_write: asked before every write.
         quota: what it may use of what is shared.
         space: of the volume.
-        notes: what it told a person.
+        notes: its notes in the job's history.
         tracker: of the last run.
     """
 

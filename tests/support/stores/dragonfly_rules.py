@@ -71,7 +71,7 @@ class Rule:
     """What Dragonfly makes of one command."""
 
     command: str
-    """Its name, with the first argument where that tells commands apart: "SCRIPT FLAGS"."""
+    """Its name, with the first argument where that distinguishes commands: "SCRIPT FLAGS"."""
     apply: Callable[[Server, Connection, Arguments], Verdict]
     differs: str
     source: str

@@ -146,7 +146,7 @@ def _is_busy(client: redis.Redis) -> bool:
 
 @contextmanager
 def locked_out(store: StoreServer) -> Iterator[None]:
-    """WRONGPASS: the password is another one, and everybody has to connect anew."""
+    """WRONGPASS: the password is another one, and all clients have to reconnect."""
     with store.client() as client:
         client.config_set("requirepass", "another")
         client.client_kill_filter(_type="normal", skipme=True)
@@ -158,7 +158,7 @@ def locked_out(store: StoreServer) -> Iterator[None]:
 
 @contextmanager
 def crowded(store: StoreServer) -> Iterator[None]:
-    """ "max number of clients reached": everybody has to connect anew, and there is one place."""
+    """ "max number of clients reached": all clients have to reconnect, and one may."""
     with store.client() as client:
         before = client.config_get("maxclients")["maxclients"]
         client.config_set("maxclients", 1)
@@ -197,7 +197,7 @@ SAID: Mapping[str, str] = MappingProxyType(
 
 
 def refuse_everything(store: StoreServer, text: str) -> None:
-    """Have a stand-in answer every command with an error, until `accept`; every client connects anew.
+    """Have a stand-in answer every command with an error, until `accept`; every client reconnects.
 
     Without that, a client that waits for a message would not hear it.
     """

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: What `SEEN_TEST_DRAGONFLY` says for the stand-in.
 RULES = "rules"
 STAND_IN = "tests.support.stores.dragonfly_stand_in"
-ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds unless told not to
+ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds by default
 
 
 class StoreServer:
@@ -107,7 +107,7 @@ class StoreServer:
     def client(self, db: int = 0, **options: Any) -> redis.Redis:
         """A new redis-py client; `options` go to `redis.Redis`, whose times are in seconds.
 
-        Unless told otherwise it waits at most 5 s for an answer, so that no test hangs.
+        By default it waits at most 5 s for an answer, so that no test hangs.
         """
         settings: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
         settings |= {"host": HOST, "port": self.port, "password": self.password, "db": db}
@@ -309,7 +309,7 @@ class StoreServer:
 
     def _answers(self) -> bool:
         try:
-            # Briefly, since somebody else may listen there who never answers.
+            # Briefly, since another program may listen there that never answers.
             with self._admin(socket_timeout=0.5) as client:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ResponseError):

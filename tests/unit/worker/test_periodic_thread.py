@@ -60,20 +60,20 @@ def test_what_was_never_started_can_be_closed(thread: Make) -> None:
 
 
 def test_a_call_under_way_is_waited_for_and_is_the_last(thread: Make) -> None:
-    begun, go_on, calls = threading.Event(), threading.Event(), [0]
+    started, proceed, calls = threading.Event(), threading.Event(), [0]
 
     def work() -> None:
-        begun.set()
-        go_on.wait()
+        started.set()
+        proceed.wait()
         calls[0] += 1
 
     made = thread(work)
     made.start()
-    assert begun.wait(10)
+    assert started.wait(10)
     closer = threading.Thread(target=made.close)
     closer.start()
     assert closer.is_alive()
-    go_on.set()
+    proceed.set()
     closer.join(10)
     assert not closer.is_alive()
     assert not threads()
@@ -106,13 +106,13 @@ def test_an_error_does_not_end_the_thread_and_is_logged_once_in_a_row(
     def work() -> None:
         calls.append(time.monotonic())
         if next(outcomes, False):
-            raise RuntimeError("nobody foresaw this")
+            raise RuntimeError("an unexpected error")
 
     with caplog.at_level(logging.ERROR):
         thread(work).start()
         wait_until(lambda: len(calls) >= 8)
-    told = [record for record in caplog.records if record.name == "worker.periodic_thread"]
-    assert [record.getMessage() for record in told] == 2 * [
+    logged = [record for record in caplog.records if record.name == "worker.periodic_thread"]
+    assert [record.getMessage() for record in logged] == 2 * [
         "our work failed; it is called again as usual"
     ]
-    assert all(record.exc_info for record in told)
+    assert all(record.exc_info for record in logged)

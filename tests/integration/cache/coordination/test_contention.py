@@ -41,7 +41,7 @@ class Arena:
             **os.environ,
             "SEEN_CACHE_ADDR": store.addr,
             "SEEN_CACHE_PASSWORD": store.password,
-            # Nobody may be let through, or lose the lock, because this machine is busy.
+            # A busy machine must neither let a second holder in nor lose the lock.
             "SEEN_CACHE_TIMEOUT": "10",
             "SEEN_CACHE_BUDGET": "10",
         }
@@ -72,7 +72,7 @@ class Arena:
         (self.folder / "go").touch()
 
     def wait(self) -> None:
-        """Wait for the end of the contest; whoever was not killed ends by itself, and well."""
+        """Wait for the end of the contest; processes not killed exit with status 0."""
         wait_until(
             lambda: all(one.poll() is not None for one in self.contenders),
             deadline=SECONDS + 60,

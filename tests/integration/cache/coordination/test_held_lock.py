@@ -79,7 +79,7 @@ def test_a_lock_has_a_life(manager: CacheManager, ttl: float) -> None:
             make("x", ttl=ttl)
 
 
-# ── somebody else's ─────────────────────────────────────────────────────────────────────────────
+# ── of another holder────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_taken_lock_raises_at_once(manager: CacheManager) -> None:
@@ -137,7 +137,7 @@ def hold_for(
 
 def lose(manager: CacheManager, thief: str) -> None:
     """Take the lock from its holder."""
-    if thief == "nobody":
+    if thief == "no holder":
         manager.client.delete(KEY)
     else:
         manager.client.set(KEY, "theirs", px=60_000)
@@ -146,10 +146,10 @@ def lose(manager: CacheManager, thief: str) -> None:
 def owner(manager: CacheManager) -> str:
     """Who has the lock in the end."""
     held = manager.client.get(KEY)
-    return "nobody" if held is None else "somebody" if held == b"theirs" else "we"
+    return "no holder" if held is None else "another" if held == b"theirs" else "we"
 
 
-@pytest.mark.parametrize("thief", ["nobody", "somebody"])
+@pytest.mark.parametrize("thief", ["no holder", "another"])
 def test_a_lost_lock_is_noticed_and_reported(manager: CacheManager, thief: str) -> None:
     def block(hold: LockLease) -> None:
         lose(manager, thief)
@@ -164,13 +164,13 @@ def test_a_lost_lock_is_noticed_and_reported(manager: CacheManager, thief: str) 
     assert owner(manager) == thief
 
 
-@pytest.mark.parametrize("thief", ["nobody", "somebody"])
+@pytest.mark.parametrize("thief", ["no holder", "another"])
 def test_a_lock_lost_since_its_last_renewal_raises_at_the_end(
     manager: CacheManager, thief: str
 ) -> None:
     def block(hold: LockLease) -> None:
         lose(manager, thief)
-        assert hold.is_alive()  # nobody has looked yet
+        assert hold.is_alive()  # no renewal has run yet
 
     with pytest.raises(LeaseLostError):
         hold_for(manager, block)
@@ -179,7 +179,7 @@ def test_a_lock_lost_since_its_last_renewal_raises_at_the_end(
 
 def test_an_error_of_the_block_is_not_hidden_by_a_lost_lock(manager: CacheManager) -> None:
     def block(hold: LockLease) -> None:
-        lose(manager, "somebody")
+        lose(manager, "another")
         raise OfTheBlockError
 
     with pytest.raises(OfTheBlockError):
@@ -233,7 +233,7 @@ def test_without_a_store_nothing_is_held(private_store: StoreServer, connect: Co
     with connect(private_store) as manager:
         private_store.kill()
         with pytest.raises(StoreUnavailableError), manager.session.lock("x", wait=60):
-            pytest.fail("a lock that nobody granted")
+            pytest.fail("a lock that was not granted")
 
 
 def test_a_renewal_that_gets_lost_is_tried_again(

@@ -75,7 +75,7 @@ def test_a_wait_that_is_cancelled_takes_nothing(store: StoreServer) -> None:
 
 
 async def looks(manager: CacheManager[AsyncStore]) -> int:
-    """How often somebody has tried to take a lock so far."""
+    """How often a lock was requested so far."""
     figures = await manager.store.client.info("commandstats")
     return int(figures["cmdstat_set"]["calls"])
 

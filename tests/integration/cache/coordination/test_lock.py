@@ -1,4 +1,4 @@
-"""The lock: one holder, told by its token, and never granted by a store that does not answer."""
+"""The lock: one holder, identified by its token, and never granted by a store that does not answer."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_store_that_does_not_answer_grants_nothing(
 
 
 def contest(store_port: int, password: str, rounds: int) -> int:
-    """Take and give back one lock many times; return how often somebody else was inside, too."""
+    """Acquire and release one lock many times; return how often another holder was inside, too."""
     settings = Settings(cache_addr=f"127.0.0.1:{store_port}", cache_password=password)
     clashes = done = 0
     end = time.monotonic() + 60

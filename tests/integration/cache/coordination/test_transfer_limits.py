@@ -1,4 +1,4 @@
-"""Slots, cool-downs, rates: what is granted, what expires, and what nobody's silence may grant."""
+"""Slots, cool-downs, rates: what is granted, what expires, and what a silent store never grants."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_members_share_the_slots_there_are(manager: CacheManager) -> None:
     assert granted(manager, "a", 1, 5) == 1
     assert granted(manager, "b", 4, 5) == 4
     assert granted(manager, "a", 1, 5) == 1  # asking again adds nothing
-    manager.limits.release_slots([(HOST, "a"), (HOST, "nobody"), ("connections:other", "a")])
+    manager.limits.release_slots([(HOST, "a"), (HOST, "unknown"), ("connections:other", "a")])
     assert granted(manager, "c", 9, 5) == 1
     assert granted(manager, "b", 0, 5) == 0
     assert manager.limits.slots(HOST) == {"c": 1}
@@ -143,19 +143,19 @@ def test_a_value_written_by_hand_is_no_limit(manager: CacheManager) -> None:
 
 
 def test_demands_of_living_processes_add_up(manager: CacheManager) -> None:
-    tell = manager.limits.share_demands
+    share = manager.limits.share_demands
     large = 2**50
-    assert tell("a", {"total": Demand(3, 2, large, large + 7)}) == {
+    assert share("a", {"total": Demand(3, 2, large, large + 7)}) == {
         "total": Demand(3, 2, large, large + 7)
     }
-    both = tell("b", {"total": Demand(1, 0, 5, 5), "host:example.org": Demand(1, 1, 0, 9)})
+    both = share("b", {"total": Demand(1, 0, 5, 5), "host:example.org": Demand(1, 1, 0, 9)})
     assert both == {"total": Demand(4, 2, large + 5, large + 12), "host:example.org": (1, 1, 0, 9)}
-    assert tell("b", {"total": Demand()}) == {"total": Demand(3, 2, large, large + 7)}
+    assert share("b", {"total": Demand()}) == {"total": Demand(3, 2, large, large + 7)}
     assert manager.limits.demands(["total", "host:none"]) == {
         "total": Demand(3, 2, large, large + 7),
         "host:none": Demand(),
     }
-    tell("a", {"total": Demand(1, 1, 0, 0)}, 0.03)
+    share("a", {"total": Demand(1, 1, 0, 0)}, 0.03)
     wait_until(lambda: manager.limits.demands(["total"])["total"] == Demand())
     assert not manager.client.exists(manager.keys.demand_key("total"))
 

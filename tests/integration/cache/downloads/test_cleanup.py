@@ -26,7 +26,7 @@ def progress(job_id: str = "job-1", **values: Any) -> DownloadProgress:
 
 
 def age(manager: CacheManager, job_id: str, milliseconds: int = 10_000_000) -> None:
-    """Make a job look as if nobody had touched it for so long."""
+    """Make a job look as if it was last updated so long ago."""
     key, active = manager.keys.download_job_key(job_id), manager.keys.active_downloads_key()
     seconds, _ = manager.client.time()
     manager.client.hset(key, "updated_at", str(seconds * 1000 - milliseconds))

@@ -23,7 +23,7 @@ def test_the_active_downloads_are_those_that_run(cache: DownloadCache) -> None:
 def test_the_most_recently_updated_comes_first(cache: DownloadCache, manager: CacheManager) -> None:
     active = manager.keys.active_downloads_key()
     cache.bulk_set_progress([progress(f"job-{number}", fence=0) for number in range(3)])
-    # As if the other two had been told of a while ago.
+    # As if the other two had been reported a while ago.
     manager.client.zadd(active, {"job-0": 1, "job-1": 2, "job-2": 3})
     assert [one.job_id for one in cache.get_active_downloads()] == ["job-2", "job-1", "job-0"]
     assert [one.job_id for one in cache.get_active_downloads(limit=1)] == ["job-2"]
@@ -67,13 +67,13 @@ def test_every_index_of_a_user_has_a_life(cache: DownloadCache, manager: CacheMa
 # ── control words ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("word", ["pause", "cancel"])
-def test_a_word_reaches_the_claim_it_is_addressed_to(cache: DownloadCache, word: str) -> None:
+@pytest.mark.parametrize("control", ["pause", "cancel"])
+def test_a_word_reaches_the_claim_it_is_addressed_to(cache: DownloadCache, control: str) -> None:
     cache.apply([update(fence=3)])
-    cache.request_control("job-1", word, 3)
-    assert cache.apply([update(fence=3, sequence=2)])[0].control == word
+    cache.request_control("job-1", control, 3)
+    assert cache.apply([update(fence=3, sequence=2)])[0].control == control
     # It stays until the claim ends, so that a lost answer does not lose it.
-    assert cache.apply([update(fence=3, sequence=2)])[0].control == word
+    assert cache.apply([update(fence=3, sequence=2)])[0].control == control
 
 
 def test_a_word_does_not_reach_another_claim(cache: DownloadCache) -> None:
@@ -115,7 +115,7 @@ def test_a_word_does_not_prolong_or_shorten_a_life(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "heard"),
+    ("first", "second", "expected"),
     [
         ("pause", "cancel", "cancel"),
         ("cancel", "pause", "cancel"),  # however late the pause comes
@@ -125,12 +125,12 @@ def test_a_word_does_not_prolong_or_shorten_a_life(
     ],
 )
 def test_no_word_replaces_one_that_nothing_overrules(
-    cache: DownloadCache, first: str, second: str, heard: str
+    cache: DownloadCache, first: str, second: str, expected: str
 ) -> None:
     cache.apply([update(fence=3)])
     cache.request_control("job-1", first, 3)
     cache.request_control("job-1", second, 3)
-    assert cache.apply([update(fence=3, sequence=2)])[0].control == heard
+    assert cache.apply([update(fence=3, sequence=2)])[0].control == expected
 
 
 def test_the_word_to_a_newer_claim_is_the_one_that_counts(cache: DownloadCache) -> None:
@@ -143,10 +143,14 @@ def test_the_word_to_a_newer_claim_is_the_one_that_counts(cache: DownloadCache) 
 def test_only_a_pause_of_the_same_claim_is_taken_back(cache: DownloadCache) -> None:
     cache.apply([update(fence=3)])
     cache.withdraw_control([("job-1", 3), ("job-2", 1)])
-    for word, fence, heard in (("pause", 2, "pause"), ("pause", 3, None), ("cancel", 3, "cancel")):
-        cache.request_control("job-1", word, 3)
+    for control, fence, expected in (
+        ("pause", 2, "pause"),
+        ("pause", 3, None),
+        ("cancel", 3, "cancel"),
+    ):
+        cache.request_control("job-1", control, 3)
         cache.withdraw_control([("job-1", fence)])
-        assert cache.apply([update(fence=3, sequence=2)])[0].control == heard
+        assert cache.apply([update(fence=3, sequence=2)])[0].control == expected
     assert cache.get_progress("job-2") is None
 
 

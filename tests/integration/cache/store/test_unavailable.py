@@ -1,7 +1,7 @@
 """A store that is dead, silent, full, read-only or back again: what every public method makes of it.
 
 Four kinds of methods, see docs/cache.md: reads of what is kept elsewhere, too, are misses; writes of
-it are dropped and counted; rate limits do as they are told; everything else raises
+it are dropped and counted; rate limits do as `fail` says; everything else raises
 StoreUnavailableError.
 """
 
@@ -52,7 +52,7 @@ def test_every_public_method_is_listed() -> None:
             assert public - used - LOCAL - {"token", "ttl_ms"} == set(), owner
 
 
-def test_without_an_ailment_nothing_is_missed_dropped_or_raised(
+def test_with_a_healthy_store_nothing_is_missed_dropped_or_raised(
     store: StoreServer, connect: Connect
 ) -> None:
     with connect(store) as manager:
@@ -140,7 +140,7 @@ def test_a_full_store_refuses_what_adds_and_serves_the_rest(
         manager.service.set("seen:there", 1, 60)
         manager.download.set_progress(PROGRESS)
         manager.client.config_set("maxmemory", "1")
-        refusals_are_told(manager)
+        check_refusals(manager)
         assert manager.service.get("seen:there", int) == 1
         assert manager.service.get_or_load("seen:fresh", int, lambda: 9, 60) == 9
         assert manager.service.get("seen:fresh", int) is None
@@ -163,8 +163,8 @@ def test_a_store_that_cannot_save_refuses_what_adds(
             lambda: manager.client.info("persistence")["rdb_last_bgsave_status"] == "err",
             what="a failed snapshot",
         )
-        refusals_are_told(manager)
-    private_store.kill()  # asked to end, it would insist on its snapshot
+        check_refusals(manager)
+    private_store.kill()  # calls to end, it would insist on its snapshot
 
 
 def test_a_read_only_replica_refuses_what_adds(
@@ -175,7 +175,7 @@ def test_a_read_only_replica_refuses_what_adds(
             use(manager)
         manager.service.set("seen:there", 1, 60)
         private_store.demote(master)
-        refusals_are_told(manager)
+        check_refusals(manager)
         assert manager.service.get("seen:there", int) == 1
         with pytest.raises(StoreUnavailableError):
             manager.service.delete("seen:there")
@@ -214,8 +214,8 @@ def test_every_operation_knows_every_refusal(
             assert wrong_outcomes(manager) == []
 
 
-def refusals_are_told(manager: CacheManager) -> None:
-    """Everything that adds is dropped and counted, or raises; a rate limit does as it is told."""
+def check_refusals(manager: CacheManager) -> None:
+    """Everything that adds is dropped and counted, or raises; a rate limit does as `fail` says."""
     for name, use in DROPS.items():
         dropped = manager.counts().dropped_writes
         assert use(manager) is False, name
@@ -246,12 +246,12 @@ def test_a_silent_store_is_waited_for_a_few_times_only(
         for _ in range(circuit_breaker.FAILURE_THRESHOLD):
             assert manager.service.get("seen:x", int) is None
         before = time.monotonic()
-        asked = 0
-        # For the length of a pause nobody waits: thousands of calls take less than one budget each.
+        calls = 0
+        # While the breaker is open no call waits: thousands take less than one budget each.
         while time.monotonic() < before + circuit_breaker.OPEN_SECONDS / 2:
             assert manager.service.get("seen:x", int) is None
-            asked += 1
-        assert asked > 2 * (circuit_breaker.OPEN_SECONDS / 2) / budget
+            calls += 1
+        assert calls > 2 * (circuit_breaker.OPEN_SECONDS / 2) / budget
         with pytest.raises(StoreUnavailableError, match="next attempt is in"):
             manager.session.acquire_lock("x")
         private_store.resume()
@@ -259,7 +259,7 @@ def test_a_silent_store_is_waited_for_a_few_times_only(
         assert manager.service.get("seen:x", int) == 1
 
 
-def test_patient_callers_still_ask_a_store_that_counts_as_down(
+def test_locks_are_requested_though_the_breaker_is_open(
     private_store: StoreServer, connect: Connect
 ) -> None:
     with connect(private_store) as manager:

@@ -1,4 +1,4 @@
-"""Line by line: what an answer means for the file that was begun."""
+"""What each response means for a file that is partly downloaded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def part(span: str = "400-999/1000", etag: str | None = '"a"', **fields: str) ->
 
 
 @pytest.mark.parametrize(
-    ("request_", "begun", "given", "decision"),
+    ("request_", "checkpoint", "given", "decision"),
     [
         # the whole file was asked for
         (WHOLE, Checkpoint(), answer(200), D.FULL_BODY),
@@ -102,9 +102,9 @@ def part(span: str = "400-999/1000", etag: str | None = '"a"', **fields: str) ->
     ],
 )
 def test_a_ruling(
-    request_: Request, begun: Checkpoint, given: Response, decision: Decision
+    request_: Request, checkpoint: Checkpoint, given: Response, decision: Decision
 ) -> None:
-    assert classify_response(request_, given, begun).decision is decision
+    assert classify_response(request_, given, checkpoint).decision is decision
 
 
 @pytest.mark.parametrize(

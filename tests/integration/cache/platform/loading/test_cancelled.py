@@ -31,15 +31,15 @@ def patient_settings(store: StoreServer, **changes: str | float) -> Settings:
 def test_a_leader_that_is_cancelled_lets_the_others_go_on(store: StoreServer) -> None:
     async def scenario(client: Redis) -> None:
         async with CacheManager.connect_async(patient_settings(store)) as mine:
-            begun, before = asyncio.Event(), reads(client)
+            started, before = asyncio.Event(), reads(client)
 
             async def hang() -> int:
-                begun.set()
+                started.set()
                 await asyncio.Event().wait()
                 return 1
 
             leader = asyncio.create_task(mine.service.get_or_load(KEY, int, hang, 60))
-            await begun.wait()
+            await started.wait()
             followers = [
                 asyncio.create_task(mine.service.get_or_load(KEY, int, lambda: 2, 60, wait=60))
                 for _ in range(10)
@@ -63,16 +63,16 @@ def test_a_leader_that_is_cancelled_lets_the_others_go_on(store: StoreServer) ->
 def test_a_cancelled_follower_leaves_the_others_waiting(store: StoreServer) -> None:
     async def scenario() -> None:
         async with CacheManager.connect_async(patient_settings(store)) as mine:
-            begun, go = asyncio.Event(), asyncio.Event()
+            started, go = asyncio.Event(), asyncio.Event()
 
             async def held() -> int:
-                begun.set()
+                started.set()
                 await go.wait()
                 return 1
 
             call = mine.service.get_or_load
             leader = asyncio.create_task(call(KEY, int, held, 60))
-            await begun.wait()
+            await started.wait()
             followers = [asyncio.create_task(call(KEY, int, held, 60)) for _ in range(3)]
             for _ in range(50):
                 await mine.ping()

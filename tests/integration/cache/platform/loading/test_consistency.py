@@ -42,7 +42,7 @@ HOOKS: list[Callable[[], object]] = []
 def test_what_a_leader_has_found_is_not_for_those_who_come_after_its_deletion(
     store: StoreServer,
 ) -> None:
-    """A leader that finds another's value has no claim whose loss would tell."""
+    """A leader that finds another's value has no claim whose loss would show the change."""
     with (
         Proxy(store.port) as proxy,
         cache_manager(store, cache_addr=proxy.addr) as manager,

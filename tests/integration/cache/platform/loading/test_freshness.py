@@ -74,7 +74,7 @@ def test_a_stale_value_is_served_at_once_while_one_loads_it(
         return service.get_or_load(KEY, int, held, 60, stale_for=60)
 
     with Caller(load) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         assert [load() for _ in range(5)] == [1] * 5
         assert service.get(KEY, int) == 1
         assert not caller.done
@@ -96,7 +96,7 @@ def test_another_process_serves_the_stale_value_meanwhile(
         Caller(lambda: service.get_or_load(KEY, int, held, 60, stale_for=60)) as caller,
         held,
     ):
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         for _ in range(3):
             assert other.service.get_or_load(KEY, int, unused, 60, stale_for=60) == 1
         held.let_go()
@@ -203,7 +203,7 @@ def test_others_are_served_while_an_eager_one_loads(
     service.get_or_load(KEY, int, slowly(1), 60)
     held = HeldLoader(2)
     with Caller(lambda: service.get_or_load(KEY, int, held, 60, early=1e9)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         for one in (manager, other):
             assert one.service.get_or_load(KEY, int, held, 60, early=1e9) == 1
         held.let_go()

@@ -92,7 +92,7 @@ def test_other_keys_and_models_are_loaded_for_themselves(
 ) -> None:
     held = HeldLoader(1)
     with Caller(lambda: service.get_or_load(KEY, int, held, 60)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         assert service.get_or_load("seen:other", int, Loader(2), 60) == 2
         assert service.get_or_load(KEY, str, Loader("x"), 60, wait=0) == "x"
         before = reads(manager.client)

@@ -219,13 +219,13 @@ def test_waiting_for_another_process_looks_a_few_times_only(
     ):
         held = HeldLoader(1)
         with Caller(lambda: first.service.get_or_load(KEY, int, held, 60)) as caller, held:
-            assert held.begun.wait(10)
-            before, begun = proxy.round_trips, time.monotonic()
+            assert held.started.wait(10)
+            before, started = proxy.round_trips, time.monotonic()
             with Caller(
                 lambda: second.service.get_or_load(KEY, int, Loader(2), 60, wait=60)
             ) as waiting:
                 wait_until(lambda: proxy.round_trips > before + 20, what="twenty looks")
-                took = time.monotonic() - begun
+                took = time.monotonic() - started
                 held.let_go()
                 assert caller.result() == waiting.result() == 1
         # Ten claims at 0.1 s or more, half of that at least by chance, but for the first few.

@@ -116,7 +116,7 @@ def test_who_comes_after_a_deletion_does_not_get_what_was_read_before(
 ) -> None:
     before, after = HeldLoader(1), Loader(2)
     with Caller(loading(service, before)) as caller, before:
-        assert before.begun.wait(10)
+        assert before.started.wait(10)
         service.delete(KEY)
         assert loading(service, after, wait=60)() == 2
         assert loading(other, after, wait=60)() == 2
@@ -131,11 +131,11 @@ def test_who_comes_after_a_deletion_shares_the_new_load(service: CacheService) -
     with (
         Caller(loading(service, before)) as caller,
         before,
-        Caller(lambda: service.delete(KEY) if before.begun.wait(10) else None) as deleting,
+        Caller(lambda: service.delete(KEY) if before.started.wait(10) else None) as deleting,
     ):
         assert deleting.result() == 1
         with Caller(loading(service, after)) as newcomer, after:
-            assert after.begun.wait(10)
+            assert after.started.wait(10)
             before.let_go()  # its landing must not end the new flight
             assert caller.result() == 1
             with Caller(loading(service, unused, wait=60)) as joining:
@@ -155,7 +155,7 @@ def test_another_process_waits_for_the_one_that_loads(
         Caller(loading(service, held, wait=60)) as caller,
         held,
     ):
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         with Caller(loading(other, unused, wait=60)) as waiting:
             held.let_go()
             assert caller.result() == waiting.result() == 1
@@ -167,7 +167,7 @@ def test_another_process_loads_when_the_first_one_fails(
 ) -> None:
     held = HeldLoader(LookupError("no such film"))
     with Caller(loading(service, held)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         with Caller(loading(other, Loader(2), wait=60)) as waiting:
             held.let_go()
             with pytest.raises(LookupError, match="no such film"):
@@ -182,7 +182,7 @@ def test_who_has_waited_long_enough_loads_alone_and_stores_nothing(
 ) -> None:
     held = HeldLoader(1)
     with Caller(loading(service, held)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         for one in (service, other):
             own = Loader(2)
             assert loading(one, own, wait=wait)() == 2
@@ -198,7 +198,7 @@ def test_a_loader_that_takes_too_long_loses_its_claim(
 ) -> None:
     held = HeldLoader(1)
     with Caller(loading(service, held, load_timeout=0.05)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         wait_until(lambda: not service.exists(KEY), what="the end of the claim")
         assert loading(other, Loader(2), wait=60)() == 2
         held.let_go()
@@ -213,7 +213,7 @@ def test_the_claim_on_a_stale_value_ends_too(
     make_stale(manager)
     held, next_one = HeldLoader(2), Loader(3)
     with Caller(loading(service, held, stale_for=AGES, load_timeout=0.05)) as caller, held:
-        assert held.begun.wait(10)
+        assert held.started.wait(10)
         wait_until(lambda: loading(other, next_one, stale_for=AGES)() == 3, what="a new claim")
         held.let_go()
         assert caller.result() == 2

@@ -35,7 +35,7 @@ def processes(
         **os.environ,
         "SEEN_CACHE_ADDR": store.addr,
         "SEEN_CACHE_PASSWORD": store.password,
-        # Nobody is to go on without the store because this machine is busy.
+        # A busy machine must not make a caller continue without the store.
         "SEEN_CACHE_TIMEOUT": "60",
         "SEEN_CACHE_BUDGET": "60",
     }

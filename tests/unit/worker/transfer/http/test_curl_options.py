@@ -1,4 +1,4 @@
-"""What a libcurl handle is told before each request; a recorder stands between and passes it on."""
+"""The options of a libcurl handle before each request; a recorder passes them on to libcurl."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ URL = "http://127.0.0.1:1/"
 
 
 class Recorder:
-    """A handle that keeps what it is told, once libcurl has accepted it."""
+    """A handle that records each option that libcurl has accepted."""
 
     def __init__(self) -> None:
         self.handle = pycurl.Curl()
-        self.told: dict[int, Any] = {}
+        self.options: dict[int, Any] = {}
 
     def setopt(self, option: int, value: Any) -> None:
         self.handle.setopt(option, value)
-        self.told[option] = value
+        self.options[option] = value
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def prepared(
     handle: Recorder, request: Request | None = None, options: TransferOptions = OPTIONS
 ) -> dict[int, Any]:
     configure(handle, request or Request(url=URL), options)
-    return handle.told
+    return handle.options
 
 
 def test_only_the_four_protocols_are_spoken(handle: Recorder) -> None:
@@ -78,11 +78,11 @@ def test_no_signal_reaches_a_thread(handle: Recorder) -> None:
 
 
 def test_certificates_are_checked(handle: Recorder) -> None:
-    told = prepared(handle)
-    assert Path(told[pycurl.CAINFO]).is_file()
-    # libcurl checks unless it is told not to.
-    assert told.get(pycurl.SSL_VERIFYPEER, 1) == 1
-    assert told.get(pycurl.SSL_VERIFYHOST, 2) == 2
+    options = prepared(handle)
+    assert Path(options[pycurl.CAINFO]).is_file()
+    # libcurl verifies by default.
+    assert options.get(pycurl.SSL_VERIFYPEER, 1) == 1
+    assert options.get(pycurl.SSL_VERIFYHOST, 2) == 2
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_given_header_replaces_ours(handle: Recorder) -> None:
 
 def test_a_login_is_sent_only_where_there_is_one(handle: Recorder) -> None:
     assert pycurl.USERNAME not in prepared(handle)
-    told = prepared(handle, Request(url=URL, username="me", password="secret"))
-    assert (told[pycurl.USERNAME], told[pycurl.PASSWORD]) == (b"me", b"secret")
-    assert told[pycurl.HTTPAUTH] == pycurl.HTTPAUTH_BASIC
+    options = prepared(handle, Request(url=URL, username="me", password="secret"))
+    assert (options[pycurl.USERNAME], options[pycurl.PASSWORD]) == (b"me", b"secret")
+    assert options[pycurl.HTTPAUTH] == pycurl.HTTPAUTH_BASIC
 
 
 def test_a_servers_word_on_its_address_is_not_believed(handle: Recorder) -> None:
@@ -142,7 +142,7 @@ def test_buffers_shrink_with_the_number_of_transfers() -> None:
 
 def test_a_local_file_is_not_read(handle: Recorder, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
-    secret.write_text("do not tell")
+    secret.write_text("secret")
     received: list[bytes] = []
     prepared(handle, Request(url=secret.as_uri()))
     handle.handle.setopt(pycurl.WRITEFUNCTION, received.append)

@@ -63,7 +63,7 @@ NOT_PUBLIC = [
     "2002:a9fe:a9fe::1",
     "2002:0a00:0001::1",
     "2002:808:808::1",
-    # public, and nobody's but a cloud's own machines'
+    # public, but used only by a cloud's own machines
     "168.63.129.16",
     "::ffff:168.63.129.16",
     "192.0.0.192",
@@ -134,7 +134,7 @@ SPECIAL = [
     "8000::/1",
 ]
 
-#: Directly before and after the lines above: given to somebody.
+#: Directly before and after the lines above: assigned addresses.
 BESIDE = [
     "1.0.0.0",
     "9.255.255.255",
@@ -247,10 +247,10 @@ def test_credentials_of_the_cloud_are_given_out_by_their_own_address_only(
     """Whoever allows a private network does not mean what happens to lie in it."""
     around = [f"{address}/{bits}" for bits in (0, 8, 16, 24, 31)]
     networks = [str(ipaddress.ip_network(network, strict=False)) for network in around]
-    told = form.format(address)
-    assert not AddressGuard([*networks, "::/0", "::ffff:0:0/96", "64:ff9b::/96"]).allows(told)
-    assert AddressGuard([f"{address}/32"]).allows(told)
-    assert AddressGuard([address]).allows(told)
+    text = form.format(address)
+    assert not AddressGuard([*networks, "::/0", "::ffff:0:0/96", "64:ff9b::/96"]).allows(text)
+    assert AddressGuard([f"{address}/32"]).allows(text)
+    assert AddressGuard([address]).allows(text)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
     bench.write(100)
     bench.gate.clear()
     checkpoints.write_if_due()
-    wait_until(lambda: bench.syncs == 1, what="a sync has begun")
+    wait_until(lambda: bench.syncs == 1, what="a running sync")
     bench.write(100)
     checkpoints.write_if_due()  # one at a time
     assert (bench.syncs, bench.durable) == (1, 0)
@@ -115,9 +115,9 @@ def test_a_full_disk_reaches_the_transfer(bench: Bench) -> None:
     bench.write(100)
     bench.full = True
     checkpoints.write_if_due()
-    wait_until(lambda: bench.syncs == 1, what="a sync has begun")
+    wait_until(lambda: bench.syncs == 1, what="a running sync")
     with pytest.raises(DiskFullError):
-        wait_until(checkpoints.write_if_due, deadline=5, what="the next look tells it")
+        wait_until(checkpoints.write_if_due, deadline=5, what="the next check raises it")
     assert bench.durable == 0
 
 
@@ -155,7 +155,7 @@ def test_the_last_checkpoint_waits_for_no_other_transfer(bench: Bench) -> None:
 
 def test_without_the_lease_nothing_is_kept_and_nothing_raised(bench: Bench) -> None:
     def refuse() -> None:
-        raise LeaseLostError("Somebody else has it.")
+        raise LeaseLostError("Another worker holds the lock.")
 
     bench.write(100)
     bench.checkpoints(interval=3600).write_final(refuse)

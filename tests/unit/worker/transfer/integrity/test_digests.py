@@ -48,12 +48,12 @@ class Reads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gate = threading.Event()
         self.gate.set()
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self.spans: list[tuple[int, int]] = []
         really = os.preadv
 
         def preadv(fd: int, buffers: Any, position: int) -> int:
-            self.begun.set()
+            self.started.set()
             assert self.gate.wait(10)
             size = really(fd, buffers, position)
             self.spans.append((position, position + size))
@@ -93,7 +93,7 @@ def test_what_is_there_is_hashed_before_the_end_and_once(
     digests = PrefixDigests(part, ALGORITHMS, pool)
     part.write_at([DATA], 0)
     digests.advance_to(4 * MIB)
-    wait_until(lambda: reads.reach == 4 * MIB, what="all that was told of is hashed")
+    wait_until(lambda: reads.reach == 4 * MIB, what="everything announced is hashed")
     reads.spans.clear()
     assert digests.finish(len(DATA), nothing) == expected()
     assert reads.spans[0][0] == 4 * MIB
@@ -102,7 +102,7 @@ def test_what_is_there_is_hashed_before_the_end_and_once(
 def test_bytes_behind_a_gap_are_not_hashed_until_it_is_closed(
     part: PartFile, pool: ThreadPoolExecutor, reads: Reads
 ) -> None:
-    """Given pieces that come in any order: only the prefix is told, and only it is read."""
+    """Given segments in any order: only the contiguous prefix is announced and read."""
     digests = PrefixDigests(part, ALGORITHMS, pool)
     part.write_at([DATA[3 * MIB :]], 3 * MIB)
     part.write_at([DATA[: 2 * MIB]], 0)
@@ -122,8 +122,8 @@ def test_what_comes_during_a_turn_is_taken_up_after_it(
     part.write_at([DATA], 0)
     reads.gate.clear()
     digests.advance_to(MIB)
-    assert reads.begun.wait(10)
-    digests.advance_to(4 * MIB)  # nobody tells it again
+    assert reads.started.wait(10)
+    digests.advance_to(4 * MIB)  # announced once
     reads.gate.set()
     wait_until(lambda: reads.reach == 4 * MIB, what="it goes on by itself")
     assert digests.finish(len(DATA), nothing) == expected()
@@ -151,7 +151,7 @@ class Stop:
     def __call__(self) -> None:
         self.asked += 1
         if self.asked >= self.limit:
-            raise PausedError("Somebody paused it.")
+            raise PausedError("pause requested")
 
 
 def test_a_stop_is_heard_between_two_blocks(
@@ -172,7 +172,7 @@ def test_a_stop_is_heard_while_another_thread_hashes(
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
     digests.advance_to(len(DATA))
-    assert reads.begun.wait(10)
+    assert reads.started.wait(10)
     with pytest.raises(PausedError):
         digests.finish(len(DATA), Stop(1))
     reads.gate.set()
@@ -186,10 +186,10 @@ def test_the_file_is_not_touched_after_close(
     digests = PrefixDigests(part, ALGORITHMS, pool)
     reads.gate.clear()
     digests.advance_to(len(DATA))
-    assert reads.begun.wait(10)
+    assert reads.started.wait(10)
     closing = threading.Thread(target=digests.close)
     closing.start()
-    wait_until(lambda: digests._closed, what="closing has begun")
+    wait_until(lambda: digests._closed, what="closing has started")
     assert closing.is_alive(), "a read is under way"
     reads.gate.set()
     closing.join(10)
