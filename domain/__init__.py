@@ -1,4 +1,4 @@
-"""The vocabulary of the service: jobs, requests, their states and errors. It imports no other room.
+"""The vocabulary of the service: jobs, requests, their states and errors. It imports no other package.
 
 Open `job.py` first, then `request.py` and `errors.py`.
 """

@@ -1,1 +1,5 @@
-"""Runs one download well. Read `runner.py` first."""
+"""One download, from its message to its final state.
+
+Open `runner.py` first: lock → claim → transfer → verify → publish the file → finish. `runtime.py` builds
+what a process needs; `transfer/` moves the bytes, `celery_ext/` and `broker/` connect it to Celery.
+"""
