@@ -1,10 +1,13 @@
-"""How long a job waits before its next attempt."""
+"""How long a job waits before its next attempt, and a process after a refusal of the store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from domain.backoff import Backoff
+
+#: Between the tries of a process while the store refuses commands. Seconds.
+REFUSAL_BACKOFF = Backoff(first=0.5, longest=8.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable
 
 from cache.store.refusals import server_message
-from domain.backoff import Backoff
 from domain.errors import WorkerResourcesError
+from worker.backoff import REFUSAL_BACKOFF
 from worker.broker.refusals import StoreRefusalError
 
 logger = logging.getLogger(__name__)
 
-#: Between the attempts of a consumer.
-BACKOFF = Backoff(first=0.5, longest=8.0)
 #: A consumer that has run for so long has recovered: by then it has read its queues twice. Seconds.
 RECOVERED_AFTER = 3.0
 
@@ -64,7 +62,7 @@ class ConsumerBackoff:
     ) -> None:
         self._log_once(reason, why, recovery)
         self._failures += 1
-        end = time.monotonic() + BACKOFF.delay(self._failures)
+        end = time.monotonic() + REFUSAL_BACKOFF.delay(self._failures)
         while time.monotonic() < end:
             raise_if_stopping()
             time.sleep(_STEP)
@@ -78,5 +76,5 @@ class ConsumerBackoff:
             logger.warning(
                 "%s This worker takes no messages; it tries again at least every %g s",
                 why,
-                BACKOFF.longest,
+                REFUSAL_BACKOFF.longest,
             )

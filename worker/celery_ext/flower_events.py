@@ -16,7 +16,8 @@ from flower import events
 from kombu.exceptions import OperationalError
 
 from cache.store.connection import is_unavailable, unavailable_error
-from worker.celery_ext.consumer_backoff import BACKOFF, RECOVERED_AFTER
+from worker.backoff import REFUSAL_BACKOFF
+from worker.celery_ext.consumer_backoff import RECOVERED_AFTER
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def _capture(self: Any) -> None:
         if time.monotonic() - started_at > RECOVERED_AFTER:
             failures = 0
         failures += 1
-        time.sleep(BACKOFF.delay(failures))
+        time.sleep(REFUSAL_BACKOFF.delay(failures))
 
 
 def is_no_repetition(record: logging.LogRecord) -> bool:

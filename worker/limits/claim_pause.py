@@ -9,11 +9,9 @@ from __future__ import annotations
 import threading
 import time
 
-from domain.backoff import Backoff
+from worker.backoff import REFUSAL_BACKOFF
 from worker.leases.drain import Drain
 
-#: Pauses after refusals in a row.
-BACKOFF = Backoff(first=0.5, longest=8.0)
 #: How often a waiting thread looks for a drain. Seconds.
 _POLL_INTERVAL = 0.1
 
@@ -32,7 +30,7 @@ class ClaimPause:
             now = time.monotonic()
             if now >= self._ends:
                 self._refusals += 1
-                self._ends = now + BACKOFF.delay(self._refusals)
+                self._ends = now + REFUSAL_BACKOFF.delay(self._refusals)
 
     def store_answered(self) -> None:
         """End the pause: the store has executed all commands that a job needs before its transfer."""
