@@ -54,7 +54,3 @@ class Demand(NamedTuple):
     """Bytes a second that the others use, held back by something else."""
     used: int = 0
     """Bytes a second that all of them use."""
-
-    def plus(self, other: Demand) -> Demand:
-        """Return the demand of both."""
-        return Demand(*(one + two for one, two in zip(self, other, strict=True)))
