@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from database import Database, JobRepository, migrate
 from database.models import metadata
@@ -119,33 +120,33 @@ def test_one_of_several_processes_that_upgrade_at_once_migrates(database_url: st
     database.close()
 
 
+@contextmanager
+def waiting_upgrade(database: Database) -> Iterator[tuple[Connection, Future[bool]]]:
+    """An upgrade that waits for a transaction; the block runs within that transaction."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with ThreadPoolExecutor(1) as pool, database.write() as running:
+        key = {"key": migrate._ADVISORY_LOCK}
+        running.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+        upgraded = pool.submit(migrate.upgrade, database)
+        wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
+        yield running, upgraded
+
+
 def test_an_upgrade_waits_for_the_one_that_runs(postgres_url: str) -> None:
     database = Database(postgres_url)
-    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    with ThreadPoolExecutor(1) as pool:
-        with database.write() as running:
-            key = {"key": migrate._ADVISORY_LOCK}
-            running.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
-            upgraded = pool.submit(migrate.upgrade, database)
-            wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
-            assert not upgraded.done()
-        assert upgraded.result(30) is True
+    with waiting_upgrade(database) as (_, upgraded):
+        assert not upgraded.done()
+    assert upgraded.result(30) is True
     database.close()
 
 
 def test_upgrade_that_waited_for_another_has_nothing_to_do(postgres_url: str) -> None:
     database = Database(postgres_url)
-    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    with ThreadPoolExecutor(1) as pool:
-        with database.write() as running:
-            key = {"key": migrate._ADVISORY_LOCK}
-            running.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
-            upgraded = pool.submit(migrate.upgrade, database)
-            wait_until(lambda: running.execute(waiting).scalar(), what="an upgrade that waits")
-            up = config()
-            up.attributes["connection"] = running
-            command.upgrade(up, "head")
-        assert upgraded.result(30) is False
+    with waiting_upgrade(database) as (running, upgraded):
+        up = config()
+        up.attributes["connection"] = running
+        command.upgrade(up, "head")
+    assert upgraded.result(30) is False
     database.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from domain.job import JobStatus
 from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
+from tests.support.origins.resource import ServedFile
 from tests.support.services.running import run
 from tests.support.services.system import System
 from tests.support.wait import wait_until
@@ -113,35 +114,29 @@ def test_a_wrong_content_range_starts_over(system: System, origin: Origin) -> No
     assert asked == [False, True, False]
 
 
+def assert_starts_over(system: System, origin: Origin, file: ServedFile) -> None:
+    """A transfer that breaks off after 250,000 bytes keeps none of them, and starts over."""
+    job = system.submit(file.url)
+    assert run(system, job) is Outcome.WAITING
+    waiting = system.job(job)
+    assert (waiting.bytes_downloaded, waiting.bytes_durable) == (0, 0)
+    (part,) = system.downloads.glob(".seen-*.part")
+    assert part.stat().st_blocks == 0
+    reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
+    assert any("250,000 bytes are discarded: the origin" in reason for reason in reasons)
+    make_due(system)
+    assert run(system, job) is Outcome.COMPLETED
+    assert origin.requests_for("/a.bin")[1].range is None
+    assert system.job(job).sha256 == file.sha256
+
+
 def test_without_a_validator_it_starts_over(system: System, origin: Origin) -> None:
     file = origin.serve(
         "/a.bin", size=400_000, etag=None, last_modified=None, reset_after=250_000, faults=1
     )
-    job = system.submit(file.url)
-    assert run(system, job) is Outcome.WAITING
-    waiting = system.job(job)
-    assert (waiting.bytes_downloaded, waiting.bytes_durable) == (0, 0)
-    (part,) = system.downloads.glob(".seen-*.part")
-    assert part.stat().st_blocks == 0
-    reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
-    assert any("250,000 bytes are discarded: the origin" in reason for reason in reasons)
-    make_due(system)
-    assert run(system, job) is Outcome.COMPLETED
-    assert origin.requests_for("/a.bin")[1].range is None
-    assert system.job(job).sha256 == file.sha256
+    assert_starts_over(system, origin, file)
 
 
 def test_an_entity_tag_beyond_ascii_is_no_reason_to_fail(system: System, origin: Origin) -> None:
     file = origin.serve("/a.bin", size=400_000, etag='"é"', reset_after=250_000, faults=1)
-    job = system.submit(file.url)
-    assert run(system, job) is Outcome.WAITING
-    waiting = system.job(job)
-    assert (waiting.bytes_downloaded, waiting.bytes_durable) == (0, 0)
-    (part,) = system.downloads.glob(".seen-*.part")
-    assert part.stat().st_blocks == 0
-    reasons = [event.reason or "" for event in system.runtime.jobs.events(job.id)]
-    assert any("250,000 bytes are discarded: the origin" in reason for reason in reasons)
-    make_due(system)
-    assert run(system, job) is Outcome.COMPLETED
-    assert origin.requests_for("/a.bin")[1].range is None
-    assert system.job(job).sha256 == file.sha256
+    assert_starts_over(system, origin, file)
