@@ -44,6 +44,15 @@ FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
+#: For the help page.
+EXIT_STATUSES = """
+Exit status:
+  0    done
+  1    a download failed, or a service, the disk or the network has a problem
+  2    wrong arguments or settings; nothing was changed
+  130  interrupted (Ctrl-C)
+"""
+
 
 def exit_status(error: SeenError) -> int:
     """Return 2 for wrong arguments or settings, 1 for other errors."""

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -23,23 +24,38 @@ from cli.commands import (
     up,
     watch,
 )
-from cli.errors import FAILED, INTERRUPTED, exit_status, report
+from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
+from cli.help.pages import SeenTyper
+from cli.version import version
 from domain.errors import SeenError
 from worker import utf8_mode
 
-app = typer.Typer(
-    name="seen",
-    help="Download files reliably, on one machine or on many.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
 _DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
-app.command(rich_help_panel=_DOWNLOAD)(get.get)
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        print(f"seen {version()}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_STATUSES)
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(rich_help_panel=_DOWNLOAD, epilog=get.EXAMPLES)(get.get)
 app.command(rich_help_panel=_DOWNLOAD)(up.up)
-app.command(rich_help_panel=_JOBS)(jobs.add)
-app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
+app.command(rich_help_panel=_JOBS, epilog=jobs.ADD_EXAMPLES)(jobs.add)
+app.command("list", rich_help_panel=_JOBS, epilog=jobs.LIST_EXAMPLES)(jobs.list_jobs)
 app.command(rich_help_panel=_JOBS)(jobs.show)
 app.command(rich_help_panel=_JOBS)(watch.watch)
 app.command("pause", rich_help_panel=_JOBS)(control.pause)
@@ -55,6 +71,18 @@ app.command(rich_help_panel=_SERVICE)(services.flower)
 app.add_typer(cache.app, name="cache", rich_help_panel=_SERVICE)
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_SERVICE)
+
+
+@app.command("help", rich_help_panel=_SERVICE)
+def _help(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="The command; else all.")
+    ] = None,
+) -> None:
+    """Show the help of a command: `seen help cache stats`."""
+    root = ctx.find_root().command
+    root.main([*(words or []), "--help"], prog_name="seen", standalone_mode=False)
 
 
 def main() -> None:
@@ -79,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
         report(str(error), error.code, as_json=as_json)
         return exit_status(error)
     except typer.TyperException as error:
-        report(f"{_sentence(error)} See `seen --help`.", "usage", as_json=as_json)
+        report(f"{_sentence(error)} See `{_command(error)} --help`.", "usage", as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -97,3 +125,8 @@ def _sentence(error: typer.TyperException) -> str:
     """Return Typer's message as one sentence, without the prefix of its validation library."""
     text = error.format_message().replace("Value error, ", "").strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _command(error: typer.TyperException) -> str:
+    """Return the command that was called with wrong arguments."""
+    return str(getattr(getattr(error, "ctx", None), "command_path", "seen"))

@@ -31,7 +31,9 @@ _FOR_ONE_URL = {
 class DownloadOptions:
     """What `seen get` and `seen add` know about a download; the fields are options of both."""
 
-    name: Annotated[str | None, typer.Option(help="The file's name (one URL only).")] = None
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The file's name (one URL only).")
+    ] = None
     sha256: Annotated[
         str | None, typer.Option(metavar="HEX", help="The SHA-256 that the file must have.")
     ] = None

@@ -13,6 +13,9 @@ from cli.errors import RefusedError
 from domain.job import JobFilter, JobStatus
 from domain.limits import check_host
 
+#: For help texts.
+STATES = ", ".join(JobStatus)
+
 
 def owner_from(owner: str | None, user: str | None) -> str | None:
     """Return the value of ``--owner``, or of its former name ``--user`` with a warning."""
@@ -29,11 +32,18 @@ class JobSelection:
     """Jobs by id, or by a filter; one of the two."""
 
     job_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The jobs' ids.")] = None
-    owner: Annotated[str | None, typer.Option(help="All jobs of this owner.")] = None
+    owner: Annotated[str | None, typer.Option(metavar="NAME", help="All jobs of this owner.")] = (
+        None
+    )
     user: Annotated[str | None, typer.Option("--user", hidden=True)] = None
     """The former name of `--owner`."""
-    host: Annotated[str | None, typer.Option(help="All jobs from this host.")] = None
-    status: Annotated[JobStatus | None, typer.Option(help="All jobs in this state.")] = None
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="All jobs from this host.")] = (
+        None
+    )
+    status: Annotated[
+        JobStatus | None,
+        typer.Option(metavar="STATE", help=f"All jobs in this state: {STATES}."),
+    ] = None
     every: Annotated[bool, typer.Option("--all", help="All jobs that can be changed so.")] = False
 
     def filter(self) -> JobFilter | None:

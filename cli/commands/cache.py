@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import open_cache
+from cli.help.pages import SeenTyper
 from cli.output import formatting
 from domain.text import printable
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-app = typer.Typer(help="Show statistics of the cache; delete cached values.", no_args_is_help=True)
+app = SeenTyper(help="Show statistics of the cache; delete cached values.")
 
 
 @app.command()
 def stats(
     scan: Annotated[
-        int, typer.Option(min=0, help="Scan about this many keys to count them by kind.")
+        int,
+        typer.Option(metavar="N", min=0, help="Scan about this many keys to count them by kind."),
     ] = 10_000,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +63,10 @@ def forget_title(
 
 @app.command("forget-keys")
 def forget_keys(
-    pattern: Annotated[str, typer.Argument(help="A glob below 'seen:', such as 'seen:catalog:*'.")],
+    pattern: Annotated[
+        str,
+        typer.Argument(metavar="PATTERN", help="A glob below 'seen:', such as 'seen:catalog:*'."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Delete keys by pattern. Running downloads write their keys again."""

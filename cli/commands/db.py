@@ -10,12 +10,13 @@ import typer
 
 import settings as settings_module
 from cli.context import has_no_database, open_runtime
+from cli.help.pages import SeenTyper
 from cli.local_stack import environment
 from cli.output import formatting
 from domain.text import printable
 from settings import Settings
 
-app = typer.Typer(help="Migrate the database; purge old jobs.")
+app = SeenTyper(help="Migrate the database; purge old jobs.")
 
 
 @app.command()

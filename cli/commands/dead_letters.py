@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
+from cli.help.pages import SeenTyper
 from cli.local_stack.client import use_running_stack
 from cli.output import formatting
 
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-app = typer.Typer(
-    help="List or clear the messages that no worker could read.",
-    no_args_is_help=True,
-)
+app = SeenTyper(help="List or clear the messages that no worker could read.")
 
 
 @app.command("list")

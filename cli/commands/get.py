@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from cli.output.display import Display
     from tasks.api.job_view import JobView
 
+EXAMPLES = """
+Examples:
+  seen get https://example.org/film.mkv
+  seen get -o films https://example.org/1.mkv https://example.org/2.mkv
+  seen get --sha256 HEX --mirror https://other.example/a.iso URL
+"""
+
 _POLL = 0.2
 #: After this long in the queue without a worker, a hint is printed. Seconds.
 _START_WARNING_AFTER = 15.0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import settings as settings_module
 from cli.arguments.download_options import DownloadOptions
-from cli.arguments.job_filter import owner_from
+from cli.arguments.job_filter import STATES, owner_from
 from cli.arguments.option_group import expand_options
 from cli.context import check_ids, has_no_database, open_reader, open_runtime, why_unpublished
 from cli.output import formatting
@@ -20,37 +21,62 @@ from domain.limits import check_host
 if TYPE_CHECKING:
     from tasks import SubmittedJob
 
+ADD_EXAMPLES = """
+Examples:
+  seen add https://example.org/film.mkv --directory films
+  seen add --priority low --owner ada https://example.org/a.iso
+  seen watch $(seen add https://example.org/film.mkv)
+"""
+LIST_EXAMPLES = """
+Examples:
+  seen list --status failed
+  seen list --owner ada --host example.org --limit 200
+  seen list --json | jq -r '.[] | select(.status == "completed") | .path'
+"""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What `seen add` knows about a job beside its download."""
+
+    directory: Annotated[
+        str,
+        typer.Option(
+            "--directory", "-d", metavar="DIR", help="A folder inside the download folder."
+        ),
+    ] = ""
+    owner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The owner of the downloads.")
+    ] = None
+    max_attempts: Annotated[
+        int | None, typer.Option(metavar="N", help="Attempts before it fails (SEEN_MAX_ATTEMPTS).")
+    ] = None
+    priority: Annotated[
+        Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
+    ] = Priority.NORMAL
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="A key used before returns its first job (one URL only)."),
+    ] = None
 
 
 @expand_options
 def add(
     options: DownloadOptions,
+    job: JobOptions,
     urls: Annotated[list[str], typer.Argument(metavar="URL", help="What to download.")],
-    directory: Annotated[
-        str, typer.Option("--directory", "-d", help="A folder inside the download folder.")
-    ] = "",
-    owner: Annotated[str | None, typer.Option(help="The owner of the downloads.")] = None,
-    max_attempts: Annotated[
-        int | None, typer.Option(help="Attempts before it fails (SEEN_MAX_ATTEMPTS).")
-    ] = None,
-    priority: Annotated[
-        Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
-    ] = Priority.NORMAL,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="A key used before returns its first job (one URL only)."),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue downloads for the workers and print their ids."""
     requests = options.requests(
         urls,
-        directory=directory,
-        user_id=owner,
-        max_attempts=max_attempts,
-        priority=priority,
-        idempotency_key=idempotency_key,
+        directory=job.directory,
+        user_id=job.owner,
+        max_attempts=job.max_attempts,
+        priority=job.priority,
+        idempotency_key=job.idempotency_key,
     )
     runtime = open_runtime()
     import tasks
@@ -84,11 +110,20 @@ def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
 
 
 def list_jobs(
-    status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this state.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Only jobs of this owner.")] = None,
+    status: Annotated[
+        JobStatus | None,
+        typer.Option(metavar="STATE", help=f"Only jobs in this state: {STATES}."),
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only jobs of this owner.")
+    ] = None,
     user: Annotated[str | None, typer.Option("--user", hidden=True)] = None,
-    host: Annotated[str | None, typer.Option(help="Only jobs from this host.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Only jobs from this host.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="At most this many.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""

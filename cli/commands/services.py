@@ -26,7 +26,9 @@ def worker(
     queue: Annotated[QueueName, typer.Option(help="What it runs.")] = QueueName.DOWNLOADS,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Jobs at once (SEEN_DOWNLOAD_CONCURRENCY)."),
+        typer.Option(
+            metavar="N", min=1, max=1000, help="Jobs at once (SEEN_DOWNLOAD_CONCURRENCY)."
+        ),
     ] = None,
     check: Annotated[
         bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 
 import settings as settings_module
@@ -9,17 +10,20 @@ from cli.diagnostics import disk, store
 from cli.diagnostics.findings import Finding, Level, ok, problem
 from cli.local_stack import environment, stack_state
 from cli.local_stack.client import use_running_stack
+from cli.version import version
 from domain.errors import SettingsError
 from settings import Settings
 
 
 def examine() -> list[Finding]:
     """Run all checks; a failed check does not prevent later ones."""
+    program = ok("version", f"seen {version()}, Python {platform.python_version()}")
     try:
         settings = settings_module.load()
     except SettingsError as error:
-        return [problem("settings", " ".join(str(error).split()), "Correct these variables.")]
-    return list(_examine(settings))
+        text = " ".join(str(error).split())
+        return [program, problem("settings", text, "Correct these variables.")]
+    return [program, *_examine(settings)]
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:

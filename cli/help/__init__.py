@@ -1,0 +1,4 @@
+"""Help pages, and the nearest name after a mistyped one.
+
+Open `pages.py` first.
+"""
