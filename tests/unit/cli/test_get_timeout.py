@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.commands.get_timeout import GetTimeout
+from cli.following.timeout import GetTimeout
 from cli.output.resume_command import resume_command
 from domain.job import JobStatus
 from tasks import JobView
