@@ -3,6 +3,7 @@
 Open `manager.py` first. The names below are the public API.
 """
 
+from cache.accounts import SessionData, UserData
 from cache.coordination.beat_cache import BeatCache
 from cache.coordination.held_lock import HeldLock, LockLease
 from cache.coordination.limit_models import Cooldown, Demand, SlotRequest, Slots
@@ -23,18 +24,18 @@ from cache.models import (
     RateDecision,
     RateLimit,
     RateState,
-    SessionData,
-    UserData,
     UserInvalidation,
 )
 from cache.platform.catalog_cache import CatalogCache, CatalogEntry
 from cache.platform.counts import CacheCounts
 from cache.platform.service import CacheService
 from cache.platform.session_cache import SessionCache
+from cache.records import STORED
 from cache.store.aio import AsyncStore
 from cache.store.sync import SyncStore
 
 __all__ = [
+    "STORED",
     "AsyncStore",
     "BeatCache",
     "BeatStatus",

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     NonNegativeInt,
@@ -19,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from cache.records import Record
 from domain.byte_counts import ByteCounts
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
@@ -31,18 +27,11 @@ BEAT_MISSING_AFTER = 30.0
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _FrozenModel(BaseModel):
-    model_config = ConfigDict(frozen=True)
+class DownloadProgress(Record):
+    """The progress of one download. Percent and time left are computed from the other fields.
 
-
-class _SensitiveModel(_FrozenModel):
-    """A model whose fields, and rejected input, do not appear in error messages."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
-class DownloadProgress(_FrozenModel):
-    """The progress of one download. Percent and time left are computed from the other fields."""
+    They may be passed, too: a percent must agree with the byte counts, and a time left is replaced.
+    """
 
     job_id: str
     status: JobStatus
@@ -66,6 +55,27 @@ class DownloadProgress(_FrozenModel):
     """When the worker last updated it, by the store's clock."""
     last_byte_at: datetime | None = None
     """When `bytes_downloaded` last rose, by the store's clock."""
+    stated_percent: float | None = Field(
+        default=None, alias="progress_percent", ge=0, le=100, exclude=True, repr=False
+    )
+    """Only an argument, ``progress_percent=45``, and None afterwards."""
+    stated_eta: float | None = Field(
+        default=None, alias="eta_seconds", ge=0, allow_inf_nan=False, exclude=True, repr=False
+    )
+    """Only an argument, ``eta_seconds=120``, and None afterwards."""
+
+    @model_validator(mode="after")
+    def _check_stated(self) -> Self:
+        stated, computed = self.stated_percent, self.progress_percent
+        # Whole percents may be rounded either way; 0 is also what a caller without a total passes.
+        if stated is not None and abs(stated - (computed or 0)) >= 1:
+            raise ValueError(
+                f"progress_percent is {stated:g}, but bytes_downloaded and bytes_total give "
+                f"{'none' if computed is None else f'{computed:g}'}. Pass both counts; "
+                "progress_percent may be left out"
+            )
+        self.__dict__.update(stated_percent=None, stated_eta=None)
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -107,78 +117,6 @@ def version(fence: int, sequence: int) -> int:
     return fence * 2**32 + sequence
 
 
-class SessionData(_SensitiveModel):
-    """One login. Only the SHA-256 of the refresh token is stored; `issue` computes it.
-
-    A fast hash is enough: unlike a password, a token has 128 random bits or more, so that guessing is
-    hopeless.
-    """
-
-    session_id: str = Field(repr=False)
-    user_id: str = Field(repr=False)
-    expires_at: AwareDatetime
-    created_at: AwareDatetime | None = None
-    refresh_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", repr=False)
-    client: str = ""
-    """The name of the device or browser, shown in a list of sessions."""
-
-    @classmethod
-    def issue(
-        cls,
-        *,
-        session_id: str,
-        user_id: str,
-        expires_at: datetime,
-        refresh_token: str | None = None,
-        created_at: datetime | None = None,
-        client: str = "",
-    ) -> Self:
-        """Return a new session with the hash of its refresh token.
-
-        Raises:
-            InvalidInputError: the refresh token is empty or shorter than 16 characters.
-        """
-        return cls(
-            session_id=session_id,
-            user_id=user_id,
-            expires_at=expires_at,
-            created_at=created_at,
-            refresh_token_sha256=None if refresh_token is None else hash_token(refresh_token),
-            client=client,
-        )
-
-    def accepts(self, refresh_token: str) -> bool:
-        """Return whether `refresh_token` is this session's, compared in constant time."""
-        held = self.refresh_token_sha256 or ""
-        given = hashlib.sha256(refresh_token.encode(errors="surrogatepass")).hexdigest()
-        return hmac.compare_digest(held, given)
-
-
-MIN_TOKEN_CHARS = 16
-
-
-def hash_token(token: str) -> str:
-    """Return the SHA-256 of a token in hex; raise InvalidInputError if it is too short to be safe."""
-    if not isinstance(token, str):
-        raise InvalidInputError("refresh_token", type(token).__name__, "It must be a string.")
-    if len(token) < MIN_TOKEN_CHARS:
-        raise InvalidInputError(
-            "refresh_token",
-            f"{len(token)} characters",
-            f"A token must have at least {MIN_TOKEN_CHARS} random characters.",
-        )
-    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
-
-
-class UserData(_SensitiveModel):
-    """A user's profile, as every request needs it."""
-
-    id: str = Field(repr=False)
-    email: str = Field(repr=False)
-    display_name: str = Field(default="", repr=False)
-    role: str = "user"
-
-
 class LockGrant(NamedTuple):
     """The result of `acquire_lock`."""
 
@@ -191,7 +129,7 @@ class LockGrant(NamedTuple):
         return self.acquired
 
 
-class RateLimit(_FrozenModel):
+class RateLimit(Record):
     """At most `limit` in any `window` seconds."""
 
     limit: int = Field(ge=1, le=100_000)
@@ -208,7 +146,7 @@ class RateLimit(_FrozenModel):
             raise InvalidInputError(field, problem["input"], f"{problem['msg']}.") from None
 
 
-class RateState(_FrozenModel):
+class RateState(Record):
     """The state of one limit after a check. Times in seconds."""
 
     limit: int
@@ -218,7 +156,7 @@ class RateState(_FrozenModel):
     """Until the whole limit is free again, without further calls."""
 
 
-class RateDecision(_FrozenModel):
+class RateDecision(Record):
     """Whether a call is allowed by all of its limits."""
 
     allowed: bool
@@ -247,7 +185,7 @@ class RateDecision(_FrozenModel):
         return None if self.tightest is None else self.tightest.reset
 
 
-class DownloadTotals(_FrozenModel):
+class DownloadTotals(Record):
     """Totals of all downloads of all workers."""
 
     active: NonNegativeInt
@@ -257,7 +195,7 @@ class DownloadTotals(_FrozenModel):
     seconds: float
 
 
-class DownloadPage(_FrozenModel):
+class DownloadPage(Record):
     """One page of the running downloads, in the order of their job ids."""
 
     items: tuple[DownloadProgress, ...]
@@ -265,7 +203,7 @@ class DownloadPage(_FrozenModel):
     """The `after` argument for the next page; None on the last page."""
 
 
-class UserInvalidation(_FrozenModel):
+class UserInvalidation(Record):
     """What an invalidation of one user has deleted."""
 
     sessions: NonNegativeInt
@@ -274,7 +212,7 @@ class UserInvalidation(_FrozenModel):
     downloads: NonNegativeInt
 
 
-class MaintenanceReport(_FrozenModel):
+class MaintenanceReport(Record):
     """The result of one run of maintenance."""
 
     stale: NonNegativeInt
@@ -284,7 +222,7 @@ class MaintenanceReport(_FrozenModel):
     stats: CacheStats
 
 
-class WorkerHeartbeat(_FrozenModel):
+class WorkerHeartbeat(Record):
     """One worker process that runs."""
 
     name: str
@@ -295,7 +233,7 @@ class WorkerHeartbeat(_FrozenModel):
     """The queues that it consumes."""
 
 
-class BeatStatus(_FrozenModel):
+class BeatStatus(Record):
     """The last tick of any beat, by the store's clock."""
 
     process: str = Field(serialization_alias="worker")
@@ -309,7 +247,7 @@ class BeatStatus(_FrozenModel):
         return self.age_seconds > BEAT_MISSING_AFTER
 
 
-class HealthReport(_FrozenModel):
+class HealthReport(Record):
     """One real round through the store: written, read back, deleted. Times are milliseconds."""
 
     ok: bool
@@ -321,7 +259,7 @@ class HealthReport(_FrozenModel):
     error: str | None = None
 
 
-class CacheStats(_FrozenModel):
+class CacheStats(Record):
     """Statistics of the store: the same fields on Dragonfly, Redis and Valkey. Memory in bytes."""
 
     server: Literal["dragonfly", "redis", "valkey"]

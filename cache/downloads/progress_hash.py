@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cache.log_once import LogOnce
 from cache.models import DownloadProgress, version
+from cache.records import STORED
 from domain.byte_counts import ByteCounts
 from domain.errors import StoreReplyError
 from domain.job import JobStatus
@@ -148,7 +149,8 @@ def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | Non
         for name in ("updated_at", "last_byte_at"):
             if name in fields:
                 fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
-        return _checked(DownloadProgress.model_validate({**fields, "job_id": job_id}))
+        fields["job_id"] = job_id
+        return _checked(DownloadProgress.model_validate(fields, context=STORED))
     except (ValueError, OverflowError, OSError) as error:
         # A damaged hash must not hide the others.
         _log_once.warn(f"The progress of job {job_id} in the store cannot be read: {error}")

@@ -34,6 +34,7 @@ from pydantic_core import PydanticSerializationError
 from typing_extensions import is_typeddict
 
 from cache.arguments import InvalidNumberError
+from cache.records import STORED
 from domain.errors import InvalidInputError
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ def decode_body(envelope: Envelope, model: type[T]) -> T:
     """Decode the body; raise UnreadableValueError if it does not fit `model`."""
     text = _decompress(envelope.body) if envelope.codec == ZSTD else envelope.body
     try:
-        value: T = _codec_for(model).adapter.validate_json(text)
+        value: T = _codec_for(model).adapter.validate_json(text, context=STORED)
     except ValidationError as error:
         # Not the message, which can contain the value (an unknown union tag, a validator's own text).
         problem = error.errors(include_input=False, include_context=False, include_url=False)[0]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, computed_field
+from pydantic import NonNegativeInt, computed_field
 
+from cache.records import Record
 from cache.store.fork import reset_after_fork
 
 
-class CacheCounts(BaseModel):
+class CacheCounts(Record):
     """Counts since the process started. A `get_or_load` is one read."""
-
-    model_config = ConfigDict(frozen=True)
 
     hits: NonNegativeInt = 0
     """Reads that found a value, including client-side and stale hits."""

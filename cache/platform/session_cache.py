@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from cache import arguments, ttl
+from cache.accounts import SessionData, UserData
 from cache.coordination import rate_limit
 from cache.coordination.held_lock import HeldLock
 from cache.coordination.lock import LockHandle
 from cache.coordination.rate_limit import FailMode
 from cache.keys import check_application_lock
-from cache.models import LockGrant, RateDecision, RateLimit, SessionData, UserData
+from cache.models import LockGrant, RateDecision, RateLimit
 from cache.platform import codec
 from cache.platform.values import BATCH, Values
 from cache.store import scripts

@@ -93,3 +93,45 @@ def test_a_progress_is_written_as_json_with_what_is_derived() -> None:
     text = progress(bytes_downloaded=1, bytes_total=4).model_dump_json()
     assert '"progress_percent":25.0' in text
     assert '"eta_seconds":null' in text
+
+
+# ── percent and time left as arguments ──────────────────────────────────────────────────────────
+
+HALF = {"bytes_downloaded": 4567, "bytes_total": 10_000, "download_speed_mbps": 8.0}
+
+
+@pytest.mark.parametrize("percent", [None, 45, 46, 45.6, 45.67])
+@pytest.mark.parametrize("eta", [None, 0, 120, 1e9])
+def test_a_stated_percent_and_time_left_are_replaced_by_the_computed_ones(
+    percent: float | None, eta: float | None
+) -> None:
+    given = progress(**HALF, progress_percent=percent, eta_seconds=eta)
+    assert given == progress(**HALF)
+    assert (given.progress_percent, given.eta_seconds) == (45.6, 0)
+    assert DownloadProgress.model_validate_json(given.model_dump_json()) == given
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**HALF, "progress_percent": 44},
+        {**HALF, "progress_percent": 47},
+        {"progress_percent": 45},
+        {"progress_percent": 45, "bytes_downloaded": 45},
+        {"progress_percent": -1},
+        {"progress_percent": 100.5},
+        {"progress_percent": float("nan")},
+        {"progress_percent": "half"},
+        {"eta_seconds": -1},
+        {"eta_seconds": float("nan")},
+        {"eta_seconds": float("inf")},
+        {"eta_seconds": "soon"},
+    ],
+)
+def test_a_stated_number_that_cannot_be_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"progress_percent|eta_seconds"):
+        progress(**fields)
+
+
+def test_zero_percent_may_be_stated_without_a_total() -> None:
+    assert progress(progress_percent=0, eta_seconds=0).progress_percent is None
