@@ -1,6 +1,7 @@
 """The settings: all variables, their defaults and valid values. No other module reads the environment.
 
 A variable's name is that of its field with the prefix ``SEEN_``. All times are seconds, all sizes bytes.
+A secret may be in a file instead, which the variable of the field with ``_FILE`` at its end names.
 `load` checks all variables at once and names each wrong one; no process starts with a wrong one.
 """
 
@@ -42,6 +43,9 @@ FORMER_NAMES = MappingProxyType(
         "requeue_interval": "wake_interval",
     }
 )
+
+#: A file with a secret is not longer than this many bytes.
+MAX_SECRET = 64 * 1024
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -101,6 +105,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None,
         description="`postgresql://…` or `sqlite:///path`; by default SQLite in the data folder.",
+    )
+    database_password: SecretStr = Field(
+        SecretStr(""),
+        description="Password of the user in `SEEN_DATABASE_URL`, if that has none. It needs no "
+        "quoting.",
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
@@ -302,9 +311,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read variables by their former names where the present ones are not set."""
-        former = _FormerVariables(settings_cls)
-        return init_settings, env_settings, former, dotenv_settings, file_secret_settings
+        """Read secrets from files, and variables by former names where the present ones are not set."""
+        files, former = _SecretFiles(settings_cls), _FormerVariables(settings_cls)
+        return init_settings, files, env_settings, former, dotenv_settings, file_secret_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_unusable_file(cls, value: Any) -> Any:
+        if isinstance(value, _SecretFileError):
+            raise value
+        return value
 
     @field_validator("cache_addr")
     @classmethod
@@ -420,6 +436,24 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _password_has_a_user(self) -> Settings:
+        if not self.database_password.get_secret_value():
+            return self
+        if self.database_url is None or self._is_sqlite():
+            raise ValueError(
+                "SEEN_DATABASE_PASSWORD is set, but SEEN_DATABASE_URL names no PostgreSQL server"
+            )
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self.database_url.get_secret_value())
+        if url.password is not None or "password" in url.query:
+            raise ValueError(
+                "SEEN_DATABASE_PASSWORD is set, and SEEN_DATABASE_URL has a password, too; "
+                "remove one of them"
+            )
+        return self
+
     @property
     def secret_keys(self) -> tuple[str, ...]:
         """The keys of SEEN_SECRET_KEY, the one that encrypts first."""
@@ -434,12 +468,20 @@ class Settings(BaseSettings):
         """The database URL with its driver named, secrets included."""
         if self.database_url is None:
             return f"sqlite:///{quote(str(self.data_dir / 'seen.db'))}"
-        scheme, _, rest = self.database_url.get_secret_value().partition("://")
-        return (
-            f"postgresql+psycopg://{rest}"
-            if scheme.startswith("postgres")
-            else f"{scheme}://{rest}"
-        )
+        if self._is_sqlite():
+            return self.database_url.get_secret_value()
+        url = f"postgresql+psycopg://{self.database_url.get_secret_value().partition('://')[2]}"
+        password = self.database_password.get_secret_value()
+        if not password:
+            return url
+        from sqlalchemy.engine import make_url
+
+        return make_url(url).set(password=password).render_as_string(hide_password=False)
+
+    def _is_sqlite(self) -> bool:
+        """Return whether the database URL, which is set, names an SQLite file."""
+        url = self.database_url
+        return url is not None and url.get_secret_value().startswith("sqlite")
 
     def celery_broker_url(self) -> str:
         """The broker URL, secrets included."""
@@ -461,6 +503,84 @@ class Settings(BaseSettings):
         shown = f"[{host}]" if ":" in host else host
         scheme = "rediss" if self.cache_tls else "redis"
         return f"{scheme}://{login}{shown}:{port}/{database}"
+
+
+class _SecretFileError(ValueError):
+    """A file of a secret that cannot be used."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The secrets that are in files; an error in place of a secret whose file cannot be used."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the secret, or the error; None where the variable of the file is not set."""
+        path = _value_of(file_field(field_name)) if is_secret(field) else ""
+        if not path:
+            return None, field_name, False
+        shown = f"{_variable(file_field(field_name))}={_shown_path(path)}"
+        if _value_of(field_name):
+            both = f"{shown}: {_variable(field_name)} is set, too; remove one of them"
+            return _SecretFileError(both), field_name, False
+        try:
+            return read_secret(Path(path).expanduser()), field_name, False
+        except (ValueError, RuntimeError) as error:
+            return _SecretFileError(f"{shown}: {error}"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the secrets, or errors, by the names of their fields."""
+        fields = self.settings_cls.model_fields.items()
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether a field is a secret, which may be in a file."""
+    return "SecretStr" in str(field.annotation)
+
+
+def file_field(name: str) -> str:
+    """Return what a secret's file goes by: the name of the secret's field with `_file`."""
+    return f"{name}_file"
+
+
+def read_secret(path: Path) -> str:
+    """Return the one line of a file, without a byte-order mark and line ends.
+
+    Its mode does not matter: container engines mount secrets readable by all.
+
+    Raises:
+        ValueError: says what is wrong with the file, and nothing of its content.
+    """
+    try:
+        content = _content(path)
+    except PermissionError as error:
+        raise ValueError(f"user {os.geteuid()} cannot read it ({error.strerror})") from None
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from None
+    if len(content) > MAX_SECRET:
+        raise ValueError(f"it has more than {MAX_SECRET // 1024} KiB")
+    try:
+        text = content.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("its content is not UTF-8 text") from None
+    if not text.strip():
+        raise ValueError("it is empty")
+    if any(character in text for character in "\r\n\0"):
+        raise ValueError("it has more than one line, or a null character")
+    return text
+
+
+def _content(path: Path) -> bytes:
+    """Return the first bytes of a regular file, one more than a secret may have."""
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise ValueError("it is not a regular file")
+        with os.fdopen(number, "rb", closefd=False) as file:
+            return file.read(MAX_SECRET + 1)
+    finally:
+        os.close(number)
 
 
 class _FormerVariables(PydanticBaseSettingsSource):
@@ -540,6 +660,9 @@ def _explain(error: ValidationError) -> list[str]:
             continue
         name = str(problem["loc"][0])
         field = Settings.model_fields[name]
+        if isinstance(problem.get("ctx", {}).get("error"), _SecretFileError):
+            lines.append(f"{message}. It contains: {field.description}")
+            continue
         variable = _variable(_name_in_use(name))
         lines.append(
             f"{variable}={_shown(name)} is not valid: {message}. Expected: {field.description}"
@@ -552,15 +675,28 @@ _SHOWN = 200
 
 
 def _shown(name: str) -> str:
-    if "SecretStr" in str(Settings.model_fields[name].annotation):
+    if _value_of(file_field(name)):
+        return _shown_path(_value_of(file_field(name)))
+    if is_secret(Settings.model_fields[name]):
         return "'***'"
+    return _masked(_value_of(_name_in_use(name)))
+
+
+def _shown_path(path: str) -> str:
+    """Return the path of a secret's file, masked if it may be the secret itself."""
+    return _masked(path) if path.startswith(("/", "./", "../", "~/")) else "'***'"
+
+
+def _masked(value: str) -> str:
     # A URL is wrong in any of these, and may carry a password all the same.
-    shown = re.sub(r"[^/\s]*@", "***@", _value_of(_name_in_use(name)))
+    shown = re.sub(r"[^/\s]*@", "***@", value)
     return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…")
 
 
 def _name_in_use(name: str) -> str:
-    """Return the former name of a field if its variable is set by that name alone."""
+    """Return the former name of a field if its variable is set by that name alone, or its file's."""
+    if is_secret(Settings.model_fields[name]) and _value_of(file_field(name)):
+        return file_field(name)
     former = FORMER_NAMES.get(name)
     return former if former and _value_of(former) and not _value_of(name) else name
 

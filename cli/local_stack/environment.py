@@ -13,7 +13,7 @@ from types import MappingProxyType
 import settings as settings_module
 from cli.local_stack.secret_key import local_secret_key
 from domain.errors import SettingsError
-from settings import PREFIX, Settings
+from settings import PREFIX, Settings, file_field, is_secret
 
 #: The folder of the program. Its processes run there, because Celery imports from the current folder,
 #: which may contain another `settings.py`.
@@ -44,6 +44,7 @@ def override(values: Mapping[str, object]) -> Settings:
     """Write settings, by field name, to the environment; return the new settings."""
     for field, value in values.items():
         os.environ[f"{PREFIX}{field.upper()}"] = str(value)
+        os.environ.pop(f"{PREFIX}{file_field(field).upper()}", None)
     settings_module.load.cache_clear()
     return settings_module.load()
 
@@ -106,7 +107,15 @@ def resolve_paths() -> Settings:
         scheme, _, path = settings.database_url.get_secret_value().partition(":///")
         if scheme.startswith("sqlite") and path and path[0] not in "/:":
             paths["database_url"] = f"{scheme}:///{Path(path).absolute()}"
+    _resolve_secret_files()
     return override(paths)
+
+
+def _resolve_secret_files() -> None:
+    for name, field in Settings.model_fields.items():
+        variable = f"{PREFIX}{file_field(name).upper()}"
+        if is_secret(field) and os.environ.get(variable):
+            os.environ[variable] = str(Path(os.environ[variable]).expanduser().absolute())
 
 
 def make_data_dir(settings: Settings) -> Path:
