@@ -48,8 +48,8 @@ def why_unpublished(outages: OutageLog) -> str:
     return "The store does not answer. The download starts when it does."
 
 
-def open_reader() -> JobReader:
-    """Return a reader of jobs; imports neither Celery nor libcurl."""
+def open_reader(*, show_urls: bool = False) -> JobReader:
+    """Return a reader of jobs, whose views may show whole URLs; imports neither Celery nor libcurl."""
     use_running_stack()
     settings = settings_module.load()
     environment.make_data_dir(settings)
@@ -59,7 +59,8 @@ def open_reader() -> JobReader:
 
     database = Database(settings.sqlalchemy_url())
     ensure_schema(settings, database)
-    return JobReader(JobRepository(database), CacheManager.connect(settings, retries=0).download)
+    downloads = CacheManager.connect(settings, retries=0).download
+    return JobReader(JobRepository(database), downloads, shows_urls=show_urls)
 
 
 def open_cache() -> CacheManager:

@@ -14,6 +14,7 @@ from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
 from database.repeated_events import merge_into_previous
 from domain.history import stop_reason
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
+from domain.url_display import display_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Change:
             values["control"] = None
         if to is JobStatus.COMPLETED:
             values["secrets"] = None  # no attempt will need them
+            if before.secret_url:
+                values["url"], values["mirrors"] = display_url(before.url, secret=True), ()
         if to is JobStatus.CANCELLED:
             values["bytes_durable"] = 0  # its part file is removed
         if to is JobStatus.QUEUED and before.status in FINISHED:

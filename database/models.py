@@ -103,6 +103,7 @@ jobs = Table(
     Column("checksum", String(200)),
     Column("overwrite", Boolean, nullable=False, server_default=false()),
     Column("mirrors", TextTuple),
+    Column("secret_url", Boolean, nullable=False, server_default=false()),
     Column("host", String(300)),
     Column("max_bytes", BigInteger),
     Column("connections", Integer),

@@ -74,7 +74,7 @@ class Job:
     """One row of the `jobs` table, as read. Times are aware UTC, sizes are bytes."""
 
     id: str
-    url: str
+    url: str = field(repr=False)
     directory: str
     status: JobStatus
     max_attempts: int
@@ -84,7 +84,9 @@ class Job:
     name: str | None = None
     checksum: str | None = None
     overwrite: bool = False
-    mirrors: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = field(default=(), repr=False)
+    secret_url: bool = False
+    """`url` and `mirrors` are secrets: no output shows more of them than scheme and host."""
     host: str | None = None
     """The host of `url`, as `domain.urls.host_of` returns it."""
     max_bytes: int | None = None

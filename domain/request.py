@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Self
 
@@ -30,11 +30,13 @@ from domain.files import (
 )
 from domain.job import Priority
 from domain.request_fields import HIDDEN
-from domain.urls import check_url, display_url
+from domain.url_display import display_url
+from domain.urls import check_url
 
 MAX_ATTEMPTS_LIMIT = 1000
 MAX_MIRRORS = 20
 MAX_CONNECTIONS = 32
+_URL_FIELDS = ("url", "mirrors")
 #: Fields that are stored encrypted, and shown nowhere.
 SECRET_FIELDS = ("headers", "username", "password", "cookies")
 
@@ -42,12 +44,14 @@ SECRET_FIELDS = ("headers", "username", "password", "cookies")
 class DownloadRequest(BaseModel):
     """A request for a download. The constructor checks everything that needs neither store nor disk.
 
-    `repr` and `model_dump` leave out headers, login and cookies.
+    `repr` and `model_dump` leave out headers, login and cookies; `repr` masks secrets in URLs.
 
     Attributes:
         url: http, https, ftp or ftps, without credentials in it.
         mirrors: further URLs of the same file, at most 20. Headers, login and cookies are sent only to
             those with the origin of `url`.
+        secret_url: `url` and `mirrors` are secrets: no output, message or log shows more of them than
+            scheme and host.
         directory: where the file goes, relative to the download folder ("" is the folder itself).
         name: the file name to use; without it, the origin's or the URL's.
         checksum: ``sha256:<hex>`` (also md5, sha1, sha512, blake2b, crc32c), checked before the file is
@@ -75,6 +79,7 @@ class DownloadRequest(BaseModel):
 
     url: str
     mirrors: tuple[str, ...] = ()
+    secret_url: bool = False
     directory: str = ""
     name: str | None = None
     checksum: str | None = None
@@ -102,14 +107,19 @@ class DownloadRequest(BaseModel):
         """Raise InvalidInputError also for missing and unknown fields and wrong types."""
         try:
             request = handler(data)
+        except InvalidInputError as error:
+            if error.field in _URL_FIELDS and _has_secret_url(data):
+                raise InvalidInputError(error.field, HIDDEN, error.remedy) from None
+            raise
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in problem["loc"]) or "request"
             value, first = problem["input"], name.partition(".")[0]
             if problem["type"] == "missing":
                 value = None
-            elif first in {"url", "mirrors"}:
-                value = display_url(value) if isinstance(value, str) else HIDDEN
+            elif first in _URL_FIELDS:
+                is_shown = isinstance(value, str) and not _has_secret_url(data)
+                value = display_url(value) if is_shown else HIDDEN
             elif first in {"request", *SECRET_FIELDS} or problem["type"] == "extra_forbidden":
                 # These may contain secrets: a name may be a misplaced value, an unknown field a
                 # misspelt password, and a whole request has all of them.
@@ -117,6 +127,16 @@ class DownloadRequest(BaseModel):
             raise InvalidInputError(name, value, f"{problem['msg']}.") from None
         request_fields.check_login(request.headers, request.username, request.password)
         return request
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield what `repr` shows: URLs without their secrets."""
+        for name, value in super().__repr_args__():
+            if name == "url":
+                yield name, display_url(value, secret=self.secret_url)
+            elif name == "mirrors":
+                yield name, tuple(display_url(url, secret=self.secret_url) for url in value)
+            else:
+                yield name, value
 
     @field_validator("url")
     @classmethod
@@ -233,3 +253,8 @@ class DownloadRequest(BaseModel):
     @classmethod
     def _cookies(cls, value: str | None) -> str | None:
         return None if value is None else request_fields.check_cookies(value)
+
+
+def _has_secret_url(data: Any) -> bool:
+    """Return whether the fields of a request mark its URL as secret."""
+    return not isinstance(data, Mapping) or bool(data.get("secret_url"))

@@ -1,4 +1,4 @@
-"""URLs: validation, canonical form, and display without secrets."""
+"""URLs: validation and canonical form. How they are shown: `domain.url_display`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, host_in_url, normal_host
+from domain.url_display import display_url
 
 #: RFC 9110, section 4.1, recommends support for at least 8000 octets; longer URLs are refused.
 MAX_URL_OCTETS = 8000
@@ -225,17 +226,3 @@ def _in_ascii(text: str) -> str:
 def _scheme_list() -> str:
     *others, last = (f"{scheme}://" for scheme in SCHEMES)
     return f"{', '.join(others)} or {last}"
-
-
-def display_url(text: str) -> str:
-    """Return the URL for display: without user info and fragment, the query masked."""
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return "(unreadable URL)"
-    host = parts.netloc.rpartition("@")[2]
-    query = "?…" if parts.query else ""
-    scheme = f"{parts.scheme}://" if parts.scheme else ""
-    # Without "//" a text with user info has it in the path.
-    path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
-    return f"{scheme}{host}{path}{query}"

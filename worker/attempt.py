@@ -145,6 +145,7 @@ class Attempt:
                 max_bytes=job.max_bytes,
                 decode=job.decode,
                 ignore_origin_digests=job.ignore_origin_digests,
+                secret_url=job.secret_url,
             ),
             destination,
             self._tracker,

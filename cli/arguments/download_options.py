@@ -18,6 +18,15 @@ from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 
+#: Of `list`, `watch` and `get`; `show` and JSON always have whole URLs.
+ShowUrls = Annotated[
+    bool,
+    typer.Option(
+        "--show-urls",
+        help="Show whole URLs, also signatures and keys in them; not those of --secret-url.",
+    ),
+]
+
 #: Options that describe one file, by field of the request.
 _FOR_ONE_URL = {
     "name": "--name",
@@ -55,6 +64,13 @@ class DownloadOptions:
             help="Another URL of the same file (one URL only); repeatable.",
         ),
     ] = None
+    secret_url: Annotated[
+        bool,
+        typer.Option(
+            "--secret-url",
+            help="The URL is a secret: show no more of it than scheme and host, anywhere.",
+        ),
+    ] = False
     header: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,6 +148,7 @@ class DownloadOptions:
             "checksum": _checksum(self.sha256, self.checksum),
             "overwrite": self.overwrite,
             "mirrors": self.mirror or (),
+            "secret_url": self.secret_url,
             "headers": credentials.headers(self.header or ()),
             "cookies": credentials.cookies(self.cookie),
             "max_bytes": self.max_bytes and parse_size("--max-bytes", self.max_bytes),

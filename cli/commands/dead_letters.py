@@ -12,6 +12,7 @@ import settings as settings_module
 from cli.help.pages import SeenTyper
 from cli.local_stack.client import use_running_stack
 from cli.output import formatting
+from domain.url_display import mask_urls
 
 if TYPE_CHECKING:
     from worker.broker.client import Broker
@@ -31,8 +32,8 @@ def list_dead_letters(as_json: AsJson = False) -> None:
         return
     for letter in letters:
         when = "at an unknown time" if letter.at is None else formatting.moment(letter.at)
-        print(f"{when}  {letter.queue}  {formatting.size(letter.size)}: {letter.reason}")
-        print(f"    {letter.message}")
+        print(f"{when}  {letter.queue}  {formatting.size(letter.size)}: {mask_urls(letter.reason)}")
+        print(f"    {mask_urls(letter.message)}")
     if not letters:
         print("There are no dead letters.")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.arguments.download_options import DownloadOptions, output_folder
+from cli.arguments.download_options import DownloadOptions, ShowUrls, output_folder
 from cli.arguments.option_group import expand_options
 from cli.errors import FAILED, INTERRUPTED
 from cli.following.timeout import DEFAULT_ATTEMPTS, GetTimeout
@@ -54,6 +54,7 @@ def get(
         float | None,
         typer.Option(metavar="SECONDS", min=0.1, help="Stop after this time, finished or not."),
     ] = None,
+    show_urls: ShowUrls = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the jobs as JSON at the end, and no progress.")
     ] = False,
@@ -69,13 +70,12 @@ def get(
     """
     is_local = not environment.has_store(settings_module.load())
     directory = output_folder(output or ".") if is_local else output
-    requests = options.requests(
-        urls, directory=directory, max_attempts=attempts or DEFAULT_ATTEMPTS
-    )
+    max_attempts = attempts or DEFAULT_ATTEMPTS
+    requests = options.requests(urls, directory=directory, max_attempts=max_attempts)
     interrupt_on_termination()
     with _stack(is_local) as stack:
         timeout = GetTimeout(max_time=max_time, has_attempts=attempts is not None)
-        raise typer.Exit(_download(requests, stack, timeout, as_json=as_json))
+        raise typer.Exit(_download(requests, stack, timeout, as_json=as_json, show_urls=show_urls))
 
 
 @contextmanager
@@ -93,13 +93,15 @@ def _download(
     timeout: GetTimeout,
     *,
     as_json: bool,
+    show_urls: bool,
 ) -> int:
     """Submit the requests, show their progress, print the results, and return the exit status."""
     from cli.following.batch import Batch
     from cli.following.follow import follow
     from cli.output.display import NoProgress, for_terminal
 
-    batch = Batch.submit(requests, is_only_client=stack is not None and stack.started)
+    is_only_client = stack is not None and stack.started
+    batch = Batch.submit(requests, is_only_client=is_only_client, show_urls=show_urls)
     display = NoProgress() if as_json else for_terminal()
     try:
         for text in batch.notes:

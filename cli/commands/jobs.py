@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.arguments.download_options import DownloadOptions
+from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.job_filter import STATES, owner_from
 from cli.arguments.option_group import expand_options
 from cli.context import check_ids, has_no_database, open_reader, open_runtime, why_unpublished
@@ -124,12 +124,13 @@ def list_jobs(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, max=10_000, help="At most this many.")
     ] = 50,
+    show_urls: ShowUrls = False,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""
     where = JobFilter(status, owner_from(owner, user), None if host is None else check_host(host))
     is_new = has_no_database(settings_module.load())
-    views = [] if is_new else open_reader().find(where, limit=limit)
+    views = [] if is_new else open_reader(show_urls=show_urls).find(where, limit=limit)
     if as_json:
         from tasks.api.job_json import job_as_json
 
@@ -144,9 +145,10 @@ def list_jobs(
 
 def show(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    show_urls: Annotated[bool, typer.Option("--show-urls", hidden=True)] = False,  # noqa: ARG001
     as_json: AsJson = False,
 ) -> None:
-    """Show all fields of one job, and its history."""
+    """Show all fields of one job, its URL whole, and its history."""
     check_ids([job_id])
     reader = open_reader()
     view = reader.read([job_id])[0]

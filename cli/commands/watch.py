@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
+from cli.arguments.download_options import ShowUrls
 from cli.context import check_ids, has_no_database, open_reader
 from cli.errors import FAILED
 from cli.signals import interrupt_on_termination
@@ -27,6 +28,7 @@ def watch(
         list[str] | None,
         typer.Argument(metavar="ID", help="The jobs; else all unfinished ones, but not paused."),
     ] = None,
+    show_urls: ShowUrls = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each change.")
     ] = False,
@@ -34,7 +36,7 @@ def watch(
     """Watch jobs until all have finished; the exit status is 1 when one has failed."""
     check_ids(job_ids or [])
     interrupt_on_termination()
-    reader = None if has_no_database(settings_module.load()) else open_reader()
+    reader = None if has_no_database(settings_module.load()) else open_reader(show_urls=show_urls)
     watched = list(dict.fromkeys(job_ids or [])) or _active_jobs(reader)
     if reader is None or not watched:
         if not as_json:

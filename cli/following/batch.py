@@ -22,27 +22,33 @@ class Batch:
         notes: lines to print before the progress.
     """
 
-    def __init__(self, runtime: Runtime, jobs: Sequence[Job], started: set[str]) -> None:
+    def __init__(
+        self, runtime: Runtime, jobs: Sequence[Job], started: set[str], *, show_urls: bool
+    ) -> None:
         self.notes: list[str] = []
         self._runtime = runtime
         self._ids = list(dict.fromkeys(job.id for job in jobs))
         #: Jobs that this command submitted or resumed; it pauses no others.
         self._started = started
-        self._reader = JobReader(runtime.jobs, runtime.cache.download)
+        self._reader = JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls)
 
     @classmethod
-    def submit(cls, requests: Sequence[DownloadRequest], *, is_only_client: bool) -> Self:
+    def submit(
+        cls, requests: Sequence[DownloadRequest], *, is_only_client: bool, show_urls: bool
+    ) -> Self:
         """Submit requests; an unfinished job for the same request is continued instead.
 
         Args:
             requests: what to download.
             is_only_client: no other command waits for jobs of this stack.
+            show_urls: name the jobs by their whole URLs.
         """
         runtime = open_runtime()
         jobs = tasks.submit_many(requests, runtime=runtime)
         earlier = [job for job in jobs if not job.is_new]
         resumed = {job.id for job in earlier if _resume(runtime, job) or is_only_client}
-        batch = cls(runtime, jobs, resumed | {job.id for job in jobs if job.is_new})
+        new = {job.id for job in jobs if job.is_new}
+        batch = cls(runtime, jobs, resumed | new, show_urls=show_urls)
         batch._note_earlier({job.id for job in earlier})
         if any(job.is_new and job.published_at is None for job in jobs):
             batch.notes.append(why_unpublished(runtime.outages))

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 
 from domain.job import Job, JobStatus
+from domain.url_display import display_url
 
 #: Options whose values may be secret. A command line that has one is not printed.
-_SECRET_OPTIONS = ("-u", "--user", "--login", "-H", "--header", "-b", "--cookie")
+_SECRET_OPTIONS = ("--secret-url", "-u", "--user", "--login", "-H", "--header", "-b", "--cookie")
 
 
 def resume_command(job: Job, arguments: Sequence[str], *, is_local: bool) -> str | None:
@@ -32,5 +33,8 @@ def resume_command(job: Job, arguments: Sequence[str], *, is_local: bool) -> str
 
 
 def _same_command(arguments: Sequence[str]) -> str:
-    may_be_secret = any(one.startswith(_SECRET_OPTIONS) or "?" in one for one in arguments)
+    may_be_secret = any(
+        one.startswith(_SECRET_OPTIONS) or ("://" in one and display_url(one) != one)
+        for one in arguments
+    )
     return "seen get …, as before" if may_be_secret else shlex.join(["seen", *arguments])

@@ -7,12 +7,12 @@ from enum import Enum
 from typing import TypedDict, cast
 
 from domain.job import JobEvent
-from domain.urls import display_url
 from tasks.api.job_view import JobView
 
 _FROM_ROW = (
     *("id", "host", "directory", "name", "checksum", "user_id", "overwrite", "max_bytes"),
     *("connections", "decode", "ignore_origin_digests", "priority", "attempts", "max_attempts"),
+    "secret_url",
     *("fence", "worker", "control", "next_attempt_at", "published_at", "created_at"),
     *("started_at", "finished_at"),
 )
@@ -35,9 +35,10 @@ class JobDict(TypedDict):
     """For a waiting job one of `WaitingFor`, such as ``retry`` or ``host_slot``."""
     next_attempt_at: str | None
     url: str
-    """Without query, which may hold secrets."""
+    """As requested, the host normalized. Of a secret URL only scheme and host: ``https://example.org/…``."""
     mirrors: list[str]
     """As `url`."""
+    secret_url: bool
     host: str | None
     directory: str
     name: str | None
@@ -100,8 +101,8 @@ def job_as_json(view: JobView) -> JobDict:
     values: dict[str, object] = {
         **{name: getattr(job, name) for name in _FROM_ROW},
         **{name: getattr(progress, name) for name in _FROM_PROGRESS},
-        "url": display_url(job.url),
-        "mirrors": [display_url(url) for url in job.mirrors],
+        "url": view.url,
+        "mirrors": view.mirrors,
         "hidden": list(job.secret_names),
         "waiting_for": view.waiting_for,
         "speed_mbps": progress.download_speed_mbps,

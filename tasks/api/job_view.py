@@ -18,7 +18,7 @@ from database import JobRepository
 from domain.errors import StoreError, UnknownJobError
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStatus
 from domain.text import printable
-from domain.urls import display_url
+from domain.url_display import display_url, distinguishing_query
 from worker.storage.filenames import name_from_url
 
 if TYPE_CHECKING:  # loads Celery, which reading does not need
@@ -72,19 +72,23 @@ class JobView:
     Attributes:
         job: the row in SQL.
         progress: from the store while a worker runs the job, else from the row.
+        shows_urls: `label` and `title` are the whole URL.
     """
 
     job: Job
     progress: DownloadProgress
+    shows_urls: bool = False
 
     @classmethod
-    def merge(cls, job: Job, progress: DownloadProgress | None) -> Self:
+    def merge(
+        cls, job: Job, progress: DownloadProgress | None, *, shows_urls: bool = False
+    ) -> Self:
         """Join a row and a progress hash. The hash counts while its claim is running, else the row."""
         if progress is not None and (
             progress.fence > job.fence or (progress.fence == job.fence and job.status in RUNNING)
         ):
-            return cls(job, progress)
-        return cls(job, _stored_progress(job))
+            return cls(job, progress, shows_urls)
+        return cls(job, _stored_progress(job), shows_urls)
 
     @property
     def status(self) -> JobStatus:
@@ -115,17 +119,44 @@ class JobView:
         return 0.0 if when is None else max(0.0, (when - datetime.now(UTC)).total_seconds())
 
     @property
+    def url(self) -> str:
+        """Its URL as requested; of a secret one only scheme and host."""
+        return self._shown(self.job.url)
+
+    @property
+    def mirrors(self) -> list[str]:
+        """Its mirrors, as `url`."""
+        return [self._shown(url) for url in self.job.mirrors]
+
+    def _shown(self, url: str) -> str:
+        return display_url(url, secret=self.job.secret_url, whole=True)
+
+    @property
     def label(self) -> str:
-        """The name of its file: as published, as requested, or as its URL suggests."""
+        """The name of its file: as published, as requested, or as its URL suggests, with its query.
+
+        Of the query it has the parameters that tell jobs apart, and no secrets.
+        """
+        if self.shows_urls:
+            return printable(self.url)
         path = self.progress.path or self.job.path
         if path:
             return printable(path.rpartition("/")[2])
-        return printable(self.job.name or name_from_url(self.job.url))
+        return printable(self.job.name or self._name_from_url())
+
+    def _name_from_url(self) -> str:
+        url = self.job.url
+        if self.job.secret_url:
+            return self.url.partition("//")[2]
+        query = distinguishing_query(url)
+        return f"{name_from_url(url)}?{query}" if query else name_from_url(url)
 
     @property
     def title(self) -> str:
-        """The requested file name, or its URL without query."""
-        return printable(self.job.name or display_url(self.job.url))
+        """The requested file name, or its URL with secrets masked."""
+        if self.shows_urls:
+            return printable(self.url)
+        return printable(self.job.name or display_url(self.job.url, secret=self.job.secret_url))
 
 
 def _stored_progress(job: Job) -> DownloadProgress:
@@ -154,9 +185,12 @@ class JobReader:
         store_error: why the last read of the store failed; None if it did not.
     """
 
-    def __init__(self, jobs: JobRepository, cache: DownloadCache) -> None:
+    def __init__(
+        self, jobs: JobRepository, cache: DownloadCache, *, shows_urls: bool = False
+    ) -> None:
         self._jobs = jobs
         self._cache = cache
+        self._shows_urls = shows_urls
         self._rows: dict[str, Job] = {}
         self._read_at: dict[str, float] = {}
         self._store_retry_at = 0.0
@@ -177,7 +211,7 @@ class JobReader:
             if job_id not in rows:
                 raise UnknownJobError(job_id)
             self._rows[job_id], self._read_at[job_id] = rows[job_id], now
-        return [JobView.merge(self._rows[job_id], live.get(job_id)) for job_id in job_ids]
+        return [self._view(self._rows[job_id], live) for job_id in job_ids]
 
     def find(
         self,
@@ -189,7 +223,7 @@ class JobReader:
         """Return jobs, the newest first; see `list_jobs`."""
         jobs = self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit)
         live = self._read_store([job.id for job in jobs if not job.is_finished])
-        return [JobView.merge(job, live.get(job.id)) for job in jobs]
+        return [self._view(job, live) for job in jobs]
 
     def events(self, job_id: str) -> list[JobEvent]:
         """Return the history of a job, the oldest event first; empty for an unknown one."""
@@ -198,6 +232,9 @@ class JobReader:
     def count_by_status(self) -> dict[JobStatus, int]:
         """Return how many jobs SQL has in each state."""
         return self._jobs.count_by_status()
+
+    def _view(self, job: Job, live: Mapping[str, DownloadProgress]) -> JobView:
+        return JobView.merge(job, live.get(job.id), shows_urls=self._shows_urls)
 
     def _needs_row(self, job_id: str, live: Mapping[str, DownloadProgress], now: float) -> bool:
         row, progress = self._rows.get(job_id), live.get(job_id)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidInputError, PermanentError
 from domain.hosts import host_in_url
-from domain.urls import canonical_url, check_url, display_url, host_of
+from domain.url_display import display_url, distinguishing_query, mask_urls
+from domain.urls import canonical_url, check_url, host_of
 from worker.transfer.interfaces import TransferSpec
 from worker.transfer.sources import Sources
 
@@ -88,7 +89,11 @@ def assert_settled(url: str) -> None:
 @example("http://[::1]é/")
 def test_a_url_is_refused_in_our_words_or_settled(text: str) -> None:
     host_of(text)
-    display_url(text)
+    distinguishing_query(text)
+    mask_urls(text)
+    for whole in (False, True):
+        shown = display_url(text, whole=whole)
+        assert display_url(shown, whole=whole) == shown
     with suppress(InvalidInputError):
         assert_settled(check_url(text))
 

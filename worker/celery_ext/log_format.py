@@ -2,7 +2,8 @@
 
 Log lines hold text from outside: URLs, headers of origins, arguments of messages. A newline in it
 would forge a line, and an escape sequence would act on the terminal that shows the log. Both are escaped
-in the record itself, so that every handler and every library that logs is covered.
+in the record itself, so that every handler and every library that logs is covered. So are secrets in
+URLs, which are masked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 
 from domain.text import escaped
+from domain.url_display import mask_urls
 
 #: Characters of one message, and of one line of a traceback.
 MAX_MESSAGE, MAX_TRACE_LINE = 4_000, 1_000
@@ -31,8 +33,8 @@ class LogLine(logging.LogRecord):
             self.exc_text = _trace(_formatter.formatException(self.exc_info))
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
-        """Return the message with its arguments, escaped and cut."""
-        return escaped(super().getMessage(), MAX_MESSAGE)
+        """Return the message with its arguments, escaped and cut, without the secrets of URLs."""
+        return escaped(mask_urls(super().getMessage()), MAX_MESSAGE)
 
 
 def install() -> None:
@@ -44,4 +46,4 @@ def _trace(text: str) -> str:
     lines = text.split("\n")
     cut = len(lines) - MAX_TRACE
     shown = [f"… ({cut:,} lines left out)", *lines[-MAX_TRACE:]] if cut > 0 else lines
-    return "\n".join(f"{TRACE_PREFIX}{escaped(line, MAX_TRACE_LINE)}" for line in shown)
+    return "\n".join(f"{TRACE_PREFIX}{escaped(mask_urls(line), MAX_TRACE_LINE)}" for line in shown)

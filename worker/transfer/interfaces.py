@@ -24,9 +24,10 @@ class TransferSpec:
         max_bytes: a larger file is refused; None for any size.
         decode: undo a Content-Encoding that the origin sends although none was requested.
         ignore_origin_digests: do not check the digests that the origin sends.
+        secret_url: no error shows more of a URL than scheme and host.
     """
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)
     checksum: str | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     cookies: str | None = field(default=None, repr=False)
@@ -36,6 +37,7 @@ class TransferSpec:
     max_bytes: int | None = None
     decode: bool = False
     ignore_origin_digests: bool = False
+    secret_url: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

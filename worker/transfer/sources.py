@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from domain.errors import InvalidInputError, PermanentError
-from domain.urls import display_url, resolve_location
+from domain.url_display import display_url
+from domain.urls import resolve_location
 from worker.transfer.http.request import same_origin
 from worker.transfer.interfaces import TransferSpec
 
@@ -91,14 +92,16 @@ class Sources:
         try:
             target = resolve_location(url, location)
         except InvalidInputError as error:
-            raise _unsafe_redirect(str(error).removeprefix("url: ")) from None
+            secret = self._spec.secret_url  # then its redirects may repeat what is secret
+            reason = error.remedy if secret else str(error).removeprefix("url: ")
+            raise _unsafe_redirect(reason) from None
         before, after = urlsplit(url).scheme.lower(), urlsplit(target).scheme.lower()
         if after not in {"http", "https"}:
             raise _unsafe_redirect(f"from {before}:// to {after}://.")
         if before == "https" and after == "http" and not self._spec.checksum:
             raise _unsafe_redirect(
-                f"{display_url(target)} is not encrypted. Give a checksum, which would detect a forged "
-                "file, to allow this redirect."
+                f"{display_url(target, secret=self._spec.secret_url)} is not encrypted. Give a "
+                "checksum, which would detect a forged file, to allow this redirect."
             )
         return target
 

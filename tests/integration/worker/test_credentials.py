@@ -106,6 +106,29 @@ def test_given_secrets_appear_nowhere(keyed: System, origin: Origin) -> None:
     assert keyed.job(job).secrets is None
 
 
+def test_secret_url_appears_nowhere_but_in_its_row(keyed: System, origin: Origin) -> None:
+    """Neither do those of its mirrors and redirects; its row has none of it when the file is there."""
+    file = origin.serve("/hunter2/a.bin", size=1000)
+    query = f"{file.url}?n=hunter2"
+    origin.serve("/hunter3.bin", size=1, statuses=[302], redirect="ftp://hunter4/hunter5")
+    redirected = keyed.submit(origin.url("/hunter3.bin"), secret_url=True, name="b")
+    job = keyed.submit(query, mirrors=[f"{query}2"], secret_url=True, name="a.bin")
+    assert keyed.job(job).url == query
+    again = keyed.submit(query, name="a.bin")
+    assert again.id == job.id, "what is shown makes no difference to what is fetched"
+
+    assert run_download(keyed.runtime, redirected.id) is Outcome.FAILED
+    output = shown(keyed, "show", job.id, "--show-urls")
+    output += shown(keyed, "list", "--json") + shown(keyed, "list", "--show-urls")
+    output += str(all_in_store(keyed.store)) + repr(job) + repr(keyed.job(job))
+    assert run_download(keyed.runtime, job.id) is Outcome.COMPLETED
+    row = keyed.job(job)
+    assert (row.url, row.mirrors) == (f"http://127.0.0.1:{origin.port}/…", ())
+    output += shown(keyed, "show", job.id) + shown(keyed, "show", redirected.id, "--json")
+    assert "unsafe_redirect" in output
+    assert "hunter" not in output
+
+
 def test_without_a_key_nothing_is_accepted(system: System, origin: Origin) -> None:
     with pytest.raises(InvalidInputError, match="SEEN_SECRET_KEY") as caught:
         system.submit(origin.url("/a.bin"), cookies="a=b")

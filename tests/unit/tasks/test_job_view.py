@@ -32,7 +32,7 @@ def test_sql_counts_once_the_claim_is_over() -> None:
 def test_job_as_json() -> None:
     shown = job_as_json(merge(job(JobStatus.DOWNLOADING), live(2)))
     assert list(shown) == list(JobDict.__annotations__)
-    assert shown["url"] == "https://example.com/a/film.mkv?…"
+    assert shown["url"] == "https://example.com/a/film.mkv?token=secret"
     assert shown["created_at"] == "2026-01-02T00:00:00+00:00"
     assert (shown["progress_percent"], shown["speed_mbps"], shown["eta_seconds"]) == (75.0, 8.0, 0)
     assert (shown["status"], shown["waiting_for"]) == ("downloading", None)
@@ -66,3 +66,42 @@ def test_time_to_the_next_attempt() -> None:
     assert 30 < waiting.seconds_to_next_attempt <= 36
     assert merge(job(JobStatus.WAITING, next_attempt_at=NOW), None).seconds_to_next_attempt == 0
     assert merge(job(JobStatus.QUEUED), None).seconds_to_next_attempt == 0
+
+
+SIGNED = "https://example.com/a/film.mkv?n=17&token=hunter2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "title"),
+    [
+        ({"url": SIGNED}, "film.mkv?n=17", "https://example.com/a/film.mkv?n=17&token=…"),
+        ({"url": SIGNED, "name": "x"}, "x", "x"),
+        ({"url": SIGNED, "path": "/d/film (1).mkv"}, "film (1).mkv", None),
+        ({"url": "https://example.com/?n=17"}, "download?n=17", "https://example.com/?n=17"),
+        ({"url": SIGNED, "secret_url": True}, "example.com/…", "https://example.com/…"),
+        ({"url": SIGNED, "secret_url": True, "name": "x"}, "x", "x"),
+    ],
+)
+def test_names_of_a_job_tell_it_apart_without_secrets(
+    changes: dict[str, object], label: str, title: str | None
+) -> None:
+    view = merge(job(JobStatus.QUEUED, **changes), None)
+    assert view.label == label
+    assert title is None or view.title == title
+
+
+def test_whole_urls_are_shown_to_the_owner_unless_secret() -> None:
+    mirrored = {"url": SIGNED, "mirrors": (f"{SIGNED}2",)}
+    view = merge(job(JobStatus.QUEUED, **mirrored, name="x"), None, shows_urls=True)
+    assert (view.label, view.title) == (SIGNED, SIGNED)
+    shown = job_as_json(view)
+    assert (shown["url"], shown["mirrors"]) == (SIGNED, [f"{SIGNED}2"])
+    assert shown["secret_url"] is False
+
+    secret = merge(job(JobStatus.QUEUED, **mirrored, secret_url=True), None, shows_urls=True)
+    shown = job_as_json(secret)
+    assert shown["url"] == "https://example.com/…"
+    assert shown["mirrors"] == ["https://example.com/…"]
+    assert shown["secret_url"] is True
+    for text in (secret.label, secret.title, json.dumps(shown), repr(secret)):
+        assert "film" not in text
