@@ -4,7 +4,9 @@ from kombu import Exchange, Queue
 
 import settings as _settings
 from worker.broker import queues as _queues
+from worker.celery_ext import command_line as _command_line
 
+_command_line.use_running_stack()
 _s = _settings.load()
 
 # ── where ───────────────────────────────────────────────────────────────────────────────────────

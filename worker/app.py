@@ -23,6 +23,7 @@ from worker.celery_ext.heartbeat import Heartbeat
 from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
 from worker.leases.drain import Drain
+from worker.running_stack.discovery import use_running_stack
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def current_runtime() -> Runtime:
         runtime = _runtimes.get(os.getpid())
         if runtime is None:
             _runtimes.clear()  # a parent's connections must be neither used nor closed here
+            use_running_stack()
             settings = settings_module.load()
             broker = Broker(app, timeout=settings.cache_timeout)
             runtime = build_runtime(settings, broker, drain=drain)

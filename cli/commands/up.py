@@ -12,12 +12,13 @@ from typing import Annotated
 import typer
 
 from cli.errors import RefusedError
-from cli.local_stack import environment, stack_state
-from cli.local_stack.stack_state import StackState
+from cli.local_stack import environment
 from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from settings import Settings
+from worker.running_stack import discovery, stack_state
+from worker.running_stack.stack_state import StackState
 
 _STATUS_INTERVAL = 2.0
 
@@ -71,7 +72,7 @@ def _refuse_second_stack(state: StackState | None) -> None:
     what = (
         "A `seen get` runs the local stack" if state.on_demand else "`seen up` is already running"
     )
-    raise RefusedError(f"{what} (process {state.pid}). Wait until it ends, or stop it.")
+    raise RefusedError(f"{what}: {discovery.describe(state)}. Wait until it ends, or stop it.")
 
 
 def _flower(settings: Settings) -> tuple[Settings, str]:

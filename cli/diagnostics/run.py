@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import settings as settings_module
 from cli.diagnostics import disk, store
 from cli.diagnostics.findings import Finding, Level, ok, problem
-from cli.local_stack import environment, stack_state
+from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
 from cli.version import version
 from domain.errors import SettingsError
 from settings import Settings
+from worker.running_stack import discovery, stack_state
+from worker.running_stack.discovery import OtherVersionError
 
 
 def examine() -> list[Finding]:
@@ -29,7 +31,10 @@ def examine() -> list[Finding]:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", "valid")
     yield _local_stack(settings)
-    use_running_stack()
+    try:
+        use_running_stack()
+    except OtherVersionError:
+        return  # nothing of it can be examined; the finding about the stack names it
     settings = settings_module.load()
     store_findings = list(store.examine(settings))
     yield from store_findings
@@ -46,6 +51,10 @@ def _local_stack(settings: Settings) -> Finding:
     state = stack_state.running(settings.data_dir)
     if state is None:
         return ok("local stack", "not running (`seen up` and `seen get` start it)")
+    try:
+        discovery.refuse_other_version(state)
+    except OtherVersionError as error:
+        return problem("local stack", str(error), "Use the program that runs it, or stop it.")
     missing = {"downloads", "maintenance", "beat", "store"} - state.pids.keys()
     if missing and not state.on_demand:
         return problem(
@@ -53,4 +62,4 @@ def _local_stack(settings: Settings) -> Finding:
             f"process {state.pid} runs, but not {', '.join(sorted(missing))}",
             f"See the logs in {settings.data_dir / 'logs'}.",
         )
-    return ok("local stack", f"running, process {state.pid}, since {state.started_at}")
+    return ok("local stack", f"running: {discovery.describe(state)}")

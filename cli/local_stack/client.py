@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import settings as settings_module
 from cli.errors import StackError
-from cli.local_stack import environment, stack_state
+from cli.local_stack import environment
 from cli.local_stack.child_process import last_line, open_log
-from cli.local_stack.stack_state import StackState
+from worker.running_stack import discovery, stack_state
+from worker.running_stack.stack_state import StackState
 from worker.utf8_mode import UTF8
 
 _POLL = 0.02
@@ -43,15 +43,15 @@ class StackClient:
         return state is not None and state.pid == self.state.pid
 
 
-def use_running_stack() -> StackState | None:
-    """Make this process use the running local stack, unless a store is configured; return the stack."""
-    settings = settings_module.load()
-    if environment.has_store(settings):
-        return None
-    state = stack_state.running(settings.data_dir)
-    if state is not None:
-        environment.configure_for_local_stack(settings, state.cache_addr, state.download_dir)
-    return state
+def use_running_stack() -> None:
+    """Make this process use the running local stack, unless a store is configured; say so on a terminal.
+
+    Raises:
+        OtherVersionError: the stack is of another version.
+    """
+    state = discovery.use_running_stack()
+    if state is not None and sys.stderr.isatty():
+        print(f"seen: using {discovery.describe(state)}", file=sys.stderr)
 
 
 @contextmanager
@@ -59,6 +59,7 @@ def join_stack() -> Iterator[StackClient]:
     """Use the running stack or start one; at the end wait for its stop, if this was its last client.
 
     Raises:
+        OtherVersionError: the running stack is of another version.
         StackError: it did not start.
     """
     settings = environment.resolve_paths()
@@ -68,6 +69,8 @@ def join_stack() -> Iterator[StackClient]:
     with stack_state.start_lock(data_dir):
         client.acquire(shared=True, timeout=_START_TIMEOUT)
         running = stack_state.running(data_dir)
+        if running is not None:
+            discovery.refuse_other_version(running)
         state = running or _start(data_dir)
     environment.configure_for_local_stack(settings, state.cache_addr, state.download_dir)
     wait_for_stop = state.on_demand

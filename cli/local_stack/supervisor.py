@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 
 import settings as settings_module
 from cli.errors import StackError, exit_status, report
-from cli.local_stack import command_lines, embedded_store, environment, stack_state
+from cli.local_stack import command_lines, embedded_store, environment
 from cli.local_stack.child_process import Child, last_line
-from cli.local_stack.stack_state import StackState
 from domain.errors import SeenError
 from settings import Settings
 from worker import utf8_mode
+from worker.process.version import version
+from worker.running_stack import discovery, stack_state
+from worker.running_stack.stack_state import StackState
 
 _TICK = 0.1
 _STORE_START_TIMEOUT = 15.0
@@ -150,6 +152,8 @@ class Supervisor:
             download_dir=str(settings.files_dir),
             started_at=self._started_at.isoformat(),
             on_demand=self._on_demand,
+            version=version(),
+            root=str(discovery.ROOT),
             flower_url=self._flower_url,
             flower_user=settings.flower_user if flower else "",
             flower_password=settings.flower_password.get_secret_value() if flower else "",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.local_stack.secret_key import local_secret_key
 from domain.errors import SettingsError
 from settings import Settings
+from worker.running_stack.secret_key import local_secret_key
 
 
 def test_it_is_made_once_however_many_want_one(tmp_path: Path) -> None:

@@ -2,17 +2,18 @@
 
 * `stack.lock` is held by the supervisor while it runs; `stack.json` is valid only during that time.
 * `start.lock` is held by a process while it starts a stack, or decides that an unused one stops.
-* `clients.lock` is shared by the commands that use a stack started on demand.
+* `clients.lock` is shared by the processes that use a stack started on demand.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from cli.local_stack.file_lock import FileLock, is_locked
+from worker.running_stack.file_lock import FileLock, is_locked
 from worker.storage.own_files import ForeignFileError, create_own_file, read_own_file
 
 
@@ -25,8 +26,13 @@ class StackState:
     cache_addr: str
     download_dir: str
     started_at: str
+    """ISO 8601."""
     on_demand: bool
-    """Whether it stops when no command uses it."""
+    """Whether it stops when no process uses it."""
+    version: str = ""
+    """The program's version; "" in the file of a version that did not write one."""
+    root: str = ""
+    """The folder of the program."""
     flower_url: str = ""
     flower_user: str = ""
     flower_password: str = ""
@@ -45,7 +51,7 @@ def start_lock(data_dir: Path) -> FileLock:
 
 
 def clients_lock(data_dir: Path) -> FileLock:
-    """Return the lock that commands share while they use the stack."""
+    """Return the lock that processes share while they use the stack."""
     return FileLock(data_dir / "clients.lock")
 
 
@@ -60,11 +66,15 @@ def running(data_dir: Path) -> StackState | None:
 
 
 def read_state(data_dir: Path) -> StackState | None:
-    """Return the content of `stack.json`, whether or not that stack still runs; None without one."""
+    """Return the content of `stack.json`, whether or not that stack still runs; None without one.
+
+    A later version may have added fields, which are ignored.
+    """
     try:
-        return StackState(**json.loads(read_own_file(_path(data_dir))))
-    except (OSError, ValueError, TypeError, ForeignFileError):
+        found = json.loads(read_own_file(_path(data_dir)))
+    except (OSError, ValueError, RecursionError, ForeignFileError):
         return None
+    return _parse(found)
 
 
 def write(data_dir: Path, state: StackState) -> None:
@@ -76,9 +86,28 @@ def write(data_dir: Path, state: StackState) -> None:
 
 
 def remove(data_dir: Path) -> None:
-    """Remove `stack.json`; no command can use the stack from then on."""
+    """Remove `stack.json`; no process can use the stack from then on."""
     _path(data_dir).unlink(missing_ok=True)
 
 
 def _path(data_dir: Path) -> Path:
     return data_dir / "stack.json"
+
+
+_TYPES: dict[str, type] = {"pid": int, "on_demand": bool, "pids": dict}
+
+
+def _parse(found: Any) -> StackState | None:
+    """Return the state; None when a field is missing or of another type."""
+    if not isinstance(found, dict):
+        return None
+    known = {one.name for one in fields(StackState)}
+    values = {name: value for name, value in found.items() if name in known}
+    if not all(type(value) is _TYPES.get(name, str) for name, value in values.items()):
+        return None
+    if not all(type(pid) is int for pid in values.get("pids", {}).values()):
+        return None
+    try:
+        return StackState(**values)
+    except TypeError:  # a field is missing
+        return None

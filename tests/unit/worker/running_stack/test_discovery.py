@@ -1,0 +1,178 @@
+"""One discovery of the running local stack, for commands, Celery's programs and Python programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import settings as settings_module
+from worker.process.version import version
+from worker.running_stack import discovery, stack_state
+from worker.running_stack.discovery import OtherVersionError
+from worker.running_stack.stack_state import StackState
+
+ROOT = Path(__file__).parents[4]
+STATE = StackState(
+    pid=4242,
+    cache_addr="unix:///tmp/seen-stack-x/store.sock",
+    download_dir="/tmp/files",
+    started_at=datetime.now(UTC).isoformat(),
+    on_demand=False,
+    version=version(),
+    root=str(ROOT),
+)
+ON_DEMAND = replace(STATE, on_demand=True)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """The data folder of the settings; variables that a test sets end with it."""
+    before = dict(os.environ)
+    os.environ["SEEN_DATA_DIR"] = str(tmp_path)
+    settings_module.load.cache_clear()
+    yield tmp_path
+    for use in discovery._uses:
+        use.release()
+    discovery._uses.clear()
+    os.environ.clear()
+    os.environ.update(before)
+    settings_module.load.cache_clear()
+
+
+@pytest.fixture
+def run_stack(data_dir: Path) -> Iterator[Any]:
+    """Return a function that makes a stack with a state count as running."""
+    lock = stack_state.stack_lock(data_dir)
+
+    def run(state: StackState) -> None:
+        stack_state.write(data_dir, state)
+        assert lock.acquire()
+
+    yield run
+    lock.release()
+
+
+def test_the_running_stack_is_used_and_logged(
+    run_stack: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_stack(STATE)
+    caplog.set_level(logging.INFO)
+    assert discovery.use_running_stack() == STATE
+    settings = settings_module.load()
+    assert (settings.cache_addr, str(settings.download_dir)) == (
+        STATE.cache_addr,
+        STATE.download_dir,
+    )
+    assert settings.allow_any_directory
+    (line,) = caplog.messages
+    assert "the local stack of `seen up` (process 4242, since " in line
+    assert f"version {version()} in {ROOT})" in line
+    assert discovery.use_running_stack() is None, "found once, it counts as configured"
+
+
+@pytest.mark.parametrize("variable", ["SEEN_CACHE_ADDR", "SEEN_BROKER_URL", "SEEN_RESULT_URL"])
+def test_a_configured_store_wins(run_stack: Any, variable: str) -> None:
+    run_stack(STATE)
+    value = "127.0.0.1:1" if variable == "SEEN_CACHE_ADDR" else "redis://127.0.0.1:1/0"
+    os.environ[variable] = value
+    settings_module.load.cache_clear()
+    assert discovery.use_running_stack() is None
+    assert settings_module.load().download_dir is None
+
+
+def test_without_a_stack_nothing_changes(data_dir: Path) -> None:
+    assert discovery.use_running_stack() is None
+    stack_state.write(data_dir, STATE)  # of a stack that was killed
+    assert discovery.use_running_stack() is None
+    assert "SEEN_CACHE_ADDR" not in os.environ
+    assert [path.name for path in data_dir.iterdir()] == ["stack.json"]
+
+
+@pytest.mark.parametrize("other", ["0.0.9", "99.0", ""])
+def test_another_version_is_refused(run_stack: Any, data_dir: Path, other: str) -> None:
+    run_stack(replace(ON_DEMAND, version=other, root="/old" if other else ""))
+    with pytest.raises(OtherVersionError) as refusal:
+        discovery.use_running_stack()
+    message = str(refusal.value)
+    assert (f"version {other} in /old" if other else "an earlier version") in message
+    assert "`kill 4242`" in message
+    assert "SEEN_DATA_DIR" in message
+    assert "SEEN_CACHE_ADDR" not in os.environ
+    assert stack_state.clients_lock(data_dir).acquire(), "nothing holds it"
+
+
+def test_another_checkout_is_used_and_named(run_stack: Any) -> None:
+    run_stack(replace(STATE, root="/other"))
+    state = discovery.use_running_stack()
+    assert state is not None
+    assert f"in /other), which is another checkout than {ROOT}" in discovery.describe(state)
+
+
+def test_a_stack_on_demand_is_held_until_the_process_ends(run_stack: Any, data_dir: Path) -> None:
+    run_stack(ON_DEMAND)
+    clients = stack_state.clients_lock(data_dir)
+    code = (
+        "import sys; from worker.running_stack import discovery; "
+        "print(discovery.use_running_stack().on_demand, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "True\n"
+        assert not clients.acquire()
+        program.communicate("", timeout=20)
+    assert clients.acquire()
+    clients.release()
+
+
+#: Contents of stack.json, and whether they are the state of a stack.
+CONTENTS = {
+    "what an earlier version writes": (
+        {name: value for name, value in asdict(STATE).items() if name not in {"version", "root"}},
+        True,
+    ),
+    "with a field of a later version": ({**asdict(STATE), "later": 1}, True),
+    "without pid": ({k: v for k, v in asdict(STATE).items() if k != "pid"}, False),
+    "with text as pid": ({**asdict(STATE), "pid": "4242"}, False),
+    "with true as pid": ({**asdict(STATE), "pid": True}, False),
+    "with a number as address": ({**asdict(STATE), "cache_addr": 1}, False),
+    "with a list of pids": ({**asdict(STATE), "pids": [1]}, False),
+    "with text among the pids": ({**asdict(STATE), "pids": {"store": "1"}}, False),
+    "with null as version": ({**asdict(STATE), "version": None}, False),
+    "a list": ([1], False),
+    "a number": (1, False),
+}
+
+
+@pytest.mark.parametrize(("content", "is_state"), CONTENTS.values(), ids=CONTENTS)
+def test_stack_json_is_checked(tmp_path: Path, content: object, is_state: bool) -> None:
+    path = tmp_path / "stack.json"
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    assert (stack_state.read_state(tmp_path) is not None) is is_state
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_stack_json_that_is_not_json(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "stack.json").write_bytes(raw)
+    assert stack_state.read_state(tmp_path) is None
+
+
+@pytest.mark.parametrize("started_at", ["", "yesterday", "0001-01-01T00:00:00+00:00", "9" * 5000])
+def test_an_odd_time_of_start_is_no_error(started_at: str) -> None:
+    assert "process 4242" in discovery.describe(replace(STATE, started_at=started_at))

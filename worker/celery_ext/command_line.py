@@ -1,0 +1,44 @@
+"""Celery's command line (``celery -A worker.app …``) uses the running local stack, and says so."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import settings as settings_module
+from domain.errors import SettingsError
+from worker.running_stack import discovery
+from worker.running_stack.stack_settings import has_store
+
+
+def use_running_stack() -> None:
+    """Use the running local stack, unless a store is configured, before Celery reads its settings.
+
+    Celery's command line prints which store it uses to standard error, because its log, if the command
+    has one, is set up later. It ends there where the stack is of another version.
+
+    Raises:
+        OtherVersionError: the same, in any other program.
+    """
+    if not _is_celerys_command_line():
+        discovery.use_running_stack()
+        return
+    try:
+        state = discovery.use_running_stack()
+        settings = settings_module.load()
+    except SettingsError as error:
+        sys.exit(f"seen: {error}")
+    if state is not None:
+        sys.stderr.write(f"seen: using {discovery.describe(state)}\n")
+    elif not has_store(settings):
+        sys.stderr.write(
+            f"seen: SEEN_CACHE_ADDR is not set, and no local stack runs in {settings.data_dir}: "
+            f"using {settings.cache_addr}\n"
+        )
+
+
+def _is_celerys_command_line() -> bool:
+    context = click.get_current_context(silent=True)
+    celery = sys.modules.get("celery.bin.celery")
+    return context is not None and context.find_root().command is getattr(celery, "celery", None)

@@ -1,0 +1,1 @@
+"""What concerns a whole process, whatever it runs."""

@@ -1,0 +1,26 @@
+"""The version of this program."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+_DISTRIBUTION = "seen-downloads"
+_PROJECT_FILE = Path(__file__).resolve().parents[2] / "pyproject.toml"
+
+
+@cache
+def version() -> str:
+    """Return the version: a checkout's from its pyproject.toml, else that of the installed package."""
+    try:
+        project = tomllib.loads(_PROJECT_FILE.read_text())["project"]
+        if project["name"] == _DISTRIBUTION:
+            return str(project["version"])
+    except (OSError, ValueError, KeyError):
+        pass
+    try:
+        return metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"

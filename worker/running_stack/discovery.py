@@ -1,0 +1,110 @@
+"""Finds the local stack that runs with this data folder, and makes this process use it.
+
+One discovery for commands, for Celery's command line and for Python programs that import `tasks`. It
+counts only where no store is configured: SEEN_CACHE_ADDR always wins. Processes of the stack itself have
+that variable from their supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+import settings as settings_module
+from domain.errors import SettingsError
+from domain.text import printable
+from worker.process.version import version
+from worker.running_stack import stack_state
+from worker.running_stack.file_lock import FileLock
+from worker.running_stack.stack_settings import configure_for_local_stack, has_store
+from worker.running_stack.stack_state import StackState
+
+logger = logging.getLogger(__name__)
+
+#: The folder of this program.
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Held until this process ends, so that a stack on demand does not stop while the process uses it.
+_uses: list[FileLock] = []
+
+
+class OtherVersionError(SettingsError):
+    """The local stack that runs is of another version than this program."""
+
+    code = "other_version"
+
+
+def use_running_stack() -> StackState | None:
+    """Make this process use the running local stack and return it; None without one.
+
+    Does nothing where a store is configured, or where an earlier call has found a stack. A stack on
+    demand runs on until this process ends.
+
+    Raises:
+        OtherVersionError: the stack is of another version; nothing was changed.
+    """
+    settings = settings_module.load()
+    if has_store(settings):
+        return None
+    state = _find(settings.data_dir)
+    if state is None:
+        return None
+    configure_for_local_stack(settings, state.cache_addr, state.download_dir)
+    logger.info("Using %s", describe(state))
+    return state
+
+
+def refuse_other_version(state: StackState) -> None:
+    """Raise OtherVersionError for a stack of another version, whose jobs and messages may differ."""
+    if state.version != version():
+        raise OtherVersionError(
+            f"Another version of this program runs {describe(state)}. This is version {version()} "
+            f"in {ROOT}. Stop the other one (`kill {state.pid}`), or set SEEN_DATA_DIR."
+        )
+
+
+def describe(state: StackState) -> str:
+    """Return which stack it is: what started it and when, its process, version and program folder."""
+    starter = "seen get" if state.on_demand else "seen up"
+    which = f"version {state.version} in {state.root}" if state.version else "an earlier version"
+    text = f"the local stack of `{starter}` (process {state.pid}, since {_since(state)}, {which})"
+    if state.version and Path(state.root) != ROOT:
+        text += f", which is another checkout than {ROOT}"
+    return printable(text)
+
+
+def _find(data_dir: Path) -> StackState | None:
+    """Return the running stack; hold it if it was started on demand."""
+    try:
+        state = stack_state.running(data_dir)
+    except OSError:
+        return None  # what uses the folder next reports why it cannot be read
+    if state is not None:
+        refuse_other_version(state)
+        if state.on_demand:
+            return _hold(data_dir)
+    return state
+
+
+def _hold(data_dir: Path) -> StackState | None:
+    """Keep a stack on demand running until this process ends; None if it has stopped meanwhile."""
+    use = stack_state.clients_lock(data_dir)
+    with stack_state.start_lock(data_dir):
+        use.acquire(shared=True)
+        state = stack_state.running(data_dir)
+    if state is None:
+        use.release()
+        return None
+    refuse_other_version(state)
+    _uses.append(use)
+    return state
+
+
+def _since(state: StackState) -> str:
+    try:
+        at = datetime.fromisoformat(state.started_at).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+    is_today = at.date() == datetime.now().astimezone().date()
+    return f"{at:%H:%M}" if is_today else f"{at:%Y-%m-%d %H:%M}"

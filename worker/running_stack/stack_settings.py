@@ -1,0 +1,81 @@
+"""Settings with which a process uses a local stack, written to the environment for it and its children.
+
+They must be written before Celery reads its settings, which it does only once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import settings as settings_module
+from domain.errors import SettingsError
+from settings import PREFIX, Settings, file_field
+from worker.running_stack.secret_key import local_secret_key
+
+#: Defaults on one machine: all folders and the private networks are allowed. Link-local addresses are
+#: not, because clouds serve instance metadata there.
+LOCAL_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "allow_any_directory": True,
+        "allowed_networks": "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+        "requeue_interval": 1,
+        "persist_interval": 2,
+        "reconcile_interval": 5,
+    }
+)
+
+#: Settings that name a store.
+_STORE = frozenset({"cache_addr", "broker_url", "result_url"})
+
+
+def has_store(settings: Settings) -> bool:
+    """Return whether a store is configured; then no local stack is started or looked for."""
+    return not _STORE.isdisjoint(settings.model_fields_set)
+
+
+def override(values: Mapping[str, object]) -> Settings:
+    """Write settings, by field name, to the environment; return the new settings."""
+    for field, value in values.items():
+        os.environ[f"{PREFIX}{field.upper()}"] = str(value)
+        os.environ.pop(f"{PREFIX}{file_field(field).upper()}", None)
+    settings_module.load.cache_clear()
+    return settings_module.load()
+
+
+def configure_for_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
+    """Make this process use the local stack; settings that the user has set are kept."""
+    settings = use_local_secret_key(settings)
+    defaults = {k: v for k, v in LOCAL_DEFAULTS.items() if k not in settings.model_fields_set}
+    store = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
+    return override(
+        {**defaults, **store, "cache_addr": cache_addr, "download_dir": download_dir},
+    )
+
+
+def use_local_secret_key(settings: Settings) -> Settings:
+    """Add the local key to the keys that decrypt secrets of jobs; a configured key encrypts."""
+    own = local_secret_key(make_data_dir(settings))
+    if own in settings.secret_keys:
+        return settings
+    return override({"secret_key": ",".join((*settings.secret_keys, own))})
+
+
+def make_data_dir(settings: Settings) -> Path:
+    """Create the data folder, private to its owner, and return it.
+
+    Raises:
+        SettingsError: it cannot be created, or is not writable.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {folder} cannot be created: {error.strerror}. Set SEEN_DATA_DIR."
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"The data folder {folder} is not writable. Set SEEN_DATA_DIR.")
+    return folder
