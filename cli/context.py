@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import settings as settings_module
 from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
-from domain.errors import SettingsError, StoreRefusesError, UnknownJobError
-from domain.ids import is_job_id
+from domain.errors import SettingsError, StoreRefusesError
 from settings import Settings
 
 if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
@@ -91,11 +89,3 @@ def ensure_schema(settings: Settings, database: Database) -> None:
 def has_no_database(settings: Settings) -> bool:
     """Return whether there is no embedded database yet, and so no job; reading does not create one."""
     return settings.database_url is None and not (settings.data_dir / "seen.db").exists()
-
-
-def check_ids(job_ids: Sequence[str]) -> None:
-    """Raise UnknownJobError for a malformed id, before anything is opened."""
-    empty = has_no_database(settings_module.load())
-    for job_id in job_ids:
-        if empty or not is_job_id(job_id):
-            raise UnknownJobError(job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from cli.output import formatting
 from domain.errors import (
@@ -29,6 +30,22 @@ class StackError(SeenError):
     code = "local_stack"
 
 
+class AmbiguousIdError(SeenError):
+    """The beginning of an id that fits several jobs.
+
+    Args:
+        typed: the beginning.
+        candidates: some of the jobs, each with its state and name.
+        has_more: there are more jobs than these.
+    """
+
+    code = "ambiguous_id"
+
+    def __init__(self, typed: str, candidates: Sequence[str], *, has_more: bool) -> None:
+        jobs = ", ".join([*candidates, *(["and more"] if has_more else [])])
+        super().__init__(f"Several ids begin with {typed!r}. Give more characters: {jobs}.")
+
+
 #: Errors that other arguments or settings avoid: exit status 2.
 _USAGE_ERRORS = (
     InvalidInputError,
@@ -38,6 +55,7 @@ _USAGE_ERRORS = (
     DuplicateJobError,
     IdempotencyKeyReusedError,
     RefusedError,
+    AmbiguousIdError,
 )
 
 FAILED = 1

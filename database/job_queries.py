@@ -6,15 +6,30 @@ from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, select, tuple_, union_all
 
 from database.engine import Database
-from database.job_rows import COLUMNS, RUNNING_NAMES, batches, to_job, to_job_event
+from database.job_rows import (
+    COLUMNS,
+    RUNNING_NAMES,
+    UNFINISHED_NAMES,
+    batches,
+    to_job,
+    to_job_event,
+)
 from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
 from domain.errors import UnknownJobError
 from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobFilter, JobStatus, Priority, QueuedJob
 
 EVERY_JOB = JobFilter()
+
+#: The order of an overview; finished jobs follow.
+_UNFINISHED_IN_ORDER = (
+    RUNNING,
+    frozenset({JobStatus.WAITING}),
+    frozenset({JobStatus.QUEUED}),
+    frozenset({JobStatus.PAUSED}),
+)
 
 
 class JobQueries:
@@ -44,6 +59,24 @@ class JobQueries:
                 found |= {row.id: to_job(row) for row in rows}
         return found
 
+    def with_prefix(self, first_id: str, last_id: str, *, limit: int) -> list[Job]:
+        """Return the jobs with an id in this range, both ends included, the newest first."""
+        in_range = jobs.c.id.between(first_id, last_id)
+        return self._jobs(select(*COLUMNS).where(in_range).order_by(jobs.c.id.desc()).limit(limit))
+
+    def neighbours(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return by id the ids before and after it, of all jobs there are."""
+        job, before, after = jobs.alias(), jobs.alias(), jobs.alias()
+        previous = select(func.max(before.c.id)).where(before.c.id < job.c.id).scalar_subquery()
+        following = select(func.min(after.c.id)).where(after.c.id > job.c.id).scalar_subquery()
+        found: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            for some in batches(job_ids):
+                query = select(job.c.id, previous, following).where(job.c.id.in_(some))
+                for job_id, *others in connection.execute(query):
+                    found[job_id] = [one for one in others if one is not None]
+        return found
+
     def find(
         self,
         where: JobFilter = EVERY_JOB,
@@ -61,17 +94,35 @@ class JobQueries:
             limit: how many at most.
         """
         query = select(*COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
-        if where.status is not None:
-            query = query.where(jobs.c.status == where.status.value)
-        if where.user_id is not None:
-            query = query.where(jobs.c.user_id == where.user_id)
-        if where.host is not None:
-            query = query.where(jobs.c.host == where.host)
+        query = query.where(*_conditions(where))
         if statuses is not None:
             query = query.where(jobs.c.status.in_([status.value for status in statuses]))
         if before_id is not None:
             query = query.where(jobs.c.id < before_id)
         return self._jobs(query)
+
+    def overview(self, where: JobFilter = EVERY_JOB, *, limit: int = 50) -> list[Job]:
+        """Return running jobs, then waiting, queued and paused ones, then the last finished ones.
+
+        Within each of these the newest are first. One statement reads them all, so that a job that
+        changes its state meanwhile is neither missing nor there twice.
+        """
+        parts = [
+            select(*COLUMNS)
+            .where(jobs.c.status.in_([status.value for status in group]), *_conditions(where))
+            .order_by(jobs.c.id.desc())
+            for group in _UNFINISHED_IN_ORDER
+        ]
+        # By the index on `finished_at`; one on the status would give all finished jobs to be sorted.
+        finished = jobs.c.finished_at.is_not(None) & jobs.c.status.not_in(UNFINISHED_NAMES)
+        parts.append(
+            select(*COLUMNS)
+            .where(finished, *_conditions(where))
+            .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
+        )
+        some = (select(part.limit(limit).subquery()) for part in parts)
+        found = {job.id: job for job in self._jobs(union_all(*some))}
+        return sorted(found.values(), key=_overview_key)[:limit]
 
     def count_by_status(self) -> dict[JobStatus, int]:
         """Return the number of jobs in each state that has any."""
@@ -206,9 +257,27 @@ class JobQueries:
             rows = connection.execute(query)
             return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
 
-    def _jobs(self, query: Select[tuple[object, ...]]) -> list[Job]:
+    def _jobs(
+        self, query: Select[tuple[object, ...]] | CompoundSelect[tuple[object, ...]]
+    ) -> list[Job]:
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
+
+
+def _conditions(where: JobFilter) -> list[ColumnElement[bool]]:
+    values = {
+        jobs.c.status: None if where.status is None else where.status.value,
+        jobs.c.user_id: where.user_id,
+        jobs.c.host: where.host,
+    }
+    return [column == value for column, value in values.items() if value is not None]
+
+
+def _overview_key(job: Job) -> tuple[int, float, int]:
+    groups = enumerate(_UNFINISHED_IN_ORDER)
+    place = next((place for place, group in groups if job.status in group), len(JobStatus))
+    ended = 0.0 if job.finished_at is None else -job.finished_at.timestamp()
+    return place, ended, -int(job.id.replace("-", ""), 16)
 
 
 def is_storable(job_id: str) -> bool:

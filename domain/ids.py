@@ -7,9 +7,14 @@ made within a millisecond keep their order.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import uuid
+
+#: Hexadecimal digits of the beginning of an id: fewer would nearly always fit several jobs.
+MIN_PREFIX = 4
+_PREFIX = re.compile(rf"[0-9a-f]{{{MIN_PREFIX},32}}")
 
 _lock = threading.Lock()
 _last_ticks = 0
@@ -39,3 +44,27 @@ def is_job_id(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def id_range(prefix: str) -> tuple[str, str] | None:
+    """Return the first and the last possible id that begin with `prefix`; None if no id can.
+
+    Both ends are whole ids, so every database compares them with others by the same rules.
+
+    Args:
+        prefix: at least `MIN_PREFIX` digits in upper or lower case, with or without the dashes.
+    """
+    text = prefix.lower()
+    digits = text.replace("-", "")
+    if _PREFIX.fullmatch(digits) is None:
+        return None
+    first, last = (str(uuid.UUID(digits.ljust(32, filler))) for filler in "0f")
+    return (first, last) if text == digits or first.startswith(text) else None
+
+
+def shared_length(one: str, other: str) -> int:
+    """Return how many characters the beginnings of two ids have in common."""
+    return next(
+        (position for position, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.context import check_ids
+from cli.arguments.job_ids import resolve_ids
 from cli.errors import RefusedError
 from domain.job import JobFilter, JobStatus
 from domain.limits import check_host
@@ -31,7 +31,9 @@ def owner_from(owner: str | None, user: str | None) -> str | None:
 class JobSelection:
     """Jobs by id, or by a filter; one of the two."""
 
-    job_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The jobs' ids.")] = None
+    job_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="The jobs' ids, or their beginnings.")
+    ] = None
     owner: Annotated[str | None, typer.Option(metavar="NAME", help="All jobs of this owner.")] = (
         None
     )
@@ -47,11 +49,10 @@ class JobSelection:
     every: Annotated[bool, typer.Option("--all", help="All jobs that can be changed so.")] = False
 
     def filter(self) -> JobFilter | None:
-        """Return the filter; None when ids are given, which are then checked.
+        """Return the filter; None when ids are given.
 
         Raises:
             RefusedError: both ids and filters are given, or neither.
-            UnknownJobError: an id is malformed.
             InvalidInputError: the host is malformed.
         """
         owner = owner_from(self.owner, self.user)
@@ -60,6 +61,9 @@ class JobSelection:
             advice = "Give ids, or select jobs by --owner, --host, --status or --all"
             raise RefusedError(f"{advice}: not both." if is_filter else f"{advice}.")
         if self.job_ids:
-            check_ids(self.job_ids)
             return None
         return JobFilter(self.status, owner, None if self.host is None else check_host(self.host))
+
+    def ids(self) -> list[str]:
+        """Return the whole ids of the given jobs; raises as `resolve_ids`."""
+        return resolve_ids(self.job_ids or [])

@@ -26,14 +26,14 @@ Command = Callable[..., None]
 
 def _command(name: str, help_text: str) -> Command:
     def run(selection: JobSelection, as_json: AsJson = False) -> None:
-        where = selection.filter()
+        where, job_ids = selection.filter(), selection.ids()
         runtime = open_runtime()
         import tasks
         from cli.output.job_state import state_and_control
 
         action = tasks.Action(name)
         if where is None:
-            result = tasks.control_many(action, selection.job_ids or [], runtime=runtime)
+            result = tasks.control_many(action, job_ids, runtime=runtime)
         else:
             with _counter() as count:
                 result = tasks.control_matching(action, where, runtime=runtime, progress=count)
@@ -56,12 +56,12 @@ def move(
     as_json: AsJson = False,
 ) -> None:
     """Change the priority of jobs. Queued jobs change their queue at once."""
-    where = selection.filter()
+    where, job_ids = selection.filter(), selection.ids()
     runtime = open_runtime()
     import tasks
 
     if where is None:
-        result = tasks.move_many(selection.job_ids or [], to, runtime=runtime)
+        result = tasks.move_many(job_ids, to, runtime=runtime)
     else:
         with _counter() as count:
             result = tasks.move_matching(where, to, runtime=runtime, progress=count)

@@ -12,14 +12,16 @@ import typer
 import settings as settings_module
 from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.job_filter import STATES, owner_from
+from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
-from cli.context import check_ids, has_no_database, open_reader, open_runtime, why_unpublished
+from cli.context import has_no_database, open_reader, open_runtime, why_unpublished
 from cli.output import formatting
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
 if TYPE_CHECKING:
     from tasks import SubmittedJob
+    from tasks.api.job_view import JobReader, JobView
 
 ADD_EXAMPLES = """
 Examples:
@@ -122,42 +124,66 @@ def list_jobs(
         str | None, typer.Option(metavar="HOST", help="Only jobs from this host.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10_000, help="At most this many.")
+        int,
+        typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most this many."),
     ] = 50,
     show_urls: ShowUrls = False,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs: running ones first, then waiting, queued, paused and finished ones.
+
+    The newest of each are first. Ids are shortened; commands take whole ids and their beginnings.
+    """
     where = JobFilter(status, owner_from(owner, user), None if host is None else check_host(host))
     is_new = has_no_database(settings_module.load())
-    views = [] if is_new else open_reader(show_urls=show_urls).find(where, limit=limit)
+    reader = None if is_new else open_reader(show_urls=show_urls)
+    views = [] if reader is None else reader.overview(where, limit=limit + 1)
     if as_json:
         from tasks.api.job_json import job_as_json
 
-        formatting.print_json([job_as_json(view) for view in views])
-    elif not views:
+        formatting.print_json([job_as_json(view) for view in views[:limit]])
+    elif reader is None or not views:
         print("There are no jobs yet." if where == JobFilter() else "There are no such jobs.")
     else:
-        from cli.output.tables import print_list
+        _print_table(views[:limit], reader)
+    if len(views) > limit:
+        text = f"there are more than these {limit:,} jobs; --limit changes how many are listed."
+        print(f"seen: {text}", file=sys.stderr)
 
-        print_list(views)
+
+def _print_table(views: Sequence[JobView], reader: JobReader) -> None:
+    from cli.output.tables import print_list
+
+    print_list(views, reader.short_ids([view.job.id for view in views]))
 
 
 def show(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    job_ids: Annotated[
+        list[str], typer.Argument(metavar="ID", help="The jobs' ids, or their beginnings.")
+    ],
     show_urls: Annotated[bool, typer.Option("--show-urls", hidden=True)] = False,  # noqa: ARG001
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: an object for one id, a list for several.")
+    ] = False,
 ) -> None:
-    """Show all fields of one job, its URL whole, and its history."""
-    check_ids([job_id])
+    """Show all fields of jobs, their URLs whole, and their histories."""
+    whole_ids = resolve_ids(job_ids)
     reader = open_reader()
-    view = reader.read([job_id])[0]
-    events = reader.events(job_id)
+    views = reader.read(whole_ids)
     if as_json:
-        from tasks.api.job_json import event_as_json, job_as_json
+        found = [_with_events(view, reader) for view in views]
+        formatting.print_json(found if len(job_ids) > 1 else found[0])
+        return
+    from cli.output.tables import print_job
 
-        formatting.print_json({**job_as_json(view), "events": [event_as_json(e) for e in events]})
-    else:
-        from cli.output.tables import print_job
+    for number, view in enumerate(views):
+        if number:
+            print()
+        print_job(view, reader.events(view.job.id))
 
-        print_job(view, events)
+
+def _with_events(view: JobView, reader: JobReader) -> dict[str, object]:
+    from tasks.api.job_json import event_as_json, job_as_json
+
+    events = [event_as_json(one) for one in reader.events(view.job.id)]
+    return {**job_as_json(view), "events": events}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import settings as settings_module
+from cli.arguments.job_ids import resolve_ids
 from cli.arguments.sizes import parse_rate
-from cli.context import check_ids, open_cache, open_reader
+from cli.context import open_cache, open_reader
 from cli.errors import RefusedError
 from cli.output import formatting
 from domain.errors import InvalidInputError
@@ -43,8 +44,10 @@ def limit(
     if host is not None:
         changes[_host("--host", host[0])] = parse_rate("--host", host[1])
     if job is not None:
-        changes[job_scope(job[0])] = parse_rate("--job", job[1])
-        _check_job(job[0], is_limited=changes[job_scope(job[0])] is not None)
+        rate = parse_rate("--job", job[1])
+        (job_id,) = resolve_ids([job[0]])
+        _check_job(job_id, is_limited=rate is not None)
+        changes[job_scope(job_id)] = rate
     with open_cache() as manager:
         manager.limits.set_rates(changes)
         found = _read(manager)
@@ -64,7 +67,6 @@ def _host(option: str, name: str) -> str:
 
 def _check_job(job_id: str, *, is_limited: bool) -> None:
     """Refuse to limit a job that has finished."""
-    check_ids([job_id])
     job = open_reader().read([job_id])[0].job
     if is_limited and job.is_finished:
         raise RefusedError(

@@ -9,7 +9,8 @@ import typer
 
 import settings as settings_module
 from cli.arguments.download_options import ShowUrls
-from cli.context import check_ids, has_no_database, open_reader
+from cli.arguments.job_ids import resolve_ids
+from cli.context import has_no_database, open_reader
 from cli.errors import FAILED
 from cli.signals import interrupt_on_termination
 from domain.job import JobFilter, JobStatus
@@ -26,7 +27,10 @@ _MAX_JOBS_PER_STATE = 100
 def watch(
     job_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID", help="The jobs; else all unfinished ones, but not paused."),
+        typer.Argument(
+            metavar="ID",
+            help="The jobs' ids, or their beginnings; else all unfinished ones, but not paused.",
+        ),
     ] = None,
     show_urls: ShowUrls = False,
     as_json: Annotated[
@@ -34,10 +38,10 @@ def watch(
     ] = False,
 ) -> None:
     """Watch jobs until all have finished; the exit status is 1 when one has failed."""
-    check_ids(job_ids or [])
+    given = resolve_ids(job_ids or [])
     interrupt_on_termination()
     reader = None if has_no_database(settings_module.load()) else open_reader(show_urls=show_urls)
-    watched = list(dict.fromkeys(job_ids or [])) or _active_jobs(reader)
+    watched = given or _active_jobs(reader)
     if reader is None or not watched:
         if not as_json:
             print("There are no active jobs.")

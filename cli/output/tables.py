@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -36,13 +36,19 @@ def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
-def print_list(views: Sequence[JobView]) -> None:
-    """Print one line a job; a narrow terminal gets id, state, progress and name only."""
+def print_list(views: Sequence[JobView], ids: Mapping[str, str]) -> None:
+    """Print one line a job; a narrow terminal gets id, state, progress and name only.
+
+    Args:
+        views: the jobs.
+        ids: by job id the one to show.
+    """
     console = _console()
     wide = console.width >= _WIDE
     table = Table(
         Column("id", no_wrap=True),
         Column("status", no_wrap=wide),
+        *((Column("size", no_wrap=True, justify="right"),) if wide else ()),
         Column("progress", no_wrap=True, justify="right"),
         *((Column("speed", no_wrap=True, justify="right"),) if wide else ()),
         *((Column("updated", no_wrap=True),) if wide else ()),
@@ -53,11 +59,12 @@ def print_list(views: Sequence[JobView]) -> None:
     )
     for view in views:
         table.add_row(
-            view.job.id,
+            ids[view.job.id],
             Text(state(view), style=_COLOURS.get(view.status, "")),
+            *((_size(view),) if wide else ()),
             _progress(view),
             *((_speed(view), _updated(view)) if wide else ()),
-            Text(view.title),
+            _title_and_reason(view),
         )
     console.print(table)
 
@@ -109,6 +116,20 @@ def _change(event: JobEvent) -> str:
         return event.to_status.value  # a note, not a change of state
     source = event.from_status.value if event.from_status else "new"
     return f"{source} → {event.to_status.value}"
+
+
+def _title_and_reason(view: JobView) -> Text:
+    """Return the name, and for a job that waits or failed the reason on the next line."""
+    text = Text(view.title)
+    reason = view.progress.reason
+    if reason and view.status in {JobStatus.WAITING, JobStatus.FAILED}:
+        text.append(f"\n{printable(reason)}", style="dim")
+    return text
+
+
+def _size(view: JobView) -> str:
+    total = view.progress.bytes_total
+    return "" if total is None else formatting.size(total)
 
 
 def _progress(view: JobView) -> str:

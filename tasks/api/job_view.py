@@ -16,6 +16,7 @@ from cache.downloads.download_cache import DownloadCache
 from cache.models import DownloadProgress
 from database import JobRepository
 from domain.errors import StoreError, UnknownJobError
+from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStatus
 from domain.text import printable
 from domain.url_display import display_url, distinguishing_query
@@ -28,6 +29,9 @@ if TYPE_CHECKING:  # loads Celery, which reading does not need
 _ROW_MAX_AGE = 2.0
 #: After a failed read the store is not asked again for this long, so that a poll does not wait for it.
 _STORE_RETRY_AFTER = 5.0
+
+#: Characters of an id that are shown at least.
+_SHORTEST_ID = 8
 
 #: The states a job does not leave unless a person asks for it.
 IDLE = FINISHED | {JobStatus.PAUSED}
@@ -221,9 +225,27 @@ class JobReader:
         before_id: str | None = None,
     ) -> list[JobView]:
         """Return jobs, the newest first; see `list_jobs`."""
-        jobs = self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit)
+        return self._merge(self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit))
+
+    def _merge(self, jobs: Sequence[Job]) -> list[JobView]:
         live = self._read_store([job.id for job in jobs if not job.is_finished])
         return [self._view(job, live) for job in jobs]
+
+    def overview(self, where: JobFilter | None = None, *, limit: int = 50) -> list[JobView]:
+        """Return running jobs, then waiting, queued, paused and at last the newest finished ones."""
+        return self._merge(self._jobs.overview(where or JobFilter(), limit=limit))
+
+    def find_prefix(self, prefix: str, *, limit: int = 2) -> list[Job]:
+        """Return jobs whose ids begin with `prefix` (`domain.ids.id_range`), the newest first."""
+        bounds = id_range(prefix)
+        return [] if bounds is None else self._jobs.with_prefix(*bounds, limit=limit)
+
+    def short_ids(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return by id its beginning, of one length for all, that fits no other job that there is."""
+        length = _SHORTEST_ID
+        for job_id, others in self._jobs.neighbours(job_ids).items():
+            length = max(length, *(shared_length(job_id, other) + 1 for other in others), 0)
+        return {job_id: job_id[:length].rstrip("-") for job_id in job_ids}
 
     def events(self, job_id: str) -> list[JobEvent]:
         """Return the history of a job, the oldest event first; empty for an unknown one."""

@@ -42,7 +42,11 @@ def test_jobs_are_changed_by_id(seen: Seen) -> None:
         f"{one} paused",
         f"{other} paused",
     ]
-    assert seen.good("pause", one).out.strip() == f"{one} paused"
+    assert seen.good("pause", one[:-1].upper()).out.strip() == f"{one} paused"
+    refused = seen.run("cancel", other, one[:8])  # both begin so
+    assert refused.status == 2
+    assert f"Several ids begin with '{one[:8]}'" in refused.error_line()
+    assert set(states(seen).values()) == {"paused"}
     seen.good("cancel", other)
     mixed = seen.run("resume", one, other)
     assert mixed.status == 2
