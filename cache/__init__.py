@@ -33,9 +33,25 @@ from cache.platform.session_cache import SessionCache
 from cache.records import STORED
 from cache.store.aio import AsyncStore
 from cache.store.sync import SyncStore
+from cache.ttl import CATALOG as TTL_CATALOG
+from cache.ttl import DOWNLOAD as TTL_DOWNLOAD
+from cache.ttl import LOCK as TTL_LOCK
+from cache.ttl import RATE_LIMIT as TTL_RATE_LIMIT
+from cache.ttl import RECOMMENDATION as TTL_RECOMMENDATION
+from cache.ttl import SEARCH as TTL_SEARCH
+from cache.ttl import SESSION as TTL_SESSION
+from cache.ttl import USER as TTL_USER
 
 __all__ = [
     "STORED",
+    "TTL_CATALOG",
+    "TTL_DOWNLOAD",
+    "TTL_LOCK",
+    "TTL_RATE_LIMIT",
+    "TTL_RECOMMENDATION",
+    "TTL_SEARCH",
+    "TTL_SESSION",
+    "TTL_USER",
     "AsyncStore",
     "BeatCache",
     "BeatStatus",

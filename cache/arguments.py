@@ -7,12 +7,15 @@ not a number: ``limit=True`` is a mistake, not a limit of 1.
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from domain.errors import InvalidInputError
 
 T = TypeVar("T")
+
+#: A TTL or another length of time: seconds, or a timedelta. `seconds` and `milliseconds` convert it.
+Duration = float | timedelta
 
 
 class InvalidNumberError(InvalidInputError, ValueError):
@@ -108,18 +111,28 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def milliseconds(value: float, jitter: float = 0.0, *, field: str = "ttl") -> int:
+def seconds(field: str, value: Duration, *, least: float = 0.0) -> float:
+    """Check a duration of at least `least` seconds, and return it in seconds."""
+    length = value.total_seconds() if isinstance(value, timedelta) else value
+    if not _is_number(length) or not least <= length <= MAX_TTL:
+        problem = f"It must be a number of seconds or a timedelta, from {least:g} s to a century."
+        raise InvalidNumberError(field, value, problem)
+    return float(length)
+
+
+def milliseconds(value: Duration, jitter: float = 0.0, *, field: str = "ttl") -> int:
     """Return a TTL in milliseconds, randomly shortened by a share of up to `jitter`."""
-    if not _is_number(value) or not 0 < value <= MAX_TTL:
+    length = value.total_seconds() if isinstance(value, timedelta) else value
+    if not _is_number(length) or not 0 < length <= MAX_TTL:
         raise InvalidInputError(
-            field, value, "It must be a positive number of seconds, at most a century."
+            field, value, "It must be a positive number of seconds or timedelta, at most a century."
         )
     if number("jitter", jitter, most=1.0) == 1:
         raise InvalidInputError(
             "jitter", jitter, "It must be a share of the TTL: at least 0, less than 1."
         )
     # Only ever shorter: a value is never served for longer than its TTL.
-    return max(1, round(value * 1000 * (1 - jitter * random.random())))  # noqa: S311 - no secret
+    return max(1, round(length * 1000 * (1 - jitter * random.random())))  # noqa: S311 - no secret
 
 
 def instance(field: str, value: Any, kind: type[T]) -> T:

@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cache import arguments
+from cache.arguments import Duration
 from cache.coordination.beat_cache import BeatCache
 from cache.coordination.data_loss import DataLossDetector
 from cache.coordination.lock import Lock
@@ -67,9 +68,16 @@ class CacheManager(Operations[S]):
     """
 
     def __init__(
-        self, reliable: S, fail_fast: S, settings: Settings, client_side: ClientSideCache | None
+        self,
+        reliable: S,
+        fail_fast: S,
+        settings: Settings,
+        client_side: ClientSideCache | None,
+        *,
+        ping_on_enter: bool = False,
     ) -> None:
         super().__init__(reliable)
+        self._ping_on_enter = ping_on_enter
         self.keys = KeyBuilder(settings.cache_namespace)
         self._fail_fast = fail_fast
         self._client_side = client_side
@@ -98,6 +106,7 @@ class CacheManager(Operations[S]):
         *,
         retries: int = 2,
         client_side_families: Iterable[str] = CLIENT_SIDE_FAMILIES,
+        require_store: bool = False,
     ) -> CacheManager[SyncStore]:
         """Build the manager from settings; the first command connects.
 
@@ -105,15 +114,24 @@ class CacheManager(Operations[S]):
             retries: retries of a round trip on the reliable connections; 0 for callers that retry by
                 themselves, such as the progress flusher.
             client_side_families: key families of the client-side cache.
+            require_store: raise StoreUnavailableError if the store does not answer now. Without it a
+                program also starts, and works, while the store is down.
         """
         breaker = CircuitBreaker()
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
-        return CacheManager(
+        manager = CacheManager(
             SyncStore(sync_client(settings, slow), slow),
             SyncStore(sync_client(settings, fast), fast, breaker),
             settings,
             _client_side_cache(settings, client_side_families, breaker),
         )
+        if require_store:
+            try:
+                manager.ping()
+            except BaseException:
+                manager.close()
+                raise
+        return manager
 
     @classmethod
     def connect_async(
@@ -122,8 +140,13 @@ class CacheManager(Operations[S]):
         *,
         retries: int = 2,
         client_side_families: Iterable[str] = CLIENT_SIDE_FAMILIES,
+        require_store: bool = False,
     ) -> CacheManager[AsyncStore]:
-        """Build the manager for asyncio: the same objects, whose methods are coroutines."""
+        """Build the manager for asyncio: the same objects, whose methods are coroutines.
+
+        Args:
+            require_store: ``async with`` raises StoreUnavailableError if the store does not answer.
+        """
         breaker = CircuitBreaker()
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(
@@ -131,6 +154,7 @@ class CacheManager(Operations[S]):
             AsyncStore(async_client(settings, fast), fast, breaker),
             settings,
             _client_side_cache(settings, client_side_families, breaker),
+            ping_on_enter=require_store,
         )
 
     @property
@@ -161,6 +185,12 @@ class CacheManager(Operations[S]):
         self.close()
 
     async def __aenter__(self: CacheManager[AsyncStore]) -> CacheManager[AsyncStore]:
+        if self._ping_on_enter:
+            try:
+                await self.ping()
+            except BaseException:
+                await self.aclose()
+                raise
         return self
 
     async def __aexit__(self: CacheManager[AsyncStore], *exc_info: object) -> None:
@@ -172,8 +202,8 @@ class CacheManager(Operations[S]):
         """Return the lock of one job, not yet acquired."""
         return Lock(self.store, self.keys.download_lock_key(job_id), ttl=self._lock_ttl)
 
-    def lock(self, resource: str, *, ttl: float | None = None) -> Lock[S]:
-        """Return the lock of a resource of the service, not yet acquired; `ttl` in seconds.
+    def lock(self, resource: str, *, ttl: Duration | None = None) -> Lock[S]:
+        """Return the lock of a resource of the service, not yet acquired.
 
         Applications use `session.lock`, which refuses the names that the service reserves.
         """
@@ -272,8 +302,8 @@ class CacheManager(Operations[S]):
         return CacheService.delete_by_pattern.flow(self.service, pattern)
 
     @operation
-    def run_maintenance(self, *, stale_after: float = STALE_AFTER) -> Flow[MaintenanceReport]:
-        """Remove progress that was not updated for `stale_after` seconds; log the store's statistics.
+    def run_maintenance(self, *, stale_after: Duration = STALE_AFTER) -> Flow[MaintenanceReport]:
+        """Remove progress that was not updated for `stale_after`; log the store's statistics.
 
         For applications without Celery, about every five minutes. Beat's tasks `download.cleanup_stale`
         and `cache.log_stats` do the same.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     NonNegativeInt,
@@ -129,11 +130,23 @@ class LockGrant(NamedTuple):
         return self.acquired
 
 
+def _number(value: Any) -> Any:
+    """Refuse a bool or a text, which pydantic accepts as a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("It must be a number")  # noqa: TRY004 - pydantic does not catch TypeError
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else _number(value)
+
+
 class RateLimit(Record):
     """At most `limit` in any `window` seconds."""
 
-    limit: int = Field(ge=1, le=100_000)
-    window: float = Field(ge=0.001, le=366 * 86_400)
+    limit: Annotated[int, BeforeValidator(_number)] = Field(ge=1, le=100_000)
+    window: Annotated[float, BeforeValidator(_seconds)] = Field(ge=0.001, le=366 * 86_400)
+    """In seconds; a timedelta is converted."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -143,7 +156,8 @@ class RateLimit(Record):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"]) or "limits"
-            raise InvalidInputError(field, problem["input"], f"{problem['msg']}.") from None
+            remedy = problem["msg"].removeprefix("Value error, ")
+            raise InvalidInputError(field, problem["input"], f"{remedy}.") from None
 
 
 class RateState(Record):

@@ -38,7 +38,7 @@ class BeatCache(Operations[S]):
             0.0 when the caller is to send it; otherwise the seconds until the present claim expires.
         """
         key, beat = self._keys.beat_sent_key(entry), arguments.string("beat", beat)
-        interval_ms = max(1, round(arguments.number("interval", interval) * 1000))
+        interval_ms = max(1, round(arguments.seconds("interval", interval) * 1000))
         (claimed,) = yield Batch(("SET", key, beat, "NX", "PX", interval_ms))
         if claimed is not None:
             return 0.0

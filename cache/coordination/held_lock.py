@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from cache import arguments
+from cache.arguments import Duration
 from cache.clock import lease_clock
 from cache.coordination.lock import Caller, LockHandle
 from cache.coordination.renewal import Renewal
@@ -111,19 +112,19 @@ class HeldLock(Operations[S]):
     Args:
         store: the store that keeps the lock.
         key: the lock's key.
-        ttl: seconds until the lock expires unless it is renewed.
-        wait: seconds to wait while another holder has it; 0 tries once.
+        ttl: how long until the lock expires unless it is renewed.
+        wait: how long to wait while another holder has it; 0 tries once.
 
     Raises, on entering:
         LockTakenError: another holder has it, or an outer block of the caller.
         StoreUnavailableError: the store does not answer; the lock is not held.
     """
 
-    def __init__(self, store: S, key: str, *, ttl: float, wait: float = 0.0) -> None:
+    def __init__(self, store: S, key: str, *, ttl: Duration, wait: Duration = 0.0) -> None:
         super().__init__(store)
         self.key = key
         self._ttl = ttl
-        self._wait = arguments.number("wait", wait)
+        self._wait = arguments.seconds("wait", wait)
         arguments.milliseconds(ttl)  # an invalid TTL is refused here, not at the first block
         reset_after_fork(self, HeldLock._reset)
 

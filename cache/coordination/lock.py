@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from cache import arguments
+from cache.arguments import Duration
 from cache.store import scripts
 from cache.store.flow import Batch, Flow
 from cache.store.fork import reset_after_fork
@@ -59,17 +60,17 @@ class LockHandle(Operations[S]):
     Args:
         store: the store that keeps the lock.
         key: the lock's key.
-        ttl: seconds until it expires unless it is extended.
+        ttl: how long until it expires unless it is extended.
         token: the token of an existing acquisition; None for a new one.
 
     All methods raise StoreUnavailableError if the store does not answer: the lock is then not granted.
     """
 
-    def __init__(self, store: S, key: str, *, ttl: float, token: str | None = None) -> None:
+    def __init__(self, store: S, key: str, *, ttl: Duration, token: str | None = None) -> None:
         self.ttl_ms = arguments.milliseconds(ttl)
         super().__init__(store)
         self.key = key
-        self.ttl = ttl
+        self.ttl = arguments.seconds("ttl", ttl)
         self.token = (
             secrets.token_urlsafe(16) if token is None else arguments.string("lock_id", token)
         )
@@ -126,15 +127,15 @@ class Lock(Operations[S]):
     Args:
         store: the store that keeps the lock.
         key: the lock's key.
-        ttl: seconds until it expires unless it is extended.
+        ttl: how long until it expires unless it is extended.
 
     All methods raise StoreUnavailableError if the store does not answer: the lock is then not granted.
     """
 
-    def __init__(self, store: S, key: str, *, ttl: float) -> None:
+    def __init__(self, store: S, key: str, *, ttl: Duration) -> None:
         super().__init__(store)
         self.key = key
-        self.ttl = ttl
+        self.ttl = arguments.seconds("ttl", ttl)
         reset_after_fork(self, Lock._reset)
 
     def _reset(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cache import arguments
 from cache import ttl as ttls
+from cache.arguments import Duration
 from cache.coordination.limit_models import Cooldown, Demand, SlotDecision, SlotRequest, Slots
 from cache.keys import KeyBuilder
 from cache.store import scripts
@@ -43,7 +44,7 @@ class TransferLimits(Operations[S]):
 
     @operation
     def take_slots(
-        self, resource: str, member: str, want: int, limit: int, ttl: float = ttls.SLOTS
+        self, resource: str, member: str, want: int, limit: int, ttl: Duration = ttls.SLOTS
     ) -> Flow[Slots]:
         """Set how many slots of a resource a member holds; return how many were granted.
 
@@ -58,7 +59,7 @@ class TransferLimits(Operations[S]):
 
     @operation
     def renew_slots(
-        self, holdings: Sequence[tuple[str, str]], ttl: float = ttls.SLOTS
+        self, holdings: Sequence[tuple[str, str]], ttl: Duration = ttls.SLOTS
     ) -> Flow[list[int]]:
         """Renew (resource, member) pairs in one round trip; return how many slots each holds.
 
@@ -94,7 +95,7 @@ class TransferLimits(Operations[S]):
     # ── cooldowns ────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def start_cooldown(self, host: str, seconds: float, reason: str) -> Flow[bool]:
+    def start_cooldown(self, host: str, seconds: Duration, reason: str) -> Flow[bool]:
         """Start a cooldown of a host, in seconds; return False if a longer one exists."""
         key, ttl_ms = self._keys.cooldown_key(host), _milliseconds("seconds", seconds)
         reply = yield from scripts.run("start_cooldown", key, ttl_ms, _reason(reason))
@@ -116,7 +117,7 @@ class TransferLimits(Operations[S]):
 
     @operation
     def acquire_slots(
-        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: float = ttls.SLOTS
+        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: Duration = ttls.SLOTS
     ) -> Flow[SlotDecision]:
         """Take all slots that a member needs at a host, or none; none during a cooldown.
 
@@ -167,7 +168,7 @@ class TransferLimits(Operations[S]):
 
     @operation
     def share_demands(
-        self, worker: str, demands: Mapping[str, Demand], ttl: float = ttls.DEMAND
+        self, worker: str, demands: Mapping[str, Demand], ttl: Duration = ttls.DEMAND
     ) -> Flow[dict[str, Demand]]:
         """Store a process's demand for limited rates, by scope; return the demand of all processes.
 
@@ -209,7 +210,7 @@ class TransferLimits(Operations[S]):
 
 
 def _take_arguments(
-    keys: KeyBuilder, request: SlotRequest, member: str, ttl: float
+    keys: KeyBuilder, request: SlotRequest, member: str, ttl: Duration
 ) -> tuple[str, Argument, Argument, Argument, Argument]:
     arguments.string("member", member)
     arguments.integer("want", request.want, most=MAX_SLOTS)
@@ -265,5 +266,5 @@ def _scope(scope: str) -> str:
     return scope
 
 
-def _milliseconds(field: str, seconds: float) -> int:
+def _milliseconds(field: str, seconds: Duration) -> int:
     return arguments.milliseconds(seconds, field=field)

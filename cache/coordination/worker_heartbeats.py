@@ -45,7 +45,7 @@ class WorkerHeartbeats(Operations[S]):
     @operation
     def running(self, within: float = ttl.WORKER_HEARTBEAT) -> Flow[list[WorkerHeartbeat]]:
         """Return the workers whose last heartbeat is at most `within` seconds old, by name."""
-        since = (yield from _now_ms()) - round(1000 * arguments.number("within", within))
+        since = (yield from _now_ms()) - round(1000 * arguments.seconds("within", within))
         key = self._keys.workers_key()
         (raw,) = yield Batch(("ZRANGEBYSCORE", key, since, "+inf", "LIMIT", 0, _LIMIT))
         return sorted(_newest(raw), key=lambda one: (one.name, one.process))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cache import arguments, ttl
+from cache.arguments import Duration
 from cache.downloads import checks
 from cache.downloads import indexes as download_index
 from cache.downloads.cleanup import CleanupReport, clean_up
@@ -343,12 +344,12 @@ class DownloadCache(Operations[S]):
         yield from scripts.run_pipeline(["index_remove"], commands)
 
     @operation
-    def cleanup_stale_progress(self, older_than: float) -> Flow[CleanupReport]:
-        """Remove progress not updated for `older_than` seconds, and index entries without a hash.
+    def cleanup_stale_progress(self, older_than: Duration) -> Flow[CleanupReport]:
+        """Remove progress not updated for `older_than`, and index entries without a hash.
 
         A finished hash that is not persisted is kept: the result may be stored nowhere else.
         """
-        return clean_up(self._keys, arguments.number("older_than", older_than))
+        return clean_up(self._keys, arguments.seconds("older_than", older_than))
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────────
 

@@ -180,8 +180,7 @@ class CatalogEntry(Operations[S], Generic[T, S]):
         if titles is not None:
             arguments.function("titles", titles)
         listing = partial(self._add_to_title_indexes, titles) if titles else None
-        options = LoadOptions(ttl=self.ttl, before_storing=listing, **choices)
-        options.check()
+        options = LoadOptions.of(self.ttl, listing, **choices)
         if titles and options.load_timeout > INVALIDATION_MARK_TTL:
             problem = f"With titles, at most {INVALIDATION_MARK_TTL:g} seconds."
             raise InvalidInputError("load_timeout", options.load_timeout, problem)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict, Unpack
 
 from cache import arguments
+from cache.arguments import Duration
 from cache.store.flow import Flow
+
+BeforeStoring = Callable[[Any, int, int], Flow[bool]]
 
 
 class LoadChoices(TypedDict, total=False):
     """The optional arguments of `get_or_load`; `LoadOptions` has their meaning and defaults."""
 
-    miss_ttl: float
-    stale_for: float
+    miss_ttl: Duration
+    stale_for: Duration
     early: float
-    wait: float
-    load_timeout: float
+    wait: Duration
+    load_timeout: Duration
     jitter: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """How one key is loaded. Times in seconds."""
+    """How one key is loaded. Times in seconds; the constructor `of` also accepts timedeltas."""
 
     ttl: float
     """How long a value is fresh."""
@@ -39,14 +42,27 @@ class LoadOptions:
     """How long a claim is valid: the longest wait for a loader whose process has died."""
     jitter: float = 0.0
     """Maximum share by which the TTL is randomly shortened."""
-    before_storing: Callable[[Any, int, int], Flow[bool]] | None = None
+    before_storing: BeforeStoring | None = None
     """Called with the loaded value, the start of the load (milliseconds since the epoch, the server's
     clock) and the TTL in milliseconds. The value is stored only if it returns True."""
 
-    def check(self) -> None:
-        """Raise InvalidInputError for an invalid option."""
-        arguments.milliseconds(self.ttl, self.jitter)
-        for name in ("miss_ttl", "load_timeout"):
-            arguments.milliseconds(getattr(self, name), field=name)
-        for name in ("stale_for", "early", "wait"):
-            arguments.number(name, getattr(self, name))
+    @classmethod
+    def of(
+        cls,
+        ttl: Duration,
+        before_storing: BeforeStoring | None = None,
+        **choices: Unpack[LoadChoices],
+    ) -> Self:
+        """Check the arguments of a `get_or_load`; raise InvalidInputError for an invalid one."""
+        checked = {name: _checked(name, value) for name, value in choices.items()}
+        arguments.milliseconds(ttl, checked.get("jitter", 0.0))
+        ttl = arguments.seconds("ttl", ttl)
+        return cls(ttl=ttl, before_storing=before_storing, **checked)
+
+
+def _checked(name: str, value: Any) -> float:
+    if name in ("early", "jitter"):
+        return arguments.number(name, value)
+    if name in ("miss_ttl", "load_timeout"):
+        arguments.milliseconds(value, field=name)
+    return arguments.seconds(name, value)

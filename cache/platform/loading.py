@@ -58,7 +58,6 @@ class Loader:
         self, key: str, model: type[T], loader: Callable[[], Any], options: LoadOptions
     ) -> Flow[T | None]:
         """Return the value of `key`; if it is missing, one caller loads it."""
-        options.check()
         codec.check_model(model)
         arguments.key(key)
         arguments.function("loader", loader)

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from cache import arguments
-from cache.arguments import milliseconds
+from cache import ttl as ttls
+from cache.arguments import Duration, milliseconds
 from cache.platform.counts import CacheCounts
 from cache.platform.load_options import LoadChoices, LoadOptions
 from cache.platform.loading import Loader
@@ -23,8 +24,8 @@ T = TypeVar("T")
 class CacheService(Operations[S]):
     """Typed access to the store. Values are stored as JSON; pydantic validates them both ways.
 
-    Keys include the namespace (see `KeyBuilder`); TTLs are in seconds. On an `AsyncStore` every method
-    is a coroutine.
+    Keys include the namespace (see `KeyBuilder`). A TTL is a number of seconds or a timedelta. On an
+    `AsyncStore` every method is a coroutine.
 
     While the store does not answer, reads are misses, and `set`, `mset` and `expire` are dropped
     (`counts` has their number). Deletions, counters and `set_nx` raise StoreUnavailableError, because
@@ -75,7 +76,7 @@ class CacheService(Operations[S]):
         key: str,
         model: type[T],
         loader: Callable[[], T | None],
-        ttl: float,
+        ttl: Duration,
         **choices: Unpack[LoadChoices],
     ) -> T | None: ...
     @overload
@@ -84,7 +85,7 @@ class CacheService(Operations[S]):
         key: str,
         model: type[T],
         loader: Callable[[], T | Awaitable[T | None] | None],
-        ttl: float,
+        ttl: Duration,
         **choices: Unpack[LoadChoices],
     ) -> Coroutine[Any, Any, T | None]: ...
     def get_or_load(
@@ -92,7 +93,7 @@ class CacheService(Operations[S]):
         key: str,
         model: Any,
         loader: Callable[[], Any],
-        ttl: float,
+        ttl: Duration,
         **choices: Unpack[LoadChoices],
     ) -> Any:
         """Return the value of `key`; if it is missing, `loader` runs once for all callers.
@@ -113,12 +114,12 @@ class CacheService(Operations[S]):
             load_timeout: how long to wait for a loader whose process has died (30 s).
             jitter: maximum share of the TTL, 0 to 1, by which it is randomly shortened (0).
         """
-        options = LoadOptions(ttl=ttl, **choices)
+        options = LoadOptions.of(ttl, **choices)
         return self.store.run(self._loader.get_or_load(key, model, loader, options))
 
     @operation
     def set(
-        self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
+        self, key: str, value: Any, ttl: Duration, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
         """Store `value` (anything pydantic can serialise) for `ttl` seconds; return False if dropped.
 
@@ -134,13 +135,13 @@ class CacheService(Operations[S]):
 
     @operation
     def mset(
-        self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
+        self, values: Mapping[str, Any], ttl: Duration, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
         """Store several values with one TTL in one round trip; return False if they were dropped."""
         return self._values.mset(values, ttl, model=model, jitter=jitter)
 
     @operation
-    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Flow[bool]:
+    def set_nx(self, key: str, value: Any, ttl: Duration, *, model: Any = None) -> Flow[bool]:
         """Store `value` if `key` does not exist; return whether it was stored. Raises without a store.
 
         Not retried: after a StoreUnavailableError it may or may not be stored.
@@ -173,7 +174,7 @@ class CacheService(Operations[S]):
         return bool(found)
 
     @operation
-    def expire(self, key: str, ttl: float) -> Flow[bool]:
+    def expire(self, key: str, ttl: Duration) -> Flow[bool]:
         """Give `key` a new TTL; return False if it does not exist, or without a store."""
         try:
             (done,) = yield Batch(("PEXPIRE", arguments.key(key), milliseconds(ttl)))
@@ -193,10 +194,15 @@ class CacheService(Operations[S]):
         return left / 1000 if left >= 0 else None
 
     @operation
-    def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> Flow[int]:
+    def increment(
+        self, key: str, amount: int = 1, *, ttl: Duration | None = ttls.RATE_LIMIT
+    ) -> Flow[int]:
         """Add to a counter and return its value; a counter that this call creates gets `ttl`.
 
         Raises without a store. Not retried: the amount may or may not have been added then.
+
+        Args:
+            ttl: the counter expires so long after its creation (1 minute); None: never.
         """
         arguments.key(key)
         arguments.integer("amount", amount, least=-(2**63))

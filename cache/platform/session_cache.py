@@ -10,6 +10,7 @@ from typing import Any
 
 from cache import arguments, ttl
 from cache.accounts import SessionData, UserData
+from cache.arguments import Duration
 from cache.coordination import rate_limit
 from cache.coordination.held_lock import HeldLock
 from cache.coordination.lock import LockHandle
@@ -177,7 +178,7 @@ class SessionCache(Operations[S]):
         user_id: str,
         action: str,
         limit: int,
-        window: float = ttl.RATE_LIMIT,
+        window: Duration = ttl.RATE_LIMIT,
         *,
         cost: int = 1,
         fail: FailMode = "open",
@@ -191,8 +192,7 @@ class SessionCache(Operations[S]):
             fail: the decision while the store does not answer: "open" allows, "closed" refuses.
         """
         arguments.integer("limit", limit, least=1)
-        arguments.number("window", window)
-        limits = _one_limit(limit, window)
+        limits = _one_limit(limit, arguments.seconds("window", window))
         return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
 
     @operation
@@ -214,8 +214,8 @@ class SessionCache(Operations[S]):
     # ── locks ────────────────────────────────────────────────────────────────────────────────────
 
     @operation
-    def acquire_lock(self, resource: str, ttl: float = ttl.LOCK) -> Flow[LockGrant]:
-        """Acquire the lock of a resource for `ttl` seconds if it is free. Raises without a store.
+    def acquire_lock(self, resource: str, ttl: Duration = ttl.LOCK) -> Flow[LockGrant]:
+        """Acquire the lock of a resource for `ttl` if it is free. Raises without a store.
 
         Raises:
             InvalidInputError: the service has a lock of that name (`cache.keys.RESERVED_LOCKS`).
@@ -224,7 +224,7 @@ class SessionCache(Operations[S]):
         return LockGrant(entry.token, (yield from entry.take()))
 
     @operation
-    def extend_lock(self, resource: str, lock_id: str, ttl: float = ttl.LOCK) -> Flow[bool]:
+    def extend_lock(self, resource: str, lock_id: str, ttl: Duration = ttl.LOCK) -> Flow[bool]:
         """Renew the TTL of a lock; return False if `lock_id` no longer holds it."""
         return LockHandle.extend.flow(self._entry(resource, ttl, _lock_id(lock_id)))
 
@@ -233,15 +233,15 @@ class SessionCache(Operations[S]):
         """Release a lock; return False if `lock_id` no longer held it."""
         return LockHandle.release.flow(self._entry(resource, ttl.LOCK, _lock_id(lock_id)))
 
-    def lock(self, resource: str, *, ttl: float = ttl.LOCK, wait: float = 0.0) -> HeldLock[S]:
+    def lock(self, resource: str, *, ttl: Duration = ttl.LOCK, wait: Duration = 0.0) -> HeldLock[S]:
         """Return a context manager that holds the lock of a resource and renews it until its block ends.
 
         Args:
-            wait: seconds to wait while another holder has it (0: none) before LockTakenError.
+            wait: how long to wait while another holder has it (0: not at all) before LockTakenError.
         """
         return HeldLock(self.store, self._lock_key(resource), ttl=ttl, wait=wait)
 
-    def _entry(self, resource: str, ttl: float, token: str | None = None) -> LockHandle[S]:
+    def _entry(self, resource: str, ttl: Duration, token: str | None = None) -> LockHandle[S]:
         return LockHandle(self.store, self._lock_key(resource), ttl=ttl, token=token)
 
     def _lock_key(self, resource: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from cache import arguments
-from cache.arguments import milliseconds
+from cache.arguments import Duration, milliseconds
 from cache.keys import KeyBuilder
 from cache.platform import codec
 from cache.platform.client_side_cache import ClientSideCache, Fetched
@@ -31,7 +31,7 @@ UNLINKS_PER_ROUND_TRIP = 10
 
 
 class Values:
-    """Flows on typed values. Keys include the namespace; TTLs are in seconds.
+    """Flows on typed values. Keys include the namespace.
 
     Args:
         keys: the key builder of the namespace.
@@ -139,7 +139,7 @@ class Values:
     # ── storing ──────────────────────────────────────────────────────────────────────────────────
 
     def set(
-        self, key: str, value: Any, ttl: float, *, model: Any = None, jitter: float = 0.0
+        self, key: str, value: Any, ttl: Duration, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
         """Store a value; return False if it was dropped."""
         arguments.key(key)
@@ -149,7 +149,7 @@ class Values:
         return stored
 
     def mset(
-        self, values: Mapping[str, Any], ttl: float, *, model: Any = None, jitter: float = 0.0
+        self, values: Mapping[str, Any], ttl: Duration, *, model: Any = None, jitter: float = 0.0
     ) -> Flow[bool]:
         """Store several values in one round trip, each with its own jitter."""
         milliseconds(ttl, jitter)
@@ -164,7 +164,7 @@ class Values:
         self.discard_local(*values)
         return stored
 
-    def set_nx(self, key: str, value: Any, ttl: float, *, model: Any = None) -> Flow[bool]:
+    def set_nx(self, key: str, value: Any, ttl: Duration, *, model: Any = None) -> Flow[bool]:
         """Store a value if the key does not exist; return whether it did. Raises without a store."""
         arguments.key(key)
         raw = codec.encode(value, model)

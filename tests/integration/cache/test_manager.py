@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,10 +11,14 @@ import pytest
 from cache import CacheManager, CacheStats, UserData, UserInvalidation
 from domain.errors import InvalidInputError, StoreUnavailableError
 from domain.job import JobStatus
-from tests.support.build import Connect, cache_manager, login, progress
+from settings import Settings
+from tests.support.build import Connect, cache_manager, cache_settings, login, progress
 from tests.support.stores.commands import commands, commands_since
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
+
+#: A port on which no server listens.
+NOWHERE = "127.0.0.1:1"
 
 
 def test_a_ping_takes_time(manager: CacheManager) -> None:
@@ -42,6 +47,33 @@ def test_a_store_that_does_not_answer_is_reported(
         assert report.error
         with pytest.raises(StoreUnavailableError):
             manager.ping()
+
+
+# ── a store that must be there ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("wrong", ["no server", "wrong password"])
+def test_a_program_may_require_the_store_when_it_connects(store: StoreServer, wrong: str) -> None:
+    change = {"cache_password": "wrong"} if wrong == "wrong password" else {"cache_addr": NOWHERE}
+    settings = cache_settings(store, **change)
+    with pytest.raises(StoreUnavailableError):
+        CacheManager.connect(settings, require_store=True)
+    with pytest.raises(StoreUnavailableError):
+        asyncio.run(_entered(settings))
+    with CacheManager.connect(settings) as manager:  # by default it starts without one
+        assert manager.service.get("seen:x", int) is None
+
+
+def test_a_store_that_is_required_and_answers_is_used(store: StoreServer) -> None:
+    settings = cache_settings(store)
+    with CacheManager.connect(settings, require_store=True) as manager:
+        assert manager.service.set("seen:x", 1, 60)
+    assert asyncio.run(_entered(settings)) == 1
+
+
+async def _entered(settings: Settings) -> int | None:
+    async with CacheManager.connect_async(settings, require_store=True) as manager:
+        return await manager.service.get("seen:x", int)
 
 
 def test_a_wrong_password_is_reported(store: StoreServer, connect: Connect) -> None:

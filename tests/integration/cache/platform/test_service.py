@@ -115,7 +115,7 @@ def test_a_life_below_a_millisecond_is_one(service: CacheService) -> None:
 
 
 def test_a_key_without_a_life_has_none(service: CacheService) -> None:
-    service.increment("seen:x")
+    service.increment("seen:x", ttl=None)
     assert service.exists("seen:x")
     assert service.ttl("seen:x") is None
 
@@ -190,6 +190,17 @@ def test_a_counter_gets_its_life_when_it_is_created(service: CacheService) -> No
     left = service.ttl("seen:n")
     assert left is not None
     assert 40 < left <= 50
+
+
+def test_a_counter_expires_after_a_minute_unless_its_caller_says_otherwise(
+    service: CacheService,
+) -> None:
+    service.increment("seen:n")
+    left = service.ttl("seen:n")
+    assert left is not None
+    assert 30 < left <= 60
+    service.increment("seen:kept", ttl=None)
+    assert service.ttl("seen:kept") is None
 
 
 def test_a_counter_starts_from_zero_after_its_ttl(service: CacheService) -> None:
