@@ -4,6 +4,7 @@ from kombu import Exchange, Queue
 
 import settings as _settings
 from worker.broker import queues as _queues
+from worker.broker import task_messages as _task_messages
 from worker.celery_ext import command_line as _command_line
 
 _command_line.use_running_stack()
@@ -98,6 +99,8 @@ worker_consumer = "worker.celery_ext.consumer:Consumer"
 worker_concurrency = _s.download_concurrency
 worker_send_task_events = True
 task_send_sent_event = False
+# Flower would show little else: one of the periodic tasks runs every two seconds.
+task_annotations = {name: {"send_events": False} for name in _task_messages.MAINTENANCE_TASKS}
 worker_hijack_root_logger = True
 worker_log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 worker_task_log_format = worker_log_format

@@ -49,7 +49,7 @@ inspect_timeout = (
     2_000.0  # milliseconds; a worker with many transfers may need more than one second
 )
 natural_time = True
-tasks_columns = "name,args,state,received,started,runtime,worker,uuid"
+tasks_columns = "name,args,state,result,received,started,runtime,worker,uuid"
 # Seconds: maintenance tasks take a fraction of one, large downloads take hours.
 task_runtime_metric_buckets = [
     *(0.1, 0.5, 1.0, 5.0, 15.0, 60.0),
@@ -58,10 +58,18 @@ task_runtime_metric_buckets = [
 
 
 def format_task(task: Any) -> Any:
-    """Show a download's job id as its arguments, and no other arguments of any task."""
+    """Show a download's job id as its arguments, and its outcome with the reason as its result."""
     task.args = _job_id(task.args)
     task.kwargs = ""
+    task.result = _outcome(task.state, task.result, task.exception)
     return task
+
+
+def _outcome(state: str, result: object, exception: object) -> str:
+    """Return the outcome of a task; empty while it runs."""
+    if state in {"FAILURE", "RETRY"}:
+        return str(exception or "")
+    return str(result or "").strip("'")  # Celery sends the representation of a result
 
 
 def _job_id(shown: object) -> str:

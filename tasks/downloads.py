@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from celery import Task
 
+from domain.errors import DatabaseUnavailableError, UnknownJobError
 from worker.app import app, current_runtime
 from worker.broker.client import read_time
 from worker.broker.queues import priority_of
 from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT
+from worker.celery_ext.task_states import DownloadNotCompletedError, Request, end_task
+from worker.outcome import Outcome
 from worker.runner import run_download
+from worker.runtime import Runtime
+
+#: Outcomes of a message that ran nothing; the job's reason says nothing about them.
+_NOT_RUN = frozenset({Outcome.ALREADY_RUNNING, Outcome.NOT_QUEUED})
 
 
-@app.task(name=DOWNLOAD_TASK, bind=True)
+@app.task(name=DOWNLOAD_TASK, bind=True, Request=Request, throws=(DownloadNotCompletedError,))
 def run(self: Task[[str], str], job_id: str) -> str:
     """Run one job; the message is only a hint, SQL decides whether there is anything to do."""
     queue = str((self.request.delivery_info or {}).get("routing_key"))
     sent_at = read_time(self.request.get(SENT_AT))
-    return run_download(current_runtime(), job_id, priority_of(queue), sent_at).value
+    runtime = current_runtime()
+    outcome = run_download(runtime, job_id, priority_of(queue), sent_at)
+    return end_task(outcome, _reason(runtime, job_id, outcome))
+
+
+def _reason(runtime: Runtime, job_id: str, outcome: Outcome) -> str:
+    """Return why a job did not complete; empty if SQL does not say."""
+    if outcome is Outcome.COMPLETED or outcome in _NOT_RUN:
+        return ""
+    with suppress(DatabaseUnavailableError, UnknownJobError):
+        return runtime.jobs.get(job_id).reason or ""
+    return ""

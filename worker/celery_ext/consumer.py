@@ -98,6 +98,11 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
         if self.task_consumer is not None:
             ignore_errors(self, self.task_consumer.channel.close)
 
+    def shutdown(self) -> None:
+        """Send the events of tasks that ended during the drain, when the event loop ran no more."""
+        ignore_errors(self, self._flush_events)
+        super().shutdown()
+
     def on_send_event_buffered(self) -> None:
         """Schedule a flush. Called from any thread, for each event that was put into the buffer."""
         if self.hub is not None and not self._flush_is_due:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import sys
 from base64 import b64encode
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import tasks
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.servers.process import Process, end_process, free_port, spawn, tail, wait_ready
@@ -254,6 +256,64 @@ def shared_flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
 )
 def test_flower_only_shows(shared_flower: Flower, path: str) -> None:
     assert shared_flower.post(path).status == 403
+
+
+def test_task_ends_in_the_state_of_its_job(system: System, flower: Flower, origin: Origin) -> None:
+    """One row a message, none of a periodic task; the job's own messages are the only ones."""
+    first = system.start_worker()
+    system.start_maintenance()
+    wait_until(lambda: worker_of(flower), deadline=30, what="Flower knows the worker")
+    completed = system.submit(origin.serve("/a", size=1000).url)
+    failed = system.submit(f"{completed.url}-missing?token={SECRET}")
+    waiting = system.submit(f"http://127.0.0.1:{free_port()}/refused?token={SECRET}")
+    paused, requeued, killed = (start_slowly(system, origin, path) for path in ("/p", "/q", "/k"))
+    tasks.pause(paused.id, runtime=system.runtime)
+    system.wait_for(paused, JobStatus.PAUSED)
+    wait_until(lambda: waiting.id in results(flower, "RETRY"), what="the waiting job is shown")
+    cancelled = start_slowly(system, origin, "/c")
+    tasks.cancel(cancelled.id, runtime=system.runtime)
+    system.wait_for(cancelled, JobStatus.CANCELLED)
+    os.kill(first.pid, signal.SIGTERM)
+    second = system.start_worker()
+    wait_until(lambda: requeued.id in results(flower, "RETRY"), what="the drain is shown")
+    system.wait_for(killed, JobStatus.DOWNLOADING)
+    os.killpg(second.pid, signal.SIGKILL)
+    for job in (waiting, requeued):
+        tasks.cancel(job.id, runtime=system.runtime)
+    origin.serve("/k", size=30_000_000)  # the same file, as fast as it can
+    system.start_worker()
+    system.wait_for(killed, JobStatus.COMPLETED)
+    wait_until(lambda: killed.id in results(flower, "SUCCESS"), what="the last one is shown")
+
+    assert results(flower, "SUCCESS") == {completed.id: "completed", killed.id: "completed"}
+    assert results(flower, "FAILURE") == {failed.id: "failed: The origin answered 404 Not Found."}
+    assert results(flower, "RETRY")[waiting.id].startswith("waiting: The connection failed: ")
+    assert results(flower, "RETRY")[requeued.id].startswith("requeued: ")
+    assert results(flower, "REVOKED")[paused.id].startswith("paused: ")
+    assert results(flower, "REVOKED")[cancelled.id].startswith("cancelled: ")
+    check_that_nothing_else_was_sent(system, flower)
+
+
+def start_slowly(system: System, origin: Origin, path: str) -> Job:
+    """Start a download that takes longer than the test."""
+    job = system.submit(origin.serve(path, size=30_000_000, bytes_per_second=300_000).url)
+    return system.wait_for(job, JobStatus.DOWNLOADING)
+
+
+def check_that_nothing_else_was_sent(system: System, flower: Flower) -> None:
+    """Check that no end of a task left, lost or repeated a message, or a traceback."""
+    assert {task["name"] for task in flower.tasks()} == {"download.run"}
+    assert not any(task["traceback"] for task in flower.tasks())
+    wait_until(lambda: system.backlog() == 0, what="every message was consumed once")
+    assert system.runtime.broker.dead_letters() == []
+    assert "Traceback" not in system.logs()
+    assert SECRET not in flower.get("/api/tasks").text
+
+
+def results(flower: Flower, state: str) -> dict[str, str]:
+    """What the task page shows as results of the tasks in a state, by job id."""
+    found = [row for row in rows(flower).values() if row["state"] == state]
+    return {row["args"]: row["result"] for row in found}
 
 
 def test_flower_remembers_its_tasks_over_a_restart(
