@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -11,11 +12,13 @@ from domain.errors import (
     IdempotencyKeyReusedError,
     IllegalTransitionError,
     InvalidInputError,
+    OutputError,
     SeenError,
     SettingsError,
     UnknownJobError,
 )
 from domain.text import escaped
+from worker.process import standard_streams
 
 
 class RefusedError(SeenError):
@@ -61,6 +64,8 @@ _USAGE_ERRORS = (
 FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
+#: 128 + SIGPIPE, as a shell shows it for programs that this signal ends.
+BROKEN_PIPE = 141
 
 #: For the help page.
 EXIT_STATUSES = """
@@ -69,18 +74,27 @@ Exit status:
   1    a download failed, or a service, the disk or the network has a problem
   2    wrong arguments or settings; nothing was changed
   130  interrupted (Ctrl-C)
+  141  the reader of the output has closed the pipe
 """
 
 
 def exit_status(error: SeenError) -> int:
-    """Return 2 for wrong arguments or settings, 1 for other errors."""
+    """Return 2 for wrong arguments or settings, 141 for a broken pipe, 1 for other errors."""
+    if isinstance(error, OutputError) and error.error.errno == errno.EPIPE:
+        return BROKEN_PIPE
     return USAGE_ERROR if isinstance(error, _USAGE_ERRORS) else FAILED
 
 
 def report(message: str, code: str, *, as_json: bool) -> None:
-    """Print an error: ``seen: …`` to standard error, or a JSON object to standard output."""
+    """Print an error: ``seen: …`` to standard error, or a JSON object to standard output.
+
+    If standard output cannot be written, the error goes to standard error.
+    """
     line = " ".join(message.split())
     if as_json:
-        print(formatting.as_json({"error": {"code": code, "message": line}}))
-    else:
-        print(f"seen: {escaped(line)}", file=sys.stderr)
+        try:
+            print(formatting.as_json({"error": {"code": code, "message": line}}), flush=True)
+            return
+        except OutputError:
+            standard_streams.flush_or_discard_output()
+    print(f"seen: {escaped(line)}", file=sys.stderr)

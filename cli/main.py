@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
-from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +28,11 @@ from cli.commands import (
 )
 from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
+from cli.signals import end_at_signals
 from cli.version import version
-from domain.errors import SeenError
+from domain.errors import OutputError, SeenError
 from worker import utf8_mode
+from worker.process import standard_streams
 
 app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
 _DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
@@ -88,21 +92,30 @@ def _help(
 def main() -> None:
     """Run the command line of this process and exit with its status."""
     utf8_mode.ensure()
-    sys.exit(run(sys.argv[1:]))
+    standard_streams.prepare_command()
+    try:
+        status = run(sys.argv[1:])
+        standard_streams.flush_or_discard_output()
+        end_at_signals()
+    except KeyboardInterrupt:  # after the end of the command
+        status = INTERRUPTED
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Errors are printed."""
     # Without a handler, warnings of libraries would be printed to standard error.
     logging.getLogger().addHandler(logging.NullHandler())
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="replace"
-        )  # the terminal may lack characters of a file's name
+    _forget_malformed_widths()
     as_json = "--json" in arguments
     try:
         status = app(list(arguments), prog_name="seen", standalone_mode=False)
-        sys.stdout.flush()
+        _flush_output()
+    except OutputError as error:
+        standard_streams.flush_or_discard_output()
+        if not error.is_quiet:
+            report(str(error), error.code, as_json=False)
+        return exit_status(error)
     except SeenError as error:
         report(str(error), error.code, as_json=as_json)
         return exit_status(error)
@@ -111,14 +124,48 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has exited (`seen list | head`); the flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except OSError as error:
-        report(f"The operating system reports an error: {error}.", "system", as_json=as_json)
+        report(_system_error(error), "system", as_json=as_json)
+        return FAILED
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        report(_unexpected(error), "internal", as_json=as_json)
         return FAILED
     return status if isinstance(status, int) else 0
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OutputError as error:
+        if error.is_quiet:
+            raise
+        effect = "The command was executed; only its output is missing."
+        raise OutputError(error.error, error.effect or effect) from None
+
+
+def _forget_malformed_widths() -> None:
+    """Remove sizes of the terminal that are no numbers: Typer and Rich convert them at import."""
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", os.environ.get(name, "1")):
+            del os.environ[name]
+
+
+def _system_error(error: OSError) -> str:
+    """Return a sentence about an error of a system call that names no setting or argument."""
+    what = "" if error.filename is None else f" for {error.filename}"
+    return f"The operating system reports an error{what}: {error.strerror or error}."
+
+
+def _unexpected(error: Exception) -> str:
+    """Return a sentence about an error that is a fault of this program."""
+    *_, last = traceback.extract_tb(error.__traceback__) or [None]
+    where = "" if last is None else f" in {Path(last.filename).name}, line {last.lineno}"
+    return (
+        f"An unexpected error: {type(error).__name__}: {error}{where}. Please report it; "
+        "PYTHONDEVMODE=1 shows where it comes from."
+    )
 
 
 def _sentence(error: typer.TyperException) -> str:

@@ -9,3 +9,10 @@ def interrupt_on_termination() -> None:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, so that the command cleans up."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+def end_at_signals() -> None:
+    """Let a signal end the process without an exception: the command is over."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.default_int_handler:
+            signal.signal(number, signal.SIG_DFL)

@@ -6,6 +6,8 @@ is called; all other code handles these classes alone.
 
 from __future__ import annotations
 
+import errno
+
 
 class SeenError(Exception):
     """The base of every error this project raises on purpose."""
@@ -107,6 +109,27 @@ class IdempotencyKeyReusedError(SeenError):
             f"idempotency_key: it belongs to {owner}, which is a different request. "
             "Use a new key for a new request."
         )
+
+
+class OutputError(SeenError):
+    """Standard output cannot be written.
+
+    Args:
+        error: of the operating system.
+        effect: what the command has done nevertheless, as a sentence.
+    """
+
+    code = "output"
+
+    def __init__(self, error: OSError, effect: str = "") -> None:
+        self.error, self.effect = error, effect
+        why = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror}"
+        super().__init__(f"Standard output {why}. {effect}".rstrip())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to report: the reader of a pipe has read what it wanted."""
+        return self.error.errno == errno.EPIPE and not self.effect
 
 
 # ── services that do not answer ──────────────────────────────────────────────────────────────────

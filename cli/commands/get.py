@@ -19,6 +19,7 @@ from cli.local_stack.client import join_stack
 from cli.output import formatting
 from cli.output.resume_command import resume_command
 from cli.signals import interrupt_on_termination
+from domain.errors import OutputError
 from domain.job import JobStatus
 from domain.request import DownloadRequest
 from domain.text import printable
@@ -97,7 +98,7 @@ def _download(
 ) -> int:
     """Submit the requests, show their progress, print the results, and return the exit status."""
     from cli.following.batch import Batch
-    from cli.following.follow import follow
+    from cli.following.follow import follow, pause_unseen
     from cli.output.display import NoProgress, for_terminal
 
     is_only_client = stack is not None and stack.started
@@ -107,6 +108,8 @@ def _download(
         for text in batch.notes:
             display.note(text)
         interrupted, given_up = follow(batch, display, stack, timeout)
+    except OutputError as error:
+        raise pause_unseen(batch, error) from None
     finally:
         display.close()
     views = batch.read()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
 from cli.context import has_no_database, open_reader, open_runtime, why_unpublished
 from cli.output import formatting
+from domain.errors import OutputError
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
 
@@ -35,6 +37,8 @@ Examples:
   seen list --owner ada --host example.org --limit 200
   seen list --json | jq -r '.[] | select(.status == "completed") | .path'
 """
+#: Ids of accepted jobs that an error names.
+_IDS_IN_ERROR = 10
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -84,13 +88,28 @@ def add(
     import tasks
 
     accepted = tasks.submit_many(requests, runtime=runtime)
-    _print_accepted(accepted, as_json=as_json)
+    with _still_accepted(accepted):
+        _print_accepted(accepted, as_json=as_json)
     if any(job.is_new and job.published_at is None for job in accepted):
         print(
             f"seen: accepted, but not sent. {why_unpublished(runtime.outages)} "
             "(`seen up` runs all services on this machine.)",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def _still_accepted(accepted: Sequence[SubmittedJob]) -> Iterator[None]:
+    """Say that the jobs are accepted when their ids cannot be printed."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OutputError as error:
+        ids = ", ".join(job.id for job in accepted[:_IDS_IN_ERROR])
+        more = len(accepted) - _IDS_IN_ERROR
+        rest = f" and {more:,} more" if more > 0 else ""
+        effect = f"The downloads are accepted all the same: {ids}{rest}. See `seen list`."
+        raise OutputError(error.error, effect) from None
 
 
 def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:

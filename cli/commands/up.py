@@ -17,6 +17,7 @@ from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from settings import Settings
+from worker.process import standard_streams
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
 
@@ -33,6 +34,7 @@ def up(
 
     Other commands use them automatically: `seen add`, `seen list`, `seen watch`, `seen get`.
     """
+    standard_streams.prepare_service()
     settings = _settings(download_dir)
     if environment.has_store(settings):
         raise RefusedError(

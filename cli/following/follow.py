@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from cli.following.start_check import StartCheck
+from domain.errors import OutputError
+from worker.process import standard_streams
 
 if TYPE_CHECKING:
     from cli.following.batch import Batch
@@ -55,6 +57,16 @@ def _pause(batch: Batch, display: Display) -> None:
     while not _all_idle(views := batch.read()) and time.monotonic() < end:
         time.sleep(_POLL / 4)
     display.show(views)
+
+
+def pause_unseen(batch: Batch, error: OutputError) -> OutputError:
+    """Pause the jobs whose progress cannot be printed; return the error with that effect."""
+    standard_streams.flush_or_discard_output()
+    if all(view.is_finished for view in batch.read()):
+        return error
+    batch.pause()
+    effect = "The downloads are paused; the same command continues where it stopped."
+    return OutputError(error.error, effect)
 
 
 def _all_idle(views: list[JobView]) -> bool:

@@ -22,6 +22,7 @@ from cli.local_stack.child_process import Child, last_line
 from domain.errors import SeenError
 from settings import Settings
 from worker import utf8_mode
+from worker.process import standard_streams
 from worker.process.version import version
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
@@ -244,4 +245,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     utf8_mode.ensure()
+    standard_streams.prepare_service()
     main()

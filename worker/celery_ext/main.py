@@ -18,6 +18,7 @@ from worker import utf8_mode
 from worker.app import app
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.celery_ext import descriptors
+from worker.process import standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,4 +61,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     utf8_mode.ensure()
+    standard_streams.prepare_service()
     sys.exit(main())

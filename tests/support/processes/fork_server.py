@@ -24,6 +24,8 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from tests.support.processes import broken_process
+
 #: What the programs import, except modules that read settings at import.
 MODULES = (
     *("alembic.command", "celery.result", "concurrent.futures.thread", "kombu.transport.redis"),
@@ -106,6 +108,7 @@ def _become_the_program(request: dict[str, Any], out: int, err: int, status: int
     sys.orig_argv = [sys.executable, "-m", request["module"], *arguments]
     if not sys.flags.safe_path:
         sys.path[0] = request["folder"]
+    broken_process.apply(request["changes"])
 
 
 def _redirect(descriptor: int, number: int, name: str) -> None:

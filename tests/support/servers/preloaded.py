@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from select import select
@@ -28,10 +29,14 @@ def run_module(
     environment: Mapping[str, str],
     folder: Path,
     timeout: float,
+    changes: Sequence[str] = (),
+    interrupt_at_output: bool = False,
 ) -> CompletedProcess[str]:
     """Run ``python -m MODULE ARGUMENT …`` to its end, like `subprocess.run`, with no standard input.
 
     Args:
+        changes: to the process, keys of `broken_process.CHANGES`.
+        interrupt_at_output: send SIGINT when it has printed something.
         timeout: in seconds; the program is then killed.
 
     Raises `subprocess.TimeoutExpired`.
@@ -43,8 +48,9 @@ def run_module(
         "environment": dict(environment),
         "folder": str(folder),
         "umask": _umask(),
+        "changes": list(changes),
     }
-    with _Running(_server(start), request) as running:
+    with _Running(_server(start), request, interrupt_at_output=interrupt_at_output) as running:
         return running.result([module, *arguments], timeout)
 
 
@@ -79,7 +85,9 @@ def _server(start: tuple[tuple[str, str], ...]) -> _Server:
 class _Running:
     """A program on its way; both outputs are read while it runs."""
 
-    def __init__(self, server: _Server, request: Mapping[str, object]) -> None:
+    def __init__(
+        self, server: _Server, request: Mapping[str, object], *, interrupt_at_output: bool
+    ) -> None:
         pipes = [os.pipe() for _ in range(3)]
         try:
             server.send(json.dumps(request).encode(), [written for _, written in pipes])
@@ -88,6 +96,9 @@ class _Running:
                 os.close(written)
         self._files: list[IO[str]] = [os.fdopen(read, encoding="utf-8") for read, _ in pipes]
         self._outputs = ["", ""]
+        self._printed_or_ended = threading.Event()
+        self._interrupt_at_output = interrupt_at_output
+        self._open_outputs = 2
         self._readers = [threading.Thread(target=self._read, args=(n,)) for n in range(2)]
         for reader in self._readers:
             reader.start()
@@ -96,6 +107,8 @@ class _Running:
         """Wait for the end of the program, and for all that it has printed."""
         status = self._files[2]
         pid = int(status.readline())
+        if self._interrupt_at_output:
+            self._interrupt(pid, timeout)
         if not select([status], [], [], timeout)[0]:
             os.kill(pid, signal.SIGKILL)
             raise subprocess.TimeoutExpired(command, timeout)
@@ -106,8 +119,19 @@ class _Running:
                 raise subprocess.TimeoutExpired(command, timeout)
         return CompletedProcess(command, code, *self._outputs)
 
+    def _interrupt(self, pid: int, timeout: float) -> None:
+        """Send SIGINT when the program has printed something; do nothing when it ends before."""
+        self._printed_or_ended.wait(timeout)
+        if any(self._outputs):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+
     def _read(self, number: int) -> None:
-        self._outputs[number] = self._files[number].read()
+        self._outputs[number] = self._files[number].read(1)
+        self._open_outputs -= not self._outputs[number]
+        if self._outputs[number] or not self._open_outputs:
+            self._printed_or_ended.set()
+        self._outputs[number] += self._files[number].read()
 
     def __enter__(self) -> _Running:
         return self

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,22 @@ class Seen:
         self._log = folder / "commands.log"
         self._started: list[Process] = []
 
-    def run(self, *arguments: str, timeout: float = 90) -> Result:
-        """Run a command to its end."""
+    def run(
+        self,
+        *arguments: str,
+        timeout: float = 90,
+        changes: Sequence[str] = (),
+        interrupt_at_output: bool = False,
+    ) -> Result:
+        """Run a command to its end, in a process with `changes` (keys of `broken_process.CHANGES`)."""
         done = run_module(
-            "cli", arguments, environment=self.environment, folder=self.folder, timeout=timeout
+            "cli",
+            arguments,
+            environment=self.environment,
+            folder=self.folder,
+            timeout=timeout,
+            changes=changes,
+            interrupt_at_output=interrupt_at_output,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

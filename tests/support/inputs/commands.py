@@ -1,0 +1,92 @@
+"""All commands of `seen`, taken from the program itself, each with arguments with which it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+
+import typer
+
+from cli.main import app
+
+URL = "http://127.0.0.1:9/file.bin"
+#: Arguments by command. {COMMAND} is the id of a job in a state in which that command works.
+ARGUMENTS = MappingProxyType(
+    {
+        "get": [URL],
+        "up": [],
+        "add": [URL],
+        "list": [],
+        "show": ["{show}"],
+        "watch": ["{watch}"],
+        "pause": ["{pause}"],
+        "resume": ["{resume}"],
+        "cancel": ["{cancel}"],
+        "retry": ["{retry}"],
+        "move": ["{move}", "--to", "high"],
+        "limit": ["--total", "1M"],
+        "doctor": [],
+        "help": ["cache", "stats"],
+        "worker": [],
+        "beat": [],
+        "flower": [],
+        "cache stats": [],
+        "cache forget-user": ["ada"],
+        "cache forget-title": ["t-1"],
+        "cache forget-keys": ["seen:catalog:*"],
+        "db upgrade": [],
+        "db current": [],
+        "db purge": [],
+        "dead-letters list": [],
+        "dead-letters clear": [],
+    }
+)
+#: Commands that take the id of a job, and the command that brings a queued job into the right state.
+JOBS = MappingProxyType(
+    {
+        "show": None,
+        "watch": "cancel",
+        "pause": None,
+        "resume": "pause",
+        "cancel": None,
+        "retry": "cancel",
+        "move": None,
+    }
+)
+#: Further calls of the same commands.
+FURTHER = (
+    ["--help"],
+    ["list", "--help"],
+    ["list", "--json"],
+    ["add", f"{URL}?n=2", "--json"],
+    ["watch"],
+)
+#: Calls that fail in every environment, with their exit status.
+FAILING = (
+    (["show", "unknown", "--json"], 2),
+    (["list", "--no-such-option"], 2),
+    (["worker", "--check"], 1),
+    (["beat", "--check", "--json"], 1),
+)
+
+
+def names() -> list[str]:
+    """Return the names of all commands, as they are typed."""
+    return sorted(_names(app))
+
+
+def calls() -> list[list[str]]:
+    """Return calls that work, at least one of each command."""
+    found = names()
+    assert found == sorted(ARGUMENTS), "ARGUMENTS needs the same commands as the program"
+    return [*([*name.split(), *ARGUMENTS[name]] for name in found), *FURTHER]
+
+
+def _names(group: typer.Typer, prefix: str = "") -> Iterator[str]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield prefix + (command.name or command.callback.__name__.replace("_", "-"))
+    for one in group.registered_groups:
+        assert isinstance(one.name, str)
+        assert one.typer_instance is not None
+        yield from _names(one.typer_instance, f"{prefix}{one.name} ")
