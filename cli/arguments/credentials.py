@@ -8,11 +8,14 @@ from pathlib import Path
 
 import typer
 
+from cli.arguments.cookie_file import CookieFile, read_cookies
+from cli.arguments.header_file import read_headers
+from cli.arguments.text_file import is_text, read_text
 from domain.errors import InvalidInputError
-from domain.request_fields import HIDDEN, MAX_HEADER_OCTETS
+from domain.request_fields import HIDDEN
 
-#: Bytes read from a file; more than any valid value has.
-_MAX_FILE_BYTES = 4 * MAX_HEADER_OCTETS
+#: A longer text is not shown as the name of a file that does not exist.
+_LONGEST_FILE_NAME = 64
 
 
 def headers(given: Sequence[str]) -> dict[str, str]:
@@ -21,28 +24,63 @@ def headers(given: Sequence[str]) -> dict[str, str]:
     Raises:
         InvalidInputError: a header is malformed or repeated, or the file cannot be read.
     """
-    lines: list[str] = []
-    for text in given:
-        if text.startswith("@"):
-            lines += [line for line in _read_file("--header", text).splitlines() if line.strip()]
-        else:
-            lines.append(text)
     found: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise InvalidInputError("--header", HIDDEN, "Write it as 'Name: value'.")
-        if name in found:
-            raise InvalidInputError("--header", name, "Each name may be given once.")
-        found[name] = value
+    for text in given:
+        is_file = text.startswith("@")
+        for name, value in (read_headers(text[1:]) if is_file else _header(text)).items():
+            if name.lower() in map(str.lower, found):
+                raise InvalidInputError("--header", name, "Each name may be given once.")
+            found[name] = value
     return found
 
 
-def cookies(given: str | None) -> str | None:
-    """Return cookies as typed, or the content of a file, ``@FILE``."""
-    if given is None or not given.startswith("@"):
+def _header(text: str) -> dict[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise InvalidInputError("--header", HIDDEN, "Write it as 'Name: value'.")
+    return {name: value}
+
+
+def cookies(given: str | None) -> str | CookieFile | None:
+    """Return cookies as typed, or those of a file: ``@FILE``, or a text without ``=``, as in curl.
+
+    Raises:
+        InvalidInputError: there is no such file, or a line of it is no cookie.
+    """
+    if given is None or not is_text(given):
+        return given  # the request refuses what is no text
+    if given.startswith("@"):
+        return read_cookies(given[1:])
+    if "=" in given:
         return given
-    return _read_file("--cookie", given).strip()
+    if given != "-" and not (given and _exists(given)):
+        shown = given if len(given) <= _LONGEST_FILE_NAME else HIDDEN  # it may be a cookie's value
+        raise InvalidInputError(
+            "--cookie",
+            shown,
+            "There is no such file. Write cookies as 'NAME=VALUE', or name a file that has them.",
+        )
+    return read_cookies(given)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # RuntimeError: `~name` of an unknown user
+        return False
+
+
+def refuse_stdin_twice(header: Sequence[str], cookie: str | None, user: str | None) -> None:
+    """Raise InvalidInputError where two options read standard input: the second would get nothing."""
+    readers = ["--header" for text in header if text == "@-"]
+    readers += ["--cookie"] if cookie in {"-", "@-"} else []
+    readers += ["--user"] if user is not None and user.partition(":")[2] == "@-" else []
+    if len(readers) > 1:
+        raise InvalidInputError(
+            readers[1],
+            "@-",
+            f"{readers[0]} reads standard input already; use a file for one of them.",
+        )
 
 
 def login(given: str | None) -> tuple[str | None, str | None]:
@@ -57,7 +95,7 @@ def login(given: str | None) -> tuple[str | None, str | None]:
     if not colon:
         return name, _prompt_password(name)
     if password.startswith("@"):
-        password = _read_file("--user", password).partition("\n")[0].rstrip("\r")
+        password = read_text("--user", password[1:]).partition("\n")[0]
     return name, password
 
 
@@ -77,20 +115,3 @@ def _prompt_password(name: str) -> str:
         err=True,
     )
     return password
-
-
-def _read_file(option: str, reference: str) -> str:
-    """Return the text of ``@FILE``; ``@-`` is standard input."""
-    path = reference[1:]
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(_MAX_FILE_BYTES)
-        else:
-            with Path(path).expanduser().open("rb") as file:
-                data = file.read(_MAX_FILE_BYTES)
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidInputError(option, reference, "The file is not UTF-8 text.") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InvalidInputError(option, reference, f"The file cannot be read: {why}.") from None

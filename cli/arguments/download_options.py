@@ -7,16 +7,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.arguments import credentials
+from cli.arguments.cookie_file import CookieFile
 from cli.arguments.sizes import UNITS_HELP, parse_size
+from cli.arguments.text_file import is_text
 from domain.errors import InvalidInputError
 from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
+from domain.text import escaped
 
 #: Of `list`, `watch` and `get`; `show` and JSON always have whole URLs.
 ShowUrls = Annotated[
@@ -95,7 +98,11 @@ class DownloadOptions:
     cookie: Annotated[
         str | None,
         typer.Option(
-            "--cookie", "-b", metavar="'NAME=VALUE; …'", help="Cookies; @FILE reads them."
+            "--cookie",
+            "-b",
+            metavar="'NAME=VALUE; …' | FILE",
+            help="Cookies; a text without '=' is a file of them (cookies.txt), of which those that "
+            "match the URL are sent.",
         ),
     ] = None
     max_bytes: Annotated[
@@ -132,14 +139,28 @@ class DownloadOptions:
         Raises:
             InvalidInputError: names the option or field, and what is allowed.
         """
+        user = self._user()
+        credentials.refuse_stdin_twice(self.header or (), self.cookie, user)
         values = {**more, **self._fields(), "directory": directory}
         if len(urls) > 1:
             _refuse_for_several_urls(values)
-        different = list(dict.fromkeys(urls))
-        for url in different:
-            _request({"url": url, **values})  # an error comes before the question for the password
-        values["username"], values["password"] = credentials.login(self._user())
-        return [_request({"url": url, **values}) for url in different]
+        different = [{"url": url, **values} for url in dict.fromkeys(urls)]
+        for one in different:
+            _request(one)  # an error comes before cookies are chosen and the password is requested
+        self._add_cookies(different)
+        username, password = credentials.login(user)
+        return [_request({**one, "username": username, "password": password}) for one in different]
+
+    def _add_cookies(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Give each request the cookies for its URL, and say which of a file they are."""
+        given = credentials.cookies(self.cookie)
+        for one in requests:
+            url = str(one["url"])
+            one["cookies"] = given.value_for(url) if isinstance(given, CookieFile) else given
+            _request(one)
+        if isinstance(given, CookieFile):
+            for text in dict.fromkeys(given.summary(one["url"]) for one in requests):
+                print(f"seen: {escaped(given.path)}: {text}", file=sys.stderr)
 
     def _fields(self) -> dict[str, object]:
         """Return the fields of a request, without the login."""
@@ -150,7 +171,6 @@ class DownloadOptions:
             "mirrors": self.mirror or (),
             "secret_url": self.secret_url,
             "headers": credentials.headers(self.header or ()),
-            "cookies": credentials.cookies(self.cookie),
             "max_bytes": self.max_bytes and parse_size("--max-bytes", self.max_bytes),
             "connections": self.connections,
             "decode": self.decode,
@@ -182,19 +202,10 @@ def _checksum(sha256: str | None, checksum: str | None) -> str | None:
 
 def _request(values: dict[str, object]) -> DownloadRequest:
     for field, value in values.items():
-        if isinstance(value, str) and not _is_text(value):
+        if isinstance(value, str) and not is_text(value):
             shown = HIDDEN if field in SECRET_FIELDS else value
             raise InvalidInputError(field, shown, "It is not valid UTF-8.")
     return DownloadRequest.model_validate(values)
-
-
-def _is_text(value: str) -> bool:
-    """Return whether an argument is UTF-8: other bytes arrive as lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def output_folder(output: str) -> str:
@@ -203,7 +214,7 @@ def output_folder(output: str) -> str:
     Raises:
         InvalidInputError: it is a file, or it cannot be created or written.
     """
-    if not _is_text(output) or "\0" in output:
+    if not is_text(output) or "\0" in output:
         raise InvalidInputError("--output", output, "It is not a valid folder name.")
     target = Path(output).expanduser().resolve()
     existing = target
