@@ -29,7 +29,6 @@ from tests.support.services.compose import (
     Deployment,
     kept_by_dockerignore,
     seconds,
-    substitute,
 )
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -72,8 +71,9 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
 def deployment(
     tmp_path_factory: pytest.TempPathFactory, image: Path, store: StoreServer, database_url: str
 ) -> Iterator[Deployment]:
-    """All services of this project, started in the order of the file."""
-    deployment = Deployment(tmp_path_factory.mktemp("compose"), image, store, database_url)
+    """All services of this project, started in the order of the file, with passwords in files."""
+    folder = tmp_path_factory.mktemp("compose")
+    deployment = Deployment(folder, image, store, database_url, secrets_in_files=True)
     migrate_process = deployment.start("migrate")
     assert migrate_process.wait(60) == 0, tail(deployment.log("migrate"))
     with ExitStack() as running:
@@ -180,18 +180,59 @@ def test_a_service_ends_on_its_stop_signal(
 # ── Dragonfly itself ────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_health_check_of_the_store_needs_the_password(store: StoreServer) -> None:
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_health_check_of_the_store_needs_the_password(
+    tmp_path: Path, store: StoreServer, in_file: bool
+) -> None:
     _, check = SERVICES["dragonfly"]["healthcheck"]["test"]
     here = check.replace("redis-cli", f"redis-cli -h 127.0.0.1 -p {store.port}")
     assert here != check
 
     def healthy(password: str) -> bool:
-        environment = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "REDISCLI_AUTH": password}
-        command = ["/bin/sh", "-c", here]
+        (tmp_path / "cache_password").write_text(f"{password}\n" if in_file else "")
+        environment = {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "SEEN_CACHE_PASSWORD": "" if in_file else password,
+        }
+        command = ["/bin/sh", "-c", here.replace("/run/secrets", str(tmp_path))]
         return subprocess.run(command, env=environment, check=False).returncode == 0
 
     assert healthy(store.password)
     assert not healthy("wrong")
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "passed_on"),
+    [
+        ("open sesame", "", "open sesame"),
+        ("", "open sesame\n", "open sesame"),
+        ("", "$(id) `id`\n", "$(id) `id`"),
+        ("", "", None),
+    ],
+)
+def test_dragonfly_starts_with_its_password_and_not_without(
+    tmp_path: Path, variable: str, file: str, passed_on: str | None
+) -> None:
+    """The image's own entry point gets the password and the flags."""
+    (tmp_path / "cache_password").write_text(file)
+    stand_in = tmp_path / "entrypoint.sh"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$DFLY_requirepass" "$@"\n')
+    stand_in.chmod(0o700)
+    service = SERVICES["dragonfly"]
+    words = [*service["entrypoint"], *service["command"]]
+    command = [word.replace("/run/secrets", str(tmp_path)) for word in words]
+    environment = {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "SEEN_CACHE_PASSWORD": variable,
+    }
+
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    if passed_on is None:
+        assert ended.returncode == 1
+        assert ended.stderr == "Set SEEN_CACHE_PASSWORD or SEEN_CACHE_PASSWORD_FILE in .env.\n"
+    else:
+        assert ended.stdout.splitlines() == [passed_on, *service["command"]]
 
 
 def test_dragonfly_takes_every_flag_in_the_file(tmp_path: Path) -> None:
@@ -202,30 +243,20 @@ def test_dragonfly_takes_every_flag_in_the_file(tmp_path: Path) -> None:
     folder.mkdir()
     log = tmp_path / "dragonfly.log"
     port = free_port()
-    values = {"SEEN_CACHE_PASSWORD": "open-sesame"}
-    environment = {
-        name: substitute(value, values)
-        for name, value in SERVICES["dragonfly"]["environment"].items()
-    }
+    environment = {"DFLY_requirepass": "open-sesame", "REDISCLI_AUTH": "open-sesame"}
     _, *flags = SERVICES["dragonfly"]["command"]
     flags = [flag if not flag.startswith("--dir=") else f"--dir={folder}" for flag in flags]
     command = [str(Path(binary).resolve()), *flags, "--bind=127.0.0.1", f"--port={port}"]
     process = spawn(command, log=log, env={**os.environ, **environment})
+    cli = shlex.join([str(BIN / "redis-cli"), "-p", str(port)])
+    loaded = ["/bin/sh", "-c", f"{cli} info persistence | grep -q ^loading:0"]
     try:
-        _, check = SERVICES["dragonfly"]["healthcheck"]["test"]
-        here = shlex.join([str(BIN / "redis-cli"), "-p", str(port)])
-        shell = ["/bin/sh", "-c", check.replace("redis-cli", here)]
         wait_ready(
             process,
             log,
-            lambda: subprocess.run(shell, env=environment, check=False).returncode == 0,
+            lambda: subprocess.run(loaded, env=environment, check=False).returncode == 0,
             deadline=30,
         )
-        asked = [str(BIN / "redis-cli"), "-p", str(port), "ping"]
-        answer = subprocess.run(
-            asked, env=environment, capture_output=True, text=True, timeout=10, check=False
-        )
-        assert answer.stdout.strip() == "PONG"
     finally:
         end_process(process, grace=30)
     assert list(folder.glob("seen*")), "it saves when it ends"

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from settings import PREFIX, Settings
+from settings import PREFIX, Settings, file_field, is_secret
 from tests.support.services.compose import (
     COMPOSE,
     LASTING,
     OURS,
+    PASSWORDS,
     ROOT,
     SERVICES,
+    filled_in,
     seconds,
 )
 
 
 def megabytes(size: str) -> float:
-    """What a Dragonfly size such as "1gb" is in megabytes."""
-    match = re.fullmatch(r"(\d+)(mb|gb)", size)
+    """What a size such as Dragonfly's "1gb" or Compose's "1g" is in megabytes."""
+    match = re.fullmatch(r"(\d+)([mg])b?", size)
     assert match, size
-    return int(match[1]) * {"mb": 1, "gb": 1024}[match[2]]
+    return int(match[1]) * {"m": 1, "g": 1024}[match[2]]
 
 
 def dragonfly_flags() -> dict[str, str]:
@@ -54,19 +57,88 @@ def test_the_store_saves_into_one_file_on_its_volume() -> None:
     assert f"dragonfly:{flags['--dir']}" in SERVICES["dragonfly"]["volumes"]
 
 
-def test_the_store_has_a_password_that_no_command_line_shows() -> None:
-    environment = SERVICES["dragonfly"]["environment"]
+def test_the_store_is_not_killed_before_it_refuses_writes() -> None:
+    limit = megabytes(SERVICES["dragonfly"]["mem_limit"])
 
-    assert environment["DFLY_requirepass"].startswith("${SEEN_CACHE_PASSWORD:?")
-    assert environment["REDISCLI_AUTH"] == environment["DFLY_requirepass"]
-    assert not any("PASSWORD" in str(service.get("command")) for service in SERVICES.values())
+    assert limit >= 1.25 * megabytes(dragonfly_flags()["--maxmemory"])
 
 
-def test_only_who_downloads_or_submits_has_the_key() -> None:
-    given = {name: SERVICES[name]["environment"]["SEEN_SECRET_KEY"] for name in OURS}
+# ── secrets ─────────────────────────────────────────────────────────────────────────────────────
 
-    assert given.pop("worker") == "${SEEN_SECRET_KEY:-}"
-    assert set(given.values()) == {""}, "it stands in .env, which everybody is given"
+#: The variable of `.env` for each secret, and the services that get it.
+SECRETS = {
+    "cache_password": ("SEEN_CACHE_PASSWORD", OURS | {"dragonfly"}),
+    "postgres_password": (
+        "POSTGRES_PASSWORD",
+        {"postgres", "migrate", "worker", "worker-maintenance"},
+    ),
+    "flower_password": ("SEEN_FLOWER_PASSWORD", {"flower"}),
+    "secret_key": ("SEEN_SECRET_KEY", {"worker"}),
+    "proxy": ("SEEN_PROXY", {"worker"}),
+}
+
+
+def settings_of(name: str, env_file: dict[str, str]) -> dict[str, str]:
+    """The environment of a service's container, without what is empty."""
+    declared = filled_in(COMPOSE["services"][name].get("environment", {}), env_file)
+    # What env_file passes on, unless the service has it itself.
+    passed_on = env_file if name in OURS else {}
+    return {key: value for key, value in {**passed_on, **declared}.items() if value}
+
+
+def test_every_secret_is_listed_here() -> None:
+    files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
+
+    assert files == {name: f"${{{SECRETS[name][0]}_FILE:-/dev/null}}" for name in SECRETS}
+
+
+@pytest.mark.parametrize("secret", list(SECRETS))
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_only_services_that_need_a_secret_get_it(service: str, secret: str) -> None:
+    variable, users = SECRETS[secret]
+
+    given = settings_of(service, {**PASSWORDS, variable: "SECRET"})
+
+    assert ("SECRET" in given.values()) == (service in users)
+    assert (secret in SERVICES[service]["secrets"]) == (service in users)
+
+
+@pytest.mark.parametrize("secret", list(SECRETS))
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_secret_in_a_file_is_mounted_where_the_service_reads_it(
+    service: str, secret: str
+) -> None:
+    variable, users = SECRETS[secret]
+
+    given = settings_of(service, {**PASSWORDS, variable: "", f"{variable}_FILE": "./host"})
+
+    read = {name for name, value in given.items() if value == f"/run/secrets/{secret}"}
+    if service == "dragonfly":
+        assert not read, "its entry point reads the file"
+    elif service in users:
+        (name,) = read
+        assert name.endswith("_FILE")
+        assert given.get(name.removesuffix("_FILE"), "") == "", "both at once are refused"
+    else:
+        assert not read
+    # Compose passes POSTGRES_PASSWORD_FILE on, which no process of ours reads.
+    left = {name for name, value in given.items() if value == "./host"}
+    assert left <= {"POSTGRES_PASSWORD_FILE"}
+
+
+def test_no_command_line_shows_a_password() -> None:
+    for service in COMPOSE["services"].values():
+        assert "PASSWORD" not in str(service.get("command"))
+
+
+def test_without_passwords_compose_refuses_the_file() -> None:
+    for name in PASSWORDS.keys() - {"SEEN_FLOWER_PASSWORD"}:
+        others = {key: value for key, value in PASSWORDS.items() if key != name}
+        with pytest.raises(KeyError, match=name):
+            filled_in(COMPOSE["services"], others)
+
+
+# ── limits and rights ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -104,16 +176,125 @@ def test_nothing_is_published_beyond_this_machine(name: str) -> None:
     assert bool(published) == (name == "flower")
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
-def test_our_containers_can_do_little(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_containers_can_do_little(name: str) -> None:
     service = SERVICES[name]
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"] is True
     assert "/tmp" in service["tmpfs"]
     assert service.get("privileged") is None
-    assert service.get("user") is None, "the image's own, which is not root"
+    # The images of others start as root, and become their own user.
+    starts_as_root = {"CHOWN", "DAC_READ_SEARCH", "FOWNER", "SETGID", "SETUID"}
+    assert set(service.get("cap_add", [])) == (set() if name in OURS else starts_as_root)
+
+
+def test_only_the_download_workers_run_as_another_user() -> None:
+    """The image's own user is not root."""
+    given = {name: service.get("user") for name, service in SERVICES.items()}
+
+    assert given.pop("worker") == "10001:10001"
+    assert set(given.values()) == {None}
+    assert filled_in(COMPOSE["services"]["worker"]["user"], {"DOWNLOADS_OWNER": "1000:100"}) == (
+        "1000:100"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_logs_memory_and_processes_are_limited(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["logging"]["driver"] == "json-file"
+    assert re.fullmatch(r"\d+m", service["logging"]["options"]["max-size"])
+    assert int(service["logging"]["options"]["max-file"]) > 1
+    assert megabytes(service["mem_limit"]) >= 256
+    assert 64 <= int(service["pids_limit"]) <= 1024
+
+
+def test_a_worker_has_the_threads_and_the_memory_it_needs() -> None:
+    """It was measured: docs/benchmarks.md."""
+    most = Settings.model_fields["download_concurrency"].default
+
+    assert int(SERVICES["worker"]["pids_limit"]) >= 15 + most
+    assert megabytes(SERVICES["worker"]["mem_limit"]) > 315 + 80
+
+
+LIMITS = {
+    "LOG_MAX_SIZE": ("logging", SERVICES),
+    "LOG_MAX_FILES": ("logging", SERVICES),
+    "DRAGONFLY_MEMORY": ("mem_limit", ["dragonfly"]),
+    "DRAGONFLY_MAXMEMORY": ("command", ["dragonfly"]),
+    "POSTGRES_MEMORY": ("mem_limit", ["postgres"]),
+    "WORKER_MEMORY": ("mem_limit", ["worker"]),
+    "WORKER_PIDS": ("pids_limit", ["worker"]),
+    "WORKER_STOP_GRACE_PERIOD": ("stop_grace_period", ["worker", "worker-maintenance"]),
+    "MAINTENANCE_MEMORY": ("mem_limit", ["worker-maintenance"]),
+    "BEAT_MEMORY": ("mem_limit", ["beat"]),
+    "FLOWER_MEMORY": ("mem_limit", ["flower"]),
+}
+
+
+@pytest.mark.parametrize("variable", list(LIMITS))
+def test_a_limit_is_set_in_the_env_file(variable: str) -> None:
+    key, users = LIMITS[variable]
+
+    changed = filled_in(COMPOSE["services"], {**PASSWORDS, variable: "987"})
+
+    for name, service in changed.items():
+        assert ("987" in str(service.get(key))) == (name in users), name
+
+
+# ── networks ────────────────────────────────────────────────────────────────────────────────────
+
+NETWORKS = {
+    "dragonfly": ["store"],
+    "postgres": ["database"],
+    "migrate": ["database"],
+    "worker": ["store", "database", "origins"],
+    "worker-maintenance": ["store", "database"],
+    "beat": ["store"],
+    "flower": ["store", "web"],
+}
+
+
+def test_each_service_is_on_the_networks_that_it_needs() -> None:
+    assert {name: service["networks"] for name, service in SERVICES.items()} == NETWORKS
+
+
+def test_only_download_workers_reach_other_machines() -> None:
+    networks = COMPOSE["networks"]
+
+    assert set(networks) == {"store", "database", "origins", "web"}
+    assert {name for name in networks if (networks[name] or {}).get("internal")} == {
+        "store",
+        "database",
+    }
+    # Flower's network has to be reached from the host; nothing masquerades what leaves it.
+    assert networks["web"]["driver_opts"] == {
+        "com.docker.network.bridge.enable_ip_masquerade": "false"
+    }
+
+
+def test_other_projects_join_the_networks_by_fixed_names() -> None:
+    networks = filled_in(COMPOSE["networks"], {})
+
+    assert (networks["store"]["name"], networks["database"]["name"]) == (
+        "seen-store",
+        "seen-database",
+    )
+    assert networks["store"]["attachable"] is networks["database"]["attachable"] is True
+
+
+# ── folders, order, variables ───────────────────────────────────────────────────────────────────
+
+
+def test_files_go_to_a_volume_or_to_a_folder_of_the_host() -> None:
+    (volume,) = COMPOSE["services"]["worker"]["volumes"]
+
+    assert filled_in(volume, {}) == "downloads:/downloads"
+    assert filled_in(volume, {"DOWNLOADS_FOLDER": "/srv/media"}) == "/srv/media:/downloads"
 
 
 @pytest.mark.parametrize(
@@ -150,17 +331,24 @@ def test_volumes_are_named_and_each_is_used() -> None:
 def test_the_example_names_every_variable_and_only_real_ones() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     wanted = set(re.findall(r"\$\{(\w+)", text))
-    required = set(re.findall(r"\$\{(\w+):\?", text))
+    required = set(re.findall(r"\$\{(\w+)\?", text))
     example = dict(re.findall(r"^#?(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
+    assert required
     assert wanted <= example.keys()
     assert all(example[name] == "" for name in required), "an example has no passwords in it"
-    settings = {name.removeprefix(PREFIX).lower() for name in example if name.startswith(PREFIX)}
-    assert settings <= Settings.model_fields.keys()
+    assert {name for name in example if name.startswith(PREFIX)} <= set(known_variables())
+    assert set(LIMITS) <= wanted
 
 
 def test_every_setting_in_the_file_is_one() -> None:
     for service in SERVICES.values():
-        for name in service.get("environment", {}):
-            if name.startswith(PREFIX):
-                assert name.removeprefix(PREFIX).lower() in Settings.model_fields
+        names = {name for name in service.get("environment", {}) if name.startswith(PREFIX)}
+        assert names <= set(known_variables())
+
+
+def known_variables() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        yield f"{PREFIX}{name.upper()}"
+        if is_secret(field):
+            yield f"{PREFIX}{file_field(name).upper()}"

@@ -32,8 +32,8 @@ def read_compose() -> dict[str, Any]:
     return compose
 
 
+#: The file as it is written.
 COMPOSE = read_compose()
-SERVICES: dict[str, Service] = COMPOSE["services"]
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
@@ -42,11 +42,38 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        name, operator, default = match["name"], match["operator"], match["rest"]
-        return values.get(name) or default if operator == ":-" else values[name]
+        given, rest = values.get(match["name"]), match["rest"]
+        match match["operator"]:
+            case ":-":
+                return given or rest
+            case ":+":
+                return rest if given else ""
+            case _:
+                return values[match["name"]]
 
-    pattern = r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:-|:\?)(?P<rest>[^}]*))?\}"
+    pattern = r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:-|:\+|\?)(?P<rest>[^}]*))?\}"
     return re.sub(pattern, value, text)
+
+
+def filled_in(value: Any, values: Mapping[str, str]) -> Any:
+    """Fill in all variables of a part of the file."""
+    match value:
+        case str():
+            return substitute(value, values)
+        case list():
+            return [filled_in(item, values) for item in value]
+        case dict():
+            return {key: filled_in(item, values) for key, item in value.items()}
+    return value
+
+
+PASSWORDS = {
+    "SEEN_CACHE_PASSWORD": "cache-password",
+    "POSTGRES_PASSWORD": "postgres-password",
+    "SEEN_FLOWER_PASSWORD": "open-sesame",
+}
+#: The services with a `.env` that has these passwords and nothing else.
+SERVICES: dict[str, Service] = filled_in(COMPOSE["services"], PASSWORDS)
 
 
 def seconds(duration: str) -> int:
@@ -71,17 +98,25 @@ class Deployment:
         image: the folder that the project is installed in.
         store: its server.
         database_url: a database that `migrate` will fill.
+        secrets_in_files: `.env` names files of passwords instead of having them.
     """
 
-    def __init__(self, folder: Path, image: Path, store: StoreServer, database_url: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        image: Path,
+        store: StoreServer,
+        database_url: str,
+        *,
+        secrets_in_files: bool = False,
+    ) -> None:
         self.folder = folder
         self._image = image
         self.flower_port = free_port()
-        self._env_file = {
-            "SEEN_CACHE_PASSWORD": store.password,
-            "POSTGRES_PASSWORD": "not asked for by the tests' server",
-            "SEEN_FLOWER_PASSWORD": "open-sesame",
-        }
+        self._secrets = folder / "secrets"
+        passwords = {**PASSWORDS, "SEEN_CACHE_PASSWORD": store.password}
+        env_file = self._write_secrets(passwords) if secrets_in_files else passwords
+        self._services: dict[str, Service] = filled_in(COMPOSE["services"], env_file)
         self._elsewhere = {
             "SEEN_CACHE_ADDR": store.addr,
             "SEEN_DATABASE_URL": database_url,
@@ -90,11 +125,21 @@ class Deployment:
             "SEEN_FLOWER_PORT": str(self.flower_port),
         }
 
+    def _write_secrets(self, passwords: Mapping[str, str]) -> dict[str, str]:
+        """Write each password to its file; return what `.env` has then."""
+        self._secrets.mkdir()
+        env_file = dict.fromkeys(passwords, "")
+        for variable, password in passwords.items():
+            secret = variable.removeprefix("SEEN_").lower()
+            (self._secrets / secret).write_text(f"{password}\n")
+            env_file[f"{variable}_FILE"] = str(self._secrets / secret)
+        return env_file
+
     def environment(self, name: str) -> dict[str, str]:
         """What a service's container has: of this machine's variables only PATH."""
         declared = {
-            key: substitute(str(value), self._env_file)
-            for key, value in SERVICES[name]["environment"].items()
+            key: str(value).replace("/run/secrets", str(self._secrets))
+            for key, value in self._services[name]["environment"].items()
         }
         return {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -116,7 +161,7 @@ class Deployment:
 
     def check(self, name: str) -> bool:
         """Run a service's health check, as it stands in the file."""
-        how, *words = [substitute(word, {}) for word in SERVICES[name]["healthcheck"]["test"]]
+        how, *words = SERVICES[name]["healthcheck"]["test"]
         if words[0] == "seen":
             words = [sys.executable, "-m", "cli", *words[1:]]
         command = ["/bin/sh", "-c", *words] if how == "CMD-SHELL" else words
