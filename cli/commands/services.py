@@ -11,6 +11,7 @@ import typer
 from cli.errors import RefusedError
 from cli.local_stack import command_lines, environment
 from cli.local_stack.client import use_running_stack
+from cli.local_stack.download_folder import make_download_folder
 from domain.errors import SettingsError
 from settings import Settings
 
@@ -47,6 +48,8 @@ def worker(
     if as_json:
         raise RefusedError("--json is allowed with --check only.")
     settings = environment.ensure_secret_key(_prepare())
+    if queue is QueueName.DOWNLOADS:
+        make_download_folder(settings.files_dir)
     _exec(command_lines.worker(settings, queue.value, concurrency))
 
 
