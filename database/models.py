@@ -106,6 +106,7 @@ jobs = Table(
     Column("secret_url", Boolean, nullable=False, server_default=false()),
     Column("host", String(300)),
     Column("max_bytes", BigInteger),
+    Column("max_rate", BigInteger),
     Column("connections", Integer),
     Column("decode", Boolean, nullable=False, server_default=false()),
     Column("ignore_origin_digests", Boolean, nullable=False, server_default=false()),

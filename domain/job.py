@@ -90,6 +90,8 @@ class Job:
     host: str | None = None
     """The host of `url`, as `domain.urls.host_of` returns it."""
     max_bytes: int | None = None
+    max_rate: int | None = None
+    """Bytes a second, unless `seen limit --job` has set another limit."""
     connections: int | None = None
     decode: bool = False
     ignore_origin_digests: bool = False

@@ -29,6 +29,7 @@ from domain.files import (
     Checksum,
 )
 from domain.job import Priority
+from domain.limits import check_rate
 from domain.request_fields import HIDDEN
 from domain.url_display import display_url
 from domain.urls import check_url
@@ -60,6 +61,8 @@ class DownloadRequest(BaseModel):
         overwrite: replace a file of that name; otherwise a clashing name gets a number.
         max_attempts: attempts before the job fails; None takes the service's setting.
         max_bytes: a larger file fails; None for no limit but the service's.
+        max_rate: bytes a second of this download, 1024 at least; None for no limit but those of its
+            host and of all downloads.
         connections: 1 to 32 at once; None takes the service's setting.
         decode: undo a Content-Encoding that the origin sends although none was requested.
         ignore_origin_digests: do not compare the file with the origin's digests, because they are wrong.
@@ -87,6 +90,7 @@ class DownloadRequest(BaseModel):
     overwrite: bool = False
     max_attempts: int | None = None
     max_bytes: int | None = None
+    max_rate: int | None = None
     connections: int | None = None
     decode: bool = False
     ignore_origin_digests: bool = False
@@ -215,6 +219,14 @@ class DownloadRequest(BaseModel):
         if value is not None and not 1 <= value <= MAX_SIZE:
             raise InvalidInputError("max_bytes", value, f"It is 1 to {MAX_SIZE} bytes.")
         return value
+
+    @field_validator("max_rate")
+    @classmethod
+    def _max_rate(cls, value: int | None) -> int | None:
+        try:
+            return None if value is None else check_rate(value)
+        except InvalidInputError as error:
+            raise error.about("max_rate") from None
 
     @field_validator("connections")
     @classmethod

@@ -81,7 +81,7 @@ class Attempt:
         runtime, job = self._runtime, self._job
         slots = runtime.slots.acquire(job.id, self._host, job.user_id)
         runtime.claim_pause.store_answered()
-        rate = runtime.rate_controller.register(job.id, self._host)
+        rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         try:
             return self._fetch_and_publish(destination, SharedQuota(slots, rate))
         finally:

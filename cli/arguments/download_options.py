@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ import typer
 
 from cli.arguments import credentials
 from cli.arguments.cookie_file import CookieFile
-from cli.arguments.sizes import UNITS_HELP, parse_size
+from cli.arguments.sizes import UNITS_HELP, parse_rate, parse_size
 from cli.arguments.text_file import is_text
 from domain.errors import InvalidInputError
 from domain.files import Checksum
@@ -118,13 +118,24 @@ class DownloadOptions:
     decode: Annotated[
         bool, typer.Option("--decode", help="Undo a Content-Encoding of the response.")
     ] = False
-    ignore_origin_digests: Annotated[
+    limit_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Bytes a second of each file, such as 500k or 10M; `seen limit` changes it.",
+        ),
+    ] = None
+    no_origin_checksum: Annotated[
         bool,
         typer.Option(
-            "--ignore-origin-digests",
+            "--no-origin-checksum",
             help="Do not check digests that the origin sends; --checksum is checked.",
         ),
     ] = False
+    ignore_origin_digests: Annotated[bool, typer.Option("--ignore-origin-digests", hidden=True)] = (
+        False
+    )
+    """The former name of `--no-origin-checksum`."""
 
     def requests(
         self, urls: Sequence[str], *, directory: str, **more: object
@@ -171,10 +182,11 @@ class DownloadOptions:
             "mirrors": self.mirror or (),
             "secret_url": self.secret_url,
             "headers": credentials.headers(self.header or ()),
-            "max_bytes": self.max_bytes and parse_size("--max-bytes", self.max_bytes),
+            "max_bytes": _if_given(parse_size, "--max-bytes", self.max_bytes),
             "connections": self.connections,
             "decode": self.decode,
-            "ignore_origin_digests": self.ignore_origin_digests,
+            "max_rate": _if_given(parse_rate, "--limit-rate", self.limit_rate),
+            "ignore_origin_digests": self.no_origin_checksum or self.ignore_origin_digests,
         }
 
     def _user(self) -> str | None:
@@ -184,6 +196,10 @@ class DownloadOptions:
             raise InvalidInputError("--login", HIDDEN, "It is the former name of --user; give one.")
         print("seen: --login is now --user; the next version refuses it.", file=sys.stderr)
         return self.login
+
+
+def _if_given(parse: Callable[[str, str], int | None], option: str, text: str | None) -> int | None:
+    return None if text is None else parse(option, text)
 
 
 def _refuse_for_several_urls(values: dict[str, object]) -> None:

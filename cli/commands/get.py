@@ -11,9 +11,9 @@ import typer
 
 import settings as settings_module
 from cli.arguments.download_options import DownloadOptions, ShowUrls, output_folder
+from cli.arguments.get_options import GetOptions
 from cli.arguments.option_group import expand_options
 from cli.errors import FAILED, INTERRUPTED
-from cli.following.timeout import DEFAULT_ATTEMPTS, GetTimeout
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
 from cli.output import formatting
@@ -25,6 +25,7 @@ from domain.request import DownloadRequest
 from domain.text import printable
 
 if TYPE_CHECKING:
+    from cli.following.timeout import GetTimeout
     from cli.local_stack.client import StackClient
     from tasks.api.job_view import JobView
 
@@ -39,22 +40,8 @@ Examples:
 @expand_options
 def get(
     options: DownloadOptions,
+    how: GetOptions,
     urls: Annotated[list[str], typer.Argument(metavar="URL", help="What to download.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="The folder; else the current one.")
-    ] = "",
-    attempts: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help=f"Attempts, 1 to 1000. Default: {DEFAULT_ATTEMPTS}, and a pause after a minute "
-            "without bytes.",
-        ),
-    ] = None,
-    max_time: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", min=0.1, help="Stop after this time, finished or not."),
-    ] = None,
     show_urls: ShowUrls = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the jobs as JSON at the end, and no progress.")
@@ -70,13 +57,16 @@ def get(
     paused; the last line shows the command that continues it.
     """
     is_local = not environment.has_store(settings_module.load())
-    directory = output_folder(output or ".") if is_local else output
-    max_attempts = attempts or DEFAULT_ATTEMPTS
-    requests = options.requests(urls, directory=directory, max_attempts=max_attempts)
+    requests = options.requests(
+        urls,
+        directory=output_folder(how.output or ".") if is_local else how.output,
+        max_attempts=how.max_attempts,
+        priority=how.priority,
+    )
     interrupt_on_termination()
     with _stack(is_local) as stack:
-        timeout = GetTimeout(max_time=max_time, has_attempts=attempts is not None)
-        raise typer.Exit(_download(requests, stack, timeout, as_json=as_json, show_urls=show_urls))
+        status = _download(requests, stack, how.timeout(), as_json=as_json, show_urls=show_urls)
+        raise typer.Exit(status)
 
 
 @contextmanager

@@ -10,7 +10,17 @@ from domain.job import JobEvent
 from tasks.api.job_view import JobView
 
 _FROM_ROW = (
-    *("id", "host", "directory", "name", "checksum", "user_id", "overwrite", "max_bytes"),
+    *(
+        "id",
+        "host",
+        "directory",
+        "name",
+        "checksum",
+        "user_id",
+        "overwrite",
+        "max_bytes",
+        "max_rate",
+    ),
     *("connections", "decode", "ignore_origin_digests", "priority", "attempts", "max_attempts"),
     "secret_url",
     *("fence", "worker", "control", "next_attempt_at", "published_at", "created_at"),
@@ -47,6 +57,8 @@ class JobDict(TypedDict):
     """The owner."""
     overwrite: bool
     max_bytes: int | None
+    max_rate: int | None
+    """Bytes a second."""
     connections: int | None
     decode: bool
     ignore_origin_digests: bool

@@ -56,6 +56,8 @@ class RateController:
         self._rates: Mapping[str, int] = self._defaults
         self._shares: Mapping[str, Share] = {}
         self._is_limiting = False
+        #: The number of transfers whose jobs came with a limit.
+        self._own_limits = 0
         #: Scopes for which the store holds a demand of this process.
         self._reported_scopes: set[str] = set()
         self._busy = threading.Event()
@@ -63,11 +65,19 @@ class RateController:
         self._thread: threading.Thread | None = None
         self._outages = OutageLog(logger)
 
-    def register(self, job_id: str, host: str) -> TransferRate:
-        """Add a transfer. Until the next update it takes from this process's share."""
-        transfer = TransferRate(job_id, host)
+    def register(self, job_id: str, host: str, own_limit: int | None = None) -> TransferRate:
+        """Add a transfer. Until the next update it takes from this process's share.
+
+        Args:
+            job_id: its job.
+            host: of the job's URL.
+            own_limit: bytes per second that came with the job; None for no such limit. A limit of the
+                job in the store replaces it.
+        """
+        transfer = TransferRate(job_id, host, own_limit)
         with self._mutex:
             self._transfers.add(transfer)
+            self._own_limits += own_limit is not None
             self._assign_rates()
             self._busy.set()
             if self._thread is None:
@@ -80,7 +90,9 @@ class RateController:
     def unregister(self, transfer: TransferRate) -> None:
         """Remove a transfer, if it is there; the next update gives its part to others."""
         with self._mutex:
-            self._transfers.discard(transfer)
+            if transfer in self._transfers:
+                self._transfers.remove(transfer)
+                self._own_limits -= transfer.own_limit is not None
 
     def tick(self) -> None:
         """Update once: measure the transfers, exchange demands, and set every rate."""
@@ -157,6 +169,7 @@ class RateController:
         return totals
 
     def _assign_rates(self) -> None:
-        if self._rates or self._is_limiting:  # once more after the last limit is removed
-            self._is_limiting = bool(self._rates)
+        is_limited = bool(self._rates) or self._own_limits > 0
+        if is_limited or self._is_limiting:  # once more after the last limit is removed
+            self._is_limiting = is_limited
             assign_rates(self._transfers, self._rates, self._shares)

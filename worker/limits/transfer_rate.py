@@ -53,11 +53,13 @@ class TransferRate:
         rate: bytes per second it may receive now; None for unlimited. The controller sets it at any
             time, so read it again before each wait.
         use: bytes per second it has received lately; measured only while it has a rate.
+        own_limit: bytes per second that came with its job; None for no such limit.
         scopes: the scopes that it shares with other transfers.
     """
 
-    def __init__(self, job_id: str, host: str) -> None:
+    def __init__(self, job_id: str, host: str, own_limit: int | None = None) -> None:
         self.job_id = job_id
+        self.own_limit = own_limit
         self.rate: float | None = None
         self.use = 0.0
         self.host = host
@@ -163,7 +165,8 @@ def assign_rates(
         water = water_level(available + 1, uses, len(some) - len(uses))
         allotments[scope] = _Allotment(level, water)
     for transfer in transfers:
-        transfer.allow(allotments, limits.get(job_scope(transfer.job_id), math.inf))
+        own = limits.get(job_scope(transfer.job_id), transfer.own_limit)
+        transfer.allow(allotments, math.inf if own is None else own)
 
 
 def _by_scope(

@@ -34,6 +34,7 @@ def test_a_job_comes_back_as_it_was(repo: JobRepository) -> None:
         mirrors=("https://a.example/ü", "ftp://b.example/x"),
         host="example.com",
         max_bytes=2**63 - 1,
+        max_rate=2**50,
         connections=32,
         decode=True,
         secrets="X-Key,cookies " + "t" * 40_000,

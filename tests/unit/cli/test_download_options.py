@@ -57,6 +57,7 @@ def test_options_in_the_words_of_curl() -> None:
         user="me:pass:word",
         cookie="a=b",
         max_bytes="5G",
+        limit_rate="1.5M",
         connections=8,
         decode=True,
     )
@@ -64,7 +65,7 @@ def test_options_in_the_words_of_curl() -> None:
     assert request.headers == {"X-Key": "a: b", "X-Empty": ""}
     assert (request.username, request.password) == ("me", "pass:word")
     assert (request.cookies, request.max_bytes) == ("a=b", 5_000_000_000)
-    assert (request.connections, request.decode) == (8, True)
+    assert (request.connections, request.decode, request.max_rate) == (8, True, 1_500_000)
 
 
 def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +100,13 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"user": "me:hunter2\udcff"}, "password"),
         ({"user": ":hunter2"}, "username"),
         ({"max_bytes": "much"}, "--max-bytes"),
+        ({"limit_rate": ""}, "--limit-rate"),
+        ({"limit_rate": "fast"}, "--limit-rate"),
+        ({"limit_rate": "-1M"}, "--limit-rate"),
+        ({"limit_rate": "0"}, "--limit-rate"),
+        ({"limit_rate": "1023"}, "--limit-rate"),
+        ({"limit_rate": "2000P"}, "--limit-rate"),
+        ({"max_bytes": ""}, "--max-bytes"),
         ({"max_bytes": "0"}, "max_bytes"),
         ({"max_bytes": "9" * 20}, "max_bytes"),
         ({"connections": 33}, "connections"),
@@ -123,3 +131,19 @@ def test_former_name_of_user_is_accepted_with_a_warning(capsys: pytest.CaptureFi
     assert "--login is now --user" in capsys.readouterr().err
     with pytest.raises(InvalidInputError, match="--login"):
         build(login="me:secret", user="me:secret")
+
+
+def test_no_origin_checksum_has_its_former_name_still() -> None:
+    (plain,), (new,) = build(), build(no_origin_checksum=True)
+    (former,) = build(ignore_origin_digests=True)
+    assert not plain.ignore_origin_digests
+    assert new == former
+    assert new.ignore_origin_digests
+
+
+def test_a_rate_of_none_is_no_limit() -> None:
+    assert [build(limit_rate=text)[0].max_rate for text in ("none", "1Ki", "500k")] == [
+        None,
+        1024,
+        500_000,
+    ]

@@ -60,6 +60,7 @@ def fingerprint(secrets: str | None = None, **fields: Any) -> str:
         {"priority": Priority.HIGH},
         {"mirrors": ("https://mirror.example/a.mkv",)},
         {"idempotency_key": "k"},
+        {"max_rate": 100_000},
     ],
 )
 def test_how_it_is_fetched_makes_no_difference(fields: dict[str, Any]) -> None:

@@ -31,9 +31,15 @@ class Transfer:
     """A thread that takes bytes as fast as its rate allows, and never faster than `most`."""
 
     def __init__(
-        self, rate_controller: RateController, name: str, *, host: str = HOST, most: float = FAST
+        self,
+        rate_controller: RateController,
+        name: str,
+        *,
+        host: str = HOST,
+        most: float = FAST,
+        own_limit: int | None = None,
     ) -> None:
-        self.transfer_rate: TransferRate = rate_controller.register(name, host)
+        self.transfer_rate: TransferRate = rate_controller.register(name, host, own_limit)
         self.taken = 0
         self._rate_controller, self._most = rate_controller, most
         self._ending = threading.Event()
@@ -159,6 +165,35 @@ def test_the_least_of_three_limits_counts_and_frees_the_others(
     wait_for_speeds(running, 50_000, 50_000, 50_000, 450_000)
     running[0].transfer_rate.host = HOST  # a redirect
     wait_for_speeds(running, 225_000, 100_000, 50_000, 225_000)
+
+
+def test_a_limit_that_came_with_the_job_is_kept_unless_another_is_set_for_it(
+    manager: CacheManager, pacers: tuple[RateController, RateController], start: Start
+) -> None:
+    running = [start(pacers[0], "small", own_limit=50_000), start(pacers[0], "rest")]
+    assert running[0].transfer_rate.rate == 50_000  # from its first byte on
+    assert running[1].transfer_rate.rate is None
+    wait_for_speeds(running[:1], 50_000)
+    manager.limits.set_rates({TOTAL: 300_000})
+    wait_for_speeds(running, 50_000, 250_000)  # what it leaves goes to the other
+    manager.limits.set_rates({TOTAL: None, job_scope("small"): 100_000})
+    wait_for_speeds(running[:1], 100_000)
+    manager.limits.set_rates({job_scope("small"): None})
+    wait_for_speeds(running[:1], 50_000)
+    assert running[1].transfer_rate.rate is None
+    running.pop(0).end()
+    wait_until(lambda: not pacers[0]._is_limiting)
+
+
+def test_a_limit_that_came_with_the_job_needs_no_store(
+    private_store: StoreServer, start: Start
+) -> None:
+    with cache_manager(private_store) as manager:
+        private_store.stop()
+        with RateController(manager.limits, worker="one", interval=0.05) as rate_controller:
+            small = start(rate_controller, "small", own_limit=50_000)
+            wait_for_speeds([small], 50_000)
+            assert small.transfer_rate.rate == 50_000
 
 
 def test_without_a_store_no_rate_grows(
