@@ -26,7 +26,8 @@ from cache.models import (
     RateState,
     UserInvalidation,
 )
-from cache.platform.catalog_cache import CatalogCache, CatalogEntry
+from cache.platform.catalog_cache import CatalogCache
+from cache.platform.catalog_entry import CatalogEntry
 from cache.platform.counts import CacheCounts
 from cache.platform.service import CacheService
 from cache.platform.session_cache import SessionCache

@@ -53,6 +53,13 @@ def _encodable(field: str, value: str) -> str:
     return value
 
 
+def text(field: str, value: Any) -> str:
+    """Check a string of any content, which is compared and not sent."""
+    if not isinstance(value, str):
+        raise InvalidInputError(field, value, "It must be a string.")
+    return value
+
+
 def key(value: Any) -> str:
     """Check a key with its namespace."""
     return string("key", value)

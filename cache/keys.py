@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -35,7 +36,10 @@ class KeyBuilder:
 
     Identifiers are percent-encoded (RFC 3986) except letters, digits and ``-._~@``, so that an id with a
     colon or a glob character cannot collide with another key or widen a pattern. An empty or too long
-    identifier raises InvalidInputError.
+    identifier raises InvalidInputError; `possible_key` returns None for it.
+
+    Any text has a key as query, genre or kind of a catalog page, and as user or action of a rate limit:
+    strangers type or send it. A long one is replaced by its digest.
     """
 
     def __init__(self, namespace: str = "seen") -> None:
@@ -75,18 +79,12 @@ class KeyBuilder:
     def catalog_discover_key(self, genre: str, kind: str, page: int) -> str:
         """One page of the discover sections; genre and kind may be empty."""
         number = arguments.integer("page", page, least=1)
-        return self._catalog(
-            "discover", _optional("genre", genre), _optional("kind", kind), str(number)
-        )
+        return self._catalog("discover", _any("genre", genre), _any("kind", kind), str(number))
 
     def catalog_search_key(self, query: str, genre: str, kind: str) -> str:
         """One search; a query of more than 100 characters is replaced by its SHA-256."""
-        if len(_text("query", query)) > MAX_QUERY_CHARS:
-            # "=" is always escaped in a short query, so the two forms cannot collide.
-            part = f"sha256={hashlib.sha256(_encode('query', query)).hexdigest()}"
-        else:
-            part = _escape("query", query)
-        return self._catalog("search", part, _optional("genre", genre), _optional("kind", kind))
+        words = _any("query", query, most_chars=MAX_QUERY_CHARS)
+        return self._catalog("search", words, _any("genre", genre), _any("kind", kind))
 
     def catalog_watch_later_key(self, user_id: str) -> str:
         """One user's watch-later list."""
@@ -161,8 +159,7 @@ class KeyBuilder:
 
     def rate_limit_key(self, user_id: str, action: str) -> str:
         """The log of one user's calls of one action."""
-        user, act = _escape("user_id", user_id), _escape("action", action)
-        return f"{self._prefix}ratelimit:{user}:{act}"
+        return f"{self._prefix}ratelimit:{_any('user_id', user_id)}:{_any('action', action)}"
 
     def lock_key(self, resource: str) -> str:
         """The lock of one resource; colons in its name are kept, as in ``download:<id>``."""
@@ -213,6 +210,18 @@ def check_application_lock(resource: Any) -> Any:
     return resource
 
 
+def possible_key(build: Callable[..., str], *identifiers: Any) -> str | None:
+    """Return the key of identifiers from outside; None if no key can have them.
+
+    Nothing is stored under such an identifier, because a write refuses it. So a read is a miss, and a
+    deletion deletes nothing.
+    """
+    try:
+        return build(*identifiers)
+    except InvalidInputError:
+        return None
+
+
 def redacted(key: str) -> str:
     """Return a key of whatever namespace as logs and messages may have it, see `KeyBuilder.redacted`."""
     namespace, colon, name = key.partition(":")
@@ -241,8 +250,16 @@ def _kind_and_name(field: str, text: str) -> str:
     return f"{_escape(field, kind)}:{_escape(field, name)}" if colon else _escape(field, kind)
 
 
-def _optional(field: str, part: str) -> str:
-    return _bounded(field, _text(field, part))
+def _any(field: str, text: str, *, most_chars: int = MAX_IDENTIFIER_BYTES) -> str:
+    """Escape any text, also an empty one or bad Unicode; replace a long one by its digest."""
+    if _PLAIN.fullmatch(_text(field, text)) and len(text) <= most_chars:
+        return text
+    # A lone surrogate is escaped as bytes that no valid text has.
+    raw = text.encode(errors="surrogatepass")
+    if len(text) <= most_chars and len(raw) <= MAX_IDENTIFIER_BYTES:
+        return quote(raw, safe=_UNESCAPED)
+    # "=" is always escaped in a shorter text, so the two forms cannot collide.
+    return f"sha256={hashlib.sha256(raw).hexdigest()}"
 
 
 def _bounded(field: str, identifier: str) -> str:

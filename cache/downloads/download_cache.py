@@ -22,23 +22,25 @@ from cache.downloads.indexes import DownloadIndex
 from cache.downloads.progress_hash import (
     ProgressUpdate,
     UpdateReply,
-    read_hash,
     read_poll_reply,
     read_reply,
     set_arguments,
     update_arguments,
 )
-from cache.keys import KeyBuilder
+from cache.downloads.reads import ProgressReader
+from cache.keys import KeyBuilder, possible_key
 from cache.log_once import LogOnce
 from cache.models import DownloadPage, DownloadProgress, DownloadTotals, version
 from cache.store import scripts
 from cache.store.flow import Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
-from domain.errors import InvalidInputError, StoreReplyError
+from domain.errors import InvalidInputError
 from domain.job import FINISHED, RUNNING, JobStatus
 
 #: Seconds over which the bytes of all downloads are averaged.
 RATE_SECONDS = 5
+#: The status of `progress_update` for a hash that does not exist.
+_NO_HASH = -2
 
 
 class DownloadCache(Operations[S]):
@@ -68,6 +70,7 @@ class DownloadCache(Operations[S]):
         self._unpersisted_ms = round(unpersisted_ttl * 1000)
         self._log_once = LogOnce()
         self._indexes = DownloadIndex(keys, user_ms=self._unpersisted_ms)
+        self._reader = ProgressReader(keys, self._log_once)
         self._controls = Controls(keys, ttl_ms=self._progress_ms)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
@@ -83,7 +86,8 @@ class DownloadCache(Operations[S]):
         return self._set(progresses)
 
     def _set(self, progresses: Sequence[DownloadProgress]) -> Flow[int]:
-        progresses = [checks.storable(one) for one in arguments.items("progresses", progresses)]
+        given = arguments.items("progresses", progresses)
+        progresses = [checks.storable(one, self._keys) for one in given]
         commands = [
             scripts.call(
                 "progress_set", self._key(one.job_id), *set_arguments(one, self._ttl_ms(one.status))
@@ -208,13 +212,13 @@ class DownloadCache(Operations[S]):
     @operation
     def remove(self, *job_ids: str) -> Flow[int]:
         """Delete the progress of jobs; return how many hashes existed."""
-        return self._remove(arguments.strings("job_ids", job_ids))
+        return self._remove(job_ids)
 
-    def _remove(self, job_ids: Sequence[str]) -> Flow[int]:
+    def _remove(self, job_ids: Iterable[Any]) -> Flow[int]:
         removed = 0
-        for batch in download_index.batches(job_ids):
-            hashes = ("UNLINK", *(self._key(job_id) for job_id in batch))
-            replies = yield Batch(hashes, *self._indexes.remove(batch))
+        for batch in download_index.batches(self._reader.possible(job_ids)):
+            hashes = ("UNLINK", *(key for _, key in batch))
+            replies = yield Batch(hashes, *self._indexes.remove([job_id for job_id, _ in batch]))
             removed += replies[0]
         return removed
 
@@ -224,7 +228,9 @@ class DownloadCache(Operations[S]):
 
         A running download writes its progress again at its next flush.
         """
-        index = self._keys.user_downloads_key(user_id)
+        index = possible_key(self._keys.user_downloads_key, user_id)
+        if index is None:
+            return 0
         (members,) = yield Batch(("ZRANGE", index, 0, -1))
         removed = yield from self._remove(download_index.job_ids(members))
         yield Batch(("UNLINK", index))
@@ -235,33 +241,19 @@ class DownloadCache(Operations[S]):
     @operation
     def get_progress(self, job_id: str) -> Flow[DownloadProgress | None]:
         """Return the live progress of one job, or None."""
-        return (yield from self._read([job_id])).get(job_id)
+        return next(iter((yield from self._reader.read([job_id])).values()), None)
 
     @operation
     def get_many(self, job_ids: Sequence[str]) -> Flow[dict[str, DownloadProgress]]:
         """Return the live progress of those jobs that have one, by job id."""
-        return self._read(arguments.strings("job_ids", job_ids))
-
-    def _read(self, job_ids: Sequence[str]) -> Flow[dict[str, DownloadProgress]]:
-        found: dict[str, DownloadProgress] = {}
-        for batch in download_index.batches(job_ids):
-            commands = [("HGETALL", self._key(job_id)) for job_id in batch]
-            hashes = yield from scripts.run_pipeline([], commands, keep_reply_errors=True)
-            self._log_once.log_errors(hashes)
-            for job_id, raw in zip(batch, hashes, strict=True):
-                if isinstance(raw, StoreReplyError):
-                    continue
-                progress = read_hash(job_id, dict(zip(raw[::2], raw[1::2], strict=True)))
-                if progress is not None:
-                    found[job_id] = progress
-        return found
+        return self._reader.read(arguments.items("job_ids", job_ids))
 
     @operation
     def get_active_downloads(self, limit: int = 1000) -> Flow[list[DownloadProgress]]:
         """Return the running downloads, from the most recently updated."""
         index = self._keys.active_downloads_key()
         (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
-        return (yield from self._running(download_index.job_ids(members)))
+        return (yield from self._reader.running(download_index.job_ids(members)))
 
     @operation
     def page_active_downloads(
@@ -277,22 +269,27 @@ class DownloadCache(Operations[S]):
         """
         _positive("limit", limit)
         if after is not None:
-            arguments.string("after", after)
+            arguments.text("after", after)
         (members,) = yield Batch(("ZRANGE", self._keys.active_downloads_key(), 0, -1))
         job_ids = sorted(download_index.job_ids(members))
         start = 0 if after is None else bisect_right(job_ids, after)
         page = job_ids[start : start + limit]
         more = start + limit < len(job_ids)
-        items = yield from self._running(page)
+        items = yield from self._reader.running(page)
         return DownloadPage(items=tuple(items), next_after=page[-1] if more else None)
 
     @operation
     def get_user_downloads(self, user_id: str, limit: int = 100) -> Flow[list[DownloadProgress]]:
         """Return the live progress of a user's downloads, from the most recently updated."""
-        index = self._keys.user_downloads_key(user_id)
-        (members,) = yield Batch(("ZREVRANGE", index, 0, _positive("limit", limit) - 1))
+        last, index = (
+            _positive("limit", limit) - 1,
+            possible_key(self._keys.user_downloads_key, user_id),
+        )
+        if index is None:
+            return []
+        (members,) = yield Batch(("ZREVRANGE", index, 0, last))
         job_ids = download_index.job_ids(members)
-        found = yield from self._read(job_ids)
+        found = yield from self._reader.read(job_ids)
         return [found[job_id] for job_id in job_ids if job_id in found]
 
     @operation
@@ -311,11 +308,6 @@ class DownloadCache(Operations[S]):
         return DownloadTotals(
             active=active, bytes_per_second=int(written) / RATE_SECONDS, seconds=RATE_SECONDS
         )
-
-    def _running(self, job_ids: Sequence[str]) -> Flow[list[DownloadProgress]]:
-        found = yield from self._read(job_ids)
-        running = (found[job_id] for job_id in job_ids if job_id in found)
-        return [progress for progress in running if progress.status in RUNNING]
 
     # ── persistence and clean-up ──────────────────────────────────────────────────────────────────
 
@@ -364,9 +356,10 @@ class DownloadCache(Operations[S]):
         """Update a hash if it exists, and mark it dirty."""
         arguments.integer("fence", fence)
         step = (fence, sequence, increment, "", "", self._progress_ms, *fields)
-        reply: list[Any] = yield from scripts.run(
-            "progress_update", self._key(job_id), *step, once=True
-        )
+        key = possible_key(self._keys.download_job_key, job_id)
+        if key is None:
+            return [_NO_HASH]
+        reply: list[Any] = yield from scripts.run("progress_update", key, *step, once=True)
         if reply[0] >= 0:
             yield from _send(
                 self._indexes.mark_dirty({job_id: version(fence, int(reply[3]))}),

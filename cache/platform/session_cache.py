@@ -15,7 +15,7 @@ from cache.coordination import rate_limit
 from cache.coordination.held_lock import HeldLock
 from cache.coordination.lock import LockHandle
 from cache.coordination.rate_limit import FailMode
-from cache.keys import check_application_lock
+from cache.keys import check_application_lock, possible_key
 from cache.models import LockGrant, RateDecision, RateLimit
 from cache.platform import codec
 from cache.platform.values import BATCH, Values
@@ -30,6 +30,9 @@ MAX_ATTEMPTS = 5
 
 class SessionCache(Operations[S]):
     """A cache of sessions and users in front of a database; rate limits; locks by name.
+
+    An id may be whatever a client has sent. Nothing is stored under one that no key can have, so a read
+    is a miss, and a deletion returns False or 0. `set_session` and `set_user` refuse it.
 
     Ids and tokens appear in no log line. On an `AsyncStore` every method is a coroutine.
 
@@ -55,13 +58,14 @@ class SessionCache(Operations[S]):
         arguments.instance("session", session, SessionData)
         key, ttl_ms = self._keys.session_key(session.session_id), _ttl_ms(session)
         stored = ("SET", key, codec.encode(session), "PX", ttl_ms)
+        indexed = self._add_to_index(session, ttl_ms)
         try:
             # An error reply (a key of another type) is ignored: SET overwrites any type.
             (former,) = yield Batch(("GET", key), errors_as_replies=True)
             # Atomic: an invalidation would not find a session that is missing in the index.
             yield Batch(
                 stored,
-                self._add_to_index(session, ttl_ms),
+                indexed,
                 *self._remove_from_former_index(session, former),
                 atomic=True,
             )
@@ -75,8 +79,8 @@ class SessionCache(Operations[S]):
     @operation
     def get_session(self, session_id: str) -> Flow[SessionData | None]:
         """Return a session, or None if it does not exist or `expires_at` has passed."""
-        key = self._keys.session_key(session_id)
-        return _unexpired((yield from self._values.get(key, SessionData)))
+        key = possible_key(self._keys.session_key, session_id)
+        return _unexpired((yield from self._values.get_possible(key, SessionData)))
 
     @operation
     def touch(self, session_id: str, *, expires_at: datetime | None = None) -> Flow[bool]:
@@ -85,9 +89,11 @@ class SessionCache(Operations[S]):
         Args:
             expires_at: the session's new expiry. A concurrent deletion or change of the session wins.
         """
-        key = self._keys.session_key(session_id)
         if expires_at is not None:
             arguments.aware_datetime("expires_at", expires_at)
+        key = possible_key(self._keys.session_key, session_id)
+        if key is None:
+            return False
         for _ in range(MAX_ATTEMPTS):
             (raw,) = yield Batch(("GET", key))
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
@@ -107,7 +113,9 @@ class SessionCache(Operations[S]):
     @operation
     def delete_session(self, session_id: str) -> Flow[bool]:
         """Delete a session; return False if it did not exist."""
-        key = self._keys.session_key(session_id)
+        key = possible_key(self._keys.session_key, session_id)
+        if key is None:
+            return False
         (raw,) = yield Batch(("GET", key))
         session = yield from self._values.read(key, raw, SessionData)
         commands: list[Command] = [("UNLINK", key)]
@@ -137,16 +145,17 @@ class SessionCache(Operations[S]):
     @operation
     def invalidate_user_sessions(self, user_id: str, *, keep: str | None = None) -> Flow[int]:
         """Delete a user's sessions, except `keep`; return how many. Raises without a store."""
-        index, deleted = self._keys.user_sessions_key(user_id), 0
         if keep is not None:
-            arguments.string("keep", keep)
+            arguments.text("keep", keep)
         ids = [one for one in (yield from self._session_ids(user_id)) if one != keep]
+        deleted = 0
         for start in range(0, len(ids), BATCH):
             some = yield from self._without_other_users(user_id, ids[start : start + BATCH])
             if not some:
                 continue
             keys = [self._keys.session_key(one) for one in some]
             # Atomic, and not the whole index: a session that is set meanwhile must stay in it.
+            index = self._keys.user_sessions_key(user_id)
             count, _ = yield Batch(("UNLINK", *keys), ("ZREM", index, *some), atomic=True)
             self._values.discard_local(*keys)
             deleted += count
@@ -163,12 +172,13 @@ class SessionCache(Operations[S]):
     @operation
     def get_user(self, user_id: str) -> Flow[UserData | None]:
         """Return a user's profile, or None."""
-        return self._values.get(self._keys.user_key(user_id), UserData)
+        return self._values.get_possible(possible_key(self._keys.user_key, user_id), UserData)
 
     @operation
     def invalidate_user(self, user_id: str) -> Flow[bool]:
         """Delete a user's profile; return False if there was none. Raises without a store."""
-        return (yield from self._values.delete(self._keys.user_key(user_id))) > 0
+        key = possible_key(self._keys.user_key, user_id)
+        return key is not None and (yield from self._values.delete(key)) > 0
 
     # ── rate limits ──────────────────────────────────────────────────────────────────────────────
 
@@ -269,7 +279,10 @@ class SessionCache(Operations[S]):
         return [one for one, user in zip(ids, users, strict=True) if user in (None, user_id)]
 
     def _session_ids(self, user_id: str) -> Flow[list[str]]:
-        (members,) = yield Batch(("ZREVRANGE", self._keys.user_sessions_key(user_id), 0, -1))
+        index = possible_key(self._keys.user_sessions_key, user_id)
+        if index is None:
+            return []
+        (members,) = yield Batch(("ZREVRANGE", index, 0, -1))
         return [member.decode() for member in members]
 
 

@@ -68,6 +68,13 @@ class Values:
             client_side.store(key, model, value, fetched)
         return value
 
+    def get_possible(self, key: str | None, model: type[T]) -> Flow[T | None]:
+        """Return the value of a `possible_key`, or None."""
+        if key is None:
+            self.counter.add("misses")
+            return None
+        return (yield from self.get(key, model))
+
     def get_local(self, key: str, model: type[T]) -> Flow[T | None]:
         """Return the value of `key` from the client-side cache, or None. Raises without a store."""
         client_side = self.client_side

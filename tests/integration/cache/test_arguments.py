@@ -3,6 +3,7 @@
 | | what comes of it |
 |---|---|
 | an argument of a wrong type or size | InvalidInputError, before anything is sent |
+| an id from outside that no key can have, read or deleted | as for an id without a value |
 | a key of another type, read by the cache | StoreReplyError, but for `mget`; the key stays |
 | a key of another type, for a rate limit | as `fail` says |
 | a key of another type, one of many of an operation | logged once, and passed over |
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from cache import CacheManager, KeyBuilder, SessionData
+from cache import CacheManager, KeyBuilder, SessionData, UserInvalidation
 from domain.errors import InvalidInputError, LockTakenError, SeenError, StoreReplyError
 from tests.support.build import progress, update
 from tests.support.inputs.hostile_arguments import ALL, METHODS, NOTHING, SESSION, Method
@@ -46,6 +47,11 @@ def outcome(call: Callable[[], Any]) -> Any:
         return error
 
 
+def is_nothing(answer: Any) -> bool:
+    """Whether a call found and deleted nothing."""
+    return answer == UserInvalidation(sessions=0, profile=0, catalogs=0, downloads=0) or not answer
+
+
 def complaints(manager: CacheManager, client: Redis, name: str, method: Method) -> list[str]:
     """What is wrong about a method that is given each hostile value in each place."""
     found = []
@@ -63,6 +69,9 @@ def complaints(manager: CacheManager, client: Redis, name: str, method: Method) 
                     found.append(f"{where}: no sentence: {answer}")
             elif isinstance(answer, Exception) and not isinstance(answer, SeenError):
                 found.append(f"{where}: {type(answer).__name__}: {str(answer)[:200]}")
+            elif what in NOTHING and place in method.absent:
+                if not is_nothing(answer) or now != before:
+                    found.append(f"{where}: not as for an id without a value: {answer!r:.100}")
             elif what in NOTHING and place not in method.anything:
                 found.append(f"{where}: taken, {answer!r:.100}")
     return found

@@ -84,6 +84,8 @@ class Method:
     named: tuple[tuple[str, Any], ...] = ()
     anything: frozenset[int | str] = frozenset()
     """Arguments for which every value is right."""
+    absent: frozenset[int | str] = frozenset()
+    """Ids from outside: one that no key can have is answered as one under which nothing is stored."""
 
     def places(self) -> list[int | str]:
         """Name the arguments, by number or name."""
@@ -104,9 +106,10 @@ def _m(
     of: Callable[[CacheManager], Callable[..., Any]],
     *arguments: Any,
     anything: tuple[int | str, ...] = (),
+    absent: tuple[int | str, ...] = (),
     **named: Any,
 ) -> Method:
-    return Method(of, arguments, tuple(named.items()), frozenset(anything))
+    return Method(of, arguments, tuple(named.items()), frozenset(anything), frozenset(absent))
 
 
 def _seven() -> int:
@@ -182,16 +185,18 @@ SERVICE: dict[str, Method] = {
 
 SESSIONS: dict[str, Method] = {
     "session.set_session": _m(lambda m: m.session.set_session, SESSION),
-    "session.get_session": _m(lambda m: m.session.get_session, "s-1"),
-    "session.touch": _m(lambda m: m.session.touch, "s-1", expires_at=SESSION.expires_at),
-    "session.delete_session": _m(lambda m: m.session.delete_session, "s-1"),
-    "session.list_sessions": _m(lambda m: m.session.list_sessions, "ada"),
+    "session.get_session": _m(lambda m: m.session.get_session, "s-1", absent=(0,)),
+    "session.touch": _m(
+        lambda m: m.session.touch, "s-1", expires_at=SESSION.expires_at, absent=(0,)
+    ),
+    "session.delete_session": _m(lambda m: m.session.delete_session, "s-1", absent=(0,)),
+    "session.list_sessions": _m(lambda m: m.session.list_sessions, "ada", absent=(0,)),
     "session.invalidate_user_sessions": _m(
-        lambda m: m.session.invalidate_user_sessions, "ada", keep="s-1"
+        lambda m: m.session.invalidate_user_sessions, "ada", keep="s-1", absent=(0,)
     ),
     "session.set_user": _m(lambda m: m.session.set_user, USER),
-    "session.get_user": _m(lambda m: m.session.get_user, "ada"),
-    "session.invalidate_user": _m(lambda m: m.session.invalidate_user, "ada"),
+    "session.get_user": _m(lambda m: m.session.get_user, "ada", absent=(0,)),
+    "session.invalidate_user": _m(lambda m: m.session.invalidate_user, "ada", absent=(0,)),
     "session.rate_limit_check": _m(
         lambda m: m.session.rate_limit_check, "ada", "call", 5, 60, cost=1, fail="open"
     ),
@@ -214,10 +219,42 @@ CATALOG: dict[str, Method] = {
         f"catalog.{name}": _m(_of("catalog", name), "ada", int, anything=(1,))
         for name in ("dashboard", "watch_later", "continue_watching", "recommendations")
     },
+    **{
+        f"catalog.get_{name}": _m(
+            _of("catalog", f"get_{name}"), "ada", int, anything=(1,), absent=(0,)
+        )
+        for name in ("dashboard", "watch_later", "continue_watching", "recommendations")
+    },
+    **{
+        f"catalog.set_{name}": _m(
+            _of("catalog", f"set_{name}"),
+            "ada",
+            1,
+            model=int,
+            titles=["t-1"],
+            jitter=0.1,
+            anything=(1, "model"),
+        )
+        for name in ("dashboard", "watch_later", "continue_watching", "recommendations")
+    },
+    "catalog.get_discover": _m(
+        lambda m: m.catalog.get_discover, "drama", "film", 1, int, anything=(3,), absent=(0, 1, 2)
+    ),
+    "catalog.set_discover": _m(
+        lambda m: m.catalog.set_discover, "drama", "film", 1, 1, anything=(3,)
+    ),
+    "catalog.get_search": _m(
+        lambda m: m.catalog.get_search, "neon", "a", "film", int, anything=(3,), absent=(0, 1, 2)
+    ),
+    "catalog.set_search": _m(
+        lambda m: m.catalog.set_search, "neon", "drama", "film", 1, anything=(3,)
+    ),
     "catalog.discover": _m(lambda m: m.catalog.discover, "drama", "film", 1, int, anything=(3,)),
     "catalog.search": _m(lambda m: m.catalog.search, "neon", "drama", "film", int, anything=(3,)),
-    "catalog.invalidate_user_catalog": _m(lambda m: m.catalog.invalidate_user_catalog, "ada"),
-    "catalog.invalidate_title": _m(lambda m: m.catalog.invalidate_title, "t-1"),
+    "catalog.invalidate_user_catalog": _m(
+        lambda m: m.catalog.invalidate_user_catalog, "ada", absent=(0,)
+    ),
+    "catalog.invalidate_title": _m(lambda m: m.catalog.invalidate_title, "t-1", absent=(0,)),
     "entry.set": _m(lambda m: _entry(m).set, 1, titles=["t-1"], jitter=0.1, anything=(0,)),
     "entry.get_or_load": _m(
         lambda m: _entry(m).get_or_load, _seven, titles=None, wait=1, anything=(0, "titles")
@@ -229,25 +266,34 @@ DOWNLOADS: dict[str, Method] = {
     "download.bulk_set_progress": _m(lambda m: m.download.bulk_set_progress, [progress()]),
     "download.apply": _m(lambda m: m.download.apply, [update()], [("job-1", 1)]),
     "download.increment_downloaded_bytes": _m(
-        lambda m: m.download.increment_downloaded_bytes, "job-1", 1, fence=1, sequence=2
+        lambda m: m.download.increment_downloaded_bytes,
+        "job-1",
+        1,
+        fence=1,
+        sequence=2,
+        absent=(0,),
     ),
     "download.set_download_speed": _m(
-        lambda m: m.download.set_download_speed, "job-1", 1.0, fence=1
+        lambda m: m.download.set_download_speed, "job-1", 1.0, fence=1, absent=(0,)
     ),
     "download.request_control": _m(lambda m: m.download.request_control, "job-1", "pause", 1),
     "download.request_control_many": _m(
         lambda m: m.download.request_control_many, "pause", [("job-1", 1)]
     ),
     "download.withdraw_control": _m(lambda m: m.download.withdraw_control, [("job-1", 1)]),
-    "download.remove": _m(lambda m: m.download.remove, "job-1"),
-    "download.invalidate_user_downloads": _m(lambda m: m.download.invalidate_user_downloads, "ada"),
-    "download.get_progress": _m(lambda m: m.download.get_progress, "job-1"),
+    "download.remove": _m(lambda m: m.download.remove, "job-1", absent=(0,)),
+    "download.invalidate_user_downloads": _m(
+        lambda m: m.download.invalidate_user_downloads, "ada", absent=(0,)
+    ),
+    "download.get_progress": _m(lambda m: m.download.get_progress, "job-1", absent=(0,)),
     "download.get_many": _m(lambda m: m.download.get_many, ["job-1"]),
     "download.get_active_downloads": _m(lambda m: m.download.get_active_downloads, 10),
     "download.page_active_downloads": _m(
         lambda m: m.download.page_active_downloads, after="job-1", limit=10
     ),
-    "download.get_user_downloads": _m(lambda m: m.download.get_user_downloads, "ada", 10),
+    "download.get_user_downloads": _m(
+        lambda m: m.download.get_user_downloads, "ada", 10, absent=(0,)
+    ),
     "download.mark_persisted": _m(lambda m: m.download.mark_persisted, [("job-1", 1)], ["job-1"]),
     "download.cleanup_stale_progress": _m(lambda m: m.download.cleanup_stale_progress, 60),
 }
@@ -272,7 +318,7 @@ OTHERS: dict[str, Method] = {
     "download_lock": _m(lambda m: m.download_lock, "job-1"),
     "lock": _m(lambda m: m.lock, "x", ttl=60),
     "held_download_locks": _m(lambda m: m.held_download_locks, ["job-1"]),
-    "invalidate_user": _m(lambda m: m.invalidate_user, "ada"),
+    "invalidate_user": _m(lambda m: m.invalidate_user, "ada", absent=(0,)),
     "delete_keys_by_pattern": _m(lambda m: m.delete_keys_by_pattern, "seen:x*"),
     "run_maintenance": _m(lambda m: m.run_maintenance, stale_after=60),
     "stats": _m(lambda m: m.stats, scan_limit=10),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 
 import pytest
 
 from cache import KeyBuilder, ttl
+from cache.keys import possible_key
 from domain.errors import InvalidInputError
 
 KEYS = KeyBuilder("seen")
@@ -63,8 +65,17 @@ ONE_IDENTIFIER: list[Callable[[str], str]] = [
     KEYS.cooldown_key,
     lambda text: KEYS.slots_key(f"user:{text}"),
     lambda text: KEYS.demand_key(f"host:{text}"),
+]
+
+#: Every place for a text of strangers.
+ANY_TEXT: list[Callable[[str], str]] = [
     lambda text: KEYS.rate_limit_key(text, "action"),
     lambda text: KEYS.rate_limit_key("user", text),
+    lambda text: KEYS.catalog_search_key(text, "", ""),
+    lambda text: KEYS.catalog_search_key("", text, ""),
+    lambda text: KEYS.catalog_search_key("", "", text),
+    lambda text: KEYS.catalog_discover_key(text, "", 1),
+    lambda text: KEYS.catalog_discover_key("", text, 1),
 ]
 
 
@@ -118,10 +129,31 @@ def test_a_long_query_stands_as_its_digest() -> None:
     assert KEYS.catalog_search_key(f"sha256={digest}"[:100], "", "") != f"sha256={digest}"
 
 
-@pytest.mark.parametrize("query", ["", "\ud800", "x" * 200 + "\ud800"])
-def test_an_unusable_query_is_refused(query: str) -> None:
-    with pytest.raises(InvalidInputError, match="query"):
-        KEYS.catalog_search_key(query, "", "")
+@pytest.mark.parametrize("build", ANY_TEXT)
+def test_a_text_of_strangers_always_has_a_key_of_its_own(build: Callable[[str], str]) -> None:
+    long = ["x" * 513, "x" * 514, "ü" * 257, "x" * 600 + "\ud800", "x" * 1_000_000]
+    texts = ["", " ", ":", "*", "\0", "\ud800", "\udcff", "?", "%ED%A0%80", "x" * 100, *long]
+    keys = [build(text) for text in texts]
+    assert len(set(keys)) == len(texts)
+    assert all(re.fullmatch(r"[A-Za-z0-9._~@%:=-]{1,600}", key) for key in keys)
+    assert len({key.count(":") for key in keys}) == 1
+    # A text that is spelt as the digest of another one is still another key.
+    digest = re.search("sha256=[0-9a-f]{64}", build("x" * 513))
+    assert digest is not None
+    assert build(digest[0]) != build("x" * 513)
+
+
+@pytest.mark.parametrize("build", ANY_TEXT)
+@pytest.mark.parametrize("wrong", [None, b"text", 5, ["text"]])
+def test_what_is_no_text_is_refused(build: Callable[[object], str], wrong: object) -> None:
+    with pytest.raises(InvalidInputError, match="string"):
+        build(wrong)
+
+
+@pytest.mark.parametrize("identifier", ["", "x" * 513, "\ud800", b"x", None, 5, [], {}])
+def test_an_unusable_identifier_has_no_possible_key(identifier: object) -> None:
+    assert possible_key(KEYS.session_key, identifier) is None
+    assert possible_key(KEYS.session_key, "s-1") == "seen:session:s-1"
 
 
 @pytest.mark.parametrize("page", [0, -1])
