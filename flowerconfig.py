@@ -11,11 +11,13 @@ from typing import Any
 import settings as _settings
 from domain.ids import is_job_id
 from worker.celery_ext import flower_events as _flower_events
+from worker.celery_ext import ignored_signals as _ignored_signals
 from worker.celery_ext import log_format as _log_lines
 
 _s = _settings.load()
 _log_lines.install()
 _flower_events.install()
+_ignored_signals.install_in_flower()
 
 address = _s.flower_address
 port = _s.flower_port

@@ -29,10 +29,10 @@ from cli.commands import (
 from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
 from cli.signals import end_at_signals
-from cli.version import version
 from domain.errors import OutputError, SeenError
 from worker import utf8_mode
 from worker.process import standard_streams
+from worker.process.version import version
 
 app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
 _DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 
+from worker.process import stop_signals
+
+#: SIGQUIT ends a command at once; its downloads run on.
+_INTERRUPTING = (signal.SIGTERM, signal.SIGHUP)
+
 
 def interrupt_on_termination() -> None:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, so that the command cleans up."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    stop_signals.handle(signal.default_int_handler, _INTERRUPTING)
 
 
 def end_at_signals() -> None:

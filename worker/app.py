@@ -17,6 +17,7 @@ from worker import utf8_mode
 from worker.broker import transport
 from worker.broker.client import Broker
 from worker.broker.queues import DOWNLOAD_QUEUES, REQUEUED_QUEUES
+from worker.celery_ext import ignored_signals
 from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
@@ -29,6 +30,7 @@ from worker.runtime import Runtime, build_runtime
 logger = logging.getLogger(__name__)
 
 transport.install()
+ignored_signals.install()
 app = Celery("seen")
 app.config_from_object("celeryconfig")
 app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
@@ -71,6 +73,9 @@ def close_runtime() -> None:
 def _ensure_utf8(**_: Any) -> None:
     """Use UTF-8 mode in workers started by Celery's command line, too."""
     utf8_mode.ensure()
+
+
+signals.worker_process_init.connect(ignored_signals.leave_stop_to_parent)
 
 
 @signals.celeryd_after_setup.connect

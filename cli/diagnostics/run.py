@@ -10,9 +10,9 @@ from cli.diagnostics import disk, store
 from cli.diagnostics.findings import Finding, Level, ok, problem
 from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
-from cli.version import version
 from domain.errors import SettingsError
 from settings import Settings
+from worker.process.version import version
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.discovery import OtherVersionError
 

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> None:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
         if os.getppid() != int(parent):
             sys.exit("the supervisor ended before its child started")
+    # Other signals that are ignored stay ignored; this one is how the supervisor stops its children.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 

@@ -8,7 +8,6 @@ kills its children when it ends.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from cli.local_stack.child_process import Child, last_line
 from domain.errors import SeenError
 from settings import Settings
 from worker import utf8_mode
-from worker.process import standard_streams
+from worker.process import standard_streams, stop_signals
 from worker.process.version import version
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
@@ -81,8 +80,7 @@ class Supervisor:
         Raises:
             StackError: another stack does not stop, or the store does not start.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._request_stop)
+        stop_signals.handle(self._request_stop)
         # An earlier stack may need this long to stop: its processes stop in three groups.
         if not self._lock.acquire(timeout=self._drain_grace + 3 * _QUICK_GRACE):
             raise StackError(f"Another local stack holds {self._lock.path} and does not stop.")

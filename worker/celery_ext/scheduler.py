@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 from typing import Any
@@ -23,12 +22,13 @@ from domain.errors import StoreError
 from settings import Settings
 from worker.broker.client import Broker
 from worker.outages import OutageLog
+from worker.process import stop_signals
 
 logger = logging.getLogger(__name__)
 
 _SENDING = "Periodic tasks are not sent"
 
-#: Set by SIGTERM or SIGINT.
+#: Set by a signal to stop.
 _stop_requested = threading.Event()
 
 _CeleryScheduler: Any = beat.Scheduler  # its stub knows too little of what a subclass may do
@@ -105,7 +105,7 @@ class Scheduler(_CeleryScheduler):  # type: ignore[misc]
 
     def _send(self, name: str) -> None:
         entry = self.schedule[name]
-        logger.info("Sending due task %s (%s)", name, entry.task)
+        logger.debug("Sending due task %s (%s)", name, entry.task)
         try:
             self._broker.send(entry.task, **entry.options)
         except (StoreError, SystemExit):
@@ -128,8 +128,7 @@ def _install_signal_handlers(**_: Any) -> None:
 
     Celery's handler would close the scheduler itself, in the middle of what it interrupts.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+    stop_signals.handle(_stop)
 
 
 def _stop(_number: int, _frame: object) -> None:

@@ -15,16 +15,16 @@ from types import FrameType
 from typing import Any
 
 from celery import bootsteps
+from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.components import Pool
 
 import settings as settings_module
 from worker.app import drain
+from worker.process import stop_signals
 
 logger = logging.getLogger(__name__)
 
-#: Service managers send SIGTERM, terminals the other two.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 #: Seconds after which the process exits even if its log blocks.
 _LOG_TIMEOUT = 1.0
 #: Exit status of a process that did not finish its drain.
@@ -46,19 +46,20 @@ class Shutdown(bootsteps.StartStopStep):
         """Replace the signal handlers that Celery has installed by now.
 
         Of those only SIGTERM's is used: SIGINT's exits with another status, and SIGQUIT's waits for the
-        pool before it calls back.
+        pool before it calls back. SIGHUP's replaces the process by a new one.
         """
-        stop = signal.getsignal(signal.SIGTERM)
+        stop = signal.getsignal(signal.SIGTERM)  # Celery's, unless SIGTERM is ignored
 
         def handle(number: int, frame: FrameType | None) -> None:
             drain.start()
             self._stop_requests.put(signal.Signals(number).name)
             if callable(stop):
                 stop(number, frame)
+            else:
+                vars(state)["should_stop"] = EX_OK  # what Celery's handler sets
 
         threading.Thread(target=self._watch, name="shutdown", daemon=True).start()
-        for number in _SIGNALS:
-            signal.signal(number, handle)
+        stop_signals.handle(handle)
 
     def close(self, _worker: Any) -> None:
         """Start the drain where the worker stops without a signal, for example by remote control."""

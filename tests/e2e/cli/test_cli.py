@@ -183,9 +183,11 @@ def test_workers_by_hand_serve_a_configured_store(with_store: Seen, origin: Orig
     assert worker.wait(20) == 0, with_store.printed
 
 
-def test_beat_runs_in_the_foreground(with_store: Seen) -> None:
+def test_beat_runs_in_the_foreground_and_logs_its_ticks_at_debug(with_store: Seen) -> None:
+    with_store.environment["SEEN_LOG_LEVEL"] = "DEBUG"
     beat = with_store.start("beat")
-    wait_until(lambda: "Sending due task download.requeue_due" in with_store.printed, deadline=30)
+    line = "DEBUG worker.celery_ext.scheduler: Sending due task download.requeue_due"
+    wait_until(lambda: line in with_store.printed, deadline=30)
     beat.send_signal(signal.SIGTERM)
     beat.wait(20)
     assert not list(with_store.folder.iterdir())

@@ -40,7 +40,8 @@ def seen(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def run_a_whole_job(system: System, origin: Origin) -> None:
     worker = system.start_worker()
-    maintenance, beat = system.start_maintenance()
+    maintenance = system.start_worker("maintenance", concurrency=2, wait=False)
+    beat = system.start_beat(level="DEBUG")
     file = origin.serve("/file.bin", size=400_000, bytes_per_second=200_000)
 
     job = system.submit(file.url, user_id="ada")

@@ -179,7 +179,7 @@ def test_beat_can_be_stopped_at_any_moment(service: System, number: signal.Signa
     first.send_signal(number)
     assert first.wait(30) == 0
     second = service.start_beat()
-    wait_for_line(service, "beat2", "Sending due task")
+    wait_until(lambda: ticks(service, second), deadline=30)
     second.send_signal(number)
     assert second.wait(30) == 0
     assert "Traceback" not in service.logs()

@@ -39,8 +39,9 @@ def die_with_parent(parent: int, signal_number: int) -> None:
 def main(arguments: list[str]) -> None:
     """Do as the command line says; returns only by raising."""
     parent, signal_number, user, *command = arguments
-    # A shell's background jobs ignore SIGINT, and hand that on: a test's Ctrl-C would do nothing.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What `nohup` or a shell's `&` ignores would be ignored here, too: a test's Ctrl-C would do nothing.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     # In this order: the kernel forgets the death signal when the user changes.
     drop_privileges(user)
     die_with_parent(int(parent), int(signal_number))

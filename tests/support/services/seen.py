@@ -20,6 +20,14 @@ from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[3]
 
+#: Becomes another program with signals ignored, as `nohup` does: NUMBER,… PROGRAM ARGUMENT …
+_IGNORE = """
+import os, signal, sys
+for number in sys.argv[1].split(","):
+    signal.signal(int(number), signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -87,9 +95,17 @@ class Seen:
         assert result.status == 0, f"{arguments}: {result}"
         return result
 
-    def start(self, *arguments: str) -> Process:
-        """Start a command; what it prints is in `printed`."""
-        process = spawn(command(arguments), log=self._log, env=self.environment, cwd=self.folder)
+    def start(self, *arguments: str, ignoring: Sequence[int] = ()) -> Process:
+        """Start a command, with some signals ignored; what it prints is in `printed`."""
+        return self.start_module("cli", *arguments, ignoring=ignoring)
+
+    def start_module(self, module: str, *arguments: str, ignoring: Sequence[int] = ()) -> Process:
+        """Start ``python -m MODULE ARGUMENT …``, as `start` does with a command."""
+        command = [sys.executable, "-m", module, *arguments]
+        if ignoring:
+            numbers = ",".join(str(int(number)) for number in ignoring)
+            command = [sys.executable, "-c", _IGNORE, numbers, *command]
+        process = spawn(command, log=self._log, env=self.environment, cwd=self.folder)
         self._started.append(process)
         return process
 

@@ -119,9 +119,9 @@ class System:
             wait_until(lambda: "ready." in self.log(name), deadline=60, what=f"{name} is ready")
         return process
 
-    def start_beat(self) -> Process:
-        """Start beat."""
-        return self._start(f"beat{len(self._processes)}", ["beat"])
+    def start_beat(self, *, level: str = "INFO") -> Process:
+        """Start beat; at the level DEBUG it logs each task that it sends."""
+        return self._start(f"beat{len(self._processes)}", ["beat"], level=level)
 
     def start_all(self, *, concurrency: int = 4) -> Process:
         """Start maintenance worker, beat and one download worker; return the latter, which is ready."""
@@ -149,9 +149,11 @@ class System:
         arguments: list[str],
         program: Sequence[str] = PROGRAM,
         variables: Mapping[str, str] | None = None,
+        *,
+        level: str = "INFO",
     ) -> Process:
         process = spawn(
-            [sys.executable, *program, *arguments, "-l", "INFO"],
+            [sys.executable, *program, *arguments, "-l", level],
             log=self.folder / f"{name}.log",
             env={**self.environment, **(variables or {})},
             cwd=ROOT,

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cli.help.layout import definitions
 from cli.main import app, run
-from cli.version import version
+from worker.process.version import version
 
 ROOT = typer.main.get_command(app)
 
