@@ -9,19 +9,29 @@ import os
 from typing import Any
 
 import settings as _settings
+from domain.errors import SettingsError as _SettingsError
 from domain.ids import is_job_id
 from worker.celery_ext import flower_events as _flower_events
+from worker.celery_ext import flower_login as _flower_login
 from worker.celery_ext import ignored_signals as _ignored_signals
 from worker.celery_ext import log_format as _log_lines
+from worker.process import listening as _listening
 
-_s = _settings.load()
+try:
+    _s = _settings.load()
+except _SettingsError as _error:
+    raise SystemExit(str(_error)) from None
 _log_lines.install()
 _flower_events.install()
 _ignored_signals.install_in_flower()
+_flower_login.install()
 
 address = _s.flower_address
 port = _s.flower_port
 read_only = _s.flower_read_only
+_refusal = _listening.refusal(address, port)
+if _refusal is not None:
+    raise SystemExit(_listening.explain(address, port, _refusal))
 
 # ── access ────────────────────────────────────────────────────────────────────────────────────── A
 # list, because Flower splits FLOWER_BASIC_AUTH at commas and would accept half of a password that
@@ -37,7 +47,12 @@ elif not os.environ.get("FLOWER_BASIC_AUTH"):
     raise SystemExit("Flower does not start without a password: set SEEN_FLOWER_PASSWORD.")
 
 # ── saved state ─────────────────────────────────────────────────────────────────────────────────
-_s.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+try:
+    _s.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+except OSError as _failure:
+    raise SystemExit(
+        f"The data folder {_s.data_dir} cannot be created: {_failure.strerror}. Set SEEN_DATA_DIR."
+    ) from None
 os.umask(0o077)  # Flower creates its files itself; only their owner may read them
 persistent = True
 db = str(_s.data_dir / "flower")

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import stat
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +31,7 @@ from pydantic_settings import (
 
 from domain.errors import SettingsError
 from domain.limits import MAX_RATE, MIN_RATE
+from domain.text import escaped
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +115,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
+        validate_default=True,
         description="Folder of the embedded database and the logs.",
     )
     download_dir: Path | None = Field(
@@ -289,7 +292,10 @@ class Settings(BaseSettings):
     )
 
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
-    flower_address: str = Field("127.0.0.1", description="Address that Flower listens on.")
+    flower_address: str = Field(
+        "127.0.0.1",
+        description="IP address (`127.0.0.1`, `::1`) or host name that Flower listens on.",
+    )
     flower_port: Port = Field(5555, description="Port that Flower listens on.")
     flower_user: str = Field("seen", pattern=r"^[^:\s]{1,64}$", description="Flower's user name.")
     flower_password: SecretStr = Field(
@@ -401,10 +407,15 @@ class Settings(BaseSettings):
             raise ValueError("it begins with redis://, rediss:// or redis+socket://")
         return value
 
-    @field_validator("data_dir", "download_dir", "netrc")
+    @field_validator("data_dir", "download_dir", "netrc", "cache_tls_ca", "ca_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
+        return None if value is None else absolute(value)
+
+    @field_validator("flower_address")
+    @classmethod
+    def _check_flower_address(cls, value: str) -> str:
+        return _check_listening_address(value)
 
     @field_validator("netrc")
     @classmethod
@@ -627,6 +638,48 @@ def _parts(secret: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in secret.get_secret_value().strip(", ").split(","))
 
 
+def absolute(path: Path) -> Path:
+    """Return an absolute path; ``~`` is the home folder.
+
+    Raises:
+        ValueError: the home folder or the current folder is unknown, or the path is not UTF-8.
+    """
+    try:
+        found = path.expanduser()
+    except RuntimeError:
+        user = f"HOME is not set, and user {os.getuid()}" if path.parts[0] == "~" else path.parts[0]
+        raise ValueError(
+            f"the home folder is unknown: {user} is not in the user database"
+        ) from None
+    if path.parts[:1] == ("~",) and not found.is_absolute():
+        raise ValueError(f"the home folder is not absolute: HOME={found.parts[0]!r}")
+    try:
+        found = found.absolute()
+        str(found).encode()
+    except OSError as error:
+        raise ValueError(f"it is relative, and the current folder: {error.strerror}") from None
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8") from None
+    return found
+
+
+def _check_listening_address(text: str) -> str:
+    """Return an IP address without brackets, or a host name."""
+    address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        if address != text or not _HOST_NAME.fullmatch(text):
+            raise ValueError(
+                "it is an IP address or a host name; the port has a variable of its own"
+            ) from None
+    return address
+
+
+#: Not a number with dots, which would be a mistyped address.
+_HOST_NAME = re.compile(r"(?![0-9.]+$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+
+
 @lru_cache(maxsize=1)
 def load() -> Settings:
     """Read the environment once a process.
@@ -634,6 +687,7 @@ def load() -> Settings:
     Raises:
         SettingsError: names every wrong variable, its value (secrets masked) and the valid values.
     """
+    _refuse_undecodable()
     try:
         found = Settings()
     except ValidationError as error:
@@ -641,7 +695,65 @@ def load() -> Settings:
     for name, former in FORMER_NAMES.items():
         if _value_of(former):
             _warn_of_former_name(_variable(former), _variable(name), bool(_value_of(name)))
+    for text in unknown_variables():
+        _warn_of_unknown_name(text)
     return found
+
+
+def _refuse_undecodable() -> None:
+    """Raise SettingsError for variables whose bytes are not UTF-8: Python has surrogates for them."""
+    wrong = [name for name in _variables() if not _is_text(os.environ[name])]
+    if wrong:
+        raise SettingsError(
+            "\n".join(f"{name} is not valid: it is not UTF-8 text." for name in wrong)
+        )
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _variables() -> list[str]:
+    """Return the names of all variables that look like settings."""
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX))
+
+
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable that is named like a setting and is none."""
+    known = {_variable(name) for name in (*Settings.model_fields, *FORMER_NAMES.values())}
+    known |= {
+        _variable(file_field(name))
+        for name, field in Settings.model_fields.items()
+        if is_secret(field)
+    }
+    return [
+        _unknown(name, known)
+        for name in _variables()
+        if name.upper() not in known and not name.upper().startswith(_TESTS_PREFIX)
+    ]
+
+
+#: Variables of the tests, which are no settings.
+_TESTS_PREFIX = f"{PREFIX}TEST_"
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    names = sorted(one.removeprefix(PREFIX) for one in known)
+    near = get_close_matches(name.upper().removeprefix(PREFIX), names, n=1, cutoff=0.75)
+    remedy = (
+        f"Did you mean {PREFIX}{near[0]}?" if near else "docs/configuration.md lists all settings."
+    )
+    return f"{name[:_SHOWN]} is not a setting and has no effect. {remedy}"
+
+
+@cache
+def _warn_of_unknown_name(text: str) -> None:
+    """Log once a process that a variable has no effect."""
+    logger.warning("%s", escaped(text))
 
 
 @cache
@@ -664,9 +776,10 @@ def _explain(error: ValidationError) -> list[str]:
             lines.append(f"{message}. It contains: {field.description}")
             continue
         variable = _variable(_name_in_use(name))
-        lines.append(
-            f"{variable}={_shown(name)} is not valid: {message}. Expected: {field.description}"
+        given = (
+            f"={_shown(name)} is not valid:" if _value_of(_name_in_use(name)) else ": no default:"
         )
+        lines.append(f"{variable}{given} {message}. Expected: {field.description}")
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+import settings as settings_module
 from cli.commands import (
     cache,
     control,
@@ -30,6 +31,7 @@ from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
 from cli.signals import end_at_signals
 from domain.errors import OutputError, SeenError
+from domain.text import escaped
 from worker import utf8_mode
 from worker.process import standard_streams
 from worker.process.version import version
@@ -46,6 +48,7 @@ def _print_version(is_given: bool) -> None:
 
 @app.callback(epilog=EXIT_STATUSES)
 def _root(
+    ctx: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
@@ -53,7 +56,9 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand != "doctor":  # which reports them as problems
+        for text in settings_module.unknown_variables():
+            print(f"seen: warning: {escaped(text)}", file=sys.stderr)
 
 
 app.command(rich_help_panel=_DOWNLOAD, epilog=get.EXAMPLES)(get.get)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +16,7 @@ from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from settings import Settings
-from worker.process import standard_streams
+from worker.process import listening, standard_streams
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
 
@@ -82,30 +81,20 @@ def _flower(settings: Settings) -> tuple[Settings, str]:
     chosen: dict[str, object] = {}
     if not settings.flower_password.get_secret_value():
         chosen["flower_password"] = secrets.token_urlsafe(12)
-    if not _is_free(settings.flower_address, settings.flower_port):
-        if "flower_port" in settings.model_fields_set:
-            raise RefusedError(
-                f"Port {settings.flower_port} is in use. Set SEEN_FLOWER_PORT, or use --no-flower."
-            )
-        chosen["flower_port"] = _free_port(settings.flower_address)
+    chosen |= _flower_port(settings)
     settings = environment.override(chosen)
-    return settings, f"http://{settings.flower_address}:{settings.flower_port}/"
+    return settings, listening.url(settings.flower_address, settings.flower_port)
 
 
-def _is_free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+def _flower_port(settings: Settings) -> dict[str, object]:
+    """Return a free port for Flower if the default one is in use."""
+    address, port = settings.flower_address, settings.flower_port
+    error = listening.refusal(address, port)
+    if error is None:
+        return {}
+    if listening.is_in_use(error) and "flower_port" not in settings.model_fields_set:
+        return {"flower_port": listening.free_port(address)}
+    raise RefusedError(f"{listening.explain(address, port, error)} --no-flower runs the rest.")
 
 
 def _print_addresses(settings: Settings, state: StackState) -> None:

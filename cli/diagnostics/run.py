@@ -20,16 +20,19 @@ from worker.running_stack.discovery import OtherVersionError
 def examine() -> list[Finding]:
     """Run all checks; a failed check does not prevent later ones."""
     program = ok("version", f"seen {version()}, Python {platform.python_version()}")
+    unknown = [
+        problem("settings", text, "Correct its name, or remove it.")
+        for text in settings_module.unknown_variables()
+    ]
     try:
         settings = settings_module.load()
     except SettingsError as error:
         text = " ".join(str(error).split())
-        return [program, problem("settings", text, "Correct these variables.")]
-    return [program, *_examine(settings)]
+        return [program, problem("settings", text, "Correct these variables."), *unknown]
+    return [program, *(unknown or [ok("settings", "valid")]), *_examine(settings)]
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    yield ok("settings", "valid")
     yield _local_stack(settings)
     try:
         use_running_stack()

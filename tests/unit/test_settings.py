@@ -94,6 +94,14 @@ WRONG = [
     ("SEEN_ALLOWED_NETWORKS", "everything", "IPv4 or IPv6"),
     ("SEEN_USER_AGENT", "a\nb", "pattern"),
     ("SEEN_FLOWER_PORT", "99999", "65535"),
+    *(
+        ("SEEN_FLOWER_ADDRESS", address, "IP address or a host name")
+        for address in (
+            *("localhost:5555", "[::1]:5555", "127.0.0.1:5555", "http://localhost", "[localhost]"),
+            *("999.0.0.1", "[]", "a b", "-a", "*", "[::1", "::1]", "1::2::3", "ü.example"),
+        )
+    ),
+    ("SEEN_CACHE_DB", "9" * 100, "integer|size|less"),
     ("SEEN_FLOWER_USER", "a:b", "pattern"),
     ("SEEN_LOG_LEVEL", "LOUD", "DEBUG"),
     ("SEEN_MIN_FREE_BYTES", "-1", "greater than or equal to 0"),
@@ -210,6 +218,85 @@ def test_folders_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("SEEN_DOWNLOAD_DIR", "~/files")
     assert load().data_dir == tmp_path / "data"
     assert load().files_dir == tmp_path / "home/files"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("::", "::"),
+        ("[::]", "::"),
+        ("fe80::1%lo", "fe80::1%lo"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("localhost", "localhost"),
+        ("flower.example.org", "flower.example.org"),
+        ("", "127.0.0.1"),
+    ],
+)
+def test_flower_listens_on_an_address_or_a_host(
+    monkeypatch: pytest.MonkeyPatch, given: str, used: str
+) -> None:
+    monkeypatch.setenv("SEEN_FLOWER_ADDRESS", given)
+    assert load().flower_address == used
+
+
+def test_relative_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "home")
+    assert "HOME='home'" in refusal(monkeypatch, SEEN_DATA_DIR="~/data")
+
+
+def test_unknown_user_in_a_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "~nobody-here is not" in refusal(monkeypatch, SEEN_DATA_DIR="~nobody-here/data")
+
+
+@pytest.mark.parametrize("field", ["data_dir", "cache_addr", "cache_password", "cache_db"])
+def test_bytes_that_are_not_utf8_are_refused(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    text = refusal(monkeypatch, **{f"SEEN_{field.upper()}": "/a\udcff"})
+    assert text == f"SEEN_{field.upper()} is not valid: it is not UTF-8 text."
+
+
+def test_home_folder_that_is_not_utf8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert "SEEN_DATA_DIR: no default: it is not UTF-8" in refusal(monkeypatch, HOME="/a\udcff")
+
+
+UNKNOWN = [
+    ("SEEN_CACHE_ADR", "Did you mean SEEN_CACHE_ADDR?"),
+    ("SEEN_CACHE_ADDRES", "Did you mean SEEN_CACHE_ADDR?"),
+    ("seen_log_levl", "Did you mean SEEN_LOG_LEVEL?"),
+    ("SEEN_CACHE_PASSWORDFILE", "Did you mean SEEN_CACHE_PASSWORD_FILE?"),
+    ("SEEN_CACHE_NEAR_ENTRY", "Did you mean SEEN_CACHE_NEAR_ENTRIES?"),
+    ("SEEN_REDIS_URL", "docs/configuration.md lists all settings."),
+    ("SEEN_", "docs/configuration.md lists all settings."),
+]
+
+
+@pytest.mark.parametrize(("name", "remedy"), UNKNOWN)
+@pytest.mark.parametrize("value", ["1", ""])
+def test_unknown_variable_is_logged_once_with_the_nearest_setting(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    remedy: str,
+    value: str,
+) -> None:
+    settings._warn_of_unknown_name.cache_clear()
+    monkeypatch.setenv(name, value)
+    assert settings.unknown_variables() == [f"{name} is not a setting and has no effect. {remedy}"]
+    load()
+    load.cache_clear()
+    load()
+    assert caplog.messages == settings.unknown_variables()
+
+
+def test_all_settings_and_variables_of_tests_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*Settings.model_fields, *settings.FORMER_NAMES.values(), "cache_password_file"]
+    for name in names:
+        monkeypatch.setenv(f"SEEN_{name.upper()}", "")
+        monkeypatch.setenv(f"seen_{name}", "")
+    monkeypatch.setenv("SEEN_TEST_FULL", "1")
+    assert settings.unknown_variables() == []
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -97,6 +97,10 @@ class Flower:
         if password is not None:
             token = b64encode(f"{USER}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {token}"
+        return self.request(method, path, headers)
+
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """Send a request with these headers and return the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request(method, path, headers=headers)
@@ -228,6 +232,46 @@ def test_nothing_is_shown_without_the_password(
 
     assert answer.status == 401
     assert shared_flower.get(path).status == 200
+
+
+def _encoded(login: str, encoding: str = "utf-8") -> str:
+    return b64encode(login.encode(encoding)).decode()
+
+
+#: Values of the Authorization header that are no right login.
+WRONG_LOGINS = {
+    "empty": "",
+    "a scheme alone": "Basic",
+    "a scheme and a space": "Basic ",
+    "another scheme": f"Bearer {_encoded(f'{USER}:{PASSWORD}')}",
+    "no scheme": _encoded(f"{USER}:{PASSWORD}"),
+    "three words": f"Basic {_encoded(f'{USER}:{PASSWORD}')} more",
+    "not encoded": f"Basic {USER}:{PASSWORD}",
+    "bad padding": "Basic YWI",
+    "no Base64": "Basic ****",
+    "an empty login": f"Basic {_encoded('')}",
+    "no colon": f"Basic {_encoded(USER)}",
+    "a colon alone": f"Basic {_encoded(':')}",
+    "UTF-8": f"Basic {_encoded(f'{USER}:pässwörd')}",
+    "UTF-8 user": f"Basic {_encoded(f'ñandú:{PASSWORD}')}",
+    "emoji": f"Basic {_encoded(f'{USER}:🔑')}",
+    "Latin-1": f"Basic {_encoded(f'{USER}:pässwörd', 'latin-1')}",
+    "UTF-16": f"Basic {_encoded(f'{USER}:{PASSWORD}', 'utf-16')}",
+    "NUL": "Basic " + _encoded(f"{USER}:{PASSWORD}\0"),
+    "bytes outside ASCII": "Basic ñ",
+    "scheme outside ASCII": "Bäsic YTpi",
+    "long": f"Basic {_encoded(f'{USER}:' + 'x' * 20_000)}",
+    "long outside ASCII": f"Basic {_encoded(f'{USER}:' + 'é' * 10_000)}",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LOGINS)
+def test_every_wrong_login_is_refused_alike(shared_flower: Flower, name: str) -> None:
+    headers = {"Authorization": WRONG_LOGINS[name]}
+
+    for path in ("/", "/api/tasks"):
+        assert shared_flower.request("GET", path, headers).status == 401
+    assert "Traceback" not in shared_flower.log()
 
 
 @pytest.fixture(scope="module")
