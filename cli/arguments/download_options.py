@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +18,7 @@ from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 from domain.text import escaped
+from domain.url_display import display_url
 
 #: Of `list`, `watch` and `get`; `show` and JSON always have whole URLs.
 ShowUrls = Annotated[
@@ -219,25 +218,7 @@ def _checksum(sha256: str | None, checksum: str | None) -> str | None:
 def _request(values: dict[str, object]) -> DownloadRequest:
     for field, value in values.items():
         if isinstance(value, str) and not is_text(value):
-            shown = HIDDEN if field in SECRET_FIELDS else value
+            is_secret = field in SECRET_FIELDS or (field == "url" and values["secret_url"])
+            shown = HIDDEN if is_secret else display_url(value) if field == "url" else value
             raise InvalidInputError(field, shown, "It is not valid UTF-8.")
     return DownloadRequest.model_validate(values)
-
-
-def output_folder(output: str) -> str:
-    """Return the absolute path of ``--output``. The folder need not exist yet.
-
-    Raises:
-        InvalidInputError: it is a file, or it cannot be created or written.
-    """
-    if not is_text(output) or "\0" in output:
-        raise InvalidInputError("--output", output, "It is not a valid folder name.")
-    target = Path(output).expanduser().resolve()
-    existing = target
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InvalidInputError("--output", output, f"{existing} is a file; name a folder.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InvalidInputError("--output", output, f"{existing} is not writable.")
-    return str(target)

@@ -16,7 +16,13 @@ class GetOptions:
     """What only `seen get` knows; the fields are its options."""
 
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="The folder; else the current one.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="The file; or an existing folder, or with a slash at its end a new one.",
+        ),
     ] = ""
     attempts: Annotated[
         int | None,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import settings as settings_module
-from cli.arguments.download_options import DownloadOptions, ShowUrls, output_folder
+from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.get_options import GetOptions
 from cli.arguments.option_group import expand_options
+from cli.arguments.output_path import Output, local_output, remote_output
 from cli.errors import FAILED, INTERRUPTED
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
   seen get https://example.org/film.mkv
-  seen get -o films https://example.org/1.mkv https://example.org/2.mkv
+  seen get -o films/ https://example.org/1.mkv https://example.org/2.mkv
   seen get --sha256 HEX --mirror https://other.example/a.iso URL
 """
 
@@ -57,16 +59,21 @@ def get(
     paused; the last line shows the command that continues it.
     """
     is_local = not environment.has_store(settings_module.load())
-    requests = options.requests(
-        urls,
-        directory=output_folder(how.output or ".") if is_local else how.output,
-        max_attempts=how.max_attempts,
-        priority=how.priority,
+    target = _output(how.output, urls, options, is_local=is_local)
+    requests = replace(options, name=target.name).requests(
+        urls, directory=target.folder, max_attempts=how.max_attempts, priority=how.priority
     )
     interrupt_on_termination()
     with _stack(is_local) as stack:
         status = _download(requests, stack, how.timeout(), as_json=as_json, show_urls=show_urls)
         raise typer.Exit(status)
+
+
+def _output(output: str, urls: list[str], options: DownloadOptions, *, is_local: bool) -> Output:
+    count, name = len(urls), options.name
+    if is_local:
+        return local_output(output, urls=count, name=name, overwrite=options.overwrite)
+    return remote_output(output, settings_module.load().files_dir, urls=count, name=name)
 
 
 @contextmanager

@@ -7,10 +7,13 @@ accepted without broker: beat publishes it when the broker is back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import datetime
+from pathlib import Path
 
 from domain.dedup import request_fingerprint, scoped_key
+from domain.errors import InvalidInputError
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
@@ -31,8 +34,8 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
     the same idempotency key, in any state. `is_new` says which it was.
 
     Raises:
-        InvalidInputError: the folder is outside the download folder, or there is no key to encrypt
-            headers, login or cookies with; nothing was stored.
+        InvalidInputError: the folder is a file, or outside the download folder, or there is no key to
+            encrypt headers, login or cookies with; nothing was stored.
         IdempotencyKeyReusedError: the idempotency key belongs to a different request.
         DatabaseUnavailableError: nothing was stored.
     """
@@ -47,7 +50,7 @@ def submit_many(
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
     wanted = []
     for request in requests:
-        runtime.resolve(request.directory)  # raises where files may not go
+        _check_folder(request.directory, runtime.resolve(request.directory))
         wanted.append(_new_job(request, cipher, max_attempts, runtime.now()))
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
@@ -65,6 +68,14 @@ def submit_many(
         )
         for job, own in zip(accepted, wanted, strict=True)
     ]
+
+
+def _check_folder(directory: str, folder: Path) -> None:
+    """Raise InvalidInputError if it is a file, or in one. Only the workers know all that is there."""
+    with suppress(OSError):
+        for path in (folder, *folder.parents):
+            if path.is_file():
+                raise InvalidInputError("directory", directory, f"{path} is a file; name a folder.")
 
 
 def _new_job(

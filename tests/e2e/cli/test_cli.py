@@ -173,7 +173,7 @@ def test_workers_by_hand_serve_a_configured_store(with_store: Seen, origin: Orig
     wait_until(lambda: "ready." in with_store.printed, deadline=30)
     assert findings(with_store)["workers of downloads"]["level"] == "ok"
 
-    result = with_store.good("get", file.url, "-o", "new")
+    result = with_store.good("get", file.url, "-o", "new/")
     assert "file.bin: 1.0 kB" in result.out
     path = Path(with_store.environment["SEEN_DOWNLOAD_DIR"]) / "new/file.bin"
     assert path.stat().st_size == 1000

@@ -38,7 +38,7 @@ def visible(folder: Path) -> list[str]:
 
 def test_a_large_file_arrives_whole_and_nothing_stays_behind(seen: Seen, origin: Origin) -> None:
     film = origin.serve("/film.mkv", size=200 * MB)
-    get = seen.start("get", film.url, "-o", "films/new", "--sha256", film.sha256)
+    get = seen.start("get", film.url, "-o", "films/new/", "--sha256", film.sha256)
     stack = seen.wait_for_stack("store", "downloads")
     assert (seen.data_dir / "stack.json").stat().st_mode & 0o777 == 0o600
 
@@ -112,10 +112,14 @@ def test_a_failure_is_reported_in_one_line(seen: Seen, origin: Origin) -> None:
 
 def test_json_is_the_finished_jobs(seen: Seen, origin: Origin) -> None:
     file = origin.serve("/file.bin", size=1000)
-    (job,) = seen.good("get", f"{file.url}?token=secret", "--json", "--name", "mine.bin").json()
-    assert (job["status"], job["sha256"]) == ("completed", file.sha256)
-    assert job["path"] == str(seen.folder / "mine.bin")
-    assert "secret" not in str(job)
+    url = f"{file.url}?token=hunter2"
+    result = seen.good("get", url, "--json", "-o", "new/mine.bin")
+    (job,) = result.json()
+    assert (job["status"], job["sha256"], job["url"]) == ("completed", file.sha256, url)
+    assert job["path"] == str(seen.folder / "new/mine.bin")
+    secret = seen.good("get", url, "--json", "-o", "new/", "--secret-url")
+    assert secret.json()[0]["url"] == f"http://127.0.0.1:{origin.port}/…"
+    assert "hunter2" not in str(secret)
 
 
 def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin: Origin) -> None:

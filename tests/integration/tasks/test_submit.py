@@ -109,3 +109,12 @@ def test_without_database_nothing_is_accepted_and_nothing_published(
         assert system.backlog() == 0
         postgres.start()
         assert system.submit(URL).published_at is not None
+
+
+@pytest.mark.parametrize("directory", ["film.mkv", "film.mkv/below"])
+def test_folder_that_is_a_file_is_refused(system: System, directory: str) -> None:
+    system.runtime.files_dir.mkdir()
+    (system.runtime.files_dir / "film.mkv").write_text("")
+    with pytest.raises(InvalidInputError, match=r"film\.mkv is a file; name a folder"):
+        system.submit("http://example.com/a", directory=directory)
+    assert system.runtime.jobs.find() == []

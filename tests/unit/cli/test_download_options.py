@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.arguments.download_options import DownloadOptions, output_folder
+from cli.arguments.download_options import DownloadOptions
 from domain.errors import InvalidInputError
 from domain.request import DownloadRequest
 
@@ -36,18 +36,6 @@ def test_bytes_that_are_no_text_are_refused(field: str) -> None:
     broken = b"x\xff".decode(errors="surrogateescape")
     with pytest.raises(InvalidInputError):
         _ = build(URL + broken) if field == "url" else build(**{field: broken})
-
-
-def test_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert output_folder(".") == str(tmp_path)
-    assert output_folder("a/../b") == str(tmp_path / "b")
-    assert output_folder("~") == str(Path.home())
-    (tmp_path / "file").write_text("")
-    for wrong in ("file", "file/below", "nul\0byte"):
-        with pytest.raises(InvalidInputError):
-            output_folder(wrong)
-    assert not (tmp_path / "b").exists()
 
 
 def test_options_in_the_words_of_curl() -> None:
