@@ -23,6 +23,7 @@ from cli.commands import (
     get,
     jobs,
     limit,
+    remove,
     services,
     up,
     watch,
@@ -72,6 +73,7 @@ app.command("resume", rich_help_panel=_JOBS)(control.resume)
 app.command("cancel", rich_help_panel=_JOBS)(control.cancel)
 app.command("retry", rich_help_panel=_JOBS)(control.retry)
 app.command(rich_help_panel=_JOBS)(control.move)
+app.command("rm", rich_help_panel=_JOBS, epilog=remove.EXAMPLES)(remove.remove)
 app.command(rich_help_panel=_SERVICE)(limit.limit)
 app.command(rich_help_panel=_SERVICE)(doctor.doctor)
 app.command(rich_help_panel=_SERVICE)(services.worker)

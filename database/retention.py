@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
 
 from database.engine import Database
 from database.job_rows import UNFINISHED_NAMES
@@ -51,18 +52,31 @@ class Retention:
             .with_for_update(skip_locked=True)
         )
 
-        def work(connection: Connection) -> Deleted:
-            # These rows are locked until the commit. A retry before that has changed its job's status; a
-            # retry after it finds no job.
-            job_ids = list(connection.execute(oldest).scalars())
-            if not job_ids:
-                return Deleted([], 0)
-            trails = delete(job_events).where(job_events.c.job_id.in_(job_ids))
-            events = connection.execute(trails).rowcount
-            connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
-            return Deleted(job_ids, events)
+        return self._database.transact(lambda connection: _delete(connection, oldest))
 
-        return self._database.transact(work)
+    def delete_finished(self, job_ids: Sequence[str]) -> Deleted:
+        """Delete those of at most `BATCH` jobs that are finished, and their events."""
+        finished = (
+            select(jobs.c.id)
+            .where(jobs.c.id.in_(job_ids), jobs.c.status.not_in(UNFINISHED_NAMES))
+            .order_by(jobs.c.id)
+            .with_for_update()
+        )
+        if not job_ids:
+            return Deleted([], 0)
+        return self._database.transact(lambda connection: _delete(connection, finished))
+
+
+def _delete(connection: Connection, chosen: Select[Any]) -> Deleted:
+    # These rows are locked until the commit. A retry before that has changed its job's status; a retry
+    # after it finds no job.
+    job_ids = list(connection.execute(chosen).scalars())
+    if not job_ids:
+        return Deleted([], 0)
+    trails = delete(job_events).where(job_events.c.job_id.in_(job_ids))
+    events = connection.execute(trails).rowcount
+    connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
+    return Deleted(job_ids, events)
 
 
 def _finished_before(before: datetime) -> ColumnElement[bool]:

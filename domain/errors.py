@@ -75,13 +75,14 @@ class IllegalTransitionError(SeenError):
 
     Args:
         wanted: the requested change as a participle: "paused", "moved", ….
+        advice: what to do, as a sentence.
     """
 
     code = "illegal_transition"
 
-    def __init__(self, job_id: str, status: str, wanted: str) -> None:
+    def __init__(self, job_id: str, status: str, wanted: str, *, advice: str = "") -> None:
         self.job_id, self.status, self.wanted = job_id, status, wanted
-        super().__init__(f"Job {job_id} is {status}: it cannot be {wanted}.")
+        super().__init__(f"Job {job_id} is {status}: it cannot be {wanted}. {advice}".rstrip())
 
 
 class DuplicateJobError(SeenError):

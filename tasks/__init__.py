@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         retry,
     )
     from tasks.api.move import move, move_many, move_matching
+    from tasks.api.remove import RemoveResult, remove, remove_many, remove_matching
     from tasks.api.submit import submit, submit_many
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "JobStatus",
     "JobView",
     "Priority",
+    "RemoveResult",
     "SubmittedJob",
     "WaitingFor",
     "cancel",
@@ -51,6 +53,9 @@ __all__ = [
     "move_many",
     "move_matching",
     "pause",
+    "remove",
+    "remove_many",
+    "remove_matching",
     "resume",
     "retry",
     "show",
@@ -59,7 +64,7 @@ __all__ = [
 ]
 
 #: These modules load Celery; `seen list` and other readers do not need it.
-_LOADED_ON_USE = ("tasks.api.submit", "tasks.api.control", "tasks.api.move")
+_LOADED_ON_USE = ("tasks.api.submit", "tasks.api.control", "tasks.api.move", "tasks.api.remove")
 
 
 def __getattr__(name: str) -> object:

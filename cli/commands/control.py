@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from cli.arguments.option_group import expand_options
 from cli.context import open_runtime
 from cli.errors import USAGE_ERROR, report
 from cli.output import formatting
+from cli.output.counter import counter
 from domain.job import Job, Priority
 
 if TYPE_CHECKING:  # loads Celery, which is not needed to refuse wrong arguments
@@ -35,7 +34,7 @@ def _command(name: str, help_text: str) -> Command:
         if where is None:
             result = tasks.control_many(action, job_ids, runtime=runtime)
         else:
-            with _counter() as count:
+            with counter() as count:
                 result = tasks.control_matching(action, where, runtime=runtime, progress=count)
         _print_result(name, result, state_and_control, by_id=where is None, as_json=as_json)
 
@@ -63,27 +62,9 @@ def move(
     if where is None:
         result = tasks.move_many(job_ids, to, runtime=runtime)
     else:
-        with _counter() as count:
+        with counter() as count:
             result = tasks.move_matching(where, to, runtime=runtime, progress=count)
     _print_result("move", result, _state_and_priority, by_id=where is None, as_json=as_json)
-
-
-@contextmanager
-def _counter() -> Iterator[Callable[[int], None]]:
-    """Yield a function that shows, on a terminal, how many jobs have been changed."""
-    is_shown = False
-
-    def count(number: int) -> None:
-        nonlocal is_shown
-        if sys.stderr.isatty():
-            print(f"\r{number:,} jobs … ", end="", file=sys.stderr, flush=True)
-            is_shown = True
-
-    try:
-        yield count
-    finally:
-        if is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _print_result(

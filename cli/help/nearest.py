@@ -124,18 +124,16 @@ def _commands(typed: str, rest: Sequence[str], commands: Sequence[str], group: s
     if exact:
         return [word] if word in exact else _first(exact)
     synonyms = SYNONYMS.get(word, ())
-    known = [f"{group} {one}" for one in synonyms if group and f"{group} {one}" in commands]
-    known = known or [one for one in synonyms if one in commands or one.startswith("-")]
-    if known:
-        return known
-    names = {one.split()[-1]: one for one in reversed(commands)}
-    names |= {one: one for one in commands if " " not in one}
     in_group = {one.split()[-1]: one for one in commands if group and one.startswith(f"{group} ")}
+    found = [in_group[one] for one in synonyms if one in in_group] or _similar(word, in_group)
+    found = found or [one for one in synonyms if one in commands or one.startswith("-")]
+    if found:
+        return found
     if rest and not group:
         two_words = {one: one for one in commands if " " in one}
         found = _similar(f"{word} {rest[0].lower()}", two_words, least=0.8)
-        return found or _similar(word, names)
-    return _similar(word, in_group) or _similar(word, names)
+    names = {one.split()[-1]: one for one in reversed(commands)}
+    return found or _similar(word, {**names, **{one: one for one in commands if " " not in one}})
 
 
 def _similar(word: str, names: Mapping[str, str], *, least: float = _SIMILAR) -> list[str]:

@@ -58,6 +58,21 @@ def test_jobs_are_changed_by_id(seen: Seen) -> None:
     assert seen.good("retry", other).out.strip() == f"{other} queued"
 
 
+def test_finished_jobs_are_removed(seen: Seen) -> None:
+    one, other = add(seen, f"{URL}/a", f"{URL}/b")
+    seen.good("cancel", one)
+    assert "--file needs ids" in seen.run("rm", "--file", "--all").error_line()
+    removed = seen.run("rm", one[:-1], other, "--file", "--json")
+    assert removed.status == 2
+    assert removed.json()["removed"] == [one]
+    (refused,) = removed.json()["refused"]
+    assert (refused["id"], refused["code"]) == (other, "illegal_transition")
+    assert refused["message"].endswith("it cannot be removed. Cancel it first.")
+    assert states(seen) == {other: "queued"}
+    seen.good("cancel", other)
+    assert seen.good("rm", "--all").out == "1 removed\n"
+
+
 def test_jobs_are_changed_by_filter(seen: Seen) -> None:
     mine = add(seen, f"{URL}/a", f"{URL}/b", "--owner", "ann")
     (other,) = add(seen, "http://192.0.2.1/c")
