@@ -23,7 +23,7 @@ def rate(bytes_per_second: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    """Return a time span as ``42 s``, ``3 min 20 s``, ``2 h 05 min`` or ``4 d 03 h``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -31,7 +31,28 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min"
+    if hours < 100:
+        return f"{hours} h {minutes:02} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02} h"
+
+
+def elapsed(seconds: float) -> str:
+    """Return how long something took; below ten seconds with one decimal."""
+    return f"{max(0.0, seconds):.1f} s" if seconds < 9.95 else duration(seconds)
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number of things, ``1 file`` or ``1,000 files``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def part_of(done: float, total: float) -> str:
+    """Return two sizes, with their unit once where it is the same: ``12.3 of 200.0 MB``."""
+    first, second = size(done), size(total)
+    if first.split()[1] == second.split()[1]:
+        first = first.split()[0]
+    return f"{first} of {second}"
 
 
 def moment(when: datetime) -> str:

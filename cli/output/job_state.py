@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from cli.output import formatting
 from domain.job import Job
 from domain.text import printable
 from tasks.api.job_view import JobView, WaitingFor
 
 
-def state(view: JobView) -> str:
+def state(view: JobView, now: datetime | None = None) -> str:
     """Return the state of a job; of a waiting one, what it waits for."""
     if view.waiting_for is not None:
-        return waiting(view, view.waiting_for)
+        return waiting(view, view.waiting_for, now or datetime.now(UTC))
     return state_and_control(view.job) if view.job.status is view.status else view.status.value
 
 
@@ -20,9 +22,10 @@ def state_and_control(job: Job) -> str:
     return job.status.value + (f" ({job.control} requested)" if job.control else "")
 
 
-def waiting(view: JobView, reason: WaitingFor) -> str:
+def waiting(view: JobView, reason: WaitingFor, now: datetime) -> str:
     """Return what a waiting job waits for, and when it is tried again where only time helps."""
-    job, seconds = view.job, view.seconds_to_next_attempt
+    job, due = view.job, view.job.next_attempt_at
+    seconds = 0.0 if due is None else (due - now).total_seconds()
     match reason:
         case WaitingFor.HOST_SLOT:
             return f"waiting for a slot at {printable(job.host or 'its host')}"

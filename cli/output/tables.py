@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.output import formatting
-from cli.output.display import percent
+from cli.output.job_text import percent
 from cli.output.job_state import state
 from domain.job import JobEvent, JobStatus
 from domain.text import printable
