@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Sequence
 
 from cli.output import formatting
+from cli.output.messages import clear_busy, say
 from domain.errors import (
     DuplicateJobError,
     IdempotencyKeyReusedError,
@@ -17,7 +17,6 @@ from domain.errors import (
     SettingsError,
     UnknownJobError,
 )
-from domain.text import escaped
 from worker.process import standard_streams
 
 
@@ -93,8 +92,9 @@ def report(message: str, code: str, *, as_json: bool) -> None:
     line = " ".join(message.split())
     if as_json:
         try:
+            clear_busy()
             print(formatting.as_json({"error": {"code": code, "message": line}}), flush=True)
             return
         except OutputError:
             standard_streams.flush_or_discard_output()
-    print(f"seen: {escaped(line)}", file=sys.stderr)
+    say(line)

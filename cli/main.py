@@ -30,6 +30,7 @@ from cli.commands import (
 )
 from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
+from cli.output.messages import clear_busy
 from cli.signals import end_at_signals
 from domain.errors import OutputError, SeenError
 from domain.text import escaped
@@ -139,6 +140,8 @@ def run(arguments: Sequence[str]) -> int:
             raise
         report(_unexpected(error), "internal", as_json=as_json)
         return FAILED
+    finally:
+        clear_busy()
     return status if isinstance(status, int) else 0
 
 

@@ -11,6 +11,7 @@ import typer
 from cli.arguments.cookie_file import CookieFile, read_cookies
 from cli.arguments.header_file import read_headers
 from cli.arguments.text_file import is_text, read_text
+from cli.output.messages import clear_busy
 from domain.errors import InvalidInputError
 from domain.request_fields import HIDDEN
 
@@ -107,6 +108,7 @@ def _prompt_password(name: str) -> str:
             "The login has no password, and there is no terminal to ask for it. Write NAME:@FILE "
             "(@- for standard input), or NAME: for an empty password. (The owner of a job is --owner.)",
         )
+    clear_busy()
     password: str = typer.prompt(
         f"Password of {name!r} at the origin",
         hide_input=True,

@@ -19,16 +19,18 @@ from cli.errors import FAILED, INTERRUPTED
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
 from cli.output import formatting
+from cli.output.messages import say
 from cli.output.resume_command import resume_command
 from cli.signals import interrupt_on_termination
 from domain.errors import OutputError
 from domain.job import JobStatus
 from domain.request import DownloadRequest
-from domain.text import printable
 
 if TYPE_CHECKING:
+    from cli.following.follow import Followed
     from cli.following.timeout import GetTimeout
     from cli.local_stack.client import StackClient
+    from cli.output.display import Display
     from tasks.api.job_view import JobView
 
 EXAMPLES = """
@@ -96,30 +98,44 @@ def _download(
     """Submit the requests, show their progress, print the results, and return the exit status."""
     from cli.following.batch import Batch
     from cli.following.follow import follow, pause_unseen
-    from cli.output.display import NoProgress, for_terminal
+    from cli.output.display import for_terminal
+    from cli.output.progress.program_output import NoProgress
+    from cli.output.progress.summary import Summary
 
     is_only_client = stack is not None and stack.started
     batch = Batch.submit(requests, is_only_client=is_only_client, show_urls=show_urls)
     display = NoProgress() if as_json else for_terminal()
+    summary = Summary(batch.new_ids)
     try:
         for text in batch.notes:
             display.note(text)
-        interrupted, given_up = follow(batch, display, stack, timeout)
+        followed = follow(batch, display, stack, timeout, summary)
+        views = batch.read()
+        if not followed.interrupted:
+            _name_paused(display, views, followed)
+        display.end(summary.text(views))
     except OutputError as error:
         raise pause_unseen(batch, error) from None
     finally:
         display.close()
-    views = batch.read()
     commands = {view.job.id: _resume_command(view, stack) for view in views}
     if as_json:
-        _print_json(views, given_up, commands)
-    if interrupted:
-        print("seen: interrupted. The same command continues where it stopped.", file=sys.stderr)
+        _print_json(views, followed.given_up, commands)
+    if followed.interrupted:
+        say("interrupted. The same command continues where it stopped.")
         return INTERRUPTED
-    _print_unfinished(views, given_up)
     for line in dict.fromkeys(line for line in commands.values() if line is not None):
-        print(f"seen: to continue: {line}", file=sys.stderr)
+        say(f"to continue: {line}")
     return 0 if all(view.status is JobStatus.COMPLETED for view in views) else FAILED
+
+
+def _name_paused(display: Display, views: list[JobView], followed: Followed) -> None:
+    """Name the jobs that another command has paused; the display has named those that failed."""
+    from cli.output.job_text import result_line
+
+    for view in views:
+        if not view.is_finished and view.job.id not in followed.given_up:
+            display.fail(result_line(view))
 
 
 def _resume_command(view: JobView, stack: StackClient | None) -> str | None:
@@ -141,13 +157,3 @@ def _print_json(
             for view in views
         ]
     )
-
-
-def _print_unfinished(views: list[JobView], given_up: dict[str, str]) -> None:
-    from cli.output.display import result_line
-
-    for view in views:
-        if view.status is not JobStatus.COMPLETED:
-            why = given_up.get(view.job.id)
-            text = result_line(view) if why is None else f"{view.label}: given up: {why}"
-            print(f"seen: {printable(text)}", file=sys.stderr)

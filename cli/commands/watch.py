@@ -12,6 +12,7 @@ from cli.arguments.download_options import ShowUrls
 from cli.arguments.job_ids import resolve_ids
 from cli.context import has_no_database, open_reader
 from cli.errors import FAILED
+from cli.output.messages import clear_busy
 from cli.signals import interrupt_on_termination
 from domain.job import JobFilter, JobStatus
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cli.output.display import Display
     from tasks.api.job_view import JobReader
 
-_POLL = 0.2
 #: Without ids, at most this many jobs of each state are watched.
 _MAX_JOBS_PER_STATE = 100
 
@@ -44,9 +44,11 @@ def watch(
     watched = given or _active_jobs(reader)
     if reader is None or not watched:
         if not as_json:
+            clear_busy()
             print("There are no active jobs.")
         return
-    from cli.output.display import JsonLines, for_terminal
+    from cli.output.display import for_terminal
+    from cli.output.progress.program_output import JsonLines
 
     display = JsonLines() if as_json else for_terminal()
     try:
@@ -73,9 +75,16 @@ def _active_jobs(reader: JobReader | None) -> list[str]:
 
 def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
     """Show the jobs until all have finished; return whether one has failed."""
+    from cli.following.follow import pause_between_reads
+    from cli.following.job_poll import JobPoll
+    from cli.output.progress.summary import Summary
+
+    poll, summary = JobPoll(reader, watched), Summary()
     is_warned = False
     while True:
-        views = reader.read(watched)
+        started = time.monotonic()
+        views = poll.read()
+        summary.add(views)
         display.show(views)
         if reader.store_error is not None and not is_warned:
             is_warned = True
@@ -83,5 +92,6 @@ def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
                 f"{reader.store_error} Progress is shown when the store is available again."
             )
         if all(view.is_finished for view in views):
+            display.end(summary.text(views))
             return any(view.status is JobStatus.FAILED for view in views)
-        time.sleep(_POLL)
+        time.sleep(pause_between_reads(time.monotonic() - started))

@@ -8,6 +8,7 @@ from typing import Self
 
 import tasks
 from cli.context import open_runtime, why_unpublished
+from cli.following.job_poll import JobPoll
 from domain.errors import IllegalTransitionError
 from domain.job import Job, JobStatus
 from domain.request import DownloadRequest
@@ -19,18 +20,19 @@ class Batch:
     """Jobs in the order of their requests.
 
     Attributes:
+        new_ids: the jobs that did not exist before.
         notes: lines to print before the progress.
     """
 
     def __init__(
-        self, runtime: Runtime, jobs: Sequence[Job], started: set[str], *, show_urls: bool
+        self, runtime: Runtime, poll: JobPoll, new_ids: set[str], resumed_ids: set[str]
     ) -> None:
+        self.new_ids = new_ids
         self.notes: list[str] = []
         self._runtime = runtime
-        self._ids = list(dict.fromkeys(job.id for job in jobs))
+        self._poll = poll
         #: Jobs that this command submitted or resumed; it pauses no others.
-        self._started = started
-        self._reader = JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls)
+        self._started = new_ids | resumed_ids
 
     @classmethod
     def submit(
@@ -48,7 +50,8 @@ class Batch:
         earlier = [job for job in jobs if not job.is_new]
         resumed = {job.id for job in earlier if _resume(runtime, job) or is_only_client}
         new = {job.id for job in jobs if job.is_new}
-        batch = cls(runtime, jobs, resumed | new, show_urls=show_urls)
+        reader = JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls)
+        batch = cls(runtime, JobPoll(reader, [job.id for job in jobs]), new, resumed)
         batch._note_earlier({job.id for job in earlier})
         if any(job.is_new and job.published_at is None for job in jobs):
             batch.notes.append(why_unpublished(runtime.outages))
@@ -56,22 +59,20 @@ class Batch:
 
     def read(self) -> list[JobView]:
         """Return the jobs as they are now."""
-        return self._reader.read(self._ids)
+        return self._poll.read()
 
     def pause(self) -> None:
         """Pause the jobs that this command started, and forget the others."""
-        self._ids = [job_id for job_id in self._ids if job_id in self._started]
-        self._pause(self._ids)
+        self._poll.job_ids = [one for one in self._poll.job_ids if one in self._started]
+        self._pause(self._poll.job_ids)
 
-    def give_up(self, job_id: str) -> None:
-        """Pause a job if this command started it; else leave it running."""
-        if job_id in self._started:
-            self._pause([job_id])
+    def give_up(self, job_ids: Iterable[str]) -> None:
+        """Pause those jobs that this command started; leave the others running."""
+        self._pause(job_id for job_id in job_ids if job_id in self._started)
 
     def _pause(self, job_ids: Iterable[str]) -> None:
-        for job_id in job_ids:
-            with suppress(IllegalTransitionError):  # it has just finished
-                tasks.pause(job_id, runtime=self._runtime)
+        unfinished = [job_id for job_id in job_ids if not self._poll.is_finished(job_id)]
+        tasks.control_many(tasks.Action.PAUSE, unfinished, runtime=self._runtime)
 
     def _note_earlier(self, job_ids: set[str]) -> None:
         for view in self.read():

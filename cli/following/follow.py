@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.following.start_check import StartCheck
@@ -14,49 +15,90 @@ if TYPE_CHECKING:
     from cli.following.timeout import GetTimeout
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
+    from cli.output.progress.summary import Summary
     from tasks.api.job_view import JobView
 
 _POLL = 0.2
+#: Reading many jobs may take long; it may use this share of one processor.
+_MAX_LOAD = 0.2
 #: How long to wait for jobs to pause: a worker needs a second, longer while the store is unavailable.
 _PAUSE_TIMEOUT = 10.0
 
 
-def follow(
-    batch: Batch, display: Display, stack: StackClient | None, timeout: GetTimeout
-) -> tuple[bool, dict[str, str]]:
-    """Show the jobs until each is finished, paused, or given up.
+@dataclass
+class Followed:
+    """How it ended.
 
-    Returns whether Ctrl-C ended it, and for the ids of jobs that were given up the reason.
+    Attributes:
+        interrupted: Ctrl-C ended it.
+        given_up: for the ids of jobs that were given up the reason.
     """
+
+    interrupted: bool = False
+    given_up: dict[str, str] = field(default_factory=dict)
+
+
+def follow(
+    batch: Batch,
+    display: Display,
+    stack: StackClient | None,
+    timeout: GetTimeout,
+    summary: Summary,
+) -> Followed:
+    """Show the jobs until each is finished, paused, or given up."""
     start_check = StartCheck(display, stack)
-    given_up: dict[str, str] = {}
+    followed = Followed()
     given_up_at = 0.0
     try:
         while True:
+            started = time.monotonic()
             views = batch.read()
+            summary.add(views)
             display.show(views)
             # A job that was given up is paused soon, or keeps running for another command.
-            followed = [view for view in views if view.job.id not in given_up]
+            others = [view for view in views if view.job.id not in followed.given_up]
             is_pause_over = time.monotonic() - given_up_at > _PAUSE_TIMEOUT
-            if _all_idle(views) or (given_up and is_pause_over and _all_idle(followed)):
-                return False, given_up
-            for job_id, why in timeout.exceeded(followed).items():
-                given_up[job_id], given_up_at = why, time.monotonic()
-                batch.give_up(job_id)
+            if _all_idle(views) or (followed.given_up and is_pause_over and _all_idle(others)):
+                return followed
+            exceeded = timeout.exceeded(others)
+            if exceeded:
+                given_up_at = time.monotonic()
+                _give_up(batch, display, others, exceeded)
+                followed.given_up |= exceeded
             start_check.run(views)
-            time.sleep(_POLL)
+            time.sleep(pause_between_reads(time.monotonic() - started))
     except KeyboardInterrupt:
-        _pause(batch, display)
-        return True, {}
+        _pause(batch, display, summary)
+        followed.interrupted = True
+        return followed
 
 
-def _pause(batch: Batch, display: Display) -> None:
+def pause_between_reads(seconds: float) -> float:
+    """Return the pause after a read that took `seconds`, so that following costs little."""
+    return max(_POLL, seconds / _MAX_LOAD)
+
+
+def _give_up(batch: Batch, display: Display, views: list[JobView], reasons: dict[str, str]) -> None:
+    for view in views:
+        why = reasons.get(view.job.id)
+        if why is not None:
+            display.fail(f"{view.label}: given up: {why}")
+    batch.give_up(list(reasons))
+
+
+def _pause(batch: Batch, display: Display, summary: Summary) -> None:
     """Pause the jobs and wait until they are; a second Ctrl-C leaves at once."""
+    display.status("pausing … (Ctrl-C again leaves at once)")
     batch.pause()
     end = time.monotonic() + _PAUSE_TIMEOUT
-    while not _all_idle(views := batch.read()) and time.monotonic() < end:
-        time.sleep(_POLL / 4)
-    display.show(views)
+    while True:
+        started = time.monotonic()
+        views = batch.read()
+        summary.add(views)
+        display.show(views)
+        if _all_idle(views) or started > end:
+            return
+        time.sleep(max(_POLL / 4, pause_between_reads(time.monotonic() - started) - _POLL))
 
 
 def pause_unseen(batch: Batch, error: OutputError) -> OutputError:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cli.errors import StackError
 from cli.local_stack import environment
 from cli.local_stack.child_process import last_line, open_log
+from cli.output.messages import say, show_busy
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
 from worker.utf8_mode import UTF8
@@ -51,7 +52,7 @@ def use_running_stack() -> None:
     """
     state = discovery.use_running_stack()
     if state is not None and sys.stderr.isatty():
-        print(f"seen: using {discovery.describe(state)}", file=sys.stderr)
+        say(f"using {discovery.describe(state)}")
 
 
 @contextmanager
@@ -113,6 +114,7 @@ def _start(data_dir: Path) -> StackState:
 
 def _wait_until_stopped(data_dir: Path, state: StackState) -> None:
     """Wait until the stack has stopped; return at once while other commands use it."""
+    show_busy("stopping workers …")
     end = time.monotonic() + _STOP_TIMEOUT
     while time.monotonic() < end and stack_state.supervisor_is_running(data_dir):
         now = stack_state.read_state(data_dir)

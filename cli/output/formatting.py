@@ -6,15 +6,23 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from cli.output.messages import clear_busy
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def size(count: float) -> str:
     """Return bytes as ``12.3 MB``."""
-    value, unit = float(count), 0
-    while value >= 999.95 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{value:.0f} B"
+    power, decimals = _scale(count)
+    return f"{count / 1000**power:.{decimals}f} {_UNITS[power]}"
+
+
+def _scale(count: float) -> tuple[int, int]:
+    """Return the power of 1000 in which a size is shown, and its decimals."""
+    power = 0
+    while count / 1000**power >= 999.95 and power < len(_UNITS) - 1:
+        power += 1
+    return power, 1 if power else 0
 
 
 def rate(bytes_per_second: float) -> str:
@@ -48,11 +56,14 @@ def count(number: int, thing: str) -> str:
 
 
 def part_of(done: float, total: float) -> str:
-    """Return two sizes, with their unit once where it is the same: ``12.3 of 200.0 MB``."""
-    first, second = size(done), size(total)
-    if first.split()[1] == second.split()[1]:
-        first = first.split()[0]
-    return f"{first} of {second}"
+    """Return two sizes in the unit of the second one: ``12.3 of 200.0 MB``."""
+    if done > total:
+        return f"{size(done)} of {size(total)}"
+    power, decimals = _scale(total)
+    # Rounded down: the same number twice means that every byte is there.
+    step = 10**decimals
+    shown = done * step // 1000**power / step
+    return f"{shown:.{decimals}f} of {size(total)}"
 
 
 def moment(when: datetime) -> str:
@@ -70,6 +81,7 @@ def ago(when: datetime) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
+    clear_busy()
     print(as_json(value, indent=2))
 
 

@@ -10,8 +10,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.output import formatting
-from cli.output.job_text import percent
 from cli.output.job_state import state
+from cli.output.job_text import percent
 from domain.job import JobEvent, JobStatus
 from domain.text import printable
 from tasks.api.job_json import job_as_json

@@ -47,13 +47,15 @@ def _has_colour(environment: Mapping[str, str], is_live: bool) -> bool:
     """NO_COLOR decides first, then the variables that force colour, then CLICOLOR and the terminal."""
     if environment.get("NO_COLOR"):
         return False
-    if any(environment.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+    if any(
+        environment.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
+    ):
         return True
     return is_live and environment.get("CLICOLOR") != "0" and environment.get("FORCE_COLOR") != "0"
 
 
 def _has_symbols(environment: Mapping[str, str]) -> bool:
-    """Return False for the Linux console, whose font lacks them, and a locale of another character set."""
+    """Return False for the Linux console, whose font lacks them, and for locales other than UTF-8."""
     if environment.get("TERM") == "linux":
         return False
     names = (environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))

@@ -6,6 +6,8 @@ from rich.cells import cell_len, split_graphemes
 
 #: An extension of at most so many cells, with its dot, stays when a name is shortened.
 _LONGEST_EXTENSION = 6
+#: … but only beside so many cells of its beginning.
+_SHORTEST_START = 3
 
 
 def width(text: str) -> int:
@@ -29,9 +31,11 @@ def shorten(text: str, cells: int, ellipsis: str = "…") -> str:
     room = cells - width(ellipsis)
     if room <= 0:
         return _start(text, max(0, cells))
-    tail = _extension(text) if room >= 2 * _LONGEST_EXTENSION - 2 else ""
-    # A third of the room is for the end of the name: episodes and parts differ there.
-    tail = _end(text, max(width(tail), room // 3)) if tail or room >= _LONGEST_EXTENSION else tail
+    extension = width(_extension(text))
+    if room - extension < _SHORTEST_START:
+        extension = 0
+    # Half of a long name is its end: episodes and parts differ there.
+    tail = _end(text, max(extension, room // 2 if room >= 2 * _LONGEST_EXTENSION else 0))
     return _start(text, room - width(tail)) + ellipsis + tail
 
 

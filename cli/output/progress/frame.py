@@ -1,4 +1,4 @@
-"""What a terminal shows while jobs run: a pure function of the jobs, the terminal's size and the time."""
+"""What a terminal shows while jobs run: a pure function of the jobs, its size and the time."""
 
 from __future__ import annotations
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from cli.output.messages import clear_busy, say
 from cli.output.progress.endings import Endings, wait_text
 from cli.output.progress.frame import frame
 from cli.output.progress.interruptions import Interruptions
 from cli.output.progress.screen import Screen
-from cli.output.styled import Style, as_ansi, line
+from cli.output.styled import Line, Style, line
 from cli.output.terminal import Terminal, size
 from domain.job import JobStatus
 from domain.text import printable
@@ -23,6 +24,7 @@ class LiveDisplay:
     """Shows jobs on the terminal of standard output; use it in the main thread, and close it."""
 
     def __init__(self, terminal: Terminal) -> None:
+        clear_busy()
         self._terminal = terminal
         self._screen = Screen(sys.stdout, colour=terminal.has_colour)
         self._endings = Endings()
@@ -34,22 +36,24 @@ class LiveDisplay:
     def show(self, views: Sequence[JobView]) -> None:
         """Update the rows; a job that has ended becomes a line above them."""
         self._views = views
+        above = []
         for text, is_failure in self._endings.of(views):
-            (self.fail if is_failure else self.note)(text)
-        for view in views:
-            self._explain_wait(view)
-        self._draw()
+            if is_failure and not sys.stderr.isatty():
+                say(text)  # it is a file
+            else:
+                above.append(self._line(text, Style.BAD if is_failure else Style.PLAIN))
+        self._draw(above + [self._line(text) for text in self._new_reasons(views)])
 
     def note(self, text: str) -> None:
         """Print a line above the rows."""
-        self._print(text, Style.PLAIN)
+        self._draw([self._line(text)])
 
     def fail(self, text: str) -> None:
         """Print an error; standard error may be a file."""
         if sys.stderr.isatty():
-            self._print(text, Style.BAD)
+            self._draw([self._line(text, Style.BAD)])
         else:
-            print(f"seen: {printable(text)}", file=sys.stderr, flush=True)
+            say(text)
 
     def status(self, text: str) -> None:
         """Show at once what the command does; an empty text removes that."""
@@ -66,32 +70,31 @@ class LiveDisplay:
         self._interruptions.close()
         self._screen.clear()
 
-    def _draw(self) -> None:
-        if not self._screen.is_in_foreground:
-            return
+    def _draw(self, above: Sequence[Line] = ()) -> None:
+        """Print lines that stay, and the rows as they are now."""
+        rows = self._rows() if self._screen.is_in_foreground else []
+        self._screen.update(above, rows)
+
+    def _rows(self) -> list[Line]:
         columns, rows = size(sys.stdout)
         symbols = self._terminal.has_symbols
         status = self._status if symbols else _as_ascii(self._status)
         now = datetime.now(UTC)
-        self._screen.draw(
-            frame(self._views, columns, rows, now, status=status, symbols=symbols)
-        )
+        return frame(self._views, columns, rows, now, status=status, symbols=symbols)
 
-    def _print(self, text: str, style: Style) -> None:
-        shown = printable(text) if self._terminal.has_symbols else _as_ascii(printable(text))
-        self._screen.print_above(
-            [as_ansi(line(shown, style), colour=self._terminal.has_colour)]
-        )
+    def _line(self, text: str, style: Style = Style.PLAIN) -> Line:
+        shown = printable(text)
+        return line(shown if self._terminal.has_symbols else _as_ascii(shown), style)
 
-    def _explain_wait(self, view: JobView) -> None:
-        """Print each reason for a wait once: it does not fit beside a bar."""
-        if view.status is not JobStatus.WAITING:
-            return
-        reason = view.progress.reason or ""
-        text = "" if reason in self._explained else wait_text(view)
-        if text:
-            self._explained.add(reason)
-            self.note(text)
+    def _new_reasons(self, views: Sequence[JobView]) -> Iterator[str]:
+        """Yield each reason for a wait once: it does not fit beside a bar."""
+        for view in views:
+            reason = view.progress.reason or ""
+            if view.status is JobStatus.WAITING and reason not in self._explained:
+                text = wait_text(view)
+                if text:
+                    self._explained.add(reason)
+                    yield text
 
 
 def _as_ascii(text: str) -> str:

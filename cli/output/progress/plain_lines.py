@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from cli.output.job_text import amount, percent, result_line, speed_or_state
+from cli.output.messages import clear_busy, say
 from cli.output.progress.endings import Endings, wait_text
 from cli.output.progress.totals import Totals, total_lines
 from domain.job import RUNNING, JobStatus
@@ -42,11 +42,12 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """Print one line."""
+        clear_busy()
         print(printable(text), flush=True)
 
     def fail(self, text: str) -> None:
         """Print one line to standard error."""
-        print(f"seen: {printable(text)}", file=sys.stderr, flush=True)
+        say(text)
 
     def status(self, text: str) -> None:
         """Print what the command does to standard error, which may be a terminal."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from cli.output import formatting
+from cli.output.messages import clear_busy, say
 from cli.output.progress.endings import Endings
-from domain.text import printable
 from tasks.api.job_json import job_as_json
 from tasks.api.job_view import JobView
 
@@ -30,7 +29,7 @@ class NoProgress:
 
     def fail(self, text: str) -> None:
         """Print to standard error."""
-        print(f"seen: {printable(text)}", file=sys.stderr, flush=True)
+        say(text)
 
     def status(self, text: str) -> None:
         """Print to standard error."""
@@ -63,6 +62,7 @@ class JsonLines(NoProgress):
 
     def show(self, views: Sequence[JobView]) -> None:
         """Print the jobs that changed."""
+        clear_busy()
         for view in views:
             text = formatting.as_json(job_as_json(view))
             if self._shown.get(view.job.id) != text:

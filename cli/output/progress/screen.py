@@ -1,16 +1,17 @@
 """Lines at the end of a terminal that are written over, and lines above them that stay.
 
-The cursor rests hidden at the beginning of the first line that is written over. Terminals keep it beside its
-text when their size changes, so the lines need not be counted in rows of an earlier width.
+The cursor rests hidden at the beginning of the first line that is written over. Terminals keep it beside
+its text when their size changes, so the lines need not be counted in rows of an earlier width.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import IO
 
+from cli.output.messages import is_in_foreground
 from cli.output.styled import Line, as_ansi
+from domain.errors import OutputError
 
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 #: A name that a terminal counts in more cells than Python does stays on its line.
@@ -33,20 +34,17 @@ class Screen:
         self._is_lost = False
         self._drawn: list[str] = []
 
-    def draw(self, lines: Sequence[Line]) -> None:
-        """Replace the lines at the end of the screen."""
+    def update(self, above: Sequence[Line], lines: Sequence[Line]) -> None:
+        """Print lines that stay, and replace those at the end of the screen."""
+        permanent = "".join(f"{as_ansi(one, colour=self._colour)}\r\n" for one in above)
         texts = [as_ansi(one, colour=self._colour) for one in lines]
-        if self._is_cursor_hidden and texts == self._drawn:
-            return
-        self._write(self._hidden_cursor() + self._frame(texts))
-
-    def print_above(self, lines: Sequence[str]) -> None:
-        """Print lines that stay, above those at the end of the screen."""
-        permanent = "".join(f"{one}\r\n" for one in lines)
-        if self._is_cursor_hidden:
-            self._write(f"\r{_CLEAR_BELOW}{permanent}{self._frame(self._drawn)}")
-        else:
-            self._write(f"\r{permanent}")
+        if permanent and self._is_cursor_hidden:
+            permanent = f"\r{_CLEAR_BELOW}{permanent}"
+        if not texts:
+            self.clear()
+            self._write(permanent)
+        elif permanent or not self._is_cursor_hidden or texts != self._drawn:
+            self._write(permanent + self._hidden_cursor() + self._frame(texts))
 
     def clear(self) -> None:
         """Remove the lines at the end of the screen and show the cursor."""
@@ -57,18 +55,14 @@ class Screen:
     @property
     def is_in_foreground(self) -> bool:
         """Whether this command may draw: a shell has given it the terminal, and it still exists."""
-        if self._is_lost:
-            return False
-        try:
-            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
-        except (OSError, ValueError):
-            return True  # no shell controls it
+        return not self._is_lost and is_in_foreground(self._stream)
 
     def _hidden_cursor(self) -> str:
         shown, self._is_cursor_hidden = not self._is_cursor_hidden, True
         return _HIDE_CURSOR if shown else ""
 
     def _frame(self, texts: list[str]) -> str:
+        """Return the lines, and after them the way back to the first one."""
         self._drawn = texts
         body = "\r\n".join(f"{one}{_CLEAR_LINE_END}" for one in texts)
         up = f"\x1b[{len(texts) - 1}A" if len(texts) > 1 else ""
@@ -81,5 +75,5 @@ class Screen:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:
+        except (OSError, OutputError):
             self._is_lost = True

@@ -12,7 +12,7 @@ from cli.output.text_width import width
 from domain.job import JobStatus
 from tasks.api.job_view import JobView
 
-#: The words of the counts in the order in which they are shown; the first ones stay on a narrow terminal.
+#: The words of the counts; a narrow terminal shows the first ones only.
 _WORDS = (
     (frozenset({JobStatus.DOWNLOADING, JobStatus.VERIFYING}), "running"),
     (frozenset({JobStatus.QUEUED}), "queued"),
@@ -69,11 +69,9 @@ class Totals:
 
 
 def count_texts(totals: Totals) -> list[str]:
-    """Return the counts of jobs, ``3 running``, the important ones first; the first two always."""
+    """Return the counts of jobs, ``3 running``, the important ones first; the first one always."""
     numbers = [(sum(totals.counts[one] for one in states), word) for states, word in _WORDS]
-    return [
-        f"{number:,} {word}" for at, (number, word) in enumerate(numbers) if number or at < 2
-    ]
+    return [f"{number:,} {word}" for at, (number, word) in enumerate(numbers) if number or not at]
 
 
 def total_lines(totals: Totals, cells: int) -> list[str]:

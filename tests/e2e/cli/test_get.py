@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -101,7 +102,11 @@ def test_a_failure_is_reported_in_one_line(seen: Seen, origin: Origin) -> None:
     bad = origin.serve("/bad.bin", size=1000)
     result = seen.run("get", origin.url("/missing.bin"), good.url)
     assert result.status == 1
-    assert result.error_line() == "seen: missing.bin: failed: The origin answered 404 Not Found."
+    assert result.error_line() == (
+        "seen: missing.bin: failed: The origin answered 404 Not Found. Check the URL."
+    )
+    assert "404" not in result.out
+    assert re.search(r"^1 of 2 files, 1\.0 kB in .*; 1 failed$", result.out, re.MULTILINE)
     assert visible(seen.folder) == ["good.bin"]
 
     result = seen.run("get", bad.url, "--sha256", "0" * 64)

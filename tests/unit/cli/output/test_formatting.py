@@ -44,10 +44,36 @@ def test_megabits_become_megabytes() -> None:
         (3599, "59 min 59 s"),
         (3600, "1 h 00 min"),
         (100_000, "27 h 46 min"),
+        (360_000, "4 d 04 h"),
     ],
 )
 def test_durations(seconds: float, shown: str) -> None:
     assert formatting.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"),
+    [
+        (1_500_000, 20_000_000, "1.5 of 20.0 MB"),
+        (342_100, 6_000_000, "0.3 of 6.0 MB"),
+        (19_999_999, 20_000_000, "19.9 of 20.0 MB"),
+        (20_000_000, 20_000_000, "20.0 of 20.0 MB"),
+        (5, 900, "5 of 900 B"),
+        (2_000, 1_000, "2.0 kB of 1.0 kB"),
+        (0, 0, "0 of 0 B"),
+    ],
+)
+def test_two_sizes_have_one_unit_and_the_first_is_rounded_down(
+    done: int, total: int, shown: str
+) -> None:
+    assert formatting.part_of(done, total) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.04, "0.0 s"), (3.25, "3.2 s"), (9.96, "10 s"), (61, "1 min 01 s")]
+)
+def test_time_that_something_took(seconds: float, shown: str) -> None:
+    assert formatting.elapsed(seconds) == shown
 
 
 def test_ages() -> None:

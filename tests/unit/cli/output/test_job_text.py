@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.output.display import PlainLines, amount, percent, result_line, speed_or_state
 from cli.output.job_state import state
+from cli.output.job_text import amount, percent, result_line, speed_or_state, states
 from domain.job import JobStatus
 from tasks import JobView
 from tests.support.inputs.job_views import job, live
@@ -40,15 +39,6 @@ def test_percent_never_passes_100() -> None:
     assert percent(merge(job(JobStatus.DOWNLOADING), nearly)) == "99.9 %"
 
 
-def test_each_state_is_printed_once(capsys: object) -> None:
-    lines = PlainLines()
-    states: Sequence[JobStatus] = (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.PAUSED)
-    for status in states:
-        lines.show([merge(job(status), None)])
-    out = capsys.readouterr().out  # type: ignore[attr-defined]
-    assert out == "film.mkv: queued\nfilm.mkv: paused\n"
-
-
 @pytest.mark.parametrize(
     ("code", "seconds", "shown"),
     [
@@ -75,3 +65,35 @@ def test_waiting_job_is_shown_as_what_it_waits_for(code: str, seconds: float, sh
 def test_pending_control_request_is_shown() -> None:
     running = job(JobStatus.DOWNLOADING, control="pause")
     assert state(merge(running, None)) == "downloading (pause requested)"
+
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def test_download_without_bytes_for_five_seconds_is_stalled() -> None:
+    def silent(seconds: float) -> JobView:
+        times = {"updated_at": NOW, "last_byte_at": NOW - timedelta(seconds=seconds)}
+        return merge(job(JobStatus.DOWNLOADING), live(2, **times))
+
+    assert speed_or_state(silent(4.9)) == "1.0 MB/s, 0 s left"
+    assert speed_or_state(silent(12)) == "stalled for 12 s"
+    assert states(silent(12), NOW) == ("stalled for 12 s", "stalled")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        ("http_404", "The origin answered 404 Not Found.", "Check the URL."),
+        ("http_403", "The origin answered 403 Forbidden.", "(-u) or a header (-H)."),
+        ("no_such_host", "The host name does not exist.", "Check the host's name"),
+        ("checksum_mismatch", "sha256 is 1, expected 2.", "Check the expected checksum"),
+        ("too_large", "The file has 9 bytes; at most 5 are allowed.", "Raise --max-bytes"),
+        ("too_large", "The file has 9 bytes; the whole volume of / has 5.", "has 5."),
+        ("bad_name", "Give the file another name (--name).", "another name (--name)."),
+        ("new_code", "Something else.", "Something else."),
+    ],
+)
+def test_failure_says_what_to_do(code: str, reason: str, advice: str) -> None:
+    text = result_line(merge(job(JobStatus.FAILED, error_code=code, reason=reason), None))
+    assert text.startswith(f"film.mkv: failed: {reason}")
+    assert advice in text
