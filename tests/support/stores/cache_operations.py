@@ -49,6 +49,8 @@ MISSES: dict[str, tuple[Use, object]] = {
     "get_or_load": (lambda m: m.service.get_or_load("seen:load", int, lambda: 7, 60), 7),
     "get_session": (lambda m: m.session.get_session("s-1"), None),
     "get_user": (lambda m: m.session.get_user("ada"), None),
+    "get_dashboard": (lambda m: m.catalog.get_dashboard("ada", int), None),
+    "get_search": (lambda m: m.catalog.get_search("neon", "", "", int), None),
     "entry.get": (lambda m: m.catalog.dashboard("ada", int).get(), None),
     "entry.get_or_load": (lambda m: m.catalog.dashboard("ada", int).get_or_load(lambda: 8), 8),
 }
@@ -59,6 +61,7 @@ DROPS: dict[str, Use] = {
     "mset": lambda m: m.service.mset({"seen:x": 1}, 60),
     "set_session": lambda m: m.session.set_session(SESSION),
     "set_user": lambda m: m.session.set_user(USER),
+    "set_dashboard": lambda m: m.catalog.set_dashboard("ada", 1),
     "entry.set": lambda m: m.catalog.dashboard("ada", int).set(1, titles=["t-1"]),
 }
 
