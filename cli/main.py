@@ -23,6 +23,7 @@ from cli.commands import (
     get,
     jobs,
     limit,
+    logs,
     remove,
     services,
     up,
@@ -77,6 +78,7 @@ app.command(rich_help_panel=_JOBS)(control.move)
 app.command("rm", rich_help_panel=_JOBS, epilog=remove.EXAMPLES)(remove.remove)
 app.command(rich_help_panel=_SERVICE)(limit.limit)
 app.command(rich_help_panel=_SERVICE)(doctor.doctor)
+app.command(rich_help_panel=_SERVICE)(logs.logs)
 app.command(rich_help_panel=_SERVICE)(services.worker)
 app.command(rich_help_panel=_SERVICE)(services.beat)
 app.command(rich_help_panel=_SERVICE)(services.flower)
