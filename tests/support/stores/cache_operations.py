@@ -50,7 +50,11 @@ MISSES: dict[str, tuple[Use, object]] = {
     "get_session": (lambda m: m.session.get_session("s-1"), None),
     "get_user": (lambda m: m.session.get_user("ada"), None),
     "get_dashboard": (lambda m: m.catalog.get_dashboard("ada", int), None),
+    "get_discover": (lambda m: m.catalog.get_discover("", "", 1, int), None),
     "get_search": (lambda m: m.catalog.get_search("neon", "", "", int), None),
+    "get_watch_later": (lambda m: m.catalog.get_watch_later("ada", int), None),
+    "get_continue_watching": (lambda m: m.catalog.get_continue_watching("ada", int), None),
+    "get_recommendations": (lambda m: m.catalog.get_recommendations("ada", int), None),
     "entry.get": (lambda m: m.catalog.dashboard("ada", int).get(), None),
     "entry.get_or_load": (lambda m: m.catalog.dashboard("ada", int).get_or_load(lambda: 8), 8),
 }
@@ -62,6 +66,11 @@ DROPS: dict[str, Use] = {
     "set_session": lambda m: m.session.set_session(SESSION),
     "set_user": lambda m: m.session.set_user(USER),
     "set_dashboard": lambda m: m.catalog.set_dashboard("ada", 1),
+    "set_discover": lambda m: m.catalog.set_discover("", "", 1, 1),
+    "set_search": lambda m: m.catalog.set_search("neon", "", "", 1),
+    "set_watch_later": lambda m: m.catalog.set_watch_later("ada", 1),
+    "set_continue_watching": lambda m: m.catalog.set_continue_watching("ada", 1),
+    "set_recommendations": lambda m: m.catalog.set_recommendations("ada", 1),
     "entry.set": lambda m: m.catalog.dashboard("ada", int).set(1, titles=["t-1"]),
 }
 
