@@ -17,6 +17,7 @@ from domain.errors import (
     SettingsError,
     UnknownJobError,
 )
+from domain.url_display import mask_urls
 from worker.process import standard_streams
 
 
@@ -87,9 +88,11 @@ def exit_status(error: SeenError) -> int:
 def report(message: str, code: str, *, as_json: bool) -> None:
     """Print an error: ``seen: …`` to standard error, or a JSON object to standard output.
 
+    Secrets in URLs that it repeats are masked.
+
     If standard output cannot be written, the error goes to standard error.
     """
-    line = " ".join(message.split())
+    line = mask_urls(" ".join(message.split()))
     if as_json:
         try:
             clear_busy()

@@ -137,23 +137,23 @@ class JobView:
 
     @property
     def label(self) -> str:
-        """The name of its file: as published, as requested, or as its URL suggests, with its query.
+        """The name of its file: as published, as requested, or as its URL suggests.
 
-        Of the query it has the parameters that tell jobs apart, and no secrets.
+        A file that is named after its URL has the URL's query, too, without its secrets, and keeps this
+        label when it is published: the origin may give one name to the files of many queries.
         """
         if self.shows_urls:
             return printable(self.url)
-        path = self.progress.path or self.job.path
+        job = self.job
+        query = "" if job.name or job.secret_url else distinguishing_query(job.url)
+        if query:
+            return printable(f"{name_from_url(job.url)}?{query}")
+        path = self.progress.path or job.path
         if path:
             return printable(path.rpartition("/")[2])
-        return printable(self.job.name or self._name_from_url())
-
-    def _name_from_url(self) -> str:
-        url = self.job.url
-        if self.job.secret_url:
-            return self.url.partition("//")[2]
-        query = distinguishing_query(url)
-        return f"{name_from_url(url)}?{query}" if query else name_from_url(url)
+        if job.name or not job.secret_url:
+            return printable(job.name or name_from_url(job.url))
+        return self.url.partition("//")[2]
 
     @property
     def title(self) -> str:

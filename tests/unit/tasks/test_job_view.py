@@ -76,7 +76,10 @@ SIGNED = "https://example.com/a/film.mkv?n=17&token=hunter2"
     [
         ({"url": SIGNED}, "film.mkv?n=17", "https://example.com/a/film.mkv?n=17&token=…"),
         ({"url": SIGNED, "name": "x"}, "x", "x"),
-        ({"url": SIGNED, "path": "/d/film (1).mkv"}, "film (1).mkv", None),
+        ({"url": SIGNED, "path": "/d/film (1).mkv"}, "film.mkv?n=17", None),
+        ({"url": SIGNED, "name": "x", "path": "/d/x (1)"}, "x (1)", "x"),
+        ({"url": "https://example.com/a?sig=1", "path": "/d/a (1)"}, "a (1)", None),
+        ({"url": SIGNED, "secret_url": True, "path": "/d/y"}, "y", None),
         ({"url": "https://example.com/?n=17"}, "download?n=17", "https://example.com/?n=17"),
         ({"url": SIGNED, "secret_url": True}, "example.com/…", "https://example.com/…"),
         ({"url": SIGNED, "secret_url": True, "name": "x"}, "x", "x"),
