@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.errors import RefusedError
 from cli.local_stack import environment
+from cli.local_stack.log_files import append_line, supervisor_log
 from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
@@ -20,7 +23,8 @@ from worker.process import listening, standard_streams
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
 
-_STATUS_INTERVAL = 2.0
+#: Seconds between two lines with the numbers of jobs; without a terminal they would fill a file.
+_STATUS_INTERVAL, _STATUS_INTERVAL_IN_A_FILE = 2.0, 60.0
 
 
 def up(
@@ -44,19 +48,33 @@ def up(
     with stack_state.start_lock(data_dir):
         _refuse_second_stack(stack_state.running(data_dir))
         settings, flower_url = _flower(settings) if flower else (settings, "")
-        supervisor = Supervisor(settings, on_demand=False, log=_print_line, flower_url=flower_url)
+        log = _Log(data_dir)
+        supervisor = Supervisor(settings, on_demand=False, log=log.write, flower_url=flower_url)
         try:
             state = supervisor.start()
         except BaseException:
             supervisor.stop()
             raise
     try:
+        append_line(supervisor_log(data_dir), "started by seen up")
         _print_addresses(settings, state)
         supervisor.run(_print_job_counts())
     finally:
-        _print_line("stopping: downloads are checkpointed and stay queued")
+        log.write("stopping: downloads are checkpointed and stay queued")
         supervisor.stop()
-        _print_line("stopped")
+        log.write("stopped")
+
+
+class _Log:
+    """What the supervisor reports: printed, and kept in its log."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = supervisor_log(data_dir)
+
+    def write(self, line: str) -> None:
+        """Print a line and append it to the log."""
+        append_line(self._path, printable(line))
+        _print_line(line)
 
 
 def _settings(download_dir: str | None) -> Settings:
@@ -114,12 +132,13 @@ def _print_job_counts() -> Callable[[], None]:
 
     reader = open_reader()
     printed, next_at = "", 0.0
+    interval = _STATUS_INTERVAL if sys.stdout.isatty() else _STATUS_INTERVAL_IN_A_FILE
 
     def tick() -> None:
         nonlocal printed, next_at
         if time.monotonic() < next_at:
             return
-        next_at = time.monotonic() + _STATUS_INTERVAL
+        next_at = time.monotonic() + interval
         try:
             counts = reader.count_by_status()
         except DatabaseUnavailableError as error:

@@ -9,14 +9,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from cli.local_stack.environment import ROOT
+from cli.local_stack.log_files import open_log
 from domain.backoff import Backoff
-from worker.storage.own_files import open_own_file
 
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
-MAX_LOG_BYTES = 10_000_000
 _BACKOFF = Backoff(first=0.5, longest=30.0)
 #: A process that ran for this long restarts with the first back-off again. Seconds.
 _HEALTHY_AFTER = 60.0
@@ -96,23 +94,6 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def last_line(log: Path) -> str:
-    """Return the last line of a log."""
-    try:
-        lines = log.read_text(errors="replace").split("\n")
-    except OSError:
-        lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(no output)")
-
-
-def open_log(path: Path) -> BinaryIO:
-    """Open a log for appending, readable by its owner only; truncate one larger than MAX_LOG_BYTES."""
-    fd = open_own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    if os.fstat(fd).st_size > MAX_LOG_BYTES:
-        os.ftruncate(fd, 0)
-    return os.fdopen(fd, "ab")
 
 
 def _exit_text(code: int) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cli.errors import StackError
 from cli.local_stack import environment
-from cli.local_stack.child_process import last_line, open_log
+from cli.local_stack.log_files import last_line, open_log, supervisor_log
 from cli.output.messages import say, show_busy
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
@@ -88,7 +88,7 @@ def join_stack() -> Iterator[StackClient]:
 
 def _start(data_dir: Path) -> StackState:
     """Start a supervisor; return when its store answers."""
-    log = data_dir / "logs" / "supervisor.log"
+    log = supervisor_log(data_dir)
     log.parent.mkdir(exist_ok=True, mode=0o700)
     with open_log(log) as output:
         process = subprocess.Popen(

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 import settings as settings_module
 from cli.errors import StackError, exit_status, report
 from cli.local_stack import command_lines, embedded_store, environment
-from cli.local_stack.child_process import Child, last_line
+from cli.local_stack.child_process import Child
+from cli.local_stack.log_files import LogRotation, last_line, supervisor_log
 from domain.errors import SeenError
 from settings import Settings
 from worker import utf8_mode
@@ -60,6 +61,7 @@ class Supervisor:
         self._logs = self._data_dir / "logs"
         self._logs.mkdir(exist_ok=True, mode=0o700)
         self._lock = stack_state.stack_lock(self._data_dir)
+        self._log_rotation = LogRotation()
         self._children: list[Child] = []
         self._state: StackState | None = None
         self._start_rest_at: float | None = None
@@ -175,8 +177,13 @@ class Supervisor:
                 if event:
                     self._log(event)
             self._write_state()
+            self._rotate_logs()
             every_tick()
             time.sleep(_TICK)
+
+    def _rotate_logs(self) -> None:
+        children = (child.log for child in self._children)
+        self._log_rotation.run((*children, supervisor_log(self._data_dir)))
 
     def _request_stop(self, _number: int, _frame: object) -> None:
         self._stop_requested = True

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cli.local_stack.log_files import MAX_LOG_BYTES
 from tests.support.origins.origin import Origin
 from tests.support.origins.resource import ServedFile
 from tests.support.services.seen import Seen, is_alive
@@ -127,6 +128,15 @@ def test_a_crashed_process_is_started_again(seen: Seen, origin: Origin) -> None:
     (job_id,) = seen.good("add", file.url).out.split()
     seen.good("watch", job_id)
     assert "downloads exited (signal 9)" in seen.printed
+    check_full_log_is_rotated(seen.data_dir / "logs")
+
+
+def check_full_log_is_rotated(logs: Path) -> None:
+    assert "downloads exited (signal 9)" in (logs / "supervisor.log").read_text()
+    with (logs / "downloads.log").open("ab") as log:
+        log.write(b"a line\n" * (MAX_LOG_BYTES // 7 + 1))
+    wait_until(lambda: (logs / "downloads.log").stat().st_size < MAX_LOG_BYTES, deadline=20)
+    assert (logs / "downloads.log.1").stat().st_size <= MAX_LOG_BYTES
 
 
 def test_up_brings_flower_with_a_login(seen: Seen, free_port: int) -> None:
