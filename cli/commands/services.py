@@ -88,7 +88,7 @@ def flower() -> None:
 
 
 def _prepare() -> Settings:
-    use_running_stack()
+    use_running_stack(any_directory=True)
     settings = environment.resolve_paths()
     environment.make_data_dir(settings)
     return settings

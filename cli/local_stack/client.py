@@ -44,13 +44,16 @@ class StackClient:
         return state is not None and state.pid == self.state.pid
 
 
-def use_running_stack() -> None:
+def use_running_stack(*, any_directory: bool = False) -> None:
     """Make this process use the running local stack, unless a store is configured; say so on a terminal.
+
+    Args:
+        any_directory: as in `configure_for_local_stack`.
 
     Raises:
         OtherVersionError: the stack is of another version.
     """
-    state = discovery.use_running_stack()
+    state = discovery.use_running_stack(any_directory=any_directory)
     if state is not None and sys.stderr.isatty():
         say(f"using {discovery.describe(state)}")
 
@@ -73,7 +76,9 @@ def join_stack() -> Iterator[StackClient]:
         if running is not None:
             discovery.refuse_other_version(running)
         state = running or _start(data_dir)
-    environment.configure_for_local_stack(settings, state.cache_addr, state.download_dir)
+    environment.configure_for_local_stack(
+        settings, state.cache_addr, state.download_dir, any_directory=True
+    )
     wait_for_stop = state.on_demand
     try:
         yield StackClient(state, running is None, data_dir)

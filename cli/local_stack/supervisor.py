@@ -117,7 +117,10 @@ class Supervisor:
                 )
             time.sleep(0.01)
         self._settings = environment.configure_for_local_stack(
-            self._settings, self._cache_addr, str(self._settings.files_dir)
+            self._settings,
+            self._cache_addr,
+            str(self._settings.files_dir),
+            any_directory=True,
         )
 
     def _recover(self) -> None:

@@ -25,7 +25,7 @@ def use_running_stack() -> None:
         discovery.use_running_stack()
         return
     try:
-        state = discovery.use_running_stack()
+        state = discovery.use_running_stack(any_directory=True)
         settings = settings_module.load()
     except SettingsError as error:
         sys.exit(f"seen: {error}")

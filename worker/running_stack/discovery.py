@@ -35,11 +35,14 @@ class OtherVersionError(SettingsError):
     code = "other_version"
 
 
-def use_running_stack() -> StackState | None:
+def use_running_stack(*, any_directory: bool = False) -> StackState | None:
     """Make this process use the running local stack and return it; None without one.
 
     Does nothing where a store is configured, or where an earlier call has found a stack. A stack on
     demand runs on until this process ends.
+
+    Args:
+        any_directory: as in `configure_for_local_stack`.
 
     Raises:
         OtherVersionError: the stack is of another version; nothing was changed.
@@ -50,7 +53,9 @@ def use_running_stack() -> StackState | None:
     state = _find(settings.data_dir)
     if state is None:
         return None
-    configure_for_local_stack(settings, state.cache_addr, state.download_dir)
+    configure_for_local_stack(
+        settings, state.cache_addr, state.download_dir, any_directory=any_directory
+    )
     logger.info("Using %s", describe(state))
     return state
 

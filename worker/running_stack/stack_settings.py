@@ -15,11 +15,10 @@ from domain.errors import SettingsError
 from settings import PREFIX, Settings, file_field
 from worker.running_stack.secret_key import local_secret_key
 
-#: Defaults on one machine: all folders and the private networks are allowed. Link-local addresses are
-#: not, because clouds serve instance metadata there.
+#: Defaults on one machine: the private networks are allowed. Link-local addresses are not, because
+#: clouds serve instance metadata there.
 LOCAL_DEFAULTS: Mapping[str, object] = MappingProxyType(
     {
-        "allow_any_directory": True,
         "allowed_networks": "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
         "requeue_interval": 1,
         "persist_interval": 2,
@@ -45,10 +44,21 @@ def override(values: Mapping[str, object]) -> Settings:
     return settings_module.load()
 
 
-def configure_for_local_stack(settings: Settings, cache_addr: str, download_dir: str) -> Settings:
-    """Make this process use the local stack; settings that the user has set are kept."""
+def configure_for_local_stack(
+    settings: Settings, cache_addr: str, download_dir: str, *, any_directory: bool
+) -> Settings:
+    """Make this process use the local stack; settings that the user has set are kept.
+
+    Args:
+        settings: the present ones.
+        cache_addr: of its store.
+        download_dir: of its workers.
+        any_directory: whether jobs of this process may have an absolute folder: those of `seen get`
+            have one, so that workers need it, too. For others the download folder is the limit.
+    """
     settings = use_local_secret_key(settings)
-    defaults = {k: v for k, v in LOCAL_DEFAULTS.items() if k not in settings.model_fields_set}
+    wanted = {**LOCAL_DEFAULTS, **({"allow_any_directory": True} if any_directory else {})}
+    defaults = {k: v for k, v in wanted.items() if k not in settings.model_fields_set}
     store = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
     return override(
         {**defaults, **store, "cache_addr": cache_addr, "download_dir": download_dir},

@@ -55,7 +55,8 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
 
     Args:
         root: the download folder, resolved.
-        directory: relative to `root`, or absolute if `allow_any`.
+        directory: relative to `root`, or absolute. A relative one stays inside `root`.
+        allow_any: whether an absolute one may lead outside.
 
     Raises:
         InvalidInputError: the folder is outside the download folder, possibly through a link.
@@ -71,10 +72,14 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
         ) from error
     if is_loop:
         raise InvalidInputError("directory", directory, "Its symbolic links form a loop.")
-    if not allow_any and not target.is_relative_to(root):
+    may_leave = allow_any and PurePosixPath(directory).is_absolute()
+    if not may_leave and not target.is_relative_to(root):
         _check_root_unmoved(root)
         raise InvalidInputError(
-            "directory", directory, f"It must lie inside the download folder {root}."
+            "directory",
+            directory,
+            f"It must lie inside the download folder {root}. (SEEN_ALLOW_ANY_DIRECTORY=true allows "
+            "absolute folders elsewhere.)",
         )
     return target
 

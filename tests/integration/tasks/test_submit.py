@@ -12,7 +12,9 @@ from domain.job import JobStatus
 from domain.request import DownloadRequest
 from tasks.periodic import maintenance
 from tests.support.faults.aging import age_jobs
+from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
+from tests.support.services.running import run
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 
@@ -70,6 +72,22 @@ def test_a_link_out_of_the_folder_is_not_followed(system: System, tmp_path: Path
     (system.downloads / "link").symlink_to(tmp_path)
     with pytest.raises(InvalidInputError, match="directory"):
         system.submit(URL, directory="link")
+
+
+@pytest.mark.parametrize("allow_any", ["false", "true"])
+def test_link_that_is_made_after_the_job_was_accepted_is_not_followed(
+    tmp_path: Path, store: StoreServer, origin: Origin, allow_any: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    settings = {"SEEN_ALLOW_ANY_DIRECTORY": allow_any}
+    with System(tmp_path / "system", store, settings=settings) as system:
+        job = system.submit(origin.serve("/late.bin", body=b"abc").url, directory="late")
+        system.downloads.mkdir()
+        (system.downloads / "late").symlink_to(outside)
+        run(system, job)
+        assert system.job(job).status is JobStatus.FAILED
+    assert list(outside.iterdir()) == []
 
 
 def test_several_are_accepted_all_or_none(system: System) -> None:

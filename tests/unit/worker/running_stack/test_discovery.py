@@ -73,7 +73,7 @@ def test_the_running_stack_is_used_and_logged(
         STATE.cache_addr,
         STATE.download_dir,
     )
-    assert settings.allow_any_directory
+    assert not settings.allow_any_directory
     (line,) = caplog.messages
     assert "the local stack of `seen up` (process 4242, since " in line
     assert f"version {version()} in {ROOT})" in line

@@ -228,6 +228,17 @@ def test_any_folder_where_that_is_allowed(root: Path, tmp_path: Path) -> None:
     assert resolve_directory(root, "films", allow_any=True) == root / "films"
 
 
+@pytest.mark.parametrize("directory", ["..", "films/../..", "out", "out/new", "films/out"])
+def test_relative_folder_stays_inside_also_where_any_is_allowed(
+    root: Path, tmp_path: Path, directory: str
+) -> None:
+    (root / "out").symlink_to(tmp_path)
+    (root / "films/out").symlink_to("/")
+    with pytest.raises(InvalidInputError, match="inside the download folder"):
+        resolve_directory(root, directory, allow_any=True)
+    assert resolve_directory(root, str(root / "out"), allow_any=True) == tmp_path
+
+
 @pytest.mark.parametrize(
     "name",
     ["..seen-x", "..SEEN-x", ". .seen-x", "...", "..:", "x" * 200 + ".\u00e9", "\U0001f600" * 50],
