@@ -36,13 +36,15 @@ _HEAD = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://(?:\[[^\[\]@]*\]|[^:\[\]/?#@\\]*)(?::[0-9]{0,5})?(?=[/?#]|$)"
 )
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/\\]*")
+_SEGMENT = re.compile(r"[^/]+")
 _PATH_PARAMETER = re.compile(r"(?<=[/;])[^/;=]+=[^/;]+")
-_USER_INFO = re.compile(r"//[^/?#@]*@")
+_USER_INFO = re.compile(r"//[^/?#@]*:[^/?#@]*@")
 _JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
 
 #: A parameter without value that is longer may be a token; a longer name may be one that ends in "=".
 _LONGEST_FLAG, _LONGEST_NAME = 20, 40
+_LONGEST_QUERY = 60
 #: Names and values may be percent-encoded more than once, where one URL contains another.
 _DECODINGS = 3
 
@@ -65,18 +67,19 @@ def display_url(text: str, *, secret: bool = False, whole: bool = False) -> str:
     if whole:
         return text
     path, mark, query = text.partition("#")[0].partition("?")
-    path = _PATH_PARAMETER.sub(lambda match: _masked(match[0]), path)
-    return path + mark + "".join(map(_masked, re.split("([?&;])", query)))
+    return _masked_path(path) + mark + "".join(map(_masked, re.split("([?&;])", query)))
 
 
 def distinguishing_query(url: str) -> str:
     """Return the parameters of a URL by which people tell jobs apart: those that `display_url` shows.
 
-    Without the parameters that describe a signature.
+    Without the parameters that describe a signature, and in at most 60 characters: what is too long is
+    left out of the middle.
     """
     query = url.partition("#")[0].partition("?")[2]
     pieces = [one for one in re.split("[?&;]", query) if one and not _SIGNING.match(one)]
-    return "&".join(one for one in pieces if _masked(one) == one)
+    kept = "&".join(one for one in pieces if _masked(one) == one)
+    return kept if len(kept) <= _LONGEST_QUERY else f"{kept[:30]}{MASK}{kept[-29:]}"
 
 
 def mask_urls(text: str) -> str:
@@ -92,6 +95,18 @@ def _without_user_info(text: str) -> str:
         return text
     scheme = _SCHEME.match(text)
     return (scheme[0] if scheme else "") + text.rpartition("@")[2]
+
+
+def _masked_path(path: str) -> str:
+    """Mask parameters in path segments, and segments that contain a token or a URL with secrets."""
+    path = _USER_INFO.sub(f"//{MASK}@", path)
+    path = _PATH_PARAMETER.sub(lambda match: _masked(match[0]), path)
+    return _SEGMENT.sub(lambda match: MASK if _is_secret_segment(match[0]) else match[0], path)
+
+
+def _is_secret_segment(segment: str) -> bool:
+    is_encoded = "%" in segment and _has_secret(unquote(segment))
+    return is_encoded or _JSON_WEB_TOKEN.search(segment) is not None
 
 
 def _masked(parameter: str) -> str:

@@ -14,13 +14,17 @@ from cli.arguments.header_file import wrong_lines
 from cli.arguments.text_file import read_text
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, normal_host
+from domain.request_fields import MAX_COOKIES
 from domain.urls import host_of
 
 #: A browser may export the cookies of all sites.
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 #: Marks a line of the Netscape format that is no comment although it begins like one.
 _HTTP_ONLY = "#HttpOnly_"
-_PAIR = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+=[\x20-\x3a\x3c-\x7e]*")
+#: What browsers send, which is more than RFC 6265 lets servers set.
+_PAIR = re.compile(r"[\x21-\x3a\x3c\x3e-\x7e]+=[\x20-\x3a\x3c-\x7e]*")
+#: A cookie in a Cookie header without a name.
+_NAMELESS = re.compile(r"[\x20-\x3a\x3c-\x7e]+")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]*)?")
 _BOOLEANS = {"TRUE": True, "FALSE": False}
 _FORMAT = "seven fields separated by tabs (Netscape format), 'name=value', or a Set-Cookie header"
@@ -78,15 +82,23 @@ class CookieFile:
         now = time.time()
         sent = [one for one in self.cookies if one.why_not_sent(url, now) is None]
         for cookie in sent:
-            if not _PAIR.fullmatch(cookie.pair):
+            if not _NAMELESS.fullmatch(cookie.pair):
                 raise InvalidInputError(
                     "--cookie",
                     self.path,
-                    f"Line {cookie.line}: the cookie cannot be sent; its name and value may have "
-                    "printable ASCII characters only, and no semicolon.",
+                    f"Line {cookie.line}: the cookie cannot be sent; name and value may have printable "
+                    "ASCII characters only, and no semicolon.",
                 )
         sent.sort(key=lambda one: -len(one.path))
-        return "; ".join(one.pair for one in sent) or None
+        value = "; ".join(one.pair for one in sent)
+        if len(value) > MAX_COOKIES:
+            raise InvalidInputError(
+                "--cookie",
+                self.path,
+                f"Its cookies for {host_of(url)} have {len(value):,} characters; {MAX_COOKIES:,} are "
+                "possible. Remove some.",
+            )
+        return value or None
 
     def summary(self, url: str) -> str:
         """Return a sentence: how many cookies go to the host of `url`, and why the others do not."""
@@ -126,7 +138,7 @@ def read_cookies(path: str) -> CookieFile:
 def _cookies_of_line(line: str, number: int) -> Iterator[Cookie]:
     if line.startswith(_HTTP_ONLY):
         line = line.removeprefix(_HTTP_ONLY)
-    elif not line.strip() or line.startswith("#"):
+    elif not line.strip() or line.lstrip().startswith("#"):
         return
     name, colon, value = line.partition(":")
     if "\t" in line.strip():
@@ -142,7 +154,7 @@ def _pairs(text: str) -> list[str]:
     if _looks_like_netscape(text.split()):
         raise _LineError("its fields are separated by spaces; separate them by tabs.")
     pairs = [pair.strip() for pair in text.split(";") if pair.strip()]
-    if not pairs or not all(map(_PAIR.fullmatch, pairs)):
+    if not pairs or not _PAIR.fullmatch(pairs[0]) or not all(map(_NAMELESS.fullmatch, pairs)):
         raise _LineError(f"no cookie; write {_FORMAT}.")
     return pairs
 

@@ -96,7 +96,10 @@ def login(given: str | None) -> tuple[str | None, str | None]:
     if not colon:
         return name, _prompt_password(name)
     if password.startswith("@"):
-        password = read_text("--user", password[1:]).partition("\n")[0]
+        path = password[1:]
+        password = read_text("--user", path).partition("\n")[0]
+        if not password:
+            raise InvalidInputError("--user", path, "Its first line, the password, is empty.")
     return name, password
 
 

@@ -37,6 +37,8 @@ def read_headers(path: str) -> dict[str, str]:
         names.add(name.lower())
     if wrong:
         raise InvalidInputError("--header", path, wrong_lines(wrong))
+    if not headers:
+        raise InvalidInputError("--header", path, "The file has no headers.")
     return headers
 
 

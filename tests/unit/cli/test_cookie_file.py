@@ -59,6 +59,7 @@ def value(tmp_path: Path, text: str, url: str = "https://www.example.org/films/a
         # as typed, and headers
         ("a=b; c=d", "a=b; c=d"),
         ("Cookie: a=b; c=d", "a=b; c=d"),
+        ("a[0]/b@c:d=e; consent", "a[0]/b@c:d=e; consent"),
         ("cookie:a=b", "a=b"),
         ("Set-Cookie: a=b; Path=/; HttpOnly; SameSite=Lax", "a=b"),
         ("set-cookie: a=b; Domain=example.org; Secure", "a=b"),
@@ -90,7 +91,8 @@ def test_line_of_each_format(tmp_path: Path, line: str, sent: str | None, around
         (netscape("", "TRUE", "/", "TRUE", "0", "n", "hunter2"), "not a host name"),
         (netscape("a", "TRUE", "/", "TRUE", "0", "n", "hunter2").replace("\t", "  "), "by spaces"),
         ("hunter2", "Line 2: no cookie; write seven fields"),
-        ("a=b; hunter2", "Line 2: no cookie"),
+        ("hunter2; a=b", "Line 2: no cookie"),
+        ("a b=hunter2", "Line 2: no cookie"),
         ("Authorization: hunter2", "Line 2: no cookie"),
         ("X: a=hunter2", "Line 2: no cookie"),
         ("Set-Cookie: hunter2", "Line 2: a Set-Cookie header without 'name=value'."),
@@ -110,6 +112,7 @@ def test_wrong_line_is_named(tmp_path: Path, line: str, says: str) -> None:
     ("text", "says"),
     [
         ("", "has no cookies"),
+        ("# a=b\n # c=d\n\n", "has no cookies"),
         ("# Netscape HTTP Cookie File\n\n", "has no cookies"),
         ('[{"name": "a", "value": "hunter2"}]', "JSON. Export the cookies in the Netscape format"),
     ],
@@ -125,6 +128,12 @@ def test_cookie_that_cannot_be_sent_is_refused_only_if_it_matches(tmp_path: Path
     with pytest.raises(InvalidInputError, match="Line 1: the cookie cannot be sent") as caught:
         value(tmp_path, text, "https://other.org/")
     assert "hunter2" not in str(caught.value)
+
+
+def test_more_cookies_than_a_request_may_have_are_refused(tmp_path: Path) -> None:
+    text = "\n".join(f"n{number}={'x' * 1000}" for number in range(8))
+    with pytest.raises(InvalidInputError, match=r"for a\.org have 8,038 characters"):
+        value(tmp_path, text, "https://a.org/")
 
 
 def test_secure_cookies_go_to_https_only(tmp_path: Path) -> None:

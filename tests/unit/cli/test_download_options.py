@@ -73,6 +73,13 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert build(user="me:")[0].password == ""
 
 
+@pytest.mark.parametrize("text", ["", "\n", "\r\nhunter2\n"])
+def test_empty_password_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "password").write_text(text)
+    with pytest.raises(InvalidInputError, match="the password, is empty"):
+        build(user=f"me:@{tmp_path}/password")
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [

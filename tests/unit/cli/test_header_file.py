@@ -57,6 +57,13 @@ def test_wrong_line_is_named_and_its_value_is_not_shown(
     assert caught.value.field == "--header"
 
 
+@pytest.mark.parametrize("text", ["", "\n# none\n"])
+def test_file_without_headers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "h").write_text(text)
+    with pytest.raises(InvalidInputError, match="no headers"):
+        read_headers(str(tmp_path / "h"))
+
+
 def test_of_many_wrong_lines_the_first_ones_are_named(tmp_path: Path) -> None:
     (tmp_path / "h").write_text("a\n" * 5)
     with pytest.raises(InvalidInputError, match=r"Line 4: .* 1 more line is wrong"):
