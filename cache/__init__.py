@@ -4,6 +4,7 @@ Open `manager.py` first. The names below are the public API.
 """
 
 from cache.accounts import SessionData, UserData
+from cache.arguments import Duration
 from cache.coordination.beat_cache import BeatCache
 from cache.coordination.held_lock import HeldLock, LockLease
 from cache.coordination.limit_models import Cooldown, Demand, SlotRequest, Slots
@@ -68,6 +69,7 @@ __all__ = [
     "DownloadPage",
     "DownloadProgress",
     "DownloadTotals",
+    "Duration",
     "HealthReport",
     "HeldLock",
     "KeyBuilder",

@@ -234,14 +234,21 @@ def redacted(key: str) -> str:
 
 def _text(field: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(field, value, "It must be a string.")
+        raise _invalid(field, value, "It must be a string.")
     return value
 
 
 def _escape(field: str, identifier: str) -> str:
     if not _text(field, identifier):
-        raise InvalidInputError(field, identifier, "It must not be empty.")
+        raise _invalid(field, identifier, "It must not be empty.")
     return _bounded(field, identifier)
+
+
+def _invalid(field: str, value: Any, remedy: str) -> InvalidInputError:
+    """Return the error for an identifier; it does not show the id of a session or user."""
+    if field in ("session_id", "user_id") and isinstance(value, str | bytes) and value:
+        value = f"{type(value).__name__} of length {len(value)}"
+    return InvalidInputError(field, value, remedy)
 
 
 def _kind_and_name(field: str, text: str) -> str:
@@ -267,9 +274,7 @@ def _bounded(field: str, identifier: str) -> str:
         return identifier
     raw = _encode(field, identifier)
     if len(raw) > MAX_IDENTIFIER_BYTES:
-        raise InvalidInputError(
-            field, identifier, f"It must have at most {MAX_IDENTIFIER_BYTES} bytes."
-        )
+        raise _invalid(field, identifier, f"It must have at most {MAX_IDENTIFIER_BYTES} bytes.")
     return quote(raw, safe=_UNESCAPED)
 
 
@@ -277,4 +282,4 @@ def _encode(field: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInputError(field, text, "It is not valid Unicode text.") from error
+        raise _invalid(field, text, "It is not valid Unicode text.") from error

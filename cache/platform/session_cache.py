@@ -57,8 +57,8 @@ class SessionCache(Operations[S]):
         """
         arguments.instance("session", session, SessionData)
         key, ttl_ms = self._keys.session_key(session.session_id), _ttl_ms(session)
-        stored = ("SET", key, codec.encode(session), "PX", ttl_ms)
         indexed = self._add_to_index(session, ttl_ms)
+        stored = ("SET", key, codec.encode(session), "PX", ttl_ms)
         try:
             # An error reply (a key of another type) is ignored: SET overwrites any type.
             (former,) = yield Batch(("GET", key), errors_as_replies=True)
@@ -77,13 +77,16 @@ class SessionCache(Operations[S]):
         return True
 
     @operation
-    def get_session(self, session_id: str) -> Flow[SessionData | None]:
-        """Return a session, or None if it does not exist or `expires_at` has passed."""
+    def get_session(self, session_id: str | None) -> Flow[SessionData | None]:
+        """Return a session, or None if it does not exist or `expires_at` has passed.
+
+        The id may be a request's cookie as it is, also a missing one.
+        """
         key = possible_key(self._keys.session_key, session_id)
         return _unexpired((yield from self._values.get_possible(key, SessionData)))
 
     @operation
-    def touch(self, session_id: str, *, expires_at: datetime | None = None) -> Flow[bool]:
+    def touch(self, session_id: str | None, *, expires_at: datetime | None = None) -> Flow[bool]:
         """Renew a session's TTL; return False if the session does not exist.
 
         Args:
@@ -99,10 +102,12 @@ class SessionCache(Operations[S]):
             session = _unexpired((yield from self._values.read(key, raw, SessionData)))
             if session is None or raw is None:
                 return False
+            renewed = raw  # with the fields of a newer version, if any
             if expires_at is not None:
                 session = session.model_copy(update={"expires_at": expires_at})
+                renewed = codec.encode(session)
             ttl_ms = _ttl_ms(session)
-            swap = scripts.call_with_source("value_swap", key, raw, codec.encode(session), ttl_ms)
+            swap = scripts.call_with_source("value_swap", key, raw, renewed, ttl_ms)
             # The index entry of a session that has just been deleted is harmless and expires.
             swapped, _ = yield Batch(swap, self._add_to_index(session, ttl_ms), atomic=True)
             self._values.discard_local(key)
@@ -111,7 +116,7 @@ class SessionCache(Operations[S]):
         return False
 
     @operation
-    def delete_session(self, session_id: str) -> Flow[bool]:
+    def delete_session(self, session_id: str | None) -> Flow[bool]:
         """Delete a session; return False if it did not exist."""
         key = possible_key(self._keys.session_key, session_id)
         if key is None:

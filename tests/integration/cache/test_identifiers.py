@@ -185,6 +185,15 @@ def test_one_unusable_id_does_not_hide_the_others(manager: CacheManager) -> None
     assert manager.download.remove("", "job-1", "\ud800") == 1
 
 
+def test_a_refusal_does_not_show_the_id_of_a_session_or_user(manager: CacheManager) -> None:
+    secret = "hunter2" * 100
+    for name in ("set_session", "set_session of a user", "set_user", "set_dashboard"):
+        for value in (secret, "hunter2\ud800"):
+            error = refusal_of(lambda name=name, value=value: REFUSE[name](manager, value))  # type: ignore[misc]
+            assert "hunter2" not in str(error)
+            assert f"of length {len(value)}" in str(error)
+
+
 def test_a_session_may_have_an_odd_id(manager: CacheManager) -> None:
     for name in ODD.values():
         given = login(name)

@@ -251,3 +251,15 @@ def test_forgetting_without_a_store_does_not_look_like_done(
         private_store.kill()
         with pytest.raises(StoreUnavailableError):
             manager.session.invalidate_user_sessions("ada")
+
+
+def test_touching_a_session_keeps_the_fields_of_a_newer_version(
+    sessions: SessionCache, manager: CacheManager
+) -> None:
+    given = login()
+    newer = given.model_dump_json().replace("{", '{"newer_field":1,', 1).encode()
+    manager.client.set("seen:session:s-1", newer, px=5000)
+    assert sessions.get_session("s-1") == given
+    assert sessions.touch("s-1")
+    assert manager.client.get("seen:session:s-1") == newer
+    assert manager.client.pttl("seen:session:s-1") > 3_000_000
