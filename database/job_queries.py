@@ -101,6 +101,21 @@ class JobQueries:
             query = query.where(jobs.c.id < before_id)
         return self._jobs(query)
 
+    def count_ahead(self, job: Job) -> tuple[int, int]:
+        """Return how many older jobs run, and how many are queued that usually start before this one."""
+        as_urgent = [one.value for one in Priority if one.is_as_urgent_as(job.priority)]
+        is_queued = jobs.c.status == JobStatus.QUEUED.value
+        is_ahead = is_queued & (jobs.c.priority.in_(as_urgent) | jobs.c.requeued)
+        query = (
+            select(jobs.c.status, func.count())
+            .where(jobs.c.status.in_(RUNNING_NAMES) | is_ahead, jobs.c.id < job.id)
+            .group_by(jobs.c.status)
+        )
+        with self._database.read() as connection:
+            counts = {str(status): int(count) for status, count in connection.execute(query)}
+        queued = counts.pop(JobStatus.QUEUED.value, 0)
+        return sum(counts.values()), queued
+
     def overview(self, where: JobFilter = EVERY_JOB, *, limit: int = 50) -> list[Job]:
         """Return running jobs, then waiting, queued and paused ones, then the last finished ones.
 

@@ -41,6 +41,11 @@ class Priority(StrEnum):
     NORMAL = "normal"
     LOW = "low"
 
+    def is_as_urgent_as(self, other: Priority) -> bool:
+        """Return whether jobs of this priority do not usually wait for those of the other one."""
+        order = list(Priority)
+        return order.index(self) <= order.index(other)
+
 
 _S = JobStatus
 

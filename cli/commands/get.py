@@ -102,8 +102,7 @@ def _download(
     from cli.output.progress.program_output import NoProgress
     from cli.output.progress.summary import Summary
 
-    is_only_client = stack is not None and stack.started
-    batch = Batch.submit(requests, is_only_client=is_only_client, show_urls=show_urls)
+    batch = Batch.submit(requests, stack=stack, show_urls=show_urls)
     display = NoProgress() if as_json else for_terminal()
     summary = Summary(batch.new_ids)
     try:

@@ -9,10 +9,12 @@ from typing import Self
 import tasks
 from cli.context import open_runtime, why_unpublished
 from cli.following.job_poll import JobPoll
+from cli.local_stack.client import StackClient
 from domain.errors import IllegalTransitionError
 from domain.job import Job, JobStatus
 from domain.request import DownloadRequest
 from tasks.api.job_view import JobReader, JobView
+from worker.running_stack import discovery
 from worker.runtime import Runtime
 
 
@@ -36,22 +38,25 @@ class Batch:
 
     @classmethod
     def submit(
-        cls, requests: Sequence[DownloadRequest], *, is_only_client: bool, show_urls: bool
+        cls, requests: Sequence[DownloadRequest], *, stack: StackClient | None, show_urls: bool
     ) -> Self:
         """Submit requests; an unfinished job for the same request is continued instead.
 
         Args:
             requests: what to download.
-            is_only_client: no other command waits for jobs of this stack.
+            stack: the local stack, if one is used.
             show_urls: name the jobs by their whole URLs.
         """
         runtime = open_runtime()
+        is_only_client = stack is not None and stack.started
         jobs = tasks.submit_many(requests, runtime=runtime)
         earlier = [job for job in jobs if not job.is_new]
         resumed = {job.id for job in earlier if _resume(runtime, job) or is_only_client}
         new = {job.id for job in jobs if job.is_new}
         reader = JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls)
         batch = cls(runtime, JobPoll(reader, [job.id for job in jobs]), new, resumed)
+        if stack is not None and not stack.started:
+            batch.notes.append(_joined(stack, runtime, min(jobs, key=lambda job: job.id)))
         batch._note_earlier({job.id for job in earlier})
         if any(job.is_new and job.published_at is None for job in jobs):
             batch.notes.append(why_unpublished(runtime.outages))
@@ -82,6 +87,13 @@ class Batch:
                 self.notes.append(f"{view.label}: continuing an earlier download")
             else:
                 self.notes.append(f"{view.label}: already being downloaded; waiting for it")
+
+
+def _joined(stack: StackClient, runtime: Runtime, oldest: Job) -> str:
+    """Return a line: which stack the command has joined, and how many jobs are ahead of its own."""
+    running, queued = runtime.jobs.count_ahead(oldest)
+    ahead = f"{running:,} running, {queued:,} queued" if running or queued else "no other jobs"
+    return f"using {discovery.describe(stack.state)}; before this: {ahead}"
 
 
 def _resume(runtime: Runtime, job: Job) -> bool:

@@ -14,7 +14,7 @@ from database import Database, JobRepository, migrate
 from database.models import jobs
 from domain.errors import UnknownJobError
 from domain.ids import new_job_id
-from domain.job import JobFilter, JobStatus
+from domain.job import JobFilter, JobStatus, Priority
 from tests.support.build import NOW, new_job
 from tests.support.wait import wait_until
 
@@ -172,3 +172,28 @@ def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(postgres_url: s
     note = repo.events(job.id)[-1]
     assert (note.from_status, note.to_status, note.fence) == (S.DOWNLOADING, S.DOWNLOADING, 1)
     database.close()
+
+
+#: By the priority of a new job: how many of the older ones run, and are queued in front of it.
+AHEAD = {Priority.HIGH: (2, 2), Priority.NORMAL: (2, 4), Priority.LOW: (2, 5)}
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_jobs_ahead_of_a_new_one_are_counted(
+    database: Database, repo: JobRepository, priority: Priority
+) -> None:
+    requeued = new_job(status=S.QUEUED, priority=Priority.LOW)
+    older = [
+        new_job(status=S.QUEUED, priority=Priority.HIGH),
+        new_job(status=S.QUEUED, priority=Priority.NORMAL),
+        new_job(status=S.QUEUED, priority=Priority.NORMAL),
+        new_job(status=S.QUEUED, priority=Priority.LOW),
+        new_job(status=S.DOWNLOADING, priority=Priority.LOW),
+        new_job(status=S.VERIFYING),
+        *(new_job(status=one) for one in (S.WAITING, S.PAUSED, S.COMPLETED, S.FAILED, S.CANCELLED)),
+    ]
+    job = new_job(priority=priority)
+    repo.add([requeued, *older, job, new_job(status=S.QUEUED, priority=Priority.HIGH)])
+    with database.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == requeued.id).values(requeued=True))
+    assert repo.count_ahead(job) == AHEAD[priority]
