@@ -24,6 +24,18 @@ class GetOptions:
             help="The file; or an existing folder, or with a slash at its end a new one.",
         ),
     ] = ""
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Downloads at once; the others start as these end. Default: as many as the workers "
+            "take.",
+        ),
+    ] = None
     attempts: Annotated[
         int | None,
         typer.Option(
@@ -39,6 +51,10 @@ class GetOptions:
     priority: Annotated[
         Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
     ] = Priority.HIGH
+
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors only; see the exit status.")
+    ] = False
 
     @property
     def max_attempts(self) -> int:

@@ -19,7 +19,7 @@ from cli.errors import FAILED, INTERRUPTED
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
 from cli.output import formatting
-from cli.output.messages import say
+from cli.output.messages import be_quiet, say
 from cli.output.resume_command import resume_command
 from cli.signals import interrupt_on_termination
 from domain.errors import OutputError
@@ -28,7 +28,6 @@ from domain.request import DownloadRequest
 
 if TYPE_CHECKING:
     from cli.following.follow import Followed
-    from cli.following.timeout import GetTimeout
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
     from tasks.api.job_view import JobView
@@ -66,9 +65,10 @@ def get(
         urls, directory=target.folder, max_attempts=how.max_attempts, priority=how.priority
     )
     interrupt_on_termination()
-    with _stack(is_local) as stack:
-        status = _download(requests, stack, how.timeout(), as_json=as_json, show_urls=show_urls)
-        raise typer.Exit(status)
+    if how.quiet:
+        be_quiet()
+    with _stack(how.jobs, is_local=is_local) as stack:
+        raise typer.Exit(_download(requests, stack, how, as_json=as_json, show_urls=show_urls))
 
 
 def _output(output: str, urls: list[str], options: DownloadOptions, *, is_local: bool) -> Output:
@@ -79,18 +79,20 @@ def _output(output: str, urls: list[str], options: DownloadOptions, *, is_local:
 
 
 @contextmanager
-def _stack(is_local: bool) -> Iterator[StackClient | None]:
-    if is_local:
-        with join_stack() as client:
-            yield client
-    else:
+def _stack(jobs: int | None, *, is_local: bool) -> Iterator[StackClient | None]:
+    if not is_local:
         yield None
+        return
+    if jobs is not None and jobs > settings_module.load().download_concurrency:
+        environment.override({"download_concurrency": jobs})  # of a stack that this command starts
+    with join_stack() as client:
+        yield client
 
 
 def _download(
     requests: list[DownloadRequest],
     stack: StackClient | None,
-    timeout: GetTimeout,
+    how: GetOptions,
     *,
     as_json: bool,
     show_urls: bool,
@@ -98,17 +100,13 @@ def _download(
     """Submit the requests, show their progress, print the results, and return the exit status."""
     from cli.following.batch import Batch
     from cli.following.follow import follow, pause_unseen
-    from cli.output.display import for_terminal
-    from cli.output.progress.program_output import NoProgress
     from cli.output.progress.summary import Summary
 
-    batch = Batch.submit(requests, stack=stack, show_urls=show_urls)
-    display = NoProgress() if as_json else for_terminal()
+    batch = Batch.submit(requests, at_once=how.jobs, stack=stack, show_urls=show_urls)
+    display = _display(is_quiet=how.quiet, as_json=as_json)
     summary = Summary(batch.new_ids)
     try:
-        for text in batch.notes:
-            display.note(text)
-        followed = follow(batch, display, stack, timeout, summary)
+        followed = follow(batch, display, stack, how.timeout(), summary)
         views = batch.read()
         if not followed.interrupted:
             _name_paused(display, views, followed)
@@ -123,9 +121,25 @@ def _download(
     if followed.interrupted:
         say("interrupted. The same command continues where it stopped.")
         return INTERRUPTED
+    _say_how_to_continue(batch.unsubmitted, commands)
+    is_done = all(view.status is JobStatus.COMPLETED for view in views)
+    return 0 if is_done and not batch.unsubmitted else FAILED
+
+
+def _say_how_to_continue(unsubmitted: int, commands: dict[str, str | None]) -> None:
+    if unsubmitted:
+        say(f"{unsubmitted:,} more were not started; the same command starts them.")
     for line in dict.fromkeys(line for line in commands.values() if line is not None):
         say(f"to continue: {line}")
-    return 0 if all(view.status is JobStatus.COMPLETED for view in views) else FAILED
+
+
+def _display(*, is_quiet: bool, as_json: bool) -> Display:
+    from cli.output.display import for_terminal
+    from cli.output.progress.program_output import NoProgress, Quiet
+
+    if is_quiet:
+        return Quiet()
+    return NoProgress() if as_json else for_terminal()
 
 
 def _name_paused(display: Display, views: list[JobView], followed: Followed) -> None:

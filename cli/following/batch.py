@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from typing import Self
 
 import tasks
 from cli.context import open_runtime, why_unpublished
+from cli.following.earlier_jobs import adapt_earlier, resume_earlier
 from cli.following.job_poll import JobPoll
 from cli.local_stack.client import StackClient
-from domain.errors import IllegalTransitionError
-from domain.job import Job, JobStatus
+from domain.job import Job
 from domain.request import DownloadRequest
 from tasks.api.job_view import JobReader, JobView
 from worker.running_stack import discovery
@@ -23,51 +22,97 @@ class Batch:
 
     Attributes:
         new_ids: the jobs that did not exist before.
-        notes: lines to print before the progress.
     """
 
     def __init__(
-        self, runtime: Runtime, poll: JobPoll, new_ids: set[str], resumed_ids: set[str]
+        self,
+        runtime: Runtime,
+        requests: Sequence[DownloadRequest],
+        *,
+        at_once: int | None,
+        is_only_client: bool,
+        show_urls: bool,
     ) -> None:
-        self.new_ids = new_ids
-        self.notes: list[str] = []
+        self.new_ids: set[str] = set()
         self._runtime = runtime
-        self._poll = poll
+        self._unsubmitted = list(requests)
+        self._at_once = at_once or len(requests)
+        self._is_only_client = is_only_client
+        self._poll = JobPoll(JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls))
         #: Jobs that this command submitted or resumed; it pauses no others.
-        self._started = new_ids | resumed_ids
+        self._started: set[str] = set()
+        self._notes: list[str] = []
 
     @classmethod
     def submit(
-        cls, requests: Sequence[DownloadRequest], *, stack: StackClient | None, show_urls: bool
+        cls,
+        requests: Sequence[DownloadRequest],
+        *,
+        at_once: int | None,
+        stack: StackClient | None,
+        show_urls: bool,
     ) -> Self:
         """Submit requests; an unfinished job for the same request is continued instead.
 
         Args:
             requests: what to download.
+            at_once: how many of the jobs are unfinished at a time; `read` submits the next ones. None
+                for all.
             stack: the local stack, if one is used.
             show_urls: name the jobs by their whole URLs.
         """
         runtime = open_runtime()
         is_only_client = stack is not None and stack.started
-        jobs = tasks.submit_many(requests, runtime=runtime)
-        earlier = [job for job in jobs if not job.is_new]
-        resumed = {job.id for job in earlier if _resume(runtime, job) or is_only_client}
-        new = {job.id for job in jobs if job.is_new}
-        reader = JobReader(runtime.jobs, runtime.cache.download, shows_urls=show_urls)
-        batch = cls(runtime, JobPoll(reader, [job.id for job in jobs]), new, resumed)
+        batch = cls(
+            runtime,
+            requests,
+            at_once=at_once,
+            is_only_client=is_only_client,
+            show_urls=show_urls,
+        )
+        oldest = min(batch._submit(batch._at_once), key=lambda job: job.id)
         if stack is not None and not stack.started:
-            batch.notes.append(_joined(stack, runtime, min(jobs, key=lambda job: job.id)))
-        batch._note_earlier({job.id for job in earlier})
-        if any(job.is_new and job.published_at is None for job in jobs):
-            batch.notes.append(why_unpublished(runtime.outages))
+            batch._notes.insert(0, _joined(stack, runtime, oldest))
         return batch
 
+    @property
+    def unsubmitted(self) -> int:
+        """How many requests are not submitted yet."""
+        return len(self._unsubmitted)
+
     def read(self) -> list[JobView]:
-        """Return the jobs as they are now."""
-        return self._poll.read()
+        """Return the jobs as they are now; submit the next requests where jobs have ended."""
+        views = self._poll.read()
+        free = self._at_once - sum(not view.is_idle for view in views)
+        if free > 0 and self._unsubmitted:
+            self._submit(free)
+            views = self._poll.read()
+        return views
+
+    def take_notes(self) -> list[str]:
+        """Return lines to print about jobs that were submitted since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _submit(self, count: int) -> Sequence[Job]:
+        requests, self._unsubmitted = self._unsubmitted[:count], self._unsubmitted[count:]
+        runtime = self._runtime
+        jobs = tasks.submit_many(requests, runtime=runtime)
+        self._poll.add(job.id for job in jobs)
+        earlier = {job.id: job for job in jobs if not job.is_new}
+        self._notes += adapt_earlier(earlier.values(), requests[0], runtime)
+        resumed = {job.id for job in earlier.values() if resume_earlier(job, runtime)}
+        new = {job.id for job in jobs if job.is_new}
+        self.new_ids |= new
+        self._started |= new | (set(earlier) if self._is_only_client else resumed)
+        self._note_earlier(earlier)
+        if any(job.is_new and job.published_at is None for job in jobs):
+            self._notes.append(why_unpublished(runtime.outages))
+        return jobs
 
     def pause(self) -> None:
-        """Pause the jobs that this command started, and forget the others."""
+        """Pause the jobs that this command started, and forget the others; submit no more."""
+        self.submit_no_more()
         self._poll.job_ids = [one for one in self._poll.job_ids if one in self._started]
         self._pause(self._poll.job_ids)
 
@@ -79,14 +124,18 @@ class Batch:
         unfinished = [job_id for job_id in job_ids if not self._poll.is_finished(job_id)]
         tasks.control_many(tasks.Action.PAUSE, unfinished, runtime=self._runtime)
 
-    def _note_earlier(self, job_ids: set[str]) -> None:
-        for view in self.read():
+    def submit_no_more(self) -> None:
+        """Leave the requests that are not submitted yet; `unsubmitted` still counts them."""
+        self._at_once = 0
+
+    def _note_earlier(self, job_ids: Collection[str]) -> None:
+        for view in self._poll.read() if job_ids else ():
             if view.job.id not in job_ids:
                 continue
             if view.job.id in self._started:
-                self.notes.append(f"{view.label}: continuing an earlier download")
+                self._notes.append(f"{view.label}: continuing an earlier download")
             else:
-                self.notes.append(f"{view.label}: already being downloaded; waiting for it")
+                self._notes.append(f"{view.label}: already being downloaded; waiting for it")
 
 
 def _joined(stack: StackClient, runtime: Runtime, oldest: Job) -> str:
@@ -94,15 +143,3 @@ def _joined(stack: StackClient, runtime: Runtime, oldest: Job) -> str:
     running, queued = runtime.jobs.count_ahead(oldest)
     ahead = f"{running:,} running, {queued:,} queued" if running or queued else "no other jobs"
     return f"using {discovery.describe(stack.state)}; before this: {ahead}"
-
-
-def _resume(runtime: Runtime, job: Job) -> bool:
-    """Resume a job that waits or is paused; return False for one that is running or queued."""
-    if job.status in {JobStatus.WAITING, JobStatus.PAUSED} or job.control == "pause":
-        with suppress(IllegalTransitionError):  # it has just finished
-            tasks.resume(job.id, runtime=runtime)
-        return True
-    if job.status is JobStatus.QUEUED:
-        # Its message may be lost with the store of an earlier stack; a second message is harmless.
-        runtime.publisher.publish([job])
-    return False

@@ -52,7 +52,11 @@ def follow(
     try:
         while True:
             started = time.monotonic()
+            if timeout.is_over:
+                batch.submit_no_more()
             views = batch.read()
+            for text in batch.take_notes():
+                display.note(text)
             summary.add(views)
             display.show(views)
             # A job that was given up is paused soon, or keeps running for another command.

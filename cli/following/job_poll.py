@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from tasks.api.job_view import JobReader, JobView
 
@@ -15,10 +15,14 @@ class JobPoll:
         job_ids: which ones.
     """
 
-    def __init__(self, reader: JobReader, job_ids: Sequence[str]) -> None:
+    def __init__(self, reader: JobReader, job_ids: Iterable[str] = ()) -> None:
         self.job_ids = list(dict.fromkeys(job_ids))
         self._reader = reader
         self._finished: dict[str, JobView] = {}
+
+    def add(self, job_ids: Iterable[str]) -> None:
+        """Read these jobs, too, after the others."""
+        self.job_ids = list(dict.fromkeys([*self.job_ids, *job_ids]))
 
     def is_finished(self, job_id: str) -> bool:
         """Return whether the last read has found a job finished."""

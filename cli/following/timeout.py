@@ -55,6 +55,11 @@ class GetTimeout:
         self._has_silence_limit = max_time is None and not has_attempts
         self._observations: dict[str, _Observation] = {}
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for all downloads is over."""
+        return self._end is not None and self._clock() >= self._end
+
     def exceeded(self, views: Sequence[JobView]) -> dict[str, str]:
         """Return the ids of unfinished jobs not to wait for any longer, each with the reason."""
         now = self._clock()

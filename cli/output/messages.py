@@ -16,6 +16,7 @@ from domain.text import escaped
 _CLEAR_LINE_END = "\x1b[K"
 #: Where the line is that is removed before anything else is printed.
 _busy: list[IO[str]] = []
+_is_quiet = False
 
 
 def say(text: str) -> None:
@@ -24,12 +25,18 @@ def say(text: str) -> None:
     print(f"seen: {escaped(' '.join(text.split()))}", file=sys.stderr, flush=True)
 
 
+def be_quiet() -> None:
+    """Show no busy lines from now on."""
+    global _is_quiet
+    _is_quiet = True
+
+
 def show_busy(text: str) -> None:
     """Show on a terminal what the command does; the next output takes the line's place.
 
     Where there is no terminal, or it cannot move its cursor, nothing is shown.
     """
-    for stream in (sys.stderr, sys.stdout):
+    for stream in () if _is_quiet else (sys.stderr, sys.stdout):
         terminal = Terminal.of(stream) if stream is not None else None
         if terminal is not None and terminal.is_live and is_in_foreground(stream):
             text = text if terminal.has_symbols else text.replace("…", "...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -125,6 +126,21 @@ def test_json_is_the_finished_jobs(seen: Seen, origin: Origin) -> None:
     secret = seen.good("get", url, "--json", "-o", "new/", "--secret-url")
     assert secret.json()[0]["url"] == f"http://127.0.0.1:{origin.port}/…"
     assert "hunter2" not in str(secret)
+
+
+def test_quiet_prints_errors_only_and_every_job_has_its_options(seen: Seen, origin: Origin) -> None:
+    urls = [origin.serve(f"/{name}.bin", size=MB).url for name in "ab"]
+    options = ("-q", "-j", "1", "--limit-rate", "50M", "--no-origin-checksum")
+    result = seen.run("get", *options, *urls, origin.url("/none.bin"))
+    assert (result.status, result.out) == (1, "")
+    assert result.error_line().startswith("seen: none.bin: failed")
+    assert visible(seen.folder) == ["a.bin", "b.bin"]
+    jobs = seen.good("list", "--json").json()
+    assert [(job["priority"], job["max_rate"]) for job in jobs] == [("high", 50_000_000)] * 3
+    # Each started when the one before had ended.
+    by_age = sorted(jobs, key=lambda job: job["id"])
+    for one, following in itertools.pairwise(by_age):
+        assert one["finished_at"] <= following["created_at"]
 
 
 def test_interrupted_it_pauses_and_the_same_command_continues(seen: Seen, origin: Origin) -> None:

@@ -1,0 +1,86 @@
+"""The jobs of one `seen get`: a bounded number at a time, earlier ones as this command wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import tasks
+from cli.following import batch as batch_module
+from cli.following.batch import Batch
+from domain.job import JobStatus, Priority
+from domain.limits import job_scope
+from domain.request import DownloadRequest
+from tests.support.services.system import System
+
+URL = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def _runtime_of_this_system(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "open_runtime", lambda: system.runtime)
+
+
+def _submit(*names: str, at_once: int | None = None, **fields: Any) -> Batch:
+    requests = [DownloadRequest(url=f"{URL}/{name}", **fields) for name in names]
+    return Batch.submit(requests, at_once=at_once, stack=None, show_urls=False)
+
+
+def _labels(batch: Batch) -> list[str]:
+    return [view.label for view in batch.read()]
+
+
+def _end(batch: Batch, system: System, name: str) -> None:
+    (job_id,) = [view.job.id for view in batch.read() if view.label == name]
+    tasks.cancel(job_id, runtime=system.runtime)
+
+
+def test_as_many_jobs_as_wanted_are_unfinished_at_a_time(system: System) -> None:
+    batch = _submit(*"abcde", at_once=2)
+    for _ in range(3):
+        assert _labels(batch) == ["a", "b"]
+    assert batch.unsubmitted == 3
+    _end(batch, system, "b")
+    assert _labels(batch) == ["a", "b", "c"]
+    _end(batch, system, "a")
+    _end(batch, system, "c")
+    assert _labels(batch) == ["a", "b", "c", "d", "e"]
+    assert batch.unsubmitted == 0
+    assert len(batch.new_ids) == 5
+
+
+def test_all_jobs_are_submitted_at_once_without_a_number(system: System) -> None:
+    batch = _submit(*"abc")
+    assert (batch.unsubmitted, len(system.runtime.jobs.find())) == (0, 3)
+
+
+def test_no_job_follows_after_the_others_are_paused(system: System) -> None:
+    batch = _submit(*"abc", at_once=1)
+    batch.pause()
+    assert [view.status for view in batch.read()] == [JobStatus.PAUSED]
+    assert batch.unsubmitted == 2
+    assert len(system.runtime.jobs.find()) == 1
+
+
+def test_an_earlier_job_gets_the_rate_and_the_higher_priority(system: System) -> None:
+    low, high = (
+        system.submit(f"{URL}/{name}", priority=priority, max_rate=5_000)
+        for name, priority in (("low", Priority.LOW), ("high", Priority.HIGH))
+    )
+    batch = _submit("low", "high", "new", max_rate=10_000, priority=Priority.NORMAL)
+    assert system.job(low).priority is Priority.NORMAL
+    assert system.job(high).priority is Priority.HIGH
+    rates = system.runtime.cache.limits.rates()
+    assert rates == {job_scope(low.id): 10_000, job_scope(high.id): 10_000}
+    assert batch.take_notes() == [
+        f"{name}: already being downloaded; waiting for it" for name in ("low", "high")
+    ]
+    assert batch.take_notes() == []
+
+
+def test_an_earlier_job_keeps_its_rate_where_none_is_given(system: System) -> None:
+    job = system.submit(f"{URL}/a", max_rate=5_000)
+    _submit("a")
+    assert system.runtime.cache.limits.rates() == {}
+    assert system.job(job).max_rate == 5_000
