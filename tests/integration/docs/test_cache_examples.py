@@ -46,9 +46,8 @@ def test_the_first_lines_run(store: StoreServer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("settings.load", lambda: cache_settings(store))
     names: dict[str, Any] = {}
     exec(compile(block[1], DOCUMENT.name, "exec", dont_inherit=True), names)
-    asyncio.run(names["main"]())
-    with store.client() as client:
-        assert client.exists("seen:lock:report:7")
+    assert names["found"] == "Hello"
+    assert asyncio.run(names["main"]()) == "Hello"
 
 
 def test_dashboard(manager: CacheManager) -> None:
