@@ -8,30 +8,43 @@ import pty
 import select
 import signal
 import struct
+import sys
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pyte
 
+#: Exit statuses of the shell: the command did not start; and, with the signal added, a signal ended it.
+_FAILED, _SIGNALLED = 127, 200
+
 
 class PseudoTerminal:
     """Runs one command as in a terminal window; the emulator keeps the lines that scrolled away.
 
+    Args:
+        command: a program and its arguments; or a function, which a fork of this process calls.
+        environment: of a program.
+        folder: where it runs.
+        columns: the width of the window.
+        rows: its height.
+
     Attributes:
+        pid: of the command.
         written: all bytes that the command wrote.
         first_output_after: seconds from the start to the first byte; None before that.
     """
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Sequence[str] | Callable[[], int],
         *,
-        environment: Mapping[str, str],
-        folder: Path,
+        environment: Mapping[str, str] = os.environ,
+        folder: Path = Path("/"),
         columns: int = 80,
         rows: int = 24,
     ) -> None:
@@ -41,10 +54,14 @@ class PseudoTerminal:
         self._stream = pyte.ByteStream(self.screen)
         self._status: int | None = None
         self._started = time.monotonic()
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            _become(command, environment, folder, columns, rows)
-        self._set_size(columns, rows)
+        read, write = os.pipe()
+        self._shell, self._fd = pty.fork()
+        if self._shell == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            _run_as_a_shell_does(command, environment, folder, write)
+        os.close(write)
+        with os.fdopen(read) as pid:
+            self.pid = int(pid.readline())
 
     # ── what it shows ───────────────────────────────────────────────────────────────────────────
 
@@ -87,6 +104,12 @@ class PseudoTerminal:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the command."""
         os.kill(self.pid, number)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the command has been suspended (Ctrl-Z)."""
+        text = Path(f"/proc/{self.pid}/stat").read_text()
+        return text.rpartition(")")[2].split()[0] == "T"
 
     def wait_for(self, condition: Callable[[], object], *, deadline: float = 30.0) -> None:
         """Feed the screen until `condition` holds."""
@@ -131,28 +154,59 @@ class PseudoTerminal:
         trace: TracebackType | None,
     ) -> None:
         if self._reaped() is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self._shell, 0)
         os.close(self._fd)
 
     def _reaped(self) -> int | None:
         if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status = os.waitpid(self._shell, os.WNOHANG)
             if pid:
-                self._status = os.waitstatus_to_exitcode(status)
+                code = os.waitstatus_to_exitcode(status)
+                self._status = _SIGNALLED - code if code > _SIGNALLED else code
         return self._status
 
     def _set_size(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def _become(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, columns: int, rows: int
+def _run_as_a_shell_does(
+    command: Sequence[str] | Callable[[], int],
+    environment: Mapping[str, str],
+    folder: Path,
+    pid_pipe: int,
 ) -> None:
-    """Replace the forked child by the command; never returns."""
+    """Run the command as a job in the foreground, and exit with its status; never returns."""
     try:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.chdir(folder)
-        os.execve(command[0], list(command), dict(environment))
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        pid = os.fork()
+        if pid:
+            os.write(pid_pipe, f"{pid}\n".encode())
+        os.close(pid_pipe)
+        if pid == 0:
+            os.setpgid(0, 0)
+            os.tcsetpgrp(0, os.getpid())
+            _become(command, environment, folder)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os._exit(_SIGNALLED - code if code < 0 else code)
     finally:
-        os._exit(127)
+        os._exit(_FAILED)
+
+
+def _become(
+    command: Sequence[str] | Callable[[], int], environment: Mapping[str, str], folder: Path
+) -> None:
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        os.chdir(folder)
+        if not callable(command):
+            os.execve(command[0], list(command), dict(environment))
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        status = command()
+        sys.stdout.flush()
+        os._exit(status)
+    finally:
+        os._exit(_FAILED)
