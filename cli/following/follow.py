@@ -30,7 +30,7 @@ class Followed:
     """How it ended.
 
     Attributes:
-        interrupted: Ctrl-C ended it.
+        interrupted: Ctrl-C ended it before the jobs had finished.
         given_up: for the ids of jobs that were given up the reason.
     """
 
@@ -72,8 +72,7 @@ def follow(
             start_check.run(views)
             time.sleep(pause_between_reads(time.monotonic() - started))
     except KeyboardInterrupt:
-        _pause(batch, display, summary)
-        followed.interrupted = True
+        followed.interrupted = _pause(batch, display, summary)
         return followed
 
 
@@ -90,10 +89,20 @@ def _give_up(batch: Batch, display: Display, views: list[JobView], reasons: dict
     batch.give_up(list(reasons))
 
 
-def _pause(batch: Batch, display: Display, summary: Summary) -> None:
-    """Pause the jobs and wait until they are; a second Ctrl-C leaves at once."""
+def _pause(batch: Batch, display: Display, summary: Summary) -> bool:
+    """Pause the jobs; return whether one is not finished. A second Ctrl-C leaves at once."""
     display.status("pausing … (Ctrl-C again leaves at once)")
-    batch.pause()
+    try:
+        batch.pause()
+        views = _wait_until_idle(batch, display, summary)
+    except KeyboardInterrupt:
+        display.fail("left at once: downloads may still run. The same command continues them.")
+        raise
+    return not all(view.is_finished for view in views)
+
+
+def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[JobView]:
+    """Show the jobs until they are paused or finished, or the time for that is over."""
     end = time.monotonic() + _PAUSE_TIMEOUT
     while True:
         started = time.monotonic()
@@ -101,7 +110,7 @@ def _pause(batch: Batch, display: Display, summary: Summary) -> None:
         summary.add(views)
         display.show(views)
         if _all_idle(views) or started > end:
-            return
+            return views
         time.sleep(max(_POLL / 4, pause_between_reads(time.monotonic() - started) - _POLL))
 
 

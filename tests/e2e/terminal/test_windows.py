@@ -1,0 +1,179 @@
+"""`seen get` and `watch` in a terminal window, with real downloads in one local stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.origins.origin import Origin
+from tests.support.services.pseudo_terminal import PseudoTerminal
+from tests.support.services.seen import Seen
+from tests.support.wait import wait_until
+
+MB = 1_000_000
+XTERM = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with Seen(tmp_path_factory.mktemp("terminal")) as seen:
+        seen.start("up", "--no-flower")
+        seen.wait_for_stack("store", "downloads", "maintenance", "beat")
+        yield seen
+
+
+def window(seen: Seen, *arguments: str, **variables: str) -> PseudoTerminal:
+    return PseudoTerminal(
+        [sys.executable, "-X", "utf8", "-P", "-m", "cli", *arguments],
+        environment={**seen.environment, **XTERM, **variables},
+        folder=seen.folder,
+        rows=12,
+    )
+
+
+def test_downloads_in_a_window_that_changes_its_width(stack: Seen, origin: Origin) -> None:
+    gate = threading.Event()
+    files = [
+        origin.serve(f"/{name}", size=4 * MB, gate=gate, gate_after=2 * MB)
+        for name in ("a-film-with-quite-a-long-name.mkv", "other.iso")
+    ]
+    missing = origin.url("/missing.bin")
+    urls = [files[0].url, files[1].url, missing]
+    with window(stack, "get", "--connections", "1", *urls) as terminal:
+        terminal.wait_for_text("missing.bin: failed", deadline=60)
+        terminal.wait_for_text("2 running, 1 failed; 4.0 of 8.0 MB")
+        assert terminal.is_cursor_hidden
+        # After five seconds without a byte both are stalled.
+        rows = {
+            20: r"a-\S*\.mkv +(50 %|stalled)",
+            40: r"a-\S+\.mkv +50 % ",
+            200: r"name\.mkv .* 50\.0 % ",
+        }
+        for columns, row in rows.items():
+            terminal.resize(columns, 12)
+            seen = len(terminal.written)
+            terminal.wait_for(lambda seen=seen: len(terminal.written) > seen)  # type: ignore[misc]
+            terminal.wait_for(lambda row=row: re.search(row, terminal.text))  # type: ignore[misc]
+        gate.set()
+        assert terminal.wait() == 1
+        assert not terminal.is_cursor_hidden
+        check_end(terminal, stack.folder)
+    assert (stack.folder / "other.iso").stat().st_size == 4 * MB
+
+
+def check_end(terminal: PseudoTerminal, folder: Path) -> None:
+    text = terminal.text
+    assert f"other.iso: 4.0 MB → {folder / 'other.iso'}" in text
+    assert terminal.written.count(b"404") == 1
+    assert b"404 Not Found. Check the URL." in terminal.written
+    last = terminal.lines[-1]
+    assert re.fullmatch(r"2 of 3 files, 8\.0 MB in .* s, on average .*B/s; 1 failed", last)
+    # No row is left, and nothing moved the cursor to a place of its own.
+    assert "━" not in text
+    assert b"\x1b[2J" not in terminal.written
+    assert b"\x1b[H" not in terminal.written
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_window_without_colour_or_cursor(
+    stack: Seen, origin: Origin, variables: dict[str, str]
+) -> None:
+    file = origin.serve("/small.bin", size=1000)
+    with window(stack, "get", file.url, "--overwrite", **variables) as terminal:
+        assert terminal.wait() == 0
+        assert f"small.bin: 1.0 kB → {stack.folder / 'small.bin'}" in terminal.text
+        assert re.search(rb"1 file, 1\.0 kB in .*, on average .*B/s", terminal.written)
+        assert not re.search(rb"\x1b\[[0-9;]*m", terminal.written)
+        if variables.get("TERM") == "dumb":
+            assert b"\x1b" not in terminal.written
+
+
+def test_ctrl_c_pauses_at_once_and_a_second_one_leaves(stack: Seen, origin: Origin) -> None:
+    gate = threading.Event()
+    file = origin.serve("/endless.bin", size=8 * MB, gate=gate, gate_after=2 * MB)
+    worker = _stack_pids(stack)["downloads"]
+    with window(stack, "get", "--connections", "1", file.url) as terminal:
+        terminal.wait_for_text("25.0 %", deadline=60)
+        os.kill(worker, signal.SIGSTOP)  # it cannot honor the request to pause
+        try:
+            pressed = time.monotonic()
+            terminal.press("\x03")
+            terminal.wait_for_text("pausing …")
+            assert time.monotonic() - pressed < 1.0
+            wait_until(lambda: _job(stack, "endless.bin")["control"] == "pause", deadline=30)
+            terminal.press("\x03")
+            assert terminal.wait(deadline=5) == 130
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert not terminal.is_cursor_hidden
+        assert "left at once: downloads may still run." in terminal.text
+    wait_until(lambda: _job(stack, "endless.bin")["status"] == "paused", deadline=30)
+    with window(stack, "get", "--connections", "1", file.url) as terminal:
+        terminal.wait_for_text("continuing an earlier download", deadline=60)
+        terminal.wait_for_text("50.0 %", deadline=60)
+        terminal.press("\x03")
+        assert terminal.wait() == 130
+        assert "1 paused" in terminal.text
+        assert "The same command continues where it stopped." in terminal.text
+        assert not terminal.is_cursor_hidden
+
+
+def _stack_pids(stack: Seen) -> dict[str, int]:
+    found = stack.stack()
+    assert found is not None
+    pids: dict[str, int] = found["pids"]
+    return pids
+
+
+def _job(stack: Seen, name: str) -> dict[str, Any]:
+    jobs: list[dict[str, Any]] = stack.good("list", "--json").json()
+    return next(job for job in jobs if name in job["url"])
+
+
+def test_first_line_comes_at_once_and_gives_way_to_an_error(stack: Seen) -> None:
+    """The quickest of several starts counts: other tests may keep the processors busy."""
+    delays = []
+    bare = min(_seconds_of_a_bare_start() for _ in range(3))
+    for arguments in (["get"], ["get", "--unknown"], ["watch", "--unknown"]):
+        with window(stack, *arguments) as terminal:
+            assert terminal.wait() == 2
+            assert terminal.written.startswith(b"\r" + first_text(arguments[0]).encode())
+            assert terminal.first_output_after is not None
+            delays.append(terminal.first_output_after)
+            # The line is gone: what is left is the error.
+            assert terminal.lines[0].startswith("seen: ")
+            assert "…" not in terminal.text
+    assert min(delays) < max(0.3, 6 * bare)
+
+
+def _seconds_of_a_bare_start() -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    return time.monotonic() - start
+
+
+def first_text(command: str) -> str:
+    return "using the running workers …" if command == "get" else "reading jobs …"
+
+
+def test_piped_there_are_plain_lines_only(stack: Seen, origin: Origin) -> None:
+    file = origin.serve("/piped.bin", size=1000)
+    done = stack.run("get", file.url, origin.url("/missing.bin"))
+    out = done.out.splitlines()
+    assert out[-2] == f"piped.bin: 1.0 kB → {stack.folder / 'piped.bin'}" or out[-2] in done.out
+    assert re.fullmatch(r"1 of 2 files, 1\.0 kB in .*; 1 failed", out[-1])
+    assert done.err.count("missing.bin: failed") == 1
+    for text in (done.out, done.err):
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "workers …" not in text
