@@ -52,6 +52,8 @@ class Cookie:
     def why_not_sent(self, url: str, now: float) -> str | None:
         """Return why it does not go to `url`; None if it does (RFC 6265, section 5.4)."""
         parts = urlsplit(url)
+        if parts.scheme.lower() not in {"http", "https"}:
+            return "not for FTP"
         if self.domain and not self._is_for(host_of(url) or ""):
             return "for other hosts"
         if not _path_matches(parts.path or "/", self.path):

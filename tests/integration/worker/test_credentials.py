@@ -106,7 +106,9 @@ def test_given_secrets_appear_nowhere(keyed: System, origin: Origin) -> None:
     assert keyed.job(job).secrets is None
 
 
-def test_secret_url_appears_nowhere_but_in_its_row(keyed: System, origin: Origin) -> None:
+def test_secret_url_appears_nowhere_but_in_its_row(
+    keyed: System, origin: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
     """Neither do those of its mirrors and redirects; its row has none of it when the file is there."""
     file = origin.serve("/hunter2/a.bin", size=1000)
     query = f"{file.url}?n=hunter2"
@@ -121,7 +123,9 @@ def test_secret_url_appears_nowhere_but_in_its_row(keyed: System, origin: Origin
     output = shown(keyed, "show", job.id, "--show-urls")
     output += shown(keyed, "list", "--json") + shown(keyed, "list", "--show-urls")
     output += str(all_in_store(keyed.store)) + repr(job) + repr(keyed.job(job))
-    assert run_download(keyed.runtime, job.id) is Outcome.COMPLETED
+    with caplog.at_level("DEBUG"):
+        assert run_download(keyed.runtime, job.id) is Outcome.COMPLETED
+    output += caplog.text + str(all_on_disk(keyed.runtime.files_dir))
     row = keyed.job(job)
     assert (row.url, row.mirrors) == (f"http://127.0.0.1:{origin.port}/…", ())
     output += shown(keyed, "show", job.id) + shown(keyed, "show", redirected.id, "--json")

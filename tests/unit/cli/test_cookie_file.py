@@ -141,6 +141,7 @@ def test_secure_cookies_go_to_https_only(tmp_path: Path) -> None:
     assert value(tmp_path, text, "https://a.org") == "a=b"
     assert value(tmp_path, text, "HTTPS://A.org:81/x") == "a=b"
     assert value(tmp_path, text, "http://a.org/") is None
+    assert value(tmp_path, "a=b", "ftps://a.org/x") is None
 
 
 def test_longer_paths_come_first_and_later_lines_replace_earlier_ones(tmp_path: Path) -> None:
