@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 #: Replaces what is not shown.
@@ -38,8 +39,8 @@ _HEAD = re.compile(
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/\\]*")
 _SEGMENT = re.compile(r"[^/]+")
 _PATH_PARAMETER = re.compile(r"(?<=[/;])[^/;=]+=[^/;]+")
-_USER_INFO = re.compile(r"//[^/?#@]*:[^/?#@]*@")
-_JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.")
+_USER_INFO = re.compile(r"//[^/?#@:]*:[^/?#@]*@")
+_JSON_WEB_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+\.")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
 
 #: A parameter without value that is longer may be a token; a longer name may be one that ends in "=".
@@ -70,6 +71,7 @@ def display_url(text: str, *, secret: bool = False, whole: bool = False) -> str:
     return _masked_path(path) + mark + "".join(map(_masked, re.split("([?&;])", query)))
 
 
+@lru_cache(maxsize=1024)  # displays of progress call it for each row and update
 def distinguishing_query(url: str) -> str:
     """Return the parameters of a URL by which people tell jobs apart: those that `display_url` shows.
 

@@ -173,3 +173,12 @@ def test_refused_secret_url_is_not_shown(fields: dict[str, object]) -> None:
         DownloadRequest.model_validate({**fields, "secret_url": True})
     assert caught.value.field in {"url", "mirrors"}
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("piece", ["//:", ":", "eyJ", "eyJa.", "%25", "://", "/a=", "@"])
+def test_long_text_from_an_origin_takes_linear_time(piece: str) -> None:
+    """Where the time grew with its square, this would take minutes."""
+    text = piece * (200_000 // len(piece))
+    for url in (f"{HOST}/{text}", f"{HOST}/?{text}", text):
+        assert len(display_url(url)) <= len(url)
+        assert mask_urls(url)
