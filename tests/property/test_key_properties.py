@@ -62,6 +62,22 @@ def test_distinct_pairs_make_distinct_keys(first: tuple[str, str], second: tuple
     assert (one == other) == (first == second)
 
 
+#: Any text at all: also empty, long, and with lone surrogates.
+texts = st.one_of(
+    st.text(st.characters(), max_size=40),
+    st.builds(lambda text, times: text * times, st.text(st.characters(), min_size=1), st.just(600)),
+)
+
+
+@given(st.tuples(texts, texts), st.tuples(texts, texts))
+def test_distinct_texts_of_strangers_make_distinct_keys(
+    first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    for build in (KEYS.rate_limit_key, lambda one, other: KEYS.catalog_search_key(one, other, "")):
+        assert (build(*first) == build(*second)) == (first == second)
+        assert re.fullmatch(r"[A-Za-z0-9._~@%:=-]{1,3200}", build(*first))
+
+
 @given(identifiers, identifiers)
 def test_keys_of_different_kinds_never_meet(first: str, second: str) -> None:
     """Two builders of different kinds never make the same key, of whatever identifiers."""
