@@ -153,6 +153,15 @@ def _app(names: dict[str, Any], manager: CacheManager[AsyncStore]) -> FastAPI:
     return app
 
 
+def test_rate_limit_that_refuses_on_error(private_store: StoreServer) -> None:
+    may_log_in = example("A rate limit that refuses on error")["may_log_in"]
+    with CacheManager.connect(cache_settings(private_store)) as manager:
+        assert [may_log_in(manager, "ada") for _ in range(6)] == [True] * 5 + [False]
+        assert may_log_in(manager, "\ud800")
+        private_store.kill()
+        assert not may_log_in(manager, "bob")
+
+
 def test_download_under_a_lock(manager: CacheManager, origin: Origin, tmp_path: Path) -> None:
     names = example("A download guarded by a lock")
     body = bytes(range(256)) * 10_000
