@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
 from database.engine import Database
-from domain.errors import UnknownRevisionError
+from domain.errors import BackupError, UnknownRevisionError
+
+if TYPE_CHECKING:  # imported when there is something to migrate
+    from alembic.config import Config
 
 #: The newest revision in `migrations/versions`; a test compares. It stands here so that a start-up
 #: without a migration need not import Alembic.
@@ -47,7 +53,44 @@ def upgrade(database: Database) -> bool:
     if found == HEAD:
         return False
     refuse_unknown(found)
-    from alembic import command
+    with _migrating(database) as config:
+        from alembic import command
+
+        # The process that had the lock before may have migrated. On SQLite the transaction is the lock.
+        if _revision(config.attributes["connection"]) == HEAD:
+            return False
+        command.upgrade(config, "head")
+    return True
+
+
+def downgrade(database: Database, revision: str) -> bool:
+    """Migrate back to an older revision, for the version of this program before; False if it is there.
+
+    What only newer revisions store is lost.
+
+    Raises:
+        BackupError: there are no tables, or they are not newer than this revision.
+        UnknownRevisionError: a newer version of this program has migrated it; nothing is changed.
+    """
+    if revision not in _known():
+        known = ", ".join(sorted(_known()))
+        raise BackupError(f"There is no revision {revision!r}. There are {known}.")
+    found = current(database)
+    refuse_unknown(found)
+    if found == revision:
+        return False
+    if found is None or found < revision:
+        raise BackupError(f"The database has revision {found or 'none'}, which is not newer.")
+    with _migrating(database) as config:
+        from alembic import command
+
+        command.downgrade(config, revision)
+    return True
+
+
+@contextmanager
+def _migrating(database: Database) -> Iterator[Config]:
+    """Yield Alembic's configuration in a transaction, in one process at a time."""
     from alembic.config import Config
 
     config = Config()
@@ -57,12 +100,8 @@ def upgrade(database: Database) -> bool:
             # No time-out for waiting and migrating.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        # The process that had the lock before may have migrated. On SQLite the transaction is the lock.
-        if _revision(connection) == HEAD:
-            return False
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return True
+        yield config
 
 
 def _revision(connection: Connection) -> str | None:

@@ -190,6 +190,12 @@ class DatabaseUnavailableError(SeenError):
     code = "database_unavailable"
 
 
+class BackupError(SeenError):
+    """A database could not be backed up, restored or migrated back. It is as it was before."""
+
+    code = "backup"
+
+
 class UnknownRevisionError(SeenError):
     """The tables of the database are of a revision that this program does not know."""
 
