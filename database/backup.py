@@ -61,8 +61,9 @@ def restore(source: Path, database: Path) -> tuple[Copy, Path | None]:
         BackupError: the copy is damaged or the database is in use; nothing was changed.
         UnknownRevisionError: the copy is of a newer version of this program.
     """
-    if not source.exists():
-        raise BackupError(f"{source} does not exist.")
+    if not source.is_file():
+        what = "is not a file" if source.exists() else "does not exist"
+        raise BackupError(f"{source} {what}.")
     if database.exists() and source.samefile(database):
         raise BackupError(f"{source} is the database itself.")
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -67,6 +67,11 @@ class PostgresServer:
         """Whether the server process exists."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def programs(self) -> Path:
+        """The folder of pg_dump, pg_restore and the others, of the server's version."""
+        return self._bin
+
     def url(self, database: str = ADMIN) -> str:
         """The SQLAlchemy URL of a database, for psycopg 3; it stays valid over restarts."""
         return f"postgresql+psycopg://{ADMIN}@/{database}?host={self._folder}"
