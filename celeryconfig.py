@@ -12,7 +12,8 @@ _s = _settings.load()
 
 # ── where ───────────────────────────────────────────────────────────────────────────────────────
 broker_url = _s.celery_broker_url()
-result_backend = _s.celery_result_url()
+# Results of jobs are in SQL.
+result_backend = "worker.celery_ext.interface.results:NoResults"
 
 # ── sockets ─────────────────────────────────────────────────────────────────────────────────────
 _sockets = {
@@ -36,14 +37,6 @@ broker_transport_options = {
     "interval_max": 0.2,
     "queue_order_strategy": "worker.broker.queues:PriorityOrder",
 }
-result_backend_transport_options = dict(_sockets)
-redis_socket_timeout = 30
-redis_socket_connect_timeout = 5
-# A unix socket has no keepalive, and Celery's backend fails if it is set.
-redis_socket_keepalive = not result_backend.startswith("redis+socket")
-redis_backend_health_check_interval = 25
-#: One backend for all threads: no task stores a result, and each backend takes descriptors.
-result_backend_thread_safe = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for its broker without limit
 if _s.cache_tls:
@@ -56,13 +49,11 @@ if _s.cache_tls:
     }
     if _s.broker_url is None:
         broker_use_ssl = _tls
-    if _s.result_url is None:
-        redis_backend_use_ssl = _tls
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]
-task_ignore_result = True  # results of jobs are in SQL
+task_ignore_result = True
 task_store_errors_even_if_ignored = False
 timezone = "UTC"
 enable_utc = True

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         None, description="Celery's broker; by default the store, database `SEEN_CACHE_DB` + 1."
     )
     result_url: SecretStr | None = Field(
-        None, description="Celery's result store; by default the store, `SEEN_CACHE_DB` + 2."
+        None, description="Not used: tasks store no results. Accepted for the release before."
     )
 
     # ── the database and the disk ───────────────────────────────────────────────────────────────
@@ -497,10 +497,6 @@ class Settings(BaseSettings):
     def celery_broker_url(self) -> str:
         """The broker URL, secrets included."""
         return self.broker_url.get_secret_value() if self.broker_url else self.store_url(1)
-
-    def celery_result_url(self) -> str:
-        """The result store's URL, secrets included."""
-        return self.result_url.get_secret_value() if self.result_url else self.store_url(2)
 
     def store_url(self, offset: int) -> str:
         """The store as a URL for kombu and Celery, `offset` databases above the cache's own."""

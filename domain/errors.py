@@ -98,6 +98,24 @@ class DuplicateJobError(SeenError):
         )
 
 
+class MessageRefusedError(SeenError):
+    """A message was not sent: workers would refuse it, or it would start nothing."""
+
+    code = "message_refused"
+
+
+class NoResultsError(SeenError, NotImplementedError):
+    """A result of a task was asked for; tasks store none."""
+
+    code = "no_results"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Tasks store no results: the state of a job is in SQL. `seen show JOB` or `tasks.show` "
+            "reads it, and `seen watch` follows it."
+        )
+
+
 class IdempotencyKeyReusedError(SeenError):
     """An idempotency key was used again with a different request. Nothing was written."""
 

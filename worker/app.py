@@ -9,18 +9,21 @@ import threading
 from functools import partial
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 import settings as settings_module
 from cache.store import scripts
+from domain.job import Job
 from worker import utf8_mode
 from worker.broker import transport
 from worker.broker.client import Broker
-from worker.broker.queues import DOWNLOAD_QUEUES, REQUEUED_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.celery_ext import ignored_signals
 from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
+from worker.celery_ext.interface import control_commands
+from worker.celery_ext.interface.app_class import App
 from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
 from worker.leases.drain import Drain
@@ -31,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 transport.install()
 ignored_signals.install()
-app = Celery("seen")
+control_commands.install()
+app = App("seen")
 app.config_from_object("celeryconfig")
 app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
 
@@ -61,6 +65,13 @@ def current_runtime() -> Runtime:
         return runtime
 
 
+def _find_job(job_id: str) -> Job:
+    return current_runtime().jobs.get(job_id)
+
+
+app.find_job = _find_job
+
+
 def close_runtime() -> None:
     """Close this process's runtime, if it was built."""
     with _mutex:
@@ -76,15 +87,6 @@ def _ensure_utf8(**_: Any) -> None:
 
 
 signals.worker_process_init.connect(ignored_signals.leave_stop_to_parent)
-
-
-@signals.celeryd_after_setup.connect
-def _consume_both_requeued_queues(instance: Any, **_: Any) -> None:
-    """Serve the queue of requeued jobs by both of its names, whichever of them ``-Q`` lists."""
-    queues = instance.app.amqp.queues
-    if not set(REQUEUED_QUEUES).isdisjoint(queues.consume_from):
-        for name in REQUEUED_QUEUES:
-            queues.select_add(queues[name])
 
 
 @signals.after_setup_logger.connect

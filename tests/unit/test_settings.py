@@ -38,7 +38,6 @@ def test_the_defaults_describe_one_machine(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.files_dir == Path("/data/downloads")
     assert found.sqlalchemy_url() == "sqlite:////data/seen.db"
     assert found.celery_broker_url() == "redis://127.0.0.1:6379/1"
-    assert found.celery_result_url() == "redis://127.0.0.1:6379/2"
     assert found.allowed_networks == ()
 
 

@@ -54,8 +54,7 @@ def test_the_broker_is_the_store_one_database_higher(values: dict[str, Any], url
 
 
 def test_a_broker_of_its_own_is_left_alone() -> None:
-    found = _settings(broker_url="redis://a/0", result_url="redis://b/0")
-    assert (found.celery_broker_url(), found.celery_result_url()) == ("redis://a/0", "redis://b/0")
+    assert _settings(broker_url="redis://a/0").celery_broker_url() == "redis://a/0"
 
 
 @pytest.mark.parametrize("host", ["dragonfly:6380", "[2001:db8::1]:6380"])
@@ -65,15 +64,15 @@ def test_kombu_and_redis_read_the_url_back(host: str, tls: bool) -> None:
         cache_addr=host, cache_db=3, cache_username=USER, cache_password=SECRET, cache_tls=tls
     )
     name, port, _ = parse_addr(host)
-    for url, database in ((found.celery_broker_url(), 4), (found.celery_result_url(), 5)):
-        read = parse_url(url)
-        assert (read["hostname"], read["port"]) == (name, port)
-        assert (read["userid"], read["password"]) == (USER, SECRET)
-        assert read["virtual_host"] == str(database)
-        assert read["transport"] == ("rediss" if tls else "redis")
-        options = redis.Redis.from_url(url).connection_pool.connection_kwargs
-        assert (options["host"], options["port"], options["db"]) == (name, port, database)
-        assert (options["username"], options["password"]) == (USER, SECRET)
+    url = found.celery_broker_url()
+    read = parse_url(url)
+    assert (read["hostname"], read["port"]) == (name, port)
+    assert (read["userid"], read["password"]) == (USER, SECRET)
+    assert read["virtual_host"] == "4"
+    assert read["transport"] == ("rediss" if tls else "redis")
+    options = redis.Redis.from_url(url).connection_pool.connection_kwargs
+    assert (options["host"], options["port"], options["db"]) == (name, port, 4)
+    assert (options["username"], options["password"]) == (USER, SECRET)
 
 
 def test_the_cache_client_gets_what_the_settings_say() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 import settings as settings_module
-from domain.errors import SettingsError
+from domain.errors import SeenError, SettingsError
 from worker.running_stack import discovery
 from worker.running_stack.stack_settings import has_store
 
@@ -36,6 +38,17 @@ def use_running_stack() -> None:
             f"seen: SEEN_CACHE_ADDR is not set, and no local stack runs in {settings.data_dir}: "
             f"using {settings.cache_addr}\n"
         )
+
+
+@contextmanager
+def errors_as_usage() -> Iterator[None]:
+    """Let Celery's command line print an error as one sentence; other programs get it as it is."""
+    try:
+        yield
+    except SeenError as error:
+        if not _is_celerys_command_line():
+            raise
+        raise click.ClickException(str(error)) from None
 
 
 def _is_celerys_command_line() -> bool:

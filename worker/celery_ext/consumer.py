@@ -34,8 +34,11 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
     looped_at = 0.0
     _flush_is_due = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, worker_options: Any = None, **options: Any) -> None:
+        # Workers need not know of each other: what they share is in the store and in SQL. The messages
+        # of both steps are no accepted commands (`worker.broker.control_messages`).
+        alone = {"without_gossip": True, "without_mingle": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **options)
         self._backoff = ConsumerBackoff()
 
     @property

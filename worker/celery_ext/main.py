@@ -39,9 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         concurrency=concurrency,
         pool=options.pool,
         loglevel=options.loglevel,
-        # Workers need not know of each other: what they share is in the store and in SQL.
-        without_gossip=True,
-        without_mingle=True,
     )
     worker.start()
     return int(worker.exitcode or 0)

@@ -39,6 +39,19 @@ class TaskPool(ThreadPool):
         super().__init__(*args, **kwargs)
         self.executor = _Threads(max_workers=self.limit)
 
+    def grow(self, n: int = 1) -> None:
+        """Run so many tasks more at once (``celery control pool_grow``, ``--autoscale``)."""
+        self._resize(self.limit + n)
+
+    def shrink(self, n: int = 1) -> None:
+        """Run so many tasks fewer at once, at least one; those that run go on."""
+        self._resize(max(1, self.limit - n))
+
+    def _resize(self, limit: int) -> None:
+        # The executor starts threads up to this number. It ends none: the consumer takes no message
+        # while `limit` tasks run.
+        self.limit = self.executor._max_workers = limit
+
     def on_apply(self, *args: Any, **kwargs: Any) -> Any:
         """Run a task in a thread, and notify the loop when it is done."""
         result = super().on_apply(*args, **kwargs)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import yaml
 
@@ -177,13 +174,3 @@ class Deployment:
         except subprocess.TimeoutExpired:
             return False
         return checked.returncode == 0
-
-    def tasks(self) -> list[dict[str, Any]]:
-        """The tasks that Flower has seen."""
-        token = b64encode(b"seen:open-sesame").decode()
-        request = Request(
-            f"http://127.0.0.1:{self.flower_port}/api/tasks",
-            headers={"Authorization": f"Basic {token}"},
-        )
-        with urlopen(request, timeout=10) as answer:
-            return list(json.load(answer).values())

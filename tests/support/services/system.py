@@ -224,7 +224,5 @@ def client_app(settings: Settings) -> Celery:
     """Build a Celery app of this process on the broker of these settings."""
     app = Celery("client", set_as_current=False)
     app.config_from_object("celeryconfig")
-    app.conf.update(
-        broker_url=settings.celery_broker_url(), result_backend=settings.celery_result_url()
-    )
+    app.conf.update(broker_url=settings.celery_broker_url())
     return app

@@ -1,0 +1,164 @@
+"""What people who know Celery type: each command works, or one sentence says what to use instead.
+
+`docs/operations/celery.md` has the same table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from domain.job import Job, JobStatus, Priority
+from tests.support.origins.origin import Origin
+from tests.support.processes.celery_commands import Answer, run_all
+from tests.support.servers.process import spawn
+from tests.support.services.system import ROOT, System
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.broker.queues import DOWNLOAD_QUEUES
+
+NODE = "habits"
+#: In a command: the id of a completed job, and the node names of both workers.
+JOB, WORKER, MAINTENANCE = "JOB", "WORKER", "MAINTENANCE"
+#: Each command, its exit status, and a part of what it prints.
+COMMANDS: dict[str, tuple[int, str]] = {
+    "status": (0, "2 nodes online."),
+    "inspect ping -d WORKER": (0, "pong"),
+    "inspect active -d WORKER": (0, "- empty -"),
+    "inspect reserved -d WORKER": (0, "- empty -"),
+    "inspect scheduled -d WORKER": (0, "- empty -"),
+    "inspect revoked -d WORKER": (0, "- empty -"),
+    "inspect registered -d WORKER": (0, "download.run"),
+    "inspect stats -d WORKER": (0, '"max-concurrency"'),
+    "inspect active_queues -d WORKER": (0, "downloads.high"),
+    "inspect query_task JOB -d WORKER": (0, "OK"),
+    "inspect conf -d WORKER": (0, '"broker_url": "redis://:********@'),
+    "inspect report -d WORKER": (0, "settings -> transport:redis"),
+    "report": (0, "settings -> transport:redis"),
+    "graph workers": (0, "habits"),
+    "list bindings": (0, "downloads.requeued"),
+    "purge -f -Q downloads.low": (0, "No messages purged"),
+    "call download.requeue_due": (0, "-"),
+    "call download.run": (1, "takes one argument, the id of a job"),
+    'call download.run --args ["JOB"]': (1, "is completed: `seen get` or `seen add`"),
+    'call download.run --args ["nonsense"]': (1, "takes one argument, the id of a job"),
+    'call download.run --args ["JOB"] --countdown 5': (1, "has no countdown"),
+    'call download.run --args ["JOB"] --queue maintenance': (1, "is no queue of download.run"),
+    'call download.run --args ["01a22c47-251c-74ee-8a0c-19d2690bc1e6"]': (1, "There is no job"),
+    "call download.purge --args [1]": (1, "takes no arguments"),
+    "call nonsense": (1, "There is no task 'nonsense'"),
+    "result JOB": (1, "`seen show JOB`"),
+    "result JOB --traceback": (1, "`seen show JOB`"),
+    "control revoke JOB -d WORKER": (0, "`seen cancel JOB`"),
+    "control terminate KILL JOB -d WORKER": (0, "`seen cancel JOB`"),
+    "control rate_limit download.run 1/m -d WORKER": (0, "`seen limit`"),
+    "control time_limit download.run 1 2 -d WORKER": (0, "no time limit"),
+    "control autoscale 5 3 -d WORKER": (0, "autoscale now max=5 min=3"),
+    "control pool_grow 1 -d MAINTENANCE": (0, "pool will grow"),
+    "control pool_shrink 1 -d MAINTENANCE": (0, "pool will shrink"),
+    "control cancel_consumer downloads.low -d WORKER": (0, "no longer consuming"),
+    "control add_consumer downloads.low -d WORKER": (0, "add consumer downloads.low"),
+    "control disable_events -d WORKER": (0, "task events"),
+    "control enable_events -d WORKER": (0, "task events"),
+    "worker -Q unknown": (1, "'unknown' is not valid. There are downloads (all of"),
+}
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    """An origin for the module's stack."""
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A store without workers yet."""
+    folder = tmp_path_factory.mktemp("habits")
+    with StoreServer() as store, System(folder, store) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def called(system: System, origin: Origin) -> Iterator[Job]:
+    """A job of high priority that Celery's own worker has run, called by Celery's command line."""
+    file = origin.serve("/film", size=1000)
+    purged = system.submit(f"{file.url}?purged", priority=Priority.LOW)
+    called = system.submit(file.url, priority=Priority.HIGH)
+    purge, call = run_all(
+        [["purge", "-f"], ["call", "download.run", "--args", json.dumps([called.id])]],
+        system.environment,
+    )
+    assert "Purged 2 messages" in purge.output
+    assert call.status == 0, call.output
+    assert system.runtime.broker.backlogs()["high"] == system.backlog() == 1
+    system.start_worker("maintenance", wait=False)
+    worker = spawn(
+        [
+            *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-n", f"{NODE}@%h"),
+            *("-Q", "downloads", "--autoscale", "4,2", "-B", "-O", "fair"),
+            *("--max-tasks-per-child", "5", "-l", "INFO", f"--pidfile={system.folder / 'pid'}"),
+        ],
+        log=system.folder / "habits.log",
+        env=system.environment,
+        cwd=ROOT,
+    )
+    try:
+        system.wait_for(called, JobStatus.COMPLETED)
+        system.wait_for(purged, JobStatus.COMPLETED)  # its message was purged
+        yield called
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.fixture(scope="module")
+def answers(system: System, called: Job) -> dict[str, Answer]:
+    """The answer to each command."""
+    wait_until(lambda: len(queues_by_node(system)) == 2, what="the heartbeats of both workers")
+    downloads, maintenance = sorted(queues_by_node(system))
+    values = {JOB: called.id, WORKER: downloads, MAINTENANCE: maintenance}
+    lists = [[_replaced(word, values) for word in command.split()] for command in COMMANDS]
+    return dict(zip(COMMANDS, run_all(lists, system.environment), strict=True))
+
+
+def _replaced(word: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        word = word.replace(placeholder, value)
+    return word
+
+
+def queues_by_node(system: System) -> dict[str, set[str]]:
+    """The queues of the workers that run, by their node names."""
+    return {one.name: set(one.queues) for one in system.runtime.cache.workers.running()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_works_or_says_what_to_use(
+    answers: dict[str, Answer], called: Job, command: str
+) -> None:
+    status, part = COMMANDS[command]
+    answer = answers[command]
+    assert part in answer.output.replace(called.id, JOB)
+    assert answer.status == status
+    assert "Traceback" not in answer.output
+
+
+def test_no_command_prints_the_password(answers: dict[str, Answer], system: System) -> None:
+    assert system.store.password not in "".join(answer.output for answer in answers.values())
+
+
+def test_no_worker_refused_a_message(answers: dict[str, Answer], system: System) -> None:
+    letters = system.runtime.broker.dead_letters()
+    assert [(one.queue, one.reason) for one in letters] == []
+    assert "Traceback" not in system.log("habits")
+
+
+def test_downloads_names_all_download_queues(system: System, called: Job) -> None:
+    queues = wait_until(
+        lambda: [q for name, q in queues_by_node(system).items() if name.startswith(NODE)]
+    )
+    assert queues == [set(DOWNLOAD_QUEUES)]
