@@ -11,11 +11,12 @@ from pydantic import (
     ModelWrapValidatorHandler,
     NonNegativeInt,
     ValidationError,
+    ValidationInfo,
     computed_field,
     model_validator,
 )
 
-from cache.records import Record
+from cache.records import STORED, Record
 from domain.byte_counts import ByteCounts
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
@@ -66,8 +67,9 @@ class DownloadProgress(Record):
     """Only an argument, ``eta_seconds=120``, and None afterwards."""
 
     @model_validator(mode="after")
-    def _check_stated(self) -> Self:
-        stated, computed = self.stated_percent, self.progress_percent
+    def _check_stated(self, info: ValidationInfo) -> Self:
+        computed = self.progress_percent
+        stated = None if info.context is STORED else self.stated_percent
         # Whole percents may be rounded either way; 0 is also what a caller without a total passes.
         if stated is not None and abs(stated - (computed or 0)) >= 1:
             raise ValueError(

@@ -250,7 +250,6 @@ class CatalogCache(Operations[S]):
         return CatalogEntry(self.store, self._values, self._loader, key, model, ttl)
 
     def _get(self, model: Any, build: Callable[..., str], *identifiers: Any) -> Any:
-        codec.check_model(model)
         return self.store.run(self._values.get_possible(possible_key(build, *identifiers), model))
 
     def _set(self, key: str, ttl: float, value: Any, choices: SetChoices) -> Flow[bool]:

@@ -70,10 +70,11 @@ class Values:
 
     def get_possible(self, key: str | None, model: type[T]) -> Flow[T | None]:
         """Return the value of a `possible_key`, or None."""
-        if key is None:
-            self.counter.add("misses")
-            return None
-        return (yield from self.get(key, model))
+        if key is not None:
+            return (yield from self.get(key, model))
+        codec.check_model(model)
+        self.counter.add("misses")
+        return None
 
     def get_local(self, key: str, model: type[T]) -> Flow[T | None]:
         """Return the value of `key` from the client-side cache, or None. Raises without a store."""

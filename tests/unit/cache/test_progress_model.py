@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cache import DownloadProgress
+from cache import STORED, DownloadProgress
 from cache.models import version
 from domain.job import JobStatus
 
@@ -131,6 +131,13 @@ def test_a_stated_percent_and_time_left_are_replaced_by_the_computed_ones(
 def test_a_stated_number_that_cannot_be_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"progress_percent|eta_seconds"):
         progress(**fields)
+
+
+def test_a_percent_that_another_version_has_stored_is_computed_again() -> None:
+    text = progress(bytes_downloaded=1, bytes_total=4).model_dump_json().replace("25.0", "9.0")
+    assert '"progress_percent":9.0' in text
+    found = DownloadProgress.model_validate_json(text, context=STORED)
+    assert found.progress_percent == 25.0
 
 
 def test_zero_percent_may_be_stated_without_a_total() -> None:
