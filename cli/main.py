@@ -16,6 +16,7 @@ import typer
 import settings as settings_module
 from cli.commands import (
     cache,
+    completion,
     control,
     db,
     dead_letters,
@@ -85,6 +86,9 @@ app.command(rich_help_panel=_SERVICE)(services.flower)
 app.add_typer(cache.app, name="cache", rich_help_panel=_SERVICE)
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_SERVICE)
+
+
+app.command(rich_help_panel=_SERVICE, epilog=completion.EXAMPLES)(completion.completion)
 
 
 @app.command("help", rich_help_panel=_SERVICE)

@@ -30,6 +30,7 @@ ARGUMENTS = MappingProxyType(
         "worker": [],
         "beat": [],
         "flower": [],
+        "completion": ["bash"],
         "cache stats": [],
         "cache forget-user": ["ada"],
         "cache forget-title": ["t-1"],
