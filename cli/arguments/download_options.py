@@ -20,6 +20,9 @@ from domain.request_fields import HIDDEN
 from domain.text import escaped
 from domain.url_display import display_url
 
+#: Sections of the help pages.
+FILE, REQUEST, CHECKS, TRANSFER = "The file", "The request", "Checks", "The transfer"
+
 #: Of `list`, `watch` and `get`; `show` and JSON always have whole URLs.
 ShowUrls = Annotated[
     bool,
@@ -43,20 +46,26 @@ class DownloadOptions:
     """What `seen get` and `seen add` know about a download; the fields are options of both."""
 
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The file's name (one URL only).")
+        str | None,
+        typer.Option(metavar="NAME", help="The file's name (one URL only).", rich_help_panel=FILE),
     ] = None
     sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="The SHA-256 that the file must have.")
+        str | None,
+        typer.Option(
+            metavar="HEX", help="The SHA-256 that the file must have.", rich_help_panel=CHECKS
+        ),
     ] = None
     checksum: Annotated[
         str | None,
         typer.Option(
             metavar="ALG:HEX",
             help="Another digest that it must have: md5, sha1, sha512, blake2b, crc32c.",
+            rich_help_panel=CHECKS,
         ),
     ] = None
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
+        bool,
+        typer.Option("--overwrite", help="Replace a file of the same name.", rich_help_panel=FILE),
     ] = False
     mirror: Annotated[
         list[str] | None,
@@ -64,6 +73,7 @@ class DownloadOptions:
             "--mirror",
             metavar="URL",
             help="Another URL of the same file (one URL only); repeatable.",
+            rich_help_panel=REQUEST,
         ),
     ] = None
     secret_url: Annotated[
@@ -71,6 +81,7 @@ class DownloadOptions:
         typer.Option(
             "--secret-url",
             help="The URL is a secret: show no more of it than scheme and host, anywhere.",
+            rich_help_panel=REQUEST,
         ),
     ] = False
     header: Annotated[
@@ -80,6 +91,7 @@ class DownloadOptions:
             "-H",
             metavar="'NAME: VALUE'",
             help="A request header; @FILE reads one from each line; repeatable.",
+            rich_help_panel=REQUEST,
         ),
     ] = None
     user: Annotated[
@@ -90,6 +102,7 @@ class DownloadOptions:
             metavar="NAME[:PASSWORD]",
             help="The login at the origin. NAME asks for the password, NAME:@FILE reads it "
             "(@- from standard input); other users of this machine can see a typed one.",
+            rich_help_panel=REQUEST,
         ),
     ] = None
     login: Annotated[str | None, typer.Option("--login", hidden=True)] = None
@@ -102,26 +115,37 @@ class DownloadOptions:
             metavar="'NAME=VALUE; …' | FILE",
             help="Cookies; a text without '=' is a file of them (cookies.txt), of which those that "
             "match the URL are sent.",
+            rich_help_panel=REQUEST,
         ),
     ] = None
     max_bytes: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help=f"Refuse a larger file, such as 500M or 5GiB: {UNITS_HELP}."
+            metavar="SIZE",
+            help=f"Refuse a larger file, such as 500M or 5GiB: {UNITS_HELP}.",
+            rich_help_panel=CHECKS,
         ),
     ] = None
     connections: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Connections at once, 1 to 32 (SEEN_CONNECTIONS)."),
+        typer.Option(
+            metavar="N",
+            help="Connections at once, 1 to 32 (SEEN_CONNECTIONS).",
+            rich_help_panel=TRANSFER,
+        ),
     ] = None
     decode: Annotated[
-        bool, typer.Option("--decode", help="Undo a Content-Encoding of the response.")
+        bool,
+        typer.Option(
+            "--decode", help="Undo a Content-Encoding of the response.", rich_help_panel=TRANSFER
+        ),
     ] = False
     limit_rate: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
             help="Bytes a second of each file, such as 500k or 10M; `seen limit` changes it.",
+            rich_help_panel=TRANSFER,
         ),
     ] = None
     no_origin_checksum: Annotated[
@@ -129,6 +153,7 @@ class DownloadOptions:
         typer.Option(
             "--no-origin-checksum",
             help="Do not check digests that the origin sends; --checksum is checked.",
+            rich_help_panel=CHECKS,
         ),
     ] = False
     ignore_origin_digests: Annotated[bool, typer.Option("--ignore-origin-digests", hidden=True)] = (

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments.download_options import FILE, TRANSFER
 from cli.following.timeout import DEFAULT_ATTEMPTS, GetTimeout
 from domain.job import Priority
 
@@ -22,6 +23,7 @@ class GetOptions:
             "-o",
             metavar="PATH",
             help="The file; or an existing folder, or with a slash at its end a new one.",
+            rich_help_panel=FILE,
         ),
     ] = ""
     jobs: Annotated[
@@ -34,6 +36,7 @@ class GetOptions:
             max=1000,
             help="Downloads at once; the others start as these end. Default: as many as the workers "
             "take.",
+            rich_help_panel=TRANSFER,
         ),
     ] = None
     attempts: Annotated[
@@ -42,14 +45,23 @@ class GetOptions:
             metavar="N",
             help=f"Attempts, 1 to 1000. Default: {DEFAULT_ATTEMPTS}, and a pause after a minute "
             "without bytes.",
+            rich_help_panel=TRANSFER,
         ),
     ] = None
     max_time: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0.1, help="Stop after this time, finished or not."),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="Stop after this time, finished or not.",
+            rich_help_panel=TRANSFER,
+        ),
     ] = None
     priority: Annotated[
-        Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
+        Priority,
+        typer.Option(
+            help="The queue they wait in; `seen move` changes it.", rich_help_panel=TRANSFER
+        ),
     ] = Priority.HIGH
 
     quiet: Annotated[

@@ -37,6 +37,7 @@ Examples:
   seen get https://example.org/film.mkv
   seen get -o films/ https://example.org/1.mkv https://example.org/2.mkv
   seen get --sha256 HEX --mirror https://other.example/a.iso URL
+  seen get -j 3 --limit-rate 2M -q URL URL URL URL
 """
 
 

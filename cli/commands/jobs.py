@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import settings as settings_module
-from cli.arguments.download_options import DownloadOptions, ShowUrls
+from cli.arguments.download_options import FILE, DownloadOptions, ShowUrls
 from cli.arguments.job_filter import STATES, owner_from
 from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
@@ -50,7 +50,11 @@ class JobOptions:
     directory: Annotated[
         str,
         typer.Option(
-            "--directory", "-d", metavar="DIR", help="A folder inside the download folder."
+            "--directory",
+            "-d",
+            metavar="DIR",
+            help="A folder inside the download folder.",
+            rich_help_panel=FILE,
         ),
     ] = ""
     owner: Annotated[
