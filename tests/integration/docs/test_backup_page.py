@@ -199,3 +199,10 @@ def test_the_dump_can_be_listed(
     )
 
     assert "TABLE DATA public jobs" in listed.stdout
+
+
+def test_the_page_on_upgrading_names_this_releases_revision() -> None:
+    text = (DOCUMENT.parent / "upgrading.md").read_text(encoding="utf-8")
+
+    assert f"| this one | {migrate.HEAD} | 0006 |" in text
+    assert "seen db downgrade 0006" in text

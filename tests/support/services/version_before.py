@@ -57,12 +57,12 @@ class VersionBefore:
         self.folder = folder
         _extract(self.code)
         variables = {**FAST, "SEEN_WAKE_INTERVAL": "0.5", **variables}
-        self._environment = {**os.environ, **variables, "PYTHONPATH": str(self.code)}
+        self.environment = {**os.environ, **variables, "PYTHONPATH": str(self.code)}
         self._processes: list[Process] = []
         self._run("-c", _MIGRATE, database_url)
         self._client = subprocess.Popen(
             [sys.executable, "-c", _CLIENT],
-            env=self._environment,
+            env=self.environment,
             cwd=self.code,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -123,7 +123,7 @@ class VersionBefore:
         process = spawn(
             [sys.executable, "-m", "worker.program", *options, "-l", "INFO"],
             log=self.folder / f"{name}.log",
-            env=self._environment,
+            env=self.environment,
             cwd=self.code,
         )
         self._processes.append(process)
@@ -131,7 +131,7 @@ class VersionBefore:
 
     def _run(self, *arguments: str) -> None:
         command = [sys.executable, *arguments]
-        subprocess.run(command, env=self._environment, cwd=self.code, check=True, timeout=120)
+        subprocess.run(command, env=self.environment, cwd=self.code, check=True, timeout=120)
 
 
 def _extract(folder: Path) -> None:
