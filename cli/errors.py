@@ -17,7 +17,7 @@ from domain.errors import (
     SettingsError,
     UnknownJobError,
 )
-from domain.url_display import mask_urls
+from domain.urls import mask_urls
 from worker.process import standard_streams
 
 

@@ -14,7 +14,7 @@ from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
 from database.repeated_events import merge_into_previous
 from domain.history import stop_reason
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
-from domain.url_display import display_url
+from domain.urls import display_url
 
 
 @dataclass(frozen=True, slots=True)

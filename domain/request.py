@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from domain import request_fields
+from domain.cookies import Cookie
 from domain.errors import InvalidInputError
 from domain.files import (
     MAX_DIRECTORY_BYTES,
@@ -31,15 +32,14 @@ from domain.files import (
 from domain.job import Priority
 from domain.limits import check_rate
 from domain.request_fields import HIDDEN
-from domain.url_display import display_url
-from domain.urls import check_url
+from domain.urls import check_url, display_url
 
 MAX_ATTEMPTS_LIMIT = 1000
 MAX_MIRRORS = 20
 MAX_CONNECTIONS = 32
 _URL_FIELDS = ("url", "mirrors")
 #: Fields that are stored encrypted, and shown nowhere.
-SECRET_FIELDS = ("headers", "username", "password", "cookies")
+SECRET_FIELDS = ("headers", "username", "password", "cookies", "cookie_jar")
 
 
 class DownloadRequest(BaseModel):
@@ -73,6 +73,8 @@ class DownloadRequest(BaseModel):
         headers: further request headers, at most 50.
         username, password: for Basic or Digest authentication, or the login of an FTP server.
         cookies: the value of a Cookie header.
+        cookie_jar: cookies for other hosts to which redirects or mirrors lead; each goes only to the
+            hosts, paths and schemes that it is for.
 
     Raises:
         InvalidInputError: names the field and says what would be valid.
@@ -100,6 +102,7 @@ class DownloadRequest(BaseModel):
     username: str | None = Field(default=None, repr=False, exclude=True)
     password: str | None = Field(default=None, repr=False, exclude=True)
     cookies: str | None = Field(default=None, repr=False, exclude=True)
+    cookie_jar: tuple[Cookie, ...] = Field(default=(), repr=False, exclude=True)
 
     def __hash__(self) -> int:
         """Leave out the headers, which have no hash; equal requests have equal hashes all the same."""
@@ -265,6 +268,12 @@ class DownloadRequest(BaseModel):
     @classmethod
     def _cookies(cls, value: str | None) -> str | None:
         return None if value is None else request_fields.check_cookies(value)
+
+    @field_validator("cookie_jar")
+    @classmethod
+    def _cookie_jar(cls, value: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
+        request_fields.check_cookie_jar(value)
+        return value
 
 
 def _has_secret_url(data: Any) -> bool:

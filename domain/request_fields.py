@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from domain.cookies import SENDABLE, Cookie
 from domain.errors import InvalidInputError
 
 MAX_HEADERS = 50
@@ -13,6 +14,8 @@ MAX_HEADER_NAME = 100
 #: Of all names and values together; many servers have smaller limits.
 MAX_HEADER_OCTETS = 16_000
 MAX_COOKIES = 8_000
+#: Of all cookies of a jar together, in characters.
+MAX_COOKIE_JAR = 64_000
 MAX_USERNAME = 255
 MAX_PASSWORD = 1_000
 
@@ -96,6 +99,26 @@ def check_cookies(value: str) -> str:
             "characters.",
         )
     return value
+
+
+def check_cookie_jar(cookies: Sequence[Cookie]) -> None:
+    """Raise InvalidInputError for a cookie without host or that cannot be sent, or for too many."""
+    for cookie in cookies:
+        if not cookie.domain or not SENDABLE.fullmatch(cookie.pair):
+            raise InvalidInputError(
+                "cookie_jar",
+                HIDDEN,
+                "Each cookie has a domain, and a pair 'name=value' in printable ASCII.",
+            )
+    if jar_size(cookies) > MAX_COOKIE_JAR:
+        raise InvalidInputError(
+            "cookie_jar", f"{len(cookies)} cookies", f"At most {MAX_COOKIE_JAR:,} characters."
+        )
+
+
+def jar_size(cookies: Iterable[Cookie]) -> int:
+    """Return the characters of all cookies, with some for their other fields."""
+    return sum(len(one.pair) + len(one.domain) + len(one.path) + 100 for one in cookies)
 
 
 def check_username(value: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from domain.byte_counts import ByteCounts
+from domain.cookies import cookie_header
 from domain.errors import ChecksumMismatchError, DatabaseUnavailableError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
@@ -139,6 +141,7 @@ class Attempt:
                 checksum=job.checksum,
                 headers=credentials.headers,
                 cookies=credentials.cookies,
+                other_cookies=partial(cookie_header, credentials.cookie_jar),
                 username=credentials.username,
                 password=credentials.password,
                 connections=job.connections or runtime.engine.options.connections,

@@ -12,10 +12,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from domain.cookies import Cookie
 from domain.errors import InvalidInputError, PermanentError
 from domain.job import Job
 from domain.request import DownloadRequest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # most jobs have no credentials, and this import takes longer
 
 #: Separates these keys from others that are derived from the same text.
 _PURPOSE = b"seen request secrets 1"
+_SENT_TO_ORIGIN = ("headers", "username", "password", "cookies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class RequestCredentials:
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     cookies: str | None = field(default=None, repr=False)
+    cookie_jar: tuple[Cookie, ...] = field(default=(), repr=False)
+    """Sent to the hosts that they are for, unlike all others."""
 
     @classmethod
     def of(cls, request: DownloadRequest) -> Self:
@@ -45,13 +49,18 @@ class RequestCredentials:
             username=request.username,
             password=request.password,
             cookies=request.cookies,
+            cookie_jar=request.cookie_jar,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the headers and of the other fields that are set; they are not secret."""
-        others = (one.name for one in fields(self) if one.name != "headers")
-        return (*self.headers, *(name for name in others if getattr(self, name) is not None))
+        given = {
+            "username": self.username is not None,
+            "password": self.password is not None,
+            "cookies": self.cookies is not None or bool(self.cookie_jar),
+        }
+        return (*self.headers, *(name for name, is_given in given.items() if is_given))
 
 
 class CredentialCipher:
@@ -68,6 +77,8 @@ class CredentialCipher:
     def encrypt(self, job_id: str, secrets: RequestCredentials) -> str | None:
         """Return the text for the job's row: names, a space, a token; None without credentials.
 
+        A cookie jar has a token of its own before that, where the previous version does not look.
+
         Raises:
             InvalidInputError: there is no key. Its field is the first of the credentials.
         """
@@ -81,11 +92,12 @@ class CredentialCipher:
                 "It is stored encrypted, and there is no key: set SEEN_SECRET_KEY to the same value for "
                 "workers and clients.",
             )
-        content = {"job": job_id} | {
-            one.name: getattr(secrets, one.name) for one in fields(secrets)
-        }
-        token = self._fernet.encrypt(json.dumps(content).encode()).decode()
-        return f"{','.join(secrets.names)} {token}"
+        content = {name: getattr(secrets, name) for name in _SENT_TO_ORIGIN}
+        tokens = [self._token(job_id, content)]
+        if secrets.cookie_jar:
+            jar = [asdict(cookie) for cookie in secrets.cookie_jar]
+            tokens.insert(0, self._token(job_id, {"cookie_jar": jar}))
+        return " ".join([",".join(secrets.names), *tokens])
 
     def decrypt(self, job: Job) -> RequestCredentials:
         """Return the credentials of a job; empty ones when its row has none.
@@ -95,23 +107,31 @@ class CredentialCipher:
         """
         if job.secrets is None:
             return RequestCredentials()
-        content = self._content(job.secrets.rpartition(" ")[2])
-        if content is None or content.pop("job", None) != job.id:
+        contents = [self._content(token) for token in job.secrets.split(" ")[1:]]
+        if not contents or any(one is None or one.pop("job", None) != job.id for one in contents):
             raise PermanentError(
                 f"The headers or login given with this job ({', '.join(job.secret_names)}) cannot be "
                 "decrypted: SEEN_SECRET_KEY does not contain the key that encrypted them. Add that key "
                 "and retry the job, or submit it again.",
                 code="unreadable_secrets",
             )
-        return RequestCredentials(**content)
+        values = {name: value for content in contents for name, value in (content or {}).items()}
+        jar = tuple(Cookie(**cookie) for cookie in values.pop("cookie_jar", ()))
+        return RequestCredentials(**values, cookie_jar=jar)
 
     def fingerprint(self, secrets: RequestCredentials) -> str | None:
-        """Return a keyed digest, equal for equal credentials; None without credentials or key."""
+        """Return a keyed digest, equal for equal credentials; None without credentials or key.
+
+        The jar makes no difference: the cookies in it expire one by one, and the same command continues.
+        """
         if not secrets.names or not self._keys:
             return None
         headers = sorted((name.lower(), value) for name, value in secrets.headers.items())
         same = json.dumps([headers, secrets.username, secrets.password, secrets.cookies])
         return hmac.digest(self._keys[0].encode(), _PURPOSE + same.encode(), hashlib.sha256).hex()
+
+    def _token(self, job_id: str, content: Mapping[str, object]) -> str:
+        return self._fernet.encrypt(json.dumps({"job": job_id, **content}).encode()).decode()
 
     def _content(self, token: str) -> dict[str, Any] | None:
         if not self._keys:

@@ -18,7 +18,7 @@ from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 from domain.text import escaped
-from domain.url_display import display_url
+from domain.urls import display_url
 
 #: Sections of the help pages.
 FILE, REQUEST, CHECKS, TRANSFER = "The file", "The request", "Checks", "The transfer"
@@ -192,6 +192,7 @@ class DownloadOptions:
         for one in requests:
             url = str(one["url"])
             one["cookies"] = given.value_for(url) if isinstance(given, CookieFile) else given
+            one["cookie_jar"] = given.jar_for(url) if isinstance(given, CookieFile) else ()
             _request(one)
         if isinstance(given, CookieFile):
             for text in dict.fromkeys(given.summary(one["url"]) for one in requests):

@@ -12,7 +12,7 @@ import settings as settings_module
 from cli.help.pages import SeenTyper
 from cli.local_stack.client import use_running_stack
 from cli.output import formatting
-from domain.url_display import mask_urls
+from domain.urls import mask_urls
 
 if TYPE_CHECKING:
     from worker.broker.client import Broker

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from domain.job import Job, JobStatus
-from domain.url_display import display_url
+from domain.urls import display_url
 
 #: Options whose values may be secret. A command line that has one is not printed.
 _SECRET_OPTIONS = ("--secret-url", "-u", "--user", "--login", "-H", "--header", "-b", "--cookie")

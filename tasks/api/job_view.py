@@ -19,7 +19,7 @@ from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStatus
 from domain.text import printable
-from domain.url_display import display_url, distinguishing_query
+from domain.urls import display_url, distinguishing_query
 from worker.storage.filenames import name_from_url
 
 if TYPE_CHECKING:  # loads Celery, which reading does not need

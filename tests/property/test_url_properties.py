@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidInputError, PermanentError
 from domain.hosts import host_in_url
-from domain.url_display import display_url, distinguishing_query, mask_urls
-from domain.urls import canonical_url, check_url, host_of
+from domain.urls import (
+    canonical_url,
+    check_url,
+    display_url,
+    distinguishing_query,
+    host_of,
+    mask_urls,
+)
 from worker.transfer.interfaces import TransferSpec
 from worker.transfer.sources import Sources
 

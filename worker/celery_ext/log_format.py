@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from domain.text import escaped
-from domain.url_display import mask_urls
+from domain.urls import mask_urls
 
 #: Characters of one message, and of one line of a traceback.
 MAX_MESSAGE, MAX_TRACE_LINE = 4_000, 1_000

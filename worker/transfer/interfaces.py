@@ -12,6 +12,10 @@ from typing import Protocol
 from domain.byte_counts import ByteCounts
 
 
+def _no_cookies(_: str) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferSpec:
     """One file to fetch.
@@ -20,6 +24,7 @@ class TransferSpec:
         urls: the file's URL, then its mirrors; all validated.
         checksum: the one the caller expects, as ``algorithm:hex``.
         headers, cookies, username, password: sent to the origin of the first URL only.
+        other_cookies: returns the cookies for a URL of another origin.
         connections: the largest number of simultaneous connections.
         max_bytes: a larger file is refused; None for any size.
         decode: undo a Content-Encoding that the origin sends although none was requested.
@@ -31,6 +36,7 @@ class TransferSpec:
     checksum: str | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     cookies: str | None = field(default=None, repr=False)
+    other_cookies: Callable[[str], str | None] = field(default=_no_cookies, repr=False)
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     connections: int = 4

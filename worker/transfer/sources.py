@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from domain.errors import InvalidInputError, PermanentError
-from domain.url_display import display_url
-from domain.urls import resolve_location
+from domain.urls import display_url, resolve_location
 from worker.transfer.http.request import same_origin
 from worker.transfer.interfaces import TransferSpec
 
@@ -72,9 +71,9 @@ class Sources:
         return [f"{name}: {value}" if value else f"{name};" for name, value in spec.headers.items()]
 
     def cookies_for(self, url: str) -> str | None:
-        """Return the job's cookies if `url` is at the first URL's origin, else None."""
+        """Return the job's cookies if `url` is at the first URL's origin, else those for its host."""
         spec = self._spec
-        return spec.cookies if same_origin(url, spec.urls[0]) else None
+        return spec.cookies if same_origin(url, spec.urls[0]) else spec.other_cookies(url)
 
     def login_for(self, url: str) -> tuple[str | None, str | None]:
         """Return the job's username and password if `url` is at the first URL's origin."""

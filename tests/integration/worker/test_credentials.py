@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from domain.cookies import Cookie
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
@@ -138,6 +139,24 @@ def test_without_a_key_nothing_is_accepted(system: System, origin: Origin) -> No
         system.submit(origin.url("/a.bin"), cookies="a=b")
     assert caught.value.field == "cookies"
     assert system.runtime.jobs.find() == []
+
+
+def test_each_host_of_a_redirect_gets_its_own_cookies(keyed: System, origin: Origin) -> None:
+    with Origin() as elsewhere:
+        file = elsewhere.serve("/a.bin", size=1000)
+        target = file.url.replace("127.0.0.1", "localhost")
+        origin.serve("/start", body=b"", redirect=target)
+        jar = (
+            Cookie(pair="here=2", domain="127.0.0.1"),
+            Cookie(pair="there=3", domain="localhost"),
+            Cookie(pair="nowhere=4", domain="example.org", with_subdomains=True),
+            Cookie(pair="old=5", domain="localhost", expires=1.0),
+            Cookie(pair="safe=6", domain="localhost", secure=True),
+        )
+        job = keyed.submit(origin.url("/start"), cookies="given=1", cookie_jar=jar)
+        assert run_download(keyed.runtime, job.id) is Outcome.COMPLETED
+        assert {one.headers.get("cookie") for one in origin.requests} == {"given=1"}
+        assert {one.headers.get("cookie") for one in elsewhere.requests} == {"there=3"}
 
 
 def test_a_job_whose_secrets_cannot_be_read_fails_at_once(

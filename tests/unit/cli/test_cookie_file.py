@@ -174,12 +174,44 @@ def test_each_url_gets_its_own_cookies_and_it_is_said_which(
         found = build("http://a.org/", "https://x.a.org/", "http://b.org/", cookie=given)
         assert [one.cookies for one in found] == [None, "a=1", "b=2"]
     assert capsys.readouterr().err.splitlines()[:3] == [
-        "seen: cookies.txt: 0 of 3 cookies go to a.org; left out: 1 for https only, 2 for other hosts.",
-        "seen: cookies.txt: 1 of 3 cookies go to x.a.org; left out: 2 for other hosts.",
-        "seen: cookies.txt: 1 of 3 cookies go to b.org; left out: 1 for other hosts, 1 expired.",
+        "seen: cookies.txt: 0 of 3 cookies go to a.org; 2 kept for redirects; 1 left out (expired).",
+        "seen: cookies.txt: 1 of 3 cookies go to x.a.org; 1 kept for redirects; 1 left out (expired).",
+        "seen: cookies.txt: 1 of 3 cookies go to b.org; 1 kept for redirects; 1 left out (expired).",
     ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a=b")))
     assert build("http://a.org/", cookie="-")[0].cookies == "a=b"
+
+
+def jar(tmp_path: Path, text: str, url: str) -> list[str]:
+    path = tmp_path / "cookies.txt"
+    path.write_text(text)
+    (request,) = build(url, cookie=str(path))
+    return [one.pair for one in request.cookie_jar]
+
+
+def test_cookies_of_other_hosts_are_kept_for_redirects(tmp_path: Path) -> None:
+    lines = [
+        netscape("a.org", "FALSE", "/", "FALSE", "0", "same", "1"),
+        netscape("cdn.net", "FALSE", "/", "TRUE", NEVER, "other", "2"),
+        netscape("a.org", "FALSE", "/x", "FALSE", "0", "path", "3"),
+        netscape("cdn.net", "FALSE", "/", "FALSE", PAST, "old", "4"),
+        netscape("cdn.net", "FALSE", "/", "FALSE", "0", "unsendable", "ü"),
+        "plain=5",
+    ]
+    assert jar(tmp_path, "\n".join(lines), "http://a.org/") == ["same=1", "other=2", "path=3"]
+    assert jar(tmp_path, "\n".join(lines), "ftp://a.org/x") == []
+
+
+def test_of_too_many_cookies_those_of_the_site_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        netscape(f"{number}.net", "FALSE", "/", "FALSE", "0", "n", "x" * 1000)
+        for number in range(100)
+    ]
+    lines.append(netscape("cdn.a.org", "FALSE", "/", "FALSE", "0", "near", "1"))
+    assert jar(tmp_path, "\n".join(lines), "http://www.a.org/") == ["near=1"]
+    assert "1 kept for redirects; 100 left out (for other hosts)." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["cookies.txt", "", "hunter2" * 10, "~no-such-user/x", "a\0b"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from domain.cookies import Cookie
 from domain.errors import InvalidInputError
 from domain.request import DownloadRequest
 from tests.support.build import new_job
@@ -74,6 +75,12 @@ def test_a_header_that_cannot_be_given_says_why(name: str, says: str) -> None:
         ("cookies", {"cookies": f"{SECRET}\r\nX: y"}),
         ("cookies", {"cookies": f"a={SECRET}" + "x" * 8_000}),
         ("cookies", {"cookies": ""}),
+        ("cookie_jar", {"cookie_jar": [Cookie(pair=SECRET)]}),
+        ("cookie_jar", {"cookie_jar": [Cookie(pair=f"{SECRET}\r\n", domain="a.org")]}),
+        ("cookie_jar", {"cookie_jar": [Cookie(pair=f"{SECRET}; b=c", domain="a.org")]}),
+        ("cookie_jar", {"cookie_jar": [Cookie(pair=SECRET, domain="a.org")] * 1000}),
+        ("cookie_jar", {"cookie_jar": SECRET}),
+        ("cookie_jar", {"cookie_jar": [{"pair": 1, "domain": SECRET}]}),
         ("username", {"username": f"{SECRET}:x"}),
         ("username", {"username": ""}),
         ("username", {"username": f"{SECRET}\n"}),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from cryptography.fernet import Fernet
 
+from domain.cookies import Cookie
 from domain.errors import InvalidInputError, PermanentError
 from domain.job import Job
 from tests.support.build import new_job
@@ -32,6 +33,39 @@ def test_what_was_sealed_is_opened(key: str, secrets: RequestCredentials) -> Non
     job = job_with(CredentialCipher((key,)), secrets)
     assert CredentialCipher((key,)).decrypt(job) == secrets
     assert "hunter2" not in f"{job.secrets} {secrets!r} {secrets}"
+
+
+JAR = RequestCredentials(
+    cookies="a=hunter2",
+    cookie_jar=(Cookie(pair="b=hunter2", domain="cdn.example", secure=True, expires=2.5),),
+)
+
+
+@pytest.mark.parametrize("cookies", ["a=hunter2", None])
+def test_cookie_jar_is_encrypted_beside_the_other_credentials(cookies: str | None) -> None:
+    cipher, secrets = CredentialCipher((OLD,)), replace(JAR, cookies=cookies)
+    job = job_with(cipher, secrets)
+    assert cipher.decrypt(job) == secrets
+    assert "hunter2" not in f"{job.secrets} {secrets!r}"
+    assert job.secret_names == ("cookies",)
+    # The version before takes the last token, in which it finds the fields that it knows.
+    names, _, token = str(job.secrets).split(" ")
+    before = cipher.decrypt(replace(job, secrets=f"{names} {token}"))
+    assert before == RequestCredentials(cookies=cookies)
+
+
+def test_cookie_jar_of_another_job_is_refused() -> None:
+    cipher = CredentialCipher((OLD,))
+    job, other = job_with(cipher, JAR), job_with(cipher, JAR)
+    names, _, token = str(job.secrets).split(" ")
+    mixed = f"{names} {str(other.secrets).split(' ')[1]} {token}"
+    with pytest.raises(PermanentError):
+        cipher.decrypt(replace(job, secrets=mixed))
+
+
+def test_cookie_jar_makes_no_difference_to_the_fingerprint() -> None:
+    cipher = CredentialCipher((OLD,))
+    assert cipher.fingerprint(JAR) == cipher.fingerprint(replace(JAR, cookie_jar=()))
 
 
 def test_only_names_can_be_read_without_a_key() -> None:

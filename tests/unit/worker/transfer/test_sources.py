@@ -72,6 +72,13 @@ def test_a_mirror_that_the_bytes_are_from_is_still_no_origin_of_the_secrets() ->
     assert list(given.headers_for(URL)) != []
 
 
+def test_other_cookies_go_to_other_origins() -> None:
+    given = sources(**SECRETS, other_cookies=lambda url: f"for={url}")
+    assert given.cookies_for(URL) == "session=s"
+    for url in ("https://cdn.example/a", "http://files.example/a"):
+        assert given.cookies_for(url) == f"for={url}"
+
+
 def test_nothing_is_sent_where_nothing_was_given() -> None:
     assert list(sources().headers_for(URL)) == []
     assert sources().login_for(URL) == (None, None)

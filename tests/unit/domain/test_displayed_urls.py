@@ -6,7 +6,7 @@ import pytest
 
 from domain.errors import InvalidInputError
 from domain.request import DownloadRequest
-from domain.url_display import display_url, distinguishing_query, mask_urls
+from domain.urls import display_url, distinguishing_query, mask_urls
 
 HOST = "https://example.org"
 
