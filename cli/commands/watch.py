@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.api.job_view import JobReader
 
 #: Without ids, at most this many jobs of each state are watched.
-_MAX_JOBS_PER_STATE = 100
+_MAX_JOBS_PER_STATE = 10_000
 
 
 def watch(
@@ -53,6 +53,9 @@ def watch(
     display = JsonLines() if as_json else for_terminal()
     try:
         failed = _follow(reader, watched, display)
+    except KeyboardInterrupt:
+        display.note("Stopped watching; the downloads go on.")
+        raise
     finally:
         display.close()
     raise typer.Exit(FAILED if failed else 0)

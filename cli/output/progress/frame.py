@@ -46,9 +46,9 @@ def frame(
     """
     # The last column stays empty: writing there moves some terminals' cursors to the next line.
     cells = columns - 1
-    texts = total_lines(Totals.of(views), cells) if len(views) > 1 else []
-    below = [line(text) for text in texts] + ([line(status)] if status else [])
     unfinished = [view for view in views if view.status in _RANKS]
+    texts = total_lines(Totals.of(views), cells) if unfinished and len(views) > 1 else []
+    below = [line(text) for text in texts] + ([line(status)] if status else [])
     room = max(0, rows - 1 - len(below))
     shown = sorted(unfinished, key=lambda view: _RANKS[view.status])
     if len(shown) > room:

@@ -31,7 +31,7 @@ class LiveDisplay:
         self._explained: set[str] = set()
         self._views: Sequence[JobView] = ()
         self._status = ""
-        self._interruptions = Interruptions(self._screen.clear, self._draw)
+        self._interruptions = Interruptions(self._screen.clear, self._draw, self._screen.when_idle)
 
     def show(self, views: Sequence[JobView]) -> None:
         """Update the rows; a job that has ended becomes a line above them."""

@@ -59,10 +59,8 @@ class Columns:
         amount = _AMOUNT if cells >= 72 else 0
         left = _LEFT + len(_LEFT_WORD) if is_wide else _LEFT
         flexible = cells - sum(gap + one for one in (_PERCENT, amount, _SPEED, left) if one) - gap
-        name = flexible - _SHORTEST_BAR
-        if is_wide:
-            # In steps of 8 cells, so that the columns seldom move.
-            name = min(name, max(16, -(-longest_name // 8) * 8))
+        # In steps of 8 cells, so that the columns seldom move.
+        name = min(flexible - _SHORTEST_BAR, max(16, -(-longest_name // 8) * 8))
         bar = min(_LONGEST_BAR, flexible - name)
         return cls(cells, name, bar, _PERCENT, amount, _SPEED, left, gap)
 

@@ -6,7 +6,7 @@ its text when their size changes, so the lines need not be counted in rows of an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO
 
 from cli.output.messages import is_in_foreground
@@ -33,6 +33,8 @@ class Screen:
         self._is_cursor_hidden = False
         self._is_lost = False
         self._drawn: list[str] = []
+        self._is_writing = False
+        self._deferred: Callable[[], None] | None = None
 
     def update(self, above: Sequence[Line], lines: Sequence[Line]) -> None:
         """Print lines that stay, and replace those at the end of the screen."""
@@ -51,6 +53,13 @@ class Screen:
         if self._is_cursor_hidden:
             self._is_cursor_hidden, self._drawn = False, []
             self._write(f"\r{_CLEAR_BELOW}{_WRAP}{_SHOW_CURSOR}")
+
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Call a signal handler's `action` now, or after the write that the signal has interrupted."""
+        if self._is_writing:
+            self._deferred = action
+        else:
+            action()
 
     @property
     def is_in_foreground(self) -> bool:
@@ -72,8 +81,14 @@ class Screen:
         """Write all at once; a terminal that is gone must not stop the command."""
         if self._is_lost:
             return
+        self._is_writing = True
         try:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, OutputError):
             self._is_lost = True
+        finally:
+            self._is_writing = False
+        if self._deferred is not None:
+            action, self._deferred = self._deferred, None
+            action()

@@ -69,14 +69,16 @@ class Totals:
 
 
 def count_texts(totals: Totals) -> list[str]:
-    """Return the counts of jobs, ``3 running``, the important ones first; the first one always."""
+    """Return the counts of jobs, ``3 running``, the important ones first."""
     numbers = [(sum(totals.counts[one] for one in states), word) for states, word in _WORDS]
-    return [f"{number:,} {word}" for at, (number, word) in enumerate(numbers) if number or not at]
+    return [f"{number:,} {word}" for number, word in numbers if number]
 
 
 def total_lines(totals: Totals, cells: int) -> list[str]:
     """Return the sums in one line, or in two where the terminal is narrow."""
     counts, left = count_texts(totals), totals.time_left()
+    if not totals.known:
+        return [_fitting(counts, cells)]  # no job has started
     speed = formatting.rate(totals.speed)
     numbers = [totals.amount(), speed, *([f"{left} left"] if left else [])]
     whole = ", ".join(counts) + "; " + ", ".join(numbers)

@@ -89,6 +89,11 @@ class PseudoTerminal:
         """Whether the terminal shows no cursor."""
         return bool(self.screen.cursor.hidden)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has ended."""
+        return self._reaped() is not None
+
     # ── what a person does ──────────────────────────────────────────────────────────────────────
 
     def press(self, keys: str) -> None:

@@ -189,9 +189,9 @@ def bar(line: Line) -> list[tuple[str, Style]]:
 
 def test_done_part_of_a_bar_has_more_contrast_than_the_missing_one() -> None:
     (row,) = frame([view(S.DOWNLOADING, "a", progress={})], 80, 24, NOW)
-    assert bar(row) == [("━" * 7, Style.PLAIN), ("─" * 3, Style.FAINT)]
+    assert bar(row) == [("━" * 9, Style.PLAIN), ("─" * 4, Style.FAINT)]
     (row,) = frame([view(S.DOWNLOADING, "a", progress={})], 80, 24, NOW, symbols=False)
-    assert bar(row) == [("#" * 7, Style.PLAIN), ("." * 3, Style.FAINT)]
+    assert bar(row) == [("#" * 9, Style.PLAIN), ("." * 4, Style.FAINT)]
 
 
 def test_bar_is_full_only_when_every_byte_is_there() -> None:
@@ -203,7 +203,7 @@ def test_bar_is_full_only_when_every_byte_is_there() -> None:
 def test_bar_of_an_unknown_total_moves() -> None:
     one = view(S.DOWNLOADING, "a", progress={"bytes_total": None})
     seen = {plain(frame([one], 80, 24, NOW + timedelta(seconds=s / 4))[0]) for s in range(40)}
-    assert len(seen) == 9
+    assert len(seen) == 12
     assert all(text.count("━") == 2 for text in seen)
 
 
@@ -246,6 +246,12 @@ def test_one_job_has_no_sums_and_finished_jobs_have_no_row() -> None:
     row, sums = [plain(line) for line in frame(two, 80, 24, NOW)]
     assert row.startswith("a ")
     assert sums == "1 running, 1 completed; 1.5 of 2.0 MB, 1.0 MB/s, 0 s left"
+
+
+def test_jobs_that_have_not_started_have_counts_only() -> None:
+    two = [view(S.QUEUED, "a", bytes_downloaded=0), view(S.QUEUED, "b", 2, bytes_downloaded=0)]
+    assert plain(frame(two, 80, 24, NOW)[-1]) == "2 queued"
+    assert frame([view(S.COMPLETED, "a"), view(S.FAILED, "b", 2)], 80, 24, NOW) == []
 
 
 def test_sums_of_narrow_terminals() -> None:
