@@ -64,19 +64,22 @@ def refuse_other_version(state: StackState) -> None:
     """Raise OtherVersionError for a stack of another version, whose jobs and messages may differ."""
     if state.version != version():
         raise OtherVersionError(
-            f"Another version of this program runs {describe(state)}. This is version {version()} "
-            f"in {ROOT}. Stop the other one (`kill {state.pid}`), or set SEEN_DATA_DIR."
+            f"The local stack that runs is {_name(state)}; this is version {version()} in {ROOT}. "
+            f"Stop that stack (`kill {state.pid}`), or set SEEN_DATA_DIR to run another one."
         )
 
 
 def describe(state: StackState) -> str:
     """Return which stack it is: what started it and when, its process, version and program folder."""
+    text = f"the local stack of {_name(state)}"
+    is_other = state.version and Path(state.root) != ROOT
+    return f"{text}, which is another checkout than {ROOT}" if is_other else text
+
+
+def _name(state: StackState) -> str:
     starter = "seen get" if state.on_demand else "seen up"
     which = f"version {state.version} in {state.root}" if state.version else "an earlier version"
-    text = f"the local stack of `{starter}` (process {state.pid}, since {_since(state)}, {which})"
-    if state.version and Path(state.root) != ROOT:
-        text += f", which is another checkout than {ROOT}"
-    return printable(text)
+    return printable(f"`{starter}` (process {state.pid}, since {_since(state)}, {which})")
 
 
 def _find(data_dir: Path) -> StackState | None:
