@@ -14,6 +14,7 @@ from cli.local_stack.client import use_running_stack
 from cli.local_stack.download_folder import make_download_folder
 from domain.errors import SettingsError
 from settings import Settings
+from worker.running_stack import discovery
 
 
 class QueueName(StrEnum):
@@ -96,5 +97,6 @@ def _prepare() -> Settings:
 
 def _exec(command: list[str]) -> None:
     os.chdir(environment.ROOT)
+    discovery.keep_over_exec()
     # exec keeps the pid, so that signals and monitors see one process.
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -60,6 +60,12 @@ def use_running_stack(*, any_directory: bool = False) -> StackState | None:
     return state
 
 
+def keep_over_exec() -> None:
+    """Let the program that replaces this process keep the stack running, as this process would."""
+    for use in _uses:
+        use.keep_over_exec()
+
+
 def refuse_other_version(state: StackState) -> None:
     """Raise OtherVersionError for a stack of another version, whose jobs and messages may differ."""
     if state.version != version():

@@ -54,6 +54,11 @@ class FileLock:
             if fd >= 0:
                 os.close(fd)
 
+    def keep_over_exec(self) -> None:
+        """Let the program that replaces this process hold the lock."""
+        if self._fd >= 0:
+            os.set_inheritable(self._fd, True)
+
     def release(self) -> None:
         """Release the lock; do nothing when it is not held."""
         if self._fd >= 0:
