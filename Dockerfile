@@ -20,7 +20,8 @@ RUN groupadd --gid 10001 seen \
 COPY --from=build /opt/seen /opt/seen
 # The root file system is read-only at run time; pip has compiled the bytecode.
 ENV PATH=/opt/seen/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONUTF8=1
-WORKDIR /var/lib/seen
+# Every user may enter it: download workers may run as the owner of a folder of the host.
+WORKDIR /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 # docker-compose.yml has one for each service.

@@ -100,6 +100,9 @@ def _copy(source: Path, draft: Path) -> Copy:
     try:
         with closing(_open(source)) as reader, closing(sqlite3.connect(draft)) as writer:
             _refuse_foreign(reader, source)
+            # The draft is written to the disk at the end; a crash before that discards it.
+            for pragma in ("journal_mode=OFF", "synchronous=OFF"):
+                writer.execute(f"PRAGMA {pragma}").close()
             reader.backup(writer)
             # One file that needs no others beside it; a database is put into WAL mode when it is opened.
             writer.execute("PRAGMA journal_mode=DELETE").close()

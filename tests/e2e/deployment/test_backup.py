@@ -77,7 +77,10 @@ def test_a_restored_stack_does_what_the_page_says(operator: Operator) -> None:
     operator.add("queued")
 
     backed_up = operator.seen.good("db", "backup", str(operator.copy))
-    refused = operator.seen.run("db", "restore", str(operator.copy))
+    refused = [
+        operator.seen.run("db", *words)
+        for words in (("restore", str(operator.copy)), ("downgrade", "0006"))
+    ]
     operator.gate.set()
     operator.add("later")
     for name in ("running", "queued", "later"):
@@ -89,8 +92,9 @@ def test_a_restored_stack_does_what_the_page_says(operator: Operator) -> None:
     assert stack.wait(40) == 0
 
     assert backed_up.out.startswith("Backed up 3 jobs (")
-    assert refused.status == 2
-    assert "A local stack runs here (process " in refused.error_line()
+    for result in refused:
+        assert result.status == 2
+        assert "A local stack runs here (process " in result.error_line()
     assert operator.names() == ["before", "later", "queued", "running"]
     restore_and_compare(operator)
 
@@ -112,3 +116,14 @@ def restore_and_compare(operator: Operator) -> None:
         assert "There is no job" in operator.seen.run("show", operator.ids[name]).error_line()
     assert operator.part_file("part").exists(), "until it is a day old"
     assert len(operator.seen.good("list", "--json").json()) == 3
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_database_server_has_its_own_programs(tmp_path: Path, command: str) -> None:
+    with Seen(tmp_path, SEEN_DATABASE_URL="postgresql://seen:secret@127.0.0.1:1/seen") as seen:
+        refused = seen.run("db", command, "copy")
+
+    assert refused.status == 2
+    program = {"backup": "pg_dump", "restore": "pg_restore"}[command]
+    assert f"Use {program} (docs/operations/backup.md)" in refused.error_line()
+    assert "secret@" not in refused.err

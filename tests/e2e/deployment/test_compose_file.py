@@ -218,7 +218,7 @@ def test_a_worker_has_the_threads_and_the_memory_it_needs() -> None:
     most = Settings.model_fields["download_concurrency"].default
 
     assert int(SERVICES["worker"]["pids_limit"]) >= 15 + most
-    assert megabytes(SERVICES["worker"]["mem_limit"]) > 315 + 80
+    assert megabytes(SERVICES["worker"]["mem_limit"]) > 315 + 50
 
 
 LIMITS = {

@@ -39,6 +39,7 @@ def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
     user = stage["USER"].partition(":")[0]
     assert int(user) >= 10_000
     assert f"--uid {user}" in stage["RUN"]
+    assert stage["WORKDIR"] == "/", "other users of the container may not enter a private folder"
     assert stage["STOPSIGNAL"] == "SIGTERM"
     assert stage["HEALTHCHECK"] == "NONE"
 
