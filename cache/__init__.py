@@ -3,6 +3,10 @@
 Open `manager.py` first. The names below are the public API.
 """
 
+import seen_modules
+
+seen_modules.claim(__name__)
+
 from cache.accounts import SessionData, UserData
 from cache.arguments import Duration
 from cache.coordination.beat_cache import BeatCache

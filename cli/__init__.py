@@ -2,3 +2,7 @@
 
 Open `main.py` first.
 """
+
+import seen_modules
+
+seen_modules.claim(__name__)

@@ -29,8 +29,6 @@ def open_runtime() -> Runtime:
     settings = settings_module.load()
     environment.make_data_dir(settings)
     settings = environment.ensure_secret_key(settings)
-    # First, because Celery would import a celeryconfig.py of the current folder.
-    import celeryconfig  # noqa: F401
     from worker.app import current_runtime
 
     runtime = current_runtime()

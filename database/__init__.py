@@ -3,6 +3,10 @@
 Open `jobs.py` first, then `models.py`; `job_rows.py` has the statements.
 """
 
+import seen_modules
+
+seen_modules.claim(__name__)
+
 from database.engine import Database
 from database.jobs import JobRepository
 from database.users import User, UserRepository

@@ -2,3 +2,7 @@
 
 Open `job.py` first, then `request.py` and `errors.py`.
 """
+
+import seen_modules
+
+seen_modules.claim(__name__)

@@ -3,6 +3,10 @@
 Open `api/submit.py` first; `downloads.py` and `periodic/` are what Celery runs.
 """
 
+import seen_modules
+
+seen_modules.claim(__name__)
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 

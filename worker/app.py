@@ -18,7 +18,7 @@ from worker import utf8_mode
 from worker.broker import transport
 from worker.broker.client import Broker
 from worker.broker.queues import DOWNLOAD_QUEUES
-from worker.celery_ext import ignored_signals
+from worker.celery_ext import command_line, ignored_signals
 from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
@@ -36,7 +36,8 @@ transport.install()
 ignored_signals.install()
 control_commands.install()
 app = App("seen")
-app.config_from_object("celeryconfig")
+app.config_from_object("seen_modules:celeryconfig")
+command_line.use_own_flower_config()
 app.steps["worker"].add("worker.celery_ext.shutdown:Shutdown")
 
 #: Starts when this process, or the parent from which it was forked, shuts down.

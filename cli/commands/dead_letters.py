@@ -53,8 +53,6 @@ def clear(as_json: AsJson = False) -> None:
 def _broker() -> Iterator[Broker]:
     use_running_stack()
     settings = settings_module.load()
-    # First, because Celery would import a celeryconfig.py of the current folder.
-    import celeryconfig  # noqa: F401
     from worker.app import app as celery_app
     from worker.broker.client import Broker
 

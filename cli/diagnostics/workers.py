@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-import celeryconfig  # noqa: F401 - first: Celery would import one of the current folder
 from cache import CacheManager, ttl
 from cache.models import WorkerHeartbeat
 from cli.diagnostics.beat import described

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 
+import seen_modules
 import settings as settings_module
 from domain.errors import SeenError, SettingsError
 from worker.running_stack import discovery
@@ -38,6 +39,18 @@ def use_running_stack() -> None:
             f"seen: SEEN_CACHE_ADDR is not set, and no local stack runs in {settings.data_dir}: "
             f"using {settings.cache_addr}\n"
         )
+
+
+def use_own_flower_config() -> None:
+    """Let ``celery -A worker.app flower`` use the project's flowerconfig.py by default.
+
+    Flower's default is a file of this name in the current folder. Without one it would start without
+    password.
+    """
+    if "flower.options" in sys.modules and seen_modules.is_own_program():
+        from tornado.options import options
+
+        options.conf = str(seen_modules.FOLDER / "flowerconfig.py")
 
 
 @contextmanager

@@ -36,7 +36,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run(checkout: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    checkout: Path, folder: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run the launcher from `folder`, with a data folder of the test's own."""
     environment = {
         name: value
@@ -46,7 +48,7 @@ def run(checkout: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(
         [checkout / "seen", *arguments],
         cwd=folder,
-        env=environment | {"SEEN_DATA_DIR": str(folder / "data")},
+        env=environment | {"SEEN_DATA_DIR": str(folder / "data"), **variables},
         capture_output=True,
         text=True,
         timeout=500,
@@ -78,3 +80,12 @@ def test_one_command_in_a_fresh_checkout_brings_the_file(
         row = database.execute(query, (film["id"],)).fetchone()
     database.close()
     assert row == ("completed", size, size, file.sha256)
+
+
+def test_modules_of_a_pythonpath_do_not_hide_those_of_the_checkout(
+    checkout: Path, tmp_path: Path
+) -> None:
+    for name in ("settings", "tasks", "worker", "cli", "seen_modules"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    listed = run(checkout, tmp_path, "list", PYTHONPATH=str(tmp_path))
+    assert (listed.returncode, listed.stdout) == (0, "There are no jobs yet.\n"), listed.stderr

@@ -43,7 +43,9 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in MODULES:
         importlib.import_module(module)
-    assert "celeryconfig" not in sys.modules, "it has read the settings of the wrong process"
+    assert "seen_modules.celeryconfig" not in sys.modules, (
+        "it has read the settings of the wrong process"
+    )
     gc.freeze()  # a collection in a child would copy all of this memory
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     while True:

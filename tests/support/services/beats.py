@@ -49,7 +49,7 @@ def scheduler(
 ) -> Scheduler:
     """Build one beat that sends ``cache.<name>`` every so many seconds; close it."""
     app = Celery("beat", set_as_current=False)
-    app.config_from_object("celeryconfig")
+    app.config_from_object("seen_modules:celeryconfig")
     app.conf.update(
         broker_url=broker_url or store.url(1),
         beat_schedule={

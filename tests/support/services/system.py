@@ -223,6 +223,6 @@ def client_runtime(variables: Mapping[str, str]) -> Runtime:
 def client_app(settings: Settings) -> Celery:
     """Build a Celery app of this process on the broker of these settings."""
     app = Celery("client", set_as_current=False)
-    app.config_from_object("celeryconfig")
+    app.config_from_object("seen_modules:celeryconfig")
     app.conf.update(broker_url=settings.celery_broker_url())
     return app

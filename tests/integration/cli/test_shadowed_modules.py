@@ -1,0 +1,112 @@
+"""A module of the caller's with one of this project's names: what is imported, by each way in.
+
+The caller's module comes first on `sys.path`, as the current folder and PYTHONPATH do. It ends its
+process when it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes.ways_in import ROOT, Case, End, run_all
+
+MODULES = ("settings", "tasks", "celeryconfig", "flowerconfig", "cache", "database", "domain")
+PACKAGES = ("worker", "cli")
+#: What happens: this project's modules are used; one sentence names both files; the caller's module was
+#: asked for by its name, and no code of this project runs.
+WORKS, REFUSED, THEIRS = "works", "refused", "theirs"
+#: The ways in, and for each the modules that do not work.
+WAYS: dict[str, dict[str, str]] = {
+    "import cache": {"cache": THEIRS, "domain": REFUSED, "settings": REFUSED},
+    "import database": {"database": THEIRS, "domain": REFUSED},
+    "import tasks.api.submit": {
+        "tasks": THEIRS,
+        **dict.fromkeys(("cache", "database", "domain", "settings", "worker"), REFUSED),
+    },
+    "celery -A worker.app report": {"worker": THEIRS},
+    "cli list": {"cli": THEIRS},
+}
+#: A way in and the caller's modules; those that are all to work are in one folder.
+TABLE = [
+    *(
+        (way, tuple(name for name in (*MODULES, *PACKAGES) if name not in others), WORKS)
+        for way, others in WAYS.items()
+    ),
+    *((way, (name,), verdict) for way, others in WAYS.items() for name, verdict in others.items()),
+]
+ENDS_HERE = "the caller's module was imported"
+
+
+def _file(folder: Path, name: str) -> Path:
+    is_package = name in {"cache", "database", "domain", *PACKAGES}
+    return folder / name / "__init__.py" if is_package else folder / f"{name}.py"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The parent of folders that have the caller's modules."""
+    return tmp_path_factory.mktemp("project")
+
+
+def _folder(project: Path, names: tuple[str, ...]) -> Path:
+    """Return the folder with these modules of the caller's."""
+    folder = project / "-".join(names)
+    for name in names:
+        _file(folder, name).parent.mkdir(exist_ok=True, parents=True)
+        _file(folder, name).write_text(f"raise SystemExit({ENDS_HERE!r})\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ends(project: Path) -> list[End]:
+    """How each row of the table ends."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SEEN_")
+    }
+    environment["SEEN_DATA_DIR"] = str(project / "data")
+    folders = [str(_folder(project, names)) for _, names, _ in TABLE]
+    cases = [
+        Case(way, folder, [folder, str(ROOT)])
+        for (way, _, _), folder in zip(TABLE, folders, strict=True)
+    ]
+    return run_all(cases, environment)
+
+
+@pytest.mark.parametrize(
+    "row", range(len(TABLE)), ids=[f"{way}-{','.join(names)}" for way, names, _ in TABLE]
+)
+def test_way_in_beside_a_module_of_the_same_name(ends: list[End], project: Path, row: int) -> None:
+    (way, names, verdict), end = TABLE[row], ends[row]
+    theirs = _file(project / "-".join(names), names[0])
+    if verdict == WORKS:
+        assert end.status == 0, end.output
+        assert "report" not in way or "downloads.requeued" in end.output
+    elif verdict == REFUSED:
+        assert end.status == 1
+        *_, sentence = end.output.strip().splitlines()
+        own = next(one for one in (_file(ROOT, names[0]), ROOT / f"{names[0]}.py") if one.exists())
+        assert f"{theirs} and {own} are both the module" in sentence
+    else:
+        assert end.status == 1
+        assert ENDS_HERE in end.output or str(theirs) in end.output
+    assert (ENDS_HERE in end.output) <= (verdict == THEIRS)
+
+
+def test_module_that_was_imported_before_is_named(project: Path) -> None:
+    folder = project / "later"
+    folder.mkdir()
+    (folder / "settings.py").write_text("DEBUG = True\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); import settings\n"
+        f"sys.path[0] = {str(ROOT)!r}; import tasks"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"ImportError: {folder / 'settings.py'} and {ROOT / 'settings.py'} are" in done.stderr
