@@ -113,7 +113,7 @@ jobs = Table(
     Column("priority", String(8), nullable=False, server_default="normal"),
     # SHA-256 in hexadecimal (domain/dedup.py).
     Column("dedup_key", String(64)),
-    # The names of what there is, a space, a Fernet token (worker/credentials.py).
+    # The names of what there is, and one or two Fernet tokens (worker/credentials.py).
     Column("secrets", Text),
     Column("status", String(16), nullable=False),
     Column("reason", Text),

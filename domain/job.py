@@ -104,7 +104,7 @@ class Job:
     dedup_key: str | None = field(default=None, repr=False)
     """Equal for requests for the same thing (`domain.dedup`)."""
     secrets: str | None = field(default=None, repr=False)
-    """Headers, login and cookies: their names, a space, and an encrypted token."""
+    """Headers, login and cookies: their names, and after a space each one or two encrypted tokens."""
     fence: int = 0
     """The number of claims so far; a worker with an older number can write nothing."""
     attempts: int = 0
