@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         "quoting.",
     )
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("seen")),
+        default_factory=lambda: _user_data_dir(),
         validate_default=True,
         description="Folder of the embedded database and the logs.",
     )
@@ -634,6 +634,14 @@ def _parts(secret: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in secret.get_secret_value().strip(", ").split(","))
 
 
+def _user_data_dir() -> Path:
+    """Return the user's data folder; without a home folder, a path that `absolute` refuses."""
+    try:
+        return Path(platformdirs.user_data_dir("seen"))
+    except RuntimeError:
+        return Path("~/.local/share/seen")
+
+
 def absolute(path: Path) -> Path:
     """Return an absolute path; ``~`` is the home folder.
 
@@ -655,7 +663,7 @@ def absolute(path: Path) -> Path:
     except OSError as error:
         raise ValueError(f"it is relative, and the current folder: {error.strerror}") from None
     except UnicodeEncodeError:
-        raise ValueError("it is not UTF-8") from None
+        raise ValueError("the path is not UTF-8") from None
     return found
 
 
@@ -698,7 +706,11 @@ def load() -> Settings:
 
 def _refuse_undecodable() -> None:
     """Raise SettingsError for variables whose bytes are not UTF-8: Python has surrogates for them."""
-    wrong = [name for name in _variables() if not _is_text(os.environ[name])]
+    wrong = [
+        name
+        for name in _variables()
+        if name.upper() in _known_variables() and not _is_text(os.environ[name])
+    ]
     if wrong:
         raise SettingsError(
             "\n".join(f"{name} is not valid: it is not UTF-8 text." for name in wrong)
@@ -720,12 +732,7 @@ def _variables() -> list[str]:
 
 def unknown_variables() -> list[str]:
     """Return a sentence for each variable that is named like a setting and is none."""
-    known = {_variable(name) for name in (*Settings.model_fields, *FORMER_NAMES.values())}
-    known |= {
-        _variable(file_field(name))
-        for name, field in Settings.model_fields.items()
-        if is_secret(field)
-    }
+    known = _known_variables()
     return [
         _unknown(name, known)
         for name in _variables()
@@ -733,11 +740,19 @@ def unknown_variables() -> list[str]:
     ]
 
 
+@cache
+def _known_variables() -> frozenset[str]:
+    fields = Settings.model_fields.items()
+    files = {_variable(file_field(name)) for name, field in fields if is_secret(field)}
+    names = (*Settings.model_fields, *FORMER_NAMES.values())
+    return frozenset({*map(_variable, names), *files})
+
+
 #: Variables of the tests, which are no settings.
 _TESTS_PREFIX = f"{PREFIX}TEST_"
 
 
-def _unknown(name: str, known: set[str]) -> str:
+def _unknown(name: str, known: frozenset[str]) -> str:
     names = sorted(one.removeprefix(PREFIX) for one in known)
     near = get_close_matches(name.upper().removeprefix(PREFIX), names, n=1, cutoff=0.75)
     remedy = (
@@ -772,10 +787,11 @@ def _explain(error: ValidationError) -> list[str]:
             lines.append(f"{message}. It contains: {field.description}")
             continue
         variable = _variable(_name_in_use(name))
-        given = (
-            f"={_shown(name)} is not valid:" if _value_of(_name_in_use(name)) else ": no default:"
-        )
-        lines.append(f"{variable}{given} {message}. Expected: {field.description}")
+        if _value_of(_name_in_use(name)):
+            wrong = f"{variable}={_shown(name)} is not valid: {message}"
+        else:
+            wrong = f"{variable} has no default, because {message}"
+        lines.append(f"{wrong}. Expected: {field.description}")
     return lines
 
 
@@ -798,7 +814,7 @@ def _shown_path(path: str) -> str:
 
 def _masked(value: str) -> str:
     # A URL is wrong in any of these, and may carry a password all the same.
-    shown = re.sub(r"[^/\s]*@", "***@", value)
+    shown = re.sub(r"(?<![^/\s])[^/\s]*@", "***@", value)
     return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…")
 
 

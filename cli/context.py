@@ -85,5 +85,19 @@ def ensure_schema(settings: Settings, database: Database) -> None:
 
 
 def has_no_database(settings: Settings) -> bool:
-    """Return whether there is no embedded database yet, and so no job; reading does not create one."""
-    return settings.database_url is None and not (settings.data_dir / "seen.db").exists()
+    """Return whether there is no embedded database yet, and so no job; reading does not create one.
+
+    Raises:
+        SettingsError: the data folder is no folder, or may not be entered.
+    """
+    if settings.database_url is not None:
+        return False
+    try:
+        (settings.data_dir / "seen.db").stat()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {settings.data_dir} cannot be used: {error.strerror}. Set SEEN_DATA_DIR."
+        ) from None
+    return False

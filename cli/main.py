@@ -120,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Errors are printed."""
     # Without a handler, warnings of libraries would be printed to standard error.
     logging.getLogger().addHandler(logging.NullHandler())
-    _forget_malformed_widths()
+    _forget_unusable_variables()
     as_json = "--json" in arguments
     try:
         status = app(list(arguments), prog_name="seen", standalone_mode=False)
@@ -161,8 +161,9 @@ def _flush_output() -> None:
         raise OutputError(error.error, error.effect or effect) from None
 
 
-def _forget_malformed_widths() -> None:
-    """Remove sizes of the terminal that are no numbers: Typer and Rich convert them at import."""
+def _forget_unusable_variables() -> None:
+    """Remove variables that Typer and Rich read, and that would be no help or an error."""
+    os.environ.pop("_SEEN_COMPLETE", None)  # Typer would answer it; `seen completion` needs none
     for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
         if not re.fullmatch(r"[1-9][0-9]{0,3}", os.environ.get(name, "1")):
             del os.environ[name]

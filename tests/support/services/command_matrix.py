@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.inputs.commands import JOBS, URL, calls
 from tests.support.services.seen import Result, Seen
 
 #: Commands that use the local stack here, not the store of the test.
-_LOCAL = ("get", "up")
+_LOCAL = ("get", "up", "logs")
 #: What each program prints that has ended by an error which it does not handle.
 UNHANDLED = ("Traceback", "Exception ignored", "An unexpected error", "Error in sys.excepthook")
 _STDERR_IS_LOST = {
@@ -34,6 +34,9 @@ class JobsTemplate:
                 if change is not None:
                     seen.good(change, self.ids[name])
             self.data_dir = seen.data_dir
+        log = self.data_dir / "logs" / "downloads.log"
+        log.parent.mkdir()
+        log.write_text("a line\n")
 
 
 class CommandMatrix(Seen):
@@ -49,16 +52,22 @@ class CommandMatrix(Seen):
         self.faults: list[str] = []
         self._ids = template.ids
 
+    def set_variables(self, variables: Mapping[str, str | None]) -> None:
+        """Set variables, and remove those that are None."""
+        self.environment |= {k: v for k, v in variables.items() if v is not None}
+        for name in (k for k, v in variables.items() if v is None):
+            self.environment.pop(name, None)
+
     def call(self, call: Sequence[str], changes: Sequence[str]) -> Result:
         """Run one call; what no environment excuses is noted in `faults`."""
-        arguments = [one.format(**self._ids) for one in call]
+        arguments = [one.format(**self._ids, folder=self.folder) for one in call]
         kept = self.environment
         if call[0] in _LOCAL:
             self.environment = {k: v for k, v in kept.items() if not k.startswith("SEEN_CACHE_")}
         try:
             result = self.run(
                 *arguments,
-                timeout=20,
+                timeout=60,
                 changes=[*changes, "services do not start"],
                 interrupt_at_output=call == ["watch"],
             )

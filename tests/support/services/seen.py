@@ -120,7 +120,7 @@ class Seen:
         """Return what stack.json says, or None without one."""
         try:
             found: dict[str, Any] = json.loads((self.data_dir / "stack.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return found
 

@@ -1,0 +1,1 @@
+"""Commands in environments in which something is wrong."""
