@@ -2,16 +2,19 @@
 
 import sys
 
-from cli import first_line
-
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
     try:
+        from cli import first_line
+
         first_line.show(sys.argv[1:])
         from cli.main import main as run
     except KeyboardInterrupt:
-        first_line.clean_exit()
+        from cli.output.messages import clear_busy
+
+        clear_busy()
+        sys.exit(130)
     run()
 
 

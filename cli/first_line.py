@@ -6,12 +6,10 @@ It is what will most likely happen, found out without the settings; the command'
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from cli.output.messages import clear_busy, show_busy
+from cli.output.messages import show_busy
 
 #: The variables that name a store (as in `stack_settings.has_store`): then no local stack is used.
 STORE_VARIABLES = tuple(
@@ -32,12 +30,6 @@ def show(arguments: Sequence[str]) -> None:
             show_busy(workers_text(os.environ))
         case ["watch"]:
             show_busy("reading jobs …")
-
-
-def clean_exit() -> NoReturn:
-    """Exit after Ctrl-C during the imports."""
-    clear_busy()
-    sys.exit(130)
 
 
 def workers_text(environment: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.output import formatting
 from cli.output.job_state import state
 from cli.output.job_text import percent
+from cli.output.terminal import Terminal
 from domain.job import JobEvent, JobStatus
 from domain.text import printable
 from tasks.api.job_json import job_as_json
@@ -25,15 +26,18 @@ _WIDE = 110
 _COLOURS = {
     JobStatus.COMPLETED: "green",
     JobStatus.FAILED: "red",
-    JobStatus.DOWNLOADING: "cyan",
-    JobStatus.VERIFYING: "cyan",
     JobStatus.WAITING: "yellow",
     JobStatus.PAUSED: "yellow",
 }
 
 
 def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    """Return a console with the terminal's own colours, or without any style."""
+    return Console(
+        highlight=False,
+        width=None if sys.stdout.isatty() else _FILE_WIDTH,
+        color_system="standard" if Terminal.of(sys.stdout).has_colour else None,
+    )
 
 
 def print_list(views: Sequence[JobView], ids: Mapping[str, str]) -> None:
