@@ -76,9 +76,7 @@ def join_stack() -> Iterator[StackClient]:
         if running is not None:
             discovery.refuse_other_version(running)
         state = running or _start(data_dir)
-    environment.configure_for_local_stack(
-        settings, state.cache_addr, state.download_dir, any_directory=True
-    )
+    discovery.configure(settings, state, any_directory=True)
     wait_for_stop = state.on_demand
     try:
         yield StackClient(state, running is None, data_dir)

@@ -10,9 +10,11 @@ from domain.errors import SettingsError
 from settings import PREFIX, Settings, file_field, is_secret
 from worker.running_stack.stack_settings import (
     configure_for_local_stack,
+    has_shared_database,
     has_store,
     make_data_dir,
     override,
+    sqlite_url,
     use_local_secret_key,
 )
 
@@ -34,14 +36,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def ensure_secret_key(settings: Settings) -> Settings:
     """Use the local key, unless a store or database server is configured for other machines, too."""
-    if has_store(settings) or _has_shared_database(settings):
+    if has_store(settings) or has_shared_database(settings):
         return settings
     return use_local_secret_key(settings)
-
-
-def _has_shared_database(settings: Settings) -> bool:
-    url = settings.database_url
-    return url is not None and not url.get_secret_value().startswith("sqlite")
 
 
 def refuse_shared_database(settings: Settings) -> None:
@@ -50,7 +47,7 @@ def refuse_shared_database(settings: Settings) -> None:
     Raises:
         SettingsError: a database server is configured, but no store.
     """
-    if _has_shared_database(settings):
+    if has_shared_database(settings):
         raise SettingsError(
             "SEEN_DATABASE_URL names a database server, but SEEN_CACHE_ADDR names no store. "
             "Set both for a shared service, or neither for a local stack."
@@ -68,10 +65,8 @@ def resolve_paths() -> Settings:
         file: Path | None = getattr(settings, name)
         if file is not None:
             paths[name] = file.absolute()
-    if settings.database_url is not None:
-        scheme, _, path = settings.database_url.get_secret_value().partition(":///")
-        if scheme.startswith("sqlite") and path and path[0] not in "/:":
-            paths["database_url"] = f"{scheme}:///{Path(path).absolute()}"
+    if settings.database_url is not None and not has_shared_database(settings):
+        paths["database_url"] = sqlite_url(settings)
     _resolve_secret_files()
     return override(paths)
 

@@ -25,6 +25,7 @@ from worker import utf8_mode
 from worker.process import standard_streams, stop_signals
 from worker.process.version import version
 from worker.running_stack import discovery, stack_state
+from worker.running_stack.stack_settings import sqlite_url
 from worker.running_stack.stack_state import StackState
 
 _TICK = 0.1
@@ -158,6 +159,7 @@ class Supervisor:
             on_demand=self._on_demand,
             version=version(),
             root=str(discovery.ROOT),
+            database_url=sqlite_url(settings) if settings.database_url else "",
             flower_url=self._flower_url,
             flower_user=settings.flower_user if flower else "",
             flower_password=settings.flower_password.get_secret_value() if flower else "",

@@ -18,15 +18,21 @@ from worker.running_stack.stack_settings import has_store
 def use_running_stack() -> None:
     """Use the running local stack, unless a store is configured, before Celery reads its settings.
 
-    Celery's command line prints which store it uses to standard error, because its log, if the command
-    has one, is set up later. It ends there where the stack is of another version.
-
     Raises:
-        OtherVersionError: the same, in any other program.
+        SettingsError: the stack cannot be used. Celery's command line ends instead.
     """
-    if not _is_celerys_command_line():
+    if _is_celerys_command_line():
+        use_and_name_store()
+    else:
         discovery.use_running_stack()
-        return
+
+
+def use_and_name_store() -> None:
+    """As `use_running_stack`, for a program: end it with a sentence where the stack cannot be used.
+
+    Which store it uses is printed to standard error unless one is configured: the log of the program,
+    if it has one, is set up later.
+    """
     try:
         state = discovery.use_running_stack(any_directory=True)
         settings = settings_module.load()

@@ -17,15 +17,14 @@ import settings as settings_module
 from worker import utf8_mode
 from worker.app import app
 from worker.broker.queues import DOWNLOAD_QUEUES
-from worker.celery_ext import descriptors
+from worker.celery_ext import command_line, descriptors
 from worker.process import standard_streams
-from worker.running_stack import discovery
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program of the command line, and return its exit status."""
     options = _parser().parse_args(arguments)
-    discovery.use_running_stack(any_directory=True)
+    command_line.use_and_name_store()
     if options.program == "beat":
         # Without a pid file, which would stay in the current folder after a crash.
         app.Beat(loglevel=options.loglevel).run()

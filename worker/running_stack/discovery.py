@@ -14,10 +14,17 @@ from pathlib import Path
 import settings as settings_module
 from domain.errors import SettingsError
 from domain.text import printable
+from settings import Settings
 from worker.process.version import version
 from worker.running_stack import stack_state
 from worker.running_stack.file_lock import FileLock
-from worker.running_stack.stack_settings import configure_for_local_stack, has_store
+from worker.running_stack.stack_settings import (
+    configure_for_local_stack,
+    has_shared_database,
+    has_store,
+    override,
+    sqlite_url,
+)
 from worker.running_stack.stack_state import StackState
 
 logger = logging.getLogger(__name__)
@@ -46,18 +53,38 @@ def use_running_stack(*, any_directory: bool = False) -> StackState | None:
 
     Raises:
         OtherVersionError: the stack is of another version; nothing was changed.
+        SettingsError: as `configure`.
     """
     settings = settings_module.load()
-    if has_store(settings):
-        return None
+    if has_store(settings) or has_shared_database(settings):
+        return None  # a database server is for a shared service, which this stack is not part of
     state = _find(settings.data_dir)
     if state is None:
         return None
+    configure(settings, state, any_directory=any_directory)
+    logger.info("Using %s", describe(state))
+    return state
+
+
+def configure(settings: Settings, state: StackState, *, any_directory: bool) -> None:
+    """Make this process use a stack and its database.
+
+    Raises:
+        SettingsError: SEEN_DATABASE_URL names another database, whose jobs the stack does not run.
+    """
+    if settings.database_url is not None:
+        embedded = settings.model_copy(update={"database_url": None})
+        own, used = sqlite_url(settings), state.database_url or sqlite_url(embedded)
+        if own != used:
+            raise SettingsError(
+                f"SEEN_DATABASE_URL names {own}, but {describe(state)} uses {used}. "
+                "Set the same, or set SEEN_DATA_DIR to run another stack."
+            )
     configure_for_local_stack(
         settings, state.cache_addr, state.download_dir, any_directory=any_directory
     )
-    logger.info("Using %s", describe(state))
-    return state
+    if state.database_url:
+        override({"database_url": state.database_url})
 
 
 def keep_over_exec() -> None:

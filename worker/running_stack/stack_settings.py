@@ -35,6 +35,19 @@ def has_store(settings: Settings) -> bool:
     return not _STORE.isdisjoint(settings.model_fields_set)
 
 
+def has_shared_database(settings: Settings) -> bool:
+    """Return whether a database server is configured, which is for other machines, too."""
+    url = settings.database_url
+    return url is not None and not url.get_secret_value().startswith("sqlite")
+
+
+def sqlite_url(settings: Settings) -> str:
+    """Return the URL of the SQLite database with an absolute path."""
+    scheme, slashes, path = settings.sqlalchemy_url().partition(":///")
+    is_relative = bool(path) and path[0] not in "/:"
+    return f"{scheme}{slashes}{Path(path).absolute() if is_relative else path}"
+
+
 def override(values: Mapping[str, object]) -> Settings:
     """Write settings, by field name, to the environment; return the new settings."""
     for field, value in values.items():

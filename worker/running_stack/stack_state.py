@@ -33,6 +33,8 @@ class StackState:
     """The program's version; "" in the file of a version that did not write one."""
     root: str = ""
     """The folder of the program."""
+    database_url: str = ""
+    """Of its SQLite database, with an absolute path; "" for the one in the data folder."""
     flower_url: str = ""
     flower_user: str = ""
     flower_password: str = ""

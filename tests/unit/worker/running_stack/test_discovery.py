@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import settings as settings_module
+from domain.errors import SettingsError
+from tests.support.wait import wait_until
 from worker.process.version import version
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.discovery import OtherVersionError
@@ -98,6 +100,43 @@ def test_without_a_stack_nothing_changes(data_dir: Path) -> None:
     assert [path.name for path in data_dir.iterdir()] == ["stack.json"]
 
 
+#: The database of the stack, that of the program, and which the program uses then; None: it refuses.
+DATABASES = {
+    "both none": ("", "", "sqlite:///DATA/seen.db"),
+    "the stack one": ("sqlite:////x/own.db", "", "sqlite:////x/own.db"),
+    "both the same": ("sqlite:////x/own.db", "sqlite:////x/own.db", "sqlite:////x/own.db"),
+    "both the same, one relative": (f"sqlite:///{Path.cwd()}/own.db", "sqlite:///own.db", "own"),
+    "the program the embedded one": ("", "sqlite:///DATA/seen.db", "sqlite:///DATA/seen.db"),
+    "the program another one": ("", "sqlite:////x/own.db", None),
+    "two": ("sqlite:////x/own.db", "sqlite:////x/other.db", None),
+}
+
+
+@pytest.mark.parametrize(("theirs", "own", "used"), DATABASES.values(), ids=DATABASES)
+def test_the_database_of_the_stack_is_used(
+    run_stack: Any, data_dir: Path, theirs: str, own: str, used: str | None
+) -> None:
+    run_stack(replace(STATE, database_url=theirs))
+    os.environ["SEEN_DATABASE_URL"] = own.replace("DATA", str(data_dir))
+    settings_module.load.cache_clear()
+    if used is None:
+        with pytest.raises(SettingsError, match="SEEN_DATABASE_URL names sqlite:////x/o"):
+            discovery.use_running_stack()
+        assert "SEEN_CACHE_ADDR" not in os.environ
+        return
+    assert discovery.use_running_stack() is not None
+    url = settings_module.load().sqlalchemy_url()
+    assert url == (theirs if used == "own" else used.replace("DATA", str(data_dir)))
+
+
+def test_a_database_server_belongs_to_no_local_stack(run_stack: Any) -> None:
+    run_stack(STATE)
+    os.environ["SEEN_DATABASE_URL"] = "postgresql://db/seen"
+    settings_module.load.cache_clear()
+    assert discovery.use_running_stack() is None
+    assert "SEEN_CACHE_ADDR" not in os.environ
+
+
 @pytest.mark.parametrize("other", ["0.0.9", "99.0", ""])
 def test_another_version_is_refused(run_stack: Any, data_dir: Path, other: str) -> None:
     run_stack(replace(ON_DEMAND, version=other, root="/old" if other else ""))
@@ -118,12 +157,22 @@ def test_another_checkout_is_used_and_named(run_stack: Any) -> None:
     assert f"in /other), which is another checkout than {ROOT}" in discovery.describe(state)
 
 
-def test_a_stack_on_demand_is_held_until_the_process_ends(run_stack: Any, data_dir: Path) -> None:
+#: What a program does when it has found a stack, and the name of its process then.
+THEN = {
+    "stays": ("sys.stdin.read()", "python"),
+    "becomes another program": ("discovery.keep_over_exec(); os.execl('/bin/cat', 'cat')", "cat"),
+}
+
+
+@pytest.mark.parametrize(("then", "name"), THEN.values(), ids=THEN)
+def test_a_stack_on_demand_is_held_until_the_process_ends(
+    run_stack: Any, data_dir: Path, then: str, name: str
+) -> None:
     run_stack(ON_DEMAND)
     clients = stack_state.clients_lock(data_dir)
     code = (
-        "import sys; from worker.running_stack import discovery; "
-        "print(discovery.use_running_stack().on_demand, flush=True); sys.stdin.read()"
+        "import os, sys; from worker.running_stack import discovery; "
+        f"print(discovery.use_running_stack().on_demand, flush=True); {then}"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -134,6 +183,8 @@ def test_a_stack_on_demand_is_held_until_the_process_ends(run_stack: Any, data_d
     ) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "True\n"
+        command = Path(f"/proc/{program.pid}/comm")
+        wait_until(lambda: command.read_text().startswith(name))
         assert not clients.acquire()
         program.communicate("", timeout=20)
     assert clients.acquire()
