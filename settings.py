@@ -550,6 +550,14 @@ def file_field(name: str) -> str:
     return f"{name}_file"
 
 
+def file_variables(field: str) -> list[str]:
+    """Return the variables that are set and name a secret's file; case is ignored."""
+    if not is_secret(Settings.model_fields[field]):
+        return []
+    wanted = _variable(file_field(field))
+    return [name for name in os.environ if name.upper() == wanted]
+
+
 def read_secret(path: Path) -> str:
     """Return the one line of a file, without a byte-order mark and line ends.
 

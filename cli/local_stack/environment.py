@@ -7,7 +7,7 @@ from pathlib import Path
 
 import settings as settings_module
 from domain.errors import SettingsError
-from settings import PREFIX, Settings, file_field, is_secret
+from settings import Settings, file_variables
 from worker.running_stack.stack_settings import (
     configure_for_local_stack,
     has_shared_database,
@@ -72,7 +72,7 @@ def resolve_paths() -> Settings:
 
 
 def _resolve_secret_files() -> None:
-    for name, field in Settings.model_fields.items():
-        variable = f"{PREFIX}{file_field(name).upper()}"
-        if is_secret(field) and os.environ.get(variable):
-            os.environ[variable] = str(Path(os.environ[variable]).expanduser().absolute())
+    for field in Settings.model_fields:
+        for name in file_variables(field):
+            if os.environ[name]:
+                os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())

@@ -226,12 +226,13 @@ def test_all_wrong_files_and_variables_are_named_at_once(
     }
 
 
+@pytest.mark.parametrize("variable", ["SEEN_CACHE_PASSWORD_FILE", "seen_cache_password_file"])
 def test_children_in_another_folder_find_the_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text("pw\n")
-    monkeypatch.setenv("SEEN_CACHE_PASSWORD_FILE", "secret")
+    monkeypatch.setenv(variable, "secret")
     monkeypatch.setenv("SEEN_DATA_DIR", str(tmp_path))
     for name in ("DATA_DIR", "DOWNLOAD_DIR"):
         monkeypatch.setenv(f"SEEN_{name}", str(tmp_path))
@@ -243,11 +244,12 @@ def test_children_in_another_folder_find_the_file(
     assert secret("cache_password") == "pw"
 
 
+@pytest.mark.parametrize("variable", ["SEEN_SECRET_KEY_FILE", "seen_secret_key_file"])
 def test_a_setting_that_is_written_replaces_its_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     (tmp_path / "key").write_text("k" * 32)
-    monkeypatch.setenv("SEEN_SECRET_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv(variable, str(tmp_path / "key"))
     monkeypatch.setenv("SEEN_SECRET_KEY", "")
 
     changed = environment.override({"secret_key": f"{'k' * 32},{'l' * 32}"})

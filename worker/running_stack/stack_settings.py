@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import settings as settings_module
 from domain.errors import SettingsError
-from settings import PREFIX, Settings, file_field
+from settings import PREFIX, Settings, file_variables
 from worker.running_stack.secret_key import local_secret_key
 
 #: Defaults on one machine: the private networks are allowed. Link-local addresses are not, because
@@ -52,7 +52,8 @@ def override(values: Mapping[str, object]) -> Settings:
     """Write settings, by field name, to the environment; return the new settings."""
     for field, value in values.items():
         os.environ[f"{PREFIX}{field.upper()}"] = str(value)
-        os.environ.pop(f"{PREFIX}{file_field(field).upper()}", None)
+        for name in file_variables(field):
+            del os.environ[name]
     settings_module.load.cache_clear()
     return settings_module.load()
 

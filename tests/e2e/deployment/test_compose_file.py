@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,15 @@ def test_a_secret_in_a_file_is_mounted_where_the_service_reads_it(
 def test_no_command_line_shows_a_password() -> None:
     for service in COMPOSE["services"].values():
         assert "PASSWORD" not in str(service.get("command"))
+
+
+def test_files_with_passwords_are_not_committed() -> None:
+    names = [".env", "secrets/cache_password"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert ignored.stdout.split() == names
 
 
 def test_without_passwords_compose_refuses_the_file() -> None:
