@@ -32,10 +32,9 @@ from cli.commands import (
 )
 from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
-from cli.output.messages import clear_busy
+from cli.output.messages import clear_busy, say
 from cli.signals import end_at_signals
 from domain.errors import OutputError, SeenError
-from domain.text import escaped
 from worker import utf8_mode
 from worker.process import standard_streams
 from worker.process.version import version
@@ -62,7 +61,7 @@ def _root(
 ) -> None:
     if ctx.invoked_subcommand != "doctor":  # which reports them as problems
         for text in settings_module.unknown_variables():
-            print(f"seen: warning: {escaped(text)}", file=sys.stderr)
+            say(f"warning: {text}")
 
 
 app.command(rich_help_panel=_DOWNLOAD, epilog=get.EXAMPLES)(get.get)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,11 +12,11 @@ from cli.arguments import credentials
 from cli.arguments.cookie_file import CookieFile
 from cli.arguments.sizes import UNITS_HELP, parse_rate, parse_size
 from cli.arguments.text_file import is_text
+from cli.output.messages import say
 from domain.errors import InvalidInputError
 from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
-from domain.text import escaped
 from domain.urls import display_url
 
 #: Sections of the help pages.
@@ -196,7 +195,7 @@ class DownloadOptions:
             _request(one)
         if isinstance(given, CookieFile):
             for text in dict.fromkeys(given.summary(one["url"]) for one in requests):
-                print(f"seen: {escaped(given.path)}: {text}", file=sys.stderr)
+                say(f"{given.path}: {text}")
 
     def _fields(self) -> dict[str, object]:
         """Return the fields of a request, without the login."""
@@ -219,7 +218,7 @@ class DownloadOptions:
             return self.user
         if self.user is not None:
             raise InvalidInputError("--login", HIDDEN, "It is the former name of --user; give one.")
-        print("seen: --login is now --user; the next version refuses it.", file=sys.stderr)
+        say("--login is now --user; the next version refuses it.")
         return self.login
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from cli.arguments.job_ids import resolve_ids
 from cli.errors import RefusedError
+from cli.output.messages import say
 from domain.job import JobFilter, JobStatus
 from domain.limits import check_host
 
@@ -23,7 +23,7 @@ def owner_from(owner: str | None, user: str | None) -> str | None:
         return owner
     if owner is not None:
         raise RefusedError("--user is the former name of --owner here; give only --owner.")
-    print("seen: --user is now --owner here; the next version refuses it.", file=sys.stderr)
+    say("--user is now --owner here; the next version refuses it.")
     return user
 
 

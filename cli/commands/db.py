@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ from cli.errors import RefusedError
 from cli.help.pages import SeenTyper
 from cli.local_stack import environment
 from cli.output import formatting
+from cli.output.counter import counter
 from domain.errors import BackupError
 from domain.text import printable
 from settings import Settings
@@ -205,11 +205,9 @@ def _purge(days: int, *, dry_run: bool, quiet: bool) -> int:
     if dry_run:
         return retention.count(before)
     jobs = 0
-    shown = not quiet and sys.stderr.isatty()
-    for removed in purge_finished(before, retention, runtime.cache.download, runtime.drain):
-        jobs = removed.jobs
-        if shown:
-            print(f"\r{jobs:,} jobs deleted", end="", file=sys.stderr, flush=True)
-    if shown and jobs:
-        print(file=sys.stderr)
+    with counter("jobs deleted") as count:
+        for removed in purge_finished(before, retention, runtime.cache.download, runtime.drain):
+            jobs = removed.jobs
+            if not quiet:
+                count(jobs)
     return jobs

@@ -17,6 +17,7 @@ from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
 from cli.context import has_no_database, open_reader, open_runtime, why_unpublished
 from cli.output import formatting
+from cli.output.messages import say
 from domain.errors import OutputError
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
@@ -95,10 +96,9 @@ def add(
     with _still_accepted(accepted):
         _print_accepted(accepted, as_json=as_json)
     if any(job.is_new and job.published_at is None for job in accepted):
-        print(
-            f"seen: accepted, but not sent. {why_unpublished(runtime.outages)} "
-            "(`seen up` runs all services on this machine.)",
-            file=sys.stderr,
+        say(
+            f"accepted, but not sent. {why_unpublished(runtime.outages)} "
+            "(`seen up` runs all services on this machine.)"
         )
 
 
@@ -128,10 +128,7 @@ def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
     print("\n".join(job.id for job in accepted))
     for job in accepted:
         if not job.is_new:
-            print(
-                f"seen: {job.id} exists already, {state_and_control(job)}; it was not added again.",
-                file=sys.stderr,
-            )
+            say(f"{job.id} exists already, {state_and_control(job)}; it was not added again.")
 
 
 def list_jobs(
@@ -171,7 +168,7 @@ def list_jobs(
         _print_table(views[:limit], reader)
     if len(views) > limit:
         text = f"there are more than these {limit:,} jobs; --limit changes how many are listed."
-        print(f"seen: {text}", file=sys.stderr)
+        say(text)
 
 
 def _print_table(views: Sequence[JobView], reader: JobReader) -> None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cli.output.messages import clear_busy, show_busy
+
 
 @contextmanager
-def counter() -> Iterator[Callable[[int], None]]:
+def counter(what: str = "jobs") -> Iterator[Callable[[int], None]]:
     """Yield a function that shows, on a terminal, how many jobs have been changed."""
-    is_shown = False
-
-    def count(number: int) -> None:
-        nonlocal is_shown
-        if sys.stderr.isatty():
-            print(f"\r{number:,} jobs … ", end="", file=sys.stderr, flush=True)
-            is_shown = True
-
     try:
-        yield count
+        yield lambda number: show_busy(f"{number:,} {what} …")
     finally:
-        if is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        clear_busy()
