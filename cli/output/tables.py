@@ -22,6 +22,8 @@ from tasks.api.job_view import JobView
 _FILE_WIDTH = 250
 #: A terminal of this width has room for all columns.
 _WIDE = 110
+#: One of this width has room for sizes.
+_HAS_SIZE = 80
 
 _COLOURS = {
     JobStatus.COMPLETED: "green",
@@ -43,16 +45,18 @@ def _console() -> Console:
 def print_list(views: Sequence[JobView], ids: Mapping[str, str]) -> None:
     """Print one line a job; a narrow terminal gets id, state, progress and name only.
 
+    A job that waits or has failed has its reason below its name.
+
     Args:
         views: the jobs.
         ids: by job id the one to show.
     """
     console = _console()
-    wide = console.width >= _WIDE
+    wide, has_size = console.width >= _WIDE, console.width >= _HAS_SIZE
     table = Table(
         Column("id", no_wrap=True),
         Column("status", no_wrap=wide),
-        *((Column("size", no_wrap=True, justify="right"),) if wide else ()),
+        *((Column("size", no_wrap=True, justify="right"),) if has_size else ()),
         Column("progress", no_wrap=True, justify="right"),
         *((Column("speed", no_wrap=True, justify="right"),) if wide else ()),
         *((Column("updated", no_wrap=True),) if wide else ()),
@@ -65,7 +69,7 @@ def print_list(views: Sequence[JobView], ids: Mapping[str, str]) -> None:
         table.add_row(
             ids[view.job.id],
             Text(state(view), style=_COLOURS.get(view.status, "")),
-            *((_size(view),) if wide else ()),
+            *((_size(view),) if has_size else ()),
             _progress(view),
             *((_speed(view), _updated(view)) if wide else ()),
             _title_and_reason(view),
