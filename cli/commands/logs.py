@@ -82,8 +82,8 @@ def _folder() -> Path:
     settings = settings_module.load()
     if environment.has_store(settings):
         raise RefusedError(
-            "A store is configured, so there is no local stack. Workers and beat log to standard error: "
-            "see the logs of what runs them, such as `docker compose logs` or `journalctl`."
+            "A store is configured, so there is no local stack. Workers and beat print their logs: see "
+            "what runs them, such as `docker compose logs` or `journalctl`."
         )
     return settings.data_dir / "logs"
 
