@@ -111,8 +111,13 @@ class _Finder:
 
 def _imported(names: Sequence[str]) -> dict[str, str]:
     """Return the files of foreign modules that have one of these names."""
-    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
-    return _foreign(files)
+    return _foreign({name: _place(sys.modules.get(name)) for name in names})
+
+
+def _place(module: ModuleType | None) -> str | None:
+    """Return a module's file, or the folder of a package without `__init__.py`."""
+    folders = getattr(module, "__path__", ())
+    return getattr(module, "__file__", None) or next(iter(folders), None)
 
 
 def _found(names: Sequence[str], path: Sequence[str]) -> dict[str, str]:

@@ -16,8 +16,17 @@ from worker.outcome import Outcome
 from worker.runner import run_download
 from worker.runtime import Runtime
 
-#: Outcomes of a message that ran nothing; the job's reason says nothing about them.
-_NOT_RUN = frozenset({Outcome.ALREADY_RUNNING, Outcome.NOT_QUEUED})
+#: Outcomes for which SQL has a reason. After the others the job's reason is of another attempt, or the
+#: database does not answer.
+_WITH_REASON = frozenset(
+    {
+        Outcome.FAILED,
+        Outcome.WAITING,
+        Outcome.REQUEUED,
+        Outcome.PAUSED,
+        Outcome.CANCELLED,
+    }
+)
 
 
 @app.task(name=DOWNLOAD_TASK, bind=True, Request=Request, throws=(DownloadNotCompletedError,))
@@ -32,8 +41,7 @@ def run(self: Task[[str], str], job_id: str) -> str:
 
 def _reason(runtime: Runtime, job_id: str, outcome: Outcome) -> str:
     """Return why a job did not complete; empty if SQL does not say."""
-    if outcome is Outcome.COMPLETED or outcome in _NOT_RUN:
-        return ""
-    with suppress(DatabaseUnavailableError, UnknownJobError):
-        return runtime.jobs.get(job_id).reason or ""
+    if outcome in _WITH_REASON:
+        with suppress(DatabaseUnavailableError, UnknownJobError):
+            return runtime.jobs.get(job_id).reason or ""
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,8 @@ from worker.resources import resource_error_of
 
 #: Seconds for which task events are collected into one message.
 EVENT_BATCH_WINDOW = 0.2
+#: Seconds for which a worker that stops tries to send its last task events.
+LAST_FLUSH_TIMEOUT = 2.0
 #: Seconds between two notes that the event loop runs.
 LOOP_NOTE_INTERVAL = 1.0
 
@@ -102,8 +105,15 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
             ignore_errors(self, self.task_consumer.channel.close)
 
     def shutdown(self) -> None:
-        """Send the events of tasks that ended during the drain, when the event loop ran no more."""
-        ignore_errors(self, self._flush_events)
+        """Send the events of tasks that ended during the drain, when the event loop ran no more.
+
+        For a store that does not answer this waits `LAST_FLUSH_TIMEOUT` seconds and not longer.
+        """
+        flush = threading.Thread(
+            target=ignore_errors, args=(self, self._flush_events), name="last-events", daemon=True
+        )
+        flush.start()
+        flush.join(LAST_FLUSH_TIMEOUT)
         super().shutdown()
 
     def on_send_event_buffered(self) -> None:

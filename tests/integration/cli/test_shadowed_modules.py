@@ -97,16 +97,21 @@ def test_way_in_beside_a_module_of_the_same_name(ends: list[End], project: Path,
     assert (ENDS_HERE in end.output) <= (verdict == THEIRS)
 
 
-def test_module_that_was_imported_before_is_named(project: Path) -> None:
-    folder = project / "later"
-    folder.mkdir()
-    (folder / "settings.py").write_text("DEBUG = True\n")
+@pytest.mark.parametrize("place", ["settings.py", "settings"])
+def test_module_that_was_imported_before_is_named(tmp_path: Path, place: str) -> None:
+    theirs = tmp_path / place
+    if theirs.suffix:
+        theirs.write_text("DEBUG = True\n")
+    else:
+        theirs.mkdir()
     program = (
-        f"import sys; sys.path.insert(0, {str(folder)!r}); import settings\n"
+        # Without the finder of the development install, which knows this project's settings.
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"
+        f"sys.path.insert(0, {str(tmp_path)!r}); import settings\n"
         f"sys.path[0] = {str(ROOT)!r}; import tasks"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert f"ImportError: {folder / 'settings.py'} and {ROOT / 'settings.py'} are" in done.stderr
+    assert f"ImportError: {theirs} and {ROOT / 'settings.py'} are both" in done.stderr
