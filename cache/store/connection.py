@@ -11,6 +11,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     ConnectionError,
+    InvalidResponse,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -127,7 +128,7 @@ class translate_store_errors:  # noqa: N801 - reads as a statement: `with transl
 
 def is_unavailable(error: BaseException) -> bool:
     """Return whether the server does not answer, or refuses to serve (`cache.store.refusals`)."""
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | InvalidResponse):
         return True
     return isinstance(error, RedisError) and find_refusal(error) is not None
 
@@ -158,5 +159,7 @@ def unavailable_error(error: BaseException) -> StoreUnavailableError:
     """Return the StoreUnavailableError for an error of redis-py."""
     refusal = find_refusal(error)
     if refusal is None:
-        return StoreUnavailableError(f"The store does not answer: {error}")
+        if isinstance(error, InvalidResponse):
+            return StoreUnavailableError(f"What answers is no Dragonfly, Redis or Valkey: {error}.")
+        return StoreUnavailableError(f"The store does not answer: {str(error).rstrip('.')}.")
     return StoreRefusesError(server_message(error), refusal.remedy)

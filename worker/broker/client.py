@@ -219,7 +219,9 @@ def _broker_errors() -> Iterator[None]:
         reply = error.__cause__ or error
         if find_refusal(reply) is not None:
             raise unavailable_error(reply) from error
-        raise StoreUnavailableError(f"The broker does not answer: {cause}") from error
+        raise StoreUnavailableError(
+            f"The broker does not answer: {str(cause).rstrip('.')}."
+        ) from error
     except ResponseError as error:
         if not is_wrong_type(error):
             raise

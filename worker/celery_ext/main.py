@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from celery.utils.nodenames import default_nodename, host_format
 
 import settings as settings_module
+from domain.errors import SettingsError
 from worker import utf8_mode
 from worker.app import app
 from worker.broker.queues import DOWNLOAD_QUEUES
@@ -60,4 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     utf8_mode.ensure()
     standard_streams.prepare_service()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SettingsError as error:
+        sys.stderr.write(f"seen: {error}\n")
+        sys.exit(2)
