@@ -19,7 +19,17 @@ from database.job_rows import (
 )
 from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
 from domain.errors import UnknownJobError
-from domain.job import RUNNING, UNFINISHED, Job, JobEvent, JobFilter, JobStatus, Priority, QueuedJob
+from domain.job import (
+    FINISHED,
+    RUNNING,
+    UNFINISHED,
+    Job,
+    JobEvent,
+    JobFilter,
+    JobStatus,
+    Priority,
+    QueuedJob,
+)
 
 EVERY_JOB = JobFilter()
 
@@ -127,14 +137,16 @@ class JobQueries:
             .where(jobs.c.status.in_([status.value for status in group]), *_conditions(where))
             .order_by(jobs.c.id.desc())
             for group in _UNFINISHED_IN_ORDER
+            if where.status is None or where.status in group
         ]
         # By the index on `finished_at`; one on the status would give all finished jobs to be sorted.
         finished = jobs.c.finished_at.is_not(None) & jobs.c.status.not_in(UNFINISHED_NAMES)
-        parts.append(
-            select(*COLUMNS)
-            .where(finished, *_conditions(where))
-            .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
-        )
+        if where.status is None or where.status in FINISHED:
+            parts.append(
+                select(*COLUMNS)
+                .where(finished, *_conditions(where))
+                .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
+            )
         some = (select(part.limit(limit).subquery()) for part in parts)
         found = {job.id: job for job in self._jobs(union_all(*some))}
         return sorted(found.values(), key=_overview_key)[:limit]
