@@ -161,8 +161,21 @@ def _explain(cause: BaseException) -> str:
     lines = [line.strip() for line in str(cause).splitlines()]
     # libpq's second line is a question.
     text = " ".join(line for line in lines if line and not line.startswith("Is the server"))
+    if _lacks_tables(cause):
+        return f"The database lacks tables of this version ({text}). Run: seen db upgrade"
     remedy = _REMEDIES.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF, "")
     return f"The database does not answer: {text.rstrip('.')}. {remedy}".rstrip()
+
+
+#: How SQLite says that a table or column is missing, and PostgreSQL's states for both.
+_LACKS_TABLES = ("no such table", "no such column", "has no column")
+_LACKS_TABLES_STATES = frozenset({"42P01", "42703"})
+
+
+def _lacks_tables(cause: BaseException | None) -> bool:
+    """Return whether the database was never migrated, or not to this version."""
+    state = getattr(cause, "sqlstate", None)
+    return state in _LACKS_TABLES_STATES or any(one in str(cause) for one in _LACKS_TABLES)
 
 
 @contextmanager
@@ -173,6 +186,8 @@ def _database_errors() -> Iterator[None]:
         # The driver raises OSError when it lacks a descriptor or memory for a connection.
         raise DatabaseUnavailableError(_explain(getattr(error, "orig", None) or error)) from error
     except DBAPIError as error:
+        if error.orig is not None and _lacks_tables(error.orig):
+            raise DatabaseUnavailableError(_explain(error.orig)) from error
         if error.connection_invalidated:
             raise DatabaseUnavailableError(
                 f"The connection to the database was lost: {error.orig}"

@@ -41,6 +41,10 @@ EVERY: dict[str, Use] = {
     "get": lambda repo, job: repo.get(job.id),
     "get_many": lambda repo, job: repo.get_many([job.id]),
     "find": lambda repo, job: repo.find(),
+    "with_prefix": lambda repo, job: repo.with_prefix(job.id, job.id, limit=1),
+    "neighbours": lambda repo, job: repo.neighbours([job.id]),
+    "overview": lambda repo, job: repo.overview(),
+    "count_ahead": lambda repo, job: repo.count_ahead(job),
     "count_by_status": lambda repo, job: repo.count_by_status(),
     "events": lambda repo, job: repo.events(job.id),
     "claim": lambda repo, job: repo.claim(job.id, worker="w", now=NOW),
@@ -250,3 +254,12 @@ def test_database_is_unavailable_to_a_process_without_descriptors(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The database does not answer"), done.stdout
+
+
+def test_database_without_tables_names_the_command_that_creates_them(database_url: str) -> None:
+    with closing(Database(database_url)) as database:
+        for name in ("add", "find"):
+            with pytest.raises(
+                DatabaseUnavailableError, match=r"lacks tables .*: seen db upgrade$"
+            ):
+                EVERY[name](JobRepository(database), new_job())
