@@ -46,8 +46,10 @@ def duration(seconds: float) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Return how long something took; below ten seconds with one decimal."""
-    return f"{max(0.0, seconds):.1f} s" if seconds < 9.95 else duration(seconds)
+    """Return how long something took, ``0.04 s``, ``3.2 s`` or ``2 min 10 s``."""
+    if seconds >= 9.95:
+        return duration(seconds)
+    return f"{max(0.0, seconds):.{2 if seconds < 0.995 else 1}f} s"
 
 
 def count(number: int, thing: str) -> str:

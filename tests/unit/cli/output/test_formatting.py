@@ -70,7 +70,8 @@ def test_two_sizes_have_one_unit_and_the_first_is_rounded_down(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.04, "0.0 s"), (3.25, "3.2 s"), (9.96, "10 s"), (61, "1 min 01 s")]
+    ("seconds", "shown"),
+    [(0.04, "0.04 s"), (0.999, "1.0 s"), (3.25, "3.2 s"), (9.96, "10 s"), (61, "1 min 01 s")],
 )
 def test_time_that_something_took(seconds: float, shown: str) -> None:
     assert formatting.elapsed(seconds) == shown
