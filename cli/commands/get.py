@@ -111,7 +111,7 @@ def _download(
         views = batch.read()
         if not followed.interrupted:
             _name_paused(display, views, followed)
-        display.end(summary.text(views))
+        display.end(summary.text(views, batch.unsubmitted))
     except OutputError as error:
         raise pause_unseen(batch, error) from None
     finally:

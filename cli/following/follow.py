@@ -58,7 +58,7 @@ def follow(
             for text in batch.take_notes():
                 display.note(text)
             summary.add(views)
-            display.show(views)
+            display.show(views, batch.unsubmitted)
             # A job that was given up is paused soon, or keeps running for another command.
             others = [view for view in views if view.job.id not in followed.given_up]
             is_pause_over = time.monotonic() - given_up_at > _PAUSE_TIMEOUT
@@ -108,7 +108,7 @@ def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[J
         started = time.monotonic()
         views = batch.read()
         summary.add(views)
-        display.show(views)
+        display.show(views, batch.unsubmitted)
         if _all_idle(views) or started > end:
             return views
         time.sleep(max(_POLL / 4, pause_between_reads(time.monotonic() - started) - _POLL))

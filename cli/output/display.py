@@ -15,8 +15,13 @@ from tasks.api.job_view import JobView
 class Display(Protocol):
     """Shows jobs; `show` is called for each poll."""
 
-    def show(self, views: Sequence[JobView]) -> None:
-        """Update what is shown. A job that has finished is named once, a failed one as an error."""
+    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
+        """Update what is shown. A job that has finished is named once, a failed one as an error.
+
+        Args:
+            views: all jobs.
+            to_come: how many files have no job yet.
+        """
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

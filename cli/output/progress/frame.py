@@ -28,6 +28,7 @@ def frame(
     rows: int,
     now: datetime,
     *,
+    to_come: int = 0,
     status: str = "",
     symbols: bool = True,
 ) -> list[Line]:
@@ -41,13 +42,15 @@ def frame(
         columns: the width of the terminal.
         rows: its height.
         now: in UTC.
+        to_come: how many files have no job yet.
         status: a last line about the command itself, such as ``pausing …``.
         symbols: use more than ASCII.
     """
     # The last column stays empty: writing there moves some terminals' cursors to the next line.
     cells = columns - 1
     unfinished = [view for view in views if view.status in _RANKS]
-    texts = total_lines(Totals.of(views), cells) if unfinished and len(views) > 1 else []
+    has_sums = bool(unfinished) and len(views) + to_come > 1
+    texts = total_lines(Totals.of(views, to_come), cells) if has_sums else []
     below = [line(text) for text in texts] + ([line(status)] if status else [])
     room = max(0, rows - 1 - len(below))
     shown = sorted(unfinished, key=lambda view: _RANKS[view.status])

@@ -30,12 +30,13 @@ class LiveDisplay:
         self._endings = Endings()
         self._explained: set[str] = set()
         self._views: Sequence[JobView] = ()
+        self._to_come = 0
         self._status = ""
         self._interruptions = Interruptions(self._screen.clear, self._draw, self._screen.when_idle)
 
-    def show(self, views: Sequence[JobView]) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
         """Update the rows; a job that has ended becomes a line above them."""
-        self._views = views
+        self._views, self._to_come = views, to_come
         above = []
         for text, is_failure in self._endings.of(views):
             if is_failure and not sys.stderr.isatty():
@@ -80,7 +81,15 @@ class LiveDisplay:
         symbols = self._terminal.has_symbols
         status = self._status if symbols else _as_ascii(self._status)
         now = datetime.now(UTC)
-        return frame(self._views, columns, rows, now, status=status, symbols=symbols)
+        return frame(
+            self._views,
+            columns,
+            rows,
+            now,
+            to_come=self._to_come,
+            status=status,
+            symbols=symbols,
+        )
 
     def _line(self, text: str, style: Style = Style.PLAIN) -> Line:
         shown = printable(text)

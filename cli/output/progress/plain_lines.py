@@ -30,7 +30,7 @@ class PlainLines:
         self._progress_due = clock() + self._pause
         self._last_count = -1
 
-    def show(self, views: Sequence[JobView]) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
         """Print what has changed."""
         for text, is_failure in self._endings.of(views):
             (self.fail if is_failure else self.note)(text)
@@ -38,7 +38,7 @@ class PlainLines:
             if not view.is_finished:
                 self._show_change(view)
         if self._clock() >= self._progress_due:
-            self._show_progress(views)
+            self._show_progress(views, to_come)
 
     def note(self, text: str) -> None:
         """Print one line."""
@@ -74,16 +74,16 @@ class PlainLines:
         elif view.status is JobStatus.PAUSED:
             self.note(result_line(view))
 
-    def _show_progress(self, views: Sequence[JobView]) -> None:
+    def _show_progress(self, views: Sequence[JobView], to_come: int) -> None:
         """Print one line: about the only job that is not finished, else about all."""
-        totals = Totals.of(views)
+        totals = Totals.of(views, to_come)
         if totals.done == self._last_count:
             return
         self._last_count = totals.done
         self._pause = min(_LONGEST_PAUSE, self._pause * _PAUSE_GROWTH)
         self._progress_due = self._clock() + self._pause
         unfinished = [view for view in views if not view.is_finished]
-        if len(views) > 1:
+        if len(views) + to_come > 1:
             self.note(total_lines(totals, _WIDEST)[0])
         elif unfinished and unfinished[0].status in RUNNING:
             self.note(_progress_line(unfinished[0]))

@@ -17,7 +17,7 @@ class NoProgress:
     def __init__(self) -> None:
         self._endings = Endings()
 
-    def show(self, views: Sequence[JobView]) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:  # noqa: ARG002
         """Print the failures."""
         for text, is_failure in self._endings.of(views):
             if is_failure:
@@ -60,7 +60,7 @@ class JsonLines(NoProgress):
         super().__init__()
         self._shown: dict[str, str] = {}
 
-    def show(self, views: Sequence[JobView]) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:  # noqa: ARG002
         """Print the jobs that changed."""
         clear_busy()
         for view in views:

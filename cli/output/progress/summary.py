@@ -18,7 +18,8 @@ class Summary:
     """Adds up what arrives while a command runs.
 
     Args:
-        new_ids: jobs without a byte at the start; the others count from their first view.
+        new_ids: jobs without a byte at the start, which may become more; the others count from their
+            first view.
         clock: monotonic seconds.
     """
 
@@ -27,26 +28,31 @@ class Summary:
     ) -> None:
         self._clock = clock
         self._start = clock()
-        self._counts = dict.fromkeys(new_ids, 0)
+        self._new_ids = new_ids
+        self._counts: dict[str, int] = {}
         self._received = 0
 
     def add(self, views: Sequence[JobView]) -> None:
         """Count the bytes that have arrived since the last call."""
         for view in views:
             count = view.progress.bytes_downloaded
-            before = self._counts.get(view.job.id, count)
+            job_id = view.job.id
+            before = self._counts.get(job_id, 0 if job_id in self._new_ids else count)
             self._received += count - before if count >= before else count
-            self._counts[view.job.id] = count
+            self._counts[job_id] = count
 
-    def text(self, views: Sequence[JobView]) -> str:
+    def text(self, views: Sequence[JobView], to_come: int = 0) -> str:
         """Return the end line, ``2 files, 1.2 GB in 42 s, on average 28.6 MB/s``; maybe empty."""
         counts = Totals.of(views).counts
         completed = counts[JobStatus.COMPLETED]
         others = [f"{counts[one]:,} {one.value}" for one in _OTHERS if counts[one]]
-        if len(views) == 1 and not completed and not self._received:
+        if to_come:
+            others.append(f"{to_come:,} not started")
+        number = len(views) + to_come
+        if number == 1 and not completed and not self._received:
             return ""  # the line about the job says all
-        files = formatting.count(len(views), "file")
-        if completed < len(views):
+        files = formatting.count(number, "file")
+        if completed < number:
             files = f"{completed:,} of {files}"
         return "; ".join([files + self._amount(views), *([", ".join(others)] if others else [])])
 

@@ -38,9 +38,11 @@ class Totals:
     """Whether all sizes are known."""
     speed: float
     """Bytes a second."""
+    to_come: int
+    """Files that have no job yet."""
 
     @classmethod
-    def of(cls, views: Sequence[JobView]) -> Totals:
+    def of(cls, views: Sequence[JobView], to_come: int = 0) -> Totals:
         """Add up jobs."""
         wanted = [view for view in views if view.status not in _NOT_WANTED]
         sizes = [(view.progress.bytes_downloaded, view.progress.bytes_total) for view in wanted]
@@ -48,8 +50,9 @@ class Totals:
             counts=Counter(view.status for view in views),
             done=sum(done for done, _ in sizes),
             known=sum(done if total is None else total for done, total in sizes),
-            is_known=all(total is not None for _, total in sizes),
+            is_known=not to_come and all(total is not None for _, total in sizes),
             speed=sum(view.progress.speed for view in wanted if is_receiving(view)),
+            to_come=to_come,
         )
 
     def amount(self) -> str:
@@ -71,6 +74,7 @@ class Totals:
 def count_texts(totals: Totals) -> list[str]:
     """Return the counts of jobs, ``3 running``, the important ones first."""
     numbers = [(sum(totals.counts[one] for one in states), word) for states, word in _WORDS]
+    numbers.insert(2, (totals.to_come, "to come"))
     return [f"{number:,} {word}" for number, word in numbers if number]
 
 

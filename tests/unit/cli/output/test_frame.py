@@ -254,6 +254,13 @@ def test_jobs_that_have_not_started_have_counts_only() -> None:
     assert frame([view(S.COMPLETED, "a"), view(S.FAILED, "b", 2)], 80, 24, NOW) == []
 
 
+def test_files_without_a_job_are_counted_and_make_the_sums_unknown() -> None:
+    running = [view(S.DOWNLOADING, "a", progress={})]
+    assert plain(frame(running, 80, 24, NOW, to_come=98)[-1]) == (
+        "1 running, 98 to come; 1.5 of over 2.0 MB, 1.0 MB/s, over 0 s left"
+    )
+
+
 def test_sums_of_narrow_terminals() -> None:
     views = many(14)
     for columns, shown in {

@@ -158,6 +158,19 @@ def test_end_line(is_new: bool, first: list[JobView], last: list[JobView], shown
     assert summary.text(last) == shown
 
 
+def test_jobs_that_are_submitted_later_and_files_without_a_job() -> None:
+    clock, new_ids = Clock(), {"1"}
+    summary = Summary(new_ids, clock=clock)
+    summary.add([running(1_000_000, "1")])
+    new_ids.add("2")
+    clock.now += 2
+    views = [completed(6_000_000, "1"), completed(4_000_000, "2")]
+    summary.add(views)
+    assert summary.text(views, to_come=3) == (
+        "2 of 5 files, 10.0 MB in 2.0 s, on average 5.0 MB/s; 3 not started"
+    )
+
+
 def test_bytes_that_were_fetched_again_count_again() -> None:
     clock = Clock()
     summary = Summary(["1"], clock=clock)
