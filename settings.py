@@ -792,7 +792,7 @@ def _explain(error: ValidationError) -> list[str]:
         name = str(problem["loc"][0])
         field = Settings.model_fields[name]
         if isinstance(problem.get("ctx", {}).get("error"), _SecretFileError):
-            lines.append(f"{message}. It contains: {field.description}")
+            lines.append(f"{message}. Expected in the file: {field.description}")
             continue
         variable = _variable(_name_in_use(name))
         if _value_of(_name_in_use(name)):
