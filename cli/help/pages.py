@@ -48,11 +48,23 @@ class SeenGroup(TyperGroup):
         """Parse the arguments up to the command; without any, print the help page and exit with 0."""
         if not args and not ctx.resilient_parsing:
             args = ["--help"]
+        words = list(args)
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as error:
+            self._refuse_option_of_command(ctx, words, error)
             _refuse_unknown_option(self, ctx, error)
             raise
+
+    def _refuse_option_of_command(
+        self, ctx: Any, words: list[str], error: typer.TyperException
+    ) -> None:
+        """Raise an error that says where an option belongs which stands before its command."""
+        option = str(getattr(error, "option_name", ""))
+        command = next((word for word in words if word in self.commands), None)
+        if command is not None and option in _option_names(self.commands[command], ctx):
+            right = f"{ctx.command_path} {command} {option}"
+            ctx.fail(f"The option {option} belongs behind its command: `{right}`.")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; an unknown one is answered with the nearest ones of all groups."""
@@ -97,13 +109,18 @@ def _refuse_unknown_option(command: Any, ctx: Any, error: typer.TyperException) 
     """Raise an error that names the nearest option, if `error` is about an unknown one."""
     if not hasattr(error, "possibilities"):
         return
-    known = [
+    typed = str(getattr(error, "option_name", ""))
+    ctx.fail(nearest.unknown_option(typed, _option_names(command, ctx)))
+
+
+def _option_names(command: Any, ctx: Any) -> list[str]:
+    """Return the options of a command that are not hidden."""
+    return [
         name
         for option in command.get_params(ctx)
         if isinstance(option, TyperOption) and not option.hidden
         for name in (*option.opts, *option.secondary_opts)
     ]
-    ctx.fail(nearest.unknown_option(str(getattr(error, "option_name", "")), known))
 
 
 # ── the page ────────────────────────────────────────────────────────────────────────────────────

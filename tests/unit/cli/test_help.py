@@ -204,6 +204,22 @@ def _check(arguments: list[str], suggested: list[str], capsys: pytest.CaptureFix
     assert bool(suggested) == ("Did you mean" in line), line
 
 
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        ("--json list", "seen list --json"),
+        ("-q get https://a.example/b", "seen get -q"),
+        ("cache --scan 5 stats", "seen cache stats --scan"),
+    ],
+)
+def test_an_option_before_its_command_is_said_to_belong_behind_it(
+    typed: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed.split()) == 2
+    printed = capsys.readouterr()
+    assert f"belongs behind its command: `{right}`." in printed.out + printed.err
+
+
 def test_a_url_instead_of_a_command_is_for_get(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["https://example.org/a b?x=1&y=2"]) == 2
     assert "`seen get 'https://example.org/a b?x=1&y=2'`" in capsys.readouterr().err
