@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.output import formatting
+from cli.output.field_text import fields
 from cli.output.job_state import state
 from cli.output.job_text import percent
 from cli.output.terminal import Terminal
@@ -86,12 +87,11 @@ def print_job(view: JobView, events: Sequence[JobEvent]) -> None:
 
 
 def _fields(view: JobView) -> Table:
-    values: dict[str, object] = {**job_as_json(view), "status": state(view), "waiting_for": None}
+    job = job_as_json(view)
+    job["status"], job["waiting_for"] = state(view), None
     table = Table.grid(padding=(0, 2))
-    for name, value in values.items():
-        if value not in (None, "", False, []):
-            text = ", ".join(value) if isinstance(value, list) else str(value)
-            table.add_row(Text(name, style="bold"), Text(printable(text)))
+    for name, text in fields(job):
+        table.add_row(Text(name, style="bold"), Text(printable(text)))
     return table
 
 
