@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from tests.support.environment import forget_developer_settings
+from tests.support.program import exit_with
 
 #: The module of each benchmark; it has a `main(arguments)`.
 MODULES = {
@@ -27,4 +28,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    exit_with(main)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.chaos import report
 from tests.chaos.run import run
 from tests.support.environment import forget_developer_settings
+from tests.support.program import exit_with
 
 #: A seed that is drawn is below this.
 SEEDS = 1_000_000
@@ -46,4 +47,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)
