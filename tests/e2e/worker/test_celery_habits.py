@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -27,8 +28,8 @@ JOB, WORKER, MAINTENANCE = "JOB", "WORKER", "MAINTENANCE"
 COMMANDS: dict[str, tuple[int, str]] = {
     "status": (0, "2 nodes online."),
     "inspect ping -d WORKER": (0, "pong"),
-    "inspect active -d WORKER": (0, "- empty -"),
-    "inspect reserved -d WORKER": (0, "- empty -"),
+    "inspect active -d WORKER": (0, "OK"),
+    "inspect reserved -d WORKER": (0, "OK"),
     "inspect scheduled -d WORKER": (0, "- empty -"),
     "inspect revoked -d WORKER": (0, "- empty -"),
     "inspect registered -d WORKER": (0, "download.run"),
@@ -40,7 +41,7 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "report": (0, "settings -> transport:redis"),
     "graph workers": (0, "habits"),
     "list bindings": (0, "downloads.requeued"),
-    "purge -f -Q downloads.low": (0, "No messages purged"),
+    "purge -f -Q downloads.high": (0, "No messages purged"),
     "call download.requeue_due": (0, "-"),
     "call download.run": (1, "takes one argument, the id of a job"),
     'call download.run --args ["JOB"]': (1, "is completed: `seen get` or `seen add`"),
@@ -82,9 +83,17 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield system
 
 
+class Jobs(NamedTuple):
+    """The jobs of the module, both submitted before the queues were purged."""
+
+    called: Job
+    """Of high priority, called by Celery's command line after the purge, and completed."""
+    purged: Job
+
+
 @pytest.fixture(scope="module")
-def called(system: System, origin: Origin) -> Iterator[Job]:
-    """A job of high priority that Celery's own worker has run, called by Celery's command line."""
+def jobs(system: System, origin: Origin) -> Iterator[Jobs]:
+    """Jobs that a worker runs which Celery's command line has started, with a beat inside."""
     file = origin.serve("/film", size=1000)
     purged = system.submit(f"{file.url}?purged", priority=Priority.LOW)
     called = system.submit(file.url, priority=Priority.HIGH)
@@ -108,19 +117,18 @@ def called(system: System, origin: Origin) -> Iterator[Job]:
     )
     try:
         system.wait_for(called, JobStatus.COMPLETED)
-        system.wait_for(purged, JobStatus.COMPLETED)  # its message was purged
-        yield called
+        yield Jobs(called, purged)
     finally:
         worker.kill()
         worker.wait()
 
 
 @pytest.fixture(scope="module")
-def answers(system: System, called: Job) -> dict[str, Answer]:
+def answers(system: System, jobs: Jobs) -> dict[str, Answer]:
     """The answer to each command."""
     wait_until(lambda: len(queues_by_node(system)) == 2, what="the heartbeats of both workers")
     downloads, maintenance = sorted(queues_by_node(system))
-    values = {JOB: called.id, WORKER: downloads, MAINTENANCE: maintenance}
+    values = {JOB: jobs.called.id, WORKER: downloads, MAINTENANCE: maintenance}
     lists = [[_replaced(word, values) for word in command.split()] for command in COMMANDS]
     return dict(zip(COMMANDS, run_all(lists, system.environment), strict=True))
 
@@ -138,11 +146,11 @@ def queues_by_node(system: System) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_works_or_says_what_to_use(
-    answers: dict[str, Answer], called: Job, command: str
+    answers: dict[str, Answer], jobs: Jobs, command: str
 ) -> None:
     status, part = COMMANDS[command]
     answer = answers[command]
-    assert part in answer.output.replace(called.id, JOB)
+    assert part in answer.output.replace(jobs.called.id, JOB)
     assert answer.status == status
     assert "Traceback" not in answer.output
 
@@ -157,8 +165,14 @@ def test_no_worker_refused_a_message(answers: dict[str, Answer], system: System)
     assert "Traceback" not in system.log("habits")
 
 
-def test_downloads_names_all_download_queues(system: System, called: Job) -> None:
+def test_downloads_names_all_download_queues(system: System, jobs: Jobs) -> None:
     queues = wait_until(
         lambda: [q for name, q in queues_by_node(system).items() if name.startswith(NODE)]
     )
     assert queues == [set(DOWNLOAD_QUEUES)]
+
+
+def test_purged_job_gets_another_message(
+    answers: dict[str, Answer], system: System, jobs: Jobs
+) -> None:
+    system.wait_for(jobs.purged, JobStatus.COMPLETED)
