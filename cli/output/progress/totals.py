@@ -64,11 +64,13 @@ class Totals:
         return formatting.part_of(self.done, self.known).replace(" of ", " of over ")
 
     def time_left(self) -> str:
-        """Return the time left for all bytes of known size; empty without a speed."""
+        """Return the time left for all bytes of known size; empty where that says nothing."""
         if self.speed <= 0 or self.known <= self.done:
             return ""
-        text = formatting.duration((self.known - self.done) / self.speed)
-        return text if self.is_known else f"over {text}"
+        seconds = (self.known - self.done) / self.speed
+        if self.is_known:
+            return formatting.duration(seconds)
+        return f"over {formatting.duration(seconds)}" if seconds >= 1 else ""
 
 
 def count_texts(totals: Totals) -> list[str]:
