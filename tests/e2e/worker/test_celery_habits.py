@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -119,7 +121,7 @@ def jobs(system: System, origin: Origin) -> Iterator[Jobs]:
         system.wait_for(called, JobStatus.COMPLETED)
         yield Jobs(called, purged)
     finally:
-        worker.kill()
+        os.killpg(worker.pid, signal.SIGKILL)  # with its beat, which is a process of its own
         worker.wait()
 
 
