@@ -276,5 +276,5 @@ def test_display_of_a_thousand_jobs_costs_little() -> None:
     start = time.process_time()
     for tick in range(10):
         screen.update([], frame(views, 80, 24, NOW + timedelta(seconds=tick)))
-    # Five times a second this is a tenth of one processor; it takes a third of that.
-    assert (time.process_time() - start) / 10 < 0.02
+    # Five times a second this would be a quarter of one processor; it takes a fifth of that.
+    assert (time.process_time() - start) / 10 < 0.05
