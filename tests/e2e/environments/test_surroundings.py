@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.inputs.commands import ARGUMENTS, names
 from tests.support.inputs.environments import ENVIRONMENTS, HELP
 from tests.support.services.command_matrix import CommandMatrix, JobsTemplate
 from tests.support.stores.server import StoreServer
@@ -28,11 +30,17 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+def test_every_command_is_in_the_matrix() -> None:
+    assert names() == sorted(ARGUMENTS), "ARGUMENTS needs the same commands as the program"
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_commands_work_or_say_what_is_wrong(
     folder: Path, template: JobsTemplate, store: StoreServer, name: str
 ) -> None:
     environment = ENVIRONMENTS[name]
+    if environment.needs_root and os.geteuid() != 0:
+        pytest.skip("only the superuser can become another user")
     login = {"SEEN_CACHE_ADDR": store.addr, "SEEN_CACHE_PASSWORD": store.password}
     with CommandMatrix(folder, template, **login) as matrix:
         matrix.set_variables(environment.variables)

@@ -36,6 +36,7 @@ class Environment:
         prepare: changes the data folder for the length of a block.
         statuses: that calls may end with, except help, which always works.
         says: what each error mentions.
+        needs_root: only the superuser can become a user without an entry in the user database.
     """
 
     variables: Mapping[str, str | None] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Environment:
     prepare: Prepare = _nothing
     statuses: frozenset[int] = WORKS
     says: str = ""
+    needs_root: bool = False
 
 
 def _replaced(name: str, content: bytes | None) -> Prepare:
@@ -150,6 +152,7 @@ ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType(
             {"HOME": None, "USER": None, "LOGNAME": None},
             changes=("unknown user",),
             prepare=_owned_by_the_user,
+            needs_root=True,
         ),
         "current folder deleted": Environment(
             changes=("current folder deleted",),
@@ -167,6 +170,7 @@ ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType(
             changes=("unknown user",),
             statuses=frozenset({1, 2}),
             says="home folder",
+            needs_root=True,
         ),
         "home folder relative": Environment(
             {"HOME": "home", "SEEN_DATA_DIR": "~/data"},
