@@ -17,6 +17,13 @@ MAX_LABEL = 63
 _FORBIDDEN = re.compile(r"[^a-z0-9_.-]")
 #: With a last label of this form, a host is an IPv4 address or invalid (URL Standard).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+#: What people type as a host: a name with a dot whose last label has letters only (or is IDNA's), or
+#: an address.
+_BARE_HOST = re.compile(
+    r"(?:(?P<name>localhost|(?:[\w%-]+\.)+(?:xn--[a-z0-9-]+|(?:[^\W\d_]|%[0-9a-f]{2}){2,})\.?)"
+    r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\])(?P<port>:[0-9]{1,5})?",
+    re.IGNORECASE,
+)
 #: With a zone (RFC 4007).
 _IPV6 = re.compile(r"([0-9a-fA-F:.]+)(?:%([A-Za-z0-9._~-]{1,15}))?")
 _LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
@@ -49,6 +56,21 @@ def normal_host(text: str) -> str:
 def host_in_url(host: str) -> str:
     """Return a normalized host as URLs have it: IPv6 in brackets (RFC 3986, RFC 6874)."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
+
+
+def suggested_scheme(authority: str) -> str | None:
+    """Return the scheme that is probably missing before a host with or without a port; None for others.
+
+    The host is a name with a dot, localhost, or an address. Names on the Internet have HTTPS nowadays;
+    servers on a port of their own, and those without a name, mostly have plain HTTP.
+    """
+    match = _BARE_HOST.fullmatch(authority)
+    if match is None:
+        return None
+    has_name = match["name"] is not None and match["name"].lower() != "localhost"
+    if match["port"]:
+        return "https" if match["port"] == ":443" else "http"
+    return "https" if has_name else "http"
 
 
 def _decoded(text: str) -> str:

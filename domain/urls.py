@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import quote, unquote, urljoin
 
 from domain.errors import InvalidInputError
-from domain.hosts import HostError, host_in_url, normal_host
+from domain.hosts import HostError, host_in_url, normal_host, suggested_scheme
 
 #: RFC 9110, section 4.1, recommends support for at least 8000 octets; longer URLs are refused.
 MAX_URL_OCTETS = 8000
@@ -116,7 +116,7 @@ class _UrlParts:
         """Split a URL; raise ValueError with a sentence when its scheme or form is not supported."""
         match = _ABSOLUTE.fullmatch(text)
         if match is None or match["scheme"].lower() not in SCHEMES:
-            raise ValueError(f"It must begin with {_scheme_list()}.")
+            raise ValueError(f"It must begin with {_scheme_list()}.{_suggestion(text)}")
         if "@" in match["authority"]:
             raise ValueError(
                 "User names and passwords in URLs are not accepted: give them as username and "
@@ -221,6 +221,15 @@ def _in_ascii(text: str) -> str:
         return "".join(char if char.isascii() else quote(char) for char in text)
     except UnicodeEncodeError:
         raise ValueError("It is not valid Unicode text.") from None
+
+
+def _suggestion(text: str) -> str:
+    """Return a question: whether a URL was meant that only lacks its scheme; empty for other texts."""
+    rest = text.removeprefix("//")
+    scheme = suggested_scheme(re.split("[/?#]", rest, maxsplit=1)[0])
+    with suppress(ValueError):
+        return f" Did you mean {display_url(_checked(f'{scheme}://{rest}'))}?" if scheme else ""
+    return ""
 
 
 def _scheme_list() -> str:

@@ -87,6 +87,41 @@ def test_an_unusable_url_is_refused_with_a_remedy(url: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("example.org/x", "https://example.org/x"),
+        ("example.org", "https://example.org"),
+        ("www.Example.org?n=1", "https://www.example.org?n=1"),
+        ("//example.org/x", "https://example.org/x"),
+        ("bücher.example/x", "https://xn--bcher-kva.example/x"),
+        ("example.xn--p1ai/x", "https://example.xn--p1ai/x"),
+        ("example.org:443/x", "https://example.org:443/x"),
+        ("example.org:8080/x", "http://example.org:8080/x"),
+        ("localhost/x", "http://localhost/x"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("127.0.0.1:8000/x", "http://127.0.0.1:8000/x"),
+        ("[::1]:8000/x", "http://[::1]:8000/x"),
+        ("example.org/x?token=hunter2", "https://example.org/x?token=…"),
+        ("example.org/https://b.org/x", "https://example.org/https://b.org/x"),
+        # No host stands there, or more than the scheme is wrong.
+        *((text, None) for text in ("/etc/x.org", "../x.org", "./example.org", "film", "v1.2/x")),
+        *((text, None) for text in ("", "-o", "a.7z", "file:///x.org", "javascript:alert(1)")),
+        *((text, None) for text in ("mailto:a@example.org", "user:hunter2@example.org/x")),
+        *((text, None) for text in ("hppt://example.org", "http:/example.org", "http:example.org")),
+        *((text, None) for text in ("example.org:99999/x", "999.0.0.1/x", "[::g]/x", "[1:2]/x")),
+    ],
+)
+def test_a_url_without_scheme_is_refused_with_the_one_that_was_meant(
+    url: str, meant: str | None
+) -> None:
+    with pytest.raises(InvalidInputError, match="begin with http") as caught:
+        check_url(url)
+    _, question, suggestion = str(caught.value).partition(" Did you mean ")
+    assert (suggestion if question else None) == (None if meant is None else f"{meant}?")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://user:hunter2@example.com/",
