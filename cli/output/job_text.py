@@ -117,7 +117,7 @@ def result_line(view: JobView) -> str:
     progress = view.progress
     if view.status is JobStatus.COMPLETED:
         path = printable(progress.path or "")
-        return f"{view.label}: {formatting.size(progress.bytes_downloaded)} → {path}"
+        return f"{view.lasting_label}: {formatting.size(progress.bytes_downloaded)} → {path}"
     reason = f": {printable(progress.reason)}" if progress.reason else ""
     advice = remedy(view) if view.status is JobStatus.FAILED else ""
     return f"{view.label}: {view.status.value}{reason}{advice and ' ' + advice}"

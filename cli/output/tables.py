@@ -73,7 +73,7 @@ def print_list(views: Sequence[JobView], ids: Mapping[str, str]) -> None:
             *((_size(view),) if has_size else ()),
             _progress(view),
             *((_speed(view), _updated(view)) if wide else ()),
-            _title_and_reason(view),
+            _name_and_reason(view),
         )
     console.print(table)
 
@@ -126,9 +126,9 @@ def _change(event: JobEvent) -> str:
     return f"{source} → {event.to_status.value}"
 
 
-def _title_and_reason(view: JobView) -> Text:
+def _name_and_reason(view: JobView) -> Text:
     """Return the name, and for a job that waits or failed the reason on the next line."""
-    text = Text(view.title)
+    text = Text(view.label)
     reason = view.progress.reason
     if reason and view.status in {JobStatus.WAITING, JobStatus.FAILED}:
         text.append(f"\n{printable(reason)}", style="dim")

@@ -76,7 +76,7 @@ class JobView:
     Attributes:
         job: the row in SQL.
         progress: from the store while a worker runs the job, else from the row.
-        shows_urls: `label` and `title` are the whole URL.
+        shows_urls: `label` is the whole URL.
     """
 
     job: Job
@@ -139,28 +139,32 @@ class JobView:
     def label(self) -> str:
         """The name of its file: as published, as requested, or as its URL suggests.
 
-        A file that is named after its URL has the URL's query, too, without its secrets, and keeps this
-        label when it is published: the origin may give one name to the files of many queries.
+        A name that its URL suggests has the URL's query, too, without its secrets: the origin may give
+        one name to the files of many queries.
         """
         if self.shows_urls:
             return printable(self.url)
         job = self.job
-        query = "" if job.name or job.secret_url else distinguishing_query(job.url)
-        if query:
-            return printable(f"{name_from_url(job.url)}?{query}")
         path = self.progress.path or job.path
         if path:
             return printable(path.rpartition("/")[2])
-        if job.name or not job.secret_url:
-            return printable(job.name or name_from_url(job.url))
-        return self.url.partition("//")[2]
+        if job.secret_url and not job.name:
+            return self.url.partition("//")[2]
+        return self._label_with_query() or printable(job.name or name_from_url(job.url))
 
     @property
-    def title(self) -> str:
-        """The requested file name, or its URL with secrets masked."""
-        if self.shows_urls:
-            return printable(self.url)
-        return printable(self.job.name or display_url(self.job.url, secret=self.job.secret_url))
+    def lasting_label(self) -> str:
+        """As `label`, but with the URL's query also once its file is published.
+
+        It stands beside the file's path, which does not say from which query the file came.
+        """
+        return self.label if self.shows_urls else self._label_with_query() or self.label
+
+    def _label_with_query(self) -> str:
+        """Return the name that the URL suggests with its query; empty where there is none to show."""
+        job = self.job
+        query = "" if job.name or job.secret_url else distinguishing_query(job.url)
+        return printable(f"{name_from_url(job.url)}?{query}") if query else ""
 
 
 def _stored_progress(job: Job) -> DownloadProgress:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cli.output.tables import print_list
 from domain.job import JobStatus
 from tasks import JobDict, JobView, WaitingFor, job_as_json
 from tests.support.inputs.job_views import NOW, job, live
@@ -72,31 +73,35 @@ SIGNED = "https://example.com/a/film.mkv?n=17&token=hunter2"
 
 
 @pytest.mark.parametrize(
-    ("changes", "label", "title"),
+    ("changes", "label", "lasting_label"),
     [
-        ({"url": SIGNED}, "film.mkv?n=17", "https://example.com/a/film.mkv?n=17&token=…"),
+        ({"url": SIGNED}, "film.mkv?n=17", "film.mkv?n=17"),
         ({"url": SIGNED, "name": "x"}, "x", "x"),
-        ({"url": SIGNED, "path": "/d/film (1).mkv"}, "film.mkv?n=17", None),
-        ({"url": SIGNED, "name": "x", "path": "/d/x (1)"}, "x (1)", "x"),
-        ({"url": "https://example.com/a?sig=1", "path": "/d/a (1)"}, "a (1)", None),
-        ({"url": SIGNED, "secret_url": True, "path": "/d/y"}, "y", None),
-        ({"url": "https://example.com/?n=17"}, "download?n=17", "https://example.com/?n=17"),
-        ({"url": SIGNED, "secret_url": True}, "example.com/…", "https://example.com/…"),
+        ({"url": SIGNED, "path": "/d/film (1).mkv"}, "film (1).mkv", "film.mkv?n=17"),
+        ({"url": SIGNED, "name": "x", "path": "/d/x (1)"}, "x (1)", "x (1)"),
+        ({"url": "https://example.com/a?sig=1", "path": "/d/a (1)"}, "a (1)", "a (1)"),
+        ({"url": SIGNED, "secret_url": True, "path": "/d/y"}, "y", "y"),
+        ({"url": "https://example.com/?n=17"}, "download?n=17", "download?n=17"),
+        ({"url": SIGNED, "secret_url": True}, "example.com/…", "example.com/…"),
         ({"url": SIGNED, "secret_url": True, "name": "x"}, "x", "x"),
     ],
 )
 def test_names_of_a_job_tell_it_apart_without_secrets(
-    changes: dict[str, object], label: str, title: str | None
+    changes: dict[str, object],
+    label: str,
+    lasting_label: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     view = merge(job(JobStatus.QUEUED, **changes), None)
-    assert view.label == label
-    assert title is None or view.title == title
+    assert (view.label, view.lasting_label) == (label, lasting_label)
+    print_list([view], {view.job.id: "1"})
+    assert capsys.readouterr().out.splitlines()[1].rstrip().endswith(f"  {label}")
 
 
 def test_whole_urls_are_shown_to_the_owner_unless_secret() -> None:
     mirrored = {"url": SIGNED, "mirrors": (f"{SIGNED}2",)}
     view = merge(job(JobStatus.QUEUED, **mirrored, name="x"), None, shows_urls=True)
-    assert (view.label, view.title) == (SIGNED, SIGNED)
+    assert (view.label, view.lasting_label) == (SIGNED, SIGNED)
     shown = job_as_json(view)
     assert (shown["url"], shown["mirrors"]) == (SIGNED, [f"{SIGNED}2"])
     assert shown["secret_url"] is False
@@ -106,5 +111,5 @@ def test_whole_urls_are_shown_to_the_owner_unless_secret() -> None:
     assert shown["url"] == "https://example.com/…"
     assert shown["mirrors"] == ["https://example.com/…"]
     assert shown["secret_url"] is True
-    for text in (secret.label, secret.title, json.dumps(shown), repr(secret)):
+    for text in (secret.label, secret.lasting_label, json.dumps(shown), repr(secret)):
         assert "film" not in text
