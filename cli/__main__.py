@@ -11,9 +11,9 @@ def main() -> None:
         first_line.show(sys.argv[1:])
         from cli.main import main as run
     except KeyboardInterrupt:
-        from cli.output.messages import clear_busy
+        from cli.output.messages import say
 
-        clear_busy()
+        say("interrupted.")
         sys.exit(130)
     run()
 

@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ from cli.commands import (
 from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
 from cli.help.pages import SeenTyper
 from cli.output.messages import clear_busy, say
-from cli.signals import end_at_signals
+from cli.signals import AnsweredInterrupt, end_at_signals
 from domain.errors import OutputError, SeenError
 from worker import utf8_mode
 from worker.process import standard_streams
@@ -110,8 +111,8 @@ def main() -> None:
         status = run(sys.argv[1:])
         standard_streams.flush_or_discard_output()
         end_at_signals()
-    except KeyboardInterrupt:  # after the end of the command
-        status = INTERRUPTED
+    except KeyboardInterrupt as interrupt:  # before the command, or after its end
+        status = _interrupted(interrupt)
     sys.exit(status)
 
 
@@ -135,8 +136,11 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         report(f"{_sentence(error)} See `{_command(error)} --help`.", "usage", as_json=as_json)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
+        say("interrupted.")
         return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
     except OSError as error:
         report(_system_error(error), "system", as_json=as_json)
         return FAILED
@@ -148,6 +152,13 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         clear_busy()
     return status if isinstance(status, int) else 0
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    if not isinstance(interrupt, AnsweredInterrupt):
+        with suppress(OutputError):
+            say("interrupted.")
+    return INTERRUPTED
 
 
 def _flush_output() -> None:

@@ -20,7 +20,12 @@ from cli.local_stack import environment
 from cli.local_stack.client import join_stack
 from cli.output import formatting
 from cli.output.messages import be_quiet, say
-from cli.output.resume_command import resume_command
+from cli.output.resume_command import (
+    how_to_continue,
+    resume_command,
+    same_command,
+    unfinished,
+)
 from cli.signals import interrupt_on_termination
 from domain.errors import OutputError
 from domain.job import JobStatus
@@ -55,17 +60,18 @@ def get(
 
     Uses the configured workers (SEEN_CACHE_ADDR) or the running ones (seen up), else starts its own.
 
-    After Ctrl-C the same command continues where it stopped.
+    Ctrl-C pauses the downloads. The same command continues them; if some were finished, the last line
+    shows the command for the others.
 
     Without --attempts or --max-time, a download that gets no byte for a minute after a failed attempt is
     paused; the last line shows the command that continues it.
     """
+    interrupt_on_termination()
     is_local = not environment.has_store(settings_module.load())
     target = _output(how.output, urls, options, is_local=is_local)
     requests = replace(options, name=target.name).requests(
         urls, directory=target.folder, max_attempts=how.max_attempts, priority=how.priority
     )
-    interrupt_on_termination()
     if how.quiet:
         be_quiet()
     with _stack(how.jobs, is_local=is_local) as stack:
@@ -103,7 +109,7 @@ def _download(
     from cli.following.follow import follow, pause_unseen
     from cli.output.progress.summary import Summary
 
-    batch = Batch.submit(requests, at_once=how.jobs, stack=stack, show_urls=show_urls)
+    batch = Batch.of(requests, at_once=how.jobs, stack=stack, show_urls=show_urls)
     display = _display(is_quiet=how.quiet, as_json=as_json)
     summary = Summary(batch.new_ids)
     try:
@@ -116,20 +122,33 @@ def _download(
         raise pause_unseen(batch, error) from None
     finally:
         display.close()
-    commands = {view.job.id: _resume_command(view, stack) for view in views}
+    arguments = unfinished(sys.argv[1:], views)
+    commands = {
+        view.job.id: resume_command(view.job, arguments, is_local=stack is not None)
+        for view in views
+    }
     if as_json:
         _print_json(views, followed.given_up, commands)
     if followed.interrupted:
-        say("interrupted. The same command continues where it stopped.")
+        _say_interrupted(batch.left, views)
         return INTERRUPTED
-    _say_how_to_continue(batch.unsubmitted, commands)
+    _say_how_to_continue(batch.unsubmitted, commands, arguments)
     is_done = all(view.status is JobStatus.COMPLETED for view in views)
     return 0 if is_done and not batch.unsubmitted else FAILED
 
 
-def _say_how_to_continue(unsubmitted: int, commands: dict[str, str | None]) -> None:
+def _say_interrupted(left: int, views: list[JobView]) -> None:
+    if left:
+        whose = "belongs to another command and goes" if left == 1 else "belong to others and go"
+        say(f"{left:,} of the downloads {whose} on.")
+    say(f"interrupted. {how_to_continue(views)}")
+
+
+def _say_how_to_continue(
+    unsubmitted: int, commands: dict[str, str | None], arguments: list[str]
+) -> None:
     if unsubmitted:
-        say(f"{unsubmitted:,} more were not started; the same command starts them.")
+        say(f"{unsubmitted:,} more were not started. To start them: {same_command(arguments)}")
     for line in dict.fromkeys(line for line in commands.values() if line is not None):
         say(f"to continue: {line}")
 
@@ -150,10 +169,6 @@ def _name_paused(display: Display, views: list[JobView], followed: Followed) -> 
     for view in views:
         if not view.is_finished and view.job.id not in followed.given_up:
             display.fail(result_line(view))
-
-
-def _resume_command(view: JobView, stack: StackClient | None) -> str | None:
-    return resume_command(view.job, sys.argv[1:], is_local=stack is not None)
 
 
 def _print_json(

@@ -13,7 +13,7 @@ from cli.arguments.job_ids import resolve_ids
 from cli.context import has_no_database, open_reader
 from cli.errors import FAILED
 from cli.output.messages import clear_busy
-from cli.signals import interrupt_on_termination
+from cli.signals import AnsweredInterrupt, interrupt_on_termination
 from domain.job import JobFilter, JobStatus
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def watch(
         failed = _follow(reader, watched, display)
     except KeyboardInterrupt:
         display.note("Stopped watching; the downloads go on.")
-        raise
+        raise AnsweredInterrupt from None
     finally:
         display.close()
     raise typer.Exit(FAILED if failed else 0)

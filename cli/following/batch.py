@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Self
 
 import tasks
@@ -10,6 +10,7 @@ from cli.context import open_runtime, why_unpublished
 from cli.following.earlier_jobs import adapt_earlier, resume_earlier
 from cli.following.job_poll import JobPoll
 from cli.local_stack.client import StackClient
+from cli.signals import delay_interrupts
 from domain.job import Job
 from domain.request import DownloadRequest
 from tasks.api.job_view import JobReader, JobView
@@ -22,6 +23,7 @@ class Batch:
 
     Attributes:
         new_ids: the jobs that did not exist before.
+        left: how many unfinished jobs of other commands `pause` has left running.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Batch:
         show_urls: bool,
     ) -> None:
         self.new_ids: set[str] = set()
+        self.left = 0
         self._runtime = runtime
         self._unsubmitted = list(requests)
         self._at_once = at_once or len(requests)
@@ -42,9 +45,10 @@ class Batch:
         #: Jobs that this command submitted or resumed; it pauses no others.
         self._started: set[str] = set()
         self._notes: list[str] = []
+        self._answer: Callable[[], None] = lambda: None
 
     @classmethod
-    def submit(
+    def of(
         cls,
         requests: Sequence[DownloadRequest],
         *,
@@ -52,28 +56,40 @@ class Batch:
         stack: StackClient | None,
         show_urls: bool,
     ) -> Self:
-        """Submit requests; an unfinished job for the same request is continued instead.
+        """Return the jobs of these requests; none is submitted yet.
 
         Args:
             requests: what to download.
-            at_once: how many of the jobs are unfinished at a time; `read` submits the next ones. None
-                for all.
+            at_once: how many of the jobs are unfinished at a time. None for all.
             stack: the local stack, if one is used.
             show_urls: name the jobs by their whole URLs.
         """
         runtime = open_runtime()
-        is_only_client = stack is not None and stack.started
-        batch = cls(
+        return cls(
             runtime,
             requests,
             at_once=at_once,
-            is_only_client=is_only_client,
+            is_only_client=stack is not None and stack.started,
             show_urls=show_urls,
         )
-        oldest = min(batch._submit(batch._at_once), key=lambda job: job.id)
+
+    def submit(self, stack: StackClient | None, answer: Callable[[], None]) -> None:
+        """Submit the first requests, and let `read` submit the next ones.
+
+        An unfinished job for the same request is continued instead. An interrupt is raised when the
+        jobs are known that were accepted.
+
+        Args:
+            stack: the local stack, if one is used.
+            answer: called at once when an interrupt comes while requests are submitted.
+
+        Raises:
+            SecondInterrupt: a second interrupt has come meanwhile: jobs may be accepted and unknown.
+        """
+        self._answer = answer
+        oldest = min(self._submit(self._at_once), key=lambda job: job.id)
         if stack is not None and not stack.started:
-            batch._notes.insert(0, _joined(stack, runtime, oldest))
-        return batch
+            self._notes.insert(0, _joined(stack, self._runtime, oldest))
 
     @property
     def unsubmitted(self) -> int:
@@ -95,6 +111,10 @@ class Batch:
         return notes
 
     def _submit(self, count: int) -> Sequence[Job]:
+        with delay_interrupts(self._answer):
+            return self._submit_now(count)
+
+    def _submit_now(self, count: int) -> Sequence[Job]:
         requests, self._unsubmitted = self._unsubmitted[:count], self._unsubmitted[count:]
         runtime = self._runtime
         jobs = tasks.submit_many(requests, runtime=runtime)
@@ -113,7 +133,11 @@ class Batch:
     def pause(self) -> None:
         """Pause the jobs that this command started, and forget the others; submit no more."""
         self.submit_no_more()
-        self._poll.job_ids = [one for one in self._poll.job_ids if one in self._started]
+        job_ids = self._poll.job_ids
+        self._poll.job_ids = [
+            one for one in job_ids if one in self._started or self._poll.is_finished(one)
+        ]
+        self.left = len(job_ids) - len(self._poll.job_ids)
         self._pause(self._poll.job_ids)
 
     def give_up(self, job_ids: Iterable[str]) -> None:

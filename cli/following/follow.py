@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.following.start_check import StartCheck
+from cli.output.resume_command import how_to_continue
+from cli.signals import AnsweredInterrupt, SecondInterrupt
 from domain.errors import OutputError
 from worker.process import standard_streams
 
@@ -23,6 +25,7 @@ _POLL = 0.2
 _MAX_LOAD = 0.2
 #: How long to wait for jobs to pause: a worker needs a second, longer while the store is unavailable.
 _PAUSE_TIMEOUT = 10.0
+_PAUSING = "pausing … (Ctrl-C again leaves at once)"
 
 
 @dataclass
@@ -45,20 +48,20 @@ def follow(
     timeout: GetTimeout,
     summary: Summary,
 ) -> Followed:
-    """Show the jobs until each is finished, paused, or given up."""
+    """Submit the jobs and show them until each is finished, paused, or given up.
+
+    A second Ctrl-C raises AnsweredInterrupt before the jobs are paused.
+    """
     start_check = StartCheck(display, stack)
     followed = Followed()
     given_up_at = 0.0
     try:
+        batch.submit(stack, lambda: display.status(_PAUSING))
         while True:
             started = time.monotonic()
             if timeout.is_over:
                 batch.submit_no_more()
-            views = batch.read()
-            for text in batch.take_notes():
-                display.note(text)
-            summary.add(views)
-            display.show(views, batch.unsubmitted)
+            views = _read_and_show(batch, display, summary)
             # A job that was given up is paused soon, or keeps running for another command.
             others = [view for view in views if view.job.id not in followed.given_up]
             is_pause_over = time.monotonic() - given_up_at > _PAUSE_TIMEOUT
@@ -71,9 +74,20 @@ def follow(
                 followed.given_up |= exceeded
             start_check.run(views)
             time.sleep(pause_between_reads(time.monotonic() - started))
+    except SecondInterrupt:
+        raise _leave(display) from None
     except KeyboardInterrupt:
         followed.interrupted = _pause(batch, display, summary)
         return followed
+
+
+def _read_and_show(batch: Batch, display: Display, summary: Summary) -> list[JobView]:
+    views = batch.read()
+    for text in batch.take_notes():
+        display.note(text)
+    summary.add(views)
+    display.show(views, batch.unsubmitted)
+    return views
 
 
 def pause_between_reads(seconds: float) -> float:
@@ -91,14 +105,21 @@ def _give_up(batch: Batch, display: Display, views: list[JobView], reasons: dict
 
 def _pause(batch: Batch, display: Display, summary: Summary) -> bool:
     """Pause the jobs; return whether one is not finished. A second Ctrl-C leaves at once."""
-    display.status("pausing … (Ctrl-C again leaves at once)")
     try:
+        display.status(_PAUSING)
         batch.pause()
         views = _wait_until_idle(batch, display, summary)
     except KeyboardInterrupt:
-        display.fail("left at once: downloads may still run. The same command continues them.")
-        raise
-    return not all(view.is_finished for view in views)
+        raise _leave(display) from None
+    are_finished = all(view.is_finished for view in views)
+    return not are_finished or batch.unsubmitted > 0 or batch.left > 0
+
+
+def _leave(display: Display) -> AnsweredInterrupt:
+    """Say that jobs may run on, and return the interrupt to raise."""
+    display.status("")
+    display.fail("left at once: downloads may still run. `seen list` shows them.")
+    return AnsweredInterrupt()
 
 
 def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[JobView]:
@@ -106,9 +127,7 @@ def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[J
     end = time.monotonic() + _PAUSE_TIMEOUT
     while True:
         started = time.monotonic()
-        views = batch.read()
-        summary.add(views)
-        display.show(views, batch.unsubmitted)
+        views = _read_and_show(batch, display, summary)
         if _all_idle(views) or started > end:
             return views
         time.sleep(max(_POLL / 4, pause_between_reads(time.monotonic() - started) - _POLL))
@@ -117,11 +136,11 @@ def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[J
 def pause_unseen(batch: Batch, error: OutputError) -> OutputError:
     """Pause the jobs whose progress cannot be printed; return the error with that effect."""
     standard_streams.flush_or_discard_output()
-    if all(view.is_finished for view in batch.read()):
+    views = batch.read()
+    if all(view.is_finished for view in views):
         return error
     batch.pause()
-    effect = "The downloads are paused; the same command continues where it stopped."
-    return OutputError(error.error, effect)
+    return OutputError(error.error, f"The downloads are paused. {how_to_continue(views)}")
 
 
 def _all_idle(views: list[JobView]) -> bool:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cli.errors import StackError
+from cli.output.resume_command import how_to_continue
 from domain.job import JobStatus
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ class StartCheck:
             return
         self._checked_at = now
         if self._stack is not None and not self._stack.is_alive:
-            raise StackError(
-                "The local stack was stopped. The same command continues where it stopped."
-            )
+            raise StackError(f"The local stack was stopped. {how_to_continue(views)}")
         if now - self._started_at > _START_WARNING_AFTER:
             self._warn_if_not_started(views)
 

@@ -39,6 +39,7 @@ class SeenGroup(TyperGroup):
     """A group of commands with our help page; without arguments it prints that page."""
 
     command_class = SeenCommand
+    _interrupt: KeyboardInterrupt | None = None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
@@ -54,6 +55,22 @@ class SeenGroup(TyperGroup):
         except typer.TyperException as error:
             self._refuse_option_of_command(ctx, words, error)
             _refuse_unknown_option(self, ctx, error)
+            raise
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command. An interrupt is raised; Typer's own method would return a status for it."""
+        self._interrupt = None
+        status = super().main(*args, **options)
+        if self._interrupt is not None:
+            raise self._interrupt
+        return status
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command of this group."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            self._interrupt = interrupt
             raise
 
     def _refuse_option_of_command(

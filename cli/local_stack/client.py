@@ -18,6 +18,7 @@ from cli.errors import StackError
 from cli.local_stack import environment
 from cli.local_stack.log_files import last_line, open_log, supervisor_log
 from cli.output.messages import say, show_busy
+from cli.signals import AnsweredInterrupt
 from worker.running_stack import discovery, stack_state
 from worker.running_stack.stack_state import StackState
 from worker.utf8_mode import UTF8
@@ -116,7 +117,19 @@ def _start(data_dir: Path) -> StackState:
 
 
 def _wait_until_stopped(data_dir: Path, state: StackState) -> None:
-    """Wait until the stack has stopped; return at once while other commands use it."""
+    """Wait until the stack has stopped; return at once while other commands use it.
+
+    Raises:
+        AnsweredInterrupt: Ctrl-C has ended the waiting.
+    """
+    try:
+        _poll_until_stopped(data_dir, state)
+    except KeyboardInterrupt:
+        say("interrupted. No download runs any more; the workers stop by themselves.")
+        raise AnsweredInterrupt from None
+
+
+def _poll_until_stopped(data_dir: Path, state: StackState) -> None:
     show_busy("stopping workers …")
     end = time.monotonic() + _STOP_TIMEOUT
     while time.monotonic() < end and stack_state.supervisor_is_running(data_dir):

@@ -24,7 +24,9 @@ def _runtime_of_this_system(system: System, monkeypatch: pytest.MonkeyPatch) -> 
 
 def _submit(*names: str, at_once: int | None = None, **fields: Any) -> Batch:
     requests = [DownloadRequest(url=f"{URL}/{name}", **fields) for name in names]
-    return Batch.submit(requests, at_once=at_once, stack=None, show_urls=False)
+    batch = Batch.of(requests, at_once=at_once, stack=None, show_urls=False)
+    batch.submit(None, lambda: None)
+    return batch
 
 
 def _labels(batch: Batch) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.following.timeout import GetTimeout
-from cli.output.resume_command import resume_command
+from cli.output.resume_command import resume_command, unfinished
 from domain.job import JobStatus
 from tasks import JobView
 from tests.support.build import new_job
@@ -125,3 +125,33 @@ def test_command_by_which_a_download_goes_on(
 def test_secrets_are_not_repeated(secret: str) -> None:
     job = replace(new_job(), id="j", status=S.PAUSED)
     assert secret not in (resume_command(job, ["get", secret], is_local=True) or "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["get", "http://a/1", "http://a/2"], ["get", "http://a/2"]),
+        (
+            ["get", "-o", "x", "HTTP://A:80/1", "-q", "http://a/2"],
+            ["get", "-o", "x", "-q", "http://a/2"],
+        ),
+        (["get", "http://a/1", "http://a/1", "http://a/3"], ["get", "http://a/3"]),
+        (
+            ["get", "--mirror", "http://a/1", "http://a/3"],
+            ["get", "--mirror", "http://a/1", "http://a/3"],
+        ),
+        (["get", "http://a/2", "http://a/4", "http://a/5"], ["get", "http://a/2", "http://a/4"]),
+    ],
+)
+def test_finished_urls_are_left_out_of_the_command(arguments: list[str], kept: list[str]) -> None:
+    states: dict[str, dict[str, Any]] = {
+        "1": {"status": S.COMPLETED},
+        "2": {"status": S.PAUSED},
+        "4": {"status": S.FAILED, "attempts": 3},
+        "5": {"status": S.FAILED, "attempts": 1},
+    }
+    views = [
+        JobView.merge(replace(new_job(), url=f"http://a/{name}", max_attempts=3, **changes), None)
+        for name, changes in states.items()
+    ]
+    assert unfinished(arguments, views) == kept
