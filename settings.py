@@ -31,7 +31,7 @@ from pydantic_settings import (
 
 from domain.errors import SettingsError
 from domain.limits import MAX_RATE, MIN_RATE
-from domain.text import escaped
+from domain.text import escaped, requirement
 
 logger = logging.getLogger(__name__)
 
@@ -785,21 +785,21 @@ def _warn_of_former_name(former: str, present: str, both: bool) -> None:
 def _explain(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
-        message = problem["msg"].removeprefix("Value error, ")
+        message = requirement(problem)
         if not problem["loc"]:
             lines.append(f"{message}.")
             continue
         name = str(problem["loc"][0])
         field = Settings.model_fields[name]
         if isinstance(problem.get("ctx", {}).get("error"), _SecretFileError):
-            lines.append(f"{message}. Expected in the file: {field.description}")
+            lines.append(f"{message}. Its meaning: {field.description}")
             continue
         variable = _variable(_name_in_use(name))
         if _value_of(_name_in_use(name)):
             wrong = f"{variable}={_shown(name)} is not valid: {message}"
         else:
             wrong = f"{variable} has no default, because {message}"
-        lines.append(f"{wrong}. Expected: {field.description}")
+        lines.append(f"{wrong}. Its meaning: {field.description}")
     return lines
 
 

@@ -20,6 +20,7 @@ from cache.records import STORED, Record
 from domain.byte_counts import ByteCounts
 from domain.errors import InvalidInputError
 from domain.job import JobStatus
+from domain.text import requirement, sentence
 
 #: Seconds without a tick after which beat counts as missing. A beat ticks every 5 s at least.
 BEAT_MISSING_AFTER = 30.0
@@ -135,7 +136,7 @@ class LockGrant(NamedTuple):
 def _number(value: Any) -> Any:
     """Refuse a bool or a text, which pydantic accepts as a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("It must be a number")  # noqa: TRY004 - pydantic does not catch TypeError
+        raise ValueError("it must be a number")  # noqa: TRY004 - pydantic does not catch TypeError
     return value
 
 
@@ -158,8 +159,9 @@ class RateLimit(Record):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"]) or "limits"
-            remedy = problem["msg"].removeprefix("Value error, ")
-            raise InvalidInputError(field, problem["input"], f"{remedy}.") from None
+            raise InvalidInputError(
+                field, problem["input"], sentence(requirement(problem))
+            ) from None
 
 
 class RateState(Record):

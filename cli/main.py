@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 import settings as settings_module
 from cli.commands import (
@@ -36,6 +37,7 @@ from cli.help.pages import SeenTyper
 from cli.output.messages import clear_busy, say
 from cli.signals import AnsweredInterrupt, end_at_signals
 from domain.errors import OutputError, SeenError
+from domain.text import requirement
 from worker import utf8_mode
 from worker.process import standard_streams
 from worker.process.version import version
@@ -196,8 +198,12 @@ def _unexpected(error: Exception) -> str:
 
 
 def _sentence(error: typer.TyperException) -> str:
-    """Return Typer's message as one sentence, without the prefix of its validation library."""
-    text = error.format_message().replace("Value error, ", "").strip()
+    """Return Typer's message as one sentence, in the words of our own messages."""
+    text = error.format_message()
+    if isinstance(error.__cause__, ValidationError):
+        for problem in error.__cause__.errors(include_url=False):
+            text = text.replace(problem["msg"], requirement(problem))
+    text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

@@ -32,6 +32,7 @@ from domain.files import (
 from domain.job import Priority
 from domain.limits import check_rate
 from domain.request_fields import HIDDEN
+from domain.text import requirement, sentence
 from domain.urls import check_url, display_url
 
 MAX_ATTEMPTS_LIMIT = 1000
@@ -131,7 +132,7 @@ class DownloadRequest(BaseModel):
                 # These may contain secrets: a name may be a misplaced value, an unknown field a
                 # misspelt password, and a whole request has all of them.
                 name, value = first, HIDDEN
-            raise InvalidInputError(name, value, f"{problem['msg']}.") from None
+            raise InvalidInputError(name, value, sentence(requirement(problem))) from None
         request_fields.check_login(request.headers, request.username, request.password)
         return request
 

@@ -170,7 +170,7 @@ def test_an_unusable_file_is_named_with_the_reason(
 
     assert said.startswith(f"SEEN_CACHE_PASSWORD_FILE={str(path)!r}: ")
     assert says in said
-    assert said.endswith("Expected in the file: Password of the store.")
+    assert said.endswith("Its meaning: Password of the store.")
 
 
 def test_a_file_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
