@@ -33,11 +33,15 @@ def examine() -> list[Finding]:
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    yield _local_stack(settings)
     try:
+        yield _local_stack(settings)
         use_running_stack()
     except OtherVersionError:
         return  # nothing of it can be examined; the finding about the stack names it
+    except SettingsError as error:
+        # The local stack's store and database are in this folder, too.
+        yield problem("data folder", str(error), "Correct SEEN_DATA_DIR, or this folder.")
+        return
     settings = settings_module.load()
     store_findings = list(store.examine(settings))
     yield from store_findings

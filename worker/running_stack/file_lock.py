@@ -79,11 +79,20 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the exclusive lock of a file; the file is not created."""
+    """Return whether a process holds the exclusive lock of a file; the file is not created.
+
+    Raises:
+        SettingsError: the folder of the file cannot be used, or its file system has no locks.
+        ForeignFileError: the path is not a regular file of this user.
+    """
     try:
         fd = open_own_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {path.parent} cannot be used: {error.strerror}. Set SEEN_DATA_DIR."
+        ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
