@@ -19,6 +19,7 @@ import pytest
 import settings as settings_module
 import tasks
 from cli import main as main_module
+from cli import signals
 from cli.commands import get as get_module
 from cli.following import batch as batch_module
 from cli.following.batch import Batch
@@ -38,10 +39,12 @@ LEFT = "seen: left at once: downloads may still run. `seen list` shows them."
 
 
 @pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
+def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the process the handlers that a command starts with, and take them back."""
     kept = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(signals, "_REPETITION", 0.0)
+    monkeypatch.setattr(signals, "_interrupted_at", float("-inf"))
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -158,7 +161,21 @@ def test_an_interrupt_leaves_no_job_running_unsaid(
     assert lines[-1] == moment.says
     assert (f"seen: {PAUSING}" in lines) is (moment.says != "seen: interrupted.")
     assert moment.jobs is None or seen.statuses() == moment.jobs
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signals._interrupt
+
+
+@pytest.mark.parametrize("owner", ["publisher", "display"])
+def test_a_signal_to_the_process_and_to_its_group_is_one(
+    owner: str, seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "_REPETITION", 600.0)
+    if owner == "publisher":
+        seen.before(publisher(seen), "publish", twice)
+    else:
+        interrupt_pausing(seen)
+    assert seen.run(*URLS) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == CONTINUES
+    assert seen.statuses() == PAUSED
 
 
 def test_interrupted_between_submissions_it_names_the_command_for_the_others(
