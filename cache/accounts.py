@@ -16,6 +16,8 @@ from domain.errors import InvalidInputError
 #: The shortest refresh token that `SessionData.issue` accepts.
 MIN_TOKEN_CHARS = 16
 
+_TWO_TOKENS = "refresh_token and refresh_token_sha256 are of different tokens"
+
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -47,8 +49,25 @@ class SessionData(SensitiveRecord):
         fields = {name: value for name, value in data.items() if name != "refresh_token"}
         digest = _sha256(token)
         if fields.get("refresh_token_sha256") not in (None, digest):
-            raise ValueError("refresh_token and refresh_token_sha256 are of different tokens")
+            raise ValueError(_TWO_TOKENS)
         return {**fields, "refresh_token_sha256": digest}
+
+    @model_validator(mode="after")
+    def _hash_refresh_token_of_an_object(self) -> Self:
+        # Read with `from_attributes`, the object is no mapping that could be changed before.
+        if self.refresh_token is not None:
+            digest = _sha256(self.refresh_token)
+            if self.refresh_token_sha256 not in (None, digest):
+                raise ValueError(_TWO_TOKENS)
+            self.__dict__.update(refresh_token=None, refresh_token_sha256=digest)
+            self.__pydantic_fields_set__.add("refresh_token_sha256")
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with changed fields. A `refresh_token` replaces the old one; None removes it."""
+        if update and "refresh_token" in update:
+            update = {"refresh_token_sha256": None, **update}
+        return super().model_copy(update=update, deep=deep)
 
     @classmethod
     def issue(

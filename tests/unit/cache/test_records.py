@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import pickle
 import pkgutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +118,63 @@ def test_models_of_callers_keep_their_own_rule() -> None:
     assert found.model_extra == {"b": 2}
 
 
+# ── copies ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def construct(model: Any, **values: Any) -> Any:
+    return model.model_construct(**values)
+
+
+@each_model
+def test_a_copy_is_checked_as_by_the_constructor(model: type[Record]) -> None:
+    known = model(**MODELS[model])
+    refused = pytest.raises((ValidationError, InvalidInputError), match="newer_field")
+    with refused:
+        known.model_copy(update={"newer_field": 1})
+    with refused:
+        construct(model, **MODELS[model], newer_field=1)
+    with refused:
+        known.copy(update={"newer_field": 1})
+    for name in MODELS[model]:
+        with pytest.raises((ValidationError, InvalidInputError), match=name):
+            known.model_copy(update={name: object()})
+        assert known.model_copy(update={name: MODELS[model][name]}) == known
+
+
+@each_model
+@pytest.mark.parametrize("deep", [False, True])
+def test_round_trips_give_the_same_model(model: type[Record], deep: bool) -> None:
+    known = model(**MODELS[model])
+    copies = [
+        known.model_copy(deep=deep),
+        known.model_copy(update={}, deep=deep),
+        known.model_copy(update=MODELS[model], deep=deep),
+        construct(model, **{name: getattr(known, name) for name in MODELS[model]}),
+        model.model_validate(known),
+        copy.deepcopy(known) if deep else copy.copy(known),
+        pickle.loads(pickle.dumps(known)),
+    ]
+    for one in copies:
+        assert one == known
+        assert one.model_fields_set == known.model_fields_set
+        assert one.model_dump() == known.model_dump()
+
+
+def test_a_copy_of_progress_checks_a_percent_and_a_time_left() -> None:
+    half = DownloadProgress.model_validate(
+        {"job_id": "j", "status": "downloading", "bytes_downloaded": 50, "bytes_total": 100}
+    )
+    full = half.model_copy(update={"bytes_downloaded": 100, "progress_percent": 100})
+    assert full.progress_percent == 100
+    assert half.model_copy(update={"eta_seconds": 7}) == half
+    for wrong in ({"progress_percent": 90}, {"eta_seconds": -1}, {"stated_percent": 50}):
+        with pytest.raises(ValidationError):
+            half.model_copy(update=wrong)
+    for name in ("progress_percent", "eta_seconds", "stated_percent", "stated_eta"):
+        with pytest.raises(InvalidInputError, match=name):
+            construct(DownloadProgress, **{name: 50})
+
+
 # ── the refresh token ───────────────────────────────────────────────────────────────────────────
 
 TOKEN = "hunter2-hunter2-hunter2"
@@ -135,6 +195,51 @@ def test_the_constructor_keeps_the_hash_of_the_token_only(token: str) -> None:
     assert token not in shown
     assert session(refresh_token_sha256=given.refresh_token_sha256) == given
     assert session(refresh_token=token, refresh_token_sha256=given.refresh_token_sha256) == given
+
+
+NEW_TOKEN = "correct-horse-battery-staple"
+
+
+def test_a_copy_rotates_the_token() -> None:
+    old = session(refresh_token=TOKEN, client="tv")
+    new = old.model_copy(update={"refresh_token": NEW_TOKEN})
+    assert new.accepts(NEW_TOKEN)
+    assert not new.accepts(TOKEN)
+    assert old.accepts(TOKEN)
+    assert new.client == "tv"
+    assert new.refresh_token is None
+    assert NEW_TOKEN.encode() not in pickle.dumps(new)
+    assert NEW_TOKEN not in f"{vars(new)} {new!r} {new.model_dump()}"
+    assert old.model_copy(update=dict(new)) == new
+    assert old.model_copy(update={"client": "phone"}).accepts(TOKEN)
+
+
+@pytest.mark.parametrize("name", ["refresh_token", "refresh_token_sha256"])
+def test_a_copy_without_a_token_accepts_none(name: str) -> None:
+    assert not session(refresh_token=TOKEN).model_copy(update={name: None}).accepts(TOKEN)
+
+
+@pytest.mark.parametrize("wrong", ["", b"0123456789abcdef", 5])
+def test_a_copy_refuses_what_is_no_token(wrong: object) -> None:
+    with pytest.raises(ValidationError, match="refresh_token"):
+        session(refresh_token=TOKEN).model_copy(update={"refresh_token": wrong})
+
+
+def test_no_way_into_a_session_keeps_the_token() -> None:
+    given = session(refresh_token=TOKEN)
+    fields = {**dict(given), "refresh_token": TOKEN}
+    row = SimpleNamespace(**{**fields, "refresh_token_sha256": None})
+    built = SessionData.model_validate(row, from_attributes=True)
+    for one in (built, SessionData.model_validate(fields), SessionData(**fields)):
+        assert one == given
+        assert TOKEN not in f"{vars(one)}"
+    assert built.model_dump(exclude_unset=True)["refresh_token_sha256"]
+    row.refresh_token_sha256 = "0" * 64
+    with pytest.raises(ValidationError, match="different tokens"):
+        SessionData.model_validate(row, from_attributes=True)
+    with pytest.raises(InvalidInputError, match="refresh_token") as caught:
+        construct(SessionData, **fields)
+    assert TOKEN not in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", b"0123456789abcdef", 5, ["token"], True])
