@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from tests.support.environment import forget_developer_settings
 
 # At import, before any module of the product can read a setting.
 forget_developer_settings()
+# Programs keep ignored signals ignored. Where `nohup` or a background shell started the tests, some are.
+for _number, _handler in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 from tests.support.origins.origin import Origin  # noqa: E402
 from tests.support.servers import process  # noqa: E402

@@ -103,13 +103,14 @@ def _open_null(number: int, flags: int) -> None:
 def _replace(name: str, raw: io.FileIO, errors: str) -> None:
     """Replace a text stream of `sys` by one with the same encoding."""
     before = getattr(sys, name)
+    is_unbuffered = getattr(before, "write_through", False)  # PYTHONUNBUFFERED
     with suppress(AttributeError, OSError, OutputError):
         before.flush()
     stream = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", None) or "utf-8",
         errors=errors,
-        line_buffering=raw.fileno() == _ERRORS or raw.isatty(),
+        line_buffering=isinstance(raw, _Log) or is_unbuffered or raw.isatty(),
     )
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)

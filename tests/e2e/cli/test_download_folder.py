@@ -80,7 +80,7 @@ def test_name_is_no_way_out(seen: Seen, origin: Origin, name: str) -> None:
 def test_get_writes_to_its_folder_and_add_does_not_follow_it(seen: Seen, origin: Origin) -> None:
     url = origin.serve("/got.bin", body=b"abc").url
     outside = _outside(seen) / "got"
-    seen.good("get", url, "-o", str(outside))
+    seen.good("get", url, "-o", f"{outside}/")
     assert (outside / "got.bin").read_bytes() == b"abc"
     assert seen.run("add", url, "-d", str(outside)).status == 2
     seen.good("add", url, "-d", str(seen.data_dir / "downloads/inside"))
