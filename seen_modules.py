@@ -27,11 +27,12 @@ FOLDER = Path(__file__).resolve().parent
 #: What each package imports of this project's names.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "domain": (),
-    "cache": ("domain", "settings"),
+    "seen_local": ("domain", "settings"),
+    "cache": ("domain", "seen_local", "settings"),
     "database": ("domain",),
-    "worker": ("cache", "database", "domain", "settings"),
-    "tasks": ("cache", "database", "domain", "settings", "worker"),
-    "cli": ("cache", "database", "domain", "settings", "tasks", "worker"),
+    "worker": ("cache", "database", "domain", "seen_local", "settings"),
+    "tasks": ("cache", "database", "domain", "seen_local", "settings", "worker"),
+    "cli": ("cache", "database", "domain", "seen_local", "settings", "tasks", "worker"),
 }
 _ALL = ("settings", *_NEEDS)
 #: What `seen` starts by name, with ``python -P -m``.

@@ -37,6 +37,7 @@ from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
 from cache.store.sync import SyncStore
 from domain.errors import SeenError
+from seen_local.discovery import with_running_store
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -110,13 +111,19 @@ class CacheManager(Operations[S]):
     ) -> CacheManager[SyncStore]:
         """Build the manager from settings; the first command connects.
 
+        Settings that name no store, and no database server, stand for the local stack that runs.
+
         Args:
             retries: retries of a round trip on the reliable connections; 0 for callers that retry by
                 themselves, such as the progress flusher.
             client_side_families: key families of the client-side cache.
             require_store: raise StoreUnavailableError if the store does not answer now. Without it a
                 program also starts, and works, while the store is down.
+
+        Raises:
+            OtherVersionError: the local stack that runs is of another version.
         """
+        settings = with_running_store(settings)
         breaker = CircuitBreaker()
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         manager = CacheManager(
@@ -147,6 +154,7 @@ class CacheManager(Operations[S]):
         Args:
             require_store: ``async with`` raises StoreUnavailableError if the store does not answer.
         """
+        settings = with_running_store(settings)
         breaker = CircuitBreaker()
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(

@@ -41,7 +41,7 @@ def workers_text(environment: Mapping[str, str]) -> str:
 
 def _stack_runs(environment: Mapping[str, str]) -> bool:
     from domain.errors import SeenError
-    from worker.running_stack.file_lock import is_locked
+    from seen_local.file_lock import is_locked
 
     folder = environment.get("SEEN_DATA_DIR")
     try:

@@ -38,9 +38,9 @@ from cli.output.messages import clear_busy, say
 from cli.signals import AnsweredInterrupt, end_at_signals
 from domain.errors import OutputError, SeenError
 from domain.text import requirement
+from seen_local.version import version
 from worker import utf8_mode
 from worker.process import standard_streams
-from worker.process.version import version
 
 app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
 _DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"

@@ -14,6 +14,7 @@ from celery import signals
 import settings as settings_module
 from cache.store import scripts
 from domain.job import Job
+from seen_local.discovery import use_running_stack
 from worker import utf8_mode
 from worker.broker import transport
 from worker.broker.client import Broker
@@ -27,7 +28,6 @@ from worker.celery_ext.interface.app_class import App
 from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
 from worker.leases.drain import Drain
-from worker.running_stack.discovery import use_running_stack
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)

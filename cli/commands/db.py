@@ -19,8 +19,8 @@ from cli.output import formatting
 from cli.output.counter import counter
 from domain.errors import BackupError
 from domain.text import printable
+from seen_local import stack_state
 from settings import Settings
-from worker.running_stack import stack_state
 
 if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from database.backup import Copy

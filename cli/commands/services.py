@@ -13,8 +13,8 @@ from cli.local_stack import command_lines, environment
 from cli.local_stack.client import use_running_stack
 from cli.local_stack.download_folder import make_download_folder
 from domain.errors import SettingsError
+from seen_local import discovery
 from settings import Settings
-from worker.running_stack import discovery
 
 
 class QueueName(StrEnum):

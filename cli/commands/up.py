@@ -19,10 +19,10 @@ from cli.local_stack.log_files import append_line, supervisor_log
 from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
+from seen_local import discovery, stack_state
+from seen_local.stack_state import StackState
 from settings import Settings
 from worker.process import listening, standard_streams
-from worker.running_stack import discovery, stack_state
-from worker.running_stack.stack_state import StackState
 
 #: Seconds between two lines with the numbers of jobs; without a terminal they would fill a file.
 _STATUS_INTERVAL, _STATUS_INTERVAL_IN_A_FILE = 2.0, 60.0

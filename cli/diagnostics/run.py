@@ -11,10 +11,10 @@ from cli.diagnostics.findings import Finding, Level, ok, problem
 from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError
+from seen_local import discovery, stack_state
+from seen_local.discovery import OtherVersionError
+from seen_local.version import version
 from settings import Settings
-from worker.process.version import version
-from worker.running_stack import discovery, stack_state
-from worker.running_stack.discovery import OtherVersionError
 
 
 def examine() -> list[Finding]:

@@ -13,8 +13,8 @@ from cli.local_stack.client import StackClient
 from cli.signals import delay_interrupts
 from domain.job import Job
 from domain.request import DownloadRequest
+from seen_local import discovery
 from tasks.api.job_view import JobReader, JobView
-from worker.running_stack import discovery
 from worker.runtime import Runtime
 
 

@@ -19,8 +19,8 @@ from cli.local_stack import environment
 from cli.local_stack.log_files import last_line, open_log, supervisor_log
 from cli.output.messages import say, show_busy
 from cli.signals import AnsweredInterrupt
-from worker.running_stack import discovery, stack_state
-from worker.running_stack.stack_state import StackState
+from seen_local import discovery, stack_state
+from seen_local.stack_state import StackState
 from worker.utf8_mode import UTF8
 
 _POLL = 0.02

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import settings as settings_module
 from domain.errors import SettingsError
-from settings import Settings, file_variables
-from worker.running_stack.stack_settings import (
+from seen_local.stack_settings import (
     configure_for_local_stack,
     has_shared_database,
     has_store,
@@ -17,6 +16,7 @@ from worker.running_stack.stack_settings import (
     sqlite_url,
     use_local_secret_key,
 )
+from settings import Settings, file_variables
 
 __all__ = [
     "ROOT",

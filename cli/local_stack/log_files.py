@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.storage.own_files import ForeignFileError, create_own_file, open_own_file
+from seen_local.own_files import ForeignFileError, create_own_file, open_own_file
 
 #: A larger log is rotated. Bytes.
 MAX_LOG_BYTES = 5_000_000

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from worker.storage.own_files import ForeignFileError, open_own_file
+from seen_local.own_files import ForeignFileError, open_own_file
 
 #: Read at once at most; a log and its rotated copies are not larger.
 _MOST = 16 << 20

@@ -20,13 +20,13 @@ from cli.local_stack import command_lines, embedded_store, environment
 from cli.local_stack.child_process import Child
 from cli.local_stack.log_files import LogRotation, last_line, supervisor_log
 from domain.errors import SeenError
+from seen_local import discovery, stack_state
+from seen_local.stack_settings import sqlite_url
+from seen_local.stack_state import StackState
+from seen_local.version import version
 from settings import Settings
 from worker import utf8_mode
 from worker.process import standard_streams, stop_signals
-from worker.process.version import version
-from worker.running_stack import discovery, stack_state
-from worker.running_stack.stack_settings import sqlite_url
-from worker.running_stack.stack_state import StackState
 
 _TICK = 0.1
 _STORE_START_TIMEOUT = 15.0

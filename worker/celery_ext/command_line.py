@@ -11,8 +11,8 @@ import click
 import seen_modules
 import settings as settings_module
 from domain.errors import SeenError, SettingsError
-from worker.running_stack import discovery
-from worker.running_stack.stack_settings import has_store
+from seen_local import discovery
+from seen_local.stack_settings import has_store
 
 
 def use_running_stack() -> None:

@@ -12,16 +12,16 @@ from pydantic import TypeAdapter
 
 from domain.errors import InvalidInputError
 from domain.files import MAX_SIZE, Checksum
-from worker.storage.destination import Checkpoint
-from worker.storage.disk_errors import optional_operation, sync_file
-from worker.storage.filenames import safe_name
-from worker.storage.own_files import (
+from seen_local.own_files import (
     ForeignFileError,
     create_own_file,
     move_name,
     read_own_file,
     remove_name,
 )
+from worker.storage.destination import Checkpoint
+from worker.storage.disk_errors import optional_operation, sync_file
+from worker.storage.filenames import safe_name
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CHECKPOINT = TypeAdapter(Checkpoint)

@@ -133,18 +133,6 @@ _DEFAULTS: Mapping[int, ErrorKind] = MappingProxyType(
     }
 )
 
-#: What file systems return for links and renames that they do not support.
-UNSUPPORTED_ERRNOS = frozenset(
-    {
-        errno.EPERM,
-        errno.EACCES,
-        errno.EINVAL,
-        errno.EOPNOTSUPP,
-        errno.ENOSYS,
-        errno.EMLINK,
-        errno.EXDEV,
-    }
-)
 _BAD_FOLDER = {
     errno.ENOENT: ErrorKind.BAD_PATH,  # a file system without mkdir, such as /proc
     errno.EEXIST: ErrorKind.BAD_PATH,  # the name is taken by a file

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from domain.errors import PermanentError, SeenError
 from domain.files import WORKING_PREFIX
+from seen_local.own_files import UNSUPPORTED_ERRNOS, create_own_file, open_folder
 from worker.storage.disk_errors import disk_errors
-from worker.storage.errno_table import UNSUPPORTED_ERRNOS, FileOperation
-from worker.storage.own_files import create_own_file, open_folder
+from worker.storage.errno_table import FileOperation
 
 #: Folders whose result is kept.
 _MAX_KNOWN = 1000

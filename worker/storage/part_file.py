@@ -16,13 +16,13 @@ from typing import Self
 
 from domain.errors import DiskFullError, TransientError
 from domain.files import WORKING_PREFIX
+from seen_local.own_files import ForeignFileError, open_folder, open_own_file, remove_name
 from worker.storage.checkpoint_file import CheckpointFile
 from worker.storage.destination import Checkpoint, PublishedFile
 from worker.storage.disk_errors import disk_errors, optional_operation, sync_file, sync_folder
 from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation
 from worker.storage.folder_check import trusted_uids
-from worker.storage.own_files import ForeignFileError, open_folder, open_own_file, remove_name
 from worker.storage.publication import Publication
 from worker.storage.system_calls import allocate, umask
 

@@ -25,11 +25,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 from domain.errors import InvalidInputError, PermanentError, TransientError
 from domain.files import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
-from worker.storage.disk_errors import disk_errors, sync_file
-from worker.storage.errno_table import UNSUPPORTED_ERRNOS, ErrorKind, FileOperation, error_kind
-from worker.storage.fallback_names import fallback_names
-from worker.storage.filenames import numbered
-from worker.storage.own_files import (
+from seen_local.own_files import (
+    UNSUPPORTED_ERRNOS,
     ForeignFileError,
     create_own_file,
     move_name,
@@ -37,6 +34,10 @@ from worker.storage.own_files import (
     read_own_file,
     remove_name,
 )
+from worker.storage.disk_errors import disk_errors, sync_file
+from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
+from worker.storage.fallback_names import fallback_names
+from worker.storage.filenames import numbered
 
 logger = logging.getLogger(__name__)
 

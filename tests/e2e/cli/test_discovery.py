@@ -11,18 +11,44 @@ from pathlib import Path
 
 import pytest
 
+from seen_local import stack_state
 from tests.support.origins.origin import Origin
-from tests.support.servers.process import Process
+from tests.support.servers.process import Process, free_port
 from tests.support.services.seen import Seen
 from tests.support.services.system import ROOT
 from tests.support.wait import wait_until
-from worker.running_stack import stack_state
 
 SUBMIT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from tasks import DownloadRequest, submit
 print(submit(DownloadRequest(url=sys.argv[1])).published_at is not None)
+"""
+
+
+#: What a cache wrote before `submit` is read after it, and the other way round; a given address wins.
+CACHE = """
+import asyncio, logging, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from datetime import timedelta
+from cache import CacheManager
+from settings import Settings, load
+from tasks import DownloadRequest, submit
+
+async def get_async(key):
+    async with CacheManager.connect_async(load(), require_store=True) as manager:
+        return await manager.service.get(key, str)
+
+with CacheManager.connect(load(), require_store=True) as first:
+    first.service.set("seen:before", "1", timedelta(minutes=1))
+    print(asyncio.run(get_async("seen:before")))
+    submit(DownloadRequest(url=sys.argv[1]))
+    with CacheManager.connect(load(), require_store=True) as second:
+        print(second.service.get("seen:before", str))
+        second.service.set("seen:after", "2", timedelta(minutes=1))
+        print(first.service.get("seen:after", str), asyncio.run(get_async("seen:after")))
+with CacheManager.connect(Settings(cache_addr=sys.argv[2])) as elsewhere:
+    print(elsewhere.service.get("seen:after", str))
 """
 
 
@@ -55,6 +81,7 @@ def test_every_program_finds_the_running_stack(seen: Seen, origin: Origin) -> No
     log = seen.data_dir / "logs/maintenance.log"
     wait_until(lambda: "ready." in log.read_text(), deadline=60)
     check_it_is_used_and_named(seen, up, origin)
+    check_the_cache_uses_it(seen, up, origin)
     check_another_version_is_refused(seen, up)
 
 
@@ -78,6 +105,13 @@ def check_it_is_used_and_named(seen: Seen, up: Process, origin: Origin) -> None:
     assert not seen.good("list").err, "without a terminal, only the result is printed"
 
 
+def check_the_cache_uses_it(seen: Seen, up: Process, origin: Origin) -> None:
+    url = origin.serve("/b.bin", body=b"abc").url
+    program = python(seen, "-c", CACHE, url, f"127.0.0.1:{free_port()}")
+    assert program.stdout == "1\n1\n2 2\nNone\n", program
+    assert program.stderr.count(f"Using the local stack of `seen up` (process {up.pid}, ") == 1
+
+
 def check_another_version_is_refused(seen: Seen, up: Process) -> None:
     state = stack_state.running(seen.data_dir)
     assert state is not None
@@ -95,4 +129,4 @@ def check_another_version_is_refused(seen: Seen, up: Process) -> None:
     findings = {one["check"]: one for one in seen.run("doctor", "--json").json()}
     assert findings["local stack"]["level"] == "problem"
     stack_state.write(seen.data_dir, state)
-    assert len(seen.good("list", "--json").json()) == 2
+    assert len(seen.good("list", "--json").json()) == 3

@@ -27,8 +27,8 @@ from cli.local_stack import client
 from cli.output.progress.plain_lines import PlainLines
 from cli.signals import AnsweredInterrupt, interrupt_on_termination
 from domain.job import JobStatus
+from seen_local import stack_state
 from tests.support.services.system import System
-from worker.running_stack import stack_state
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 URLS = [f"http://127.0.0.1:9/{name}.bin" for name in "abc"]

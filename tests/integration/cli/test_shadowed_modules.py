@@ -16,18 +16,32 @@ import pytest
 from tests.support.processes.ways_in import ROOT, Case, End, run_all
 from tests.support.servers.process import free_port
 
-MODULES = ("settings", "tasks", "celeryconfig", "flowerconfig", "cache", "database", "domain")
+MODULES = (
+    "settings",
+    "tasks",
+    "celeryconfig",
+    "flowerconfig",
+    "cache",
+    "database",
+    "domain",
+    "seen_local",
+)
 PACKAGES = ("worker", "cli")
 #: What happens: this project's modules are used; one sentence names both files; the caller's module was
 #: asked for by its name, and no code of this project runs.
 WORKS, REFUSED, THEIRS = "works", "refused", "theirs"
 #: The ways in, and for each the modules that do not work.
 WAYS: dict[str, dict[str, str]] = {
-    "import cache": {"cache": THEIRS, "domain": REFUSED, "settings": REFUSED},
+    "import cache": {
+        "cache": THEIRS,
+        **dict.fromkeys(("domain", "seen_local", "settings"), REFUSED),
+    },
     "import database": {"database": THEIRS, "domain": REFUSED},
     "import tasks.api.submit": {
         "tasks": THEIRS,
-        **dict.fromkeys(("cache", "database", "domain", "settings", "worker"), REFUSED),
+        **dict.fromkeys(
+            ("cache", "database", "domain", "seen_local", "settings", "worker"), REFUSED
+        ),
     },
     "celery -A worker.app report": {"worker": THEIRS},
     "celery -A worker.app flower": {"worker": THEIRS},
@@ -51,7 +65,7 @@ ENDS_HERE = "the caller's module was imported"
 
 
 def _file(folder: Path, name: str) -> Path:
-    is_package = name in {"cache", "database", "domain", *PACKAGES}
+    is_package = name in {"cache", "database", "domain", "seen_local", *PACKAGES}
     return folder / name / "__init__.py" if is_package else folder / f"{name}.py"
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from cli import first_line
 from cli.first_line import STORE_VARIABLES
+from seen_local.file_lock import FileLock
+from seen_local.stack_settings import has_store
 from settings import Settings
-from worker.running_stack.file_lock import FileLock
-from worker.running_stack.stack_settings import has_store
 
 
 @pytest.fixture

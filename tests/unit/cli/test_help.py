@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cli.help.layout import definitions
 from cli.main import app, run
-from worker.process.version import version
+from seen_local.version import version
 
 ROOT = typer.main.get_command(app)
 

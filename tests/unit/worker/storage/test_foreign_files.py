@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import PermanentError
+from seen_local.own_files import ForeignFileError, create_own_file, open_folder, open_own_file
 from worker.storage.destination import Checkpoint
-from worker.storage.own_files import ForeignFileError, create_own_file, open_folder, open_own_file
 from worker.storage.part_file import WORKING_SUFFIXES, PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"

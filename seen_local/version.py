@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 _DISTRIBUTION = "seen-downloads"
-_PROJECT_FILE = Path(__file__).resolve().parents[2] / "pyproject.toml"
+_PROJECT_FILE = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 @cache
 def version() -> str:
     """Return the version: a checkout's from its pyproject.toml, else that of the installed package."""
+    import tomllib  # here, since `import cache` imports this module and mostly needs no version
+
     try:
         project = tomllib.loads(_PROJECT_FILE.read_text())["project"]
         if project["name"] == _DISTRIBUTION:

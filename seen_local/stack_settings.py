@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from pydantic import SecretStr
+
 import settings as settings_module
 from domain.errors import SettingsError
+from seen_local.secret_key import local_secret_key
 from settings import PREFIX, Settings, file_variables
-from worker.running_stack.secret_key import local_secret_key
 
 #: Defaults on one machine: the private networks are allowed. Link-local addresses are not, because
 #: clouds serve instance metadata there.
@@ -73,10 +75,18 @@ def configure_for_local_stack(
     settings = use_local_secret_key(settings)
     wanted = {**LOCAL_DEFAULTS, **({"allow_any_directory": True} if any_directory else {})}
     defaults = {k: v for k, v in wanted.items() if k not in settings.model_fields_set}
-    store = {"cache_username": "", "cache_password": "", "cache_tls": False, "cache_db": 0}
-    return override(
-        {**defaults, **store, "cache_addr": cache_addr, "download_dir": download_dir},
-    )
+    return override({**defaults, **store_fields(cache_addr), "download_dir": download_dir})
+
+
+def store_fields(cache_addr: str) -> dict[str, object]:
+    """Return the settings of a connection to the store of a local stack, by field name."""
+    return {
+        "cache_addr": cache_addr,
+        "cache_username": "",
+        "cache_password": SecretStr(""),
+        "cache_tls": False,
+        "cache_db": 0,
+    }
 
 
 def use_local_secret_key(settings: Settings) -> Settings:

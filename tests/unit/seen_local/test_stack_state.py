@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.running_stack import stack_state
-from worker.running_stack.file_lock import FileLock, is_locked
-from worker.running_stack.stack_state import StackState
+from seen_local import stack_state
+from seen_local.file_lock import FileLock, is_locked
+from seen_local.stack_state import StackState
 
 
 def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:

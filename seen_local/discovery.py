@@ -1,8 +1,8 @@
 """Finds the local stack that runs with this data folder, and makes this process use it.
 
-One discovery for commands, for Celery's command line and for Python programs that import `tasks`. It
-counts only where no store is configured: SEEN_CACHE_ADDR always wins. Processes of the stack itself have
-that variable from their supervisor.
+One discovery for commands, for Celery's command line and for Python programs that use `tasks` or
+`cache`. It counts only where no store is configured: SEEN_CACHE_ADDR always wins. Processes of the stack
+itself have that variable from their supervisor.
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from datetime import datetime
 from pathlib import Path
 
 import settings as settings_module
-from domain.errors import SettingsError
+from domain.errors import SeenError, SettingsError
 from domain.text import printable
-from settings import Settings
-from worker.process.version import version
-from worker.running_stack import stack_state
-from worker.running_stack.file_lock import FileLock
-from worker.running_stack.stack_settings import (
+from seen_local import stack_state
+from seen_local.file_lock import FileLock
+from seen_local.stack_settings import (
     configure_for_local_stack,
     has_shared_database,
     has_store,
     override,
     sqlite_url,
+    store_fields,
 )
-from worker.running_stack.stack_state import StackState
+from seen_local.stack_state import StackState
+from seen_local.version import version
+from settings import Settings
 
 logger = logging.getLogger(__name__)
 
 #: The folder of this program.
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 #: Held until this process ends, so that a stack on demand does not stop while the process uses it.
 _uses: list[FileLock] = []
+#: The stacks that are in the log of this process.
+_logged: set[str] = set()
 
 
 class OtherVersionError(SettingsError):
@@ -62,8 +65,31 @@ def use_running_stack(*, any_directory: bool = False) -> StackState | None:
     if state is None:
         return None
     configure(settings, state, any_directory=any_directory)
-    logger.info("Using %s", describe(state))
+    _log_once(state)
     return state
+
+
+def with_running_store(settings: Settings) -> Settings:
+    """Return settings with the store of the running local stack; as given, without such a stack.
+
+    They stay as they are also where they name a store or a database server. A stack on demand runs on
+    until this process ends. The environment is not changed.
+
+    Raises:
+        OtherVersionError: the stack is of another version.
+    """
+    if has_store(settings) or has_shared_database(settings):
+        return settings
+    try:
+        state = _find(settings.data_dir)
+    except OtherVersionError:
+        raise
+    except SeenError:
+        return settings  # a data folder that cannot be used: the store may be on another machine
+    if state is None:
+        return settings
+    _log_once(state)
+    return settings.model_copy(update=store_fields(state.cache_addr))
 
 
 def configure(settings: Settings, state: StackState, *, any_directory: bool) -> None:
@@ -109,6 +135,13 @@ def describe(state: StackState) -> str:
     return f"{text}, which is another checkout than {ROOT}" if is_other else text
 
 
+def _log_once(state: StackState) -> None:
+    which = describe(state)
+    if which not in _logged:
+        _logged.add(which)
+        logger.info("Using %s", which)
+
+
 def _name(state: StackState) -> str:
     starter = "seen get" if state.on_demand else "seen up"
     which = f"version {state.version} in {state.root}" if state.version else "an earlier version"
@@ -131,6 +164,8 @@ def _find(data_dir: Path) -> StackState | None:
 def _hold(data_dir: Path) -> StackState | None:
     """Keep a stack on demand running until this process ends; None if it has stopped meanwhile."""
     use = stack_state.clients_lock(data_dir)
+    if any(held.path == use.path for held in _uses):
+        return stack_state.running(data_dir)
     with stack_state.start_lock(data_dir):
         use.acquire(shared=True)
         state = stack_state.running(data_dir)

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from worker.running_stack.file_lock import FileLock, is_locked
-from worker.storage.own_files import ForeignFileError, create_own_file, read_own_file
+from seen_local.file_lock import FileLock, is_locked
+from seen_local.own_files import ForeignFileError, create_own_file, read_own_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import SettingsError
+from seen_local.secret_key import local_secret_key
 from settings import Settings
-from worker.running_stack.secret_key import local_secret_key
 
 
 def test_it_is_made_once_however_many_want_one(tmp_path: Path) -> None:

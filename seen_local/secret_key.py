@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from domain.errors import SettingsError
-from worker.storage.own_files import read_own_file
+from seen_local.own_files import read_own_file
 
 
 def local_secret_key(data_dir: Path) -> str:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from domain.errors import SettingsError
-from worker.storage.own_files import open_own_file
+from seen_local.own_files import open_own_file
 
 _POLL = 0.02
 

@@ -14,11 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from domain.errors import PermanentError
-from worker.storage.errno_table import UNSUPPORTED_ERRNOS
 
 _SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: For a descriptor to look names up with, which needs no permission to list the folder.
 _LOOKUP_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: What file systems return for links and renames that they do not support.
+UNSUPPORTED_ERRNOS = frozenset(
+    {
+        errno.EPERM,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EXDEV,
+    }
+)
 #: Errors from opening something other than a regular file, or a file of another user.
 _NOT_REGULAR_ERRNOS = {
     errno.ELOOP,

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 import settings as settings_module
+from cache import CacheManager
 from domain.errors import SettingsError
+from seen_local import discovery, stack_state
+from seen_local.discovery import OtherVersionError
+from seen_local.stack_state import StackState
+from seen_local.version import version
 from tests.support.wait import wait_until
-from worker.process.version import version
-from worker.running_stack import discovery, stack_state
-from worker.running_stack.discovery import OtherVersionError
-from worker.running_stack.stack_state import StackState
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 STATE = StackState(
     pid=4242,
     cache_addr="unix:///tmp/seen-stack-x/store.sock",
@@ -34,6 +35,8 @@ STATE = StackState(
     root=str(ROOT),
 )
 ON_DEMAND = replace(STATE, on_demand=True)
+#: The variables that name a store.
+STORES = ("SEEN_CACHE_ADDR", "SEEN_BROKER_URL", "SEEN_RESULT_URL")
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     for use in discovery._uses:
         use.release()
     discovery._uses.clear()
+    discovery._logged.clear()
     os.environ.clear()
     os.environ.update(before)
     settings_module.load.cache_clear()
@@ -82,7 +86,7 @@ def test_the_running_stack_is_used_and_logged(
     assert discovery.use_running_stack() is None, "found once, it counts as configured"
 
 
-@pytest.mark.parametrize("variable", ["SEEN_CACHE_ADDR", "SEEN_BROKER_URL", "SEEN_RESULT_URL"])
+@pytest.mark.parametrize("variable", STORES)
 def test_a_configured_store_wins(run_stack: Any, variable: str) -> None:
     run_stack(STATE)
     value = "127.0.0.1:1" if variable == "SEEN_CACHE_ADDR" else "redis://127.0.0.1:1/0"
@@ -98,6 +102,64 @@ def test_without_a_stack_nothing_changes(data_dir: Path) -> None:
     assert discovery.use_running_stack() is None
     assert "SEEN_CACHE_ADDR" not in os.environ
     assert [path.name for path in data_dir.iterdir()] == ["stack.json"]
+
+
+def test_the_cache_uses_the_store_of_the_stack(
+    run_stack: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_stack(STATE)
+    os.environ.update({"SEEN_CACHE_PASSWORD": "of another", "SEEN_CACHE_DB": "5"})
+    before = dict(os.environ)
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        used = discovery.with_running_store(settings_module.Settings())
+        assert (used.cache_addr, used.cache_db) == (STATE.cache_addr, 0)
+        assert used.cache_password.get_secret_value() == ""
+        assert discovery.with_running_store(used) is used
+    assert dict(os.environ) == before
+    assert discovery.use_running_stack() == STATE
+    (line,) = caplog.messages
+    assert line.startswith("Using the local stack of `seen up` (process 4242, since ")
+
+
+@pytest.mark.parametrize("variable", [*STORES, "SEEN_DATABASE_URL"])
+def test_a_configured_store_or_database_server_wins_in_the_cache(
+    run_stack: Any, variable: str
+) -> None:
+    run_stack(STATE)
+    scheme = "postgresql" if variable == "SEEN_DATABASE_URL" else "redis"
+    is_address = variable == "SEEN_CACHE_ADDR"
+    os.environ[variable] = "127.0.0.1:6379" if is_address else f"{scheme}://127.0.0.1:1/0"
+    settings = settings_module.Settings()
+    assert discovery.with_running_store(settings) is settings
+    del os.environ[variable]
+    argument = settings_module.Settings(cache_addr="127.0.0.1:6379")
+    assert discovery.with_running_store(argument) is argument
+
+
+def test_the_cache_uses_no_stack_that_does_not_run(data_dir: Path) -> None:
+    settings = settings_module.Settings()
+    assert discovery.with_running_store(settings) is settings
+    stack_state.write(data_dir, STATE)  # of a stack that was killed
+    assert discovery.with_running_store(settings) is settings
+    (data_dir / "stack.lock").mkdir()  # no file of ours: this folder cannot be used
+    assert discovery.with_running_store(settings) is settings
+
+
+@pytest.mark.parametrize("connect", ["connect", "connect_async"])
+def test_the_cache_refuses_another_version(run_stack: Any, connect: str) -> None:
+    run_stack(replace(STATE, version="0.0.9", root="/old"))
+    with pytest.raises(OtherVersionError, match="`kill 4242`"):
+        getattr(CacheManager, connect)(settings_module.Settings())
+
+
+def test_the_cache_holds_a_stack_on_demand_once(run_stack: Any, data_dir: Path) -> None:
+    run_stack(ON_DEMAND)
+    settings = settings_module.Settings()
+    for _ in range(3):
+        assert discovery.with_running_store(settings).cache_addr == STATE.cache_addr
+    assert len(discovery._uses) == 1
+    assert not stack_state.clients_lock(data_dir).acquire()
 
 
 #: The database of the stack, that of the program, and which the program uses then; None: it refuses.
@@ -171,7 +233,7 @@ def test_a_stack_on_demand_is_held_until_the_process_ends(
     run_stack(ON_DEMAND)
     clients = stack_state.clients_lock(data_dir)
     code = (
-        "import os, sys; from worker.running_stack import discovery; "
+        "import os, sys; from seen_local import discovery; "
         f"print(discovery.use_running_stack().on_demand, flush=True); {then}"
     )
     with subprocess.Popen(
