@@ -35,6 +35,7 @@ from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import async_client, fail_fast_policy, reliable_policy, sync_client
 from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
+from cache.store.outage_log import OutageLog
 from cache.store.sync import SyncStore
 from domain.errors import SeenError
 from seen_local.discovery import with_running_store
@@ -124,7 +125,7 @@ class CacheManager(Operations[S]):
             OtherVersionError: the local stack that runs is of another version.
         """
         settings = with_running_store(settings)
-        breaker = CircuitBreaker()
+        breaker = CircuitBreaker(outages=OutageLog(settings.cache_addr))
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         manager = CacheManager(
             SyncStore(sync_client(settings, slow), slow),
@@ -155,7 +156,7 @@ class CacheManager(Operations[S]):
             require_store: ``async with`` raises StoreUnavailableError if the store does not answer.
         """
         settings = with_running_store(settings)
-        breaker = CircuitBreaker()
+        breaker = CircuitBreaker(outages=OutageLog(settings.cache_addr))
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(
             AsyncStore(async_client(settings, slow), slow),

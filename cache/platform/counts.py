@@ -30,6 +30,8 @@ class CacheCounts(Record):
     """Misses because the store did not answer."""
     dropped_writes: NonNegativeInt = 0
     """Values that were not stored: the store did not answer, or they were too large."""
+    undecided_rate_limits: NonNegativeInt = 0
+    """Rate limits that allowed or refused as their `fail` says: the store did not decide."""
     loads: NonNegativeInt = 0
     """Runs of a loader."""
     early_loads: NonNegativeInt = 0
@@ -52,6 +54,7 @@ Count = Literal[
     "unreadable",
     "unavailable_reads",
     "dropped_writes",
+    "undecided_rate_limits",
     "loads",
     "early_loads",
 ]

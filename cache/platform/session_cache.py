@@ -208,7 +208,7 @@ class SessionCache(Operations[S]):
         """
         arguments.integer("limit", limit, least=1)
         limits = _one_limit(limit, arguments.seconds("window", window))
-        return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
+        return self._check_limits(user_id, action, limits, cost, fail)
 
     @operation
     def rate_limits_check(
@@ -224,7 +224,16 @@ class SessionCache(Operations[S]):
 
         Pass the same limits in every call of an action: they share one log.
         """
-        return rate_limit.check(self._keys.rate_limit_key(user_id, action), limits, cost, fail)
+        return self._check_limits(user_id, action, limits, cost, fail)
+
+    def _check_limits(
+        self, user_id: str, action: str, limits: Sequence[RateLimit], cost: int, fail: FailMode
+    ) -> Flow[RateDecision]:
+        key = self._keys.rate_limit_key(user_id, action)
+        decision = yield from rate_limit.check(key, limits, cost, fail)
+        if not decision.states:
+            self._values.counter.add("undecided_rate_limits")
+        return decision
 
     # ── locks ────────────────────────────────────────────────────────────────────────────────────
 

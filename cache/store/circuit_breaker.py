@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from cache.store.fork import reset_after_fork
+from cache.store.outage_log import OutageLog
 from domain.errors import StoreUnavailableError
 
 #: Consecutive calls without a reply that open the breaker.
@@ -24,6 +25,7 @@ class CircuitBreaker:
         failure_threshold: consecutive calls without a reply that open it.
         open_seconds: how long it stays open before one call probes, and after a failed probe.
         clock: monotonic seconds.
+        outages: logs when calls get no reply, and when they do again.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class CircuitBreaker:
         failure_threshold: int = FAILURE_THRESHOLD,
         open_seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        outages: OutageLog | None = None,
     ) -> None:
         self.open_seconds = open_seconds
         self._threshold = failure_threshold
         self._clock = clock
+        self._outages = outages
         self._failures = 0
         self._probe_at: float | None = None
         self._probe = 0
@@ -76,6 +80,8 @@ class CircuitBreaker:
         if self._failures or self._probe_at is not None:
             with self._mutex:
                 self._failures, self._probe_at = 0, None
+            if self._outages:
+                self._outages.record_success()
 
     def record_failure(self, ticket: int) -> None:
         """Count a call without a reply; open the breaker at the threshold.
@@ -89,3 +95,5 @@ class CircuitBreaker:
             reaches_threshold = not self.is_open and self._failures >= self._threshold
             if is_latest_probe or reaches_threshold:
                 self._probe_at = self._clock() + self.open_seconds
+        if self._outages:
+            self._outages.record_failure()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from cache.store.circuit_breaker import FAILURE_THRESHOLD, OPEN_SECONDS, CircuitBreaker
+from cache.store.outage_log import MAX_IN_WINDOW, WINDOW_SECONDS, OutageLog
 from domain.errors import StoreUnavailableError
 
 
@@ -227,3 +228,42 @@ def test_threads_that_fail_together_open_it_once(breaker: CircuitBreaker, clock:
     assert breaker.is_open
     with pytest.raises(StoreUnavailableError, match=r"last 16 calls.* in 10\.0 s"):
         breaker.before_call()
+
+
+# ── the log ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def logged(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(clock=clock, outages=OutageLog("store:6379", clock))
+
+
+def test_an_outage_is_logged_once_and_its_end_once(
+    logged: CircuitBreaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    logged.record_success()
+    assert caplog.records == []
+    for _ in range(30):
+        logged.record_failure(0)
+    (lost,) = caplog.records
+    assert lost.levelname == "WARNING"
+    assert "store:6379" in lost.getMessage()
+    logged.record_success()
+    logged.record_success()
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_store_that_comes_and_goes_does_not_fill_the_log(
+    logged: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for _ in range(100):
+        logged.record_failure(0)
+        logged.record_success()
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"] * MAX_IN_WINDOW
+    logged.record_failure(0)
+    clock.now += WINDOW_SECONDS
+    caplog.clear()
+    logged.record_failure(0)  # an outage that was not logged at its start is logged later
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
