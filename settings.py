@@ -817,7 +817,10 @@ def _shown(name: str) -> str:
 
 def _shown_path(path: str) -> str:
     """Return the path of a secret's file, masked if it may be the secret itself."""
-    return _masked(path) if path.startswith(("/", "./", "../", "~/")) else "'***'"
+    # A secret may have a slash, too, but hardly begins with the name of a folder that exists.
+    folder = path.rpartition("/")[0]
+    is_path = path.startswith(("/", "./", "../", "~/")) or (folder and os.path.isdir(folder))  # noqa: PTH112
+    return _masked(path) if is_path else "'***'"
 
 
 def _masked(value: str) -> str:

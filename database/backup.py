@@ -35,8 +35,14 @@ def back_up(database: Path, target: Path) -> Copy:
     Raises:
         BackupError: the database cannot be read, the target exists, or it cannot be written.
     """
+    if not target.name:
+        raise BackupError(
+            "The name of the file is empty, or a folder's. Give the name of a new file."
+        )
     if os.path.lexists(target):
         raise BackupError(f"{target} exists. Give the name of a new file.")
+    if not os.path.lexists(target.parent):
+        raise BackupError(f"The folder {target.parent} does not exist. Create it first.")
     with _draft(target) as draft:
         copy = _copy(database, draft)
         try:

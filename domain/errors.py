@@ -70,6 +70,11 @@ class UnknownJobError(SeenError):
         super().__init__(f"There is no job {job_id!r}. `seen list` shows the jobs there are.")
 
 
+def in_words(status: str) -> str:
+    """Return the predicate of a sentence about a job in this state: "is queued", "has failed", …."""
+    return {"completed": "is complete", "failed": "has failed"}.get(status, f"is {status}")
+
+
 class IllegalTransitionError(SeenError):
     """The job's state does not allow the requested change.
 
@@ -82,7 +87,9 @@ class IllegalTransitionError(SeenError):
 
     def __init__(self, job_id: str, status: str, wanted: str, *, advice: str = "") -> None:
         self.job_id, self.status, self.wanted = job_id, status, wanted
-        super().__init__(f"Job {job_id} is {status}: it cannot be {wanted}. {advice}".rstrip())
+        super().__init__(
+            f"Job {job_id} {in_words(status)}: it cannot be {wanted}. {advice}".rstrip()
+        )
 
 
 class DuplicateJobError(SeenError):

@@ -13,7 +13,7 @@ from cli.arguments.sizes import parse_rate
 from cli.context import open_cache, open_reader
 from cli.errors import RefusedError
 from cli.output import formatting
-from domain.errors import InvalidInputError
+from domain.errors import InvalidInputError, in_words
 from domain.limits import TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
 
@@ -70,7 +70,7 @@ def _check_job(job_id: str, *, is_limited: bool) -> None:
     job = open_reader().read([job_id])[0].job
     if is_limited and job.is_finished:
         raise RefusedError(
-            f"Job {job_id} is {job.status.value}; only unfinished jobs can be limited."
+            f"Job {job_id} {in_words(job.status)}; only unfinished jobs can be limited."
         )
 
 

@@ -102,7 +102,8 @@ def _dead_letters(letters: list[DeadLetter]) -> Finding:
     return warning(
         "dead letters",
         f"{kept} refused; the newest{when}: {newest.queue}: {newest.reason}",
-        "Another program writes to the broker. Run: seen dead-letters list; seen dead-letters clear",
+        "Another program writes to the broker, or Celery's own tools sent what workers do not accept. "
+        "Run: seen dead-letters list; seen dead-letters clear",
     )
 
 

@@ -211,6 +211,33 @@ def test_a_secret_in_place_of_a_path_is_not_shown(
     assert f"SEEN_{name.upper()}_FILE='***': it cannot be read" in refusal()
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("sec/missing", True),
+        ("sec/none/missing", False),
+        ("none/missing", False),
+        ("sec", False),
+        ("missing", False),
+        ("sec/", True),
+        ("/none/missing", True),
+        ("./missing", True),
+        ("../missing", True),
+        ("~/missing", True),
+        ("gr/c0+T=", False),
+        ("redis://:pw@host/0", False),
+    ],
+)
+def test_a_relative_path_is_shown_if_its_folder_exists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, shown: bool
+) -> None:
+    (tmp_path / "sec").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEEN_CACHE_PASSWORD_FILE", given)
+
+    assert refusal().startswith(f"SEEN_CACHE_PASSWORD_FILE={given if shown else '***'!r}: ")
+
+
 def test_all_wrong_files_and_variables_are_named_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -50,12 +50,20 @@ def read_command(raw: bytes) -> Any:
         _require(check, body.get(name), f"its {name}")
     if unknown := body.keys() - _COMMAND_FIELDS.keys():
         raise InvalidMessageError(f"its field {min(unknown)!r:.80} is unknown")
-    method, arguments = body["method"], body.get("arguments") or {}
+    check_command(body["method"], body.get("arguments") or {})
+    return _passed_on(envelope, COMMAND_EXCHANGE)
+
+
+def check_command(method: str, arguments: Mapping[str, Any]) -> None:
+    """Check the name and the arguments of a control command.
+
+    Raises:
+        InvalidMessageError: workers refuse it.
+    """
     if method not in _COMMANDS:
         raise InvalidMessageError(f"{method!r:.80} is no command that workers accept")
     for name, check in _COMMANDS[method].items():
         _require(check, arguments.get(name), f"the argument {name} of {method}")
-    return _passed_on(envelope, COMMAND_EXCHANGE)
 
 
 def read_reply(raw: bytes) -> Any:

@@ -70,6 +70,12 @@ def errors_as_usage() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+def is_flower() -> bool:
+    """Return whether this is Flower's process, started by Celery's command line."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.info_name == "flower"
+
+
 def _is_celerys_command_line() -> bool:
     context = click.get_current_context(silent=True)
     celery = sys.modules.get("celery.bin.celery")

@@ -196,8 +196,14 @@ def test_nothing_is_overwritten_by_a_copy(
 
 
 def test_a_folder_that_does_not_exist_is_named(path: Path, database: Database) -> None:
-    with pytest.raises(BackupError, match="none/copy cannot be written: No such file"):
+    with pytest.raises(BackupError, match=r"none does not exist\. Create it first\."):
         back_up(path, path.parent / "none" / "copy")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_copy_needs_the_name_of_a_file(path: Path, database: Database, name: str) -> None:
+    with pytest.raises(BackupError, match=r"^The name of the file is empty, or a folder's"):
+        back_up(path, Path(name))
 
 
 # ── restoring ───────────────────────────────────────────────────────────────────────────────────

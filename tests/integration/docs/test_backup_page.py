@@ -128,8 +128,7 @@ def url(section: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def operator(
     url: str, tmp_path: Path, store: StoreServer, manager: CacheManager, postgres: PostgresServer
 ) -> Operator:
-    for name in ("data", "backup", "keys"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "data").mkdir()
     (tmp_path / "data" / "secret.key").write_text("the first key of all\n")
     environment = {
         **os.environ,

@@ -64,3 +64,27 @@ def test_an_example_fits_the_file(text: str) -> None:
             assert field in known or field in Settings.model_fields
             if field in known:
                 assert value.removeprefix("/run/secrets/") in example["secrets"]
+
+
+def test_the_example_gives_the_broker_to_every_service_that_uses_it() -> None:
+    (override,) = [
+        one for one in map(yaml.safe_load, examples("yaml")) if "worker" in one["services"]
+    ]
+    ours = {
+        name for name, service in SERVICES.items() if service.get("image", "").startswith("seen-")
+    }
+
+    assert override["services"].keys() == ours - {"migrate"}, "migrate uses the database alone"
+    assert {str(one) for one in override["services"].values()} == {
+        str(override["services"]["worker"])
+    }
+
+
+def test_the_table_of_limits_has_every_service() -> None:
+    rows = re.search(r"\n## Limits\n\n\|.*?\n((?:\|.*\n)+)", TEXT)
+    assert rows is not None
+
+    assert len(rows[1].splitlines()) - 1 == len(SERVICES)
+    pids = SERVICES["migrate"]["pids_limit"]
+    assert f"| `migrate` | 256 MB | – | {pids} |" in rows[1]
+    assert SERVICES["migrate"]["mem_limit"] == "256m"

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from domain.errors import MessageRefusedError
+from domain.errors import MessageRefusedError, in_words
 from domain.ids import is_job_id
 from domain.job import Job, JobStatus
 from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, queue_of
@@ -39,6 +39,7 @@ class App(Celery):
     """
 
     amqp_cls = "worker.celery_ext.interface.queue_names:AMQP"
+    control_cls = "worker.celery_ext.interface.control:Control"
     find_job: Callable[[str], Job]
 
     def send_task(
@@ -63,7 +64,9 @@ class App(Celery):
         job = self.find_job(job_id)
         if job.status is not JobStatus.QUEUED:
             why = _NOTHING_TO_RUN[job.status].format(id=job_id)
-            raise MessageRefusedError(f"Job {job_id} is {job.status}: {why}. No message was sent.")
+            raise MessageRefusedError(
+                f"Job {job_id} {in_words(job.status)}: {why}. No message was sent."
+            )
         return job
 
 
@@ -81,8 +84,8 @@ def _arguments(name: str, args: Any, kwargs: Any) -> tuple[str, ...]:
             if is_job_id(job_id):
                 return (job_id,)
     raise MessageRefusedError(
-        f"{DOWNLOAD_TASK} takes one argument, the id of a job, which `seen add URL` or `tasks.submit` "
-        "returns. No message was sent."
+        f"{DOWNLOAD_TASK} takes one argument, the whole id of a job, which `seen add URL` and "
+        "`tasks.submit` return. No message was sent."
     )
 
 
