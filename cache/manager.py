@@ -37,7 +37,7 @@ from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
 from cache.store.outage_log import OutageLog
 from cache.store.sync import SyncStore
-from domain.errors import SeenError
+from domain.errors import InvalidInputError, SeenError
 from seen_local.discovery import with_running_store
 from settings import Settings
 
@@ -124,7 +124,7 @@ class CacheManager(Operations[S]):
         Raises:
             OtherVersionError: the local stack that runs is of another version.
         """
-        settings = with_running_store(settings)
+        settings = with_running_store(_checked(settings))
         breaker = CircuitBreaker(outages=OutageLog(settings.cache_addr))
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         manager = CacheManager(
@@ -155,7 +155,7 @@ class CacheManager(Operations[S]):
         Args:
             require_store: ``async with`` raises StoreUnavailableError if the store does not answer.
         """
-        settings = with_running_store(settings)
+        settings = with_running_store(_checked(settings))
         breaker = CircuitBreaker(outages=OutageLog(settings.cache_addr))
         slow, fast = reliable_policy(settings, retries), fail_fast_policy(settings)
         return CacheManager(
@@ -173,12 +173,14 @@ class CacheManager(Operations[S]):
 
     def close(self: CacheManager[SyncStore]) -> None:
         """Close all connections; a later command connects again."""
+        self._check_side(SyncStore)
         self._close_client_side()
         self._fail_fast.close()
         self.store.close()
 
     async def aclose(self: CacheManager[AsyncStore]) -> None:
-        """Close all connections; a later command connects again."""
+        """Close all connections; a later command connects again, also on another event loop."""
+        self._check_side(AsyncStore)
         self._close_client_side()
         await self._fail_fast.close()
         await self.store.close()
@@ -188,12 +190,14 @@ class CacheManager(Operations[S]):
             self._client_side.close()
 
     def __enter__(self: CacheManager[SyncStore]) -> CacheManager[SyncStore]:
+        self._check_side(SyncStore)
         return self
 
     def __exit__(self: CacheManager[SyncStore], *exc_info: object) -> None:
         self.close()
 
     async def __aenter__(self: CacheManager[AsyncStore]) -> CacheManager[AsyncStore]:
+        self._check_side(AsyncStore)
         if self._ping_on_enter:
             try:
                 await self.ping()
@@ -321,6 +325,14 @@ class CacheManager(Operations[S]):
         stats = yield from read_stats(self.keys, SCAN_LIMIT)
         logger.info("Cache: %s", describe(stats))
         return MaintenanceReport(stale=removed.stale, gone=removed.gone, stats=stats)
+
+
+def _checked(settings: Settings) -> Settings:
+    if not isinstance(settings, Settings):
+        # Without the value: a URL may have a password.
+        remedy = 'Pass settings.load(), or Settings(cache_addr="host:port").'
+        raise InvalidInputError("settings", type(settings).__name__, remedy)
+    return settings
 
 
 def _client_side_cache(

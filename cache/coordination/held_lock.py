@@ -146,6 +146,7 @@ class HeldLock(Operations[S]):
     # ── blocking ─────────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self: HeldLock[SyncStore]) -> LockLease[SyncStore]:
+        self._check_side(SyncStore)
         held = self.store.run(self._acquire())
         try:
             held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
@@ -174,6 +175,7 @@ class HeldLock(Operations[S]):
     # ── asyncio ──────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self: HeldLock[AsyncStore]) -> LockLease[AsyncStore]:
+        self._check_side(AsyncStore)
         held = await self.store.run(self._acquire())
         held.join = self.store.spawn(held.keep(), name=f"hold {self.key}")
         self._blocks.append((Caller(), held))

@@ -17,6 +17,7 @@ from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import TimeoutPolicy
 from cache.store.flow import Batch, BlockingCall, Call, Command, Flow, Sleep, Step, WaitFor
 from cache.store.round_trip import RoundTrip, is_interruption, pack
+from domain.errors import InvalidInputError
 
 R = TypeVar("R")
 
@@ -42,6 +43,8 @@ class AsyncStore:
         self.breaker = breaker
         # Connections that are not in use, see `SyncStore`.
         self._idle: list[Any] = []
+        # The loop of the connections, from the first one until `close`.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._futures: WeakKeyDictionary[Future[Any], asyncio.Future[Any]] = WeakKeyDictionary()
         # Not asyncio's default threads: an application's loaders may occupy them for long.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
@@ -71,8 +74,23 @@ class AsyncStore:
         return join
 
     async def close(self) -> None:
-        """Close every connection; the next command connects again."""
+        """Close every connection; the next command connects again, on the event loop that it runs on."""
+        self._check_loop()
         await self._pool.disconnect()
+        self._loop = None
+
+    def _check_loop(self) -> None:
+        """Raise InvalidInputError on another event loop than that of the connections."""
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise InvalidInputError(
+                "event loop",
+                "a second one",
+                "A manager's connections belong to the event loop that first used them: close it there "
+                "with `aclose()`, or make one manager in each loop, with `async with`.",
+            )
 
     async def _perform(self, step: Step) -> Any:
         match step:
@@ -135,6 +153,7 @@ class AsyncStore:
 
     async def _checkout(self) -> Any:
         """Return an idle or new connection; one that is not connected connects when it sends."""
+        self._check_loop()
         try:
             connection = self._idle.pop()
         except IndexError:

@@ -30,11 +30,22 @@ R = TypeVar("R")
 S = TypeVar("S", bound=SyncStore | AsyncStore, default=SyncStore)
 
 
+_ASYNCIO = (
+    "This cache is for asyncio (connect_async): use `async with`, or `await manager.aclose()`."
+)
+_BLOCKING = "This cache is not for asyncio (connect): use `with`, or `manager.close()`."
+
+
 class Operations(Generic[S]):
     """The base of every class with operations. `store` runs their flows."""
 
     def __init__(self, store: S) -> None:
         self.store = store
+
+    def _check_side(self, side: type[SyncStore | AsyncStore]) -> None:
+        """Raise TypeError where an object of one side is used as one of the other."""
+        if not isinstance(self.store, side):
+            raise TypeError(_ASYNCIO if side is SyncStore else _BLOCKING)
 
 
 class operation(Generic[P, R]):  # noqa: N801 - reads as a decorator
