@@ -72,8 +72,8 @@ def errors_as_usage() -> Iterator[None]:
 
 def is_flower() -> bool:
     """Return whether this is Flower's process, started by Celery's command line."""
-    context = click.get_current_context(silent=True)
-    return context is not None and context.info_name == "flower"
+    # Its requests run in threads, which have no context of click.
+    return "flower" in sys.orig_argv
 
 
 def _is_celerys_command_line() -> bool:
