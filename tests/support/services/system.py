@@ -21,8 +21,11 @@ from settings import Settings
 from tests.support.servers.process import Process, spawn
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
+from worker.broker import transport
 from worker.broker.client import Broker
 from worker.runtime import Runtime, build_runtime
+
+transport.install()  # as in the services: `app` checks messages before kombu decodes them
 
 ROOT = Path(__file__).parents[3]
 #: What Python is given to run a worker or beat; a test may wrap it.
