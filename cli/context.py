@@ -8,6 +8,7 @@ import settings as settings_module
 from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError, StoreRefusesError
+from seen_local.file_lock import unusable_data_folder
 from settings import Settings
 
 if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
@@ -97,7 +98,5 @@ def has_no_database(settings: Settings) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        raise SettingsError(
-            f"The data folder {settings.data_dir} cannot be used: {error.strerror}. Set SEEN_DATA_DIR."
-        ) from None
+        raise unusable_data_folder(settings.data_dir, error) from None
     return False

@@ -305,7 +305,7 @@ def display_url(text: str, *, secret: bool = False, whole: bool = False) -> str:
 
 @lru_cache(maxsize=1024)  # displays of progress call it for each row and update
 def distinguishing_query(url: str) -> str:
-    """Return the parameters of a URL by which people tell jobs apart: those that `display_url` shows.
+    """Return the parameters of a URL that distinguish jobs: those that `display_url` shows.
 
     Without the parameters that describe a signature, and in at most 60 characters: what is too long is
     left out of the middle.

@@ -150,10 +150,7 @@ def _name(state: StackState) -> str:
 
 def _find(data_dir: Path) -> StackState | None:
     """Return the running stack; hold it if it was started on demand."""
-    try:
-        state = stack_state.running(data_dir)
-    except OSError:
-        return None  # what uses the folder next reports why it cannot be read
+    state = stack_state.running(data_dir)
     if state is not None:
         refuse_other_version(state)
         if state.on_demand:

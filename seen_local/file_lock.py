@@ -90,9 +90,7 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise SettingsError(
-            f"The data folder {path.parent} cannot be used: {error.strerror}. Set SEEN_DATA_DIR."
-        ) from error
+        raise unusable_data_folder(path.parent, error) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -102,6 +100,13 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def unusable_data_folder(folder: Path, error: OSError) -> SettingsError:
+    """Return the error of a data folder that cannot be entered."""
+    return SettingsError(
+        f"The data folder {folder} cannot be used: {error.strerror}. Set SEEN_DATA_DIR."
+    )
 
 
 def _no_locks(path: Path, error: OSError) -> SettingsError:

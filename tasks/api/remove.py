@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from database.retention import BATCH, Retention
-from domain.errors import IllegalTransitionError, StoreError, UnknownJobError
+from domain.errors import IllegalTransitionError, UnknownJobError
 from domain.job import FINISHED, Job, JobFilter, JobStatus
 from tasks.api.control import check_status, known_jobs, pages
+from tasks.periodic.purge import remove_progress
 from worker.app import current_runtime
 from worker.cleanup.job_files import try_remove_job_files
 from worker.runtime import Runtime
 from worker.storage.published_file import FileKeptError, remove_published_file
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ class _Remover:
         others = self._runtime.jobs.get_many([job.id for job in ready if job.id not in gone])
         self.result.refused += [_not_finished(job) for job in others.values()]
         removed = [job for job in ready if job.id in gone]
-        self._remove_progress([job.id for job in removed])
+        remove_progress(self._runtime.cache.download, [job.id for job in removed])
         for job in removed:
             try_remove_job_files(
                 self._runtime.jobs,
@@ -142,12 +140,6 @@ class _Remover:
             self.result.refused.append(error)
             return False
         return True
-
-    def _remove_progress(self, job_ids: Sequence[str]) -> None:
-        try:
-            self._runtime.cache.download.remove(*job_ids)
-        except StoreError as error:
-            logger.warning("Progress of removed jobs stays until it expires: %s", error)
 
 
 def _not_finished(job: Job) -> IllegalTransitionError:

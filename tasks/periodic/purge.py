@@ -63,12 +63,12 @@ def purge_finished(
         if not deleted.job_ids:
             return
         # After one error the store is left out: otherwise each batch would wait for it.
-        store_available = store_available and _remove_progress(progress, deleted.job_ids)
+        store_available = store_available and remove_progress(progress, deleted.job_ids)
         removed = Purged(removed.jobs + len(deleted.job_ids), removed.events + deleted.events)
         yield removed
 
 
-def _remove_progress(progress: DownloadCache, job_ids: Sequence[str]) -> bool:
+def remove_progress(progress: DownloadCache, job_ids: Sequence[str]) -> bool:
     """Remove the progress of jobs from the store; False without store, where it expires."""
     try:
         progress.remove(*job_ids)
