@@ -16,7 +16,8 @@ import pytest
 
 from domain.job import Job, JobStatus, Priority
 from tests.support.origins.origin import Origin
-from tests.support.processes.celery_commands import Answer, run_all
+from tests.support.processes.celery_commands import run_all
+from tests.support.processes.json_program import End
 from tests.support.servers.process import spawn
 from tests.support.services.system import ROOT, System
 from tests.support.stores.server import StoreServer
@@ -136,7 +137,7 @@ def jobs(system: System, origin: Origin) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def answers(system: System, jobs: Jobs) -> dict[str, Answer]:
+def answers(system: System, jobs: Jobs) -> dict[str, End]:
     """The answer to each command."""
     wait_until(lambda: len(queues_by_node(system)) == 2, what="the heartbeats of both workers")
     downloads, maintenance = sorted(queues_by_node(system))
@@ -158,7 +159,7 @@ def queues_by_node(system: System) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_works_or_says_what_to_use(
-    answers: dict[str, Answer], jobs: Jobs, command: str
+    answers: dict[str, End], jobs: Jobs, command: str
 ) -> None:
     status, part = COMMANDS[command]
     answer = answers[command]
@@ -167,11 +168,11 @@ def test_command_works_or_says_what_to_use(
     assert "Traceback" not in answer.output
 
 
-def test_no_command_prints_the_password(answers: dict[str, Answer], system: System) -> None:
+def test_no_command_prints_the_password(answers: dict[str, End], system: System) -> None:
     assert system.store.password not in "".join(answer.output for answer in answers.values())
 
 
-def test_no_worker_refused_a_message(answers: dict[str, Answer], system: System) -> None:
+def test_no_worker_refused_a_message(answers: dict[str, End], system: System) -> None:
     letters = system.runtime.broker.dead_letters()
     assert [(one.queue, one.reason) for one in letters] == []
     assert "Traceback" not in system.log("habits")
@@ -185,6 +186,6 @@ def test_downloads_names_all_download_queues(system: System, jobs: Jobs) -> None
 
 
 def test_purged_job_gets_another_message(
-    answers: dict[str, Answer], system: System, jobs: Jobs
+    answers: dict[str, End], system: System, jobs: Jobs
 ) -> None:
     system.wait_for(jobs.purged, JobStatus.COMPLETED)

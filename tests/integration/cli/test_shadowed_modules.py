@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes.ways_in import ROOT, Case, End, run_all
+from tests.support.processes.json_program import ROOT, End
+from tests.support.processes.ways_in import Case, run_all
 from tests.support.servers.process import free_port
 
 MODULES = (

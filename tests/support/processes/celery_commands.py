@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parents[3]
+from tests.support.processes.json_program import End, run_cases
 
 
-class Answer(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    output: str
-
-
-def run_all(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[Answer]:
+def run_all(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[End]:
     """Run ``celery -A worker.app …`` with each list of arguments."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(commands),
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Answer(*one) for one in json.loads(done.stdout)]
+    return run_cases(__name__, commands, environment)
 
 
-def _run(arguments: list[str]) -> Answer:
+def _run(arguments: list[str]) -> End:
     from celery.bin.celery import celery
 
     output = io.StringIO()
@@ -50,7 +29,7 @@ def _run(arguments: list[str]) -> Answer:
             celery(["-A", "worker.app", *arguments], prog_name="celery")
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
-    return Answer(status, output.getvalue())
+    return End(status, output.getvalue())
 
 
 if __name__ == "__main__":

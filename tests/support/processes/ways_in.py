@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import runpy
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -18,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[3]
+from tests.support.processes.json_program import ROOT, End, run_cases
+
 _LIBRARIES = (
     *("celery.bin.celery", "kombu", "pycurl", "pydantic_settings", "redis", "typer", "sqlalchemy"),
     *("alembic", "cryptography.fernet", "platformdirs", "rich.console"),
@@ -36,27 +36,9 @@ class Case(NamedTuple):
     """What `sys.path` starts with."""
 
 
-class End(NamedTuple):
-    """How a case ended: its exit status and what it printed."""
-
-    status: int
-    output: str
-
-
 def run_all(cases: Sequence[Case], environment: Mapping[str, str]) -> list[End]:
     """Run each case in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(cases),
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [End(*one) for one in json.loads(done.stdout)]
+    return run_cases(__name__, cases, environment)
 
 
 def _run(case: Case) -> End:
