@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -32,8 +32,8 @@ class Change:
 
     to: JobStatus
     now: datetime
-    reason: str | None
-    changes: Mapping[str, Any]
+    reason: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     event_reason: str | None = None
     may_repeat: bool = False
 

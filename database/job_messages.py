@@ -69,19 +69,7 @@ class JobMessages:
             job_id: its id.
             sent_at: the time that the message carries; None stands for the newest message.
         """
-        newest_message = (
-            update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value)
-            .values(published_at=None)
-        )
-
-        def work(connection: Connection) -> None:
-            if sent_at is None:
-                connection.execute(newest_message)
-            else:
-                connection.execute(MARK_MESSAGE_CONSUMED, {"b_id": job_id, "b_sent_at": sent_at})
-
-        self._database.transact(work)
+        self._database.transact(lambda connection: consume_message(connection, job_id, sent_at))
 
     def mark_messages_lost(self, before: datetime) -> None:
         """Note that all messages sent by `before` were lost with the broker's data."""
@@ -105,59 +93,94 @@ class JobMessages:
             # locked now is due the next time.
             .with_for_update(skip_locked=True)
         )
-        return self._requeue(due, now, "its back-off is over")
+        return self._database.transact(
+            lambda connection: _requeue(connection, due, now, "its back-off is over")
+        )
 
     def requeue_for_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the jobs that have waited longest for a slot of this host; return them."""
-        of_host = jobs.c.host == host
-        return self._requeue_for_slot(of_host, HOST_BUSY, limit, now, f"{host} has a free slot")
+        # Mostly no job waits: reading that needs no lock for writing.
+        if not self._has_waiting(jobs.c.host == host):
+            return []
+        return self._database.transact(
+            lambda connection: requeue_for_host(connection, host, limit, now)
+        )
 
     def requeue_for_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
         """Queue the jobs that have waited longest for a slot of their user; return them."""
-        of_user = jobs.c.user_id == user_id
-        return self._requeue_for_slot(of_user, USER_BUSY, limit, now, "its user has a free slot")
-
-    def _requeue_for_slot(
-        self, group: ColumnElement[bool], code: str, limit: int, now: datetime, reason: str
-    ) -> list[QueuedJob]:
-        waiting = (
-            select(jobs.c.id)
-            .where(group, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
-            .order_by(jobs.c.id)
-            .limit(limit)
-            # Two slots that become free at once are for two jobs.
-            .with_for_update(skip_locked=True)
+        if not self._has_waiting(jobs.c.user_id == user_id):
+            return []
+        return self._database.transact(
+            lambda connection: requeue_for_user(connection, user_id, limit, now)
         )
-        # Mostly no job waits: reading that needs no lock for writing.
+
+    def _has_waiting(self, group: ColumnElement[bool]) -> bool:
         first = select(jobs.c.id).where(group, jobs.c.status == JobStatus.WAITING.value).limit(1)
         with self._database.read() as connection:
-            if connection.execute(first).first() is None:
-                return []
-        return self._requeue(waiting, now, reason)
+            return connection.execute(first).first() is not None
 
-    def _requeue(self, chosen: Select[tuple[str]], now: datetime, reason: str) -> list[QueuedJob]:
-        """Queue the waiting jobs that a query selects and locks; return them in order of their ids."""
 
-        def work(connection: Connection) -> list[QueuedJob]:
-            # The query runs as a statement of its own. PostgreSQL may run a subquery once for each row,
-            # and each run would skip the rows that are locked and updated already.
-            job_ids = connection.execute(chosen).scalars().all()
-            rows = connection.execute(
-                update(jobs)
-                .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
-                .values(
-                    status=JobStatus.QUEUED.value,
-                    updated_at=now,
-                    published_at=None,
-                    next_attempt_at=None,
-                )
-                .returning(*COLUMNS)
-            ).all()
-            requeued = [to_job(row) for row in rows]
-            if requeued:
-                states = (JobStatus.WAITING, JobStatus.QUEUED)
-                events = [event_row(job, *states, now, reason) for job in requeued]
-                connection.execute(insert(job_events), events)
-            return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
+def requeue_for_host(
+    connection: Connection, host: str, limit: int, now: datetime
+) -> list[QueuedJob]:
+    """Do `JobMessages.requeue_for_host` in a transaction."""
+    waiting = _waiting_for_slot(jobs.c.host == host, HOST_BUSY, limit)
+    return _requeue(connection, waiting, now, f"{host} has a free slot")
 
-        return self._database.transact(work)
+
+def requeue_for_user(
+    connection: Connection, user_id: str, limit: int, now: datetime
+) -> list[QueuedJob]:
+    """Do `JobMessages.requeue_for_user` in a transaction."""
+    waiting = _waiting_for_slot(jobs.c.user_id == user_id, USER_BUSY, limit)
+    return _requeue(connection, waiting, now, "its user has a free slot")
+
+
+def _waiting_for_slot(group: ColumnElement[bool], code: str, limit: int) -> Select[tuple[str]]:
+    return (
+        select(jobs.c.id)
+        .where(group, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
+        .order_by(jobs.c.id)
+        .limit(limit)
+        # Two slots that become free at once are for two jobs.
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _requeue(
+    connection: Connection, chosen: Select[tuple[str]], now: datetime, reason: str
+) -> list[QueuedJob]:
+    """Queue the waiting jobs that a query selects and locks; return them in order of their ids."""
+    # The query runs as a statement of its own. PostgreSQL may run a subquery once for each row,
+    # and each run would skip the rows that are locked and updated already.
+    job_ids = connection.execute(chosen).scalars().all()
+    if not job_ids:
+        return []
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
+        .values(
+            status=JobStatus.QUEUED.value,
+            updated_at=now,
+            published_at=None,
+            next_attempt_at=None,
+        )
+        .returning(*COLUMNS)
+    ).all()
+    requeued = [to_job(row) for row in rows]
+    if requeued:
+        states = (JobStatus.WAITING, JobStatus.QUEUED)
+        events = [event_row(job, *states, now, reason) for job in requeued]
+        connection.execute(insert(job_events), events)
+    return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
+
+
+def consume_message(connection: Connection, job_id: str, sent_at: datetime | None) -> None:
+    """Do `JobMessages.mark_message_consumed` in a transaction."""
+    if sent_at is None:
+        newest_message = update(jobs).where(
+            jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value
+        )
+        connection.execute(newest_message.values(published_at=None))
+    else:
+        connection.execute(MARK_MESSAGE_CONSUMED, {"b_id": job_id, "b_sent_at": sent_at})

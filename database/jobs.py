@@ -12,13 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from database.changes import Change
 from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_messages import JobMessages
-from database.job_queries import JobQueries, is_storable
+from database.job_queries import JobQueries
 from database.job_rows import (
-    CLAIM,
     COLUMNS,
     INSERT_EVENT,
     MOVE,
-    NOTE_EVENT,
     REQUEST_CONTROL,
     SAVE_PROGRESS,
     ProgressRow,
@@ -29,7 +27,9 @@ from database.job_rows import (
     to_job,
 )
 from database.models import job_events, jobs
-from domain.errors import DatabaseUnavailableError, DuplicateJobError
+from database.operations import Claim, Note, Operation, Transition
+from database.operations.group import add_note, claim_job, perform_all
+from domain.errors import DatabaseUnavailableError, DuplicateJobError, SeenError
 from domain.job import Job, JobStatus, Priority
 
 #: How often an insert is tried again after another one used the same idempotency key.
@@ -71,6 +71,44 @@ class JobRepository(JobQueries, JobMessages):
             "retry the request."
         )
 
+    # ── several operations in one transaction ───────────────────────────────────────────────────
+
+    def perform(self, operations: Sequence[Operation]) -> list[Any]:
+        """Do several operations in one transaction; return for each its result, or its own exception.
+
+        An operation that fails does not affect the others: each is then done in a transaction of its
+        own. Operations on one job are done in the given order, all others in any order.
+
+        Raises:
+            DatabaseUnavailableError: nothing was written.
+        """
+        if not operations:
+            return []
+        try:
+            return self._database.transact(lambda connection: perform_all(connection, operations))
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:
+            if len(operations) == 1:
+                return [self._own_result(operations[0], error)]
+        return [self._perform_alone(operation) for operation in operations]
+
+    def _perform_alone(self, operation: Operation) -> Any:
+        try:
+            return self.perform([operation])[0]
+        except DatabaseUnavailableError as error:
+            return error  # others of its group may be written
+
+    def _own_result(self, operation: Operation, error: Exception) -> Any:
+        """Return what an operation that failed alone results in."""
+        if not (isinstance(operation, Transition) and isinstance(error, IntegrityError)):
+            return error
+        try:
+            self._raise_if_duplicate(operation.job)
+        except SeenError as duplicate:
+            return duplicate
+        return None
+
     # ── changes of state ────────────────────────────────────────────────────────────────────────
 
     def claim(
@@ -80,21 +118,8 @@ class JobRepository(JobQueries, JobMessages):
 
         With a `priority`, a job that was moved to another one is not claimed.
         """
-        if not is_storable(job_id):
-            return None
-        wanted = None if priority is None else priority.value
-        parameters = {"b_id": job_id, "b_worker": worker, "b_now": now, "b_priority": wanted}
-
-        def work(connection: Connection) -> Job | None:
-            row = connection.execute(CLAIM, parameters).first()
-            if row is None:
-                return None
-            job = to_job(row)
-            event = event_row(job, JobStatus.QUEUED, JobStatus.DOWNLOADING, now, None)
-            connection.execute(INSERT_EVENT, event)
-            return job
-
-        return self._database.transact(work)
+        claim = Claim(job_id, worker, now, priority)
+        return self._database.transact(lambda connection: claim_job(connection, claim))
 
     def transition(
         self,
@@ -128,9 +153,12 @@ class JobRepository(JobQueries, JobMessages):
         try:
             return self._database.transact(lambda connection: change.apply(connection, job))
         except IntegrityError:
-            duplicate_id = self.active_duplicate(job)
-            if duplicate_id is None:
-                return None  # the duplicate has just finished: read the job again
+            self._raise_if_duplicate(job)
+            return None  # the duplicate has just finished: read the job again
+
+    def _raise_if_duplicate(self, job: Job) -> None:
+        duplicate_id = self.active_duplicate(job)
+        if duplicate_id is not None:
             raise DuplicateJobError(job.id, duplicate_id) from None
 
     def transition_many(
@@ -201,10 +229,8 @@ class JobRepository(JobQueries, JobMessages):
 
         False, and nothing written, when the job has a newer claim.
         """
-        parameters = {"b_id": job.id, "b_fence": job.fence, "b_now": now, "b_reason": reason}
-        return self._database.transact(
-            lambda connection: connection.execute(NOTE_EVENT, parameters).first() is not None
-        )
+        note = Note(job, reason, now)
+        return self._database.transact(lambda connection: add_note(connection, note))
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
         """Add the same event to the histories of several jobs, under any claim.

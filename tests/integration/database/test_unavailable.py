@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from database import Database, JobRepository, UserRepository, migrate
 from database.job_rows import ProgressRow
 from database.models import users
+from database.operations import Claim, Note
 from domain.byte_counts import ByteCounts
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus, Priority
@@ -47,6 +48,7 @@ EVERY: dict[str, Use] = {
     "count_ahead": lambda repo, job: repo.count_ahead(job),
     "count_by_status": lambda repo, job: repo.count_by_status(),
     "events": lambda repo, job: repo.events(job.id),
+    "perform": lambda repo, job: repo.perform([Claim(job.id, "w", NOW), Note(job, "x", NOW)]),
     "claim": lambda repo, job: repo.claim(job.id, worker="w", now=NOW),
     "transition": lambda repo, job: repo.transition(job, JobStatus.VERIFYING, now=NOW),
     "request_control": lambda repo, job: repo.request_control([job], "cancel"),

@@ -1,0 +1,197 @@
+"""Operations in groups: each has the result and the rows that it has alone, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from database import Database, JobRepository
+from database.changes import Change
+from database.operations import (
+    Claim,
+    ConsumeMessage,
+    Note,
+    Operation,
+    RequeueForSlot,
+    Transition,
+)
+from domain.errors import DatabaseUnavailableError, DuplicateJobError
+from domain.job import Job, JobStatus
+from tests.support.build import NOW, new_job
+
+S = JobStatus
+LATER = NOW + timedelta(seconds=5)
+
+
+@contextmanager
+def commits_of(database: Database) -> Iterator[list[object]]:
+    """Collect the commits meanwhile."""
+    seen: list[object] = []
+    note = seen.append
+    event.listen(database.engine, "commit", note)
+    try:
+        yield seen
+    finally:
+        event.remove(database.engine, "commit", note)
+
+
+def added(repo: JobRepository, **values: Any) -> Job:
+    job = new_job(**values)
+    repo.add([job])
+    return job
+
+
+def running(repo: JobRepository, **values: Any) -> Job:
+    return added(repo, status=S.DOWNLOADING, fence=3, attempts=2, worker="host:1", **values)
+
+
+def test_a_group_is_one_transaction(repo: JobRepository, database: Database) -> None:
+    queued, job, busy = added(repo), running(repo), added(repo)
+    waiting = added(repo, status=S.WAITING, error_code="host_busy", host="a.example")
+    with commits_of(database) as commits:
+        claimed, changed, noted, consumed, requeued = repo.perform(
+            [
+                Claim(queued.id, "w", LATER),
+                Transition(job, Change(S.VERIFYING, LATER)),
+                Note(busy, "something happened", LATER),
+                ConsumeMessage(busy.id, LATER),
+                RequeueForSlot("a.example", "ann", LATER),
+            ]
+        )
+    assert len(commits) == 1
+    assert (claimed.status, claimed.fence, changed.status) == (S.DOWNLOADING, 1, S.VERIFYING)
+    assert (noted, consumed, [one.id for one in requeued]) == (True, None, [waiting.id])
+    assert repo.get(queued.id) == claimed
+    assert repo.get(job.id) == changed
+    assert repo.get(waiting.id).status is S.QUEUED
+    assert [repo.events(one.id)[-1].reason for one in (busy, waiting)] == [
+        "something happened",
+        "a.example has a free slot",
+    ]
+
+
+def test_no_operation_is_no_transaction(repo: JobRepository, database: Database) -> None:
+    with commits_of(database) as commits:
+        assert repo.perform([]) == []
+    assert commits == []
+
+
+def test_one_refused_by_its_fence_leaves_the_others(repo: JobRepository) -> None:
+    some = [running(repo) for _ in range(5)]
+    stale = replace(some[2], fence=2)
+    given = [*some[:2], stale, *some[3:]]
+    results = repo.perform([Transition(job, Change(S.VERIFYING, LATER)) for job in given])
+    assert [result is not None for result in results] == [True, True, False, True, True]
+    assert repo.get(stale.id) == some[2]
+
+
+FAILURES: dict[str, tuple[Operation, type[Exception]]] = {
+    "an illegal change": (
+        Transition(new_job(status=S.COMPLETED), Change(S.QUEUED, NOW)),
+        ValueError,
+    ),
+    "a time without zone": (Claim(new_job().id, "w", NOW.replace(tzinfo=None)), Exception),
+    "a count beyond 64 bits": (
+        Transition(
+            new_job(status=S.DOWNLOADING), Change(S.FAILED, NOW, changes={"bytes_total": 2**70})
+        ),
+        Exception,
+    ),
+}
+
+
+@pytest.mark.parametrize("why", FAILURES)
+def test_one_that_fails_leaves_the_others(repo: JobRepository, why: str) -> None:
+    bad, kind = FAILURES[why]
+    queued, job = added(repo), running(repo)
+    results = repo.perform(
+        [Claim(queued.id, "w", LATER), bad, Transition(job, Change(S.VERIFYING, LATER))]
+    )
+    assert isinstance(results[1], kind)
+    assert [repo.get(queued.id), repo.get(job.id)] == [results[0], results[2]]
+    assert [len(repo.events(one.id)) for one in (queued, job)] == [2, 2]
+
+
+def test_a_dedup_key_that_another_job_holds_fails_one_alone(repo: JobRepository) -> None:
+    ended = added(repo, status=S.FAILED, dedup_key="k", finished_at=NOW)
+    holder, other = added(repo, dedup_key="k"), running(repo)
+    refused, changed = repo.perform(
+        [
+            Transition(ended, Change(S.QUEUED, LATER)),
+            Transition(other, Change(S.VERIFYING, LATER)),
+        ]
+    )
+    assert isinstance(refused, DuplicateJobError)
+    assert refused.existing_id == holder.id
+    assert repo.get(ended.id) == ended
+    assert repo.get(other.id) == changed
+
+
+def test_operations_on_one_job_are_done_in_order(repo: JobRepository) -> None:
+    job = added(repo)
+    claimed = replace(job, status=S.DOWNLOADING, fence=1)
+    first, note, verifying, again, late = repo.perform(
+        [
+            Claim(job.id, "w", NOW),
+            Note(claimed, "first", NOW),
+            Transition(claimed, Change(S.VERIFYING, LATER)),
+            Claim(job.id, "other", LATER),
+            Note(job, "of an old claim", LATER),
+        ]
+    )
+    assert (first.status, note, verifying.status, again, late) == (
+        S.DOWNLOADING,
+        True,
+        S.VERIFYING,
+        None,
+        False,
+    )
+    assert [(one.to_status, one.reason) for one in repo.events(job.id)[1:]] == [
+        (S.DOWNLOADING, None),
+        (S.DOWNLOADING, "first"),
+        (S.VERIFYING, None),
+    ]
+
+
+def test_two_free_slots_are_for_two_jobs(repo: JobRepository) -> None:
+    busy = [
+        added(repo, status=S.WAITING, error_code=code, host="a.example", user_id="ann")
+        for code in ("host_busy", "user_busy", "host_busy", "user_busy", "host_busy")
+    ]
+    results = repo.perform([RequeueForSlot("a.example", "ann", LATER)] * 2)
+    assert [[one.id for one in result] for result in results] == [
+        [busy[0].id, busy[1].id],
+        [busy[2].id, busy[3].id],
+    ]
+    assert repo.get(busy[4].id).status is S.WAITING
+
+
+def test_a_lost_connection_raises_for_all_and_writes_nothing(
+    repo: JobRepository, database: Database
+) -> None:
+    job, queued = running(repo), added(repo)
+    cut: list[object] = []
+
+    def lose(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO job_events"):
+            cut.append(statement)
+            connection.invalidate()
+            raise OSError("the connection is gone")
+
+    event.listen(database.engine, "before_cursor_execute", lose)
+    try:
+        with pytest.raises(DatabaseUnavailableError):
+            repo.perform(
+                [Claim(queued.id, "w", LATER), Transition(job, Change(S.VERIFYING, LATER))]
+            )
+    finally:
+        event.remove(database.engine, "before_cursor_execute", lose)
+    assert cut
+    assert [repo.get(queued.id), repo.get(job.id)] == [queued, job]
+    assert [len(repo.events(one.id)) for one in (queued, job)] == [1, 1]
