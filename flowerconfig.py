@@ -75,8 +75,8 @@ task_runtime_metric_buckets = [
 
 
 def format_task(task: Any) -> Any:
-    """Show a download's job id as its arguments, and its outcome with the reason as its result."""
-    task.args = _job_id(task.args)
+    """Show a download's job ids as its arguments, and its outcome with the reason as its result."""
+    task.args = _job_ids(task.args)
     task.kwargs = ""
     task.result = _outcome(task.state, task.result, task.exception)
     return task
@@ -89,13 +89,11 @@ def _outcome(state: str, result: object, exception: object) -> str:
     return str(result or "").strip("'")  # Celery sends the representation of a result
 
 
-def _job_id(shown: object) -> str:
-    """Return the job id in ``('<id>',)``, the form of an event's arguments; empty without one."""
+def _job_ids(shown: object) -> str:
+    """Return the job ids in ``('<id>', …)``, the form of an event's arguments; empty without one."""
     try:
         arguments = ast.literal_eval(str(shown))
     except (ValueError, SyntaxError):
         return ""
-    match arguments:
-        case (str(text),) if is_job_id(text):
-            return text
-    return ""
+    ids = arguments if isinstance(arguments, tuple) else ()
+    return ", ".join(text for text in ids if isinstance(text, str) and is_job_id(text))

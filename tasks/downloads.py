@@ -30,13 +30,17 @@ _WITH_REASON = frozenset(
 
 
 @app.task(name=DOWNLOAD_TASK, bind=True, Request=Request, throws=(DownloadNotCompletedError,))
-def run(self: Task[[str], str], job_id: str) -> str:
-    """Run one job; the message is only a hint, SQL decides whether there is anything to do."""
+def run(self: Task[..., str], job_id: str, *more: str) -> str:
+    """Run the jobs of a message, one after the other, up to the state of the last one.
+
+    The message is only a hint, SQL decides whether there is anything to do.
+    """
     queue = str((self.request.delivery_info or {}).get("routing_key"))
     sent_at = read_time(self.request.get(SENT_AT))
     runtime = current_runtime()
-    outcome = run_download(runtime, job_id, priority_of(queue), sent_at)
-    return end_task(outcome, _reason(runtime, job_id, outcome))
+    for one in (job_id, *more):
+        outcome = run_download(runtime, one, priority_of(queue), sent_at)
+    return end_task(outcome, _reason(runtime, one, outcome))
 
 
 def _reason(runtime: Runtime, job_id: str, outcome: Outcome) -> str:

@@ -41,13 +41,18 @@ class JobPublisher:
         self._broker, self._jobs, self._clock, self._outages = broker, jobs, clock, outages
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], *, requeued: bool = False
+        self,
+        jobs: Sequence[Job | QueuedJob],
+        *,
+        requeued: bool = False,
+        together: bool = True,
     ) -> datetime | None:
         """Publish queued jobs; set `published_at` in rows that have not changed since they were read.
 
         Args:
             jobs: as read from SQL.
             requeued: use the queue of requeued jobs, which is usually read first.
+            together: let a message name several jobs.
 
         Returns:
             The time in the messages and in `published_at`; None when the broker did not answer.
@@ -56,7 +61,7 @@ class JobPublisher:
         if not jobs:
             return sent_at
         try:
-            self._broker.publish(jobs, sent_at, requeued=requeued)
+            self._broker.publish(jobs, sent_at, requeued=requeued, together=together)
         except StoreUnavailableError as error:
             self._outages.record_failure(_PUBLISHING, error)
             return None

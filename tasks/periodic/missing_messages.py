@@ -73,15 +73,13 @@ class MissingMessages:
         head = self._broker.head(priority)
         if head is None:
             return self._clock()
-        if head.job_id is None or head.sent_at is None:
+        if head.sent_at is None:
             return None  # the next message at the head may have one
-        sent_at = head.sent_at
-        first = self._jobs.get_many([head.job_id]).get(head.job_id)
-        if first is not None and first.published_at is not None:
-            # The job may have got a newer message. Or a fast clock set this message's time, and only the
-            # row was corrected.
-            sent_at = min(sent_at, first.published_at)
-        return sent_at - timedelta(seconds=DELIVERY_GRACE)
+        # A job may have got a newer message. Or a fast clock set this message's time, and only the rows
+        # were corrected.
+        rows = self._jobs.get_many(head.job_ids).values()
+        noted = [job.published_at for job in rows if job.published_at is not None]
+        return min([head.sent_at, *noted]) - timedelta(seconds=DELIVERY_GRACE)
 
     def _publish_lost_of(
         self, priority: Priority | None, before: datetime, requeued: Set[str]
@@ -96,15 +94,23 @@ class MissingMessages:
         while jobs := self._jobs.published_before(before, priority, after_id=after_id, limit=BATCH):
             after_id = jobs[-1].id
             lost = [job for job in jobs if job.id not in requeued]
-            if not self._publish_with_note(lost, history.LOST_MESSAGE, requeued=priority is None):
+            # Each by itself: a worker of the version before refuses a message of several jobs.
+            if not self._publish_with_note(
+                lost, history.LOST_MESSAGE, requeued=priority is None, together=False
+            ):
                 break
             published += len(lost)
         return published
 
     def _publish_with_note(
-        self, jobs: Sequence[QueuedJob], note: str, *, requeued: bool = False
+        self,
+        jobs: Sequence[QueuedJob],
+        note: str,
+        *,
+        requeued: bool = False,
+        together: bool = True,
     ) -> bool:
-        if self._publisher.publish(jobs, requeued=requeued) is None:
+        if self._publisher.publish(jobs, requeued=requeued, together=together) is None:
             return False
         self._jobs.note_many([job.id for job in jobs], note, now=self._clock())
         return True

@@ -185,8 +185,9 @@ class Recovery(Invariants):
     def _deliver(self, data: st.DataObject) -> None:
         """Deliver what waits in the queues to active workers."""
         for message in self._messages() if self._active() else []:
-            assert message.job_id is not None
-            self._consume(data, self._draw_active(data), message.job_id, message.sent_at)
+            assert message.job_ids
+            for job_id in message.job_ids:
+                self._consume(data, self._draw_active(data), job_id, message.sent_at)
 
     # ── faults ──────────────────────────────────────────────────────────────────────────────────
 

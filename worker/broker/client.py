@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from cache.store.connection import translate_store_errors, unavailable_error
 from cache.store.refusals import find_refusal
@@ -30,11 +30,13 @@ from worker.broker.queues import (
     REQUEUED_QUEUES,
     queue_of,
 )
-from worker.broker.task_messages import DOWNLOAD_TASK, SENT_AT, read_task_message
+from worker.broker.task_messages import MAX_JOBS, download_message, read_task_message
 
 #: Connections at most; a further thread waits for one. A connection is made when none is free, and the
 #: one used last is taken first, so that a quiet process has one.
 _CONNECTIONS = 64
+#: Messages over which the jobs of one call are spread before a message names a second job.
+_FEW_MESSAGES = 16
 
 
 _WRONG_TYPE = (
@@ -43,10 +45,13 @@ _WRONG_TYPE = (
 
 
 class QueuedMessage(NamedTuple):
-    """The job id and the time of a message in a download queue; both None if it is not valid."""
+    """The job ids and the time of a message in a download queue; none of them if it is not valid."""
 
-    job_id: str | None
+    job_ids: tuple[str, ...]
     sent_at: datetime | None
+
+
+_INVALID = QueuedMessage((), None)
 
 
 class Broker:
@@ -66,28 +71,47 @@ class Broker:
         self._sweep = BrokerSweep(app)
 
     def publish(
-        self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
+        self,
+        jobs: Sequence[Job | QueuedJob],
+        sent_at: datetime,
+        *,
+        requeued: bool = False,
+        together: bool = True,
     ) -> None:
-        """Send one message a job to its queue; it carries the job's id, `sent_at` and nothing else.
-
-        With `requeued` they go to the queue of requeued jobs, which is usually read first.
+        """Send messages for jobs to their queues: ids, `sent_at` and nothing else.
 
         When this raises, some messages may have been sent. That is harmless: a second message for a job
         does nothing.
+
+        Args:
+            jobs: different ones.
+            sent_at: the time that the messages carry.
+            requeued: use the queue of requeued jobs, which is usually read first.
+            together: let a message name several jobs (`_jobs_a_message`).
         """
-        headers = {SENT_AT: sent_at.isoformat()}
-        with self._producer() as producer, producer.batch():
-            for job in jobs:
-                self._app.send_task(
-                    DOWNLOAD_TASK,
-                    args=(job.id,),
-                    queue=REQUEUED_QUEUE if requeued else queue_of(job.priority),
-                    producer=producer,
-                    retry=False,
-                    headers=headers,
-                    # Without this each message would subscribe to a result.
-                    ignore_result=True,
-                )
+        waiting: dict[str, list[str]] = {}
+        for job in jobs:
+            queue = REQUEUED_QUEUE if requeued else queue_of(job.priority)
+            waiting.setdefault(queue, []).append(job.id)
+        with self._client() as client, _pipeline(client) as pipe:
+            for queue, ids in waiting.items():
+                step = _jobs_a_message(len(ids)) if together else 1
+                for start in range(0, len(ids), step):
+                    pipe.lpush(queue, download_message(ids[start : start + step], queue, sent_at))
+
+    def put_back(self, job_ids: Sequence[str], queue: str, sent_at: datetime | None) -> None:
+        """Return jobs of a consumed message that were not started; they are consumed next.
+
+        Args:
+            job_ids: at most `MAX_JOBS`, each once.
+            queue: the one that the message came from.
+            sent_at: as that message had it, since reconcile compares the times in a queue.
+        """
+        if not job_ids:
+            return
+        with self._client() as client, _pipeline(client) as pipe:
+            # The end that messages are consumed from.
+            pipe.rpush(queue, download_message(job_ids, queue, sent_at))
 
     def send(self, task: str, **options: Any) -> None:
         """Send one task without arguments; `options` are those of Celery's `send_task`."""
@@ -97,22 +121,21 @@ class Broker:
     def head(self, priority: Priority) -> QueuedMessage | None:
         """Return the message that is consumed next from the queue of this priority, if there is one.
 
-        Both fields are None if it is not a valid message, or if the queue's key is not a list.
+        It names no job if it is not valid, or if the queue's key is not a list.
         """
         with self._client() as client:
             try:
                 # kombu pushes on the left and pops on the right.
                 raw = client.lindex(queue_of(priority), -1)
             except ResponseError as error:
-                return _unless_wrong_type(error, QueuedMessage(None, None))
+                return _unless_wrong_type(error, _INVALID)
         return None if raw is None else read_message(raw)
 
     def requeued(self) -> set[str]:
         """Return the ids of the jobs in the queue of requeued jobs, which is short."""
         with self._client() as client:
             messages = [raw for queue in REQUEUED_QUEUES for raw in _messages(client, queue)]
-        job_ids = (read_message(raw).job_id for raw in messages)
-        return {job_id for job_id in job_ids if job_id is not None}
+        return {job_id for raw in messages for job_id in read_message(raw).job_ids}
 
     def backlogs(self) -> dict[str, int]:
         """Return the number of messages in each download queue, by the last part of its name."""
@@ -172,6 +195,25 @@ class Broker:
 T = TypeVar("T")
 
 
+def _jobs_a_message(count: int) -> int:
+    """Return how many of `count` jobs one message names.
+
+    A worker consumes a whole message. So few jobs are spread over many messages, for many workers.
+    """
+    return min(MAX_JOBS, -(-count // _FEW_MESSAGES))
+
+
+@contextmanager
+def _pipeline(client: Any) -> Iterator[Any]:
+    """Yield a pipeline, and send it; errors are those of kombu's batches."""
+    with client.pipeline(transaction=False) as pipe:
+        yield pipe
+        try:
+            pipe.execute()
+        except (RedisError, OSError) as error:
+            raise BatchPublishError("Messages may not have been sent") from error
+
+
 def _unless_wrong_type(error: ResponseError, instead: T) -> T:
     """Return `instead` for a key of another type, which `seen doctor` names; else raise the error."""
     if not is_wrong_type(error):
@@ -198,8 +240,8 @@ def read_message(raw: bytes) -> QueuedMessage:
     try:
         message = read_task_message(raw, REQUEUED_QUEUE)
     except InvalidMessageError:
-        return QueuedMessage(None, None)
-    return QueuedMessage(message.job_id, message.sent_at)
+        return _INVALID
+    return QueuedMessage(message.job_ids, message.sent_at)
 
 
 def read_time(header: object) -> datetime | None:

@@ -1,4 +1,6 @@
-"""Checks messages of the project's queues: a valid one is a known task with exactly its arguments.
+"""Messages of the project's queues: how one is written, and the check of what lies in a queue.
+
+A valid message is a known task with exactly its arguments; a download names one job or several.
 
 Every reader uses it: workers that consume a message, and reconcile, which reads a queue's head. Celery
 gets a new message made of the checked parts. So a forged message cannot delay a task (`eta`), send
@@ -7,9 +9,12 @@ another one (`chain`, `callbacks`), or reply to a queue of the sender's choice (
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from domain.ids import is_job_id
 from worker.broker.envelope import (
@@ -21,8 +26,10 @@ from worker.broker.envelope import (
 )
 from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 
-#: The task of the download queues. Its only argument is the id of a job.
+#: The task of the download queues. Its arguments are the ids of one job or several, of one priority.
 DOWNLOAD_TASK = "download.run"
+#: Jobs that a message names at most.
+MAX_JOBS = 64
 #: Requeues waiting jobs that are due.
 REQUEUE_DUE_TASK = "download.requeue_due"
 #: Its name in the release before, whose beat still sends it.
@@ -43,7 +50,7 @@ MAINTENANCE_TASKS = frozenset(
 #: The header with the time at which a message was sent, in ISO 8601 with its offset.
 SENT_AT = "sent_at"
 
-#: Bytes of a raw message at most; a usual one has about a thousand.
+#: Bytes of a raw message at most: one of `MAX_JOBS` jobs has about seven thousand.
 MAX_BYTES = 16_384
 
 _ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
@@ -64,8 +71,8 @@ class TaskMessage(NamedTuple):
 
     task: str
     task_id: str
-    job_id: str | None
-    """The job to download; None for a maintenance task."""
+    job_ids: tuple[str, ...]
+    """The jobs to download, each once; empty for a maintenance task."""
     sent_at: datetime | None
     """None without the header."""
     expires: datetime | None
@@ -86,21 +93,32 @@ def read_task_message(raw: bytes, queue: str) -> TaskMessage:
     return TaskMessage(
         task=task,
         task_id=_task_id(headers),
-        job_id=_job_id(task, _arguments(body)),
+        job_ids=_job_ids(task, _arguments(body)),
         sent_at=_time(headers, SENT_AT),
         expires=_expiry(headers, task),
     )
 
 
+def download_message(job_ids: Sequence[str], queue: str, sent_at: datetime | None) -> bytes:
+    """Return a raw message for `queue`, as kombu's Redis transport would push it.
+
+    Args:
+        job_ids: at most `MAX_JOBS`, each once.
+        queue: where it will lie.
+        sent_at: the time that it carries; None for none.
+    """
+    message = TaskMessage(DOWNLOAD_TASK, str(uuid4()), tuple(job_ids), sent_at, expires=None)
+    return json.dumps(celery_message(message, queue)).encode()
+
+
 def celery_message(message: TaskMessage, queue: str) -> Any:
     """Return a message for Celery with the content of `message` and nothing else."""
-    arguments = [] if message.job_id is None else [message.job_id]
     headers = {
         "lang": "py",
         "task": message.task,
         "id": message.task_id,
         "root_id": message.task_id,
-        "argsrepr": repr(tuple(arguments)),
+        "argsrepr": repr(message.job_ids),
         "kwargsrepr": "{}",
         "parent_id": None,
         "eta": None,
@@ -111,7 +129,7 @@ def celery_message(message: TaskMessage, queue: str) -> Any:
         "ignore_result": True,
         SENT_AT: message.sent_at and message.sent_at.isoformat(),
     }
-    body = [arguments, {}, dict.fromkeys(_NO_SIGNATURES)]
+    body = [message.job_ids, {}, dict.fromkeys(_NO_SIGNATURES)]
     return new_message(headers, encode_body(body), queue, queue)
 
 
@@ -144,17 +162,21 @@ def _arguments(body: object) -> list[Any]:
     raise InvalidMessageError("its body is not a list of arguments with nothing added")
 
 
-def _job_id(task: str, arguments: list[Any]) -> str | None:
+def _job_ids(task: str, arguments: list[Any]) -> tuple[str, ...]:
     if task != DOWNLOAD_TASK:
         if arguments:
             raise InvalidMessageError(f"{task} takes no arguments, and {len(arguments)} are given")
-        return None
-    if len(arguments) != 1:
-        raise InvalidMessageError(f"{task} takes one argument, and {len(arguments)} are given")
-    (job_id,) = arguments
-    if not isinstance(job_id, str) or not is_job_id(job_id):
-        raise InvalidMessageError(f"{job_id!r:.80} is no job id")
-    return job_id
+        return ()
+    if not 1 <= len(arguments) <= MAX_JOBS:
+        raise InvalidMessageError(
+            f"{task} takes 1 to {MAX_JOBS} arguments, and {len(arguments)} are given"
+        )
+    for job_id in arguments:
+        if not isinstance(job_id, str) or not is_job_id(job_id):
+            raise InvalidMessageError(f"{job_id!r:.80} is no job id")
+    if len(set(arguments)) < len(arguments):
+        raise InvalidMessageError("it names a job twice")
+    return tuple(arguments)
 
 
 def _expiry(headers: dict[str, Any], task: str) -> datetime | None:

@@ -114,6 +114,7 @@ def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
+_TWO = (new_job_id(), new_job_id())
 _SIGNATURE = {"task": "download.run", "args": ["x"], "kwargs": {}, "options": {}}
 
 #: What may lie in a download queue and is no message of ours, by what is wrong with it.
@@ -195,13 +196,29 @@ MALFORMED: Mapping[str, bytes] = {
     "protocol 1": raw({**genuine(), "headers": {}, "body": encoded({"task": "download.run"})}),
     # Its arguments.
     "no arguments": with_arguments(),
-    "two arguments": with_arguments(new_job_id(), new_job_id()),
+    "65 jobs": with_arguments(*(new_job_id() for _ in range(65))),
+    "a job twice": with_arguments(*_TWO, _TWO[0]),
+    "a job twice in 64": with_arguments(*(new_job_id() for _ in range(62)), *_TWO[:1] * 2),
+    "a second argument that is no id": with_arguments(new_job_id(), "x"),
+    "a number behind an id": with_arguments(new_job_id(), 1),
+    "null behind an id": with_arguments(new_job_id(), None),
+    "a list of ids": with_arguments(list(_TWO)),
+    "the last of 64 in upper case": with_arguments(
+        *(new_job_id() for _ in range(63)), new_job_id().upper()
+    ),
+    "several by name": with_arguments(job_ids=list(_TWO)),
+    "many ids": with_arguments(*(new_job_id() for _ in range(1000))),
     "an argument by name": with_arguments(job_id=new_job_id()),
     "one argument too many by name": with_arguments(new_job_id(), x=1),
     "a number as job id": with_arguments(7),
     "null as job id": with_arguments(None),
     "a list as job id": with_arguments([new_job_id()]),
     "no job id": with_arguments("../../etc/passwd"),
+    "a job id without dashes": with_arguments(new_job_id().replace("-", "")),
+    "a job id as URN": with_arguments(f"urn:uuid:{new_job_id()}"),
+    "a job id with a line break": with_arguments(f"{new_job_id()}\n"),
+    "a job id with other digits": with_arguments(f"{new_job_id()[:-1]}\u0663"),
+    "an empty job id": with_arguments(""),
     "a job id in upper case": with_arguments(new_job_id().upper()),
     "a job id with a surrogate": with_arguments("\ud800"),
     "arguments that are no list": changed("body", to=encoded([new_job_id(), {}, {}])),

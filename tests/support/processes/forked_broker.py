@@ -44,7 +44,7 @@ def main() -> None:
     in_child(work)
     runtime.broker.publish([job(PARENT)], NOW)
     assert sum(runtime.broker.backlogs().values()) == 3
-    assert runtime.broker.head(Priority.NORMAL) == (PARENT, NOW)
+    assert runtime.broker.head(Priority.NORMAL) == ((PARENT,), NOW)
     assert addresses(runtime.cache.client) >= of_parent, "the parent's connections have survived"
 
 

@@ -152,8 +152,9 @@ class SimulatedService(RuleBasedStateMachine):
                 for task in (persist_progress, requeue_due, reconcile, cleanup_stale):
                     task(self.runtime)
                 for message in self._messages():
-                    assert message.job_id is not None
-                    self._run_whole(repairer, message.job_id)
+                    assert message.job_ids
+                    for job_id in message.job_ids:
+                        self._run_whole(repairer, job_id)
                 if self._is_repaired():
                     break
         finally:

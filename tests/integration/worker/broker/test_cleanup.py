@@ -270,7 +270,7 @@ def test_many_sweeps_change_nothing_for_those_who_live(
     assert all(client.ttl(key) == -1 for key in keys)
     head = system.runtime.broker.head(Priority.NORMAL)
     assert head is not None
-    assert head.job_id == job.id
+    assert head.job_ids == (job.id,)
     worker.send_signal(signal.SIGCONT)
     assert caller.wait(timeout=60) == 0
     assert "worker@here: OK" in system.log("caller")

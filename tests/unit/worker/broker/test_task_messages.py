@@ -7,18 +7,30 @@ import json
 
 import pytest
 
+from domain.ids import new_job_id
 from tasks import downloads
 from tasks.periodic import broker, maintenance, reconcile
 from tasks.periodic import persist as persistence
 from tasks.periodic import purge as retention
-from tests.support.inputs.malformed_messages import LEFT_OUT, MALFORMED, changed, genuine, raw
+from tests.support.build import NOW
+from tests.support.inputs.malformed_messages import (
+    LEFT_OUT,
+    MALFORMED,
+    changed,
+    genuine,
+    raw,
+    with_arguments,
+)
 from worker.app import app
 from worker.broker.envelope import InvalidMessageError
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.broker.task_messages import (
     DOWNLOAD_TASK,
     MAINTENANCE_TASKS,
+    MAX_BYTES,
+    MAX_JOBS,
     celery_message,
+    download_message,
     read_task_message,
 )
 
@@ -43,14 +55,14 @@ def test_message_for_celery_holds_nothing_that_was_not_checked(name: str) -> Non
     read = read_task_message(LEFT_OUT[name], "downloads.low")
     passed_on = celery_message(read, "downloads.low")
     body = json.loads(base64.b64decode(passed_on["body"]))
-    assert body == [[read.job_id], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+    assert body == [[*read.job_ids], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
     assert passed_on["headers"] == {
         "lang": "py",
         "task": "download.run",
         "id": read.task_id,
         "root_id": read.task_id,
         "parent_id": None,
-        "argsrepr": repr((read.job_id,)),
+        "argsrepr": repr(read.job_ids),
         "kwargsrepr": "{}",
         "eta": None,
         "expires": None,
@@ -63,6 +75,17 @@ def test_message_for_celery_holds_nothing_that_was_not_checked(name: str) -> Non
     delivered = {"exchange": "downloads.low", "routing_key": "downloads.low"}
     assert passed_on["properties"]["delivery_info"] == delivered
     assert "reply_to" not in passed_on["properties"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, MAX_JOBS])
+def test_download_names_up_to_64_jobs(count: int) -> None:
+    job_ids = tuple(new_job_id() for _ in range(count))
+    message = download_message(job_ids, "downloads.low", NOW)
+    assert len(message) < MAX_BYTES / 2
+    read = read_task_message(message, "downloads.low")
+    assert (read.task, read.job_ids, read.sent_at) == (DOWNLOAD_TASK, job_ids, NOW)
+    assert read_task_message(with_arguments(*job_ids), "downloads.low").job_ids == job_ids
+    assert celery_message(read, "downloads.low")["headers"]["argsrepr"] == repr(job_ids)
 
 
 def test_message_of_a_version_without_times_is_read() -> None:
@@ -87,7 +110,7 @@ def test_maintenance_task_takes_no_arguments_and_may_expire() -> None:
     message = genuine("download.requeue_due")
     message["headers"]["expires"] = "2026-03-01T12:01:00+00:00"
     read = read_task_message(raw(message), "maintenance")
-    assert (read.task, read.job_id) == ("download.requeue_due", None)
+    assert (read.task, read.job_ids) == ("download.requeue_due", ())
     assert read.expires is not None
     with pytest.raises(InvalidMessageError, match="takes no arguments"):
         read_task_message(raw(genuine("download.requeue_due", "x")), "maintenance")
