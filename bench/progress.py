@@ -17,12 +17,12 @@ from bench.report import Figure, show
 from domain.byte_counts import ByteCounts
 from domain.job import Job, JobStatus
 from tests.support.servers.nginx import Nginx
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import AttemptResult, DownloadTracker, ProgressReporter
-from worker.runner import run_download
 
 MIB = 2**20
 #: Commands that the script of an update runs, and those that a flush sends beside scripts.

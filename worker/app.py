@@ -27,6 +27,7 @@ from worker.celery_ext.interface import control_commands
 from worker.celery_ext.interface.app_class import App
 from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
+from worker.job_pool import JobPool
 from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
@@ -50,6 +51,7 @@ _heartbeat: Heartbeat | None = None
 
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
+_job_pools: dict[int, JobPool] = {}
 
 
 def current_runtime() -> Runtime:
@@ -66,6 +68,17 @@ def current_runtime() -> Runtime:
         return runtime
 
 
+def current_job_pool() -> JobPool:
+    """Return this process's job pool, built at first use with the configured concurrency."""
+    runtime = current_runtime()
+    with _mutex:
+        pool = _job_pools.get(os.getpid())
+        if pool is None:
+            _job_pools.clear()
+            pool = _job_pools[os.getpid()] = JobPool(runtime, runtime.settings.download_concurrency)
+        return pool
+
+
 def _find_job(job_id: str) -> Job:
     return current_runtime().jobs.get(job_id)
 
@@ -77,6 +90,7 @@ def close_runtime() -> None:
     """Close this process's runtime, if it was built."""
     with _mutex:
         runtime = _runtimes.pop(os.getpid(), None)
+        _job_pools.clear()
     if runtime is not None:
         runtime.close()
 

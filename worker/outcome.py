@@ -1,12 +1,13 @@
-"""How the run of one message ended."""
+"""How the run of one job of a message ended."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
-    """The result of `run_download`; logged, and Celery's result of the task."""
+    """How one job of a message ended; Celery's result of a task is made of them."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -15,6 +16,8 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     REQUEUED = "requeued"
     """This worker drained or lost the job's lock; the job is queued again."""
+    PUT_BACK = "put back"
+    """No slot was free soon; the job's message is in its queue again, the next to be consumed."""
     ALREADY_RUNNING = "already running"
     """Another worker holds the job's lock; the message did nothing."""
     NOT_QUEUED = "not queued"
@@ -26,3 +29,11 @@ class Outcome(StrEnum):
     requeued as an orphan."""
     FENCED = "fenced"
     """Another claim has the job, or may have it; this one wrote nothing at its end."""
+
+
+class JobEnd(NamedTuple):
+    """How one job of a message ended, and why: the reason that SQL has, empty without one."""
+
+    job_id: str
+    outcome: Outcome
+    reason: str = ""

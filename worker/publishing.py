@@ -9,16 +9,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
-from domain.job import Job, JobStatus, QueuedJob
+from domain.job import Job, QueuedJob
 from worker.broker.client import Broker
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
 
 _PUBLISHING = "Queued jobs wait for the broker"
+
+
+class Publication(NamedTuple):
+    """A queued job to publish; `requeued` says that it goes to the queue of requeued jobs."""
+
+    job: Job | QueuedJob
+    requeued: bool = False
 
 
 class JobPublisher:
@@ -73,15 +81,20 @@ class JobPublisher:
             logger.warning("published_at of %d jobs is not saved: %s", len(jobs), error)
         return sent_at
 
-    def republish(self, job_id: str) -> None:
-        """Publish a job again if it is queued: its message is consumed. Without database, beat does."""
-        try:
-            job = self._jobs.get_many([job_id]).get(job_id)
-        except DatabaseUnavailableError as error:
-            logger.warning("Job %s is not published again: %s", job_id, error)
-            return
-        if job is not None and job.status is JobStatus.QUEUED:
-            self.publish([job], requeued=job.fence > 0)
+    def publish_all(self, wanted: Sequence[Publication]) -> list[None]:
+        """Publish jobs to the queues that they are for; return None for each."""
+        for requeued in (False, True):
+            self.publish([one.job for one in wanted if one.requeued is requeued], requeued=requeued)
+        return [None] * len(wanted)
+
+    def put_back(self, job_ids: Sequence[str], queue: str | None, sent_at: datetime | None) -> None:
+        """Return jobs of a consumed message to their queue, as the message that is consumed next.
+
+        Raises:
+            StoreUnavailableError: they have no message.
+        """
+        if queue is not None:
+            self._broker.put_back(job_ids, queue, sent_at)
 
     def publish_for_file_removal(self, jobs: Sequence[Job]) -> None:
         """Publish finished jobs, so that a download worker removes their files from its disk."""

@@ -1,15 +1,16 @@
-"""Runs the job that one message names: lock → claim → transfer → verify → publish → finish.
+"""Runs one job of a message: lock → claim → transfer → verify → publish → finish.
 
-Read this module first. It locks and claims, `worker.attempt` transfers, verifies and publishes, and
-`worker.attempt_end` finishes. Three things keep it correct, whichever process dies at whichever point:
+Read this module first. It locks and claims, `worker.attempts` transfers, verifies, publishes and
+finishes. Three things keep it correct, whichever process dies at whichever point:
 
 * The job's lock in the store (`Lease`) keeps other workers away. It is renewed in the background, and
   its holder stops writing before it can expire.
 * Each claim raises the fence (`Job.fence`). SQL and the progress hash reject writes with an older one,
   and the step to VERIFYING compares it once more just before the file gets its name.
-* A message only says that a job may be ready; the claim in SQL decides whether it runs.
+* A message only says that jobs may be ready; the claim in SQL decides whether they run.
 
-Nothing here knows Celery.
+All jobs of a process run here as coroutines on one thread. What several of them do at about the same
+time is done once for all (`Runtime.sql`, `Runtime.store`). Nothing here knows Celery.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import logging
 from contextlib import suppress
 from datetime import datetime
 
+from database.operations import Claim, ConsumeMessage, RequeueForSlot
 from domain.errors import (
     DatabaseUnavailableError,
     SeenError,
@@ -25,29 +27,31 @@ from domain.errors import (
     StoreReplyError,
     UnknownJobError,
 )
-from domain.job import Priority
-from worker.attempt import Attempt
-from worker.attempt_end import pause_claims_if_refused, reduce_concurrency_if_starved
+from domain.job import Job, Priority, QueuedJob
+from worker.attempts.attempt import Attempt
+from worker.attempts.attempt_end import pause_claims_if_refused, reduce_concurrency_if_starved
+from worker.attempts.holdings import Holdings
 from worker.cleanup.job_files import is_part_file_obsolete, try_remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
-from worker.outcome import Outcome
+from worker.outcome import JobEnd, Outcome
+from worker.publishing import Publication
 from worker.runtime import Runtime
 
-__all__ = ["Outcome", "run_download"]
+__all__ = ["JobEnd", "Outcome", "run_job"]
 
 logger = logging.getLogger(__name__)
 
 _NOT_STARTED = "Jobs are not started"
 
 
-def run_download(
+async def run_job(
     runtime: Runtime,
     job_id: str,
     priority: Priority | None = None,
     sent_at: datetime | None = None,
-) -> Outcome:
-    """Run the job of one message, up to the state in which this attempt leaves it.
+) -> JobEnd:
+    """Run one job of a message, up to the state in which this attempt leaves it.
 
     Args:
         runtime: of this process.
@@ -56,60 +60,71 @@ def run_download(
             this message starts nothing. None accepts any priority.
         sent_at: when the message was sent, as it says.
     """
-    with runtime.concurrency.acquire(runtime.drain) as acquired:
-        if acquired and runtime.claim_pause.wait(runtime.drain):
-            return _lock_and_run(runtime, job_id, priority, sent_at)
-    # This process drains; another worker is to run the job.
-    runtime.publisher.republish(job_id)
-    return Outcome.REQUEUED
-
-
-def _lock_and_run(
-    runtime: Runtime, job_id: str, priority: Priority | None, sent_at: datetime | None
-) -> Outcome:
     stop = StopSignal(runtime.drain)
     try:
-        lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
+        lease = await _lock(runtime, job_id, stop)
     except StoreError as error:
         _record_lock_failure(runtime, job_id, error)
-        _mark_message_consumed(runtime, job_id, sent_at)
-        return Outcome.NOT_STARTED
-    runtime.outages.record_success(_NOT_STARTED)
-    runtime.outages.record_success(_job_not_started(job_id))
+        await _mark_message_consumed(runtime, job_id, sent_at)
+        return JobEnd(job_id, Outcome.NOT_STARTED, str(error))
     if lease is None:
         # An attempt that requeues its job writes "queued" some milliseconds before it releases the lock.
         # A message consumed in between starts nothing and may be the only one, so SQL must know that
         # the job needs another.
-        _mark_message_consumed(runtime, job_id, sent_at)
-        return Outcome.ALREADY_RUNNING
+        await _mark_message_consumed(runtime, job_id, sent_at)
+        return JobEnd(job_id, Outcome.ALREADY_RUNNING)
+    held = Holdings(runtime, lease)
     try:
-        outcome = _claim_and_run(runtime, job_id, priority, lease, stop)
+        end, job = await _claim_and_run(runtime, job_id, priority, held, stop)
     finally:
-        runtime.leases.release(lease)
-    if outcome is Outcome.REQUEUED:
+        await runtime.store(held.give_back())
+    if end.outcome is Outcome.REQUEUED and job is not None:
         # After the release: the worker that consumes the message must be able to lock the job.
-        runtime.publisher.republish(job_id)
-    return outcome
+        await runtime.publish(Publication(job, requeued=True))
+    if held.slots is not None:
+        await _requeue_next_waiting(runtime, held.slots.host, job)
+    return end
 
 
-def _claim_and_run(
-    runtime: Runtime, job_id: str, priority: Priority | None, lease: Lease, stop: StopSignal
-) -> Outcome:
+async def _lock(runtime: Runtime, job_id: str, stop: StopSignal) -> Lease | None:
+    lock = runtime.cache.download_lock(job_id)
+    lease: Lease | None = await runtime.store(runtime.leases.acquire_flow(lock, stop))
+    runtime.outages.record_success(_NOT_STARTED)
+    runtime.outages.record_success(_job_not_started(job_id))
+    return lease
+
+
+async def _claim_and_run(
+    runtime: Runtime, job_id: str, priority: Priority | None, held: Holdings, stop: StopSignal
+) -> tuple[JobEnd, Job | None]:
+    """Return the end, and the job as this attempt has left it; None without a claim."""
     try:
-        job = runtime.jobs.claim(
-            job_id, worker=runtime.worker, now=runtime.now(), priority=priority
-        )
+        claim = Claim(job_id, runtime.worker, runtime.now(), priority)
+        job: Job | None = await runtime.sql(claim)
         if job is None:
-            return _handle_refused_claim(runtime, job_id)
+            return await _handle_refused_claim(runtime, job_id), None
     except DatabaseUnavailableError as error:
         reduce_concurrency_if_starved(runtime, error)
         logger.warning("Job %s was not started: %s", job_id, error)
-        return Outcome.NOT_STARTED
+        return JobEnd(job_id, Outcome.NOT_STARTED, str(error)), None
+    attempt = Attempt(runtime, job, held, stop)
     try:
-        return Attempt(runtime, job, lease, stop).run()
+        return await attempt.run(), attempt.job
     except DatabaseUnavailableError as error:
         logger.warning("Job %s: its state could not be saved yet: %s", job_id, error)
-        return Outcome.UNSAVED
+        return JobEnd(job_id, Outcome.UNSAVED, str(error)), attempt.job
+
+
+async def _requeue_next_waiting(runtime: Runtime, host: str, job: Job | None) -> None:
+    """Queue the job that has waited longest for a slot of this host, and of this user."""
+    user_id = None if job is None else job.user_id
+    try:
+        requeued: list[QueuedJob] = await runtime.sql(RequeueForSlot(host, user_id, runtime.now()))
+    except DatabaseUnavailableError as error:
+        logger.warning("Jobs that wait for a slot are not requeued yet: %s", error)
+        return
+    for one in requeued:
+        await runtime.publish(Publication(one))
 
 
 # ── messages that run nothing ───────────────────────────────────────────────────────────────────
@@ -128,19 +143,23 @@ def _job_not_started(job_id: str) -> str:
     return f"Job {job_id} is not started"
 
 
-def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
+async def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetime | None) -> None:
     """Record that the job, if it is queued, has no message. Without SQL, reconcile finds that later."""
     with suppress(DatabaseUnavailableError):
-        runtime.jobs.mark_message_consumed(job_id, sent_at)
+        await runtime.sql(ConsumeMessage(job_id, sent_at))
 
 
-def _handle_refused_claim(runtime: Runtime, job_id: str) -> Outcome:
+async def _handle_refused_claim(runtime: Runtime, job_id: str) -> JobEnd:
     """Start nothing; if the job is finished, remove its working files (`publish_for_file_removal`)."""
+    await runtime.in_thread(_remove_obsolete_files, runtime, job_id)
+    return JobEnd(job_id, Outcome.NOT_QUEUED)
+
+
+def _remove_obsolete_files(runtime: Runtime, job_id: str) -> None:
     try:
         job = runtime.jobs.get(job_id)
     except UnknownJobError:
         logger.warning("A message names job %s, which is not in the database", job_id)
-        return Outcome.NOT_QUEUED
+        return
     if is_part_file_obsolete(job):
         try_remove_job_files(runtime.jobs, runtime.destinations, runtime.resolve, job)
-    return Outcome.NOT_QUEUED

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from asyncio import get_running_loop
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from cache import CacheManager
+from cache.store.flow import Flow
 from database import Database, JobRepository
+from database.operations import Operation
 from domain.limits import TOTAL
 from settings import Settings
 from worker.backoff import RetryPolicy
@@ -25,9 +30,11 @@ from worker.limits.concurrency import ConcurrencyLimit
 from worker.limits.concurrency_shares import ConcurrencyShares
 from worker.limits.rate_controller import RateController
 from worker.limits.slots import SlotManager
+from worker.loop.batcher import Batcher
+from worker.loop.event_loop import EventLoopThread
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
-from worker.publishing import JobPublisher
+from worker.publishing import JobPublisher, Publication
 from worker.storage.destination import Destinations
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition, resolve_directory
@@ -39,6 +46,12 @@ logger = logging.getLogger(__name__)
 
 #: fsyncs are few and slow; with two threads one slow disk does not delay another.
 CHECKPOINT_THREADS = 2
+#: Threads for calls that wait for a disk. They are started as needed; more than a few are in use only
+#: while a file system hangs.
+DISK_THREADS = 64
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +64,11 @@ class Runtime:
     Attributes:
         cache: for everything but progress.
         flusher_cache: for progress and rates. Its client does not retry: the next update does.
+        event_loop: where jobs run.
+        sql: performs operations of jobs, several in one transaction. Called on the event loop.
+        store: runs flows of jobs in the store, several in one pipeline. Called on the event loop.
+        publish: publishes jobs, several in one pipeline. Called on the event loop.
+        disk_threads: run what waits for a disk.
         worker: this process in rows and logs, ``host:pid``.
         now: the wall clock, aware UTC.
     """
@@ -61,6 +79,13 @@ class Runtime:
     flusher_cache: CacheManager
     database: Database
     jobs: JobRepository
+    event_loop: EventLoopThread = field(default_factory=EventLoopThread)
+    sql: Batcher[Operation]
+    store: Batcher[Flow[Any]]
+    publish: Batcher[Publication]
+    disk_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+    )
     reporter: ProgressReporter
     leases: LeaseManager
     slots: SlotManager
@@ -73,15 +98,22 @@ class Runtime:
     concurrency_shares: ConcurrencyShares
     concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     claim_pause: ClaimPause = field(default_factory=ClaimPause)
-    outages: OutageLog = field(default_factory=lambda: OutageLog(logger))
+    outages: OutageLog
     files_dir: Path
     worker: str
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime] = field(default_factory=lambda: _now)
 
     @property
     def publisher(self) -> JobPublisher:
-        """Publishes messages of this process's jobs."""
+        """Publishes messages of this process's jobs, from threads that may wait."""
         return JobPublisher(self.broker, self.jobs, self.now, self.outages)
+
+    def in_thread(
+        self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
+    ) -> Awaitable[R]:
+        """Call a function that waits for a disk or a server, in a thread for that. On the event loop."""
+        call = partial(function, *arguments, **options)
+        return get_running_loop().run_in_executor(self.disk_threads, call)
 
     def resolve(self, directory: str) -> Path:
         """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
@@ -94,6 +126,10 @@ class Runtime:
 
     def close(self) -> None:
         """Close everything: threads before the connections that they use."""
+        self.event_loop.close()
+        for batcher in (self.sql, self.store, self.publish):
+            batcher.close()
+        self.disk_threads.shutdown()
         self.reporter.close()
         self.leases.close()
         self.slots.close()
@@ -106,6 +142,10 @@ class Runtime:
         self.database.close()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = None) -> Runtime:
     """Build a runtime. It connects and starts threads at first use only."""
     database = Database(settings.sqlalchemy_url())
@@ -115,6 +155,8 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     jobs = JobRepository(database)
     files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
+    outages = OutageLog(logger)
+    publisher = JobPublisher(broker, jobs, _now, outages)
     return Runtime(
         settings=settings,
         broker=broker,
@@ -122,11 +164,11 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         flusher_cache=flusher_cache,
         database=database,
         jobs=jobs,
-        reporter=ProgressReporter(
-            flusher_cache.download,
-            flush_interval=settings.flush_interval,
-            heartbeat_interval=settings.heartbeat_interval,
-        ),
+        sql=Batcher("sql", jobs.perform),
+        store=Batcher("store", cache.store.run_together),
+        publish=Batcher("publish", publisher.publish_all),
+        outages=outages,
+        reporter=_reporter(settings, flusher_cache),
         leases=LeaseManager(ttl=settings.lock_ttl),
         slots=_slot_manager(settings, cache),
         rate_controller=RateController(
@@ -142,6 +184,14 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
         files_dir=files_dir,
         worker=worker,
+    )
+
+
+def _reporter(settings: Settings, cache: CacheManager) -> ProgressReporter:
+    return ProgressReporter(
+        cache.download,
+        flush_interval=settings.flush_interval,
+        heartbeat_interval=settings.heartbeat_interval,
     )
 
 

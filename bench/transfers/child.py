@@ -30,8 +30,8 @@ def main() -> None:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 
+    from tests.support.services.running import run_download
     from worker.app import close_runtime, current_runtime
-    from worker.runner import run_download
 
     download = partial(run_download, current_runtime())
     with ThreadPoolExecutor(options.threads) as pool:

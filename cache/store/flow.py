@@ -90,3 +90,12 @@ class WaitFor:
 
 Step = Batch | Sleep | Call | BlockingCall | WaitFor
 Flow = Generator[Step, Any, R]
+
+
+def gather(*flows: Flow[Any]) -> Flow[list[Any]]:
+    """Run several flows, and return their results."""
+    results = []
+    for flow in flows:
+        result = yield from flow
+        results.append(result)
+    return results

@@ -59,6 +59,16 @@ class SyncStore:
             returned: R = end.value
             return returned
 
+    def run_together(self, flows: Sequence[Flow[Any]]) -> list[Any]:
+        """Run several flows; return for each its result, or the exception that it raised."""
+        results: list[Any] = []
+        for flow in flows:
+            try:
+                results.append(self.run(flow))
+            except Exception as error:
+                results.append(error)
+        return results
+
     def spawn(self, flow: Flow[None], name: str) -> Callable[[], None]:
         """Run a flow in a background thread; return the function that joins it."""
         thread = Thread(target=self.run, args=(flow,), name=name, daemon=True)

@@ -26,6 +26,7 @@ STATES: Mapping[Outcome, str] = MappingProxyType(
         # The job goes on with another message.
         Outcome.WAITING: states.RETRY,
         Outcome.REQUEUED: states.RETRY,
+        Outcome.PUT_BACK: states.RETRY,
         Outcome.NOT_STARTED: states.RETRY,
         Outcome.UNSAVED: states.RETRY,
         Outcome.FENCED: states.RETRY,

@@ -10,6 +10,7 @@ from typing import Self
 from cache.clock import lease_clock
 from cache.coordination.lock import Lock, LockHandle, extend_all, handle_of
 from cache.coordination.renewal import Renewal
+from cache.store.flow import Flow
 from domain.errors import LeaseLostError, StoreError
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
@@ -96,6 +97,29 @@ class LeaseManager:
         for thread in self._threads:
             thread.start()
         return lease
+
+    def acquire_flow(self, lock: Lock, stop: StopSignal) -> Flow[Lease | None]:
+        """Do `acquire` as a flow."""
+        sent_at = lease_clock()
+        if not (yield from Lock.acquire.flow(lock)):
+            return None
+        lease = Lease(handle_of(lock), stop, sent_at)
+        with self._mutex:
+            self._leases.add(lease)
+        for thread in self._threads:
+            thread.start()
+        return lease
+
+    def release_flow(self, lease: Lease) -> Flow[None]:
+        """Do `release` as a flow."""
+        with self._mutex:
+            self._leases.discard(lease)
+        try:
+            yield from LockHandle.release.flow(lease.lock)
+        except StoreError as error:
+            self._outages.record_failure(_RELEASING, error)
+        else:
+            self._outages.record_success(_RELEASING)
 
     def release(self, lease: Lease) -> None:
         """Stop renewing, and release the lock if it is still held and the store answers."""

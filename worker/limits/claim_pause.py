@@ -37,6 +37,10 @@ class ClaimPause:
         with self._mutex:
             self._refusals, self._ends = 0, 0.0
 
+    def seconds_left(self) -> float:
+        """Return the seconds until the pause ends; 0 or less without one."""
+        return self._ends - time.monotonic()
+
     def wait(self, drain: Drain) -> bool:
         """Wait until the pause is over; False when the process drains first."""
         while time.monotonic() < self._ends:

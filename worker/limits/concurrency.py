@@ -42,6 +42,19 @@ class ConcurrencyLimit:
             if acquired:
                 self._release()
 
+    def try_acquire(self) -> bool:
+        """Count one more running download; False, and nothing is counted, when no more may run now."""
+        with self._changed:
+            bound = self.bound
+            if bound is not None and self._running >= bound:
+                return False
+            self._running += 1
+            return True
+
+    def release(self) -> None:
+        """Count one download less."""
+        self._release()
+
     def reduce(self) -> bool:
         """Run half as many from now on, at least one; False when that was done a moment ago."""
         with self._changed:

@@ -17,6 +17,7 @@ from typing import Self
 from cache import ttl as ttls
 from cache.coordination.limit_models import SlotDecision, SlotRequest
 from cache.coordination.transfer_limits import TransferLimits
+from cache.store.flow import Flow
 from domain.errors import HostBusyError, StoreError
 from domain.limits import plain_host
 from worker.outages import OutageLog
@@ -136,6 +137,21 @@ class SlotManager:
             if self._slots:
                 self._thread.start()
         return held
+
+    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
+        """Do `acquire` as a flow."""
+        yield from ()
+        return self.acquire(job_id, host, user_id)
+
+    def release_flow(self, held: HeldSlots) -> Flow[None]:
+        """Do `release` as a flow."""
+        yield from ()
+        self.release(held)
+
+    def cool_down_flow(self, host: str, seconds: float, reason: str) -> Flow[None]:
+        """Do `cool_down` as a flow."""
+        yield from ()
+        self.cool_down(host, seconds, reason)
 
     def set_connections(self, held: HeldSlots, want: int) -> int:
         """See `HeldSlots.connections`."""

@@ -18,6 +18,7 @@ from typing import Any, Self
 from cache.downloads.download_cache import DownloadCache
 from cache.downloads.indexes import BATCH
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
+from cache.store.flow import Flow
 from domain.byte_counts import ByteCounts
 from domain.errors import (
     CancelledError,
@@ -231,6 +232,13 @@ class ProgressReporter:
                 )
                 return None
         return None if replies[-1].fenced else updates[-1].version
+
+    def finish_flow(
+        self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
+    ) -> Flow[int | None]:
+        """Do `finish` as a flow."""
+        yield from ()
+        return self.finish(tracker, result, persisted=persisted)
 
     def flush(self) -> int:
         """Send everything that changed, once; return how many updates got a reply."""

@@ -150,6 +150,9 @@ class Destination(Protocol):
     def remove_working_files(self) -> None:
         """Remove everything of this job except a published file."""
 
+    def close(self) -> None:
+        """Release the output; its bytes stay."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

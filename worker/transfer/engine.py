@@ -7,6 +7,7 @@ hashing have threads of their own. The engine knows no queues, locks or SQL.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -101,7 +102,20 @@ class Transfer:
             stall=self._stall,
         )
 
-    def run(self) -> TransferResult:
+    async def run(self) -> TransferResult:
+        """Do `run_sync` in a thread."""
+        loop, note = asyncio.get_running_loop(), self._add_note
+
+        def add_note(text: str) -> None:
+            loop.call_soon_threadsafe(note, text)
+
+        self._add_note = add_note
+        try:
+            return await asyncio.to_thread(self.run_sync)
+        finally:
+            self._add_note = note
+
+    def run_sync(self) -> TransferResult:
         """Fetch what is missing; return when the file is complete.
 
         Raises:
@@ -126,7 +140,11 @@ class Transfer:
             self._outcomes.close_all()
             self._forward_notes()
 
-    def digests(self, check: Callable[[], None]) -> dict[str, str]:
+    async def digests(self, check: Callable[[], None]) -> dict[str, str]:
+        """Do `digests_sync` in a thread."""
+        return await asyncio.to_thread(self._output.digests, check)
+
+    def digests_sync(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file by algorithm; `check` may raise to end this."""
         return self._output.digests(check)
 
@@ -140,11 +158,19 @@ class Transfer:
         """The origin's validators of this version of the file, for messages."""
         return self._output.validators
 
-    def write_checkpoint(self) -> None:
+    async def write_checkpoint(self) -> None:
+        """Do `write_checkpoint_sync` in a thread."""
+        await asyncio.to_thread(self._output.write_checkpoint)
+
+    def write_checkpoint_sync(self) -> None:
         """Write a checkpoint of all bytes, from which the next attempt resumes."""
         self._output.write_checkpoint()
 
-    def restart_without_ranges(self, reason: str) -> None:
+    async def restart_without_ranges(self, reason: str) -> None:
+        """Do `restart_sync` in a thread."""
+        await asyncio.to_thread(self.restart_sync, reason)
+
+    def restart_sync(self, reason: str) -> None:
         """Discard all bytes; the next `run` fetches the file over one connection."""
         self._outcomes.trust_ranges = False
         self._outcomes.restart(reason)
@@ -152,6 +178,12 @@ class Transfer:
     def close(self) -> None:
         """Stop using the destination."""
         self._output.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
         return self

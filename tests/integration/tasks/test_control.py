@@ -10,10 +10,10 @@ import tasks
 from domain.job import Job, JobStatus
 from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
-from tests.support.services.running import downloaded, running
+from tests.support.services.running import downloaded, run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 from worker.transfer.integrity.digests import PrefixDigests
 

@@ -18,10 +18,10 @@ from tasks.periodic import maintenance
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
-from tests.support.services.running import downloaded, running
+from tests.support.services.running import downloaded, run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 S = JobStatus
 

@@ -15,10 +15,10 @@ from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin, ServedFile
 from tests.support.services.recovery import requeue_orphans
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 S = JobStatus
 SIZE, HALF = 400_000, 200_000

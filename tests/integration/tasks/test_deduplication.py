@@ -13,11 +13,11 @@ from domain.errors import DuplicateJobError, SeenError
 from domain.job import Job, JobStatus, SubmittedJob
 from tests.support.build import unused_url
 from tests.support.origins.origin import Origin
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 S = JobStatus
 KEYED = {"SEEN_SECRET_KEY": "0123456789abcdef0123456789abcdef"}

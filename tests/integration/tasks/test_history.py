@@ -5,10 +5,10 @@ from __future__ import annotations
 import tasks
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 S = JobStatus
 ETAG = '"v1"'

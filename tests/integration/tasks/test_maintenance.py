@@ -20,9 +20,10 @@ from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 S = JobStatus
 

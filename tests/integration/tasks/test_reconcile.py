@@ -22,7 +22,7 @@ from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome
+from worker.outcome import Outcome
 
 S = JobStatus
 NOTHING = Reconciled(0, 0, 0, 0, 0, 0)

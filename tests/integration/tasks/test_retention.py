@@ -23,10 +23,11 @@ from tests.support.build import NOW, new_job
 from tests.support.build import update as progress_update
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.runtime import Runtime
 
 S = JobStatus

@@ -16,10 +16,11 @@ from domain.errors import InvalidInputError
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.servers.preloaded import run_module
+from tests.support.services.running import run_download
 from tests.support.services.system import ROOT, System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 KEY = "a key that no log may show either"
 SECRET = "hunter2-ünd-so-weiter"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.profiled_files import files_run_by
+from tests.support.services.running import run_download
 from tests.support.services.system import System, client_runtime
-from worker.runner import run_download
 
 #: Of one plain, successful download. Lower it when files are merged or no longer needed.
-MOST_FILES = 88
+MOST_FILES = 98
 
 
 def test_a_plain_download_runs_code_in_a_bounded_number_of_files(

@@ -19,12 +19,13 @@ from tasks.periodic import maintenance
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
+from tests.support.services.running import run_download
 from tests.support.services.system import System, client_app
 from tests.support.wait import wait_until
 from worker.broker.client import Broker, QueuedMessage, read_message
 from worker.broker.queues import REQUEUED_QUEUE, queue_of
 from worker.broker.task_messages import SENT_AT
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.runtime import Runtime
 
 S = JobStatus

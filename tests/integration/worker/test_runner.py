@@ -11,10 +11,10 @@ import pytest
 import tasks
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
-from tests.support.services.running import run
+from tests.support.services.running import run, run_download
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 S = JobStatus

@@ -14,7 +14,7 @@ from tests.support.origins.resource import ServedFile
 from tests.support.services.running import run
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import Outcome
+from worker.outcome import Outcome
 
 S = JobStatus
 

@@ -6,8 +6,9 @@ import json
 
 from tests.support.origins.origin import Origin
 from tests.support.servers.preloaded import run_module
+from tests.support.services.running import run_download
 from tests.support.services.system import ROOT, System
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 WHOLE, MASKED, NOTHING = "whole", "masked", "nothing"
 

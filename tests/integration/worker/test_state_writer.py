@@ -17,7 +17,7 @@ from tests.support.services.running import running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome
+from worker.outcome import Outcome
 
 S = JobStatus
 #: Longer than any test, and far below the TTL of a final state that SQL does not have yet.

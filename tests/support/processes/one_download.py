@@ -14,8 +14,8 @@ import sys
 from domain.job import Job
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.servers.preloaded import run_module
+from tests.support.services.running import run_download
 from tests.support.services.system import ROOT, System, client_runtime
-from worker.runner import run_download
 
 
 def run_apart(system: System, job: Job, disk: RefusingDisk) -> str:

@@ -24,11 +24,12 @@ from domain.errors import (
 )
 from domain.job import Job, JobStatus
 from tests.support.counts import set_counts
-from worker.attempt import Attempt
+from worker.attempts.attempt import Attempt
+from worker.attempts.holdings import Holdings
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
-from worker.outcome import Outcome
+from worker.outcome import JobEnd, Outcome
 from worker.progress.reporter import AttemptResult, ProgressReporter
 from worker.runtime import Runtime
 
@@ -80,8 +81,8 @@ class SteppedAttempt(Attempt):
     """One claim of one job whose transfer a test makes, step by step."""
 
     def __init__(self, runtime: Runtime, job: Job, lease: Lease, stop: StopSignal) -> None:
-        super().__init__(runtime, job, lease, stop)
-        self.job, self.lease, self.stop = job, lease, stop
+        super().__init__(runtime, job, Holdings(runtime, lease), stop)
+        self.lease, self.stop = lease, stop
         self._error: SeenError | None = None
         set_counts(self._tracker, total=TOTAL)
 
@@ -113,20 +114,26 @@ class SteppedAttempt(Attempt):
     def verify(self) -> None:
         """Write the rest of the file, and check the fence and pending control requests."""
         self.write(TOTAL)
-        self._mark_verifying()
+        self._runtime.event_loop.run(self._mark_verifying())
         self.lease.check()
 
     def end(self, error: SeenError | None) -> Outcome:
         """End with an error or, once verified, with the complete file."""
         self._error = error
-        return self.run()
+        return self._runtime.event_loop.run(self._run_and_give_back()).outcome
 
-    def _download(self) -> Outcome:
+    async def _run_and_give_back(self) -> JobEnd:
+        try:
+            return await self.run()
+        finally:
+            await self._runtime.store(self._held.give_back())
+
+    async def _download(self) -> JobEnd:
         if self._error is not None:
             raise self._error
         set_counts(self._tracker, durable=TOTAL)
         end = AttemptResult(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
-        return self._end.finish(end)
+        return await self._end.finish(end)
 
 
 class Worker:
@@ -153,7 +160,7 @@ class Worker:
         )
 
     def consume(self, job_id: str, sent_at: datetime | None = None) -> SteppedAttempt | None:
-        """Claim the job of a message, as `run_download` does; None when there is nothing to do."""
+        """Claim the job of a message, as `run_job` does; None when there is nothing to do."""
         runtime = self.runtime
         stop = StopSignal(runtime.drain)
         lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
@@ -185,17 +192,15 @@ class Worker:
         return None
 
     def end(self, attempt: SteppedAttempt, error: SeenError | None) -> Outcome:
-        """End an attempt, as `run_download` does."""
+        """End an attempt, as `run_job` does."""
         runtime = self.runtime
         self.attempts.remove(attempt)
         try:
             outcome = attempt.end(error)
         except DatabaseUnavailableError:
             outcome = Outcome.UNSAVED
-        finally:
-            runtime.leases.release(attempt.lease)
         if outcome is Outcome.REQUEUED:
-            runtime.publisher.republish(attempt.job.id)
+            runtime.publisher.publish([attempt.job], requeued=True)
         return outcome
 
     def flush(self, loses: str | None = None) -> None:

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from domain.job import Job, JobStatus
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.runner import run_download
 from worker.runtime import Runtime
 
 #: Pieces small enough, and shared out soon enough, for files of a test's size.

@@ -5,10 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
-from domain.job import Job
+from domain.job import Job, Priority
 from tests.support.services.system import System
-from worker.runner import Outcome, run_download
+from worker.job_pool import JobMessage, JobPool
+from worker.outcome import Outcome
+from worker.runtime import Runtime
+
+#: More than any test runs at once.
+SLOTS = 100
+
+
+def run_download(
+    runtime: Runtime,
+    job_id: str,
+    priority: Priority | None = None,
+    sent_at: datetime | None = None,
+) -> Outcome:
+    """Run a job as a worker does that has consumed its message, and wait for its end."""
+    (end,) = JobPool(runtime, SLOTS).run(JobMessage((job_id,), priority, sent_at))
+    return end.outcome
 
 
 def run(system: System, job: Job) -> Outcome:

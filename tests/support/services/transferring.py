@@ -21,12 +21,12 @@ from domain.files import WORKING_PREFIX
 from domain.job import Job, JobStatus
 from tests.support.build import new_job
 from tests.support.faults.aging import age_jobs
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.progress.reporter import DownloadTracker, ProgressReporter
-from worker.runner import run_download
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition
 from worker.storage.part_file import PartFile
@@ -218,8 +218,8 @@ class Direct:
         """Run one attempt; what it fetched is then in `data`. Raises what the transfer raises."""
         try:
             with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
-                fetched = transfer.run()
-                digest = transfer.digests(lambda: None)["sha256"]
+                fetched = transfer.run_sync()
+                digest = transfer.digests_sync(lambda: None)["sha256"]
         finally:
             # Also of an attempt that failed: its counters were shown to people as well.
             assert self.tracker is not None
@@ -230,7 +230,7 @@ class Direct:
     def fetch_end(self, url: str, first: int) -> bytes:
         """Run one attempt without computing digests; return the file's bytes from `first` on."""
         with self.transfer(TransferSpec(urls=(url,))) as transfer:
-            transfer.run()
+            transfer.run_sync()
         with self.part.open("rb") as file:
             file.seek(first)
             return file.read()
@@ -238,7 +238,7 @@ class Direct:
     def fetch_size(self, *urls: str, **order: Any) -> int:
         """Run one attempt, however large the file; return its size, which is not read back."""
         with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
-            return transfer.run().size
+            return transfer.run_sync().size
 
     def failure(self, *urls: str, **order: Any) -> str:
         """Run one attempt that fails; return its code."""

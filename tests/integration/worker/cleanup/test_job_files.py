@@ -16,10 +16,11 @@ from database.jobs import JobRepository
 from database.models import jobs as table
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from worker.cleanup.job_files import remove_job_files
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 S = JobStatus

@@ -20,13 +20,13 @@ from domain.job import Job, JobStatus
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.app import sweep_disk
 from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, SweepResult
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 S = JobStatus

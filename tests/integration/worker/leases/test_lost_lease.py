@@ -20,14 +20,14 @@ from domain.job import Job, JobEvent, JobStatus
 from tests.support.build import cache_manager
 from tests.support.origins.origin import Origin
 from tests.support.servers.tcp_proxy import Proxy
-from tests.support.services.running import downloaded, running
+from tests.support.services.running import downloaded, run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease, LeaseManager
 from worker.leases.stop_signal import StopSignal
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 MIB = 1 << 20
 #: Where the hashing of 2 MiB reads last.

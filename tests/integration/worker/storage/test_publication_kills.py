@@ -16,9 +16,10 @@ from domain.job import Job, JobStatus
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.origins.origin import Origin, ServedFile
 from tests.support.processes.one_download import run_apart
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 S = JobStatus

@@ -16,10 +16,11 @@ import pytest
 
 from domain.job import Job
 from tests.support.origins.origin import Origin
+from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage import disk_space as space
 from worker.storage import part_file
 

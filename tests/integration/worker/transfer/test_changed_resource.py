@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
+from tests.support.services.running import run_download
 from tests.support.services.system import System
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 SIZE = 400_000

@@ -13,9 +13,10 @@ from domain.job import JobStatus
 from tests.support.origins import misbehaviour as does
 from tests.support.origins.behaviour import Fault, Plan, Request
 from tests.support.origins.origin import Origin, ServedFile
+from tests.support.services.running import run_download
 from tests.support.services.system import client_runtime
 from tests.support.services.transferring import QUICK, Direct, Downloads
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 SIZE, KEPT = 400_000, 250_000
 OLD = "Wed, 21 Oct 2015 07:28:00 GMT"

@@ -18,11 +18,11 @@ from tests.support.origins import misbehaviour as does
 from tests.support.origins.behaviour import Fault, Plan, Request
 from tests.support.origins.origin import Origin
 from tests.support.services.engine import run_to_the_end
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
 S = JobStatus

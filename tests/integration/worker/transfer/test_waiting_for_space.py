@@ -11,11 +11,11 @@ import pytest
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.services.engine import run_to_the_end
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 from worker.storage import disk_space as space
 
 S = JobStatus

@@ -11,11 +11,11 @@ import pytest
 
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
-from tests.support.services.running import running
+from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.runner import Outcome, run_download
+from worker.outcome import Outcome
 
 
 @pytest.fixture

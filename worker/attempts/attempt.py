@@ -1,24 +1,30 @@
-"""One attempt: transfer → verify → publish the file. `worker.runner` has locked and claimed the job."""
+"""One attempt: transfer → verify → publish the file. `worker.runner` has locked and claimed the job.
+
+It runs on the event loop "downloads": what waits for a disk, SQL or the store is awaited.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from database.operations import Note
 from domain.byte_counts import ByteCounts
 from domain.cookies import cookie_header
-from domain.errors import ChecksumMismatchError, DatabaseUnavailableError, SeenError
+from domain.errors import ChecksumMismatchError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
 from domain.urls import host_of
-from worker.attempt_end import AttemptEnd
-from worker.leases.lease import Lease
+from worker.attempts.attempt_end import AttemptEnd
+from worker.attempts.holdings import Holdings
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
-from worker.outcome import Outcome
+from worker.outcome import JobEnd, Outcome
 from worker.progress.reporter import AttemptResult
 from worker.runtime import Runtime
 from worker.storage.destination import Destination
@@ -32,40 +38,58 @@ logger = logging.getLogger(__name__)
 
 
 class Attempt:
-    """One attempt at a claimed job, up to the state in which it leaves the job."""
+    """One attempt at a claimed job, up to the state in which it leaves the job.
 
-    def __init__(self, runtime: Runtime, job: Job, lease: Lease, stop: StopSignal) -> None:
+    Args:
+        runtime: of this process.
+        job: as claimed.
+        held: what the attempt holds in the store; its owner gives that back.
+        stop: ends the transfer.
+    """
+
+    def __init__(self, runtime: Runtime, job: Job, held: Holdings, stop: StopSignal) -> None:
         self._runtime = runtime
         self._job = job
-        self._lease = lease
+        self._held, self._lease = held, held.lease
         self._stop = stop
         self._host = host_of(job.url) or job.host or ""
-        self._tracker = runtime.reporter.track(job, stop, lease)
-        self._end = AttemptEnd(runtime, job, self._tracker, lease, self._host)
+        self._tracker = runtime.reporter.track(job, stop, held.lease)
+        self._end = AttemptEnd(runtime, job, self._tracker, held, self._host)
         #: How a complete file was verified, for the job's history.
         self._verification: str | None = None
 
-    def run(self) -> Outcome:
+    @property
+    def job(self) -> Job:
+        """The job as last written."""
+        return self._end.state.job
+
+    async def run(self) -> JobEnd:
         """Run the attempt and write its result.
 
         Raises:
             DatabaseUnavailableError: the result could not be written.
         """
         try:
-            return self._download()
+            return await self._download()
         except Exception as error:
-            return self._end.after_error(error)
+            return await self._end.after_error(error)
 
-    def _download(self) -> Outcome:
+    async def _download(self) -> JobEnd:
+        destination = await self._runtime.in_thread(self._open)
+        try:
+            published = await self._adopt_published_file(destination)
+            path, sha256 = published or await self._download_within_share(destination)
+            return await self._complete(destination, path, sha256)
+        finally:
+            await self._runtime.in_thread(destination.close)
+
+    def _open(self) -> Destination:
         runtime, job = self._runtime, self._job
-        with runtime.destinations.open(runtime.resolve(job.directory), job.id) as destination:
-            published = self._adopt_published_file(destination)
-            path, sha256 = published or self._download_within_share(destination)
-            return self._complete(destination, path, sha256)
+        return runtime.destinations.open(runtime.resolve(job.directory), job.id)
 
     # ── transfer ────────────────────────────────────────────────────────────────────────────────
 
-    def _download_within_share(self, destination: Destination) -> tuple[Path, str]:
+    async def _download_within_share(self, destination: Destination) -> tuple[Path, str]:
         """Fetch, verify and publish, if host and user do not exceed their share of this worker.
 
         Returns the path of the published file and its SHA-256.
@@ -74,43 +98,31 @@ class Attempt:
         self._save_notes(destination)
         if job.name is not None and job.overwrite:
             # A file that cannot be replaced fails the job before the transfer, not after it.
-            destination.check_replaceable(job.name)
+            await self._runtime.in_thread(destination.check_replaceable, job.name)
         with self._runtime.concurrency_shares.hold(self._host, job.user_id):
-            return self._download_with_slots(destination)
+            return await self._download_with_slots(destination)
 
-    def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
+    async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
-        slots = runtime.slots.acquire(job.id, self._host, job.user_id)
+        slots = await runtime.store(runtime.slots.acquire_flow(job.id, self._host, job.user_id))
+        self._held.slots = slots
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         try:
-            return self._fetch_and_publish(destination, SharedQuota(slots, rate))
+            return await self._fetch_and_publish(destination, SharedQuota(slots, rate))
         finally:
             runtime.rate_controller.unregister(rate)
-            slots.release()
-            self._requeue_next_waiting()
 
-    def _requeue_next_waiting(self) -> None:
-        """Queue the job that has waited longest for a slot of this host, and of this user."""
-        runtime, job, now = self._runtime, self._job, self._runtime.now()
-        try:
-            requeued = runtime.jobs.requeue_for_host(self._host, 1, now)
-            if job.user_id is not None:
-                requeued += runtime.jobs.requeue_for_user(job.user_id, 1, now)
-        except DatabaseUnavailableError as error:
-            logger.warning("Jobs that wait for a slot are not requeued yet: %s", error)
-            return
-        runtime.publisher.publish(requeued)
-
-    def _fetch_and_publish(
+    async def _fetch_and_publish(
         self, destination: Destination, quota: TransferQuota
     ) -> tuple[Path, str]:
-        with self._transfer(destination, quota) as transfer:
-            fetched, sha256 = self._fetch(transfer)
+        async with self._transfer(destination, quota) as transfer:
+            fetched, sha256 = await self._fetch(transfer)
             try:
-                self._mark_verifying()
-                path = destination.publish(
+                await self._mark_verifying()
+                path = await self._runtime.in_thread(
+                    destination.publish,
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
                     digests=[f"sha256:{sha256}", *self._expected_digests(transfer.origin_digests)],
@@ -120,17 +132,17 @@ class Attempt:
                 return path, sha256
             except SeenError:
                 # All bytes are there: with a checkpoint the next attempt does not fetch them again.
-                transfer.write_checkpoint()
+                await transfer.write_checkpoint()
                 raise
 
-    def _fetch(self, transfer: Transfer) -> tuple[TransferResult, str]:
+    async def _fetch(self, transfer: Transfer) -> tuple[TransferResult, str]:
         """Return what was fetched and its SHA-256; a file with a wrong digest is fetched once more."""
         try:
-            return transfer.run(), self._verify(transfer)
+            return await transfer.run(), await self._verify(transfer)
         except ChecksumMismatchError as error:
-            transfer.restart_without_ranges(str(error))
+            await transfer.restart_without_ranges(str(error))
             self._tracker.status = JobStatus.DOWNLOADING
-            return transfer.run(), self._verify(transfer)
+            return await transfer.run(), await self._verify(transfer)
 
     def _transfer(self, destination: Destination, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job
@@ -163,7 +175,7 @@ class Attempt:
 
     # ── verify ──────────────────────────────────────────────────────────────────────────────────
 
-    def _verify(self, transfer: Transfer) -> str:
+    async def _verify(self, transfer: Transfer) -> str:
         """Return the SHA-256 of the file.
 
         Raises:
@@ -171,9 +183,9 @@ class Attempt:
         """
         self._tracker.status = JobStatus.VERIFYING
         try:
-            actual = transfer.digests(self._raise_if_stopped)
+            actual = await transfer.digests(self._raise_if_stopped)
         except SeenError:
-            transfer.write_checkpoint()
+            await transfer.write_checkpoint()
             raise
         _compare(actual, self._expected_digests(transfer.origin_digests))
         self._verification = self._verification_summary(transfer)
@@ -189,16 +201,23 @@ class Attempt:
         parts += [f"{_algorithm(one)} as sent by the origin" for one in transfer.origin_digests]
         return "; ".join([*parts, *transfer.validators]) or None
 
-    def _mark_verifying(self) -> None:
+    async def _mark_verifying(self) -> None:
         """Write VERIFYING to SQL, which compares the fence a last time. The file is verified by now."""
-        self._end.state.mark_verifying()
+        await self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
-    def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
+    async def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
         """Verify a file that an earlier attempt published before its worker died; None without one.
 
         Its bytes are read again, since other programs may have changed the file under its final name.
         """
+        adopted = await self._runtime.in_thread(self._find_and_verify_published, destination)
+        if adopted is not None:
+            await self._mark_verifying()
+            self._verification = "published by an earlier attempt"
+        return adopted
+
+    def _find_and_verify_published(self, destination: Destination) -> tuple[Path, str] | None:
         published = destination.find_published()
         if published is None:
             return None
@@ -221,8 +240,6 @@ class Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             self._tracker.restart(ByteCounts())
             return None
-        self._mark_verifying()
-        self._verification = "published by an earlier attempt"
         return path, actual["sha256"]
 
     def _raise_if_stopped(self) -> None:
@@ -231,9 +248,10 @@ class Attempt:
 
     # ── finish ──────────────────────────────────────────────────────────────────────────────────
 
-    def _complete(self, destination: Destination, path: Path, sha256: str) -> Outcome:
-        self._tracker.update(replace(self._tracker.counts, durable=destination.size))
-        outcome = self._end.finish(
+    async def _complete(self, destination: Destination, path: Path, sha256: str) -> JobEnd:
+        counts = self._tracker.counts
+        self._tracker.update(replace(counts, durable=counts.downloaded))
+        end = await self._end.finish(
             AttemptResult(
                 status=JobStatus.COMPLETED,
                 path=str(path),
@@ -242,25 +260,30 @@ class Attempt:
             )
         )
         # Only now: before SQL has the result, another attempt would need the record to find the file.
-        if outcome is Outcome.COMPLETED:
+        if end.outcome is Outcome.COMPLETED:
             try:
-                destination.remove_working_files()
+                await self._runtime.in_thread(destination.remove_working_files)
             except SeenError as error:
                 logger.warning("Job %s: its part file is removed later: %s", self._job.id, error)
-        return outcome
+        return end
 
     def _save_notes(self, destination: Destination) -> None:
         while destination.notes:
             self._save_note(destination.notes.pop(0))
 
     def _save_note(self, text: str) -> None:
-        """Add an event to the job's history; a failure does not end the attempt."""
+        """Add an event to the job's history, before all that is written after it.
+
+        A failure does not end the attempt.
+        """
         logger.info("Job %s: %s", self._job.id, text)
-        if self._lease.is_expired():
-            return
-        try:
-            self._runtime.jobs.note(self._job, text, now=self._runtime.now())
-        except DatabaseUnavailableError as error:
+        if not self._lease.is_expired():
+            saved = self._runtime.sql(Note(self._job, text, self._runtime.now()))
+            saved.add_done_callback(self._log_unsaved_note)
+
+    def _log_unsaved_note(self, saved: asyncio.Future[Any]) -> None:
+        error = saved.exception()
+        if error is not None:
             logger.warning("Job %s: an event is not saved: %s", self._job.id, error)
 
 

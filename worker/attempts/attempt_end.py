@@ -26,13 +26,13 @@ from domain.errors import (
     TransientError,
 )
 from domain.job import Job, JobStatus
+from worker.attempts.holdings import Holdings
+from worker.attempts.state_writer import StateWriter
 from worker.cleanup.job_files import try_remove_job_files
-from worker.leases.lease import Lease
-from worker.outcome import Outcome
+from worker.outcome import JobEnd, Outcome
 from worker.progress.reporter import AttemptResult, DownloadTracker
 from worker.resources import resource_error_of
 from worker.runtime import Runtime
-from worker.state_writer import StateWriter
 from worker.storage.disk_errors import PART_FILE_BUSY
 
 logger = logging.getLogger(__name__)
@@ -61,24 +61,15 @@ class AttemptEnd:
     """
 
     def __init__(
-        self, runtime: Runtime, job: Job, tracker: DownloadTracker, lease: Lease, host: str
+        self, runtime: Runtime, job: Job, tracker: DownloadTracker, held: Holdings, host: str
     ) -> None:
         self._runtime = runtime
         self._job = job
         self._tracker = tracker
         self._host = host
-        self.state = StateWriter(
-            job,
-            tracker,
-            lease,
-            jobs=runtime.jobs,
-            reporter=runtime.reporter,
-            progress_cache=runtime.cache.download,
-            drain=runtime.drain,
-            clock=runtime.now,
-        )
+        self.state = StateWriter(runtime, job, tracker, held)
 
-    def after_error(self, error: Exception) -> Outcome:
+    async def after_error(self, error: Exception) -> JobEnd:
         """End an attempt that raised `error`.
 
         Raises:
@@ -89,93 +80,101 @@ class AttemptEnd:
                 return self._abandon()
             case DrainingError() | LeaseLostError() | StoreUnavailableError():
                 shortage = resource_error_of(error)
-                return self._requeue(error) if shortage is None else self._retry_later(shortage)
+                if shortage is None:
+                    return await self._requeue(error)
+                return await self._retry_later(shortage)
             case StoreReplyError():
                 # The key of one of its slot limits holds a wrong type; the error names the key.
-                return self._retry_later(
+                return await self._retry_later(
                     HostBusyError(str(error), retry_after=_BAD_KEY_RETRY_AFTER)
                 )
             case PausedError():
                 # A pause uses no attempt.
                 result = _result_of(JobStatus.PAUSED, error)
-                return self.finish(result, attempts=self._job.attempts - 1)
+                return await self.finish(result, attempts=self._job.attempts - 1)
             case CancelledError():
-                return self.finish(_result_of(JobStatus.CANCELLED, error), bytes_durable=0)
+                return await self.finish(_result_of(JobStatus.CANCELLED, error), bytes_durable=0)
             case TransientError():
-                return self._retry_later(error)
+                return await self._retry_later(error)
             case PermanentError() | InvalidInputError():
-                return self._fail(error)
+                return await self._fail(error)
             case DatabaseUnavailableError():
                 # Nothing can be saved: the job runs in SQL until it is requeued as an orphan.
                 self._runtime.reporter.untrack(self._tracker)
                 raise error
             case _:
-                return self._after_unexpected(error)
+                return await self._after_unexpected(error)
 
-    def finish(self, result: AttemptResult, **columns: Any) -> Outcome:
+    async def finish(self, result: AttemptResult, **columns: Any) -> JobEnd:
         """Write the result, with further columns of the job's row."""
-        status = self.state.finish(result, columns)
+        status = await self.state.finish(result, columns)
         if status is None:
             return self._abandon()
         if status is JobStatus.CANCELLED:
-            self._remove_files()
-        return Outcome.REQUEUED if status is JobStatus.QUEUED else Outcome(status.value)
+            await self._remove_files()
+        outcome = Outcome.REQUEUED if status is JobStatus.QUEUED else Outcome(status.value)
+        return JobEnd(self._job.id, outcome, self.state.job.reason or "")
 
-    def _after_unexpected(self, error: Exception) -> Outcome:
+    async def _after_unexpected(self, error: Exception) -> JobEnd:
         shortage = resource_error_of(error)
         if shortage is not None:
-            return self._retry_later(shortage)
+            return await self._retry_later(shortage)
         logger.error("Job %s met an unexpected error", self._job.id, exc_info=error)
         reason = "An internal error; its traceback is in the worker's log."
-        return self._retry_later(TransientError(reason, code="internal"))
+        return await self._retry_later(TransientError(reason, code="internal"))
 
-    def _abandon(self) -> Outcome:
+    def _abandon(self) -> JobEnd:
         self._runtime.reporter.untrack(self._tracker)
         logger.warning(
             "Job %s may have a newer claim; this worker stops working on it", self._job.id
         )
-        return Outcome.FENCED
+        return JobEnd(self._job.id, Outcome.FENCED)
 
-    def _requeue(self, error: SeenError) -> Outcome:
+    async def _requeue(self, error: SeenError) -> JobEnd:
         """Queue the job again. The attempt does not count, because the job did not cause its end."""
         pause_claims_if_refused(self._runtime, error)
         is_stores_fault = not isinstance(error, DrainingError)
         result = replace(_result_of(JobStatus.QUEUED, error), may_repeat=is_stores_fault)
-        return self.finish(result, attempts=self._job.attempts - 1, worker=None)
+        return await self.finish(result, attempts=self._job.attempts - 1, worker=None)
 
-    def _fail(self, error: SeenError) -> Outcome:
+    async def _fail(self, error: SeenError) -> JobEnd:
         """Fail the job and remove its working files: after a retry it starts from zero."""
-        outcome = self.finish(_result_of(JobStatus.FAILED, error), bytes_durable=0)
-        if outcome is Outcome.FAILED:
-            self._remove_files()
-        return outcome
+        end = await self.finish(_result_of(JobStatus.FAILED, error), bytes_durable=0)
+        if end.outcome is Outcome.FAILED:
+            await self._remove_files()
+        return end
 
-    def _retry_later(self, error: TransientError) -> Outcome:
+    async def _retry_later(self, error: TransientError) -> JobEnd:
         """Let the job wait for its next attempt; fail it when this was the last one."""
         job = self._job
         reduce_concurrency_if_starved(self._runtime, error)
         has_filled_disk = isinstance(error, DiskFullError) and error.uses_attempt
         if error.code in UNCOUNTED_ERROR_CODES and not has_filled_disk:
-            return self._wait(error, attempts=job.attempts - 1)
+            return await self._wait(error, attempts=job.attempts - 1)
         if error.retry_after and not has_filled_disk:
             cooldown = self._runtime.retry_policy.bounded(error.retry_after)
-            self._runtime.slots.cool_down(error.host or self._host, cooldown, str(error))
+            host = error.host or self._host
+            await self._runtime.store(
+                self._runtime.slots.cool_down_flow(host, cooldown, str(error))
+            )
         if job.attempts >= job.max_attempts:
             logger.warning("Job %s used up its %d attempts", job.id, job.max_attempts)
-            return self.finish(_result_of(JobStatus.FAILED, error))
-        return self._wait(error, attempts=job.attempts)
+            return await self.finish(_result_of(JobStatus.FAILED, error))
+        return await self._wait(error, attempts=job.attempts)
 
-    def _wait(self, error: TransientError, *, attempts: int) -> Outcome:
+    async def _wait(self, error: TransientError, *, attempts: int) -> JobEnd:
         delay = self._runtime.retry_policy.delay(self._job.attempts, error.retry_after)
-        return self.finish(
+        return await self.finish(
             _result_of(JobStatus.WAITING, error),
             next_attempt_at=self._runtime.now() + timedelta(seconds=delay),
             attempts=attempts,
         )
 
-    def _remove_files(self) -> None:
+    async def _remove_files(self) -> None:
         runtime = self._runtime
-        try_remove_job_files(runtime.jobs, runtime.destinations, runtime.resolve, self._job)
+        await runtime.in_thread(
+            try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, self._job
+        )
 
 
 def reduce_concurrency_if_starved(runtime: Runtime, error: SeenError) -> None:

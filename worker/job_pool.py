@@ -1,0 +1,231 @@
+"""The jobs that a process has in hand: those that run, each in one slot, and those that wait for one.
+
+Several jobs may come with one message. A job that gets no slot soon is put back into its queue, so that
+another worker can run it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from database.operations import ConsumeMessage
+from domain.errors import DatabaseUnavailableError, StoreUnavailableError
+from domain.job import Priority
+from worker.outcome import JobEnd, Outcome
+from worker.runner import run_job
+from worker.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a job may wait for a slot; small files free one sooner.
+MAX_WAIT = 0.25
+#: Seconds between two looks at whether the process drains, while jobs wait.
+_DRAIN_INTERVAL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class JobMessage:
+    """The jobs of one message.
+
+    Attributes:
+        job_ids: all of one priority.
+        priority: of the queue; None for any.
+        sent_at: the time that the message carries.
+        queue: where it came from, and where jobs are put back to; None to put back none.
+    """
+
+    job_ids: tuple[str, ...]
+    priority: Priority | None = None
+    sent_at: datetime | None = None
+    queue: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A message whose jobs have not all ended."""
+
+    message: JobMessage
+    on_end: Callable[[list[JobEnd]], None]
+    ends: list[JobEnd] = field(default_factory=list)
+
+    def record(self, end: JobEnd) -> None:
+        self.ends.append(end)
+        if len(self.ends) == len(self.message.job_ids):
+            self.on_end(self.ends)
+
+
+class JobPool:
+    """Runs jobs on the event loop of a process, at most `concurrency` at once.
+
+    Any thread may call the public methods.
+
+    Args:
+        runtime: of this process.
+        concurrency: the slots.
+    """
+
+    def __init__(self, runtime: Runtime, concurrency: int) -> None:
+        self._runtime = runtime
+        self._concurrency = concurrency
+        self._mutex = threading.Condition()
+        #: Jobs that run or wait, also those that the loop has not yet heard of.
+        self._in_hand = 0
+        self._on_room: Callable[[], None] = lambda: None
+        # What follows is of the loop's thread.
+        self._running = 0
+        self._waiting: deque[tuple[str, _Waiting, float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ── for other threads ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def concurrency(self) -> int:
+        """How many jobs run at once; it may be changed at any time."""
+        return self._concurrency
+
+    @concurrency.setter
+    def concurrency(self, slots: int) -> None:
+        self._concurrency = max(1, slots)
+        self._runtime.event_loop.call_soon(self._start_waiting)
+
+    @property
+    def running(self) -> int:
+        """How many jobs run or wait here."""
+        return self._in_hand
+
+    def has_room(self) -> bool:
+        """Return whether another message should be consumed: a slot is free, and no job waits."""
+        runtime = self._runtime
+        may_start = runtime.claim_pause.seconds_left() <= 0 and not runtime.drain.has_started
+        return may_start and self._in_hand < self._slots()
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call a function, in any thread, each time that `has_room` may have become true."""
+        self._on_room = callback
+
+    def start(self, message: JobMessage, on_end: Callable[[list[JobEnd]], None]) -> None:
+        """Run the jobs of a message; `on_end` gets all their ends, once, on the loop's thread."""
+        with self._mutex:
+            self._in_hand += len(message.job_ids)
+        self._runtime.event_loop.call_soon(self._accept, _Waiting(message, on_end))
+
+    def run(self, message: JobMessage) -> list[JobEnd]:
+        """Run the jobs of a message, and return their ends. Not on the loop's thread."""
+        found: list[JobEnd] = []
+        done = threading.Event()
+
+        def end(ends: list[JobEnd]) -> None:
+            found.extend(ends)
+            done.set()
+
+        self.start(message, end)
+        done.wait()
+        return found
+
+    def wait_until_idle(self, timeout: float | None = None) -> bool:
+        """Wait until no job runs or waits here; False after `timeout` seconds."""
+        with self._mutex:
+            return self._mutex.wait_for(lambda: self._in_hand == 0, timeout)
+
+    # ── on the loop ─────────────────────────────────────────────────────────────────────────────
+
+    def _accept(self, message: _Waiting) -> None:
+        now = asyncio.get_running_loop().time()
+        self._waiting.extend((job_id, message, now) for job_id in message.message.job_ids)
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start waiting jobs as far as slots are free; put back those that have waited too long."""
+        loop, runtime = asyncio.get_running_loop(), self._runtime
+        pause = runtime.claim_pause.seconds_left()
+        if not runtime.drain.has_started and pause <= 0:
+            while self._waiting and self._may_start():
+                job_id, message, _ = self._waiting.popleft()
+                self._running += 1
+                loop.create_task(self._run_one(job_id, message))
+            self._put_back_late(loop.time())
+        elif runtime.drain.has_started:
+            self._put_back(len(self._waiting))
+        self._schedule(loop, pause)
+
+    def _put_back_late(self, now: float) -> None:
+        """Put back what has waited too long, and at once what exceeds all slots: its turn is far."""
+        late = sum(now - since >= MAX_WAIT for _, _, since in self._waiting)
+        self._put_back(max(late, len(self._waiting) - self._slots()))
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, pause: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting or pause > 0:
+            delay = _DRAIN_INTERVAL if pause > 0 else MAX_WAIT / 2
+            self._timer = loop.call_later(delay, self._look_again)
+
+    def _look_again(self) -> None:
+        self._start_waiting()
+        if not self._waiting:
+            self._on_room()
+
+    async def _run_one(self, job_id: str, message: _Waiting) -> None:
+        try:
+            end = await run_job(
+                self._runtime, job_id, message.message.priority, message.message.sent_at
+            )
+        except Exception:
+            # What it holds expires, and the job is requeued as an orphan.
+            logger.exception("Job %s met an unexpected error", job_id)
+            end = JobEnd(job_id, Outcome.UNSAVED, "An internal error; see the worker's log.")
+        self._running -= 1
+        self._runtime.concurrency.release()
+        self._start_waiting()
+        self._end(end, message)
+
+    def _end(self, end: JobEnd, message: _Waiting) -> None:
+        with self._mutex:
+            self._in_hand -= 1
+            self._mutex.notify_all()
+        message.record(end)
+        self._on_room()
+
+    def _may_start(self) -> bool:
+        """Return whether one more job may run, and count it if so."""
+        return self._running < self._concurrency and self._runtime.concurrency.try_acquire()
+
+    def _slots(self) -> int:
+        bound = self._runtime.concurrency.bound
+        return self._concurrency if bound is None else min(bound, self._concurrency)
+
+    # ── jobs that are not started ───────────────────────────────────────────────────────────────
+
+    def _put_back(self, count: int) -> None:
+        """Put back the jobs that came last."""
+        by_message: dict[_Waiting, list[str]] = {}
+        for _ in range(min(count, len(self._waiting))):
+            job_id, message, _since = self._waiting.pop()
+            by_message.setdefault(message, []).append(job_id)
+        for message, job_ids in by_message.items():
+            asyncio.get_running_loop().create_task(self._put_back_some(message, job_ids[::-1]))
+
+    async def _put_back_some(self, message: _Waiting, job_ids: Sequence[str]) -> None:
+        runtime, sent = self._runtime, message.message
+        try:
+            await runtime.in_thread(runtime.publisher.put_back, job_ids, sent.queue, sent.sent_at)
+        except StoreUnavailableError as error:
+            logger.warning("%d jobs get another message: %s", len(job_ids), error)
+            await self._mark_consumed(job_ids, sent.sent_at)
+        for job_id in job_ids:
+            self._end(JobEnd(job_id, Outcome.PUT_BACK), message)
+
+    async def _mark_consumed(self, job_ids: Sequence[str], sent_at: datetime | None) -> None:
+        """Note in SQL that the jobs have no message. Without SQL, reconcile finds that later."""
+        marked = [self._runtime.sql(ConsumeMessage(job_id, sent_at)) for job_id in job_ids]
+        for error in await asyncio.gather(*marked, return_exceptions=True):
+            if isinstance(error, DatabaseUnavailableError):
+                logger.warning("A job's message was consumed, which is not saved: %s", error)
+                return
