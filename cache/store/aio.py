@@ -11,12 +11,22 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import TimeoutPolicy
-from cache.store.flow import Batch, BlockingCall, Call, Command, Flow, Sleep, Step, WaitFor
-from cache.store.round_trip import RoundTrip, is_interruption, pack
+from cache.store.flow import (
+    Batch,
+    BlockingCall,
+    Call,
+    Flow,
+    Pipeline,
+    Sleep,
+    Step,
+    WaitFor,
+    lockstep,
+)
+from cache.store.round_trip import GroupTrip, RoundTrip, is_interruption, pack
 from domain.errors import InvalidInputError
 
 R = TypeVar("R")
@@ -64,6 +74,10 @@ class AsyncStore:
             returned: R = end.value
             return returned
 
+    async def run_together(self, flows: Sequence[Flow[Any]]) -> list[Any]:
+        """See `SyncStore.run_together`."""
+        return await self.run(lockstep(flows))
+
     def spawn(self, flow: Flow[None], name: str) -> Callable[[], Awaitable[None]]:
         """Run a flow in a background task; return the function that awaits it."""
         task = asyncio.create_task(self.run(flow), name=name)
@@ -96,6 +110,8 @@ class AsyncStore:
         match step:
             case Batch():
                 return await self._send(step)
+            case Pipeline():
+                return await self._send_group(step)
             case Call():
                 result = step.function()
                 return await result if inspect.isawaitable(result) else result
@@ -120,30 +136,60 @@ class AsyncStore:
 
     async def _send(self, batch: Batch) -> list[Any]:
         round_trip = RoundTrip(batch, self._policy, self.breaker)
+        blocks, count = pack(round_trip.commands), len(round_trip.commands)
         while True:
+            replies: list[Any] = []
             try:
-                received = await self._send_and_receive(round_trip.commands, batch.await_reply)
+                await self._send_and_receive(
+                    blocks, count, replies, await_reply=batch.await_reply, read=_read
+                )
             except RedisError as error:
                 await asyncio.sleep(round_trip.delay_before_retry(error))
             else:
-                return round_trip.replies(received)
+                return round_trip.replies(replies)
 
-    async def _send_and_receive(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
+    async def _send_group(self, pipeline: Pipeline) -> list[Any]:
+        group = GroupTrip(pipeline.batches, self._policy, self.breaker)
+        while group.count:
+            replies: list[Any] = []
+            lost: RedisError | None = None
+            try:
+                await self._send_and_receive(
+                    group.blocks,
+                    group.count,
+                    replies,
+                    await_reply=group.await_reply,
+                    read=_read_any,
+                )
+            except RedisError as error:
+                lost = error
+            if delay := group.receive(replies, lost):
+                await asyncio.sleep(delay)
+        return group.outcomes
+
+    async def _send_and_receive(
+        self,
+        blocks: list[bytes],
+        count: int,
+        replies: list[Any],
+        *,
+        await_reply: bool,
+        read: Callable[[Any], Awaitable[Any]],
+    ) -> None:
+        """Send commands and append their replies to `replies`, which has some if the rest is lost."""
         cancelled = _cancel_count()
         connection = await self._checkout()
-        replies: list[Any] = []
         try:
-            await connection.send_packed_command(pack(commands))
+            await connection.send_packed_command(blocks)
             _raise_if_cancelled(cancelled)
-            while len(replies) < len(commands):
-                replies.append(await _read(connection))
-            return replies
+            while len(replies) < count:
+                replies.append(await read(connection))
         except BaseException as error:
             try:
                 if await_reply and connection.is_connected and is_interruption(error):
                     with suppress(RedisError, OSError):
-                        while len(replies) < len(commands):
-                            replies.append(await _read(connection))
+                        while len(replies) < count:
+                            replies.append(await read(connection))
             finally:
                 # Replies that are still on their way would be read as those of the next command.
                 await connection.disconnect(nowait=True)
@@ -179,4 +225,14 @@ async def _read(connection: Any) -> Any:
     try:
         return await connection.read_response(disconnect_on_error=False)
     except ResponseError as error:
+        return error
+
+
+async def _read_any(connection: Any) -> Any:
+    """Return the next reply, also one that redis-py raises as it raises a lost connection: LOADING."""
+    try:
+        return await _read(connection)
+    except ConnectionError as error:
+        if type(error) is ConnectionError:
+            raise
         return error

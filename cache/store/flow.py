@@ -2,16 +2,20 @@
 
 A flow is a generator. It yields a step (commands for the store, a sleep, a function to call) and
 receives the result of that step. `SyncStore` runs a flow with blocking I/O, `AsyncStore` runs it on
-asyncio. A flow calls another one with ``yield from``.
+asyncio. A flow calls another one with ``yield from``, and several at once with ``yield from gather(…)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+
+#: How often several futures are looked at while all flows wait. Seconds.
+_POLL_INTERVAL = 0.02
 
 Argument = str | int | float | bytes
 Command = tuple[Argument, ...]
@@ -51,6 +55,19 @@ class Batch:
         self.await_reply = await_reply
 
 
+class Pipeline:
+    """Batches of several flows, sent in order as one block. Each has an outcome of its own.
+
+    The result is a list with one entry for each batch: its replies, or the exception that the batch
+    would have raised alone.
+    """
+
+    __slots__ = ("batches",)
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches = batches
+
+
 class Sleep:
     """Sleep for some seconds."""
 
@@ -88,14 +105,163 @@ class WaitFor:
         self.timeout = timeout
 
 
-Step = Batch | Sleep | Call | BlockingCall | WaitFor
+Step = Batch | Pipeline | Sleep | Call | BlockingCall | WaitFor
 Flow = Generator[Step, Any, R]
 
 
+# ── several flows ────────────────────────────────────────────────────────────────────────────────
+
+
 def gather(*flows: Flow[Any]) -> Flow[list[Any]]:
-    """Run several flows, and return their results."""
-    results = []
-    for flow in flows:
-        result = yield from flow
-        results.append(result)
+    """Run flows side by side in as few round trips as the longest needs; return their results in order.
+
+    The server runs what they send in one round in the order of the flows.
+
+    Raises:
+        Exception: the first one, in the order of the flows, that a flow has raised. It is raised when
+            all have ended: none is left half-way.
+    """
+    results = yield from lockstep(flows)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
     return results
+
+
+def lockstep(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
+    """Run flows side by side; return for each what it returns, or the exception that it raises.
+
+    The batches that the flows yield in one round become one `Pipeline`. No flow starts before the first
+    round: a clock that it reads before its first batch is read just before that is sent. What is no
+    batch is done for its flow alone: a function is called at once, and a flow that sleeps or waits
+    takes no part in the rounds until that is over.
+
+    An interruption (the caller is cancelled, or a signal arrives) is raised in every flow that has not
+    ended, so that each can undo what it has sent, and then to the caller.
+    """
+    members = [_Member(flow) for flow in flows]
+    interruption: BaseException | None = None
+    try:
+        while running := [one for one in members if not one.has_ended]:
+            try:
+                yield from _round(running)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                interruption = error
+                for one in running:
+                    one.throw(error)
+    finally:
+        for one in members:
+            one.flow.close()
+    results = [one.result for one in members]
+    interruption = interruption or next(filter(_is_interruption, results), None)
+    if interruption is not None:
+        raise interruption
+    return results
+
+
+class _Member:
+    """One of several flows: the step that it waits for, or its result.
+
+    Attributes:
+        due: when a sleep or the waiting for a future ends (`time.monotonic`).
+    """
+
+    __slots__ = ("due", "flow", "has_ended", "result", "step")
+
+    def __init__(self, flow: Flow[Any]) -> None:
+        self.flow = flow
+        self.step: Step | None = None
+        self.result: Any = None
+        self.has_ended = False
+        self.due = 0.0
+
+    def send(self, result: Any) -> None:
+        """Continue with the result of the step; None starts the flow."""
+        self._advance(self.flow.send, result)
+
+    def throw(self, error: BaseException) -> None:
+        """Continue with an exception at the step, unless the flow has ended."""
+        if not self.has_ended:
+            self._advance(self.flow.throw, error)
+
+    def _advance(self, resume: Callable[[Any], Step], value: Any) -> None:
+        try:
+            self.step = step = resume(value)
+        except StopIteration as end:
+            self.has_ended, self.result = True, end.value
+        except BaseException as error:
+            self.has_ended, self.result = True, error
+        else:
+            if isinstance(step, Sleep):
+                self.due = time.monotonic() + step.seconds
+            elif isinstance(step, WaitFor):
+                self.due = time.monotonic() + step.timeout
+
+
+def _round(running: Sequence[_Member]) -> Flow[None]:
+    """Take every flow one step further, but for those that go on sleeping or waiting."""
+    for one in running:
+        if one.step is None:
+            one.send(None)
+    sending = [one for one in running if isinstance(one.step, Batch | Pipeline)]
+    calling = [one for one in running if isinstance(one.step, Call | BlockingCall)]
+    waiting = [one for one in running if isinstance(one.step, Sleep | WaitFor)]
+    if sending:
+        outcomes = iter((yield Pipeline([b for one in sending for b in _batches(one.step)])))
+        for one in sending:
+            _deliver(one, outcomes)
+    for one in calling:
+        assert one.step is not None
+        try:
+            result = yield one.step
+        except Exception as error:
+            one.throw(error)
+        else:
+            one.send(result)
+    if waiting and not sending and not calling:
+        yield _longest_wait(waiting)
+    for one in waiting:
+        _wake_if_due(one)
+
+
+def _batches(step: Step | None) -> Sequence[Batch]:
+    if isinstance(step, Pipeline):
+        return step.batches
+    return (step,) if isinstance(step, Batch) else ()
+
+
+def _deliver(one: _Member, outcomes: Iterator[Any]) -> None:
+    """Give a flow the outcomes of its own batches, which are the next ones."""
+    if isinstance(one.step, Pipeline):
+        one.send([next(outcomes) for _ in one.step.batches])
+        return
+    outcome = next(outcomes)
+    if isinstance(outcome, Exception):
+        one.throw(outcome)
+    else:
+        one.send(outcome)
+
+
+def _longest_wait(waiting: Sequence[_Member]) -> Step:
+    """Return the step for when all flows wait: until the first one is due, or has its future."""
+    left = max(0.0, min(one.due for one in waiting) - time.monotonic())
+    futures = [one.step.future for one in waiting if isinstance(one.step, WaitFor)]
+    if not futures:
+        return Sleep(left)
+    return WaitFor(futures[0], left if len(futures) == 1 else min(left, _POLL_INTERVAL))
+
+
+def _wake_if_due(one: _Member) -> None:
+    is_due = time.monotonic() >= one.due
+    if isinstance(one.step, WaitFor):
+        is_done = one.step.future.done()
+        if is_done or is_due:
+            one.send(is_done)
+    elif is_due:
+        one.send(None)
+
+
+def _is_interruption(result: Any) -> bool:
+    return isinstance(result, BaseException) and not isinstance(result, Exception)

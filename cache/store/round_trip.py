@@ -1,6 +1,7 @@
 """One round trip: a batch of commands, its retries, and the meaning of its replies.
 
-`SyncStore` and `AsyncStore` share it; they differ only in how they send and receive.
+`RoundTrip` is that of one batch, `GroupTrip` that of several batches in one pipeline. `SyncStore` and
+`AsyncStore` share them; they differ only in how they send and receive.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cache.store.connection import TimeoutPolicy, is_unavailable, reply_error, u
 from cache.store.flow import Batch, Command
 from cache.store.refusals import server_message
 from domain.backoff import Backoff
-from domain.errors import InvalidInputError, StoreRefusesError
+from domain.errors import InvalidInputError, StoreRefusesError, StoreUnavailableError
 
 _MULTI: Command = ("MULTI",)
 _EXEC: Command = ("EXEC",)
@@ -104,6 +105,95 @@ class RoundTrip:
                 if isinstance(reply, Exception):
                     raise reply_error(reply, command)
         return received
+
+
+class GroupTrip:
+    """Several batches, sent as one pipeline. Each has its own retries, and an outcome of its own.
+
+    A lost connection or a timeout concerns the batches that lack replies: those that may be repeated
+    are sent again together, the others fail. For the circuit breaker all are one call.
+
+    Attributes:
+        outcomes: for each batch its replies, or the exception that it raises; None without one yet.
+        blocks: what to send next.
+        count: how many replies that has; 0 when each batch has its outcome.
+        await_reply: whether one of the batches says so.
+    """
+
+    __slots__ = ("_breaker", "_open", "_ticket", "await_reply", "blocks", "count", "outcomes")
+
+    def __init__(
+        self, batches: Sequence[Batch], policy: TimeoutPolicy, breaker: CircuitBreaker | None
+    ) -> None:
+        self._breaker = breaker
+        self._open: list[_Open] = []
+        self.outcomes: list[Any] = [None] * len(batches)
+        try:
+            self._ticket = breaker.before_call() if breaker else 0
+        except StoreUnavailableError as error:
+            self.outcomes = [error] * len(batches)
+            batches = ()
+        for index, batch in enumerate(batches):
+            trip = RoundTrip(batch, policy, None)
+            try:
+                (block,) = pack(trip.commands)
+            except InvalidInputError as error:
+                self.outcomes[index] = error
+                continue
+            if trip.commands:
+                self._open.append((index, trip, block))
+            else:
+                self.outcomes[index] = []
+        self.await_reply = any(batch.await_reply for batch in batches)
+        self._join()
+
+    def _join(self) -> None:
+        self.blocks = [b"".join(block for _, _, block in self._open)]
+        self.count = sum(len(trip.commands) for _, trip, _ in self._open)
+
+    def receive(self, replies: list[Any], lost: RedisError | None) -> float:
+        """Set the outcomes of this attempt; return the seconds to wait before the next one.
+
+        Args:
+            replies: in the order of sending. With one that says that the server does not serve (such as
+                LOADING) its batch lacks its replies.
+            lost: why further replies are missing; None if none are.
+        """
+        end, delay, again, failure = 0, 0.0, [], None
+        for index, trip, block in self._open:
+            start, end = end, end + len(trip.commands)
+            own = replies[start:end]
+            error = lost if end > len(replies) else _connection_error(own)
+            try:
+                if error is None:
+                    self.outcomes[index] = trip.replies(own)
+                else:
+                    delay = max(delay, trip.delay_before_retry(error))
+                    again.append((index, trip, block))
+            except Exception as raised:
+                self.outcomes[index] = raised
+                failure = failure or error
+        self._record(failure, is_done=not again)
+        self._open = again
+        self._join()
+        return delay
+
+    def _record(self, failure: RedisError | None, *, is_done: bool) -> None:
+        """Report this attempt to the circuit breaker."""
+        if self._breaker is None:
+            return
+        if failure is not None and is_unavailable(failure):
+            self._breaker.record_failure(self._ticket)
+        elif is_done:
+            self._breaker.record_success()
+
+
+#: A batch without an outcome: its place, its round trip, and its commands in the wire format.
+_Open = tuple[int, RoundTrip, bytes]
+
+
+def _connection_error(replies: list[Any]) -> ConnectionError | None:
+    return next((reply for reply in replies if isinstance(reply, ConnectionError)), None)
 
 
 def _executed(received: list[Any], commands: Sequence[Command]) -> list[Any]:

@@ -14,9 +14,19 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from cache.store.circuit_breaker import CircuitBreaker
 from cache.store.connection import TimeoutPolicy
-from cache.store.flow import Batch, BlockingCall, Call, Command, Flow, Sleep, Step, WaitFor
+from cache.store.flow import (
+    Batch,
+    BlockingCall,
+    Call,
+    Flow,
+    Pipeline,
+    Sleep,
+    Step,
+    WaitFor,
+    lockstep,
+)
 from cache.store.fork import reset_after_fork
-from cache.store.round_trip import RoundTrip, is_interruption, pack
+from cache.store.round_trip import GroupTrip, RoundTrip, is_interruption, pack
 
 R = TypeVar("R")
 
@@ -60,14 +70,12 @@ class SyncStore:
             return returned
 
     def run_together(self, flows: Sequence[Flow[Any]]) -> list[Any]:
-        """Run several flows; return for each its result, or the exception that it raised."""
-        results: list[Any] = []
-        for flow in flows:
-            try:
-                results.append(self.run(flow))
-            except Exception as error:
-                results.append(error)
-        return results
+        """Run flows side by side; return for each what it returns, or the exception that it raises.
+
+        What they send in one round is one pipeline: see `cache.store.flow.lockstep`. An error reply is
+        that of one flow alone; after a lost connection each batch is repeated or fails by its own rules.
+        """
+        return self.run(lockstep(flows))
 
     def spawn(self, flow: Flow[None], name: str) -> Callable[[], None]:
         """Run a flow in a background thread; return the function that joins it."""
@@ -83,6 +91,8 @@ class SyncStore:
         match step:
             case Batch():
                 return self._send(step)
+            case Pipeline():
+                return self._send_group(step)
             case Call() | BlockingCall():
                 return step.function()
             case Sleep():
@@ -93,28 +103,58 @@ class SyncStore:
 
     def _send(self, batch: Batch) -> list[Any]:
         round_trip = RoundTrip(batch, self._policy, self.breaker)
+        blocks, count = pack(round_trip.commands), len(round_trip.commands)
         while True:
+            replies: list[Any] = []
             try:
-                received = self._send_and_receive(round_trip.commands, batch.await_reply)
+                self._send_and_receive(
+                    blocks, count, replies, await_reply=batch.await_reply, read=_read
+                )
             except RedisError as error:
                 time.sleep(round_trip.delay_before_retry(error))
             else:
-                return round_trip.replies(received)
+                return round_trip.replies(replies)
 
-    def _send_and_receive(self, commands: Sequence[Command], await_reply: bool) -> list[Any]:
+    def _send_group(self, pipeline: Pipeline) -> list[Any]:
+        group = GroupTrip(pipeline.batches, self._policy, self.breaker)
+        while group.count:
+            replies: list[Any] = []
+            lost: RedisError | None = None
+            try:
+                self._send_and_receive(
+                    group.blocks,
+                    group.count,
+                    replies,
+                    await_reply=group.await_reply,
+                    read=_read_any,
+                )
+            except RedisError as error:
+                lost = error
+            if delay := group.receive(replies, lost):
+                time.sleep(delay)
+        return group.outcomes
+
+    def _send_and_receive(
+        self,
+        blocks: list[bytes],
+        count: int,
+        replies: list[Any],
+        *,
+        await_reply: bool,
+        read: Callable[[Any], Any],
+    ) -> None:
+        """Send commands and append their replies to `replies`, which has some if the rest is lost."""
         connection = self._checkout()
-        replies: list[Any] = []
         try:
-            connection.send_packed_command(pack(commands))
-            while len(replies) < len(commands):
-                replies.append(_read(connection))
-            return replies
+            connection.send_packed_command(blocks)
+            while len(replies) < count:
+                replies.append(read(connection))
         except BaseException as error:
             try:
                 if await_reply and connection.is_connected and is_interruption(error):
                     with suppress(RedisError, OSError):
-                        while len(replies) < len(commands):
-                            replies.append(_read(connection))
+                        while len(replies) < count:
+                            replies.append(read(connection))
             finally:
                 # Replies that are still on their way would be read as those of the next command.
                 connection.disconnect()
@@ -154,4 +194,14 @@ def _read(connection: Any) -> Any:
     try:
         return connection.read_response(disconnect_on_error=False)
     except ResponseError as error:
+        return error
+
+
+def _read_any(connection: Any) -> Any:
+    """Return the next reply, also one that redis-py raises as it raises a lost connection: LOADING."""
+    try:
+        return _read(connection)
+    except ConnectionError as error:
+        if type(error) is ConnectionError:
+            raise
         return error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from cache import CacheManager
+from cache.store.aio import AsyncStore
 from cache.store.connection import reliable_policy, sync_client
 from cache.store.operation import Operations
 from settings import Settings
@@ -60,7 +61,7 @@ class _Bridge:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
-        if isinstance(value, Operations):
+        if isinstance(value, Operations | AsyncStore):
             return _Bridge(self._side, value)
         return self._blocking(value) if inspect.isroutine(value) else value
 
