@@ -8,6 +8,7 @@ the job is not its own any more.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from worker import attempt
+from worker.attempts.attempt import Attempt
 from worker.celery_ext.main import main
 
 #: SQL has said that the job is still ours; the lease has not been asked yet.
@@ -25,7 +26,7 @@ AFTER_THE_FENCE = "after-the-fence"
 BEFORE_THE_NAME = "before-the-name"
 
 _POINTS: dict[str, tuple[Any, str]] = {
-    AFTER_THE_FENCE: (attempt.Attempt, "_mark_verifying"),
+    AFTER_THE_FENCE: (Attempt, "_mark_verifying"),
     BEFORE_THE_NAME: (os, "fchmod"),
 }
 
@@ -33,16 +34,25 @@ _POINTS: dict[str, tuple[Any, str]] = {
 def _then_stop(function: Callable[..., Any]) -> Callable[..., Any]:
     stopped: list[bool] = []
 
-    @wraps(function)
-    def wrapper(*arguments: Any) -> Any:
-        result = function(*arguments)
+    def stop_once() -> None:
         if not stopped:
             stopped.append(True)
             # To this thread: another one would stop the process only when this one has gone on.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+    @wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        result = function(*arguments)
+        stop_once()
         return result
 
-    return wrapper
+    @wraps(function)
+    async def coroutine(*arguments: Any) -> Any:
+        result = await function(*arguments)
+        stop_once()
+        return result
+
+    return coroutine if inspect.iscoroutinefunction(function) else wrapper
 
 
 if __name__ == "__main__":
