@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cli.output import formatting
 from cli.output.messages import clear_busy, say
@@ -20,6 +21,9 @@ from domain.errors import (
 from domain.urls import mask_urls
 from worker.process import standard_streams
 
+#: Bad lines of a list that are described; JSON has all of them.
+_LINES_IN_ERROR = 20
+
 
 class RefusedError(SeenError):
     """The command cannot be run now; nothing was changed."""
@@ -31,6 +35,49 @@ class StackError(SeenError):
     """The local stack did not start, or has ended."""
 
     code = "local_stack"
+
+
+class UsageError(SeenError):
+    """Arguments are missing, or do not go together."""
+
+    code = "usage"
+
+
+class BadLine(NamedTuple):
+    """A line of a list that is not accepted, and why, as sentences."""
+
+    number: int
+    reason: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {"line": self.number, "error": _error_dict(BadLinesError.code, self.reason)}
+
+
+class BadLinesError(SeenError):
+    """Lines of a list are not accepted, so that nothing is.
+
+    Attributes:
+        lines: all of them.
+    """
+
+    code = "invalid_input"
+
+    def __init__(self, name: str, lines: Sequence[BadLine]) -> None:
+        self.lines, self._name = lines, name
+        bad = "1 line that is" if len(lines) == 1 else f"{len(lines):,} lines that are"
+        super().__init__(
+            f"{name} has {bad} not accepted, so nothing was accepted. Correct the list, or leave "
+            "them out with --skip-bad."
+        )
+
+    def texts(self) -> Iterator[str]:
+        """Yield a line of text about each bad line; of many, about the first ones."""
+        for number, reason in self.lines[:_LINES_IN_ERROR]:
+            yield f"{self._name}, line {number:,}: {mask_urls(reason)}"
+        more = len(self.lines) - _LINES_IN_ERROR
+        if more > 0:
+            yield f"{self._name}: {more:,} more bad {'line' if more == 1 else 'lines'}."
 
 
 class AmbiguousIdError(SeenError):
@@ -58,6 +105,8 @@ _USAGE_ERRORS = (
     DuplicateJobError,
     IdempotencyKeyReusedError,
     RefusedError,
+    UsageError,
+    BadLinesError,
     AmbiguousIdError,
 )
 
@@ -85,19 +134,47 @@ def exit_status(error: SeenError) -> int:
     return USAGE_ERROR if isinstance(error, _USAGE_ERRORS) else FAILED
 
 
-def report(message: str, code: str, *, as_json: bool) -> None:
+def error_as_dict(error: SeenError) -> dict[str, object]:
+    """Return an error for JSON, ``{"error": {"code": …, "message": …}}``."""
+    return {"error": _error_dict(error.code, str(error))}
+
+
+def _error_dict(code: str, message: str) -> dict[str, object]:
+    return {"code": code, "message": mask_urls(" ".join(message.split()))}
+
+
+def report_error(error: SeenError, *, as_json: bool) -> None:
+    """Print an error as `report` does; of a list, its bad lines, too."""
+    if isinstance(error, BadLinesError):
+        if as_json:
+            report(
+                str(error), error.code, as_json=True, lines=[one.as_dict() for one in error.lines]
+            )
+            return
+        for text in error.texts():
+            say(text)
+    report(str(error), error.code, as_json=as_json)
+
+
+def report(message: str, code: str, *, as_json: bool, **more: object) -> None:
     """Print an error: ``seen: …`` to standard error, or a JSON object to standard output.
 
     Secrets in URLs that it repeats are masked.
 
+    Args:
+        message: sentences.
+        code: of the error.
+        as_json: print JSON.
+        more: further fields of the JSON.
+
     If standard output cannot be written, the error goes to standard error.
     """
-    line = mask_urls(" ".join(message.split()))
+    described = _error_dict(code, message)
     if as_json:
         try:
             clear_busy()
-            print(formatting.as_json({"error": {"code": code, "message": line}}), flush=True)
+            print(formatting.as_json({"error": {**described, **more}}), flush=True)
             return
         except OutputError:
             standard_streams.flush_or_discard_output()
-    say(line)
+    say(str(described["message"]))

@@ -32,7 +32,7 @@ from cli.commands import (
     up,
     watch,
 )
-from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report
+from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report, report_error
 from cli.help.pages import SeenTyper
 from cli.output.messages import clear_busy, say
 from cli.signals import AnsweredInterrupt, end_at_signals
@@ -133,7 +133,7 @@ def run(arguments: Sequence[str]) -> int:
             report(str(error), error.code, as_json=False)
         return exit_status(error)
     except SeenError as error:
-        report(str(error), error.code, as_json=as_json)
+        report_error(error, as_json=as_json)
         return exit_status(error)
     except typer.TyperException as error:
         report(f"{_sentence(error)} See `{_command(error)} --help`.", "usage", as_json=as_json)

@@ -71,9 +71,12 @@ def _exists(path: str) -> bool:
         return False
 
 
-def refuse_stdin_twice(header: Sequence[str], cookie: str | None, user: str | None) -> None:
+def refuse_stdin_twice(
+    header: Sequence[str], cookie: str | None, user: str | None, input_file: str | None
+) -> None:
     """Raise InvalidInputError where two options read standard input: the second would get nothing."""
-    readers = ["--header" for text in header if text == "@-"]
+    readers = ["--input-file"] if input_file == "-" else []
+    readers += ["--header" for text in header if text == "@-"]
     readers += ["--cookie"] if cookie in {"-", "@-"} else []
     readers += ["--user"] if user is not None and user.partition(":")[2] == "@-" else []
     if len(readers) > 1:

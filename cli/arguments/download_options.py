@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,14 +10,16 @@ import typer
 
 from cli.arguments import credentials
 from cli.arguments.cookie_file import CookieFile
+from cli.arguments.request_list import RequestList, inside
 from cli.arguments.sizes import UNITS_HELP, parse_rate, parse_size
 from cli.arguments.text_file import is_text
+from cli.arguments.url_list import Entry
 from cli.output.messages import say
 from domain.errors import InvalidInputError
 from domain.files import Checksum
 from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
-from domain.urls import display_url
+from domain.urls import display_url, host_of
 
 #: Sections of the help pages.
 FILE, REQUEST, CHECKS, TRANSFER = "The file", "The request", "Checks", "The transfer"
@@ -30,6 +32,9 @@ ShowUrls = Annotated[
         help="Show whole URLs, also signatures and keys in them; not those of --secret-url.",
     ),
 ]
+
+#: Hosts of which a command says how many cookies go to them.
+_DESCRIBED = 10
 
 #: Options that describe one file, by field of the request.
 _FOR_ONE_URL = {
@@ -160,13 +165,25 @@ class DownloadOptions:
     )
     """The former name of `--no-origin-checksum`."""
 
-    def requests(
-        self, urls: Sequence[str], *, directory: str, **more: object
-    ) -> list[DownloadRequest]:
-        """Return one request for each different URL. May ask for a password on the terminal.
+    def entries(self, urls: Sequence[str]) -> list[Entry]:
+        """Return each different one of the typed URLs.
+
+        Raises:
+            InvalidInputError: one is not valid.
+        """
+        given = ({"url": url, "secret_url": self.secret_url} for url in dict.fromkeys(urls))
+        return [Entry(_request(one).url) for one in given]
+
+    def refuse_stdin_twice(self, input_file: str | None = None) -> None:
+        """Raise InvalidInputError where two options read standard input."""
+        user = self.user if self.login is None else self.login
+        credentials.refuse_stdin_twice(self.header or (), self.cookie, user, input_file)
+
+    def requests(self, entries: Sequence[Entry], *, directory: str, **more: object) -> RequestList:
+        """Return one request for each entry. May ask for a password on the terminal.
 
         Args:
-            urls: of the files.
+            entries: what to download, at least one.
             directory: of the files.
             more: further fields of `DownloadRequest`.
 
@@ -174,28 +191,35 @@ class DownloadOptions:
             InvalidInputError: names the option or field, and what is allowed.
         """
         user = self._user()
-        credentials.refuse_stdin_twice(self.header or (), self.cookie, user)
-        values = {**more, **self._fields(), "directory": directory}
-        if len(urls) > 1:
+        self.refuse_stdin_twice()
+        values = {**more, **self._fields(), "directory": directory, "url": entries[0].url}
+        if len(entries) > 1:
             _refuse_for_several_urls(values)
-        different = [{"url": url, **values} for url in dict.fromkeys(urls)]
-        for one in different:
-            _request(one)  # an error comes before cookies are chosen and the password is requested
-        self._add_cookies(different)
+        else:
+            values |= _fields_of(entries[0], values)
+        _request(values)  # an error comes before cookies are chosen and the password is requested
+        for one in {one.directory: one for one in entries if one.directory}.values():
+            _request({**values, "directory": inside(directory, one)})
+        cookies = self._cookies(entries, values)
         username, password = credentials.login(user)
-        return [_request({**one, "username": username, "password": password}) for one in different]
+        template = _request({**values, "username": username, "password": password})
+        return RequestList(template, entries, directory=directory, cookies=cookies)
 
-    def _add_cookies(self, requests: Sequence[dict[str, Any]]) -> None:
-        """Give each request the cookies for its URL, and say which of a file they are."""
+    def _cookies(self, entries: Sequence[Entry], values: dict[str, Any]) -> CookieFile | None:
+        """Add the cookies of the first entry to the values, and check those of all.
+
+        Return the file of cookies, if there is one, after a line about which of them are sent.
+        """
         given = credentials.cookies(self.cookie)
-        for one in requests:
-            url = str(one["url"])
-            one["cookies"] = given.value_for(url) if isinstance(given, CookieFile) else given
-            one["cookie_jar"] = given.jar_for(url) if isinstance(given, CookieFile) else ()
-            _request(one)
-        if isinstance(given, CookieFile):
-            for text in dict.fromkeys(given.summary(one["url"]) for one in requests):
-                say(f"{given.path}: {text}")
+        if not isinstance(given, CookieFile):
+            values["cookies"] = given
+            return None
+        for url in reversed([one.url for one in entries]):  # the values keep those of the first
+            values |= {"cookies": given.value_for(url), "cookie_jar": given.jar_for(url)}
+        _request(values)
+        for text in _summaries(given, entries):
+            say(f"{given.path}: {text}")
+        return given
 
     def _fields(self) -> dict[str, object]:
         """Return the fields of a request, without the login."""
@@ -222,6 +246,25 @@ class DownloadOptions:
         return self.login
 
 
+def _fields_of(entry: Entry, values: dict[str, Any]) -> dict[str, object]:
+    """Return the fields of the only request: what its list says, before what the command says."""
+    return {
+        "mirrors": (*entry.mirrors, *values["mirrors"]),
+        "name": values["name"] if entry.name is None else entry.name,
+        "checksum": values["checksum"] if entry.checksum is None else entry.checksum,
+        "directory": inside(values["directory"], entry) if entry.directory else values["directory"],
+    }
+
+
+def _summaries(file: CookieFile, entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield sentences about the cookies of a file, each once; of many hosts those of the first ones."""
+    if len(entries) > _DESCRIBED:
+        entries = list({host_of(one.url): one for one in reversed(entries)}.values())[::-1]
+    yield from dict.fromkeys(file.summary(one.url) for one in entries[:_DESCRIBED])
+    if len(entries) > _DESCRIBED:
+        yield f"{len(entries) - _DESCRIBED:,} more hosts get those for them."
+
+
 def _if_given(parse: Callable[[str, str], int | None], option: str, text: str | None) -> int | None:
     return None if text is None else parse(option, text)
 
@@ -243,7 +286,7 @@ def _checksum(sha256: str | None, checksum: str | None) -> str | None:
 def _request(values: dict[str, object]) -> DownloadRequest:
     for field, value in values.items():
         if isinstance(value, str) and not is_text(value):
-            is_secret = field in SECRET_FIELDS or (field == "url" and values["secret_url"])
+            is_secret = field in SECRET_FIELDS or (field == "url" and values.get("secret_url"))
             shown = HIDDEN if is_secret else display_url(value) if field == "url" else value
             raise InvalidInputError(field, shown, "It is not valid UTF-8.")
     return DownloadRequest.model_validate(values)

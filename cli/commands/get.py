@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,10 @@ import typer
 import settings as settings_module
 from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.get_options import GetOptions
+from cli.arguments.input_options import InputOptions, Urls
 from cli.arguments.option_group import expand_options
 from cli.arguments.output_path import Output, local_output, remote_output
-from cli.errors import FAILED, INTERRUPTED
+from cli.errors import FAILED, INTERRUPTED, USAGE_ERROR, BadLine
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
 from cli.output import formatting
@@ -42,6 +43,7 @@ Examples:
   seen get https://example.org/film.mkv
   seen get -o films/ https://example.org/1.mkv https://example.org/2.mkv
   seen get --sha256 HEX --mirror https://other.example/a.iso URL
+  seen get -i urls.txt -o segments/
   seen get -j 3 --limit-rate 2M -q URL URL URL URL
 """
 
@@ -50,7 +52,8 @@ Examples:
 def get(
     options: DownloadOptions,
     how: GetOptions,
-    urls: Annotated[list[str], typer.Argument(metavar="URL", help="What to download.")],
+    source: InputOptions,
+    urls: Urls = None,
     show_urls: ShowUrls = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the jobs as JSON at the end, and no progress.")
@@ -68,18 +71,23 @@ def get(
     """
     interrupt_on_termination()
     is_local = not environment.has_store(settings_module.load())
-    target = _output(how.output, urls, options, is_local=is_local)
-    requests = replace(options, name=target.name).requests(
-        urls, directory=target.folder, max_attempts=how.max_attempts, priority=how.priority
-    )
     if how.quiet:
         be_quiet()
+    wanted = source.read("get", urls or [], options)
+    target = _output(how.output, len(wanted.entries), options, is_local=is_local)
+    requests = replace(options, name=target.name).requests(
+        wanted.entries,
+        directory=target.folder,
+        max_attempts=how.max_attempts,
+        priority=how.priority,
+    )
     with _stack(how.jobs, is_local=is_local) as stack:
-        raise typer.Exit(_download(requests, stack, how, as_json=as_json, show_urls=show_urls))
+        status = _download(requests, wanted.bad, stack, how, as_json=as_json, show_urls=show_urls)
+    raise typer.Exit(status or (USAGE_ERROR if wanted.bad else 0))
 
 
-def _output(output: str, urls: list[str], options: DownloadOptions, *, is_local: bool) -> Output:
-    count, name = len(urls), options.name
+def _output(output: str, count: int, options: DownloadOptions, *, is_local: bool) -> Output:
+    name = options.name
     if is_local:
         return local_output(output, urls=count, name=name, overwrite=options.overwrite)
     return remote_output(output, settings_module.load().files_dir, urls=count, name=name)
@@ -97,7 +105,8 @@ def _stack(jobs: int | None, *, is_local: bool) -> Iterator[StackClient | None]:
 
 
 def _download(
-    requests: list[DownloadRequest],
+    requests: Sequence[DownloadRequest],
+    bad: Sequence[BadLine],
     stack: StackClient | None,
     how: GetOptions,
     *,
@@ -128,7 +137,7 @@ def _download(
         for view in views
     }
     if as_json:
-        _print_json(views, followed.given_up, commands)
+        _print_json(views, bad, followed.given_up, commands)
     if followed.interrupted:
         _say_interrupted(batch.left, views)
         return INTERRUPTED
@@ -172,12 +181,16 @@ def _name_paused(display: Display, views: list[JobView], followed: Followed) -> 
 
 
 def _print_json(
-    views: list[JobView], given_up: dict[str, str], commands: dict[str, str | None]
+    views: list[JobView],
+    bad: Sequence[BadLine],
+    given_up: dict[str, str],
+    commands: dict[str, str | None],
 ) -> None:
     from tasks.api.job_json import job_as_json
 
     formatting.print_json(
-        [
+        [one.as_dict() for one in bad]
+        + [
             {
                 **job_as_json(view),
                 "left": given_up.get(view.job.id),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,25 +10,30 @@ import typer
 
 import settings as settings_module
 from cli.arguments.download_options import FILE, DownloadOptions, ShowUrls
+from cli.arguments.input_options import InputOptions, Urls, Wanted
 from cli.arguments.job_filter import STATES, owner_from
 from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
 from cli.context import has_no_database, open_reader, open_runtime, why_unpublished
+from cli.errors import USAGE_ERROR, error_as_dict, exit_status
 from cli.output import formatting
 from cli.output.messages import say
-from domain.errors import OutputError
+from cli.signals import interrupt_on_termination
+from domain.errors import OutputError, SeenError
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
+from domain.request import DownloadRequest
 
 if TYPE_CHECKING:
-    from tasks import SubmittedJob
     from tasks.api.job_view import JobReader, JobView
+    from worker.runtime import Runtime
 
 ADD_EXAMPLES = """
 Examples:
   seen add https://example.org/film.mkv --directory films
   seen add --priority low --owner ada https://example.org/a.iso
   seen watch $(seen add https://example.org/film.mkv)
+  seen add -i urls.txt -d segments
 """
 LIST_EXAMPLES = """
 Examples:
@@ -38,8 +41,6 @@ Examples:
   seen list --owner ada --host example.org --limit 200
   seen list --json | jq -r '.[] | select(.status == "completed") | .path'
 """
-#: Ids of accepted jobs that an error names.
-_IDS_IN_ERROR = 10
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -77,58 +78,57 @@ class JobOptions:
 def add(
     options: DownloadOptions,
     job: JobOptions,
-    urls: Annotated[list[str], typer.Argument(metavar="URL", help="What to download.")],
+    source: InputOptions,
+    urls: Urls = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue downloads for the workers and print their ids."""
+    wanted = source.read("add", urls or [], options)
     requests = options.requests(
-        urls,
+        wanted.entries,
         directory=job.directory,
         user_id=job.owner,
         max_attempts=job.max_attempts,
         priority=job.priority,
         idempotency_key=job.idempotency_key,
     )
+    interrupt_on_termination()
     runtime = open_runtime()
-    import tasks
-
-    accepted = tasks.submit_many(requests, runtime=runtime)
-    with _still_accepted(accepted):
-        _print_accepted(accepted, as_json=as_json)
-    if any(job.is_new and job.published_at is None for job in accepted):
+    has_unsent = _accept(requests, runtime, wanted, as_json=as_json)
+    if has_unsent:
         say(
             f"accepted, but not sent. {why_unpublished(runtime.outages)} "
             "(`seen up` runs all services on this machine.)"
         )
+    if wanted.bad:
+        raise typer.Exit(USAGE_ERROR)
 
 
-@contextmanager
-def _still_accepted(accepted: Sequence[SubmittedJob]) -> Iterator[None]:
-    """Say that the jobs are accepted when their ids cannot be printed."""
+def _accept(
+    requests: Sequence[DownloadRequest], runtime: Runtime, wanted: Wanted, *, as_json: bool
+) -> bool:
+    """Accept the requests and print their jobs; return whether one could not be sent to the broker."""
+    from cli.following.accept import accept
+    from cli.output.accepted import AcceptedJobs, AcceptedJson, AcceptProgress
+
+    progress = AcceptProgress(len(requests)).show
+    if not as_json:
+        printed = AcceptedJobs()
+        accept(requests, runtime, printed.add, progress)
+        printed.end()
+        return printed.has_unsent
+    as_list = AcceptedJson(open_reader(), [one.as_dict() for one in wanted.bad])
     try:
-        yield
-        sys.stdout.flush()
-    except OutputError as error:
-        ids = ", ".join(job.id for job in accepted[:_IDS_IN_ERROR])
-        more = len(accepted) - _IDS_IN_ERROR
-        rest = f" and {more:,} more" if more > 0 else ""
-        effect = f"The downloads are accepted all the same: {ids}{rest}. See `seen list`."
-        raise OutputError(error.error, effect) from None
-
-
-def _print_accepted(accepted: Sequence[SubmittedJob], *, as_json: bool) -> None:
-    from cli.output.job_state import state_and_control
-    from tasks.api.job_json import job_as_json
-
-    if as_json:
-        views = open_reader().read([job.id for job in accepted])
-        pairs = zip(views, accepted, strict=True)
-        formatting.print_json([{**job_as_json(view), "is_new": job.is_new} for view, job in pairs])
-        return
-    print("\n".join(job.id for job in accepted))
-    for job in accepted:
-        if not job.is_new:
-            say(f"{job.id} exists already, {state_and_control(job)}; it was not added again.")
+        accept(requests, runtime, as_list.add, progress)
+    except (SeenError, KeyboardInterrupt) as error:
+        if not as_list.is_open or isinstance(error, OutputError):
+            raise
+        as_list.end(*([] if isinstance(error, KeyboardInterrupt) else [error_as_dict(error)]))
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise typer.Exit(exit_status(error)) from None
+    as_list.end()
+    return as_list.has_unsent
 
 
 def list_jobs(

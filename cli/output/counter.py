@@ -11,7 +11,11 @@ from cli.output.messages import clear_busy, show_busy
 @contextmanager
 def counter(what: str = "jobs") -> Iterator[Callable[[int], None]]:
     """Yield a function that shows, on a terminal, how many jobs have been changed."""
+
+    def show(number: int) -> None:
+        show_busy(f"{number:,} {what} …")
+
     try:
-        yield lambda number: show_busy(f"{number:,} {what} …")
+        yield show
     finally:
         clear_busy()

@@ -31,18 +31,26 @@ def be_quiet() -> None:
     _is_quiet = True
 
 
-def show_busy(text: str) -> None:
+def show_busy(text: str) -> bool:
     """Show on a terminal what the command does; the next output takes the line's place.
 
-    Where there is no terminal, or it cannot move its cursor, nothing is shown.
+    Where there is no terminal, or it cannot move its cursor, nothing is shown. Return False if a line of
+    text would help then.
     """
     for stream in () if _is_quiet else (sys.stderr, sys.stdout):
         terminal = Terminal.of(stream) if stream is not None else None
         if terminal is not None and terminal.is_live and is_in_foreground(stream):
-            text = text if terminal.has_symbols else text.replace("…", "...")
+            text = text if terminal.has_symbols else _in_ascii(text)
             shown = text[: size(stream)[0] - 1]
             _busy[:] = [stream] if _write(stream, f"\r{shown}{_CLEAR_LINE_END}") else []
-            return
+            return True
+    return _is_quiet
+
+
+def _in_ascii(text: str) -> str:
+    for symbol, replacement in (("…", "..."), ("━", "#"), ("─", ".")):
+        text = text.replace(symbol, replacement)
+    return text
 
 
 def clear_busy() -> None:

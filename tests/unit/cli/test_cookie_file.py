@@ -10,6 +10,7 @@ import pytest
 
 from cli.arguments.cookie_file import read_cookies
 from cli.arguments.download_options import DownloadOptions
+from cli.arguments.url_list import Entry
 from domain.errors import InvalidInputError
 from domain.request import DownloadRequest
 
@@ -157,7 +158,7 @@ def test_longer_paths_come_first_and_later_lines_replace_earlier_ones(tmp_path: 
 
 
 def build(*urls: str, cookie: str) -> list[DownloadRequest]:
-    return DownloadOptions(cookie=cookie).requests(urls, directory="")
+    return list(DownloadOptions(cookie=cookie).requests([*map(Entry, urls)], directory=""))
 
 
 def test_each_url_gets_its_own_cookies_and_it_is_said_which(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.arguments.download_options import DownloadOptions
+from cli.arguments.url_list import Entry
 from domain.errors import InvalidInputError
 from domain.request import DownloadRequest
 
@@ -19,7 +20,7 @@ def build(
     *urls: str, directory: str = "", user_id: str | None = None, **options: Any
 ) -> list[DownloadRequest]:
     given = DownloadOptions(**options)
-    return given.requests(urls or (URL,), directory=directory, user_id=user_id)
+    return list(given.requests(given.entries(urls or (URL,)), directory=directory, user_id=user_id))
 
 
 def test_one_request_for_each_different_url() -> None:
@@ -142,3 +143,46 @@ def test_a_rate_of_none_is_no_limit() -> None:
         1024,
         500_000,
     ]
+
+
+def test_entries_of_a_list_differ_in_what_they_say(tmp_path: Path) -> None:
+    (tmp_path / "cookies").write_text("a.example\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
+    options = DownloadOptions(cookie=str(tmp_path / "cookies"), connections=2)
+    entries = [
+        Entry("http://a.example/1", name="x", directory="p", checksum=f"sha256:{'ab' * 32}"),
+        Entry("http://b.example/2", mirrors=("http://c.example/2",)),
+        Entry("http://a.example/3", directory="p/q"),
+    ]
+    requests = options.requests(entries, directory="/to", max_attempts=3)
+    assert [(one.url, one.name, one.directory) for one in requests] == [
+        ("http://a.example/1", "x", "/to/p"),
+        ("http://b.example/2", None, "/to"),
+        ("http://a.example/3", None, "/to/p/q"),
+    ]
+    assert [one.cookies for one in requests] == ["name=value", None, "name=value"]
+    assert [one.mirrors for one in requests] == [(), ("http://c.example/2",), ()]
+    assert {(one.connections, one.max_attempts) for one in requests} == {(2, 3)}
+    assert requests[1:] == [requests[1], requests[2]]
+    for one in requests:
+        fields = {**one.model_dump(), "cookies": one.cookies, "cookie_jar": one.cookie_jar}
+        assert DownloadRequest(**fields) == one, "the copy is as valid as its original"
+
+
+def test_only_entry_wins_over_the_options() -> None:
+    entry = Entry("http://a/1", mirrors=("http://b/1",), name="x", directory="p")
+    options = DownloadOptions(name="y", mirror=["http://c/1", "http://a/1"], sha256="ab" * 32)
+    (request,) = options.requests([entry], directory="to")
+    assert (request.name, request.directory) == ("x", "to/p")
+    assert request.mirrors == ("http://b/1", "http://c/1")
+    assert request.checksum == f"sha256:{'ab' * 32}"
+
+
+def test_cookies_of_many_hosts_are_described_for_the_first_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cookies").write_text("h1.example\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
+    entries = [Entry(f"http://h{number % 30}.example/{number}") for number in range(60)]
+    DownloadOptions(cookie=str(tmp_path / "cookies")).requests(entries, directory="")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    assert lines[-1].endswith("20 more hosts get those for them.")

@@ -14,6 +14,7 @@ import pytest
 from cli.arguments import text_file
 from cli.arguments.download_options import DownloadOptions
 from cli.arguments.text_file import MAX_BYTES, read_text
+from cli.arguments.url_list import Entry
 from domain.errors import InvalidInputError
 
 
@@ -82,7 +83,7 @@ def test_unusable_file_is_named_for_each_option(
         }[option]  # type: ignore[arg-type]
     )
     with pytest.raises(InvalidInputError, match=says) as caught:
-        given.requests(["http://example.org/a"], directory="")
+        given.requests([Entry("http://example.org/a")], directory="")
     assert caught.value.field == option
     assert str(path)[:50] in str(caught.value)
     assert "hunter2" not in str(caught.value)
@@ -143,4 +144,4 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_standard_input_goes_to_one_option(options: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError, match="reads standard input already"):
-        DownloadOptions(**options).requests(["http://example.org/"], directory="")  # type: ignore[arg-type]
+        DownloadOptions(**options).requests([Entry("http://example.org/")], directory="")  # type: ignore[arg-type]
