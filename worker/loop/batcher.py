@@ -69,7 +69,9 @@ class Batcher(Generic[T]):
         else:
             self._is_running = False
         error = done.exception()
-        results = [error] * len(batch) if error is not None else done.result()
+        results = done.result() if error is None else [error] * len(batch)
+        if len(results) != len(batch):
+            results = [RuntimeError(f"{len(batch)} items, {len(results)} results")] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
             if future.done():  # its caller no longer waits
                 continue

@@ -64,9 +64,13 @@ class ConnectionPool:
         self._options, self._policy = resources.options, resources.address_policy
         self.connections: list[Connection] = []
         self.adaptation = Adaptation()
-        self._loop = thread_loop()
+        self._loop = thread_loop()  # replaced by `use_thread`
         self._curl_lock = next(_next_curl_lock)
         self._jars = CookieJars()
+
+    def use_thread(self) -> None:
+        """Use the loop of the calling thread."""
+        self._loop = thread_loop()
 
     # ── open and close ──────────────────────────────────────────────────────────────────────────
 

@@ -123,6 +123,7 @@ class Transfer:
             DiskFullError: there is not enough space.
             StoppedError, FencedError: the stop flag is set, or the lease is lost.
         """
+        self._pool.use_thread()
         try:
             with running_transfers.counted():
                 self._outcomes.resume()

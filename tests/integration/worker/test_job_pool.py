@@ -1,0 +1,223 @@
+"""The jobs of a message: run in slots, or put back so that another worker can run them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from domain.errors import StoreRefusesError
+from domain.job import JobStatus, Priority, SubmittedJob
+from tests.support.origins.origin import Origin
+from tests.support.services.system import System
+from tests.support.wait import wait_until
+from worker.broker.queues import queue_of
+from worker.job_pool import JobMessage, JobPool
+from worker.outcome import JobEnd, Outcome
+
+NORMAL = Priority.NORMAL
+QUEUE = queue_of(NORMAL)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def consumed(jobs: Sequence[SubmittedJob]) -> JobMessage:
+    return JobMessage(tuple(job.id for job in jobs), NORMAL, jobs[-1].published_at, QUEUE)
+
+
+def submit(system: System, origin: Origin, count: int, gate: threading.Event) -> JobMessage:
+    """Submit jobs whose origin waits for the gate, and take their messages from the queue."""
+    files = [origin.serve(f"/{number}", size=1000, gate=gate) for number in range(count)]
+    jobs = [system.submit(file.url) for file in files]
+    with system.runtime.broker._client() as client:
+        client.delete(QUEUE)
+    return consumed(jobs)
+
+
+class Ends:
+    """What a pool says of the ends of a message."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[JobEnd]] = []
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [end.outcome for ends in self.calls for end in ends]
+
+
+@contextmanager
+def started(pool: JobPool, message: JobMessage, gate: threading.Event) -> Iterator[Ends]:
+    """Start the jobs; at the end of the block open the gate and wait for their ends."""
+    ends = Ends()
+    pool.start(message, ends.calls.append)
+    try:
+        yield ends
+    finally:
+        gate.set()
+        assert pool.wait_until_idle(30)
+
+
+def test_all_jobs_of_a_message_end_once(
+    any_system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(any_system, origin, 6, gate)
+    pool = JobPool(any_system.runtime, 64)
+    with started(pool, message, gate) as ends:
+        wait_until(lambda: len(origin.requests) == 6, what="all of them run at once")
+        assert ends.calls == []
+        assert pool.running == 6
+    (found,) = ends.calls
+    assert sorted(end.job_id for end in found) == sorted(message.job_ids)
+    assert ends.outcomes == [Outcome.COMPLETED] * 6
+    assert pool.running == 0
+
+
+def test_no_more_jobs_run_than_there_are_slots(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 3, gate)
+    pool = JobPool(system.runtime, 2)
+    with started(pool, message, gate):
+        wait_until(lambda: len(origin.requests) == 2)
+        assert not pool.has_room()
+    assert pool.has_room()
+
+
+def test_a_job_without_a_slot_is_put_back_as_the_next_message(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 5, gate)
+    pool = JobPool(system.runtime, 2)
+    with started(pool, message, gate) as ends:
+        head = wait_until(lambda: system.runtime.broker.head(NORMAL))
+        wait_until(lambda: pool.running == 2, what="the others are put back")
+        assert head is not None
+        assert head.sent_at == message.sent_at
+    assert sorted(ends.outcomes) == [Outcome.COMPLETED] * 2 + [Outcome.PUT_BACK] * 3
+    put_back = [end.job_id for end in ends.calls[0] if end.outcome is Outcome.PUT_BACK]
+    assert sorted(put_back) == sorted(message.job_ids[2:])
+    assert {system.runtime.jobs.get(one).status for one in put_back} == {JobStatus.QUEUED}
+
+
+def test_a_job_that_gets_a_slot_soon_is_not_put_back(system: System, origin: Origin) -> None:
+    gate = threading.Event()
+    gate.set()
+    message = submit(system, origin, 4, gate)
+    pool = JobPool(system.runtime, 3)
+    with started(pool, message, gate) as ends:
+        pass
+    assert ends.outcomes == [Outcome.COMPLETED] * 4
+
+
+def test_room_is_announced(system: System, origin: Origin, gate: threading.Event) -> None:
+    message = submit(system, origin, 1, gate)
+    pool = JobPool(system.runtime, 1)
+    has_room = threading.Event()
+    pool.on_room(lambda: has_room.set() if pool.has_room() else None)
+    with started(pool, message, gate):
+        assert not pool.has_room()
+        assert not has_room.is_set()
+    assert has_room.wait(10)
+
+
+def test_a_pool_may_grow_while_jobs_run(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 2, gate)
+    pool = JobPool(system.runtime, 1)
+    with started(pool, message, gate) as ends:
+        pool.concurrency = 2
+        wait_until(lambda: len(origin.requests) == 2)
+    assert ends.outcomes == [Outcome.COMPLETED] * 2
+
+
+def test_jobs_in_hand_are_put_back_by_a_drain(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 3, gate)
+    pool = JobPool(system.runtime, 1)
+    ends = Ends()
+    system.runtime.drain.start()
+    pool.start(message, ends.calls.append)
+    assert pool.wait_until_idle(30)
+    assert ends.outcomes == [Outcome.PUT_BACK] * 3
+    assert origin.requests == []
+    assert not pool.has_room()
+
+
+def test_no_job_starts_during_a_pause_after_a_refusal(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    gate.set()
+    message = submit(system, origin, 1, gate)
+    pool = JobPool(system.runtime, 2)
+    system.runtime.claim_pause.refused()
+    assert not pool.has_room()
+    with started(pool, message, gate) as ends:
+        pass
+    assert ends.outcomes == [Outcome.COMPLETED]
+    assert pool.has_room()
+
+
+def test_fewer_jobs_run_while_the_process_lacks_resources(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 4, gate)
+    limit = system.runtime.concurrency
+    pool = JobPool(system.runtime, 4)
+    assert all(limit.try_acquire() for _ in range(2))  # what ran at the shortage
+    assert limit.reduce()
+    limit.release()
+    limit.release()
+    assert limit.bound == 1
+    with started(pool, message, gate) as ends:
+        wait_until(lambda: len(origin.requests) == 1)
+        wait_until(lambda: pool.running == 1, what="the others are put back")
+    assert sorted(ends.outcomes) == [Outcome.COMPLETED] + [Outcome.PUT_BACK] * 3
+
+
+def test_jobs_that_cannot_be_put_back_get_another_message(
+    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By beat, which publishes what SQL has without one."""
+    message = submit(system, origin, 2, gate)
+    pool = JobPool(system.runtime, 1)
+
+    def refuse(*_: object) -> None:
+        raise StoreRefusesError("READONLY You can't write", "Make it writable.")
+
+    monkeypatch.setattr(system.runtime.broker, "put_back", refuse)
+    with started(pool, message, gate) as ends:
+        wait_until(lambda: pool.running == 1)
+    assert sorted(ends.outcomes) == [Outcome.COMPLETED, Outcome.PUT_BACK]
+    (left,) = (end.job_id for end in ends.calls[0] if end.outcome is Outcome.PUT_BACK)
+    assert system.runtime.jobs.get(left).published_at is None
+
+
+def test_an_unexpected_error_ends_its_job_alone(
+    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.set()
+    message = submit(system, origin, 3, gate)
+    pool = JobPool(system.runtime, 3)
+    broken = message.job_ids[1]
+    find_lock = system.runtime.cache.download_lock
+
+    def download_lock(job_id: str) -> object:
+        if job_id == broken:
+            raise RuntimeError("a fault of this program")
+        return find_lock(job_id)
+
+    monkeypatch.setattr(system.runtime.cache, "download_lock", download_lock)
+    with started(pool, message, gate) as ends:
+        pass
+    outcomes = {end.job_id: end.outcome for end in ends.calls[0]}
+    assert outcomes.pop(broken) is Outcome.UNSAVED
+    assert set(outcomes.values()) == {Outcome.COMPLETED}
