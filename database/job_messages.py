@@ -15,7 +15,7 @@ from database.job_rows import (
     event_row,
     to_job,
 )
-from database.models import job_events, jobs
+from database.models import WAITING, job_events, jobs
 from domain.job import Job, JobStatus, QueuedJob
 
 #: The error codes of jobs that wait for a slot: at their host, among those of their user.
@@ -86,7 +86,7 @@ class JobMessages:
         """Queue the waiting jobs whose back-off is over; return them, to be published."""
         due = (
             select(jobs.c.id)
-            .where(jobs.c.status == JobStatus.WAITING.value, jobs.c.next_attempt_at <= now)
+            .where(WAITING, jobs.c.next_attempt_at <= now)
             .order_by(jobs.c.next_attempt_at)
             .limit(limit)
             # Other statements lock rows in order of id: waiting here could be a deadlock. A job that is

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, func, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    TextClause,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
 
 from database.engine import Database
 from database.job_rows import (
     COLUMNS,
     RUNNING_NAMES,
-    UNFINISHED_NAMES,
     batches,
     to_job,
     to_job_event,
 )
-from database.models import HOLDS_DEDUP_KEY, REQUEUED, job_events, jobs
+from database.models import (
+    HAS_FINISHED,
+    HOLDS_DEDUP_KEY,
+    PUBLISHED,
+    PUBLISHED_REQUEUED,
+    UNPUBLISHED,
+    job_events,
+    jobs,
+)
 from domain.errors import UnknownJobError
 from domain.job import (
     FINISHED,
@@ -103,13 +120,20 @@ class JobQueries:
             before_id: the last job of the page before.
             limit: how many at most.
         """
-        query = select(*COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
-        query = query.where(*_conditions(where))
-        if statuses is not None:
-            query = query.where(jobs.c.status.in_([status.value for status in statuses]))
-        if before_id is not None:
-            query = query.where(jobs.c.id < before_id)
-        return self._jobs(query)
+        before = [] if before_id is None else [jobs.c.id < before_id]
+        newest = jobs.c.id.desc()
+        if where == EVERY_JOB and statuses is None:
+            return self._jobs(select(*COLUMNS).where(*before).order_by(newest).limit(limit))
+        parts = [
+            select(jobs.c.id).where(*conditions, *before).order_by(newest).limit(limit)
+            for status, conditions in _by_status(where)
+            if statuses is None or status in statuses
+        ]
+        if not parts:
+            return []
+        chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
+        ids = select(chosen.c.id).order_by(chosen.c.id.desc()).limit(limit)
+        return self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(newest))
 
     def count_ahead(self, job: Job) -> tuple[int, int]:
         """Return how many older jobs run, and how many are queued that usually start before this one."""
@@ -132,24 +156,15 @@ class JobQueries:
         Within each of these the newest are first. One statement reads them all, so that a job that
         changes its state meanwhile is neither missing nor there twice.
         """
-        parts = [
-            select(*COLUMNS)
-            .where(jobs.c.status.in_([status.value for status in group]), *_conditions(where))
-            .order_by(jobs.c.id.desc())
-            for group in _UNFINISHED_IN_ORDER
-            if where.status is None or where.status in group
-        ]
-        # By the index on `finished_at`; one on the status would give all finished jobs to be sorted.
-        finished = jobs.c.finished_at.is_not(None) & jobs.c.status.not_in(UNFINISHED_NAMES)
-        if where.status is None or where.status in FINISHED:
-            parts.append(
-                select(*COLUMNS)
-                .where(finished, *_conditions(where))
-                .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
-            )
-        some = (select(part.limit(limit).subquery()) for part in parts)
-        found = {job.id: job for job in self._jobs(union_all(*some))}
-        return sorted(found.values(), key=_overview_key)[:limit]
+        parts = [_overview_part(status, where) for status, where in _by_status(where)]
+        chosen = union_all(*(select(part.limit(limit).subquery()) for part in parts)).subquery()
+        ids = (
+            select(chosen.c.id)
+            .order_by(chosen.c.place, chosen.c.finished_at.desc(), chosen.c.id.desc())
+            .limit(limit)
+        )
+        found = self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)))
+        return sorted(found, key=_overview_key)
 
     def count_by_status(self) -> dict[JobStatus, int]:
         """Return the number of jobs in each state that has any."""
@@ -230,24 +245,23 @@ class JobQueries:
 
     def inactive_with_progress(self, after_id: str, limit: int = 1000) -> list[Job]:
         """Return queued, waiting and paused jobs with durable bytes, in order of their ids."""
-        return self._jobs(
-            select(*COLUMNS)
-            .where(
-                jobs.c.status.in_([status.value for status in UNFINISHED - RUNNING]),
-                jobs.c.bytes_durable > 0,
-                jobs.c.id > after_id,
-            )
+        parts = [
+            select(jobs.c.id)
+            .where(*of_status, jobs.c.bytes_durable > 0, jobs.c.id > after_id)
             .order_by(jobs.c.id)
             .limit(limit)
-        )
+            for status, of_status in _by_status(EVERY_JOB)
+            if status in UNFINISHED - RUNNING
+        ]
+        chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
+        ids = select(chosen.c.id).order_by(chosen.c.id).limit(limit)
+        return self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
 
     def unpublished(
         self, before: datetime, *, after_id: str = "", limit: int = 1000
     ) -> list[QueuedJob]:
         """Return jobs that were queued by `before` and have no message, in order of their ids."""
-        every = [priority.value for priority in Priority]  # so that the index is used
-        waiting = jobs.c.published_at.is_(None) & (jobs.c.updated_at <= before)
-        return self._queued(jobs.c.priority.in_(every) & waiting, after_id, limit)
+        return self._queued(UNPUBLISHED, jobs.c.updated_at <= before, after_id, limit)
 
     def published_before(
         self,
@@ -265,16 +279,18 @@ class JobQueries:
             after_id: the last job of the page before.
             limit: how many at most.
         """
-        old = jobs.c.published_at <= before
+        sent = jobs.c.published_at <= before
         if priority is None:
-            return self._queued(REQUEUED & old, after_id, limit)
-        in_queue = (jobs.c.priority == priority.value) & ~jobs.c.requeued
-        return self._queued(in_queue & old, after_id, limit)
+            return self._queued(PUBLISHED_REQUEUED, sent, after_id, limit)
+        sent &= jobs.c.priority == priority.value
+        return self._queued(PUBLISHED, sent, after_id, limit)
 
-    def _queued(self, condition: ColumnElement[bool], after_id: str, limit: int) -> list[QueuedJob]:
+    def _queued(
+        self, kind: TextClause, condition: ColumnElement[bool], after_id: str, limit: int
+    ) -> list[QueuedJob]:
         query = (
             select(jobs.c.id, jobs.c.priority, jobs.c.updated_at)
-            .where(jobs.c.status == JobStatus.QUEUED.value, condition)
+            .where(kind, condition)
             .order_by(jobs.c.id)
             .limit(limit)
         )
@@ -284,27 +300,42 @@ class JobQueries:
             rows = connection.execute(query)
             return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
 
-    def _jobs(
-        self, query: Select[tuple[object, ...]] | CompoundSelect[tuple[object, ...]]
-    ) -> list[Job]:
+    def _jobs(self, query: Select[tuple[object, ...]]) -> list[Job]:
         with self._database.read() as connection:
             return [to_job(row) for row in connection.execute(query)]
 
 
-def _conditions(where: JobFilter) -> list[ColumnElement[bool]]:
-    values = {
-        jobs.c.status: None if where.status is None else where.status.value,
-        jobs.c.user_id: where.user_id,
-        jobs.c.host: where.host,
-    }
-    return [column == value for column, value in values.items() if value is not None]
+def _by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[ColumnElement[bool]]]]:
+    """Yield for each state that fits a filter the conditions for jobs in it.
+
+    Each index that finds jobs of a host or a user in order has the state before the order, so that a
+    search for few jobs of many reads no others. A query for several states joins one for each.
+    """
+    values = {jobs.c.user_id: where.user_id, jobs.c.host: where.host}
+    conditions = [column == value for column, value in values.items() if value is not None]
+    for status in JobStatus if where.status is None else (where.status,):
+        yield status, [jobs.c.status == status.value, *conditions]
+
+
+def _overview_part(
+    status: JobStatus, conditions: Sequence[ColumnElement[bool]]
+) -> Select[tuple[str, int, datetime | None]]:
+    """Return the query for the ids of jobs in one state, in the order of an overview."""
+    place = literal_column(str(_place(status)), Integer).label("place")
+    query = select(jobs.c.id, place, jobs.c.finished_at).where(*conditions)
+    if status in FINISHED:
+        query = query.where(HAS_FINISHED).order_by(jobs.c.finished_at.desc())
+    return query.order_by(jobs.c.id.desc())
+
+
+def _place(status: JobStatus) -> int:
+    groups = enumerate(_UNFINISHED_IN_ORDER)
+    return next((place for place, group in groups if status in group), len(_UNFINISHED_IN_ORDER))
 
 
 def _overview_key(job: Job) -> tuple[int, float, int]:
-    groups = enumerate(_UNFINISHED_IN_ORDER)
-    place = next((place for place, group in groups if job.status in group), len(JobStatus))
     ended = 0.0 if job.finished_at is None else -job.finished_at.timestamp()
-    return place, ended, -int(job.id.replace("-", ""), 16)
+    return _place(job.status), ended, -int(job.id.replace("-", ""), 16)
 
 
 def is_storable(job_id: str) -> bool:

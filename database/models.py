@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     false,
     text,
@@ -35,16 +36,22 @@ NAMING = {
 
 metadata = MetaData(naming_convention=NAMING)
 
-#: The condition for jobs that block an equal request: unfinished, and without a pending cancel. It is
-#: text, because an index cannot have parameters.
+# Conditions of partial indexes; a query that has one of them uses its index. They are text: a database
+# cannot know that a parameter fulfils a condition.
+
+#: Of jobs that block an equal request: unfinished, and without a pending cancel.
 HOLDS_DEDUP_KEY = text(
     "status NOT IN ('completed', 'failed', 'cancelled') "
     "AND (control IS NULL OR control <> 'cancel')"
 )
-
-
-#: Of jobs whose last message went to the queue for requeued jobs. As text, so that its index is used.
-REQUEUED = text("requeued")
+HAS_FINISHED = text("finished_at IS NOT NULL")
+WAITING = text("status = 'waiting'")
+#: Of queued jobs without a message.
+UNPUBLISHED = text("status = 'queued' AND published_at IS NULL")
+#: Of queued jobs whose last message went to the queue of their priority.
+PUBLISHED = text("status = 'queued' AND published_at IS NOT NULL AND NOT requeued")
+#: Of queued jobs whose last message went to the queue for requeued jobs.
+PUBLISHED_REQUEUED = text("status = 'queued' AND published_at IS NOT NULL AND requeued")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -84,9 +91,8 @@ class TextTuple(TypeDecorator[tuple[str, ...]]):
         return tuple(json.loads(value)) if value else ()
 
 
-def _key_index(name: str, column: str, *, unique: bool) -> Index:
-    where = HOLDS_DEDUP_KEY
-    return Index(name, column, unique=unique, sqlite_where=where, postgresql_where=where)
+def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 #: SQLite numbers rows by itself only for the type INTEGER.
@@ -148,25 +154,29 @@ jobs = Table(
     Column("flight", String(64)),
     Column("in_front", Boolean, nullable=False, server_default=false()),
     Column("spent_at", UTCDateTime),
-    Index(None, "status", "updated_at"),
-    Index(None, "status", "next_attempt_at"),
-    Index(None, "status", "host"),
-    Index(None, "status", "priority", "published_at"),
-    Index(
-        "ix_jobs_requeued",
-        "status",
-        "published_at",
-        sqlite_where=REQUEUED,
-        postgresql_where=REQUEUED,
+    # Every query that the service runs reads no more finished jobs than it returns
+    # (docs/adr/0077-no-query-grows-with-finished-jobs.md; tests/integration/database/test_plans.py).
+    # No index has a column that the saving of progress changes: PostgreSQL then writes no index entry.
+    Index(None, "status", "id"),
+    Index(None, "status", "host", "id"),
+    Index(None, "status", "user_id", "id"),
+    _partial_index("ix_jobs_status_finished_at", "status", "finished_at", where=HAS_FINISHED),
+    _partial_index(
+        "ix_jobs_status_host_finished_at", "status", "host", "finished_at", where=HAS_FINISHED
     ),
-    Index(None, "user_id", "id"),
-    Index(None, "finished_at"),
+    _partial_index(
+        "ix_jobs_status_user_id_finished_at", "status", "user_id", "finished_at", where=HAS_FINISHED
+    ),
+    _partial_index("ix_jobs_next_attempt_at", "next_attempt_at", where=WAITING),
+    _partial_index("ix_jobs_unpublished", "id", where=UNPUBLISHED),
+    _partial_index("ix_jobs_published", "priority", "published_at", where=PUBLISHED),
+    _partial_index("ix_jobs_published_requeued", "published_at", where=PUBLISHED_REQUEUED),
     # At most one unfinished job for each dedup key, also with concurrent callers. A pending cancel takes
     # a job out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
-    _key_index("uq_jobs_flight_alive", "flight", unique=True),
+    _partial_index("uq_jobs_flight_alive", "flight", where=HOLDS_DEDUP_KEY, unique=True),
     # Both versions name this index in ON CONFLICT, so the other one is unique only with the next
     # version.
-    _key_index("ix_jobs_dedup_key", "dedup_key", unique=False),
+    _partial_index("ix_jobs_dedup_key", "dedup_key", where=HOLDS_DEDUP_KEY),
 )
 
 idempotency_keys = Table(

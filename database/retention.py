@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from database.engine import Database
 from database.job_rows import UNFINISHED_NAMES
 from database.models import job_events, jobs
+from domain.job import FINISHED, JobStatus
+
+_FINISHED_NAMES = [status.value for status in JobStatus if status in FINISHED]
 
 #: Jobs deleted in one transaction. It takes a fraction of a second, and SQLite's other writers wait.
 BATCH = 500
@@ -34,7 +37,11 @@ class Retention:
 
     def count(self, finished_before: datetime) -> int:
         """Return how many jobs finished before then."""
-        query = select(func.count()).select_from(jobs).where(_finished_before(finished_before))
+        query = (
+            select(func.count())
+            .select_from(jobs)
+            .where(jobs.c.status.in_(_FINISHED_NAMES), jobs.c.finished_at < finished_before)
+        )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -44,15 +51,9 @@ class Retention:
         Locked rows are skipped, such as those of a concurrent deletion or retry, so two deletions never
         wait for each other. If nothing is deleted, only locked rows are left.
         """
-        oldest = (
-            select(jobs.c.id)
-            .where(_finished_before(finished_before))
-            .order_by(jobs.c.finished_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
+        return self._database.transact(
+            lambda connection: _delete_oldest(connection, finished_before, limit)
         )
-
-        return self._database.transact(lambda connection: _delete(connection, oldest))
 
     def delete_finished(self, job_ids: Sequence[str]) -> Deleted:
         """Delete those of at most `BATCH` jobs that are finished, and their events."""
@@ -67,6 +68,28 @@ class Retention:
         return self._database.transact(lambda connection: _delete(connection, finished))
 
 
+def _delete_oldest(connection: Connection, finished_before: datetime, limit: int) -> Deleted:
+    """Delete the oldest completed jobs, then the oldest failed ones and so on.
+
+    One query for each state: an index has the jobs of one state in the order of their ends. A query for
+    all would sort all of them for each batch.
+    """
+    deleted = Deleted([], 0)
+    for name in _FINISHED_NAMES:
+        chosen = (
+            select(jobs.c.id)
+            .where(jobs.c.status == name, jobs.c.finished_at < finished_before)
+            .order_by(jobs.c.finished_at)
+            .limit(limit - len(deleted.job_ids))
+            .with_for_update(skip_locked=True)
+        )
+        some = _delete(connection, chosen)
+        deleted = Deleted(deleted.job_ids + some.job_ids, deleted.events + some.events)
+        if len(deleted.job_ids) == limit:
+            break
+    return deleted
+
+
 def _delete(connection: Connection, chosen: Select[Any]) -> Deleted:
     # These rows are locked until the commit. A retry before that has changed its job's status; a retry
     # after it finds no job.
@@ -77,9 +100,3 @@ def _delete(connection: Connection, chosen: Select[Any]) -> Deleted:
     events = connection.execute(trails).rowcount
     connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
     return Deleted(job_ids, events)
-
-
-def _finished_before(before: datetime) -> ColumnElement[bool]:
-    # "Not unfinished" instead of "finished": so no index on the status applies, and the one on
-    # `finished_at` gives the oldest in order. The other would sort all finished jobs for each batch.
-    return (jobs.c.finished_at < before) & jobs.c.status.not_in(UNFINISHED_NAMES)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import insert, select, update
 
 import tasks
 from database import Database, JobRepository, migrate
@@ -115,32 +115,6 @@ def test_the_oldest_go_first_in_batches(database: Database, repo: JobRepository)
     batches = [set(found.delete_some(NOW, limit=2).job_ids) for _ in range(3)]
     oldest_first = [by_end[ended] for ended in sorted(ends)]
     assert batches == [set(oldest_first[:2]), set(oldest_first[2:4]), set(oldest_first[4:])]
-
-
-def test_the_oldest_are_found_by_the_index_of_their_ends(database: Database) -> None:
-    stored(database, S.COMPLETED, ended=NOW, count=3000)
-    statements: list[tuple[str, object]] = []
-
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def listen(_c: object, _u: object, statement: str, parameters: object, *_: object) -> None:
-        statements.append((statement, parameters))
-
-    with database.write() as connection:
-        connection.execute(
-            text("CREATE INDEX IF NOT EXISTS ix_jobs_finished_at ON jobs (finished_at)")
-        )
-        # PostgreSQL analyses tables by itself; SQLite never does here.
-        if not database.is_sqlite:
-            connection.execute(text("ANALYZE"))
-    statements.clear()
-    Retention(database).delete_some(NOW - DAY)
-    (select_oldest,) = [one for one in statements if one[0].startswith("SELECT")]
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-    with database.read() as connection:
-        plan = connection.exec_driver_sql(explain + select_oldest[0], select_oldest[1]).all()  # type: ignore[arg-type]
-    event.remove(database.engine, "before_cursor_execute", listen)
-    assert "ix_jobs_finished_at" in str(plan)
-    assert "SORT" not in str(plan).upper().replace("TEMP B-TREE", "SORT")
 
 
 # ── others at the same time ─────────────────────────────────────────────────────────────────────

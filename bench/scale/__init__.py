@@ -1,0 +1,1 @@
+"""How long operations on SQL take with many jobs, and whether that grows with the finished ones."""
