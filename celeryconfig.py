@@ -78,14 +78,15 @@ imports = (
 )
 
 # ── workers ─────────────────────────────────────────────────────────────────────────────────────
-# A message is acknowledged before its task runs, because SQL decides what runs. A worker takes one
-# message for each free thread: one that a busy worker held would delay a job that another could run.
+# A message is acknowledged before its jobs run, because SQL decides what runs. A worker takes a message
+# when it has a free slot: one that a busy worker held would delay jobs that another could run.
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False
-# libcurl releases the GIL while it waits, so threads suffice; prefork works, too.
+# The pool hands downloads to the event loop of the process; prefork and solo work, too.
 worker_pool = "worker.celery_ext.pool:TaskPool"
+worker_autoscaler = "worker.celery_ext.pool.autoscaler:Autoscaler"
 worker_consumer = "worker.celery_ext.consumer:Consumer"
 worker_concurrency = _s.download_concurrency
 worker_send_task_events = True

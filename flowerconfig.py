@@ -6,6 +6,7 @@ variables; command-line arguments override both.
 
 import ast
 import os
+import re
 from typing import Any
 
 import settings as _settings
@@ -73,6 +74,9 @@ task_runtime_metric_buckets = [
     *(300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0),
 ]
 
+#: The last argument of a message that names many jobs, as events show it.
+_MORE = re.compile(r"and [0-9]+ more", re.ASCII)
+
 
 def format_task(task: Any) -> Any:
     """Show a download's job ids as its arguments, and its outcome with the reason as its result."""
@@ -95,5 +99,7 @@ def _job_ids(shown: object) -> str:
         arguments = ast.literal_eval(str(shown))
     except (ValueError, SyntaxError):
         return ""
-    ids = arguments if isinstance(arguments, tuple) else ()
-    return ", ".join(text for text in ids if isinstance(text, str) and is_job_id(text))
+    texts = arguments if isinstance(arguments, tuple) else ()
+    ids = [text for text in texts if isinstance(text, str) and is_job_id(text)]
+    rest = [text for text in texts[-1:] if ids and _MORE.fullmatch(str(text))]
+    return " ".join([", ".join(ids), *rest])

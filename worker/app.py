@@ -25,6 +25,7 @@ from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
 from worker.celery_ext.interface import control_commands
 from worker.celery_ext.interface.app_class import App
+from worker.celery_ext.pool import TaskPool
 from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
 from worker.job_pool import JobPool
@@ -52,6 +53,8 @@ _heartbeat: Heartbeat | None = None
 _mutex = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
 _job_pools: dict[int, JobPool] = {}
+#: How many jobs this process runs at once; 0 as configured.
+_slots = 0
 
 
 def current_runtime() -> Runtime:
@@ -69,13 +72,15 @@ def current_runtime() -> Runtime:
 
 
 def current_job_pool() -> JobPool:
-    """Return this process's job pool, built at first use with the configured concurrency."""
+    """Return this process's job pool, built at first use with as many slots as Celery's pool has."""
     runtime = current_runtime()
     with _mutex:
         pool = _job_pools.get(os.getpid())
         if pool is None:
             _job_pools.clear()
-            pool = _job_pools[os.getpid()] = JobPool(runtime, runtime.settings.download_concurrency)
+            slots = _slots or runtime.settings.download_concurrency
+            runtime.concurrency_shares.concurrency = slots
+            pool = _job_pools[os.getpid()] = JobPool(runtime, slots)
         return pool
 
 
@@ -84,6 +89,7 @@ def _find_job(job_id: str) -> Job:
 
 
 app.find_job = _find_job
+app.job_pool = current_job_pool
 
 
 def close_runtime() -> None:
@@ -104,6 +110,13 @@ def _ensure_utf8(**_: Any) -> None:
 signals.worker_process_init.connect(ignored_signals.leave_stop_to_parent)
 
 
+@signals.worker_process_init.connect
+def _run_one_job(**_: Any) -> None:
+    """Run one job at a time in each child of a prefork pool, which has as many children as slots."""
+    global _slots
+    _slots = 1
+
+
 @signals.after_setup_logger.connect
 def _set_up_log(**_: Any) -> None:
     """Escape log lines, and drop two of Celery's per message: the runner logs one that names the job."""
@@ -115,11 +128,13 @@ def _set_up_log(**_: Any) -> None:
 @signals.worker_ready.connect
 def _start_sweeper(sender: Any, **_: Any) -> None:
     """Start the sweeper in download workers, which have the disk, and set up their first job."""
-    global _sweeper
+    global _sweeper, _slots
+    _slots = sender.pool.num_processes
     if set(DOWNLOAD_QUEUES) & set(sender.app.amqp.queues.consume_from):
         _preload()
+        if isinstance(sender.pool, TaskPool):
+            sender.pool.prepare_downloads()
         runtime = current_runtime()
-        runtime.concurrency_shares.concurrency = getattr(sender.pool, "limit", None)
         interval = runtime.settings.sweep_interval
         _sweeper = Sweeper(partial(sweep_disk, runtime), runtime.outages, interval)
         _sweeper.start()

@@ -91,7 +91,7 @@ class JobPool:
 
     @concurrency.setter
     def concurrency(self, slots: int) -> None:
-        self._concurrency = max(1, slots)
+        self._concurrency = self._runtime.concurrency_shares.concurrency = max(1, slots)
         self._runtime.event_loop.call_soon(self._start_waiting)
 
     @property
@@ -111,9 +111,10 @@ class JobPool:
 
     def start(self, message: JobMessage, on_end: Callable[[list[JobEnd]], None]) -> None:
         """Run the jobs of a message; `on_end` gets all their ends, once, on the loop's thread."""
+        loop = self._runtime.event_loop.loop  # before the jobs are counted: it may have no thread
         with self._mutex:
             self._in_hand += len(message.job_ids)
-        self._runtime.event_loop.call_soon(self._accept, _Waiting(message, on_end))
+        loop.call_soon_threadsafe(self._accept, _Waiting(message, on_end))
 
     def run(self, message: JobMessage) -> list[JobEnd]:
         """Run the jobs of a message, and return their ends. Not on the loop's thread."""

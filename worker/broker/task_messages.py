@@ -30,6 +30,8 @@ from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 DOWNLOAD_TASK = "download.run"
 #: Jobs that a message names at most.
 MAX_JOBS = 64
+#: Jobs of a message that events show by their ids.
+SHOWN_JOBS = 4
 #: Requeues waiting jobs that are due.
 REQUEUE_DUE_TASK = "download.requeue_due"
 #: Its name in the release before, whose beat still sends it.
@@ -118,7 +120,7 @@ def celery_message(message: TaskMessage, queue: str) -> Any:
         "task": message.task,
         "id": message.task_id,
         "root_id": message.task_id,
-        "argsrepr": repr(message.job_ids),
+        "argsrepr": repr(_shown(message.job_ids)),
         "kwargsrepr": "{}",
         "parent_id": None,
         "eta": None,
@@ -131,6 +133,12 @@ def celery_message(message: TaskMessage, queue: str) -> Any:
     }
     body = [message.job_ids, {}, dict.fromkeys(_NO_SIGNATURES)]
     return new_message(headers, encode_body(body), queue, queue)
+
+
+def _shown(job_ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what events, and so Flower, show of the jobs of a message."""
+    more = len(job_ids) - SHOWN_JOBS
+    return (*job_ids[:SHOWN_JOBS], f"and {more} more") if more > 0 else job_ids
 
 
 def _task(headers: dict[str, Any], queue: str) -> str:

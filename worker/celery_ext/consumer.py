@@ -13,10 +13,13 @@ from kombu.common import ignore_errors
 
 from worker.broker.refusals import StoreRefusalError
 from worker.celery_ext.consumer_backoff import RECOVERED_AFTER, ConsumerBackoff
+from worker.celery_ext.pool import TaskPool
 from worker.resources import resource_error_of
 
 #: Seconds for which task events are collected into one message.
 EVENT_BATCH_WINDOW = 0.2
+#: Events in one message at most. With Celery's 24 a busy worker would send a message for eight jobs.
+EVENT_BATCH_SIZE = 1_000
 #: Seconds for which a worker that stops tries to send its last task events.
 LAST_FLUSH_TIMEOUT = 2.0
 #: Seconds between two notes that the event loop runs.
@@ -85,8 +88,13 @@ class Consumer(_CeleryConsumer):  # type: ignore[misc]
         self._backoff.wait_for_store(exc, maybe_shutdown)
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Start the timers. Celery cancels them when the connection fails."""
+        """Start the timers, and let the pool count. Celery cancels them when the connection fails."""
         super().register_with_event_loop(hub)
+        if self.event_dispatcher is not None:
+            self.event_dispatcher.buffer_limit = EVENT_BATCH_SIZE
+        if isinstance(self.pool, TaskPool):
+            # Celery would compare the number of messages with that of the slots.
+            self.task_consumer.channel.qos.can_consume = self.pool.has_room
         hub.call_later(RECOVERED_AFTER, self._backoff.reset)
         self._note_loop()
         hub.call_repeatedly(LOOP_NOTE_INTERVAL, self._note_loop)

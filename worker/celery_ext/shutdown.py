@@ -21,6 +21,7 @@ from celery.worker.components import Pool
 
 import settings as settings_module
 from worker.app import drain
+from worker.celery_ext.pool import TaskPool
 from worker.process import stop_signals
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Shutdown(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self._timeout = settings_module.load().drain_timeout
+        self._worker = worker
         # Its `put` is reentrant, so a signal handler may call it.
         self._stop_requests: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -73,16 +75,25 @@ class Shutdown(bootsteps.StartStopStep):
             why = f"asked to stop a second time ({self._stop_requests.get(timeout=self._timeout)})"
         except queue.Empty:
             why = f"draining took longer than {self._timeout:g} s"
-        _exit_at_once(why)
+        _exit_at_once(why, _unfinished(self._worker.pool))
 
 
-def _exit_at_once(why: str) -> None:
+def _unfinished(pool: Any) -> str:
+    """Return how much the pool still runs: its jobs, or the messages of pools that do not know jobs."""
+    if isinstance(pool, TaskPool):
+        count, what = pool.jobs_in_hand, "job"
+    else:
+        count, what = len(state.active_requests), "task"
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _exit_at_once(why: str, unfinished: str) -> None:
     threading.Timer(_LOG_TIMEOUT, os._exit, (_FORCED_EXIT,)).start()
     logger.warning(
-        "%s: this worker exits at once. %d tasks did not stop in time; downloads among them are "
+        "%s: this worker exits at once. %s did not stop in time; downloads among them are "
         "requeued when their locks have expired",
         why[0].upper() + why[1:],
-        len(state.active_requests),
+        unfinished,
     )
     logging.shutdown()
     os._exit(_FORCED_EXIT)

@@ -59,8 +59,13 @@ def another_worker_goes_on(system: System, origin: Origin, download: Download) -
     assert first_byte(origin, file, -1) == durable > 0
 
 
-@pytest.mark.parametrize("pool", ["", "prefork"])
-def test_a_second_signal_ends_a_worker_at_once(service: System, origin: Origin, pool: str) -> None:
+@pytest.mark.parametrize(
+    ("pool", "unfinished"),
+    [("", "1 job did not stop in time"), ("prefork", "1 task did not stop in time")],
+)
+def test_a_second_signal_ends_a_worker_at_once(
+    service: System, origin: Origin, pool: str, unfinished: str
+) -> None:
     disk = Disk(service)
     worker = service.start_worker(pool=pool)
     download = run_into_a_hanging_disk(service, origin, disk)
@@ -71,7 +76,7 @@ def test_a_second_signal_ends_a_worker_at_once(service: System, origin: Origin, 
     worker.send_signal(signal.SIGTERM)
     assert ended(worker, deadline=20) == 1
     assert "Asked to stop a second time (SIGTERM)" in service.logs()
-    assert "1 tasks did not stop in time" in service.logs()
+    assert unfinished in service.logs()
     disk.recover()
     another_worker_goes_on(service, origin, download)
 
@@ -88,7 +93,7 @@ def test_a_drain_that_takes_too_long_ends_by_itself(
         worker.send_signal(signal.SIGTERM)
         assert ended(worker, deadline=20) == 1
         assert "Draining took longer than 2 s" in service.logs()
-        assert "1 tasks did not stop in time" in service.logs()
+        assert "1 job did not stop in time" in service.logs()
         disk.recover()
         another_worker_goes_on(service, origin, download)
 

@@ -13,6 +13,7 @@ from domain.job import Job, JobStatus
 from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE, queue_of
 from worker.broker.task_messages import DOWNLOAD_TASK, MAINTENANCE_TASKS
 from worker.celery_ext.command_line import errors_as_usage
+from worker.job_pool import JobPool
 
 #: Options of `apply_async` that messages cannot have: workers refuse such a message.
 _NO_OPTIONS = (
@@ -36,11 +37,13 @@ class App(Celery):
 
     Attributes:
         find_job: returns a job as SQL has it; it raises UnknownJobError and DatabaseUnavailableError.
+        job_pool: returns the job pool of this process.
     """
 
     amqp_cls = "worker.celery_ext.interface.queue_names:AMQP"
     control_cls = "worker.celery_ext.interface.control:Control"
     find_job: Callable[[str], Job]
+    job_pool: Callable[[], JobPool]
 
     def send_task(
         self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any

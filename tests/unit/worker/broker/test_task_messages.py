@@ -85,7 +85,15 @@ def test_download_names_up_to_64_jobs(count: int) -> None:
     read = read_task_message(message, "downloads.low")
     assert (read.task, read.job_ids, read.sent_at) == (DOWNLOAD_TASK, job_ids, NOW)
     assert read_task_message(with_arguments(*job_ids), "downloads.low").job_ids == job_ids
-    assert celery_message(read, "downloads.low")["headers"]["argsrepr"] == repr(job_ids)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, MAX_JOBS])
+def test_events_show_some_jobs_of_a_message(count: int) -> None:
+    job_ids = tuple(new_job_id() for _ in range(count))
+    read = read_task_message(with_arguments(*job_ids), "downloads.low")
+    more = (f"and {count - 4} more",) if count > 4 else ()
+    shown = celery_message(read, "downloads.low")["headers"]["argsrepr"]
+    assert shown == repr((*job_ids[:4], *more))
 
 
 def test_message_of_a_version_without_times_is_read() -> None:

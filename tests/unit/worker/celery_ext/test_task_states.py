@@ -1,4 +1,4 @@
-"""Each outcome of a message ends its task in one state, by what the task returns or raises."""
+"""Each outcome of a job ends its message's task in one state, by what the task returns or raises."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from tasks import downloads
 from worker.app import app
 from worker.broker.task_messages import MAINTENANCE_TASKS
 from worker.celery_ext.task_states import STATES, DownloadNotCompletedError, Request, end_task
-from worker.outcome import Outcome
+from worker.outcome import JobEnd, Outcome
 
 EXPECTED = {
     Outcome.COMPLETED: states.SUCCESS,
     Outcome.FAILED: states.FAILURE,
     Outcome.WAITING: states.RETRY,
     Outcome.REQUEUED: states.RETRY,
+    Outcome.PUT_BACK: states.RETRY,
     Outcome.NOT_STARTED: states.RETRY,
     Outcome.UNSAVED: states.RETRY,
     Outcome.FENCED: states.RETRY,
@@ -40,15 +41,95 @@ def test_every_outcome_has_a_state() -> None:
     assert EXPECTED.keys() == set(Outcome)
 
 
+def ended(ends: list[JobEnd]) -> tuple[str, str]:
+    """Return the state of a message's task and its text, as they leave a child of a pool."""
+    try:
+        return states.SUCCESS, end_task(ends)
+    except tuple(RAISED.values()) as raised:
+        copy = pickle.loads(pickle.dumps(raised))
+    state = next(state for state, kind in RAISED.items() if type(copy) is kind)
+    error: Any = copy.exc if isinstance(copy, Retry) else copy
+    if isinstance(copy, Ignore):
+        (error,) = copy.args
+    assert (type(error), error.state) == (DownloadNotCompletedError, state)
+    return state, str(error)
+
+
 @pytest.mark.parametrize("outcome", Outcome)
-def test_task_ends_in_the_state_of_its_outcome(outcome: Outcome) -> None:
-    if EXPECTED[outcome] == states.SUCCESS:
-        assert end_task(outcome, "") == "completed"
-        return
-    with pytest.raises(RAISED[EXPECTED[outcome]]) as raised:
-        end_task(outcome, "no route to host")
-    copy = pickle.loads(pickle.dumps(raised.value))  # the way out of a child of a pool
-    assert f"{outcome}: no route to host" in str(copy) + repr(copy.args)
+def test_task_of_one_job_ends_in_the_state_of_its_outcome(outcome: Outcome) -> None:
+    assert ended([JobEnd("a", outcome)]) == (EXPECTED[outcome], str(outcome))
+    expected = (EXPECTED[outcome], f"{outcome}: no route to host")
+    assert ended([JobEnd("a", outcome, "no route to host")]) == expected
+
+
+O = Outcome  # noqa: E741
+#: How the jobs of a message ended, with their reasons, and what its task shows.
+GROUPS: dict[str, tuple[list[tuple[Outcome, str]], str, str]] = {
+    "all completed": ([(O.COMPLETED, "")] * 64, states.SUCCESS, "64 completed"),
+    "one failed": (
+        [(O.COMPLETED, "")] * 61 + [(O.FAILED, "404")] + [(O.WAITING, "503")] * 2,
+        states.FAILURE,
+        "61 completed, 2 waiting, 1 failed: 404",
+    ),
+    "two failed: the reason of the first": (
+        [(O.FAILED, "404"), (O.FAILED, "410")],
+        states.FAILURE,
+        "2 failed: 404",
+    ),
+    "all but one failed": (
+        [(O.FAILED, "404")] * 63 + [(O.COMPLETED, "")],
+        states.FAILURE,
+        "1 completed, 63 failed: 404",
+    ),
+    "some wait": (
+        [(O.WAITING, "503"), (O.COMPLETED, ""), (O.PAUSED, "by a person")],
+        states.RETRY,
+        "1 completed, 1 paused, 1 waiting: 503",
+    ),
+    "put back": ([(O.COMPLETED, ""), (O.PUT_BACK, "")], states.RETRY, "1 completed, 1 put back"),
+    "put back and waiting: the outcome with the reason comes last": (
+        [(O.PUT_BACK, ""), (O.WAITING, "503")],
+        states.RETRY,
+        "1 put back, 1 waiting: 503",
+    ),
+    "waiting and put back": (
+        [(O.WAITING, "503"), (O.PUT_BACK, "")],
+        states.RETRY,
+        "1 put back, 1 waiting: 503",
+    ),
+    "drained": (
+        [(O.REQUEUED, "stops")] * 2 + [(O.PUT_BACK, "")],
+        states.RETRY,
+        "1 put back, 2 requeued: stops",
+    ),
+    "not started": ([(O.NOT_STARTED, "")] * 2, states.RETRY, "2 not started"),
+    "unsaved, fenced": ([(O.UNSAVED, ""), (O.FENCED, "")], states.RETRY, "1 fenced, 1 unsaved"),
+    "one cancelled": (
+        [(O.COMPLETED, ""), (O.CANCELLED, "by a person")],
+        states.REVOKED,
+        "1 completed, 1 cancelled: by a person",
+    ),
+    "nothing to run": (
+        [(O.NOT_QUEUED, ""), (O.ALREADY_RUNNING, "")],
+        states.REVOKED,
+        "1 already running, 1 not queued",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_task_of_several_jobs_ends_in_the_state_that_says_most(name: str) -> None:
+    jobs, state, text = GROUPS[name]
+    assert ended([JobEnd(str(n), *job) for n, job in enumerate(jobs)]) == (state, text)
+
+
+@pytest.mark.parametrize("heavy", Outcome)
+@pytest.mark.parametrize("light", Outcome)
+def test_one_job_decides_wherever_it_is(light: Outcome, heavy: Outcome) -> None:
+    order = (states.SUCCESS, states.REVOKED, states.RETRY, states.FAILURE)
+    decides = max(light, heavy, key=lambda one: order.index(EXPECTED[one]))
+    ends = [JobEnd("a", light), JobEnd("b", heavy), JobEnd("c", light)]
+    assert ended(ends)[0] == ended(ends[::-1])[0] == EXPECTED[decides]
 
 
 def test_no_setting_lets_celery_requeue_or_retry_a_download() -> None:
