@@ -19,26 +19,17 @@ from cache.downloads import indexes as download_index
 from cache.downloads.cleanup import CleanupReport, clean_up
 from cache.downloads.controls import Controls
 from cache.downloads.indexes import DownloadIndex
-from cache.downloads.progress_hash import (
-    ProgressUpdate,
-    UpdateReply,
-    read_poll_reply,
-    read_reply,
-    set_arguments,
-    update_arguments,
-)
+from cache.downloads.progress_hash import ProgressUpdate, UpdateReply, set_arguments
 from cache.downloads.reads import ProgressReader
+from cache.downloads.updates import RATE_SECONDS, UpdateSender
 from cache.keys import KeyBuilder, possible_key
 from cache.log_once import LogOnce
 from cache.models import DownloadPage, DownloadProgress, DownloadTotals, version
 from cache.store import scripts
 from cache.store.flow import Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
-from domain.errors import InvalidInputError
-from domain.job import FINISHED, RUNNING, JobStatus
+from domain.job import RUNNING
 
-#: Seconds over which the bytes of all downloads are averaged.
-RATE_SECONDS = 5
 #: The status of `progress_update` for a hash that does not exist.
 _NO_HASH = -2
 
@@ -67,10 +58,17 @@ class DownloadCache(Operations[S]):
         super().__init__(store)
         self._keys = keys
         self._progress_ms = round(progress_ttl * 1000)
-        self._unpersisted_ms = round(unpersisted_ttl * 1000)
+        unpersisted_ms = round(unpersisted_ttl * 1000)
         self._log_once = LogOnce()
-        self._indexes = DownloadIndex(keys, user_ms=self._unpersisted_ms)
+        self._indexes = DownloadIndex(keys, user_ms=unpersisted_ms)
         self._reader = ProgressReader(keys, self._log_once)
+        self._sender = UpdateSender(
+            keys,
+            self._indexes,
+            self._log_once,
+            progress_ms=self._progress_ms,
+            unpersisted_ms=unpersisted_ms,
+        )
         self._controls = Controls(keys, ttl_ms=self._progress_ms)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
@@ -88,9 +86,10 @@ class DownloadCache(Operations[S]):
     def _set(self, progresses: Sequence[DownloadProgress]) -> Flow[int]:
         given = arguments.items("progresses", progresses)
         progresses = [checks.storable(one, self._keys) for one in given]
+        ttl_ms = self._sender.ttl_ms
         commands = [
             scripts.call(
-                "progress_set", self._key(one.job_id), *set_arguments(one, self._ttl_ms(one.status))
+                "progress_set", self._key(one.job_id), *set_arguments(one, ttl_ms(one.status))
             )
             for one in progresses
         ]
@@ -110,7 +109,12 @@ class DownloadCache(Operations[S]):
 
     @operation
     def apply(
-        self, updates: Sequence[ProgressUpdate], polled: Sequence[tuple[str, int]] = ()
+        self,
+        updates: Sequence[ProgressUpdate],
+        polled: Sequence[tuple[str, int]] = (),
+        *,
+        finished_bytes: int = 0,
+        listed_at: int | None = None,
     ) -> Flow[list[UpdateReply]]:
         """Send updates of many downloads; return their replies, and then those of `polled`.
 
@@ -120,41 +124,27 @@ class DownloadCache(Operations[S]):
 
         Args:
             polled: (job id, fence) of downloads without an update, to read their control requests.
+            finished_bytes: bytes that `finish` has applied since, for the rate of all downloads.
+            listed_at: the time of the entries in the active index, in milliseconds since the epoch; now
+                by default. `unlist` needs it.
         """
-        try:
-            commands = self._update_commands(updates)
-            hash_count = len(commands)
-            commands += [("HMGET", self._key(job_id), "fence", "control") for job_id, _ in polled]
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            # Not checked one by one: a worker sends thousands in a second.
-            problem = f"It must be a list of ProgressUpdate and of (job id, fence): {error}."
-            raise InvalidInputError("updates", type(updates).__name__, problem) from None
-        raw = yield from scripts.run_pipeline(["progress_update"], commands, keep_reply_errors=True)
-        self._log_once.log_errors(raw)
-        replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
-        polls = zip(polled, raw[hash_count:], strict=True)
-        poll_replies = [read_poll_reply(fence, one) for (_, fence), one in polls]
-        answered = list(zip(updates, replies, strict=True))
-        ended = [
-            update.job_id
-            for update, reply in answered
-            # A claim enters the active index with its first update; one that ends with it is not there.
-            if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
-        ]
-        written = sum(u.increment for u, reply in answered if reply.applied)
-        yield from self._add_to_totals(written, *self._indexes.remove_active(ended))
-        return [*replies, *poll_replies]
+        return self._sender.apply(updates, polled, finished_bytes, listed_at)
 
-    def _update_commands(self, updates: Sequence[ProgressUpdate]) -> list[Command]:
-        """Return the commands of these updates; those of the hashes come first, in the same order."""
-        commands = [self._update(one) for one in updates]
-        commands += self._indexes.add([(u.job_id, u.user_id, u.status) for u in updates])
-        # In ascending order, so that the dict keeps the newest version of each job.
-        ascending = sorted(updates, key=lambda u: u.version)
-        commands += self._indexes.mark_dirty(
-            {u.job_id: u.version for u in ascending if not u.persisted}
-        )
-        return commands
+    @operation
+    def finish(self, updates: Sequence[ProgressUpdate]) -> Flow[tuple[UpdateReply, int]]:
+        """Send the last updates of one download, whose lock is still held, in one round trip.
+
+        Returns:
+            The reply to the last one, and how many bytes were added. The rate of all downloads does not
+            have them yet: pass them to the next `apply`.
+        """
+        return self._sender.finish(updates)
+
+    @operation
+    def unlist(self, job_ids: Sequence[str], listed_at: int) -> Flow[None]:
+        """Remove downloads from the active index, unless an update after `listed_at` has listed them."""
+        pairs = [part for job_id in job_ids for part in (job_id, listed_at)]
+        yield from scripts.run("index_remove", self._keys.active_downloads_key(), *pairs)
 
     @operation
     def increment_downloaded_bytes(
@@ -171,7 +161,7 @@ class DownloadCache(Operations[S]):
         reply = yield from self._update_existing(job_id, fence, step, increment)
         if reply[0] != 1:
             return None
-        yield from self._add_to_totals(increment)
+        yield from self._sender.count_bytes(increment)
         return int(reply[2])
 
     @operation
@@ -345,11 +335,6 @@ class DownloadCache(Operations[S]):
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────────
 
-    def _update(self, update: ProgressUpdate) -> Command:
-        ttl_ms = self._progress_ms if update.persisted else self._ttl_ms(update.status)
-        step = update_arguments(update, ttl_ms)
-        return scripts.call("progress_update", self._key(update.job_id), *step)
-
     def _update_existing(
         self, job_id: str, fence: int, sequence: int | str, increment: int, *fields: str
     ) -> Flow[list[Any]]:
@@ -367,19 +352,8 @@ class DownloadCache(Operations[S]):
             )
         return reply
 
-    def _add_to_totals(self, written: int, *also: Command) -> Flow[None]:
-        """Add bytes to the total of this second, in one round trip with other commands."""
-        commands = list(also)
-        if written:
-            key = self._keys.download_rate_key()
-            commands.append(scripts.call("rate_add", key, written, RATE_SECONDS + 1))
-        yield from scripts.run_pipeline(["rate_add"], commands, once=bool(written))
-
     def _key(self, job_id: str) -> str:
         return self._keys.download_job_key(job_id)
-
-    def _ttl_ms(self, status: JobStatus) -> int:
-        return self._unpersisted_ms if status in FINISHED else self._progress_ms
 
 
 def _send(*groups: Iterable[Command]) -> Flow[None]:

@@ -8,7 +8,8 @@
 --          older claim, or lacks updates (the store returned from an older snapshot); with '' a hash that
 --          does not exist or is older is not written
 -- ARGV[5]  '1' sets the number of bytes to `absolute` (the transfer started over); otherwise it is added to
--- ARGV[6]  TTL of the hash in milliseconds; without `absolute` a longer TTL is kept
+-- ARGV[6]  TTL of the hash in milliseconds; without `absolute`, and by a repeated update, a longer TTL is
+--          kept
 -- ARGV[7…] field, value, field, value …
 --
 -- Returns {status, control, bytes, sequence}
@@ -31,8 +32,8 @@ local fence = tonumber(ARGV[1])
 local sequence = ARGV[2]
 local knows_absolute = ARGV[4] ~= ''
 
-local function renew()
-    if knows_absolute or redis.call('PTTL', key) < tonumber(ARGV[6]) then
+local function renew(may_shorten)
+    if may_shorten or redis.call('PTTL', key) < tonumber(ARGV[6]) then
         redis.call('PEXPIRE', key, ARGV[6])
     end
 end
@@ -49,7 +50,7 @@ end
 if sequence == '' then
     sequence = string.format('%.0f', fresh and 1 or held_sequence + 1)
 elseif not fresh and tonumber(sequence) <= held_sequence then
-    renew()
+    renew(false)
     return {0, control, held_bytes, held[2]}
 end
 
@@ -84,5 +85,5 @@ else
     redis.call('HSET', key, 'fence', ARGV[1], 'sequence', sequence, 'updated_at', now,
         'bytes_downloaded', bytes, 'last_byte_at', now, rest(ARGV, 7))
 end
-renew()
+renew(knows_absolute)
 return {1, control, bytes, sequence}

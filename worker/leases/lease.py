@@ -88,18 +88,11 @@ class LeaseManager:
         Raises:
             StoreUnavailableError: the store does not answer; nothing is held.
         """
-        sent_at = lease_clock()
-        if not lock.acquire():
-            return None
-        lease = Lease(handle_of(lock), stop, sent_at)
-        with self._mutex:
-            self._leases.add(lease)
-        for thread in self._threads:
-            thread.start()
-        return lease
+        return lock.store.run(self.acquire_flow(lock, stop))
 
     def acquire_flow(self, lock: Lock, stop: StopSignal) -> Flow[Lease | None]:
         """Do `acquire` as a flow."""
+        # Here and not in the caller, who may wait long before this flow is run: the TTL starts now.
         sent_at = lease_clock()
         if not (yield from Lock.acquire.flow(lock)):
             return None
@@ -110,23 +103,16 @@ class LeaseManager:
             thread.start()
         return lease
 
+    def release(self, lease: Lease) -> None:
+        """Stop renewing, and release the lock if it is still held and the store answers."""
+        lease.lock.store.run(self.release_flow(lease))
+
     def release_flow(self, lease: Lease) -> Flow[None]:
         """Do `release` as a flow."""
         with self._mutex:
             self._leases.discard(lease)
         try:
             yield from LockHandle.release.flow(lease.lock)
-        except StoreError as error:
-            self._outages.record_failure(_RELEASING, error)
-        else:
-            self._outages.record_success(_RELEASING)
-
-    def release(self, lease: Lease) -> None:
-        """Stop renewing, and release the lock if it is still held and the store answers."""
-        with self._mutex:
-            self._leases.discard(lease)
-        try:
-            lease.lock.release()
         except StoreError as error:
             self._outages.record_failure(_RELEASING, error)
         else:

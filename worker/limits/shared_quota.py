@@ -19,5 +19,8 @@ class SharedQuota:
         return self._rate.rate
 
     def request_connections(self, wanted: int) -> int:
-        """Acquire or release slots of the host; return how many connections are granted."""
-        return self._slots.connections(wanted)
+        """Request or release slots of the host; return at once how many connections are held so far.
+
+        A later call sees what this one was granted.
+        """
+        return self._slots.request_connections(wanted)

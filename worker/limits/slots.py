@@ -11,13 +11,14 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 from cache import ttl as ttls
-from cache.coordination.limit_models import SlotDecision, SlotRequest
+from cache.coordination.limit_models import SlotDecision, SlotRequest, Slots
 from cache.coordination.transfer_limits import TransferLimits
-from cache.store.flow import Flow
+from cache.store.flow import Flow, gather
 from domain.errors import HostBusyError, StoreError
 from domain.limits import plain_host
 from worker.outages import OutageLog
@@ -60,7 +61,14 @@ class HeldSlots:
         Fewer are always granted, more only as far as slots are free. Without an answer from the store
         none is added.
         """
-        return self._manager.set_connections(self, max(1, want))
+        return self._manager.connections(self, max(1, want))
+
+    def request_connections(self, want: int) -> int:
+        """Do `connections` in the background; return at once how many of `want` are held so far.
+
+        For threads that must not wait. A later call with the same number sees what the store granted.
+        """
+        return self._manager.request_connections(self, max(1, want))
 
     def release(self) -> None:
         """Release all, if not done before. Do so before the job's lock is released."""
@@ -99,6 +107,7 @@ class SlotManager:
         ttl: float = ttls.SLOTS,
     ) -> None:
         self._limits = limits
+        self._store = limits.store
         self._per_host_connections = per_host_connections
         self._per_host_downloads = per_host_downloads
         self._per_user_downloads = per_user_downloads
@@ -108,6 +117,9 @@ class SlotManager:
         #: How many `HeldSlots` use a holding: an attempt may start here while the job's former one ends.
         self._needed: Counter[_Holding] = Counter()
         self._slots: dict[_Holding, SlotRequest] = {}
+        #: The connections that transfers ask for; requests that wait are sent together.
+        self._wanted: dict[HeldSlots, int] = {}
+        self._requests = ThreadPoolExecutor(1, thread_name_prefix="slot-requests")
         self._outages = OutageLog(logger)
         self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
@@ -122,11 +134,17 @@ class SlotManager:
             StoreUnavailableError: the store does not answer; slots it may have granted expire.
             InvalidInputError: `host` is empty or longer than any host.
         """
+        return self._store.run(self.acquire_flow(job_id, host, user_id))
+
+    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
+        """Do `acquire` as a flow."""
         host = plain_host(host)
         held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
         with self._mutex:
             missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
-        decision = self._limits.acquire_slots(host, job_id, missing, self._ttl)
+        decision = yield from TransferLimits.acquire_slots.flow(
+            self._limits, host, job_id, missing, self._ttl
+        )
         if not decision.granted:
             raise _refusal(host, decision)
         with self._mutex:
@@ -138,59 +156,80 @@ class SlotManager:
                 self._thread.start()
         return held
 
-    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
-        """Do `acquire` as a flow."""
-        yield from ()
-        return self.acquire(job_id, host, user_id)
-
-    def release_flow(self, held: HeldSlots) -> Flow[None]:
-        """Do `release` as a flow."""
-        yield from ()
-        self.release(held)
-
-    def cool_down_flow(self, host: str, seconds: float, reason: str) -> Flow[None]:
-        """Do `cool_down` as a flow."""
-        yield from ()
-        self.cool_down(host, seconds, reason)
-
-    def set_connections(self, held: HeldSlots, want: int) -> int:
-        """See `HeldSlots.connections`."""
+    def request_connections(self, held: HeldSlots, want: int) -> int:
+        """See `HeldSlots.request_connections`."""
         if not self._per_host_connections:
             return want
-        holding = (f"{_CONNECTIONS}:{held.host}", held.job_id)
+        with self._mutex:
+            request = self._slots.get(_connections_of(held))
+            if request is None:
+                return 1
+            if request.want != want:
+                self._wanted[held] = want
+                if len(self._wanted) == 1:
+                    self._requests.submit(self._send_requests)
+            return min(want, request.want)
+
+    def _send_requests(self) -> None:
+        """Send what `request_connections` has collected, in one round trip."""
+        with self._mutex:
+            wanted, self._wanted = self._wanted, {}
+        flows = [self._connections_flow(held, want) for held, want in wanted.items()]
+        for error in self._store.run_together(flows):
+            if isinstance(error, Exception):
+                logger.error("Connections could not be requested", exc_info=error)
+
+    def connections(self, held: HeldSlots, want: int) -> int:
+        """See `HeldSlots.connections`."""
+        return self._store.run(self._connections_flow(held, want))
+
+    def _connections_flow(self, held: HeldSlots, want: int) -> Flow[int]:
+        if not self._per_host_connections:
+            return want
+        holding = _connections_of(held)
         with self._mutex:
             request = self._slots.get(holding)
         if request is None or request.want == want:
             return 1 if request is None else want
-        resource, job_id = holding
         try:
-            slots = self._limits.take_slots(resource, job_id, want, request.limit, self._ttl)
+            slots = yield from self._take(holding, request._replace(want=want))
         except StoreError as error:
-            logger.warning("Job %s gets no further connections: %s", job_id, error)
+            logger.warning("Job %s gets no further connections: %s", held.job_id, error)
             return min(want, request.want)
-        self._record(holding, request, slots.granted)
+        yield from self._record(holding, request, slots.granted)
         return max(1, slots.granted)
 
     def release(self, held: HeldSlots) -> None:
         """See `HeldSlots.release`."""
+        self._store.run(self.release_flow(held))
+
+    def release_flow(self, held: HeldSlots) -> Flow[None]:
+        """Do `release` as a flow."""
         with self._mutex:
             if held not in self._held:
                 return
             self._held.remove(held)
+            self._wanted.pop(held, None)
             holdings = [(one.resource, held.job_id) for one in held.requests]
             self._needed.subtract(holdings)
             done = [holding for holding in holdings if not self._needed[holding]]
             for holding in done:
                 del self._needed[holding], self._slots[holding]
         try:
-            self._limits.release_slots(done)
+            yield from TransferLimits.release_slots.flow(self._limits, done)
         except StoreError as error:
             logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
 
     def cool_down(self, host: str, seconds: float, reason: str) -> None:
         """Start a cooldown of a host, for all workers. Without the store only this job waits."""
+        self._store.run(self.cool_down_flow(host, seconds, reason))
+
+    def cool_down_flow(self, host: str, seconds: float, reason: str) -> Flow[None]:
+        """Do `cool_down` as a flow."""
         try:
-            self._limits.start_cooldown(plain_host(host), seconds, reason)
+            yield from TransferLimits.start_cooldown.flow(
+                self._limits, plain_host(host), seconds, reason
+            )
         except StoreError as error:
             logger.warning("The cooldown of %s holds for this job only: %s", host, error)
 
@@ -203,13 +242,17 @@ class SlotManager:
         with self._mutex:
             slots = dict(self._slots)
         counts = self._limits.renew_slots(list(slots), self._ttl)
-        for (holding, request), renewed in zip(slots.items(), counts, strict=True):
-            if renewed != request.want:
-                self._reacquire(holding, request)
+        lost = [
+            self._reacquire(holding, request)
+            for (holding, request), renewed in zip(slots.items(), counts, strict=True)
+            if renewed != request.want
+        ]
+        self._store.run(gather(*lost))
 
     def close(self) -> None:
-        """Stop the thread; slots still held expire by themselves."""
+        """Stop the threads; slots still held expire by themselves."""
         self._thread.close()
+        self._requests.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +282,7 @@ class SlotManager:
         else:
             self._outages.record_success(_RENEWING)
 
-    def _reacquire(self, holding: _Holding, request: SlotRequest) -> None:
+    def _reacquire(self, holding: _Holding, request: SlotRequest) -> Flow[None]:
         """Acquire slots again that expired or that the store lost: the job still uses them.
 
         If other jobs have them now, this one gets fewer at its next `connections`.
@@ -247,18 +290,27 @@ class SlotManager:
         with self._mutex:
             if self._slots.get(holding) is not request:
                 return
-        resource, job_id = holding
-        slots = self._limits.take_slots(resource, job_id, request.want, request.limit, self._ttl)
-        self._record(holding, request, slots.granted)
+        slots = yield from self._take(holding, request)
+        yield from self._record(holding, request, slots.granted)
 
-    def _record(self, holding: _Holding, request: SlotRequest, granted: int) -> None:
+    def _take(self, holding: _Holding, request: SlotRequest) -> Flow[Slots]:
+        resource, job_id = holding
+        return TransferLimits.take_slots.flow(
+            self._limits, resource, job_id, request.want, request.limit, self._ttl
+        )
+
+    def _record(self, holding: _Holding, request: SlotRequest, granted: int) -> Flow[None]:
         """Record how many slots a job holds; if it has released its slots since, release these, too."""
         with self._mutex:
             is_released = holding not in self._slots
             if self._slots.get(holding) is request:
                 self._slots[holding] = request._replace(want=max(1, granted))
         if is_released:
-            self._limits.release_slots([holding])
+            yield from TransferLimits.release_slots.flow(self._limits, [holding])
+
+
+def _connections_of(held: HeldSlots) -> _Holding:
+    return f"{_CONNECTIONS}:{held.host}", held.job_id
 
 
 def _refusal(host: str, decision: SlotDecision) -> HostBusyError:

@@ -16,7 +16,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from cache.downloads.download_cache import DownloadCache
-from cache.downloads.indexes import BATCH
+from cache.downloads.indexes import BATCH, now_ms
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from cache.store.flow import Flow
 from domain.byte_counts import ByteCounts
@@ -86,6 +86,7 @@ class DownloadTracker:
     Attributes:
         counts: the byte counts; replaced as a whole, so that other threads read one record.
         status: downloading or verifying.
+        has_finished: its last update is under way, or sent.
     """
 
     def __init__(self, job: Job, stop: StopSignal, now: float, lease: Lease | None = None) -> None:
@@ -95,14 +96,15 @@ class DownloadTracker:
         self.status = JobStatus.DOWNLOADING
         # The durable bytes of the earlier attempt, until the transfer starts and corrects them.
         self.counts = ByteCounts(job.bytes_durable, job.bytes_durable, job.bytes_total)
-        self.mutex = threading.Lock()
+        # Held while an update is made or acknowledged, not while it is sent.
+        self._mutex = threading.Lock()
         self._reset = False
         self._sequence = 0
         self._last_sent_size = self.counts.downloaded
         self._last_sent: tuple[object, ...] | None = None
         self._last_sent_at = self._last_reply_at = now
         self._unacknowledged: ProgressUpdate | None = None
-        self._finished = False
+        self.has_finished = False
         self._speed = SpeedMeter(now, self.counts.downloaded)
 
     def update(self, counts: ByteCounts) -> None:
@@ -111,36 +113,38 @@ class DownloadTracker:
 
     def restart(self, counts: ByteCounts) -> None:
         """Set the byte counts from which a transfer starts; the difference counts as no new bytes."""
-        with self.mutex:
+        with self._mutex:
             self.counts = counts
             self._reset = True
             self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
         """Return the update to send now, or None. If the last one got no reply, it is returned again."""
-        if self._finished or (self._lease is not None and self._lease.is_expired()):
-            # The attempt finished while a flush was running, or another worker may have the job.
-            return None
-        if self._unacknowledged is not None:
-            return self._unacknowledged
-        counts = self.counts
-        speed = self._speed.sample(now, counts.downloaded)
-        sent = (counts, self.status, round(speed / _SPEED_STEP))
-        if sent == self._last_sent and now - self._last_sent_at < heartbeat:
-            return None
-        self._last_sent, self._last_sent_at = sent, now
-        return self._update(self.status, counts, speed)
+        with self._mutex:
+            if self.has_finished or (self._lease is not None and self._lease.is_expired()):
+                # The attempt finished while a flush was running, or another worker may have the job.
+                return None
+            if self._unacknowledged is not None:
+                return self._unacknowledged
+            counts = self.counts
+            speed = self._speed.sample(now, counts.downloaded)
+            sent = (counts, self.status, round(speed / _SPEED_STEP))
+            if sent == self._last_sent and now - self._last_sent_at < heartbeat:
+                return None
+            self._last_sent, self._last_sent_at = sent, now
+            return self._update(self.status, counts, speed)
 
     def needs_poll(self, now: float) -> bool:
         """Return whether it is time to read the control field."""
-        return not self._finished and now - self._last_reply_at >= POLL_INTERVAL
+        return not self.has_finished and now - self._last_reply_at >= POLL_INTERVAL
 
     def final_updates(self, result: AttemptResult, *, persisted: bool) -> list[ProgressUpdate]:
         """Return the update without a reply, if there is one, and the last update."""
-        self._finished = True
-        unacknowledged = [] if self._unacknowledged is None else [self._unacknowledged]
-        last = self._update(result.status, self.counts, 0.0)
-        return [*unacknowledged, replace(last, persisted=persisted, **result.details())]
+        with self._mutex:
+            self.has_finished = True
+            unacknowledged = [] if self._unacknowledged is None else [self._unacknowledged]
+            last = self._update(result.status, self.counts, 0.0)
+            return [*unacknowledged, replace(last, persisted=persisted, **result.details())]
 
     def _update(self, status: JobStatus, counts: ByteCounts, speed: float) -> ProgressUpdate:
         size = counts.downloaded
@@ -161,9 +165,11 @@ class DownloadTracker:
         )
         return self._unacknowledged
 
-    def on_update_reply(self, reply: UpdateReply) -> None:
-        """Handle the reply to the last update."""
-        self._unacknowledged = None
+    def on_update_reply(self, update: ProgressUpdate, reply: UpdateReply) -> None:
+        """Handle the reply to an update."""
+        with self._mutex:
+            if self._unacknowledged is update:
+                self._unacknowledged = None
         self.on_reply(reply)
 
     def on_reply(self, reply: UpdateReply) -> None:
@@ -191,6 +197,8 @@ class ProgressReporter:
         self._heartbeat = heartbeat_interval
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
+        #: Of finished downloads; the next flush adds them to the rate of all downloads.
+        self._finished_bytes = 0
         self._thread = PeriodicThread("progress", self._flush, flush_interval)
         self._outages = OutageLog(logger)
 
@@ -221,33 +229,31 @@ class ProgressReporter:
         Returns:
             The progress version sent; None when the store did not answer, or has a newer claim.
         """
-        self.untrack(tracker)
-        with tracker.mutex:
-            updates = tracker.final_updates(result, persisted=persisted)
-            try:
-                replies = self._cache.apply(updates)
-            except StoreError as error:
-                logger.warning(
-                    "The last state of job %s is not in the store: %s", tracker.job_id, error
-                )
-                return None
-        return None if replies[-1].fenced else updates[-1].version
+        return self._cache.store.run(self.finish_flow(tracker, result, persisted=persisted))
 
     def finish_flow(
         self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
     ) -> Flow[int | None]:
-        """Do `finish` as a flow."""
-        yield from ()
-        return self.finish(tracker, result, persisted=persisted)
+        """Do `finish` as a flow of one round trip."""
+        self.untrack(tracker)
+        updates = tracker.final_updates(result, persisted=persisted)
+        try:
+            reply, written = yield from DownloadCache.finish.flow(self._cache, updates)
+        except StoreError as error:
+            logger.warning(
+                "The last state of job %s is not in the store: %s", tracker.job_id, error
+            )
+            return None
+        with self._mutex:
+            self._finished_bytes += written
+        return None if reply.fenced else updates[-1].version
 
     def flush(self) -> int:
         """Send everything that changed, once; return how many updates got a reply."""
         with self._mutex:
             trackers = list(self._trackers.values())
-        return sum(
-            self._flush_batch(trackers[start : start + BATCH])
-            for start in range(0, len(trackers), BATCH)
-        )
+        starts = range(0, len(trackers), BATCH) or [0]
+        return sum(self._flush_batch(trackers[start : start + BATCH]) for start in starts)
 
     def close(self) -> None:
         """Stop the thread, and flush a last time."""
@@ -270,44 +276,44 @@ class ProgressReporter:
 
     def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
         now = time.monotonic()
-        held: list[DownloadTracker] = []
-        updates: list[ProgressUpdate] = []
+        sent: list[tuple[DownloadTracker, ProgressUpdate]] = []
         polled: list[DownloadTracker] = []
-        try:
-            for tracker in trackers:
-                # Held by `finish` or `restart`, which have newer counts.
-                if not tracker.mutex.acquire(blocking=False):
-                    continue
-                held.append(tracker)
-                update = tracker.next_update(now, self._heartbeat)
-                if update is not None:
-                    updates.append(update)
-                    continue
-                tracker.mutex.release()
-                held.pop()
-                if tracker.needs_poll(now):
-                    polled.append(tracker)
-            return self._send(held, updates, polled)
-        finally:
-            for tracker in held:
-                tracker.mutex.release()
-
-    def _send(
-        self,
-        trackers: list[DownloadTracker],
-        updates: list[ProgressUpdate],
-        polled: list[DownloadTracker],
-    ) -> int:
-        if not updates and not polled:
+        for tracker in trackers:
+            update = tracker.next_update(now, self._heartbeat)
+            if update is not None:
+                sent.append((tracker, update))
+            elif tracker.needs_poll(now):
+                polled.append(tracker)
+        with self._mutex:
+            finished_bytes, self._finished_bytes = self._finished_bytes, 0
+        if not sent and not polled and not finished_bytes:
             return 0
         try:
-            replies = self._cache.apply(updates, [(t.job_id, t.fence) for t in polled])
+            self._send(sent, polled, finished_bytes)
         except StoreError as error:
             self._outages.record_failure(_REPORTING, error)
             return 0
         self._outages.record_success(_REPORTING)
-        for tracker, reply in zip(trackers, replies, strict=False):
-            tracker.on_update_reply(reply)
-        for tracker, reply in zip(polled, replies[len(updates) :], strict=True):
+        return len(sent)
+
+    def _send(
+        self,
+        sent: list[tuple[DownloadTracker, ProgressUpdate]],
+        polled: list[DownloadTracker],
+        finished_bytes: int,
+    ) -> None:
+        listed_at = now_ms()
+        replies = self._cache.apply(
+            [update for _, update in sent],
+            [(tracker.job_id, tracker.fence) for tracker in polled],
+            finished_bytes=finished_bytes,
+            listed_at=listed_at,
+        )
+        for (tracker, update), reply in zip(sent, replies, strict=False):
+            tracker.on_update_reply(update, reply)
+        for tracker, reply in zip(polled, replies[len(sent) :], strict=True):
             tracker.on_reply(reply)
-        return len(updates)
+        # Their last update may have arrived before the one that this flush sent.
+        overtaken = [tracker.job_id for tracker, _ in sent if tracker.has_finished]
+        if overtaken:
+            self._cache.unlist(overtaken, listed_at)

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 
 from cache import CacheManager, DownloadCache, DownloadProgress
-from cache.downloads.download_cache import RATE_SECONDS
+from cache.downloads.updates import RATE_SECONDS
 from domain.errors import InvalidInputError, StoreUnavailableError
 from domain.job import JobStatus
 from tests.support.build import Connect, progress, update
