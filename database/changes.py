@@ -1,4 +1,4 @@
-"""One change of a job's state: a compare-and-set, written together with its event."""
+"""Changes of a job: what a claim, a transition and a note write, decided by the job's locked row."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
-
-from database.job_rows import INSERT_EVENT, change_statement, event_row, to_job
-from database.repeated_events import merge_into_previous
-from domain.history import stop_reason
+from domain.history import requested, stop_reason
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from domain.urls import display_url
+
+#: The state that follows from each control request.
+_CONTROL_TARGETS = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
+
+
+def claim_columns(row: Job, worker: str, now: datetime) -> dict[str, Any]:
+    """Return the columns that a claim sets, with a raised fence."""
+    return {
+        "status": JobStatus.DOWNLOADING,
+        "fence": row.fence + 1,
+        "attempts": row.attempts + 1,
+        "worker": worker,
+        "control": None,
+        "reason": None,
+        "error_code": None,
+        "next_attempt_at": None,
+        "updated_at": now,
+        "started_at": row.started_at or now,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +51,35 @@ class Change:
     event_reason: str | None = None
     may_repeat: bool = False
 
-    def apply(self, connection: Connection, before: Job) -> Job | None:
-        """Change the job if it is as given, and return it; None, and nothing changed, if it is not."""
-        values = self._values(before)
-        honor = _HONORED.get(self.to, ()) if before.status in RUNNING else ()
-        parameters = {
-            **values,
-            "b_now": self.now,
-            "b_id": before.id,
-            "b_source": before.status.value,
-            "b_fence": before.fence,
-        }
-        statement = change_statement(tuple(values), self.to, honor=honor)
-        row = connection.execute(statement, parameters).first()
-        if row is None:
-            return None
-        job = to_job(row)
-        event = event_row(job, before.status, job.status, self.now, self._event_reason_for(job))
-        if not self._is_counted(connection, before, job, event):
-            connection.execute(INSERT_EVENT, event)
-        return job
+    def check(self, job: Job) -> None:
+        """Raise ValueError if `domain.job.TRANSITIONS` lacks this change."""
+        if self.to not in TRANSITIONS[job.status]:
+            raise ValueError(f"{job.status} → {self.to} is not a transition")
 
-    def _is_counted(
-        self, connection: Connection, before: Job, job: Job, event: Mapping[str, Any]
-    ) -> bool:
-        if not self.may_repeat or self.reason is None or job.status is not self.to:
-            return False
-        return merge_into_previous(connection, before, event, self.reason)
+    def columns(self, row: Job) -> dict[str, Any]:
+        """Return the columns to set, by the job's locked row and its pending control request."""
+        values = self._requested_columns(row)
+        honored = _HONORED.get(self.to, ()) if row.status in RUNNING else ()
+        if row.control is not None and row.control in honored:
+            values |= self._columns_of_control(row.control)
+        elif honored and self.to is JobStatus.PAUSED:
+            # Its pause was withdrawn.
+            values |= {"status": JobStatus.QUEUED, "reason": None}
+        return values
 
-    def apply_if_possible(self, connection: Connection, before: Job) -> Job | None:
-        """Do `apply` in a transaction that can continue where another job holds the dedup key."""
-        if before.status not in FINISHED:
-            return self.apply(connection, before)
-        try:
-            with connection.begin_nested():
-                return self.apply(connection, before)
-        except IntegrityError:
-            return None
+    def _columns_of_control(self, control: str) -> dict[str, Any]:
+        target = _CONTROL_TARGETS[control]
+        values: dict[str, Any] = {"status": target, "error_code": None, "next_attempt_at": None}
+        if target is not self.to:
+            values["reason"] = requested(control)
+        if target is JobStatus.CANCELLED:
+            values |= {"finished_at": self.now, "bytes_durable": 0}  # its part file is removed
+        return values
 
-    def _values(self, before: Job) -> dict[str, Any]:
+    def _requested_columns(self, row: Job) -> dict[str, Any]:
         to = self.to
-        if to not in TRANSITIONS[before.status]:
-            raise ValueError(f"{before.status} → {to} is not a transition")
         values: dict[str, Any] = {
+            "status": to,
             "updated_at": self.now,
             "reason": self.reason,
             "error_code": None,
@@ -92,18 +92,18 @@ class Change:
             values["control"] = None
         if to is JobStatus.COMPLETED:
             values["secrets"] = None  # no attempt will need them
-            if before.secret_url:
-                values["url"], values["mirrors"] = display_url(before.url, secret=True), ()
+            if row.secret_url:
+                values["url"], values["mirrors"] = display_url(row.url, secret=True), ()
         if to is JobStatus.CANCELLED:
             values["bytes_durable"] = 0  # its part file is removed
-        if to is JobStatus.QUEUED and before.status in FINISHED:
+        if to is JobStatus.QUEUED and row.status in FINISHED:
             # Bytes beyond the last checkpoint were discarded.
-            values["bytes_downloaded"] = before.bytes_durable
+            values["bytes_downloaded"] = row.bytes_durable
         if to in {JobStatus.QUEUED, JobStatus.PAUSED}:
             values["published_at"] = None
         return values
 
-    def _event_reason_for(self, job: Job) -> str | None:
+    def event_reason_for(self, job: Job) -> str | None:
         """Return the event's reason for `job`, given as it is after the change."""
         as_requested = job.status is self.to
         if as_requested and self.event_reason is not None:

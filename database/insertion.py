@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.job_rows import COLUMNS, FIELDS, batches, event_row, to_job
-from database.models import HOLDS_DEDUP_KEY, idempotency_keys, job_events, jobs
+from database.models import HOLDS_DEDUP_KEY, idempotency_keys, jobs
+from database.operations.rows import insert_events
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
 from domain.job import Job
 
@@ -88,12 +89,9 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
         inserted = set(connection.execute(statement, [_row(job) for job in missing]).scalars())
         stored |= {_dedup_key(job): job for job in missing if job.id in inserted}
         events = [
-            event_row(job, None, job.status, job.created_at, None)
-            for job in missing
-            if job.id in inserted
+            event_row(job, None, job.created_at, None) for job in missing if job.id in inserted
         ]
-        if events:
-            connection.execute(insert(job_events), events)
+        insert_events(connection, events)
         stored |= _holders(
             connection, [_dedup_key(job) for job in missing if job.id not in inserted]
         )

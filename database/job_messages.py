@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, select, update
 
 from database.engine import Database
 from database.job_rows import (
@@ -15,7 +15,8 @@ from database.job_rows import (
     event_row,
     to_job,
 )
-from database.models import WAITING, job_events, jobs
+from database.models import WAITING, jobs
+from database.operations.rows import insert_events
 from domain.job import Job, JobStatus, QueuedJob
 
 #: The error codes of jobs that wait for a slot: at their host, among those of their user.
@@ -168,10 +169,7 @@ def _requeue(
         .returning(*COLUMNS)
     ).all()
     requeued = [to_job(row) for row in rows]
-    if requeued:
-        states = (JobStatus.WAITING, JobStatus.QUEUED)
-        events = [event_row(job, *states, now, reason) for job in requeued]
-        connection.execute(insert(job_events), events)
+    insert_events(connection, [event_row(job, JobStatus.WAITING, now, reason) for job in requeued])
     return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
 from database.changes import Change
@@ -15,7 +15,6 @@ from database.job_messages import JobMessages
 from database.job_queries import JobQueries
 from database.job_rows import (
     COLUMNS,
-    INSERT_EVENT,
     MOVE,
     REQUEST_CONTROL,
     SAVE_PROGRESS,
@@ -26,10 +25,11 @@ from database.job_rows import (
     note_statement,
     to_job,
 )
-from database.models import job_events, jobs
+from database.models import jobs
 from database.operations import Claim, Note, Operation, Transition
-from database.operations.group import add_note, claim_job, perform_all
-from domain.errors import DatabaseUnavailableError, DuplicateJobError, SeenError
+from database.operations.group import perform_all, perform_possible
+from database.operations.rows import insert_events
+from domain.errors import DatabaseUnavailableError, DuplicateJobError
 from domain.job import Job, JobStatus, Priority
 
 #: How often an insert is tried again after another one used the same idempotency key.
@@ -104,10 +104,17 @@ class JobRepository(JobQueries, JobMessages):
         if not (isinstance(operation, Transition) and isinstance(error, IntegrityError)):
             return error
         try:
-            self._raise_if_duplicate(operation.job)
-        except SeenError as duplicate:
-            return duplicate
-        return None
+            duplicate_id = self.active_duplicate(operation.job)
+        except DatabaseUnavailableError as outage:
+            return outage
+        # Without duplicate, it has just finished: read the job again.
+        return duplicate_id and DuplicateJobError(operation.job.id, duplicate_id)
+
+    def _perform_one(self, operation: Operation) -> Any:
+        result = self.perform([operation])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     # ── changes of state ────────────────────────────────────────────────────────────────────────
 
@@ -118,8 +125,8 @@ class JobRepository(JobQueries, JobMessages):
 
         With a `priority`, a job that was moved to another one is not claimed.
         """
-        claim = Claim(job_id, worker, now, priority)
-        return self._database.transact(lambda connection: claim_job(connection, claim))
+        job: Job | None = self._perform_one(Claim(job_id, worker, now, priority))
+        return job
 
     def transition(
         self,
@@ -150,16 +157,8 @@ class JobRepository(JobQueries, JobMessages):
             DuplicateJobError: the job was finished, and another job holds its dedup key.
         """
         change = Change(to, now, reason, changes or {}, event_reason, may_repeat)
-        try:
-            return self._database.transact(lambda connection: change.apply(connection, job))
-        except IntegrityError:
-            self._raise_if_duplicate(job)
-            return None  # the duplicate has just finished: read the job again
-
-    def _raise_if_duplicate(self, job: Job) -> None:
-        duplicate_id = self.active_duplicate(job)
-        if duplicate_id is not None:
-            raise DuplicateJobError(job.id, duplicate_id) from None
+        changed: Job | None = self._perform_one(Transition(job, change))
+        return changed
 
     def transition_many(
         self,
@@ -175,9 +174,10 @@ class JobRepository(JobQueries, JobMessages):
         Jobs that are not as given, or whose dedup key another job holds, are left out.
         """
         change = Change(to, now, reason, changes or {})
+        operations = [Transition(job, change) for job in _in_order(some)]
 
         def work(connection: Connection) -> list[Job]:
-            changed = (change.apply_if_possible(connection, job) for job in _in_order(some))
+            changed = perform_possible(connection, operations)
             return [job for job in changed if job is not None]
 
         return self._database.transact(work) if some else []
@@ -211,13 +211,10 @@ class JobRepository(JobQueries, JobMessages):
             found = (connection.execute(MOVE, row).first() for row in rows)
             moved = [to_job(row) for row in found if row is not None]
             events = [
-                event_row(
-                    job, job.status, job.status, now, f"moved from {before[job.id]} to {priority}"
-                )
+                event_row(job, job.status, now, f"moved from {before[job.id]} to {priority}")
                 for job in moved
             ]
-            if events:
-                connection.execute(insert(job_events), events)
+            insert_events(connection, events)
             return moved
 
         return self._database.transact(work) if rows else []
@@ -229,8 +226,8 @@ class JobRepository(JobQueries, JobMessages):
 
         False, and nothing written, when the job has a newer claim.
         """
-        note = Note(job, reason, now)
-        return self._database.transact(lambda connection: add_note(connection, note))
+        is_noted: bool = self._perform_one(Note(job, reason, now))
+        return is_noted
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
         """Add the same event to the histories of several jobs, under any claim.
@@ -289,7 +286,7 @@ def _reset_one(connection: Connection, job: Job, now: datetime) -> bool:
     if row is None:
         return False
     text = f"its part file is missing: {job.bytes_durable:,} bytes will be fetched again"
-    connection.execute(INSERT_EVENT, event_row(to_job(row), job.status, job.status, now, text))
+    insert_events(connection, [event_row(to_job(row), job.status, now, text)])
     return True
 
 

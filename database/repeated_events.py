@@ -7,11 +7,11 @@ The notes in between, that the job's message was published again, are removed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
+from database.job_rows import EventRow
 from database.models import job_events
 from domain.history import MESSAGE_NOTES, gives_reason, repetitions_of, with_repetitions
 from domain.job import RUNNING, Job, JobStatus
@@ -26,9 +26,7 @@ _NEWEST = (
 )
 
 
-def merge_into_previous(
-    connection: Connection, claimed: Job, event: Mapping[str, Any], reason: str
-) -> bool:
+def merge_into_previous(connection: Connection, claimed: Job, event: EventRow, reason: str) -> bool:
     """Count a requeue in the event of the one before it, if nothing else happened in between.
 
     Args:
@@ -46,10 +44,10 @@ def merge_into_previous(
     gone = [one.id for one in newest if one.id > before.id]
     times = repetitions_of(before.reason) + 1
     columns = {
-        "at": event["at"],
-        "fence": event["fence"],
-        "attempt": event["attempt"],
-        "reason": with_repetitions(event["reason"], times),
+        "at": event.at,
+        "fence": event.fence,
+        "attempt": event.attempt,
+        "reason": with_repetitions(event.reason or "", times),
         "worker": claimed.worker,  # the claim's event names it, and is deleted
     }
     connection.execute(delete(job_events).where(job_events.c.id.in_(gone)))

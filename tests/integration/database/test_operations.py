@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -91,30 +91,49 @@ def test_one_refused_by_its_fence_leaves_the_others(repo: JobRepository) -> None
     assert repo.get(stale.id) == some[2]
 
 
-FAILURES: dict[str, tuple[Operation, type[Exception]]] = {
+#: What makes one operation fail, and its exception.
+FAILURES: dict[str, tuple[Callable[[JobRepository], Operation], type[Exception]]] = {
     "an illegal change": (
-        Transition(new_job(status=S.COMPLETED), Change(S.QUEUED, NOW)),
+        lambda repo: Transition(added(repo, status=S.COMPLETED), Change(S.QUEUED, NOW)),
         ValueError,
     ),
-    "a time without zone": (Claim(new_job().id, "w", NOW.replace(tzinfo=None)), Exception),
-    "a count beyond 64 bits": (
-        Transition(
-            new_job(status=S.DOWNLOADING), Change(S.FAILED, NOW, changes={"bytes_total": 2**70})
+    "a claim at a time without zone": (
+        lambda repo: Claim(added(repo).id, "w", NOW.replace(tzinfo=None)),
+        ValueError,
+    ),
+    "a note at a time without zone": (
+        lambda repo: Note(running(repo), "x", NOW.replace(tzinfo=None)),
+        ValueError,
+    ),
+    "a number beyond 64 bits": (
+        lambda repo: Transition(
+            running(repo), Change(S.FAILED, LATER, changes={"bytes_total": 2**70})
         ),
         Exception,
+    ),
+    "a text that is no Unicode": (lambda repo: Note(running(repo), "\udc80", LATER), UnicodeError),
+    "a value that no column holds": (
+        lambda repo: Transition(running(repo), Change(S.FAILED, LATER, changes={"path": object()})),
+        Exception,
+    ),
+    "a column that does not exist": (
+        lambda repo: Transition(running(repo), Change(S.FAILED, LATER, changes={"colour": "red"})),
+        KeyError,
     ),
 }
 
 
 @pytest.mark.parametrize("why", FAILURES)
 def test_one_that_fails_leaves_the_others(repo: JobRepository, why: str) -> None:
-    bad, kind = FAILURES[why]
-    queued, job = added(repo), running(repo)
+    fail, kind = FAILURES[why]
+    bad, queued, job = fail(repo), added(repo), running(repo)
+    before = repo.find()
     results = repo.perform(
         [Claim(queued.id, "w", LATER), bad, Transition(job, Change(S.VERIFYING, LATER))]
     )
     assert isinstance(results[1], kind)
-    assert [repo.get(queued.id), repo.get(job.id)] == [results[0], results[2]]
+    changed = {one.id: one for one in (results[0], results[2])}
+    assert repo.find() == [changed.get(one.id, one) for one in before]
     assert [len(repo.events(one.id)) for one in (queued, job)] == [2, 2]
 
 

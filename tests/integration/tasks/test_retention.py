@@ -15,6 +15,7 @@ import tasks
 from database import Database, JobRepository, migrate
 from database.job_rows import event_row
 from database.models import job_events, jobs
+from database.operations.rows import insert_events
 from database.retention import BATCH, Deleted, Retention
 from domain.errors import DatabaseUnavailableError, UnknownJobError
 from domain.job import FINISHED, Job, JobStatus
@@ -51,10 +52,10 @@ def stored(
         | {"created_at": NOW, "updated_at": NOW, "finished_at": ended}
         for job in made
     ]
-    events = [event_row(job, None, to, NOW, None) for job in made for to in (S.QUEUED, status)]
+    events = [event_row(job, None, NOW, None) for job in made for _ in range(2)]
     with database.write() as connection:
         connection.execute(insert(jobs), rows)
-        connection.execute(insert(job_events), events)
+        insert_events(connection, events)
     return [job.id for job in made]
 
 

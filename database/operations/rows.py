@@ -1,0 +1,186 @@
+"""Reads and writes the rows of many jobs with one statement each.
+
+SQLAlchemy converts each value of each row by itself, which takes several times as long as the statement.
+Here a statement is compiled once for any number of rows, and a time is converted once for all rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Dialect,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from database.job_rows import COLUMNS, EventRow, to_job
+from database.models import TextTuple, UTCDateTime, job_events, jobs
+from domain.job import Job
+
+#: What follows the new values in a row for `update_jobs`: the job as it was read.
+_KEYS = {"b_id": jobs.c.id, "b_status": jobs.c.status, "b_fence": jobs.c.fence}
+
+_READ = select(*COLUMNS).where(
+    jobs.c.id.in_(
+        select(func.json_each(bindparam("b_ids", type_=Text)).table_valued("value").c.value)
+    )
+)
+_LOCK = (
+    select(*COLUMNS)
+    .where(jobs.c.id == any_(bindparam("b_ids", type_=ARRAY(Text))))
+    .order_by(jobs.c.id)
+    # As an UPDATE locks: rows of `idempotency_keys` may be inserted meanwhile.
+    .with_for_update(key_share=True)
+)
+
+
+def lock_jobs(connection: Connection, job_ids: Iterable[str]) -> dict[str, Job]:
+    """Read jobs by id, and keep others from changing them until the transaction ends.
+
+    Rows are locked in order of their ids, as everywhere, against deadlocks. On SQLite the transaction is
+    the only one that writes.
+    """
+    wanted = sorted(set(job_ids))
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(_LOCK, {"b_ids": wanted})
+    else:
+        rows = connection.execute(_READ, {"b_ids": json.dumps(wanted)})
+    return {row[0]: to_job(row) for row in rows}
+
+
+def update_jobs(
+    connection: Connection, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Set columns of locked jobs, if their states and fences are as read.
+
+    Args:
+        connection: of the transaction that has locked them.
+        names: of the columns.
+        rows: for each job its new values, then its id, its status and its fence as read.
+    """
+    written = _update(connection.dialect, names).execute(connection, rows)
+    if written != len(rows):
+        raise RuntimeError(f"{len(rows) - written} of {len(rows)} locked jobs are not as read")
+
+
+def insert_events(connection: Connection, rows: Sequence[EventRow]) -> None:
+    """Add events to the histories, in this order."""
+    if rows:
+        _event_insert(connection.dialect).execute(connection, rows)
+
+
+_Converter = Callable[[Any], str | None]
+
+
+class _ManyRows:
+    """A statement for any number of rows.
+
+    The driver of SQLite runs it for each row. PostgreSQL gets all rows as one parameter, in JSON, since
+    its driver takes several times as long for the messages of each row.
+    """
+
+    def __init__(self, text: str, columns: dict[str, Column[Any]], dialect: Dialect) -> None:
+        self._text = text
+        self._names = tuple(columns)
+        self._is_postgresql = dialect.name == "postgresql"
+        time_text = _postgresql_time if self._is_postgresql else _sqlite_time
+        converters: dict[type, _Converter] = {UTCDateTime: time_text, TextTuple: _array_text}
+        self._converters = [
+            (position, converters[type(one.type)])
+            for position, one in enumerate(columns.values())
+            if type(one.type) in converters
+        ]
+
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run it; return how many rows it wrote."""
+        converted = [self._converted(row) for row in rows]
+        if not self._is_postgresql:
+            return connection.exec_driver_sql(self._text, converted).rowcount
+        if any(isinstance(value, str) and "\0" in value for row in converted for value in row):
+            raise ValueError("PostgreSQL stores no text with a NUL character")
+        records = [dict(zip(self._names, row, strict=True)) for row in converted]
+        payload = {"b_rows": json.dumps(records, ensure_ascii=False)}
+        return connection.exec_driver_sql(self._text, payload).rowcount
+
+    def _converted(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        values = list(row)
+        for position, convert in self._converters:
+            if values[position] is not None:
+                values[position] = convert(values[position])
+        return tuple(values)
+
+
+@cache
+def _update(dialect: Dialect, names: tuple[str, ...]) -> _ManyRows:
+    columns = {**{name: jobs.c[name] for name in names}, **_KEYS}
+    given = _given(dialect, columns)
+    is_as_read = [one == given[key] for key, one in _KEYS.items()]
+    # In order of the names, since the driver's values have none.
+    new_values = [(jobs.c[name], given[name]) for name in names]
+    statement = update(jobs).where(*is_as_read).ordered_values(*new_values)
+    return _ManyRows(_text(statement, dialect), columns, dialect)
+
+
+@cache
+def _event_insert(dialect: Dialect) -> _ManyRows:
+    columns = {name: job_events.c[name] for name in EventRow._fields}
+    given = _given(dialect, columns)
+    if dialect.name == "postgresql":
+        rows = select(*given.values())
+        statement = insert(job_events).from_select(list(columns), rows)
+    else:
+        statement = insert(job_events).values(given)
+    return _ManyRows(_text(statement, dialect), columns, dialect)
+
+
+def _given(dialect: Dialect, columns: dict[str, Column[Any]]) -> dict[str, Any]:
+    """Return by name what stands for the values of a row."""
+    if dialect.name != "postgresql":
+        return {name: bindparam(name, type_=one.type) for name, one in columns.items()}
+    records = cast(bindparam("b_rows", type_=Text), JSON)
+    typed = [column(name, one.type) for name, one in columns.items()]
+    given = func.json_to_recordset(records).table_valued(*typed, name="given")
+    return dict(given.render_derived(with_types=True).c)
+
+
+def _text(statement: Any, dialect: Dialect) -> str:
+    return str(statement.compile(dialect=dialect))
+
+
+# ── the drivers' values ─────────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=256)
+def _sqlite_time(time: datetime) -> str:
+    return _in_utc(time).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+@lru_cache(maxsize=256)
+def _postgresql_time(time: datetime) -> str:
+    return _in_utc(time).isoformat()
+
+
+def _in_utc(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise ValueError(f"{time!r} has no time zone")
+    return time.astimezone(UTC)
+
+
+def _array_text(values: Sequence[str]) -> str | None:
+    return json.dumps(list(values), ensure_ascii=False) if values else None
