@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -83,8 +84,8 @@ class TaskPool(ThreadPool):
 
     def _announce_room(self, _future: Future[Any] | None = None) -> None:
         """Let the event loop look for room, which else it does once a second. Called in any thread."""
-        if self._is_waited_for and self._hub is not None:
-            self._hub.call_soon(_nothing)
+        if self._is_waited_for:
+            self._call_soon(_nothing)
 
     def grow(self, n: int = 1) -> None:
         """Run so many jobs more at once (``celery control pool_grow``, ``--autoscale``)."""
@@ -119,8 +120,9 @@ class TaskPool(ThreadPool):
     ) -> Any:
         """Start the jobs of a download, or a task in a thread."""
         if args[0] == DOWNLOAD_TASK:
-            accept_callback(os.getpid(), time.monotonic())
+            # First the jobs: if the broker fails at this moment, they run in spite of it.
             self._start(DownloadTask(target, args, callback))
+            accept_callback(os.getpid(), time.monotonic())
             return None
         result = super().on_apply(target, args, kwargs, callback, accept_callback, **options)
         self._in_threads.add(result.f)
@@ -152,8 +154,12 @@ class TaskPool(ThreadPool):
     def _on_end(self, task: DownloadTask, ends: list[JobEnd]) -> None:
         """Let Celery's thread end a task. Called in the thread of the jobs."""
         self._ended.put((task, ends))
-        if self._hub is not None:
-            self._hub.call_soon(self._end_tasks)
+        self._call_soon(self._end_tasks)
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        hub = self._hub
+        if hub is not None:
+            hub.call_soon(callback)
 
     def _end_tasks(self) -> None:
         while not self._ended.empty():
