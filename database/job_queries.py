@@ -43,6 +43,7 @@ from domain.job import (
     Job,
     JobEvent,
     JobFilter,
+    JobStamp,
     JobStatus,
     Priority,
     QueuedJob,
@@ -84,6 +85,17 @@ class JobQueries:
             for some in batches(known):
                 rows = connection.execute(select(*COLUMNS).where(jobs.c.id.in_(some)))
                 found |= {row.id: to_job(row) for row in rows}
+        return found
+
+    def stamps(self, job_ids: Sequence[str]) -> dict[str, JobStamp]:
+        """Return by id what shows whether a job has changed; it costs a tenth of the job."""
+        columns = [jobs.c[name] for name in JobStamp._fields]
+        found: dict[str, JobStamp] = {}
+        with self._database.read() as connection:
+            for some in batches([job_id for job_id in job_ids if is_storable(job_id)]):
+                query = select(jobs.c.id, *columns).where(jobs.c.id.in_(some))
+                for job_id, status, *others in connection.execute(query):
+                    found[job_id] = JobStamp(JobStatus(status), *others)
         return found
 
     def with_prefix(self, first_id: str, last_id: str, *, limit: int) -> list[Job]:

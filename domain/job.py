@@ -148,6 +148,21 @@ class Job:
         return self.status in FINISHED
 
 
+class JobStamp(NamedTuple):
+    """What differs after each change of a job that readers show."""
+
+    status: JobStatus
+    fence: int
+    control: str | None
+    updated_at: datetime
+    bytes_downloaded: int
+
+    @classmethod
+    def of(cls, job: Job) -> JobStamp:
+        """Return the stamp of a row."""
+        return cls(job.status, job.fence, job.control, job.updated_at, job.bytes_downloaded)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedJob(Job):
     """A job as `tasks.submit` returns it."""

@@ -26,10 +26,12 @@ class Wanted:
 
     Attributes:
         entries: each different download once; those of the command line first.
+        typed: how many of them are of the command line.
         bad: lines of the list that are left out.
     """
 
     entries: Sequence[Entry]
+    typed: int
     bad: Sequence[BadLine] = ()
 
 
@@ -69,7 +71,8 @@ class InputOptions:
         """
         if self.input_file is None:
             self._refuse_no_list(command, urls)
-            return Wanted(options.entries(urls))
+            typed = options.entries(urls)
+            return Wanted(typed, len(typed))
         options.refuse_stdin_twice(self.input_file)
         typed = options.entries(urls)
         found = self._read_list(self.input_file, typed, is_secret=options.secret_url)
@@ -79,7 +82,7 @@ class InputOptions:
             left = "usable " if found.bad else ""
             raise InvalidInputError(OPTION, found.name, f"The list has no {left}URLs.")
         _print_notes(found)
-        return Wanted([*typed, *found.entries], found.bad)
+        return Wanted([*typed, *found.entries], len(typed), found.bad)
 
     def _refuse_no_list(self, command: str, urls: Sequence[str]) -> None:
         if not urls:

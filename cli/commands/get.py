@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,17 +14,16 @@ import typer
 import settings as settings_module
 from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.get_options import GetOptions
-from cli.arguments.input_options import InputOptions, Urls
+from cli.arguments.input_options import InputOptions, Urls, Wanted
 from cli.arguments.option_group import expand_options
 from cli.arguments.output_path import Output, local_output, remote_output
 from cli.errors import FAILED, INTERRUPTED, USAGE_ERROR, BadLine
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
-from cli.output import formatting
 from cli.output.messages import be_quiet, say
 from cli.output.resume_command import (
+    Continuation,
     how_to_continue,
-    resume_command,
     same_command,
     unfinished,
 )
@@ -33,6 +33,7 @@ from domain.job import JobStatus
 from domain.request import DownloadRequest
 
 if TYPE_CHECKING:
+    from cli.following.batch import Batch
     from cli.following.follow import Followed
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
@@ -46,6 +47,10 @@ Examples:
   seen get -i urls.txt -o segments/
   seen get -j 3 --limit-rate 2M -q URL URL URL URL
 """
+
+
+#: Commands that continue single downloads and are printed.
+_MOST_COMMANDS = 10
 
 
 @expand_options
@@ -82,7 +87,7 @@ def get(
         priority=how.priority,
     )
     with _stack(how.jobs, is_local=is_local) as stack:
-        status = _download(requests, wanted.bad, stack, how, as_json=as_json, show_urls=show_urls)
+        status = _download(requests, wanted, stack, how, as_json=as_json, show_urls=show_urls)
     raise typer.Exit(status or (USAGE_ERROR if wanted.bad else 0))
 
 
@@ -106,7 +111,7 @@ def _stack(jobs: int | None, *, is_local: bool) -> Iterator[StackClient | None]:
 
 def _download(
     requests: Sequence[DownloadRequest],
-    bad: Sequence[BadLine],
+    wanted: Wanted,
     stack: StackClient | None,
     how: GetOptions,
     *,
@@ -118,48 +123,49 @@ def _download(
     from cli.following.follow import follow, pause_unseen
     from cli.output.progress.summary import Summary
 
-    batch = Batch.of(requests, at_once=how.jobs, stack=stack, show_urls=show_urls)
+    batch = Batch.of(
+        requests, typed=wanted.typed, at_once=how.jobs, stack=stack, show_urls=show_urls
+    )
     display = _display(is_quiet=how.quiet, as_json=as_json)
     summary = Summary(batch.new_ids)
     try:
         followed = follow(batch, display, stack, how.timeout(), summary)
-        views = batch.read()
         if not followed.interrupted:
-            _name_paused(display, views, followed)
-        display.end(summary.text(views, batch.unsubmitted))
+            _name_paused(display, batch.views, followed)
+        display.end(summary.text(batch.totals))
     except OutputError as error:
         raise pause_unseen(batch, error) from None
     finally:
         display.close()
-    arguments = unfinished(sys.argv[1:], views)
-    commands = {
-        view.job.id: resume_command(view.job, arguments, is_local=stack is not None)
-        for view in views
-    }
+    continuation = Continuation(unfinished(sys.argv[1:], batch.typed()), is_local=stack is not None)
     if as_json:
-        _print_json(views, bad, followed.given_up, commands)
+        _print_json(batch, wanted.bad, followed.given_up, continuation)
     if followed.interrupted:
-        _say_interrupted(batch.left, views)
+        _say_interrupted(batch)
         return INTERRUPTED
-    _say_how_to_continue(batch.unsubmitted, commands, arguments)
-    is_done = all(view.status is JobStatus.COMPLETED for view in views)
-    return 0 if is_done and not batch.unsubmitted else FAILED
+    _say_how_to_continue(batch, continuation)
+    return 0 if batch.totals.counts[JobStatus.COMPLETED] == batch.totals.number else FAILED
 
 
-def _say_interrupted(left: int, views: list[JobView]) -> None:
+def _say_interrupted(batch: Batch) -> None:
+    left = batch.left
     if left:
         whose = "belongs to another command and goes" if left == 1 else "belong to others and go"
         say(f"{left:,} of the downloads {whose} on.")
-    say(f"interrupted. {how_to_continue(views)}")
+    say(f"interrupted. {how_to_continue(batch.typed())}")
 
 
-def _say_how_to_continue(
-    unsubmitted: int, commands: dict[str, str | None], arguments: list[str]
-) -> None:
+def _say_how_to_continue(batch: Batch, continuation: Continuation) -> None:
+    unsubmitted = batch.unsubmitted
     if unsubmitted:
-        say(f"{unsubmitted:,} more were not started. To start them: {same_command(arguments)}")
-    for line in dict.fromkeys(line for line in commands.values() if line is not None):
+        command = same_command(continuation.arguments)
+        say(f"{unsubmitted:,} more were not started. To start them: {command}")
+    views = [*batch.failed, *(view for view in batch.views if not view.is_finished)]
+    commands = dict.fromkeys(filter(None, (continuation.command(view.job) for view in views)))
+    for line in islice(commands, _MOST_COMMANDS):
         say(f"to continue: {line}")
+    if len(commands) > _MOST_COMMANDS:
+        say("more downloads can be continued: `seen list --status failed` and `seen retry --help`.")
 
 
 def _display(*, is_quiet: bool, as_json: bool) -> Display:
@@ -171,7 +177,7 @@ def _display(*, is_quiet: bool, as_json: bool) -> Display:
     return NoProgress() if as_json else for_terminal()
 
 
-def _name_paused(display: Display, views: list[JobView], followed: Followed) -> None:
+def _name_paused(display: Display, views: Sequence[JobView], followed: Followed) -> None:
     """Name the jobs that another command has paused; the display has named those that failed."""
     from cli.output.job_text import result_line
 
@@ -181,21 +187,19 @@ def _name_paused(display: Display, views: list[JobView], followed: Followed) -> 
 
 
 def _print_json(
-    views: list[JobView],
-    bad: Sequence[BadLine],
-    given_up: dict[str, str],
-    commands: dict[str, str | None],
+    batch: Batch, bad: Sequence[BadLine], given_up: dict[str, str], continuation: Continuation
 ) -> None:
+    from cli.output.json_list import JsonList
     from tasks.api.job_json import job_as_json
 
-    formatting.print_json(
-        [one.as_dict() for one in bad]
-        + [
-            {
-                **job_as_json(view),
-                "left": given_up.get(view.job.id),
-                "continue_with": commands[view.job.id],
-            }
-            for view in views
-        ]
+    printed = JsonList()
+    printed.add(one.as_dict() for one in bad)
+    printed.add(
+        {
+            **job_as_json(view),
+            "left": given_up.get(view.job.id),
+            "continue_with": continuation.command(view.job),
+        }
+        for view in batch.all()
     )
+    printed.end()

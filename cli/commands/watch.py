@@ -83,18 +83,19 @@ def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
     from cli.output.progress.summary import Summary
 
     poll, summary = JobPoll(reader, watched), Summary()
-    is_warned = False
+    is_warned = has_failed = False
     while True:
         started = time.monotonic()
         views = poll.read()
         summary.add(views)
-        display.show(views)
+        display.show(views, ended=poll.ended)
+        has_failed = has_failed or any(view.status is JobStatus.FAILED for view in views)
         if reader.store_error is not None and not is_warned:
             is_warned = True
             display.note(
                 f"{reader.store_error} Progress is shown when the store is available again."
             )
         if all(view.is_finished for view in views):
-            display.end(summary.text(views))
-            return any(view.status is JobStatus.FAILED for view in views)
+            display.end(summary.text(poll.totals))
+            return has_failed
         time.sleep(pause_between_reads(time.monotonic() - started))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 
 import tasks
-from domain.errors import IllegalTransitionError, StoreError
+from domain.errors import StoreError
 from domain.job import Job, JobStatus, Priority
 from domain.limits import job_scope
 from domain.request import DownloadRequest
@@ -15,16 +14,17 @@ from worker.runtime import Runtime
 _ORDER = tuple(Priority)
 
 
-def resume_earlier(job: Job, runtime: Runtime) -> bool:
-    """Resume a job that waits or is paused; return False for one that is running or queued."""
-    if job.status in {JobStatus.WAITING, JobStatus.PAUSED} or job.control == "pause":
-        with suppress(IllegalTransitionError):  # it has just finished
-            tasks.resume(job.id, runtime=runtime)
-        return True
-    if job.status is JobStatus.QUEUED:
-        # Its message may be lost with the store of an earlier stack; a second message is harmless.
-        runtime.publisher.publish([job])
-    return False
+def resume_earlier(jobs: Collection[Job], runtime: Runtime) -> set[str]:
+    """Resume jobs that wait or are paused; return their ids. Others are running or queued."""
+    stopped = {JobStatus.WAITING, JobStatus.PAUSED}
+    resumed = [job.id for job in jobs if job.status in stopped or job.control == "pause"]
+    if resumed:  # one that has just finished is refused in the result
+        tasks.control_many(tasks.Action.RESUME, resumed, runtime=runtime)
+    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
+    if queued:
+        # Their messages may be lost with the store of an earlier stack; second messages are harmless.
+        runtime.publisher.publish(queued)
+    return set(resumed)
 
 
 def adapt_earlier(jobs: Collection[Job], request: DownloadRequest, runtime: Runtime) -> list[str]:

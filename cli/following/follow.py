@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tasks.api.job_view import JobView
 
 _POLL = 0.2
+#: Where a job that ends makes room for the next one.
+_SHORT_POLL = 0.02
 #: Reading many jobs may take long; it may use this share of one processor.
 _MAX_LOAD = 0.2
 #: How long to wait for jobs to pause: a worker needs a second, longer while the store is unavailable.
@@ -72,8 +75,9 @@ def follow(
                 given_up_at = time.monotonic()
                 _give_up(batch, display, others, exceeded)
                 followed.given_up |= exceeded
-            start_check.run(views)
-            time.sleep(pause_between_reads(time.monotonic() - started))
+            start_check.run(views, batch)
+            least = _SHORT_POLL if batch.is_short_of_jobs else _POLL
+            time.sleep(pause_between_reads(time.monotonic() - started, least))
     except SecondInterrupt:
         raise _leave(display) from None
     except KeyboardInterrupt:
@@ -81,18 +85,18 @@ def follow(
         return followed
 
 
-def _read_and_show(batch: Batch, display: Display, summary: Summary) -> list[JobView]:
+def _read_and_show(batch: Batch, display: Display, summary: Summary) -> Sequence[JobView]:
     views = batch.read()
     for text in batch.take_notes():
         display.note(text)
     summary.add(views)
-    display.show(views, batch.unsubmitted)
+    display.show(views, batch.unsubmitted, batch.ended)
     return views
 
 
-def pause_between_reads(seconds: float) -> float:
+def pause_between_reads(seconds: float, least: float = _POLL) -> float:
     """Return the pause after a read that took `seconds`, so that following costs little."""
-    return max(_POLL, seconds / _MAX_LOAD)
+    return max(least, seconds / _MAX_LOAD)
 
 
 def _give_up(batch: Batch, display: Display, views: list[JobView], reasons: dict[str, str]) -> None:
@@ -122,7 +126,7 @@ def _leave(display: Display) -> AnsweredInterrupt:
     return AnsweredInterrupt()
 
 
-def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> list[JobView]:
+def _wait_until_idle(batch: Batch, display: Display, summary: Summary) -> Sequence[JobView]:
     """Show the jobs until they are paused or finished, or the time for that is over."""
     end = time.monotonic() + _PAUSE_TIMEOUT
     while True:
@@ -140,8 +144,8 @@ def pause_unseen(batch: Batch, error: OutputError) -> OutputError:
     if all(view.is_finished for view in views):
         return error
     batch.pause()
-    return OutputError(error.error, f"The downloads are paused. {how_to_continue(views)}")
+    return OutputError(error.error, f"The downloads are paused. {how_to_continue(batch.typed())}")
 
 
-def _all_idle(views: list[JobView]) -> bool:
+def _all_idle(views: Sequence[JobView]) -> bool:
     return all(view.is_idle for view in views)

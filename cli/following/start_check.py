@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli.errors import StackError
@@ -10,6 +11,7 @@ from cli.output.resume_command import how_to_continue
 from domain.job import JobStatus
 
 if TYPE_CHECKING:
+    from cli.following.batch import Batch
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
     from tasks.api.job_view import JobView
@@ -27,7 +29,7 @@ class StartCheck:
         self._started_at = self._checked_at = time.monotonic()
         self._is_warned = False
 
-    def run(self, views: list[JobView]) -> None:
+    def run(self, views: Sequence[JobView], batch: Batch) -> None:
         """Check at most once a second.
 
         Raises:
@@ -38,11 +40,11 @@ class StartCheck:
             return
         self._checked_at = now
         if self._stack is not None and not self._stack.is_alive:
-            raise StackError(f"The local stack was stopped. {how_to_continue(views)}")
+            raise StackError(f"The local stack was stopped. {how_to_continue(batch.typed())}")
         if now - self._started_at > _START_WARNING_AFTER:
             self._warn_if_not_started(views)
 
-    def _warn_if_not_started(self, views: list[JobView]) -> None:
+    def _warn_if_not_started(self, views: Sequence[JobView]) -> None:
         if self._is_warned or any(view.status is not JobStatus.QUEUED for view in views):
             return
         self._is_warned = True

@@ -6,10 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from textwrap import indent
 from typing import TYPE_CHECKING
 
-from cli.output import formatting
+from cli.output.json_list import JsonList
 from cli.output.messages import clear_busy, say, show_busy
 from domain.errors import OutputError
 
@@ -77,35 +76,32 @@ class AcceptedJson(AcceptedJobs):
     Args:
         reader: of the jobs.
         before: elements that come first.
-
-    Attributes:
-        is_open: a part of the list has been printed.
     """
 
     def __init__(self, reader: JobReader, before: Sequence[object] = ()) -> None:
         super().__init__()
         self._reader = reader
         self._before = before
-        self.is_open = False
+        self._list = JsonList()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a part of the list has been printed."""
+        return self._list.is_open
 
     def end(self, *more: object) -> None:
         """End the list, with these elements."""
-        self._write(more)
-        print("\n]" if self.is_open else "[]", flush=True)
+        self._list.add(more)
+        self._list.end()
 
     def _print(self, jobs: Sequence[SubmittedJob]) -> None:
         from tasks.api.job_json import job_as_json
 
         views = self._reader.read([job.id for job in jobs])
         pairs = zip(views, jobs, strict=True)
-        self._write([{**job_as_json(view), "is_new": job.is_new} for view, job in pairs])
-
-    def _write(self, values: Sequence[object]) -> None:
-        values, self._before = [*self._before, *values], ()
-        for value in values:
-            text = indent(formatting.as_json(value, indent=2), "  ")
-            sys.stdout.write(("," if self.is_open else "[") + f"\n{text}")
-            self.is_open = True
+        before, self._before = self._before, ()
+        self._list.add(before)
+        self._list.add({**job_as_json(view), "is_new": job.is_new} for view, job in pairs)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cli.output.progress.live_display import LiveDisplay
 from cli.output.progress.plain_lines import PlainLines
+from cli.output.progress.totals import NOTHING, Totals
 from cli.output.terminal import Terminal
 from tasks.api.job_view import JobView
 
@@ -15,12 +16,13 @@ from tasks.api.job_view import JobView
 class Display(Protocol):
     """Shows jobs; `show` is called for each poll."""
 
-    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0, ended: Totals = NOTHING) -> None:
         """Update what is shown. A job that has finished is named once, a failed one as an error.
 
         Args:
-            views: all jobs.
+            views: all jobs, but of finished ones only those that have not been shown as such.
             to_come: how many files have no job yet.
+            ended: the sums of the other finished jobs.
         """
 
     def note(self, text: str) -> None:

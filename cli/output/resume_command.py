@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.errors import InvalidInputError
@@ -36,6 +37,19 @@ def resume_command(job: Job, arguments: Sequence[str], *, is_local: bool) -> str
     if is_local:
         return same_command(arguments)
     return f"seen resume {job.id}" if job.status is JobStatus.PAUSED else f"seen watch {job.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How the downloads of a `seen get` are continued: its arguments without what is finished."""
+
+    arguments: Sequence[str]
+    is_local: bool
+    """See `resume_command`."""
+
+    def command(self, job: Job) -> str | None:
+        """Return the command that continues a job; None if none does."""
+        return resume_command(job, self.arguments, is_local=self.is_local)
 
 
 def how_to_continue(views: Iterable[JobView]) -> str:

@@ -6,7 +6,7 @@ A `JobView` joins the two records of a job: its row in SQL and its progress hash
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from cache.models import DownloadProgress
 from database import JobRepository
 from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
-from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStatus
+from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStamp, JobStatus
 from domain.text import printable
 from domain.urls import display_url, distinguishing_query
 from worker.storage.filenames import name_from_url
@@ -204,22 +204,61 @@ class JobReader:
         self._store_retry_at = 0.0
         self.store_error: StoreError | None = None
 
-    def read(self, job_ids: Sequence[str]) -> list[JobView]:
+    def read(self, job_ids: Sequence[str], *, skip_missing: bool = False) -> list[JobView]:
         """Return these jobs in this order.
+
+        Args:
+            job_ids: which ones.
+            skip_missing: leave out those that do not exist.
 
         Raises:
             UnknownJobError: one of them does not exist.
             DatabaseUnavailableError: a row is needed and the database does not answer.
         """
-        live = self._read_store(job_ids)
+        known = [job_id for job_id in job_ids if job_id in self._rows]
+        self._read_rows([job_id for job_id in job_ids if job_id not in self._rows])
+        live = self._read_store([job_id for job_id in job_ids if self._is_running(job_id)])
+        self._refresh([job_id for job_id in known if self._may_be_old(job_id, live)])
+        missing = [job_id for job_id in job_ids if job_id not in self._rows]
+        if missing and not skip_missing:
+            raise UnknownJobError(missing[0])
+        views = [self._view(self._rows[one], live) for one in job_ids if one in self._rows]
+        for view in views:
+            if view.is_finished:  # it is not read in a loop
+                self._forget(view.job.id)
+        return views
+
+    def take(self, jobs: Iterable[Job]) -> list[JobView]:
+        """Return jobs that were stored or read just now, and spare the first `read` to read them."""
+        rows, now = {job.id: job for job in jobs}, time.monotonic()
+        self._rows |= rows
+        self._read_at |= dict.fromkeys(rows, now)
+        return [self._view(row, {}) for row in rows.values()]
+
+    def _read_rows(self, job_ids: Sequence[str]) -> None:
         now = time.monotonic()
-        wanted = [job_id for job_id in job_ids if self._needs_row(job_id, live, now)]
-        rows = self._jobs.get_many(wanted)
-        for job_id in wanted:
-            if job_id not in rows:
-                raise UnknownJobError(job_id)
-            self._rows[job_id], self._read_at[job_id] = rows[job_id], now
-        return [self._view(self._rows[job_id], live) for job_id in job_ids]
+        for job_id, row in self._jobs.get_many(job_ids).items():
+            self._rows[job_id], self._read_at[job_id] = row, now
+
+    def _refresh(self, job_ids: Sequence[str]) -> None:
+        """Read those rows again that have changed."""
+        if not job_ids:
+            return
+        now = time.monotonic()
+        stamps = self._jobs.stamps(job_ids)
+        changed = []
+        for job_id in job_ids:
+            if job_id not in stamps:
+                self._forget(job_id)
+            elif JobStamp.of(self._rows[job_id]) != stamps[job_id]:
+                changed.append(job_id)
+            else:
+                self._read_at[job_id] = now
+        self._read_rows(changed)
+
+    def _forget(self, job_id: str) -> None:
+        self._rows.pop(job_id, None)
+        self._read_at.pop(job_id, None)
 
     def find(
         self,
@@ -262,15 +301,20 @@ class JobReader:
     def _view(self, job: Job, live: Mapping[str, DownloadProgress]) -> JobView:
         return JobView.merge(job, live.get(job.id), shows_urls=self._shows_urls)
 
-    def _needs_row(self, job_id: str, live: Mapping[str, DownloadProgress], now: float) -> bool:
-        row, progress = self._rows.get(job_id), live.get(job_id)
-        if row is None or progress is None or now - self._read_at[job_id] > _ROW_MAX_AGE:
+    def _is_running(self, job_id: str) -> bool:
+        row = self._rows.get(job_id)
+        return row is not None and row.status in RUNNING
+
+    def _may_be_old(self, job_id: str, live: Mapping[str, DownloadProgress]) -> bool:
+        progress = live.get(job_id)
+        if progress is None or time.monotonic() - self._read_at[job_id] > _ROW_MAX_AGE:
             return True
-        both_running = row.status in RUNNING and progress.status in RUNNING
-        return not (both_running and progress.fence == row.fence)
+        return progress.status not in RUNNING or progress.fence != self._rows[job_id].fence
 
     def _read_store(self, job_ids: Sequence[str]) -> dict[str, DownloadProgress]:
         if time.monotonic() < self._store_retry_at:
+            return {}
+        if not job_ids:
             return {}
         try:
             found = self._cache.get_many(job_ids)

@@ -14,18 +14,40 @@ from tasks.api.job_view import JobView, WaitingFor
 _ORDINARY_WAITS = frozenset({WaitingFor.HOST_SLOT, WaitingFor.USER_SLOT})
 
 
+#: Of more jobs, a terminal names those that failed, and counts the others.
+MANY = 100
+#: So many failures are named.
+_MOST_FAILURES = 100
+
+
 class Endings:
     """Finds jobs that have finished, each once."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._failures = 0
 
-    def of(self, views: Sequence[JobView]) -> Iterator[tuple[str, bool]]:
-        """Yield for each job that has finished its result line, and whether it failed."""
+    def of(
+        self, views: Sequence[JobView], *, only_failures: bool = False
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield for each job that has finished its result line, and whether it failed.
+
+        Failures after the first 100 are counted by the sums; a line says so.
+        """
         for view in views:
-            if view.is_finished and view.job.id not in self._known:
-                self._known.add(view.job.id)
-                yield result_line(view), view.status is JobStatus.FAILED
+            if not view.is_finished or view.job.id in self._known:
+                continue
+            self._known.add(view.job.id)
+            is_failure = view.status is JobStatus.FAILED
+            self._failures += is_failure
+            if self._failures <= _MOST_FAILURES or not is_failure:
+                if is_failure or not only_failures:
+                    yield result_line(view), is_failure
+            elif self._failures == _MOST_FAILURES + 1:
+                yield (
+                    "Further failures are only counted; `seen list --status failed` names them.",
+                    True,
+                )
 
 
 def wait_text(view: JobView) -> str:

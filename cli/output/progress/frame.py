@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cli.output.progress.row import Columns, row
-from cli.output.progress.totals import Totals, total_lines
+from cli.output.progress.totals import NOTHING, Totals, total_lines
 from cli.output.styled import Line, Style, fit, line
 from cli.output.text_width import width
 from domain.job import RUNNING, JobStatus
@@ -29,6 +29,7 @@ def frame(
     now: datetime,
     *,
     to_come: int = 0,
+    ended: Totals = NOTHING,
     status: str = "",
     symbols: bool = True,
 ) -> list[Line]:
@@ -43,14 +44,15 @@ def frame(
         rows: its height.
         now: in UTC.
         to_come: how many files have no job yet.
+        ended: the sums of finished jobs that are not in `views`.
         status: a last line about the command itself, such as ``pausing …``.
         symbols: use more than ASCII.
     """
     # The last column stays empty: writing there moves some terminals' cursors to the next line.
     cells = columns - 1
     unfinished = [view for view in views if view.status in _RANKS]
-    has_sums = bool(unfinished) and len(views) + to_come > 1
-    texts = total_lines(Totals.of(views, to_come), cells) if has_sums else []
+    totals = ended + Totals.of(views, to_come)
+    texts = total_lines(totals, cells) if unfinished and totals.number > 1 else []
     below = [line(text) for text in texts] + ([line(status)] if status else [])
     room = max(0, rows - 1 - len(below))
     shown = sorted(unfinished, key=lambda view: _RANKS[view.status])

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from cli.output.messages import clear_busy, say
-from cli.output.progress.endings import Endings, wait_text
+from cli.output.progress.endings import MANY, Endings, wait_text
 from cli.output.progress.frame import frame
 from cli.output.progress.interruptions import Interruptions
 from cli.output.progress.screen import Screen
+from cli.output.progress.totals import NOTHING, Totals
 from cli.output.styled import Line, Style, line
 from cli.output.terminal import Terminal, size
 from domain.job import JobStatus
@@ -31,14 +32,16 @@ class LiveDisplay:
         self._explained: set[str] = set()
         self._views: Sequence[JobView] = ()
         self._to_come = 0
+        self._ended = NOTHING
         self._status = ""
         self._interruptions = Interruptions(self._screen.clear, self._draw, self._screen.when_idle)
 
-    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0, ended: Totals = NOTHING) -> None:
         """Update the rows; a job that has ended becomes a line above them."""
-        self._views, self._to_come = views, to_come
+        self._views, self._to_come, self._ended = views, to_come, ended
         above = []
-        for text, is_failure in self._endings.of(views):
+        are_many = len(views) + to_come + ended.number > MANY
+        for text, is_failure in self._endings.of(views, only_failures=are_many):
             if is_failure and not sys.stderr.isatty():
                 say(text)  # it is a file
             else:
@@ -87,6 +90,7 @@ class LiveDisplay:
             rows,
             now,
             to_come=self._to_come,
+            ended=self._ended,
             status=status,
             symbols=symbols,
         )

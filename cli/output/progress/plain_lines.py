@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from cli.output.job_text import amount, percent, result_line, speed_or_state
 from cli.output.messages import clear_busy, say
-from cli.output.progress.endings import Endings, wait_text
-from cli.output.progress.totals import Totals, total_lines
+from cli.output.progress.endings import MANY, Endings, wait_text
+from cli.output.progress.totals import NOTHING, Totals, total_lines
 from domain.job import RUNNING, JobStatus
 from domain.text import printable
 from tasks.api.job_view import JobView
@@ -30,15 +30,16 @@ class PlainLines:
         self._progress_due = clock() + self._pause
         self._last_count = -1
 
-    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:
+    def show(self, views: Sequence[JobView], to_come: int = 0, ended: Totals = NOTHING) -> None:
         """Print what has changed."""
+        are_many = len(views) + to_come + ended.number > MANY
         for text, is_failure in self._endings.of(views):
             (self.fail if is_failure else self.note)(text)
         for view in views:
-            if not view.is_finished:
+            if not (view.is_finished or (are_many and view.status in RUNNING)):
                 self._show_change(view)
         if self._clock() >= self._progress_due:
-            self._show_progress(views, to_come)
+            self._show_progress(views, ended + Totals.of(views, to_come))
 
     def note(self, text: str) -> None:
         """Print one line."""
@@ -74,16 +75,15 @@ class PlainLines:
         elif view.status is JobStatus.PAUSED:
             self.note(result_line(view))
 
-    def _show_progress(self, views: Sequence[JobView], to_come: int) -> None:
+    def _show_progress(self, views: Sequence[JobView], totals: Totals) -> None:
         """Print one line: about the only job that is not finished, else about all."""
-        totals = Totals.of(views, to_come)
         if totals.done == self._last_count:
             return
         self._last_count = totals.done
         self._pause = min(_LONGEST_PAUSE, self._pause * _PAUSE_GROWTH)
         self._progress_due = self._clock() + self._pause
         unfinished = [view for view in views if not view.is_finished]
-        if len(views) + to_come > 1:
+        if totals.number > 1:
             self.note(total_lines(totals, _WIDEST)[0])
         elif unfinished and unfinished[0].status in RUNNING:
             self.note(_progress_line(unfinished[0]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cli.output import formatting
 from cli.output.messages import clear_busy, say
 from cli.output.progress.endings import Endings
+from cli.output.progress.totals import NOTHING, Totals
 from tasks.api.job_json import job_as_json
 from tasks.api.job_view import JobView
 
@@ -17,11 +18,15 @@ class NoProgress:
     def __init__(self) -> None:
         self._endings = Endings()
 
-    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:  # noqa: ARG002
+    def show(
+        self,
+        views: Sequence[JobView],
+        to_come: int = 0,  # noqa: ARG002
+        ended: Totals = NOTHING,  # noqa: ARG002
+    ) -> None:
         """Print the failures."""
-        for text, is_failure in self._endings.of(views):
-            if is_failure:
-                self.fail(text)
+        for text, _ in self._endings.of(views, only_failures=True):
+            self.fail(text)
 
     def note(self, text: str) -> None:
         """Print to standard error."""
@@ -60,7 +65,12 @@ class JsonLines(NoProgress):
         super().__init__()
         self._shown: dict[str, str] = {}
 
-    def show(self, views: Sequence[JobView], to_come: int = 0) -> None:  # noqa: ARG002
+    def show(
+        self,
+        views: Sequence[JobView],
+        to_come: int = 0,  # noqa: ARG002
+        ended: Totals = NOTHING,  # noqa: ARG002
+    ) -> None:
         """Print the jobs that changed."""
         clear_busy()
         for view in views:

@@ -41,25 +41,29 @@ class Summary:
             self._received += count - before if count >= before else count
             self._counts[job_id] = count
 
-    def text(self, views: Sequence[JobView], to_come: int = 0) -> str:
-        """Return the end line, ``2 files, 1.2 GB in 42 s, on average 28.6 MB/s``; maybe empty."""
-        counts = Totals.of(views).counts
+    def text(self, totals: Totals) -> str:
+        """Return the end line, ``2 files, 1.2 GB in 42 s, on average 28.6 MB/s``; maybe empty.
+
+        Args:
+            totals: the sums over all jobs.
+        """
+        counts, number = totals.counts, totals.number
         completed = counts[JobStatus.COMPLETED]
         others = [f"{counts[one]:,} {one.value}" for one in _OTHERS if counts[one]]
-        if to_come:
-            others.append(f"{to_come:,} not started")
-        number = len(views) + to_come
+        if totals.to_come:
+            others.append(f"{totals.to_come:,} not started")
         if number == 1 and not completed and not self._received:
             return ""  # the line about the job says all
         files = formatting.count(number, "file")
         if completed < number:
             files = f"{completed:,} of {files}"
-        return "; ".join([files + self._amount(views), *([", ".join(others)] if others else [])])
+        return "; ".join(
+            [files + self._amount(totals.done), *([", ".join(others)] if others else [])]
+        )
 
-    def _amount(self, views: Sequence[JobView]) -> str:
+    def _amount(self, total: int) -> str:
         """Return bytes, time and speed; bytes of earlier attempts are not in the speed."""
         seconds = max(self._clock() - self._start, 0.001)
-        total = Totals.of(views).done
         if not total:
             return f" in {formatting.elapsed(seconds)}"
         speed = formatting.rate(self._received / seconds)

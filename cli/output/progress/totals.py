@@ -55,6 +55,21 @@ class Totals:
             to_come=to_come,
         )
 
+    @property
+    def number(self) -> int:
+        """How many files there are, with and without a job."""
+        return self.counts.total() + self.to_come
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.counts + other.counts,
+            self.done + other.done,
+            self.known + other.known,
+            self.is_known and other.is_known,
+            self.speed + other.speed,
+            self.to_come + other.to_come,
+        )
+
     def amount(self) -> str:
         """Return downloaded and total bytes: ``1.2 of 20.0 GB``, ``1.2 of over 3.4 GB``."""
         if self.is_known:
@@ -71,6 +86,9 @@ class Totals:
         if self.is_known:
             return formatting.duration(seconds)
         return f"over {formatting.duration(seconds)}" if seconds >= 1 else ""
+
+
+NOTHING = Totals.of(())
 
 
 def count_texts(totals: Totals) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from cli.output.progress.plain_lines import PlainLines
 from cli.output.progress.program_output import JsonLines, NoProgress, Quiet
 from cli.output.progress.summary import Summary
+from cli.output.progress.totals import Totals
 from domain.job import JobStatus as S
 from tasks import JobView
 from tests.support.inputs.job_views import job, live
@@ -155,7 +156,7 @@ def test_end_line(is_new: bool, first: list[JobView], last: list[JobView], shown
     summary.add(first)
     clock.now += 4
     summary.add(last)
-    assert summary.text(last) == shown
+    assert summary.text(Totals.of(last)) == shown
 
 
 def test_jobs_that_are_submitted_later_and_files_without_a_job() -> None:
@@ -166,7 +167,7 @@ def test_jobs_that_are_submitted_later_and_files_without_a_job() -> None:
     clock.now += 2
     views = [completed(6_000_000, "1"), completed(4_000_000, "2")]
     summary.add(views)
-    assert summary.text(views, to_come=3) == (
+    assert summary.text(Totals.of(views, to_come=3)) == (
         "2 of 5 files, 10.0 MB in 2.0 s, on average 5.0 MB/s; 3 not started"
     )
 
@@ -177,4 +178,4 @@ def test_bytes_that_were_fetched_again_count_again() -> None:
     for count in (5_000_000, 1_000_000, 20_000_000):
         summary.add([running(count)])
     clock.now += 5
-    assert "on average 5.0 MB/s" in summary.text([completed(20_000_000)])
+    assert "on average 5.0 MB/s" in summary.text(Totals.of([completed(20_000_000)]))
