@@ -21,7 +21,7 @@ from seen_local.own_files import (
 )
 from worker.storage.destination import Checkpoint
 from worker.storage.disk_errors import optional_operation, sync_file
-from worker.storage.filenames import safe_name
+from worker.storage.filenames import safe_name, working_file
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CHECKPOINT = TypeAdapter(Checkpoint)
@@ -37,7 +37,7 @@ class CheckpointFile:
     """
 
     def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
-        self._path, self._folder, self._uids = part.with_suffix(".json"), folder, uids
+        self._path, self._folder, self._uids = working_file(part, ".json"), folder, uids
 
     def read(self, size: int) -> Checkpoint:
         """Return the checkpoint, or an empty one if there is none that fits a part file of `size` bytes.

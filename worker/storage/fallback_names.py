@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 #: Characters that FAT, exFAT, NTFS and network shares refuse.
@@ -11,15 +12,15 @@ _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _MAX_BYTES = 120
 
 
-def fallback_names(name: str) -> list[str]:
-    """Return names to try in place of `name`, the most similar first; its suffix is kept."""
+def fallback_names(name: str) -> Iterator[str]:
+    """Yield names to try in place of `name`, the most similar first; its suffix is kept."""
     plain = _shorten(_REFUSED.sub("_", name))
     ascii_only = _shorten("".join(char if char.isascii() else "_" for char in plain))
-    found: list[str] = []
+    found = {name}
     for candidate in (plain, ascii_only, f"download{PurePosixPath(ascii_only).suffix}"):
-        if candidate not in {name, *found}:
-            found.append(candidate)
-    return found
+        if candidate not in found:
+            found.add(candidate)
+            yield candidate
 
 
 def _shorten(name: str) -> str:

@@ -183,6 +183,13 @@ def _shorten(name: str) -> str:
     return stem.rstrip(_NOT_AT_END) + suffix
 
 
+def working_file(part: Path, suffix: str) -> Path:
+    """Return the path of a working file: that of the part file with another suffix."""
+    return Path(
+        f"{str(part).removesuffix('.part')}{suffix}"
+    )  # `with_suffix` takes ten times as long
+
+
 def numbered(name: str, number: int) -> str:
     """Return `name` with a number before its suffix: ``film (2).tar.gz``; unchanged for 0."""
     if number == 0:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.storage.disk_space import DiskSpace
+from worker.storage.folder_sync import FolderSync
 from worker.storage.part_file import PartFile
 
 
@@ -20,11 +21,18 @@ class LocalDestinations:
 
     root: Path
     space: DiskSpace
+    folder_sync: FolderSync = field(default_factory=FolderSync)
 
     def open(self, directory: Path, job_id: str) -> PartFile:
         """Open or create the part file of a job; raises as `PartFile` does."""
         is_outside_root = not directory.is_relative_to(self.root)
-        return PartFile(directory, job_id, is_outside_root=is_outside_root, space=self.space)
+        return PartFile(
+            directory,
+            job_id,
+            is_outside_root=is_outside_root,
+            space=self.space,
+            folder_sync=self.folder_sync,
+        )
 
     def exists(self, directory: Path, job_id: str) -> bool:
         """Return whether the job has a part file, or one that is being published."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,12 +20,14 @@ from domain.files import WORKING_PREFIX
 from seen_local.own_files import ForeignFileError, open_folder, open_own_file, remove_name
 from worker.storage.checkpoint_file import CheckpointFile
 from worker.storage.destination import Checkpoint, PublishedFile
-from worker.storage.disk_errors import disk_errors, optional_operation, sync_file, sync_folder
+from worker.storage.disk_errors import disk_errors, optional_operation, sync_file
 from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation
+from worker.storage.filenames import working_file
 from worker.storage.folder_check import trusted_uids
+from worker.storage.folder_sync import FolderSync
 from worker.storage.publication import Publication
-from worker.storage.system_calls import allocate, umask
+from worker.storage.system_calls import allocate, umask, write_all
 
 #: The suffixes of a job's working files. The part file is removed last: its lock protects the others.
 WORKING_SUFFIXES = (".json", ".tmp", ".new", ".try", ".publish", ".part")
@@ -38,6 +41,7 @@ class PartFile:
         job_id: the job's id.
         is_outside_root: the job names a folder outside the download folder.
         space: the reserved space of all part files of this process.
+        folder_sync: makes names durable.
 
     Attributes:
         checkpoint: the one that was written last, or found on opening.
@@ -51,6 +55,7 @@ class PartFile:
         *,
         is_outside_root: bool = False,
         space: DiskSpace | None = None,
+        folder_sync: FolderSync | None = None,
     ) -> None:
         """Open or create the part file.
 
@@ -62,6 +67,7 @@ class PartFile:
         self.path = _part_path(directory, job_id)
         self.notes: list[str] = []
         self._space = space or DiskSpace(0)
+        self._sync_folder = folder_sync or FolderSync()
         self._is_allocated = False
         self._fsync_failed = False
         self._fd = -1
@@ -144,26 +150,13 @@ class PartFile:
         """
         try:
             with disk_errors(FileOperation.WRITE, self.path):
-                size = self._write(chunks, position)
+                size = write_all(self._fd, chunks, position)
         except DiskFullError as error:
             # A quota, or a disk that other programs fill: the free space did not show it.
             error.uses_attempt = self._space.is_largest_growing_file(self)
             raise
         if not self._is_allocated:
             self._space.mark_written(self, size)
-        return size
-
-    def _write(self, chunks: Sequence[bytes], position: int) -> int:
-        size = sum(map(len, chunks))
-        written = os.pwritev(self._fd, chunks, position)
-        if (
-            written < size
-        ):  # interrupted by a signal, or the disk is full: then the next write raises
-            rest = memoryview(b"".join(chunks))[written:]
-            while rest:
-                done = os.pwrite(self._fd, rest, position + written)
-                written += done
-                rest = rest[done:]
         return size
 
     def read_at(self, buffer: memoryview, position: int) -> int:
@@ -246,7 +239,7 @@ class PartFile:
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
-        sync_folder(self._folder, self.path.parent)
+        self._sync_folder(self._folder, self.path.parent)
         if self._publication.base_name != name:
             self.notes.append(f"named it {path.name!r}: its file system refuses {name!r}")
         return path
@@ -264,7 +257,7 @@ class PartFile:
         if published is not None:
             with disk_errors(FileOperation.REMOVE, published.path):
                 self._publication.unpublish(published.path)
-            sync_folder(self._folder, self.path.parent)
+            self._sync_folder(self._folder, self.path.parent)
 
     def check_replaceable(self, name: str) -> None:
         """Raise PermanentError if a folder has the name."""
@@ -286,7 +279,7 @@ class PartFile:
     def remove_working_files(self) -> None:
         """Remove all working files of this job; a published file keeps its final name."""
         for suffix in WORKING_SUFFIXES:
-            path = self.path.with_suffix(suffix)
+            path = working_file(self.path, suffix)
             with disk_errors(FileOperation.REMOVE, path):
                 remove_name(path, folder=self._folder)
 
@@ -296,40 +289,48 @@ class PartFile:
         self.checkpoint = Checkpoint()
         with disk_errors(FileOperation.OPEN, self.path):
             self._publication = Publication(self.path, self._folder, self._uids)
-            self._fd = self._open_locked()
-            if self._published_path is None:
+            self._fd, is_new = self._open_locked()
+            is_published = self._published_path is not None
+            # A file that was just created has no other names, unless it has a record.
+            if not is_published and not (is_new and self._publication.record is None):
                 self._resolve_links()
             self.checkpoint = self._checkpoint_file.read(self.size)
 
-    def _open_locked(self) -> int:
+    def _open_locked(self) -> tuple[int, bool]:
+        """Open and lock the file; return its descriptor, and whether it was created."""
         while True:
-            fd, path = self._open_part_or_published()
+            fd, path, is_new = self._open_part_or_published()
             try:
                 with disk_errors(FileOperation.LOCK, self.path):
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_name_of(path, fd):
                     self._published_path = None if path == self.path else path
-                    return fd
+                    return fd, is_new
             except BaseException:
                 os.close(fd)
                 raise
             # The process that held the lock removed the file after we had opened it: open the new one.
             os.close(fd)
 
-    def _open_part_or_published(self) -> tuple[int, Path]:
-        """Open the part file, or the published file that it was renamed to."""
+    def _open_part_or_published(self) -> tuple[int, Path, bool]:
+        """Open the part file, or the published file that it was renamed to.
+
+        Returns the descriptor, the file's path, and whether it was created.
+        """
         self._publication.reload()
         published = self._publication.open_published()
         if published is not None:
-            return published
+            return *published, False
+        with suppress(FileExistsError):
+            return self._open_part(os.O_CREAT | os.O_EXCL), self.path, True
         try:
-            return self._open_part(os.O_CREAT), self.path
+            return self._open_part(os.O_CREAT), self.path, False
         except ForeignFileError as error:
             remove_name(self.path, folder=self._folder)
             self.notes.append(
                 f"started an empty part file: {self.path.name} was {error.kind} and was removed"
             )
-            return self._open_part(os.O_CREAT | os.O_EXCL), self.path
+            return self._open_part(os.O_CREAT | os.O_EXCL), self.path, False
 
     def _open_part(self, flags: int) -> int:
         return open_own_file(
@@ -343,7 +344,7 @@ class PartFile:
     def _resolve_links(self) -> None:
         """Remove what an interrupted publication left, and never write to a file with another name."""
         self._publication.reload()
-        replacement = self.path.with_suffix(".new")
+        replacement = working_file(self.path, ".new")
         if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(replacement, self._fd):
             remove_name(replacement, folder=self._folder)
         if self._publication.find(self._fd) is not None:

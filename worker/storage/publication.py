@@ -18,7 +18,7 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
@@ -37,7 +37,7 @@ from seen_local.own_files import (
 from worker.storage.disk_errors import disk_errors, sync_file
 from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
 from worker.storage.fallback_names import fallback_names
-from worker.storage.filenames import numbered
+from worker.storage.filenames import numbered, working_file
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,11 @@ class PublicationRecord:
     """Verified digests (SHA-256, the caller's, the origin's), as ``algorithm:hex``."""
     claims: bool = False
     """The file has exactly `name`, which a placeholder reserves; else a number may have been added."""
+
+    def to_json(self) -> str:
+        """Return the record as its file contains it."""
+        # Not `asdict`, which copies every value.
+        return json.dumps({one.name: getattr(self, one.name) for one in fields(self)})
 
 
 _RECORD = TypeAdapter(PublicationRecord)
@@ -82,8 +87,8 @@ class Publication:
 
     def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
         self._part, self._folder, self._uids = part, folder, uids
-        self._path = part.with_suffix(".publish")
-        self._replacement = part.with_suffix(".new")
+        self._path = working_file(part, ".publish")
+        self._replacement = working_file(part, ".new")
         self.record = None
 
     def reload(self) -> None:
@@ -97,15 +102,16 @@ class Publication:
 
         If the file system refuses the name, fallback names are tried.
         """
-        *first, last = [name, *fallback_names(name)]
-        for candidate in first:
+        try:
+            return self._publish(fd, name, overwrite=overwrite, digests=digests)
+        except OSError as error:
+            refusal = _refusal_of_name(error, name)
+        for candidate in fallback_names(name):
             try:
                 return self._publish(fd, candidate, overwrite=overwrite, digests=digests)
             except OSError as error:
-                if error_kind(FileOperation.NAME, error.errno) is not ErrorKind.BAD_NAME:
-                    raise
-                logger.info("The file system refuses the name %r: %s", candidate, error.strerror)
-        return self._publish(fd, last, overwrite=overwrite, digests=digests)
+                refusal = _refusal_of_name(error, candidate)
+        raise refusal
 
     def _publish(self, fd: int, name: str, *, overwrite: bool, digests: tuple[str, ...]) -> Path:
         self.base_name = name
@@ -299,7 +305,7 @@ class Publication:
         with disk_errors(FileOperation.WRITE, self._path):
             fd = create_own_file(self._path, folder=self._folder)
             try:
-                os.write(fd, json.dumps(asdict(record)).encode())
+                os.write(fd, record.to_json().encode())
                 if durable:
                     sync_file(fd)
             finally:
@@ -317,6 +323,14 @@ def _read_record(text: bytes) -> PublicationRecord:
     for digest in record.digests:
         Checksum.parse(digest)
     return record
+
+
+def _refusal_of_name(error: OSError, name: str) -> OSError:
+    """Return the error if the file system refuses this name, else raise it."""
+    if error_kind(FileOperation.NAME, error.errno) is not ErrorKind.BAD_NAME:
+        raise error
+    logger.info("The file system refuses the name %r: %s", name, error.strerror)
+    return error
 
 
 def _name_taken(name: str) -> TransientError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,23 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
     if function is not None:
         function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     return function
+
+
+def write_all(fd: int, chunks: Sequence[bytes], position: int) -> int:
+    """Write `chunks` one after another from `position` on; return the number of bytes.
+
+    Raises:
+        OSError: they are not all written.
+    """
+    size = sum(map(len, chunks))
+    written = os.pwritev(fd, chunks, position)
+    if written < size:  # interrupted by a signal, or the disk is full: then the next write raises
+        rest = memoryview(b"".join(chunks))[written:]
+        while rest:
+            done = os.pwrite(fd, rest, position + written)
+            written += done
+            rest = rest[done:]
+    return size
 
 
 @cache
