@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import settings as settings_module
 from cli.local_stack import environment
 from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError, StoreRefusesError
 from seen_local.file_lock import unusable_data_folder
-from settings import Settings
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from cache import CacheManager
     from database import Database
+    from settings import Settings
     from tasks.api.job_view import JobReader
     from worker.outages import OutageLog
     from worker.runtime import Runtime

@@ -1,4 +1,4 @@
-"""The `seen` command: registers the commands, and prints every error as one line."""
+"""The `seen` command: runs one of `command_table`, and prints every error as one line."""
 
 from __future__ import annotations
 
@@ -10,104 +10,34 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
-from pydantic import ValidationError
 
-import settings as settings_module
-from cli.commands import (
-    cache,
-    completion,
-    control,
-    db,
-    dead_letters,
-    doctor,
-    get,
-    jobs,
-    limit,
-    logs,
-    remove,
-    services,
-    up,
-    watch,
-)
-from cli.errors import EXIT_STATUSES, FAILED, INTERRUPTED, exit_status, report, report_error
-from cli.help.pages import SeenTyper
+from cli.command_table import application
+from cli.errors import FAILED, INTERRUPTED, exit_status, report, report_error
 from cli.output.messages import clear_busy, say
 from cli.signals import AnsweredInterrupt, end_at_signals
 from domain.errors import OutputError, SeenError
 from domain.text import requirement
-from seen_local.version import version
 from worker import utf8_mode
-from worker.process import standard_streams
+from worker.process import quick_exit, standard_streams
 
-app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
-_DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
-
-
-def _print_version(is_given: bool) -> None:
-    if is_given:
-        print(f"seen {version()}")
-        raise typer.Exit
+if TYPE_CHECKING:
+    from cli.help.pages import SeenTyper
 
 
-@app.callback(epilog=EXIT_STATUSES)
-def _root(
-    ctx: typer.Context,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", "-V", is_eager=True, callback=_print_version, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    if ctx.invoked_subcommand != "doctor":  # which reports them as problems
-        for text in settings_module.unknown_variables():
-            say(f"warning: {text}")
-
-
-app.command(rich_help_panel=_DOWNLOAD, epilog=get.EXAMPLES)(get.get)
-app.command(rich_help_panel=_DOWNLOAD)(up.up)
-app.command(rich_help_panel=_JOBS, epilog=jobs.ADD_EXAMPLES)(jobs.add)
-app.command("list", rich_help_panel=_JOBS, epilog=jobs.LIST_EXAMPLES)(jobs.list_jobs)
-app.command(rich_help_panel=_JOBS)(jobs.show)
-app.command(rich_help_panel=_JOBS)(watch.watch)
-app.command("pause", rich_help_panel=_JOBS)(control.pause)
-app.command("resume", rich_help_panel=_JOBS)(control.resume)
-app.command("cancel", rich_help_panel=_JOBS)(control.cancel)
-app.command("retry", rich_help_panel=_JOBS)(control.retry)
-app.command(rich_help_panel=_JOBS)(control.move)
-app.command("rm", rich_help_panel=_JOBS, epilog=remove.EXAMPLES)(remove.remove)
-app.command(rich_help_panel=_SERVICE)(limit.limit)
-app.command(rich_help_panel=_SERVICE)(doctor.doctor)
-app.command(rich_help_panel=_SERVICE)(logs.logs)
-app.command(rich_help_panel=_SERVICE)(services.worker)
-app.command(rich_help_panel=_SERVICE)(services.beat)
-app.command(rich_help_panel=_SERVICE)(services.flower)
-app.add_typer(cache.app, name="cache", rich_help_panel=_SERVICE)
-app.add_typer(db.app, name="db", rich_help_panel=_SERVICE)
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_SERVICE)
-
-
-app.command(rich_help_panel=_SERVICE, epilog=completion.EXAMPLES)(completion.completion)
-
-
-@app.command("help", rich_help_panel=_SERVICE)
-def _help(
-    ctx: typer.Context,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="The command; else all.")
-    ] = None,
-) -> None:
-    """Show the help of a command: `seen help cache stats`."""
-    root = ctx.find_root().command
-    root.main([*(words or []), "--help"], prog_name="seen", standalone_mode=False)
+def __getattr__(name: str) -> SeenTyper:
+    """``app`` is the application with all commands; a command that is run loads only its own modules."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return application()
 
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
     utf8_mode.ensure()
+    quick_exit.prepare()
     standard_streams.prepare_command()
     try:
         status = run(sys.argv[1:])
@@ -115,7 +45,7 @@ def main() -> None:
         end_at_signals()
     except KeyboardInterrupt as interrupt:  # before the command, or after its end
         status = _interrupted(interrupt)
-    sys.exit(status)
+    quick_exit.exit_with(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -125,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     _forget_unusable_variables()
     as_json = "--json" in arguments
     try:
-        status = app(list(arguments), prog_name="seen", standalone_mode=False)
+        status = application(arguments)(list(arguments), prog_name="seen", standalone_mode=False)
         _flush_output()
     except OutputError as error:
         standard_streams.flush_or_discard_output()
@@ -200,7 +130,8 @@ def _unexpected(error: Exception) -> str:
 def _sentence(error: typer.TyperException) -> str:
     """Return Typer's message as one sentence, in the words of our own messages."""
     text = error.format_message()
-    if isinstance(error.__cause__, ValidationError):
+    validation = sys.modules.get("pydantic")  # Typer loads it for a value that it converts
+    if validation is not None and isinstance(error.__cause__, validation.ValidationError):
         for problem in error.__cause__.errors(include_url=False):
             text = text.replace(problem["msg"], requirement(problem))
     text = text.strip()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import settings as settings_module
 from domain.errors import SeenError, SettingsError
 from domain.text import printable
 from seen_local import stack_state
 from seen_local.file_lock import FileLock
+from seen_local.late_settings import settings_module
 from seen_local.stack_settings import (
     configure_for_local_stack,
     has_shared_database,
@@ -26,7 +27,9 @@ from seen_local.stack_settings import (
 )
 from seen_local.stack_state import StackState
 from seen_local.version import version
-from settings import Settings
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 logger = logging.getLogger(__name__)
 

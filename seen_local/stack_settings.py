@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
-import settings as settings_module
 from domain.errors import SettingsError
+from seen_local.late_settings import settings_module
 from seen_local.secret_key import local_secret_key
-from settings import PREFIX, Settings, file_variables
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 #: Defaults on one machine: the private networks are allowed. Link-local addresses are not, because
 #: clouds serve instance metadata there.
@@ -53,8 +54,8 @@ def sqlite_url(settings: Settings) -> str:
 def override(values: Mapping[str, object]) -> Settings:
     """Write settings, by field name, to the environment; return the new settings."""
     for field, value in values.items():
-        os.environ[f"{PREFIX}{field.upper()}"] = str(value)
-        for name in file_variables(field):
+        os.environ[f"{settings_module.PREFIX}{field.upper()}"] = str(value)
+        for name in settings_module.file_variables(field):
             del os.environ[name]
     settings_module.load.cache_clear()
     return settings_module.load()
@@ -80,6 +81,8 @@ def configure_for_local_stack(
 
 def store_fields(cache_addr: str) -> dict[str, object]:
     """Return the settings of a connection to the store of a local stack, by field name."""
+    from pydantic import SecretStr
+
     return {
         "cache_addr": cache_addr,
         "cache_username": "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 _DISTRIBUTION = "seen-downloads"
@@ -21,6 +20,8 @@ def version() -> str:
             return str(project["version"])
     except (OSError, ValueError, KeyError):
         pass
+    from importlib import metadata
+
     try:
         return metadata.version(_DISTRIBUTION)
     except metadata.PackageNotFoundError:

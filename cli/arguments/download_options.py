@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +17,11 @@ from cli.arguments.url_list import Entry
 from cli.output.messages import say
 from domain.errors import InvalidInputError
 from domain.files import Checksum
-from domain.request import SECRET_FIELDS, DownloadRequest
 from domain.request_fields import HIDDEN
 from domain.urls import display_url, host_of
+
+if TYPE_CHECKING:
+    from domain.request import DownloadRequest
 
 #: Sections of the help pages.
 FILE, REQUEST, CHECKS, TRANSFER = "The file", "The request", "Checks", "The transfer"
@@ -284,6 +286,8 @@ def _checksum(sha256: str | None, checksum: str | None) -> str | None:
 
 
 def _request(values: dict[str, object]) -> DownloadRequest:
+    from domain.request import SECRET_FIELDS, DownloadRequest
+
     for field, value in values.items():
         if isinstance(value, str) and not is_text(value):
             is_secret = field in SECRET_FIELDS or (field == "url" and values.get("secret_url"))

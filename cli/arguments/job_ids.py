@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import settings as settings_module
 from cli.context import has_no_database, open_reader
 from cli.errors import AmbiguousIdError
 from domain.errors import InvalidInputError, UnknownJobError
 from domain.ids import MIN_PREFIX, id_range, is_job_id
 from domain.text import printable
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:  # loads SQLAlchemy, which is not needed to refuse wrong arguments
     from tasks.api.job_view import JobReader

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import settings as settings_module
 from cli.context import has_no_database, open_runtime
 from cli.errors import RefusedError
 from cli.help.pages import SeenTyper
@@ -20,10 +19,11 @@ from cli.output.counter import counter
 from domain.errors import BackupError
 from domain.text import printable
 from seen_local import stack_state
-from settings import Settings
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from database.backup import Copy
+    from settings import Settings
 
 app = SeenTyper(help="Migrate, back up and restore the database; purge old jobs.")
 

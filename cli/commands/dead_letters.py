@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import settings as settings_module
 from cli.help.pages import SeenTyper
 from cli.local_stack.client import use_running_stack
 from cli.output import formatting
 from domain.urls import mask_urls
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
     from worker.broker.client import Broker

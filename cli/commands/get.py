@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import settings as settings_module
 from cli.arguments.download_options import DownloadOptions, ShowUrls
 from cli.arguments.get_options import GetOptions
 from cli.arguments.input_options import InputOptions, Urls, Wanted
@@ -30,13 +29,14 @@ from cli.output.resume_command import (
 from cli.signals import interrupt_on_termination
 from domain.errors import OutputError
 from domain.job import JobStatus
-from domain.request import DownloadRequest
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
     from cli.following.batch import Batch
     from cli.following.follow import Followed
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
+    from domain.request import DownloadRequest
     from tasks.api.job_view import JobView
 
 EXAMPLES = """

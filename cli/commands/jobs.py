@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import settings as settings_module
 from cli.arguments.download_options import FILE, DownloadOptions, ShowUrls
 from cli.arguments.input_options import InputOptions, Urls, Wanted
 from cli.arguments.job_filter import STATES, owner_from
@@ -22,9 +21,10 @@ from cli.signals import interrupt_on_termination
 from domain.errors import OutputError, SeenError
 from domain.job import JobFilter, JobStatus, Priority
 from domain.limits import check_host
-from domain.request import DownloadRequest
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
+    from domain.request import DownloadRequest
     from tasks.api.job_view import JobReader, JobView
     from worker.runtime import Runtime
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import settings as settings_module
 from cli.arguments.job_ids import resolve_ids
 from cli.arguments.sizes import parse_rate
 from cli.context import open_cache, open_reader
@@ -16,6 +15,7 @@ from cli.output import formatting
 from domain.errors import InvalidInputError, in_words
 from domain.limits import TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
     from cache import CacheManager

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-import settings as settings_module
 from cli.errors import RefusedError
 from cli.local_stack import environment
 from cli.local_stack.log_reader import LogReader, log_names
@@ -17,6 +16,7 @@ from cli.output import formatting
 from cli.signals import interrupt_on_termination
 from domain.errors import InvalidInputError
 from domain.text import escaped
+from seen_local.late_settings import settings_module
 
 _POLL = 0.3
 #: Those of a local stack, whether or not they have logged yet.

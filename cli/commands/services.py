@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ from cli.local_stack.client import use_running_stack
 from cli.local_stack.download_folder import make_download_folder
 from domain.errors import SettingsError
 from seen_local import discovery
-from settings import Settings
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 
 class QueueName(StrEnum):

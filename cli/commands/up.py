@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,14 @@ from cli.errors import RefusedError
 from cli.local_stack import environment
 from cli.local_stack.download_folder import make_download_folder
 from cli.local_stack.log_files import append_line, supervisor_log
-from cli.local_stack.supervisor import Supervisor
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from seen_local import discovery, stack_state
 from seen_local.stack_state import StackState
-from settings import Settings
 from worker.process import listening, standard_streams
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 #: Seconds between two lines with the numbers of jobs; without a terminal they would fill a file.
 _STATUS_INTERVAL, _STATUS_INTERVAL_IN_A_FILE = 2.0, 60.0
@@ -38,6 +39,8 @@ def up(
 
     Other commands use them automatically: `seen add`, `seen list`, `seen watch`, `seen get`.
     """
+    from cli.local_stack.supervisor import Supervisor
+
     standard_streams.prepare_service()
     settings = _settings(download_dir)
     if environment.has_store(settings):

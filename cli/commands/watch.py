@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import settings as settings_module
 from cli.arguments.download_options import ShowUrls
 from cli.arguments.job_ids import resolve_ids
 from cli.context import has_no_database, open_reader
@@ -15,6 +14,7 @@ from cli.errors import FAILED
 from cli.output.messages import clear_busy
 from cli.signals import AnsweredInterrupt, interrupt_on_termination
 from domain.job import JobFilter, JobStatus
+from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
     from cli.output.display import Display

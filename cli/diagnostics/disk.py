@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
@@ -16,9 +17,11 @@ from cli.output import formatting
 from database import Database, JobRepository, migrate
 from domain.errors import DatabaseUnavailableError
 from domain.job import JobStatus
-from settings import Settings
 from worker.celery_ext import descriptors
 from worker.storage.folder_check import folder_error
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 #: Error codes of jobs that wait for a disk; at most this many waiting jobs are read.
 _DISK_CODES = frozenset({"disk_full", "disk_unavailable"})

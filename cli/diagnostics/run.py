@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import settings as settings_module
 from cli.diagnostics import disk, store
 from cli.diagnostics.findings import Finding, Level, ok, problem
 from cli.local_stack import environment
@@ -13,8 +13,11 @@ from cli.local_stack.client import use_running_stack
 from domain.errors import SettingsError
 from seen_local import discovery, stack_state
 from seen_local.discovery import OtherVersionError
+from seen_local.late_settings import settings_module
 from seen_local.version import version
-from settings import Settings
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 
 def examine() -> list[Finding]:

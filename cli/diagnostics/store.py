@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache import CacheManager
 from cache.models import CacheStats
@@ -13,7 +13,9 @@ from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack import environment
 from cli.output import formatting
 from domain.errors import StoreRefusesError, StoreUnavailableError
-from settings import Settings
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 #: Dragonfly does not start with less memory for each of its threads.
 _PER_THREAD = 256 * 2**20

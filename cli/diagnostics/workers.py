@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from cache import CacheManager, ttl
 from cache.models import WorkerHeartbeat
@@ -14,11 +15,13 @@ from cli.local_stack.command_lines import QUEUES
 from cli.output import formatting
 from domain.errors import StoreError
 from domain.text import escaped
-from settings import Settings
 from worker.app import app
 from worker.broker import dead_letters
 from worker.broker.client import Broker
 from worker.broker.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 _START_BEAT = "Start one or two: seen beat (or `seen up`, which runs all services here)."
 _WITHOUT_BEAT = "waiting jobs and jobs of dead workers are not requeued, progress is not saved"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _POLL = 0.2
 #: Where a job that ends makes room for the next one.
 _SHORT_POLL = 0.02
+#: A small file is soon there: the first reads come after a short poll, the next ones after this share of
+#: the time since the start.
+_POLL_SHARE = 0.1
 #: Reading many jobs may take long; it may use this share of one processor.
 _MAX_LOAD = 0.2
 #: How long to wait for jobs to pause: a worker needs a second, longer while the store is unavailable.
@@ -57,6 +60,7 @@ def follow(
     """
     start_check = StartCheck(display, stack)
     followed = Followed()
+    begin = time.monotonic()
     given_up_at = 0.0
     try:
         batch.submit(stack, lambda: display.status(_PAUSING))
@@ -76,7 +80,7 @@ def follow(
                 _give_up(batch, display, others, exceeded)
                 followed.given_up |= exceeded
             start_check.run(views, batch)
-            least = _SHORT_POLL if batch.is_short_of_jobs else _POLL
+            least = _SHORT_POLL if batch.is_short_of_jobs else _poll(started - begin)
             time.sleep(pause_between_reads(time.monotonic() - started, least))
     except SecondInterrupt:
         raise _leave(display) from None
@@ -97,6 +101,11 @@ def _read_and_show(batch: Batch, display: Display, summary: Summary) -> Sequence
 def pause_between_reads(seconds: float, least: float = _POLL) -> float:
     """Return the pause after a read that took `seconds`, so that following costs little."""
     return max(least, seconds / _MAX_LOAD)
+
+
+def _poll(seconds: float) -> float:
+    """Return the pause between two reads so many seconds after the first one."""
+    return min(_POLL, max(_SHORT_POLL, seconds * _POLL_SHARE))
 
 
 def _give_up(batch: Batch, display: Display, views: list[JobView], reasons: dict[str, str]) -> None:

@@ -27,14 +27,15 @@ class StartCheck:
         self._display = display
         self._stack = stack
         self._started_at = self._checked_at = time.monotonic()
-        self._is_warned = False
+        self._is_warned = self._is_reported = False
 
     def run(self, views: Sequence[JobView], batch: Batch) -> None:
-        """Check at most once a second.
+        """Check at most once a second, and report a busy worker at once.
 
         Raises:
             StackError: the local stack has ended.
         """
+        self._report_busy(views)
         now = time.monotonic()
         if now - self._checked_at < 1.0:
             return
@@ -43,6 +44,13 @@ class StartCheck:
             raise StackError(f"The local stack was stopped. {how_to_continue(batch.typed())}")
         if now - self._started_at > _START_WARNING_AFTER:
             self._warn_if_not_started(views)
+
+    def _report_busy(self, views: Sequence[JobView]) -> None:
+        if self._stack is None or self._is_reported:
+            return
+        self._is_reported = any(view.status is not JobStatus.QUEUED for view in views)
+        if self._is_reported:
+            self._stack.report_busy()
 
     def _warn_if_not_started(self, views: Sequence[JobView]) -> None:
         if self._is_warned or any(view.status is not JobStatus.QUEUED for view in views):

@@ -87,8 +87,9 @@ class SeenGroup(TyperGroup):
         """Find the command; an unknown one is answered with the nearest ones of all groups."""
         typed = args[0]
         if self.get_command(ctx, typed) is None and not ctx.resilient_parsing:
-            root = ctx.find_root()
-            paths = list(command_paths(root.command))
+            from cli.command_table import application  # this call may have loaded one command only
+
+            paths = list(command_paths(typer.main.get_command(application())))
             group = ctx.command_path.split()[1:]
             ctx.fail(nearest.unknown_command(typed, args[1:], paths, group))
         return super().resolve_command(ctx, args)

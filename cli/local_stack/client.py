@@ -5,25 +5,25 @@
 
 from __future__ import annotations
 
-import importlib
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cli.errors import StackError
-from cli.local_stack import environment
+from cli.local_stack import command_lines, environment, preload
+from cli.local_stack.forking import fork
 from cli.local_stack.log_files import last_line, open_log, supervisor_log
 from cli.output.messages import say, show_busy
 from cli.signals import AnsweredInterrupt
 from seen_local import discovery, stack_state
 from seen_local.stack_state import StackState
-from worker.utf8_mode import UTF8
 
-_POLL = 0.02
+_POLL = 0.005
 #: Longer than an earlier stack needs to stop, and a store to start.
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 60.0
@@ -34,9 +34,20 @@ class StackClient:
     """A command's use of a stack."""
 
     state: StackState
-    started: bool
-    """Whether this command started it: then no other command has jobs in it."""
     data_dir: Path
+    starter: int | None
+    """The write end of the supervisor's pipe, if this command started the stack."""
+
+    @property
+    def started(self) -> bool:
+        """Whether this command started it: then no other command has jobs in it."""
+        return self.starter is not None
+
+    def report_busy(self) -> None:
+        """Let the supervisor know that its worker runs a job: the other services may start."""
+        if self.starter is not None:
+            with suppress(OSError):  # the supervisor has ended
+                os.write(self.starter, b".")
 
     @property
     def is_alive(self) -> bool:
@@ -76,44 +87,56 @@ def join_stack() -> Iterator[StackClient]:
         running = stack_state.running(data_dir)
         if running is not None:
             discovery.refuse_other_version(running)
-        state = running or _start(data_dir)
+        state, starter = (running, None) if running else _start(data_dir)
     discovery.configure(settings, state, any_directory=True)
     wait_for_stop = state.on_demand
     try:
-        yield StackClient(state, running is None, data_dir)
+        yield StackClient(state, data_dir, starter)
     except KeyboardInterrupt:
         wait_for_stop = False  # the stack stops by itself
         raise
     finally:
         client.release()
+        if starter is not None:
+            os.close(starter)  # the supervisor looks at once whether the stack has clients
         if wait_for_stop:
             _wait_until_stopped(data_dir, state)
 
 
-def _start(data_dir: Path) -> StackState:
-    """Start a supervisor; return when its store answers."""
+def _start(data_dir: Path) -> tuple[StackState, int]:
+    """Start a supervisor; return when its store answers, with the write end of its pipe."""
     log = supervisor_log(data_dir)
     log.parent.mkdir(exist_ok=True, mode=0o700)
+    preload.load(preload.COMMON)
+    its_end, starter = os.pipe()
     with open_log(log) as output:
-        process = subprocess.Popen(
-            [sys.executable, *UTF8, "-P", "-m", "cli.local_stack.supervisor"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=environment.ROOT,
-            start_new_session=True,  # Ctrl-C is for the command; the stack stops without clients
+        process = fork(
+            partial(_supervise, its_end),
+            command_lines.supervisor(),
+            title="seen: supervisor",
+            output=output.fileno(),
+            dies_with_parent=False,  # other commands may use it; it stops without clients
+            keep=its_end,
         )
-    # Import what the command needs next while the stack starts.
-    importlib.import_module("tasks")
+    os.close(its_end)
+    preload.load(preload.COMMAND)  # while the stack starts
     end = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < end:
         state = stack_state.running(data_dir)
         if state is not None and state.pid == process.pid:
-            return state
+            return state, starter
         if process.poll() is not None:
             break
         time.sleep(_POLL)
+    os.close(starter)
     raise StackError(f"The local stack did not start: {last_line(log)} (log: {log})")
+
+
+def _supervise(starter: int) -> int:
+    from cli.local_stack import supervisor
+
+    supervisor.main(starter)
+    return 0
 
 
 def _wait_until_stopped(data_dir: Path, state: StackState) -> None:

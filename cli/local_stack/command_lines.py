@@ -5,15 +5,25 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 from cli.local_stack.environment import ROOT
-from settings import Settings
 from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
 from worker.utf8_mode import UTF8
 
+if TYPE_CHECKING:
+    from settings import Settings
+
+#: The module of Celery's programs, worker and beat.
+_PROGRAM = "worker.celery_ext.main"
 DOWNLOADS, MAINTENANCE = "downloads", MAINTENANCE_QUEUE
 #: The queues of each kind of worker.
 QUEUES = {DOWNLOADS: DOWNLOAD_QUEUES, MAINTENANCE: (MAINTENANCE_QUEUE,)}
+
+
+def supervisor() -> list[str]:
+    """Return the command line of the supervisor of a stack on demand."""
+    return _python("-m", "cli.local_stack.supervisor")
 
 
 def worker(settings: Settings, queue: str, concurrency: int | None = None) -> list[str]:
@@ -23,12 +33,17 @@ def worker(settings: Settings, queue: str, concurrency: int | None = None) -> li
         MAINTENANCE: settings.maintenance_concurrency,
     }
     return _python(
-        *("-m", "worker.celery_ext.main", "worker"),
+        *("-m", _PROGRAM, "worker"),
         *("-Q", ",".join(QUEUES[queue])),
         *("-n", node_name(queue)),
         *("-l", settings.log_level),
         *("-c", str(concurrency or default[queue])),
     )
+
+
+def arguments_of_program(command: list[str]) -> list[str] | None:
+    """Return the arguments of a command line of worker or beat; None for another program."""
+    return command[command.index(_PROGRAM) + 1 :] if _PROGRAM in command else None
 
 
 def node_name(queue: str) -> str:
@@ -47,7 +62,7 @@ def node_pattern(queue: str) -> str:
 
 def beat(settings: Settings) -> list[str]:
     """Return the command line of beat."""
-    return _python("-m", "worker.celery_ext.main", "beat", "-l", settings.log_level)
+    return _python("-m", _PROGRAM, "beat", "-l", settings.log_level)
 
 
 def flower() -> list[str]:

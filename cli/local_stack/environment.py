@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import settings as settings_module
 from domain.errors import SettingsError
+from seen_local.late_settings import settings_module
 from seen_local.stack_settings import (
     configure_for_local_stack,
     has_shared_database,
@@ -16,7 +17,9 @@ from seen_local.stack_settings import (
     sqlite_url,
     use_local_secret_key,
 )
-from settings import Settings, file_variables
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 __all__ = [
     "ROOT",
@@ -72,7 +75,7 @@ def resolve_paths() -> Settings:
 
 
 def _resolve_secret_files() -> None:
-    for field in Settings.model_fields:
-        for name in file_variables(field):
+    for field in settings_module.Settings.model_fields:
+        for name in settings_module.file_variables(field):
             if os.environ[name]:
                 os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())

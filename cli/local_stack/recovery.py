@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from database import Database, JobRepository, migrate
 from domain.job import JobStatus
-from settings import Settings
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 
 def recover(settings: Settings, before: datetime) -> int:

@@ -1,39 +1,45 @@
 """Runs the local stack: store, download worker, maintenance worker, beat and, if wanted, Flower.
 
-`seen up` runs it in the foreground until a signal stops it. The first `seen get` starts it as a process
-of its own (``python -m cli.local_stack.supervisor``), which stops when no command uses it. The kernel
-kills its children when it ends.
+`seen up` runs it in the foreground until a signal stops it. The first `seen get` forks it as a process
+of its own, which stops when no command uses it. Workers and beat are forked from the supervisor, which
+has loaded their modules, starts no thread, and keeps no connection. The kernel kills its children when
+it ends.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import settings as settings_module
 from cli.errors import StackError, exit_status, report
-from cli.local_stack import command_lines, embedded_store, environment
+from cli.local_stack import command_lines, embedded_store, environment, preload
 from cli.local_stack.child_process import Child
 from cli.local_stack.log_files import LogRotation, last_line, supervisor_log
 from domain.errors import SeenError
 from seen_local import discovery, stack_state
+from seen_local.late_settings import settings_module
 from seen_local.stack_settings import sqlite_url
 from seen_local.stack_state import StackState
 from seen_local.version import version
-from settings import Settings
 from worker import utf8_mode
 from worker.process import standard_streams, stop_signals
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 _TICK = 0.1
 _STORE_START_TIMEOUT = 15.0
 #: Seconds until SIGKILL for a process that has nothing to finish.
 _QUICK_GRACE = 5.0
-#: A stack on demand starts maintenance and beat later, so that the download starts sooner. Seconds.
-_START_REST_AFTER = 1.5
+#: A stack on demand starts maintenance and beat later, so that the download starts sooner: after so many
+#: seconds, when the worker runs a job; at the latest after so many; at once when a process has exited.
+_START_REST_AFTER, _START_REST_AT_LATEST = 1.5, 5.0
 
 
 class Supervisor:
@@ -44,6 +50,8 @@ class Supervisor:
         on_demand: whether it stops when no command uses it.
         log: is called with a line for each process that exits.
         flower_url: the address of Flower; "" for no Flower.
+        starter: the read end of a pipe from the command that started a stack on demand: a byte in it
+            reports that the worker runs a job, its end that the command uses the stack no more.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Supervisor:
         on_demand: bool,
         log: Callable[[str], None],
         flower_url: str = "",
+        starter: int | None = None,
     ) -> None:
         self._settings = settings
         self._on_demand = on_demand
@@ -65,6 +74,7 @@ class Supervisor:
         self._log_rotation = LogRotation()
         self._children: list[Child] = []
         self._state: StackState | None = None
+        self._starter = starter
         self._start_rest_at: float | None = None
         self._stop_requested = False
 
@@ -92,10 +102,11 @@ class Supervisor:
         self._start_store()
         if not self._on_demand:
             self._recover()
+        self._started = time.monotonic()
+        self._start_rest_at = self._started + (_START_REST_AT_LATEST if self._on_demand else 0.0)
         self._start_child(
             "downloads", command_lines.worker(self._settings, command_lines.DOWNLOADS)
         )
-        self._start_rest_at = time.monotonic() + (_START_REST_AFTER if self._on_demand else 0.0)
         return self._write_state()
 
     def _remove_stale_state(self) -> None:
@@ -110,13 +121,14 @@ class Supervisor:
         folder = embedded_store.new_folder()
         self._cache_addr = f"unix://{embedded_store.socket_path(folder)}"
         store = self._start_child("store", embedded_store.command(folder))
+        preload.load(preload.SERVICES)  # while the store starts
         end = time.monotonic() + _STORE_START_TIMEOUT
         while not embedded_store.answers(folder):
             if not store.is_running() or time.monotonic() > end:
                 raise StackError(
                     f"The embedded store did not start: {last_line(store.log)} (log: {store.log})"
                 )
-            time.sleep(0.01)
+            time.sleep(0.002)
         self._settings = environment.configure_for_local_stack(
             self._settings,
             self._cache_addr,
@@ -181,10 +193,27 @@ class Supervisor:
                 event = child.restart_if_exited()
                 if event:
                     self._log(event)
+                    self._start_rest_soon(0.0)
             self._write_state()
             self._rotate_logs()
             every_tick()
+            self._wait_for_starter()
+
+    def _wait_for_starter(self) -> None:
+        """Wait for the next tick, or for the command that started this stack."""
+        if self._starter is None:
             time.sleep(_TICK)
+        elif select.select([self._starter], (), (), _TICK)[0]:
+            if os.read(self._starter, 16):
+                self._start_rest_soon(_START_REST_AFTER)
+            else:
+                os.close(self._starter)
+                self._starter = None
+
+    def _start_rest_soon(self, seconds: float) -> None:
+        """Start the rest so many seconds after the start, unless it runs."""
+        if self._start_rest_at is not None:
+            self._start_rest_at = min(self._start_rest_at, self._started + seconds)
 
     def _rotate_logs(self) -> None:
         children = (child.log for child in self._children)
@@ -237,10 +266,12 @@ def _print_line(line: str) -> None:
     print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
 
 
-def main() -> None:
+def main(starter: int | None = None) -> None:
     """Run a stack on demand; the output goes to the supervisor's log."""
     try:
-        supervisor = Supervisor(settings_module.load(), on_demand=True, log=_print_line)
+        supervisor = Supervisor(
+            settings_module.load(), on_demand=True, log=_print_line, starter=starter
+        )
         try:
             supervisor.start()
             _print_line("started")

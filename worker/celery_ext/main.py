@@ -44,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(worker.exitcode or 0)
 
 
+def run(arguments: Sequence[str]) -> int:
+    """Run the program; a wrong setting is one line on standard error and the status 2."""
+    try:
+        return main(arguments)
+    except SettingsError as error:
+        sys.stderr.write(f"seen: {error}\n")
+        return 2
+
+
 def _parser() -> argparse.ArgumentParser:
     """Define the options, which are a part of Celery's."""
     parser = argparse.ArgumentParser(prog="python -m worker.celery_ext.main")
@@ -61,8 +70,4 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     utf8_mode.ensure()
     standard_streams.prepare_service()
-    try:
-        sys.exit(main())
-    except SettingsError as error:
-        sys.stderr.write(f"seen: {error}\n")
-        sys.exit(2)
+    sys.exit(run(sys.argv[1:]))

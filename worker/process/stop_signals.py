@@ -16,14 +16,14 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 #: Read at the import, before a library installs its handlers.
-_IGNORED_AT_START = frozenset(
+_ignored_at_start = frozenset(
     number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN
 )
 
 
 def is_ignored(number: int) -> bool:
     """Return whether a signal was ignored when this process started."""
-    return number in _IGNORED_AT_START
+    return number in _ignored_at_start
 
 
 def handle(
@@ -33,3 +33,18 @@ def handle(
     """Install a handler for signals, except for those that were ignored when the process started."""
     for number in numbers:
         signal.signal(number, signal.SIG_IGN if is_ignored(number) else handler)
+
+
+def forget_handlers(*, terminable: bool) -> None:
+    """Restore, in a forked child, what a started program finds: no handlers of its parent.
+
+    Args:
+        terminable: SIGTERM stops this process also where it was ignored before.
+    """
+    global _ignored_at_start
+    if terminable:
+        _ignored_at_start -= {signal.SIGTERM}
+    for number in STOP_SIGNALS:
+        if not is_ignored(number):
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)

@@ -1,0 +1,112 @@
+"""The commands of `seen` in the order of its help page, and the application that has them.
+
+A command that is called by its name is registered alone: the modules of the others are not loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cli.errors import EXIT_STATUSES
+from cli.help.pages import SeenTyper
+from cli.output.messages import say
+from seen_local.version import version
+
+_DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """One command, or a group of commands."""
+
+    name: str
+    section: str
+    place: str
+    """``module:function`` below `cli.commands`, or ``module:app`` for a group."""
+    examples: str = ""
+    """The name of its examples in that module."""
+
+    def register(self, app: SeenTyper) -> None:
+        """Load its module, and add it to an application."""
+        name, _, attribute = self.place.partition(":")
+        module = importlib.import_module(f"cli.commands.{name}")
+        found = getattr(module, attribute)
+        if attribute == "app":
+            app.add_typer(found, name=self.name, rich_help_panel=self.section)
+        else:
+            epilog = getattr(module, self.examples) if self.examples else None
+            app.command(self.name, rich_help_panel=self.section, epilog=epilog)(found)
+
+
+_COMMANDS = (
+    _Command("get", _DOWNLOAD, "get:get", "EXAMPLES"),
+    _Command("up", _DOWNLOAD, "up:up"),
+    _Command("add", _JOBS, "jobs:add", "ADD_EXAMPLES"),
+    _Command("list", _JOBS, "jobs:list_jobs", "LIST_EXAMPLES"),
+    _Command("show", _JOBS, "jobs:show"),
+    _Command("watch", _JOBS, "watch:watch"),
+    _Command("pause", _JOBS, "control:pause"),
+    _Command("resume", _JOBS, "control:resume"),
+    _Command("cancel", _JOBS, "control:cancel"),
+    _Command("retry", _JOBS, "control:retry"),
+    _Command("move", _JOBS, "control:move"),
+    _Command("rm", _JOBS, "remove:remove", "EXAMPLES"),
+    _Command("limit", _SERVICE, "limit:limit"),
+    _Command("doctor", _SERVICE, "doctor:doctor"),
+    _Command("logs", _SERVICE, "logs:logs"),
+    _Command("worker", _SERVICE, "services:worker"),
+    _Command("beat", _SERVICE, "services:beat"),
+    _Command("flower", _SERVICE, "services:flower"),
+    _Command("cache", _SERVICE, "cache:app"),
+    _Command("db", _SERVICE, "db:app"),
+    _Command("dead-letters", _SERVICE, "dead_letters:app"),
+    _Command("completion", _SERVICE, "completion:completion", "EXAMPLES"),
+    _Command("help", _SERVICE, "help:help_page"),
+)
+#: Commands that show the others.
+_NEED_ALL = frozenset({"completion", "help"})
+_VERSION = ("--version", "-V")
+
+
+def application(arguments: Sequence[str] | None = None) -> SeenTyper:
+    """Return the application that runs these arguments; with all commands by default."""
+    app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
+    app.callback(epilog=EXIT_STATUSES)(_root)
+    first = (*(arguments or ()), "")[0]
+    if first not in _VERSION:
+        called = [one for one in _COMMANDS if one.name == first and first not in _NEED_ALL]
+        for command in called or _COMMANDS:
+            command.register(app)
+    return app
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        print(f"seen {version()}")
+        raise typer.Exit
+
+
+def _root(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(*_VERSION, is_eager=True, callback=_print_version, help="Print the version."),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand != "doctor":  # which reports them as problems
+        _warn_of_unknown_variables()
+
+
+def _warn_of_unknown_variables() -> None:
+    if not any(name.upper().startswith("SEEN_") for name in os.environ):
+        return
+    import settings
+
+    for text in settings.unknown_variables():
+        say(f"warning: {text}")
