@@ -1,4 +1,4 @@
-"""The latency from submit to the request at the origin, and small files a second.
+"""Jobs accepted a second, the latency from submit to the request at the origin, small files a second.
 
 Nothing is simulated: submit, SQL, broker, worker processes, libcurl, fsync, published files. aria2c
 fetches the same list of files from the same nginx.
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import tasks
+from bench.accepting import accepting
 from bench.report import Figure, percentile, show
 from domain.job import JobStatus
 from domain.request import DownloadRequest
@@ -38,7 +39,7 @@ DEFAULTS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run it: ``--files N`` small files, ``--rounds N`` latencies, ``--json``."""
+    """Run it: ``--files N`` small files, ``--rounds N`` latencies, ``--only accepting``, ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m bench jobs")
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=100)
@@ -46,16 +47,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--pool", default="")
+    parser.add_argument("--only", choices=["accepting"], help="leave the rest out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="seen-bench-") as name, StoreServer() as store:
         folder = Path(name)
+        figures = accepting(store)
+        if options.only:
+            show("jobs", figures, as_json=options.json)
+            return
         with System(folder, store, settings=DEFAULTS) as system:
             workers = [
                 system.start_worker(concurrency=options.concurrency, pool=options.pool).pid
                 for _ in range(options.workers)
             ]
-            figures = _latency(system, options.rounds)
+            figures += _latency(system, options.rounds)
             figures += _throughput(system, folder, options, workers)
     show("jobs", figures, as_json=options.json)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select, update
 
 from database.engine import Database
 from database.job_rows import (
     COLUMNS,
+    LOCK_IN_ORDER,
+    MARK_ALL_PUBLISHED,
     MARK_MESSAGE_CONSUMED,
     MARK_PUBLISHED,
+    batches,
     event_row,
     to_job,
 )
@@ -47,18 +51,21 @@ class JobMessages:
         """
         if not some:
             return
-        # Row by row and in order of id, as every statement on many rows: two transactions that lock the
-        # same rows in different orders would wait for each other.
-        rows = [
-            {
-                "b_id": job.id,
-                "b_updated_at": job.updated_at,
-                "b_sent_at": sent_at,
-                "b_requeued": requeued,
-            }
-            for job in sorted(some, key=lambda job: job.id)
-        ]
-        self._database.transact(lambda connection: connection.execute(MARK_PUBLISHED, rows))
+        values = {"b_sent_at": sent_at, "b_requeued": requeued}
+        times = {job.updated_at for job in some}
+        # In order of id, as every statement on many rows: two transactions that lock the same rows in
+        # different orders would wait for each other.
+        rows = sorted((job.id, job.updated_at) for job in some)
+
+        def work(connection: Connection) -> None:
+            if len(times) == 1:
+                for ids in batches([job_id for job_id, _ in rows]):
+                    _mark_all_published(connection, ids, {**values, "b_updated_at": rows[0][1]})
+            else:
+                every = [{"b_id": job_id, "b_updated_at": at, **values} for job_id, at in rows]
+                connection.execute(MARK_PUBLISHED, every)
+
+        self._database.transact(work)
 
     def mark_message_consumed(self, job_id: str, sent_at: datetime | None = None) -> None:
         """Note that a queued job's message was consumed without effect, so that it gets another.
@@ -182,3 +189,11 @@ def consume_message(connection: Connection, job_id: str, sent_at: datetime | Non
         connection.execute(newest_message.values(published_at=None))
     else:
         connection.execute(MARK_MESSAGE_CONSUMED, {"b_id": job_id, "b_sent_at": sent_at})
+
+
+def _mark_all_published(
+    connection: Connection, ids: Sequence[str], values: Mapping[str, Any]
+) -> None:
+    if connection.dialect.name == "postgresql" and len(ids) > 1:
+        connection.execute(LOCK_IN_ORDER, {"b_ids": ids})
+    connection.execute(MARK_ALL_PUBLISHED, {"b_ids": ids, **values})

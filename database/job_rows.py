@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Row,
+    Update,
     and_,
     bindparam,
     case,
@@ -138,34 +139,52 @@ MOVE = (
 _SENT_AT = bindparam("b_sent_at", type_=jobs.c.published_at.type)
 
 
-def _queued_job(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition for one job by its id, if it is queued and meets all of `conditions`.
+_B_ID = jobs.c.id == bindparam("b_id")
+#: Expanded to as many parameters as there are ids, `BATCH` at most.
+_IN_B_IDS = jobs.c.id.in_(bindparam("b_ids", expanding=True))
+
+
+def _queued(which: ColumnElement[bool], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition for jobs by their ids, if they are queued and meet all of `conditions`.
 
     PostgreSQL sees the other conditions as one value, and so finds the row by its id. Otherwise, with
     statistics of a time when few jobs were queued, it may read all queued jobs.
     """
     is_met = and_(jobs.c.status == JobStatus.QUEUED.value, *conditions)
-    return (jobs.c.id == bindparam("b_id")) & func.coalesce(is_met, false())
+    return which & func.coalesce(is_met, false())
+
+
+def _mark_published(which: ColumnElement[bool]) -> Update:
+    return (
+        update(jobs)
+        .where(
+            _queued(
+                which,
+                jobs.c.updated_at == bindparam("b_updated_at", type_=jobs.c.updated_at.type),
+                jobs.c.published_at.is_(None) | (jobs.c.published_at < _SENT_AT),
+                jobs.c.message_consumed_at.is_(None) | (jobs.c.message_consumed_at < _SENT_AT),
+            )
+        )
+        .values(published_at=_SENT_AT, requeued=bindparam("b_requeued", type_=jobs.c.requeued.type))
+    )
 
 
 #: A message was sent for a job that is unchanged since, and it is the newest and not consumed yet.
-MARK_PUBLISHED = (
-    update(jobs)
-    .where(
-        _queued_job(
-            jobs.c.updated_at == bindparam("b_updated_at", type_=jobs.c.updated_at.type),
-            jobs.c.published_at.is_(None) | (jobs.c.published_at < _SENT_AT),
-            jobs.c.message_consumed_at.is_(None) | (jobs.c.message_consumed_at < _SENT_AT),
-        )
-    )
-    .values(published_at=_SENT_AT, requeued=bindparam("b_requeued", type_=jobs.c.requeued.type))
+MARK_PUBLISHED = _mark_published(_B_ID)
+#: The same for several jobs of one `updated_at`, that are locked already.
+MARK_ALL_PUBLISHED = _mark_published(_IN_B_IDS)
+#: Locks rows in order of their ids, so that two transactions with the same rows wait for each other at
+#: the first one alone. SQLite has no such locks.
+LOCK_IN_ORDER = select(func.count()).select_from(
+    select(jobs.c.id).where(_IN_B_IDS).order_by(jobs.c.id).with_for_update().subquery()
 )
 
 #: A queued job's message was consumed without effect; a newer message stays.
 MARK_MESSAGE_CONSUMED = (
     update(jobs)
     .where(
-        _queued_job(
+        _queued(
+            _B_ID,
             jobs.c.published_at.is_(None) | (jobs.c.published_at <= _SENT_AT),
             jobs.c.message_consumed_at.is_(None) | (jobs.c.message_consumed_at < _SENT_AT),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from domain.request import DownloadRequest
@@ -25,7 +26,7 @@ def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
         canonical_url(request.url),
         request.user_id,
         secrets,
-        str(PurePosixPath(request.directory)),
+        _plain_path(request.directory),
         request.name,
         request.overwrite,
         request.checksum,
@@ -36,6 +37,11 @@ def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
         # Only if set, so that the fingerprints of jobs from before this field stay the same.
         same.append("ignore_origin_digests")
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)  # many requests of a call have one folder
+def _plain_path(directory: str) -> str:
+    return str(PurePosixPath(directory))
 
 
 def scoped_key(request: DownloadRequest) -> str | None:

@@ -27,7 +27,9 @@ def new_job_id() -> str:
     milliseconds, fraction = divmod(ticks, 4096)
     random_tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random_tail
-    return str(uuid.UUID(int=value))
+    # Not by `uuid.UUID`, which takes four times as long.
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _next_ticks() -> int:

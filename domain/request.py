@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Self
 
 from pydantic import (
@@ -166,11 +165,12 @@ class DownloadRequest(BaseModel):
     @field_validator("directory")
     @classmethod
     def _directory(cls, value: str) -> str:
-        if "\0" in value or ".." in PurePosixPath(value).parts:
+        folders = value.split("/")
+        if "\0" in value or ".." in folders:
             raise InvalidInputError(
                 "directory", value, "It must stay inside the download folder, so without '..'."
             )
-        longest = max(len(part.encode()) for part in value.split("/"))
+        longest = max(len(folder.encode()) for folder in folders)
         if len(value.encode()) > MAX_DIRECTORY_BYTES or longest > MAX_FOLDER_BYTES:
             raise InvalidInputError(
                 "directory",

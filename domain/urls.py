@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Self
@@ -62,7 +62,7 @@ def _checked(text: str) -> str:
         raise ValueError("Spaces and control characters must be percent-encoded.")
     parts = _UrlParts.of(_in_ascii(text))
     if parts.scheme.lower() in {"ftp", "ftps"}:
-        _check_ftp(parts.path)
+        _check_ftp(parts.path_and_query[0])
     url = str(parts)
     if len(url) > MAX_URL_OCTETS:
         raise ValueError(f"URLs may have at most {MAX_URL_OCTETS} octets.")
@@ -123,26 +123,22 @@ class _UrlParts:
                 "password (--user)."
             )
         host, port = _host_and_port(match["authority"])
-        return cls(match["scheme"], normal_host(host), port, match["rest"])
+        return cls(match["scheme"], host, port, match["rest"])
 
     @property
-    def path(self) -> str:
-        return self._rest("path")
-
-    @property
-    def query(self) -> str:
-        return self._rest("query")
-
-    def _rest(self, name: str) -> str:
+    def path_and_query(self) -> tuple[str, str]:
+        """Both without the characters that separate them; empty where there is none."""
         match = _REST.fullmatch(self.rest)
-        return (match and match[name]) or ""
+        return (match["path"], match["query"] or "") if match else ("", "")
 
     def __str__(self) -> str:
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{host_in_url(self.host)}{port}{self.rest}"
 
 
+@lru_cache(maxsize=256)  # most URLs of a call have one of a few hosts
 def _host_and_port(authority: str) -> tuple[str, int | None]:
+    """Return the normalized host and the port; raise ValueError with a sentence."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise ValueError(
@@ -154,7 +150,7 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= MAX_PORT:
         raise ValueError(f"It cannot be parsed: a port is a number from 1 to {MAX_PORT}.")
-    return match["host"], port
+    return normal_host(match["host"]), port
 
 
 def _check_ftp(path: str) -> None:
@@ -167,11 +163,16 @@ def _check_ftp(path: str) -> None:
 def host_of(url: str) -> str | None:
     """Return the normalized host of a URL; None without a valid one."""
     match = _ABSOLUTE.match(url)
-    authority = _AUTHORITY.fullmatch(match["authority"].rpartition("@")[2]) if match else None
-    if authority is None:
+    return _host_in(match["authority"].rpartition("@")[2]) if match else None
+
+
+@lru_cache(maxsize=256)
+def _host_in(authority: str) -> str | None:
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
         return None
     with suppress(HostError):
-        return normal_host(authority["host"])
+        return normal_host(match["host"])
     return None
 
 
@@ -182,11 +183,11 @@ def canonical_url(url: str) -> str:
     fragment, percent-encodings in upper case and only where they are needed. Queries keep their order.
     """
     parts = _UrlParts.of(url)
-    path = _without_dot_segments(_plain_encoding(parts.path)) or "/"
-    query = f"?{_plain_encoding(parts.query)}" if parts.query else ""
+    path, query = map(_plain_encoding, parts.path_and_query)
+    path = _without_dot_segments(path) or "/"
     scheme = parts.scheme.lower()
     port = None if parts.port == DEFAULT_PORTS[scheme] else parts.port
-    return str(replace(parts, scheme=scheme, port=port, rest=f"{path}{query}"))
+    return str(_UrlParts(scheme, parts.host, port, f"{path}?{query}" if query else path))
 
 
 def _plain_encoding(part: str) -> str:
@@ -200,6 +201,8 @@ def _plain_encoding(part: str) -> str:
 
 
 def _without_dot_segments(path: str) -> str:
+    if "/." not in path:
+        return path
     kept: list[str] = []
     segments = path.split("/")
     for segment in segments:

@@ -6,11 +6,13 @@ accepted without broker: beat publishes it when the broker is back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from domain.dedup import request_fingerprint, scoped_key
 from domain.errors import InvalidInputError
@@ -21,6 +23,15 @@ from domain.urls import host_of
 from worker.app import current_runtime
 from worker.credentials import CredentialCipher, RequestCredentials
 from worker.runtime import Runtime
+
+_JOB_FIELDS = tuple(field.name for field in fields(Job))
+#: What a job has of its request, under the same name.
+_COPIED = tuple(
+    name
+    for name, field in DownloadRequest.model_fields.items()
+    if name in _JOB_FIELDS and not field.exclude and name != "max_attempts"
+)
+_copied = attrgetter(*_COPIED)
 
 
 def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> SubmittedJob:
@@ -45,29 +56,40 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
 def submit_many(
     requests: Sequence[DownloadRequest], *, runtime: Runtime | None = None
 ) -> list[SubmittedJob]:
-    """Accept several downloads, all or none, and return their jobs in the same order."""
+    """Accept several downloads, all or none, and return their jobs in the same order.
+
+    It is one transaction, in which nothing else is written to SQLite: for about a second with 10,000
+    requests.
+    """
     runtime = runtime or current_runtime()
+    _check_folders({request.directory for request in requests}, runtime)
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
-    wanted = []
-    for request in requests:
-        _check_folder(request.directory, runtime.resolve(request.directory))
-        wanted.append(_new_job(request, cipher, max_attempts, runtime.now()))
+    now = runtime.now()
+    rows = [_new_row(request, cipher, max_attempts, now) for request in requests]
+    wanted = [Job(**row) for row in rows]
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
     # A stored job is new if it has the id that was made here; the others existed before.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
     sent_at = runtime.publisher.publish(list(new.values()))
-    if sent_at is not None:
-        accepted = [
-            replace(one, published_at=sent_at) if one.id in new else one for one in accepted
-        ]
+    submitted = {
+        row["id"]: SubmittedJob(**row, published_at=sent_at, is_new=True)
+        for row in rows
+        if row["id"] in new
+    }
     return [
-        SubmittedJob(
-            **{field.name: getattr(job, field.name) for field in fields(Job)},
-            is_new=job.id == own.id,
-        )
+        submitted[own.id] if job.id == own.id else _existing(submitted.get(job.id, job))
         for job, own in zip(accepted, wanted, strict=True)
     ]
+
+
+def _existing(job: Job) -> SubmittedJob:
+    return SubmittedJob(**{name: getattr(job, name) for name in _JOB_FIELDS}, is_new=False)
+
+
+def _check_folders(directories: Iterable[str], runtime: Runtime) -> None:
+    for directory in directories:
+        _check_folder(directory, runtime.resolve(directory))
 
 
 def _check_folder(directory: str, folder: Path) -> None:
@@ -78,19 +100,20 @@ def _check_folder(directory: str, folder: Path) -> None:
                 raise InvalidInputError("directory", directory, f"{path} is a file; name a folder.")
 
 
-def _new_job(
+def _new_row(
     request: DownloadRequest, cipher: CredentialCipher, max_attempts: int, now: datetime
-) -> Job:
+) -> Mapping[str, Any]:
+    """Return the fields of the job for a request."""
     job_id = new_job_id()
     secrets = RequestCredentials.of(request)
-    return Job(
-        id=job_id,
-        host=host_of(request.url),
-        secrets=cipher.encrypt(job_id, secrets),
-        dedup_key=request_fingerprint(request, cipher.fingerprint(secrets)),
-        status=JobStatus.QUEUED,
-        created_at=now,
-        updated_at=now,
-        max_attempts=request.max_attempts or max_attempts,
-        **request.model_dump(exclude={"max_attempts"}),
-    )
+    return {
+        **dict(zip(_COPIED, _copied(request), strict=True)),
+        "id": job_id,
+        "host": host_of(request.url),
+        "secrets": cipher.encrypt(job_id, secrets),
+        "dedup_key": request_fingerprint(request, cipher.fingerprint(secrets)),
+        "status": JobStatus.QUEUED,
+        "created_at": now,
+        "updated_at": now,
+        "max_attempts": request.max_attempts or max_attempts,
+    }

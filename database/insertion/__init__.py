@@ -7,21 +7,31 @@ not complete; its idempotency keys stay with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from database.job_rows import COLUMNS, FIELDS, batches, event_row, to_job
+from database.insertion.columns import insert_columns
+from database.job_rows import COLUMNS, batches, event_row, to_job
 from database.models import HOLDS_DEDUP_KEY, idempotency_keys, jobs
 from database.operations.rows import insert_events
 from domain.errors import DatabaseUnavailableError, IdempotencyKeyReusedError
-from domain.job import Job
+from domain.job import Job, Priority
 
 #: Between an INSERT and the SELECT of the job that holds the key, that job may finish or be cancelled,
 #: and another one may be inserted.
 _ROUNDS = 10
+#: Skips jobs whose dedup key another job holds.
+_UNLESS_HELD = f"ON CONFLICT (flight) WHERE {HOLDS_DEDUP_KEY} DO NOTHING"
+#: How to read each column of a new row from its job, and the value that it has by default.
+_FIELDS = {
+    **{field.name: (attrgetter(field.name), field.default) for field in fields(Job)},
+    "status": (attrgetter("status.value"), MISSING),
+    "priority": (attrgetter("priority.value"), Priority.NORMAL.value),
+}
 
 
 class ConcurrentInsertError(Exception):
@@ -85,20 +95,46 @@ def _insert(connection: Connection, wanted: Sequence[Job]) -> dict[str, Job]:
     for _ in range(_ROUNDS):
         if not missing:
             return stored
-        statement = _insert_unless_held(connection).returning(jobs.c.id)
-        inserted = set(connection.execute(statement, [_row(job) for job in missing]).scalars())
-        stored |= {_dedup_key(job): job for job in missing if job.id in inserted}
-        events = [
-            event_row(job, None, job.created_at, None) for job in missing if job.id in inserted
-        ]
-        insert_events(connection, events)
-        stored |= _holders(
-            connection, [_dedup_key(job) for job in missing if job.id not in inserted]
-        )
+        inserted = _insert_unless_held(connection, missing)
+        stored |= {_dedup_key(job): job for job in inserted}
+        if len(inserted) == len(missing):
+            return stored
+        held = [key for key in map(_dedup_key, missing) if key not in stored]
+        stored |= _holders(connection, held)
         missing = [job for job in missing if _dedup_key(job) not in stored]
     raise DatabaseUnavailableError(
         "Could not insert because of concurrent changes to identical jobs; retry the request."
     )
+
+
+def _insert_unless_held(connection: Connection, wanted: Sequence[Job]) -> Sequence[Job]:
+    """Insert jobs with their first event; return those whose dedup key no other job held."""
+    inserted = wanted
+    count = insert_columns(connection, jobs, dict(_columns(wanted)), _UNLESS_HELD)
+    if count < len(wanted):
+        ids = _existing(connection, [job.id for job in wanted])
+        inserted = [job for job in wanted if job.id in ids]
+    insert_events(connection, [event_row(job, None, job.created_at, None) for job in inserted])
+    return inserted
+
+
+def _columns(some: Sequence[Job]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the columns of new rows, without those in which every row has the default."""
+    for name, (get, default) in _FIELDS.items():
+        values = list(map(get, some))
+        if values.count(default) < len(values):
+            yield name, values
+            if name == "dedup_key":
+                # The column's former name, which has the unique index (revision 0007).
+                yield "flight", values
+
+
+def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
+    return {
+        job_id
+        for some in batches(ids)
+        for job_id in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(some))).scalars()
+    }
 
 
 def _holders(connection: Connection, dedup_keys: Sequence[str]) -> dict[str, Job]:
@@ -113,28 +149,8 @@ def _store_keys(connection: Connection, job_ids: Mapping[str, str]) -> None:
     """Store idempotency keys, given with the ids of their jobs."""
     if not job_ids:
         return
-    rows = [{"key": key, "job_id": job_id} for key, job_id in sorted(job_ids.items())]
-    statement = _insert_of(connection)(idempotency_keys).on_conflict_do_nothing()
-    inserted = connection.execute(statement.returning(idempotency_keys.c.key), rows).scalars()
-    if len(inserted.all()) < len(rows):
+    # In order, as dedup keys are.
+    columns = {"key": sorted(job_ids), "job_id": [job_ids[key] for key in sorted(job_ids)]}
+    stored = insert_columns(connection, idempotency_keys, columns, "ON CONFLICT DO NOTHING")
+    if stored < len(job_ids):
         raise ConcurrentInsertError
-
-
-def _row(job: Job) -> dict[str, Any]:
-    # Not `asdict`: it copies every value, which takes longer than the rest of the insertion.
-    values = {name: getattr(job, name) for name in FIELDS}
-    values |= {"status": job.status.value, "priority": job.priority.value}
-    # The column's former name, which has the unique index (revision 0007).
-    return {**values, "flight": job.dedup_key}
-
-
-def _insert_unless_held(connection: Connection) -> Any:
-    """Return an INSERT that skips jobs whose dedup key another job holds."""
-    return _insert_of(connection)(jobs).on_conflict_do_nothing(
-        index_elements=[jobs.c.flight], index_where=HOLDS_DEDUP_KEY
-    )
-
-
-def _insert_of(connection: Connection) -> Any:
-    """Return the dialect's INSERT, which has ON CONFLICT."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
