@@ -81,8 +81,8 @@ async def run_job(
     if end.outcome is Outcome.REQUEUED and job is not None:
         # After the release: the worker that consumes the message must be able to lock the job.
         await runtime.publish(Publication(job, requeued=True))
-    if held.slots is not None:
-        await _requeue_next_waiting(runtime, held.slots.host, job)
+    if held.slots is not None and job is not None:
+        await _pass_on_slots(runtime, held.slots.host, job.user_id)
     return end
 
 
@@ -115,9 +115,11 @@ async def _claim_and_run(
         return JobEnd(job_id, Outcome.UNSAVED, str(error)), attempt.job
 
 
-async def _requeue_next_waiting(runtime: Runtime, host: str, job: Job | None) -> None:
-    """Queue the job that has waited longest for a slot of this host, and of this user."""
-    user_id = None if job is None else job.user_id
+async def _pass_on_slots(runtime: Runtime, host: str, user_id: str | None) -> None:
+    """Let the job start that has waited longest for a slot of this host or user: here, else in SQL."""
+    started = [runtime.slot_queue.freed(line) for line in (host, f"user:{user_id}")]
+    if any(started):
+        return
     try:
         requeued: list[QueuedJob] = await runtime.sql(RequeueForSlot(host, user_id, runtime.now()))
     except DatabaseUnavailableError as error:

@@ -29,6 +29,7 @@ from worker.limits.claim_pause import ClaimPause
 from worker.limits.concurrency import ConcurrencyLimit
 from worker.limits.concurrency_shares import ConcurrencyShares
 from worker.limits.rate_controller import RateController
+from worker.limits.slot_queue import SlotQueue
 from worker.limits.slots import SlotManager
 from worker.loop.batcher import Batcher
 from worker.loop.event_loop import EventLoopThread
@@ -98,6 +99,7 @@ class Runtime:
     concurrency_shares: ConcurrencyShares
     concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     claim_pause: ClaimPause = field(default_factory=ClaimPause)
+    slot_queue: SlotQueue = field(default_factory=SlotQueue)
     outages: OutageLog
     files_dir: Path
     worker: str

@@ -16,14 +16,16 @@ from typing import Any
 from database.operations import Note
 from domain.byte_counts import ByteCounts
 from domain.cookies import cookie_header
-from domain.errors import ChecksumMismatchError, SeenError
+from domain.errors import ChecksumMismatchError, HostBusyError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
+from domain.limits import plain_host
 from domain.urls import host_of
 from worker.attempts.attempt_end import AttemptEnd
 from worker.attempts.holdings import Holdings
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
+from worker.limits.slots import HeldSlots
 from worker.outcome import JobEnd, Outcome
 from worker.progress.reporter import AttemptResult
 from worker.runtime import Runtime
@@ -105,14 +107,31 @@ class Attempt:
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
-        slots = await runtime.store(runtime.slots.acquire_flow(job.id, self._host, job.user_id))
-        self._held.slots = slots
+        slots = self._held.slots = await self._acquire_slots()
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         try:
             return await self._fetch_and_publish(destination, SharedQuota(slots, rate))
         finally:
             runtime.rate_controller.unregister(rate)
+
+    async def _acquire_slots(self) -> HeldSlots:
+        """Acquire slots of the host and user, perhaps one that another job here is about to free."""
+        runtime, job = self._runtime, self._job
+        while True:
+            try:
+                slots: HeldSlots = await runtime.store(
+                    runtime.slots.acquire_flow(job.id, self._host, job.user_id)
+                )
+            except HostBusyError as error:
+                host = plain_host(self._host)
+                line = {"host_busy": host, "user_busy": f"user:{job.user_id}"}.get(error.code)
+                if line is None or not await runtime.slot_queue.wait(line):
+                    raise
+                self._raise_if_stopped()
+            else:
+                runtime.slot_queue.taken(slots.host, f"user:{job.user_id}")
+                return slots
 
     async def _fetch_and_publish(
         self, destination: Destination, quota: TransferQuota

@@ -1,0 +1,75 @@
+"""A job waits for a slot of its process while slots change hands, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from worker.limits.slot_queue import SlotQueue
+
+HOST = "host:a"
+LONG, SHORT = 30.0, 0.01
+
+
+def test_a_slot_that_is_freed_is_for_the_first_that_waits() -> None:
+    async def run() -> list[str]:
+        queue, order = SlotQueue(LONG), list[str]()
+        queue.taken(HOST)
+
+        async def wait(name: str) -> None:
+            assert await queue.wait(HOST)
+            order.append(name)
+
+        tasks = [asyncio.create_task(wait(name)) for name in ("first", "second")]
+        await asyncio.sleep(0)
+        for task in tasks:
+            assert queue.freed(HOST)
+            await task
+        assert not queue.freed(HOST), "none waits any more"
+        return order
+
+    assert asyncio.run(run()) == ["first", "second"]
+
+
+def test_none_waits_where_no_slot_has_changed_hands() -> None:
+    async def run() -> bool:
+        queue = SlotQueue(LONG)
+        queue.taken("host:other")
+        return await queue.wait(HOST)
+
+    assert asyncio.run(run()) is False
+
+
+def test_waiting_ends_when_no_slot_changes_hands_any_more() -> None:
+    async def run() -> bool:
+        queue = SlotQueue(SHORT)
+        queue.taken(HOST)
+        return await queue.wait(HOST)
+
+    assert asyncio.run(run()) is False
+
+
+def test_who_gave_up_is_passed_over() -> None:
+    async def run() -> None:
+        queue = SlotQueue(SHORT)
+        queue.taken(HOST)
+        assert not await queue.wait(HOST)
+        queue = SlotQueue(LONG)
+        queue.taken(HOST)
+        given_up, patient = (asyncio.create_task(queue.wait(HOST)) for _ in range(2))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert queue.freed(HOST)
+        assert await patient
+
+    asyncio.run(run())
+
+
+def test_lines_of_long_ago_are_forgotten() -> None:
+    async def run() -> int:
+        queue = SlotQueue(LONG)
+        for number in range(5000):
+            queue.taken(f"host:{number}")
+        return len(queue._lines)
+
+    assert asyncio.run(run()) <= 1000
