@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, normal_host
@@ -24,6 +25,7 @@ def job_scope(job_id: str) -> str:
     return f"job:{job_id}"
 
 
+@lru_cache(maxsize=1024)
 def plain_host(text: str) -> str:
     """Return the normalized host (`domain.hosts`), or an invalid one in lower case."""
     with suppress(HostError):

@@ -121,7 +121,8 @@ class TransferLimits(Operations[S]):
     ) -> Flow[SlotDecision]:
         """Take all slots that a member needs at a host, or none; none during a cooldown.
 
-        One round trip. If a request is refused, a second one releases the slots of the others.
+        One round trip. In a cooldown, or if a request is refused, a second one reads the reason of the
+        cooldown and releases the slots of the others.
         """
         arguments.string("member", member)
         requests = [
@@ -132,16 +133,19 @@ class TransferLimits(Operations[S]):
             scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl))
             for one in requests
         ]
-        replies = yield from scripts.run_pipeline(
-            ["slots_take"], [*self._read_cooldown_commands(host), *taking]
+        cooling = self._keys.cooldown_key(host)
+        left_ms, *taken = yield from scripts.run_pipeline(
+            ["slots_take"], [("PTTL", cooling), *taking]
         )
-        cooldown = _read_cooldown(*replies[:2])
-        answered = zip(requests, (Slots(*reply) for reply in replies[2:]), strict=True)
-        short = ((one, slots.used) for one, slots in answered if slots.granted < one.want)
-        decision = SlotDecision(cooldown, next(short, None))
-        if requests and not decision.granted:
-            yield Batch(*self._release_commands([(one.resource, member) for one in requests]))
-        return decision
+        answered = zip(requests, (Slots(*reply) for reply in taken), strict=True)
+        short = next(
+            ((one, slots.used) for one, slots in answered if slots.granted < one.want), None
+        )
+        if left_ms <= 0 and short is None:
+            return SlotDecision(None, None)
+        holdings = [(one.resource, member) for one in requests]
+        reason, *_ = yield Batch(("GET", cooling), *self._release_commands(holdings))
+        return SlotDecision(_read_cooldown(left_ms, reason), short)
 
     # ── rates ────────────────────────────────────────────────────────────────────────────────────
 

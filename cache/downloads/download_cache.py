@@ -114,7 +114,7 @@ class DownloadCache(Operations[S]):
         polled: Sequence[tuple[str, int]] = (),
         *,
         finished_bytes: int = 0,
-        listed_at: int | None = None,
+        is_end: bool = False,
     ) -> Flow[list[UpdateReply]]:
         """Send updates of many downloads; return their replies, and then those of `polled`.
 
@@ -124,27 +124,13 @@ class DownloadCache(Operations[S]):
 
         Args:
             polled: (job id, fence) of downloads without an update, to read their control requests.
-            finished_bytes: bytes that `finish` has applied since, for the rate of all downloads.
-            listed_at: the time of the entries in the active index, in milliseconds since the epoch; now
-                by default. `unlist` needs it.
+            finished_bytes: further bytes for the rate of all downloads.
+            is_end: these are the last updates of one download, whose lock is still held: there is one
+                round trip. The rate lacks their bytes: pass them to the next call.
         """
-        return self._sender.apply(updates, polled, finished_bytes, listed_at)
-
-    @operation
-    def finish(self, updates: Sequence[ProgressUpdate]) -> Flow[tuple[UpdateReply, int]]:
-        """Send the last updates of one download, whose lock is still held, in one round trip.
-
-        Returns:
-            The reply to the last one, and how many bytes were added. The rate of all downloads does not
-            have them yet: pass them to the next `apply`.
-        """
-        return self._sender.finish(updates)
-
-    @operation
-    def unlist(self, job_ids: Sequence[str], listed_at: int) -> Flow[None]:
-        """Remove downloads from the active index, unless an update after `listed_at` has listed them."""
-        pairs = [part for job_id in job_ids for part in (job_id, listed_at)]
-        yield from scripts.run("index_remove", self._keys.active_downloads_key(), *pairs)
+        if is_end:
+            return self._sender.finish(updates)
+        return self._sender.apply(updates, polled, finished_bytes)
 
     @operation
     def increment_downloaded_bytes(

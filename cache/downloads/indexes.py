@@ -32,13 +32,9 @@ class DownloadIndex:
         self._keys = keys
         self._user_ms = user_ms
 
-    def add(self, entries: Sequence[Entry], at: int | None = None) -> Iterator[Command]:
-        """Add running jobs to the active index, and all jobs to their users' indexes.
-
-        Args:
-            at: milliseconds since the epoch; now by default.
-        """
-        now = now_ms() if at is None else at
+    def add(self, entries: Sequence[Entry]) -> Iterator[Command]:
+        """Add running jobs to the active index, and all jobs to their users' indexes."""
+        now = _now_ms()
         running = [job_id for job_id, _, status in entries if status in RUNNING]
         if running:
             yield ("ZADD", self._keys.active_downloads_key(), *_scored(running, now))
@@ -55,7 +51,7 @@ class DownloadIndex:
 
     def renew(self, job_id: str) -> Iterator[Command]:
         """Renew a job's entry in the active index, if it has one."""
-        yield ("ZADD", self._keys.active_downloads_key(), "XX", now_ms(), job_id)
+        yield ("ZADD", self._keys.active_downloads_key(), "XX", _now_ms(), job_id)
 
     def remove_active(self, job_ids: Sequence[str]) -> Iterator[Command]:
         """Remove jobs from the active index."""
@@ -106,6 +102,5 @@ def _scored(job_ids: Iterable[str], score: int) -> Iterator[Argument]:
         yield job_id
 
 
-def now_ms() -> int:
-    """Return the time of an entry of the active index: milliseconds since the epoch."""
+def _now_ms() -> int:
     return time.time_ns() // 1_000_000

@@ -51,11 +51,10 @@ class UpdateSender:
         updates: Sequence[ProgressUpdate],
         polled: Sequence[tuple[str, int]],
         finished_bytes: int,
-        listed_at: int | None,
     ) -> Flow[list[UpdateReply]]:
         """See `DownloadCache.apply`."""
         try:
-            commands = self._commands(updates, listed_at)
+            commands = self._commands(updates)
             hash_count = len(commands)
             commands += [("HMGET", self._key(job_id), "fence", "control") for job_id, _ in polled]
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
@@ -73,20 +72,19 @@ class UpdateSender:
             # A claim enters the active index with its first update; one that ends with it is not there.
             if update.status not in RUNNING and update.sequence > 1 and not reply.fenced
         ]
-        written = finished_bytes + _applied_bytes(updates, replies)
+        written = finished_bytes + applied_bytes(updates, replies)
         yield from self.count_bytes(written, *self._indexes.remove_active(ended))
         return [*replies, *poll_replies]
 
-    def finish(self, updates: Sequence[ProgressUpdate]) -> Flow[tuple[UpdateReply, int]]:
-        """See `DownloadCache.finish`."""
+    def finish(self, updates: Sequence[ProgressUpdate]) -> Flow[list[UpdateReply]]:
+        """Send the last updates of one download in one round trip."""
         last = updates[-1]
         commands = self._commands(updates)
         if last.sequence > 1:  # it may be in the active index
             commands += self._indexes.remove_active([last.job_id])
         raw = yield from scripts.run_pipeline(["progress_update"], commands, keep_reply_errors=True)
         self._log_once.log_errors(raw)
-        replies = [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
-        return replies[-1], _applied_bytes(updates, replies)
+        return [read_reply(u.fence, one) for u, one in zip(updates, raw, strict=False)]
 
     def count_bytes(self, written: int, *also: Command) -> Flow[None]:
         """Add bytes to the total of this second, in one round trip with other commands."""
@@ -100,13 +98,10 @@ class UpdateSender:
         """Return the TTL of a hash with progress that SQL may lack."""
         return self._unpersisted_ms if status in FINISHED else self._progress_ms
 
-    def _commands(
-        self, updates: Sequence[ProgressUpdate], listed_at: int | None = None
-    ) -> list[Command]:
+    def _commands(self, updates: Sequence[ProgressUpdate]) -> list[Command]:
         """Return the commands of these updates; those of the hashes come first, in the same order."""
         commands = [self._update(one) for one in updates]
-        entries = [(u.job_id, u.user_id, u.status) for u in updates]
-        commands += self._indexes.add(entries, listed_at)
+        commands += self._indexes.add([(u.job_id, u.user_id, u.status) for u in updates])
         # In ascending order, so that the dict keeps the newest version of each job.
         ascending = sorted(updates, key=lambda u: u.version)
         commands += self._indexes.mark_dirty(
@@ -123,5 +118,6 @@ class UpdateSender:
         return self._keys.download_job_key(job_id)
 
 
-def _applied_bytes(updates: Sequence[ProgressUpdate], replies: Sequence[UpdateReply]) -> int:
+def applied_bytes(updates: Sequence[ProgressUpdate], replies: Sequence[UpdateReply]) -> int:
+    """Return how many bytes updates have added."""
     return sum(u.increment for u, reply in zip(updates, replies, strict=True) if reply.applied)

@@ -142,6 +142,8 @@ def lockstep(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
     members = [_Member(flow) for flow in flows]
     interruption: BaseException | None = None
     try:
+        for one in members:
+            one.send(None)
         while running := [one for one in members if not one.has_ended]:
             try:
                 yield from _round(running)
@@ -179,37 +181,55 @@ class _Member:
 
     def send(self, result: Any) -> None:
         """Continue with the result of the step; None starts the flow."""
-        self._advance(self.flow.send, result)
+        try:
+            self.step = step = self.flow.send(result)
+        except BaseException as error:
+            self._end(error)
+        else:
+            if isinstance(step, _WAITS):
+                self._start_waiting(step)
 
     def throw(self, error: BaseException) -> None:
         """Continue with an exception at the step, unless the flow has ended."""
-        if not self.has_ended:
-            self._advance(self.flow.throw, error)
-
-    def _advance(self, resume: Callable[[Any], Step], value: Any) -> None:
+        if self.has_ended:
+            return
         try:
-            self.step = step = resume(value)
-        except StopIteration as end:
-            self.has_ended, self.result = True, end.value
-        except BaseException as error:
-            self.has_ended, self.result = True, error
+            self.step = step = self.flow.throw(error)
+        except BaseException as raised:
+            self._end(raised)
         else:
-            if isinstance(step, Sleep):
-                self.due = time.monotonic() + step.seconds
-            elif isinstance(step, WaitFor):
-                self.due = time.monotonic() + step.timeout
+            if isinstance(step, _WAITS):
+                self._start_waiting(step)
+
+    def _end(self, error: BaseException) -> None:
+        self.has_ended = True
+        self.result = error.value if isinstance(error, StopIteration) else error
+
+    def _start_waiting(self, step: Sleep | WaitFor) -> None:
+        seconds = step.seconds if isinstance(step, Sleep) else step.timeout
+        self.due = time.monotonic() + seconds
 
 
 def _round(running: Sequence[_Member]) -> Flow[None]:
     """Take every flow one step further, but for those that go on sleeping or waiting."""
+    batches: list[Batch] = []
+    sending: list[_Member] = []
+    calling: list[_Member] = []
+    waiting: list[_Member] = []
     for one in running:
-        if one.step is None:
-            one.send(None)
-    sending = [one for one in running if isinstance(one.step, Batch | Pipeline)]
-    calling = [one for one in running if isinstance(one.step, Call | BlockingCall)]
-    waiting = [one for one in running if isinstance(one.step, Sleep | WaitFor)]
+        step = one.step
+        if isinstance(step, Batch):
+            batches.append(step)
+            sending.append(one)
+        elif isinstance(step, Pipeline):
+            batches.extend(step.batches)
+            sending.append(one)
+        elif isinstance(step, _WAITS):
+            waiting.append(one)
+        else:
+            calling.append(one)
     if sending:
-        outcomes = iter((yield Pipeline([b for one in sending for b in _batches(one.step)])))
+        outcomes = iter((yield Pipeline(batches)))
         for one in sending:
             _deliver(one, outcomes)
     for one in calling:
@@ -226,10 +246,7 @@ def _round(running: Sequence[_Member]) -> Flow[None]:
         _wake_if_due(one)
 
 
-def _batches(step: Step | None) -> Sequence[Batch]:
-    if isinstance(step, Pipeline):
-        return step.batches
-    return (step,) if isinstance(step, Batch) else ()
+_WAITS = (Sleep, WaitFor)
 
 
 def _deliver(one: _Member, outcomes: Iterator[Any]) -> None:

@@ -65,6 +65,11 @@ class RoundTrip:
             (_MULTI, *batch.commands, _EXEC) if batch.atomic else batch.commands
         )
 
+    @property
+    def takes_replies_as_they_are(self) -> bool:
+        """Whether `replies` returns replies unchanged if none is an error; without a breaker."""
+        return not self._batch.atomic
+
     def delay_before_retry(self, error: RedisError) -> float:
         """Return the seconds to wait before the next attempt; raise if there is none.
 
@@ -160,10 +165,19 @@ class GroupTrip:
             lost: why further replies are missing; None if none are.
         """
         end, delay, again, failure = 0, 0.0, [], None
+        # The usual case: no reply is an error, so none needs to be looked at again.
+        has_error = any(isinstance(reply, Exception) for reply in replies)
         for index, trip, block in self._open:
             start, end = end, end + len(trip.commands)
             own = replies[start:end]
-            error = lost if end > len(replies) else _connection_error(own)
+            error = None
+            if end > len(replies):
+                error = lost
+            elif has_error:
+                error = _connection_error(own)
+            elif trip.takes_replies_as_they_are:
+                self.outcomes[index] = own
+                continue
             try:
                 if error is None:
                     self.outcomes[index] = trip.replies(own)

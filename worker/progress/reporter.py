@@ -16,8 +16,9 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from cache.downloads.download_cache import DownloadCache
-from cache.downloads.indexes import BATCH, now_ms
+from cache.downloads.indexes import BATCH
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
+from cache.downloads.updates import applied_bytes
 from cache.store.flow import Flow
 from domain.byte_counts import ByteCounts
 from domain.errors import (
@@ -86,7 +87,7 @@ class DownloadTracker:
     Attributes:
         counts: the byte counts; replaced as a whole, so that other threads read one record.
         status: downloading or verifying.
-        has_finished: its last update is under way, or sent.
+        last: its last update, when that is under way or sent.
     """
 
     def __init__(self, job: Job, stop: StopSignal, now: float, lease: Lease | None = None) -> None:
@@ -104,7 +105,7 @@ class DownloadTracker:
         self._last_sent: tuple[object, ...] | None = None
         self._last_sent_at = self._last_reply_at = now
         self._unacknowledged: ProgressUpdate | None = None
-        self.has_finished = False
+        self.last: ProgressUpdate | None = None
         self._speed = SpeedMeter(now, self.counts.downloaded)
 
     def update(self, counts: ByteCounts) -> None:
@@ -121,7 +122,7 @@ class DownloadTracker:
     def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
         """Return the update to send now, or None. If the last one got no reply, it is returned again."""
         with self._mutex:
-            if self.has_finished or (self._lease is not None and self._lease.is_expired()):
+            if self.last is not None or (self._lease is not None and self._lease.is_expired()):
                 # The attempt finished while a flush was running, or another worker may have the job.
                 return None
             if self._unacknowledged is not None:
@@ -136,17 +137,21 @@ class DownloadTracker:
 
     def needs_poll(self, now: float) -> bool:
         """Return whether it is time to read the control field."""
-        return not self.has_finished and now - self._last_reply_at >= POLL_INTERVAL
+        return self.last is None and now - self._last_reply_at >= POLL_INTERVAL
 
     def final_updates(self, result: AttemptResult, *, persisted: bool) -> list[ProgressUpdate]:
         """Return the update without a reply, if there is one, and the last update."""
         with self._mutex:
-            self.has_finished = True
             unacknowledged = [] if self._unacknowledged is None else [self._unacknowledged]
-            last = self._update(result.status, self.counts, 0.0)
-            return [*unacknowledged, replace(last, persisted=persisted, **result.details())]
+            last = self._update(
+                result.status, self.counts, 0.0, persisted=persisted, **result.details()
+            )
+            self.last = last
+            return [*unacknowledged, last]
 
-    def _update(self, status: JobStatus, counts: ByteCounts, speed: float) -> ProgressUpdate:
+    def _update(
+        self, status: JobStatus, counts: ByteCounts, speed: float, **last: Any
+    ) -> ProgressUpdate:
         size = counts.downloaded
         self._sequence += 1
         reset, self._reset = self._reset or size < self._last_sent_size, False
@@ -159,9 +164,10 @@ class DownloadTracker:
             sequence=self._sequence,
             status=status,
             increment=increment,
-            counts=replace(counts, durable=min(counts.durable, size)),
+            counts=counts if counts.durable <= size else replace(counts, durable=size),
             speed=speed,
             reset=reset,
+            **last,
         )
         return self._unacknowledged
 
@@ -238,15 +244,15 @@ class ProgressReporter:
         self.untrack(tracker)
         updates = tracker.final_updates(result, persisted=persisted)
         try:
-            reply, written = yield from DownloadCache.finish.flow(self._cache, updates)
+            replies = yield from DownloadCache.apply.flow(self._cache, updates, is_end=True)
         except StoreError as error:
             logger.warning(
                 "The last state of job %s is not in the store: %s", tracker.job_id, error
             )
             return None
         with self._mutex:
-            self._finished_bytes += written
-        return None if reply.fenced else updates[-1].version
+            self._finished_bytes += applied_bytes(updates, replies)
+        return None if replies[-1].fenced else updates[-1].version
 
     def flush(self) -> int:
         """Send everything that changed, once; return how many updates got a reply."""
@@ -302,18 +308,17 @@ class ProgressReporter:
         polled: list[DownloadTracker],
         finished_bytes: int,
     ) -> None:
-        listed_at = now_ms()
         replies = self._cache.apply(
             [update for _, update in sent],
             [(tracker.job_id, tracker.fence) for tracker in polled],
             finished_bytes=finished_bytes,
-            listed_at=listed_at,
         )
         for (tracker, update), reply in zip(sent, replies, strict=False):
             tracker.on_update_reply(update, reply)
         for tracker, reply in zip(polled, replies[len(sent) :], strict=True):
             tracker.on_reply(reply)
-        # Their last update may have arrived before the one that this flush sent.
-        overtaken = [tracker.job_id for tracker, _ in sent if tracker.has_finished]
+        # Their last update may have arrived before the one that this flush sent, which has then listed
+        # them as active: send it again.
+        overtaken = [tracker.last for tracker, _ in sent if tracker.last is not None]
         if overtaken:
-            self._cache.unlist(overtaken, listed_at)
+            self._cache.apply(overtaken)
