@@ -69,7 +69,6 @@ class Runtime:
         sql: performs operations of jobs, several in one transaction. Called on the event loop.
         store: runs flows of jobs in the store, several in one pipeline. Called on the event loop.
         publish: publishes jobs, several in one pipeline. Called on the event loop.
-        disk_threads: run what waits for a disk.
         worker: this process in rows and logs, ``host:pid``.
         now: the wall clock, aware UTC.
     """
@@ -84,9 +83,6 @@ class Runtime:
     sql: Batcher[Operation]
     store: Batcher[Flow[Any]]
     publish: Batcher[Publication]
-    disk_threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
-    )
     reporter: ProgressReporter
     leases: LeaseManager
     slots: SlotManager
@@ -115,7 +111,7 @@ class Runtime:
     ) -> Awaitable[R]:
         """Call a function that waits for a disk or a server, in a thread for that. On the event loop."""
         call = partial(function, *arguments, **options)
-        return get_running_loop().run_in_executor(self.disk_threads, call)
+        return get_running_loop().run_in_executor(self.engine.disk_pool, call)
 
     def resolve(self, directory: str) -> Path:
         """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
@@ -131,7 +127,7 @@ class Runtime:
         self.event_loop.close()
         for batcher in (self.sql, self.store, self.publish):
             batcher.close()
-        self.disk_threads.shutdown()
+        self.engine.disk_pool.shutdown()
         self.reporter.close()
         self.leases.close()
         self.slots.close()
@@ -225,6 +221,7 @@ def _engine_resources(settings: Settings) -> EngineResources:
             ca_file=settings.ca_file,
         ),
         address_policy=AddressGuard(settings.allowed_networks),
+        disk_pool=ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"),
         checkpoint_pool=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing_pool=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
         parse_file_name=name_from_disposition,

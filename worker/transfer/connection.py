@@ -27,12 +27,12 @@ from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
 from worker.transfer.stall_detector import StallDetector
 
-#: pwritev accepts 1,024 buffers in one call.
-_MAX_CHUNKS = 512
 #: The body of a redirect or an error is read up to this size, so that its socket can be reused.
 _MAX_DISCARDED_BODY = 64 * 1024
 #: Bytes of header, including those of 1xx responses.
 _MAX_HEADER = 256 * 1024
+#: A body is held back when so many times libcurl's buffer is received and not yet passed on.
+_MOST_BUFFERS = 4
 _END_REQUEST = 0  # a write callback that returns fewer bytes than it got ends the request
 
 
@@ -42,16 +42,17 @@ class Connection:
     Args:
         on_response: called once, when status and headers are complete; returns whether the body is to
             be written, or raises.
-        write: called with (connection, chunks) to write them at the segment's position.
-        try_consume: called with a number of bytes before they are read or decoded; when it returns
+        write: called with (connection, chunks) to write them after what is received of the segment.
+        may_receive: called with a number of bytes before they are read or decoded; when it returns
             False the body waits until `resume`.
+        wake: called when something has happened that the transfer must handle.
 
     Attributes:
         classification: what the response means.
         is_accepted: the body is written to the segment.
         expected_end: offset in the file (exclusive) at which the body ends by its headers, or None.
         decoder: undoes the body's Content-Encoding; None when there is none to undo.
-        is_paused: libcurl holds the body back, for the rate limit or for the decoder.
+        is_paused: libcurl holds the body back, for the rate limit, for the disk or for the decoder.
         received: bytes of the body, as sent.
         is_received: the response is complete; some of its body may still wait for the decoder.
         truncated_by_split: the request ended early because the segment was split.
@@ -67,10 +68,12 @@ class Connection:
         *,
         on_response: Callable[[Connection], bool],
         write: Callable[[Connection, list[bytes]], None],
-        try_consume: Callable[[int], bool],
+        may_receive: Callable[[int], bool],
+        wake: Callable[[], None],
     ) -> None:
         self.source, self.request, self.segment = source, request, segment
-        self._on_response, self._write, self._try_consume = on_response, write, try_consume
+        self._on_response, self._write, self._wake = on_response, write, wake
+        self._may_receive = may_receive
         self.redirects = 0
         self.accepted_at = 0.0
         self.classification: Classification | None = None
@@ -79,8 +82,7 @@ class Connection:
         self.decoder: Decoder | None = None
         self.handle: Any = None
         self._chunks: list[bytes] = []
-        self._pending = 0
-        self._buffer = 0
+        self._pending = self._max_pending = 0
         #: Bytes that were consumed from the rate and are not decoded yet: their output is free so far.
         self._undecoded_credit = 0
         self._ftp = FtpReplies()
@@ -100,8 +102,8 @@ class Connection:
     def attach(
         self, handle: Any, options: TransferOptions, policy: AddressPolicy, buffer: int
     ) -> None:
-        """Configure a libcurl handle for this request, to read and write `buffer` bytes at once."""
-        self.handle, self._buffer = handle, buffer
+        """Configure a libcurl handle for this request, to read `buffer` bytes at once."""
+        self.handle, self._max_pending = handle, _MOST_BUFFERS * buffer
         # With a proxy, the socket leads to the proxy, which resolves the origin's name itself.
         self._address_policy = None if options.proxy else policy
         configure(handle, self.request, options, buffer)
@@ -115,15 +117,22 @@ class Connection:
         self.redirects += 1
         self._reset()
 
-    def flush(self) -> None:
-        """Write the bytes received so far."""
-        if self._pending:
+    def flush(self) -> int:
+        """Write the bytes received so far; return their number."""
+        size = self._pending
+        if size:
             chunks, self._chunks, self._pending = self._chunks, [], 0
             self._write(self, chunks)
+        return size
+
+    @property
+    def socket(self) -> int:
+        """The descriptor of the socket that the body comes from; -1 when there is none."""
+        return int(self.handle.getinfo(pycurl.ACTIVESOCKET))
 
     @property
     def can_resume(self) -> bool:
-        """Whether the body waits for the rate limit only."""
+        """Whether the body waits for the rate limit or the disk only."""
         return self.is_paused and not self.has_undecoded
 
     def resume(self) -> None:
@@ -218,7 +227,7 @@ class Connection:
             return None
         if self.segment.end is not None:
             end = min(end, self.segment.end)
-        position = self.segment.position + self._pending
+        position = self.segment.received + self._pending
         if position >= end:
             return None
         return TransientError(
@@ -240,10 +249,12 @@ class Connection:
         return None
 
     def _on_body(self, data: bytes) -> int | None:
+        self._wake()
         try:
             if not self.is_classified:
                 self.classify(has_content=True)
-            if self.has_undecoded or not self._try_consume(len(data)):
+            is_full = self._pending >= self._max_pending or self.has_undecoded
+            if is_full or not self._may_receive(len(data)):
                 self.is_paused = True
                 return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data until `resume`
             self.received += len(data)
@@ -261,17 +272,17 @@ class Connection:
 
     def _decode(self) -> None:
         """Do one step of decoding. Output beyond the received bytes is consumed from the rate."""
-        if self.decoder is None or not self._try_consume(0):
+        if self.decoder is None or not self._may_receive(0):
             return
         data = self.decoder.step()
-        self._try_consume(max(0, len(data) - self._undecoded_credit))
+        self._may_receive(max(0, len(data) - self._undecoded_credit))
         self._undecoded_credit = max(0, self._undecoded_credit - len(data))
         self._append(data)
 
     def _append(self, data: bytes) -> int | None:
-        """Buffer bytes of the file for the segment; write them when there are enough."""
+        """Buffer bytes of the file for the segment, until `flush`."""
         segment = self.segment
-        position = segment.position + self._pending
+        position = segment.received + self._pending
         end = position + len(data)
         if self.expected_end is not None and end > self.expected_end:
             raise TransientError(
@@ -285,8 +296,6 @@ class Connection:
         if data:
             self._chunks.append(data)
             self._pending += len(data)
-        if self._pending >= self._buffer or len(self._chunks) >= _MAX_CHUNKS:
-            self.flush()
         return _END_REQUEST if self.truncated_by_split else None
 
     def _on_connect(self, _purpose: int, address: Any) -> Any:

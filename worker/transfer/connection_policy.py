@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 from worker.transfer.connection import Connection
 from worker.transfer.interfaces import TransferOptions, TransferQuota
@@ -19,15 +21,27 @@ _SLOW_FACTOR = 4
 class ConnectionPolicy:
     """The rules for the connections of one transfer.
 
+    Args:
+        pool: its threads ask the quota, which may wait for the store.
+        wake: called when the quota has answered.
+
     Attributes:
         can_split: the origin supports ranges, and a validator proves what they belong to.
         max_connections: the limit; lowered when the origin refuses a connection.
     """
 
     def __init__(
-        self, options: TransferOptions, quota: TransferQuota, max_connections: int
+        self,
+        options: TransferOptions,
+        quota: TransferQuota,
+        max_connections: int,
+        *,
+        pool: Executor,
+        wake: Callable[[], None],
     ) -> None:
         self._options, self._quota = options, quota
+        self._pool, self._wake = pool, wake
+        self._request: asyncio.Future[int] | None = None
         self.can_split = False
         self.max_connections = max_connections
         self._granted = 1
@@ -39,12 +53,25 @@ class ConnectionPolicy:
         return self.can_split and running < self.max_connections
 
     def granted(self) -> int:
-        """Return how many connections the quota grants; it is requested at most once a second."""
+        """Return how many connections the quota grants by its last answer.
+
+        It is requested at most once a second, in another thread; `wake` is called when it has answered.
+        """
+        if self._request is not None and self._request.done():
+            self._granted, self._request = self._request.result(), None
         now = time.monotonic()
-        if now - self._requested_at >= _GRANT_INTERVAL:
+        if self._request is None and now - self._requested_at >= _GRANT_INTERVAL:
             self._requested_at = now
-            self._granted = self._quota.request_connections(self.max_connections)
+            self._request = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._quota.request_connections, self.max_connections
+            )
+            self._request.add_done_callback(lambda _: self._wake())
         return self._granted
+
+    async def wait(self) -> None:
+        """Wait for the quota's answer if one is outstanding; nothing is acquired after this."""
+        if self._request is not None:
+            await asyncio.wait([self._request])
 
     def slowest_to_finish(self, connections: Sequence[Connection]) -> Connection | None:
         """Return the connection whose segment takes longest, if it is worth splitting; else None."""

@@ -82,9 +82,6 @@ class StopFlag(Protocol):
     def raise_if_set(self) -> None:
         """Raise the reason to stop, if there is one. Called many times a second."""
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until the flag is set or `seconds` have passed; return whether it is set."""
-
 
 class ProgressSink(Protocol):
     """Receives the byte counts of one transfer, and holds its stop flag.
@@ -122,7 +119,7 @@ class AddressPolicy(Protocol):
 
 
 class TransferQuota(Protocol):
-    """Limits that transfers share. Called by the thread of one transfer, many times a second."""
+    """Limits that transfers share. Called on the event loop, many times a second."""
 
     @property
     def rate(self) -> float | None:
@@ -132,7 +129,10 @@ class TransferQuota(Protocol):
         """Count `size` more bytes received."""
 
     def request_connections(self, wanted: int) -> int:
-        """Hold at most `wanted` connections from now on; return how many are granted, at least 1."""
+        """Hold at most `wanted` connections from now on; return how many are granted, at least 1.
+
+        Called in another thread, at most once a second: it may wait for the store.
+        """
 
 
 class UnlimitedQuota:
@@ -155,6 +155,7 @@ class EngineResources:
     Attributes:
         options: how transfers behave.
         address_policy: which addresses they may connect to.
+        disk_pool: runs what waits for a disk.
         checkpoint_pool: runs fsyncs.
         hashing_pool: computes digests.
         parse_file_name: returns the file name in a Content-Disposition header, or None.
@@ -162,6 +163,7 @@ class EngineResources:
 
     options: TransferOptions
     address_policy: AddressPolicy
+    disk_pool: Executor
     checkpoint_pool: Executor
     hashing_pool: Executor
     parse_file_name: Callable[[str | None], str | None]

@@ -73,10 +73,10 @@ class RequestOutcomes:
 
     # ── start and restart ───────────────────────────────────────────────────────────────────────
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Resume from the destination's checkpoint, or start from zero."""
         if not self._output.segments.downloaded:  # else this attempt wrote them
-            self._output.resume(self._sources.first.digest, may_continue=self.trust_ranges)
+            await self._output.resume(self._sources.first.digest, may_continue=self.trust_ranges)
             self.if_range = self._output.description.validator
 
     def restart(self, reason: str) -> None:
@@ -230,10 +230,10 @@ class RequestOutcomes:
             return
         if connection.is_accepted:
             if segments.total is None and found.decision is Decision.FULL_BODY:
-                segments.set_total(connection.segment.position)
+                segments.set_total(connection.segment.received)
             return
         if found.decision is Decision.COMPLETE:
-            segments.set_total(connection.segment.position)
+            segments.set_total(connection.segment.received)
         elif found.decision is Decision.RETRY_WITH_DATE:
             self.if_range = self._output.description.date
         elif self._remove_source(connection.source, found.reason):
@@ -313,10 +313,10 @@ class RequestOutcomes:
             # The others continue; their progress counts for the whole transfer.
             self.retry_at = time.monotonic() + self._options.retry_pause
             return
-        if self._output.segments.is_complete:
+        if self._output.segments.is_received:
             return  # the failure came after the last byte
         # Bytes that are about to be discarded are no progress.
-        kept = self._output.segments.downloaded if self.can_continue else 0
+        kept = self._output.segments.received if self.can_continue else 0
         delay = self._retries.next_delay(error, kept, time.monotonic())
         logger.info("Job %s tries again in %.1f s: %s", self._job_id, delay, error)
         self.retry_at = time.monotonic() + delay

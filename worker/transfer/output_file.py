@@ -1,10 +1,16 @@
-"""The file of one transfer: its segments, digests and checkpoints at a destination."""
+"""The file of one transfer: its segments, digests and checkpoints at a destination.
+
+Nothing here waits for the disk on the event loop: bytes are handed over in batches, and count as written
+when their batch has been. A batch is what one thread does at once.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
@@ -15,9 +21,18 @@ from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.digests import PrefixDigests
 from worker.transfer.interfaces import EngineResources, ProgressSink, TransferSpec
+from worker.transfer.network import Network
 from worker.transfer.segments import Interval, Segment, SegmentMap
+from worker.transfer.writing.disk_queue import DiskQueue
+from worker.transfer.writing.write_batch import WriteBatch
 
 logger = logging.getLogger(__name__)
+
+#: So many bytes are worth a switch to another thread; fewer wait, but not for long. Seconds.
+_BATCH_BYTES = 256 * 1024
+_MAX_WAIT = 0.2
+#: The most bytes of one transfer that may wait for its disk.
+_MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class OutputFile:
     Attributes:
         description: total, validators and digests of the file as its first response gave them; later
             responses must match. They are held as a checkpoint without written bytes.
-        segments: which bytes are written.
+        segments: which bytes are received, and which are written.
     """
 
     def __init__(
@@ -44,16 +59,24 @@ class OutputFile:
         progress: ProgressSink,
         *,
         resources: EngineResources,
+        network: Network,
         check_may_write: Callable[[], None],
         add_note: Callable[[str], None],
+        wake: Callable[[], None],
     ) -> None:
         self._spec, self._destination, self._progress = spec, destination, progress
+        self._network, self._queue = network, DiskQueue(resources.disk_pool, wake)
         self._resources, self._options = resources, resources.options
         self._check_may_write, self.add_note = check_may_write, add_note
         self.job_id = progress.job_id
         self.description = Checkpoint()
         self.segments = self._new_segments(None)
+        self._is_reserved = False
         self._digests = self._new_digests()
+        self._former_digests: list[PrefixDigests] = []
+        self._next, self._running = WriteBatch(), WriteBatch()
+        #: Bytes received and not written.
+        self._waiting_bytes = 0
         self._checkpoints = CheckpointWriter(
             destination,
             self.job_id,
@@ -66,6 +89,8 @@ class OutputFile:
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
         segments, durable = self.segments, self._destination.checkpoint.durable
+        if self._next.discards or self._running.discards:
+            durable = 0
         return ByteCounts(segments.downloaded, durable, segments.total)
 
     @property
@@ -76,7 +101,7 @@ class OutputFile:
 
     # ── start ───────────────────────────────────────────────────────────────────────────────────
 
-    def resume(self, source: str, *, may_continue: bool) -> None:
+    async def resume(self, source: str, *, may_continue: bool) -> None:
         """Resume from the destination's checkpoint if it can be trusted, else start from zero.
 
         Args:
@@ -87,20 +112,21 @@ class OutputFile:
         is_complete = found.durable == found.total
         can_continue = found.validator is not None and may_continue
         if found.durable and (is_complete or can_continue) and found.source == source:
-            self._resume_from(found)
+            await self._resume_from(found)
         else:
             if found.durable:
                 self.add_note(f"{found.durable:,} bytes are discarded: they have no validator")
-            self._destination.discard()
+            self._next.discard(self._destination.discard)
         self._progress.restart(self.counts)
 
-    def _resume_from(self, found: Checkpoint) -> None:
+    async def _resume_from(self, found: Checkpoint) -> None:
         self.description = replace(found, written=())
         reason = ", ".join(self.validators) or "the file was complete"
         self.add_note(f"resumes with {found.durable:,} bytes already downloaded ({reason})")
         self.segments = self._new_segments(found.total, found.written)
         self._reset_digests()
         self._reserve_space()
+        await self._write_all()
         self._digests.advance_to(self.segments.prefix)
 
     def start_from(self, response: Response, source: str, *, decoded: bool) -> int | None:
@@ -140,16 +166,18 @@ class OutputFile:
     def restart(self, reason: str) -> None:
         """Discard all bytes: they cannot be joined to the origin's file. The history says so."""
         self._check_may_write()
-        self._checkpoints.wait()
-        if self.segments.downloaded:
-            self.add_note(f"restarts, {self.segments.downloaded:,} bytes are discarded: {reason}")
-        self._destination.discard()
+        if self.segments.received:
+            self.add_note(f"restarts, {self.segments.received:,} bytes are discarded: {reason}")
         self._clear()
+        self._next.discard(self._checkpoints.wait)
+        self._next.discard(self._destination.discard)
         self._progress.restart(ByteCounts())
 
     def _clear(self) -> None:
+        self._drop_next()
         self.description = Checkpoint()
         self.segments = self._new_segments(None)
+        self._is_reserved = False
         self._reset_digests()
 
     def is_from(self, source: str) -> bool:
@@ -164,18 +192,78 @@ class OutputFile:
 
     # ── bytes ───────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many bytes wait for the disk that no more are to be received."""
+        return self._waiting_bytes >= _MAX_WAITING_BYTES or self._network.is_full
+
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
-        """Append bytes to `segment`; return their number."""
-        self._check_may_write()
+        """Append bytes to `segment`; return their number. The disk may refuse them later."""
+        size = sum(map(len, chunks))
+        self._next.add(segment, chunks, size)
+        self.segments.receive(segment, size)
+        self._count_waiting(size)
         if self.segments.total is None:
-            growth = sum(map(len, chunks))
-            self.check_size(self.segments.downloaded + growth)
-            self._destination.reserve_growth(growth)
-        size = self._destination.write_at(chunks, segment.position)
-        self.segments.advance(segment, size)
-        self._progress.update(self.counts)
-        self._digests.advance_to(self.segments.prefix)
+            self.check_size(self.segments.received)
         return size
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to hand bytes over to the disk."""
+        is_enough = self._next.size >= _BATCH_BYTES or now - self._next.since >= _MAX_WAIT
+        return is_enough and not self._queue.is_busy
+
+    def write_if_due(self) -> None:
+        """Hand bytes over to the disk when there are enough, or have waited long.
+
+        Raises:
+            SeenError: the disk has refused bytes.
+        """
+        self._raise_error()
+        if self.is_due(time.monotonic()):
+            run, count = self._take_batch()
+            self._queue.post(run, lambda _: count())
+
+    async def _write_all(self) -> None:
+        """Hand everything over to the disk, and wait until it is written."""
+        await self._queue.wait()
+        self._raise_error()
+        if self._next.has_work:
+            run, count = self._take_batch()
+            await self._queue.call(run)
+            count()
+
+    def _take_batch(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """Return a function that does for a thread what is to be done, and one that counts it then."""
+        batch, segments, digests = self._next, self.segments, self._digests
+        self._next, self._running = WriteBatch(), batch
+        grows = not self._is_reserved
+
+        def run() -> None:
+            self._check_may_write()
+            batch.run(self._destination, digests, grows=grows)
+
+        def count() -> None:
+            batch.count(segments)
+            self._running = WriteBatch()
+            self._count_waiting(-batch.size)
+            self._progress.update(self.counts)
+            self._digests.advance_to(self.segments.prefix)
+
+        return run, count
+
+    def _raise_error(self) -> None:
+        """Raise the error of an earlier batch; what follows it is not written."""
+        if self._queue.error is not None:
+            self._drop_next()
+            self._queue.raise_error()
+
+    def _drop_next(self) -> None:
+        self._count_waiting(-self._next.size)
+        self._next = WriteBatch()
+
+    def _count_waiting(self, size: int) -> None:
+        self._waiting_bytes += size
+        self._network.waiting_bytes += size
 
     def check_size(self, size: int | None) -> None:
         """Raise PermanentError when `size` exceeds the limit of the job or of the service."""
@@ -192,28 +280,32 @@ class OutputFile:
         self._checkpoints.write_if_due()
         self._progress.update(self.counts)
 
-    def write_checkpoint(self, error: SeenError | None = None) -> None:
-        """Write a checkpoint of all bytes, from which the next attempt resumes.
+    async def write_checkpoint(self, error: SeenError | None = None) -> None:
+        """Write a checkpoint of all bytes, from which the next attempt resumes; never raise.
 
         Bytes that no attempt can continue are discarded instead: they would take space and count as
         progress. So are those of a file of unknown size on a full disk (`error`): it may never fit.
         """
+        try:
+            await self._write_all()
+        except SeenError as failed:
+            logger.warning("The last bytes of job %s are not written: %s", self.job_id, failed)
         can_continue = self.segments.is_complete or self.description.validator is not None
         has_total = self.segments.total is not None
         if isinstance(error, DiskFullError) and not (can_continue and has_total):
-            self._discard("the disk is full, and the file may never fit")
+            await self._discard("the disk is full, and the file may never fit")
         elif not can_continue:
-            self._discard("the origin gave no validator to resume with")
+            await self._discard("the origin gave no validator to resume with")
         else:
-            self._checkpoints.write_final(self._check_may_write)
+            final = partial(self._checkpoints.write_final, self._check_may_write)
+            await self._queue.call(final)
             self._progress.update(self.counts)
 
-    def _discard(self, reason: str) -> None:
+    async def _discard(self, reason: str) -> None:
         """Discard all bytes, unless the lease is lost and another worker may use them."""
         try:
             self._check_may_write()
-            self._checkpoints.abandon()
-            self._destination.discard()
+            await self._queue.call(self._discard_now)
         except SeenError as error:
             logger.warning("The bytes of job %s are kept: %s", self.job_id, error)
             return
@@ -223,30 +315,46 @@ class OutputFile:
         self._clear()
         self._progress.restart(ByteCounts(total=total))
 
+    def _discard_now(self) -> None:
+        self._checkpoints.abandon()
+        self._destination.discard()
+
     # ── end ─────────────────────────────────────────────────────────────────────────────────────
 
-    def complete(self) -> TransferResult:
-        """Set the length of the file to its size, and return the result."""
-        self._checkpoints.wait()
-        size = self.segments.downloaded
-        self._destination.truncate(size)
-        self._progress.update(self.counts)
+    async def complete(self) -> TransferResult:
+        """Write what is received, set the length of the file to its size, and return the result."""
+        size = self.segments.received
+        self._next.finish(self._checkpoints.wait)
+        self._next.finish(partial(self._destination.truncate, size))
+        await self._write_all()
         self.description = replace(self.description, total=size)
         return TransferResult(size, self.description.name)
 
-    def digests(self, check: Callable[[], None]) -> dict[str, str]:
+    async def digests(self, check: Callable[[], None]) -> dict[str, str]:
         """Return the digests of the complete file by algorithm: SHA-256, the caller's, the origin's."""
-        return self._digests.finish(self.segments.downloaded, check)
+        size, digests = self.segments.downloaded, self._digests
+        if digests.has_hashed(size):
+            return digests.finish(size, check)
+        return await self._queue.call(partial(digests.finish, size, check))
 
-    def close(self) -> None:
-        """Stop reading from the destination, which may be closed after this."""
-        self._digests.close()
+    async def aclose(self) -> None:
+        """Stop using the destination, which may be closed after this."""
+        self._drop_next()
+        all_digests = [*self._former_digests, self._digests]
+        for one in all_digests:
+            one.stop()
+        await self._queue.wait()
+        for one in all_digests:
+            if one.is_busy:
+                await self._queue.call(one.close)
+        self._count_waiting(-self._waiting_bytes)
 
     # ── details ─────────────────────────────────────────────────────────────────────────────────
 
     def _reserve_space(self) -> None:
         if self.segments.total is not None:
-            self._destination.reserve(self.segments.total)
+            self._is_reserved = True
+            self._next.prepare(partial(self._destination.reserve, self.segments.total))
 
     def _current_checkpoint(self) -> Checkpoint:
         return replace(
@@ -265,7 +373,8 @@ class OutputFile:
         return PrefixDigests(self._destination, {"sha256", *algorithms}, pool)
 
     def _reset_digests(self) -> None:
-        self._digests.close()
+        self._digests.stop()
+        self._former_digests.append(self._digests)
         self._digests = self._new_digests()
 
 

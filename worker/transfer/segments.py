@@ -1,4 +1,4 @@
-"""Which bytes of a file are written, which are being fetched, and which are free. No I/O.
+"""Which bytes of a file are written, received or missing, and which of these are being fetched. No I/O.
 
 The segments of a file follow each other without gaps. Each is filled from its start by the connection
 that claims it. When a connection has nothing left to do, what is missing of another one's segment is
@@ -8,7 +8,7 @@ split: the first part stays claimed and now ends sooner.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 #: Half-open: from the first number up to, but not including, the second.
@@ -19,23 +19,28 @@ Interval = tuple[int, int]
 class Segment:
     """Bytes `start` to `end` (exclusive); those before `position` are written.
 
-    `end` is None while the size of the file is unknown.
+    `end` is None while the size of the file is unknown. Bytes from `position` to `received` wait for the
+    disk; those from there on are missing.
     """
 
     start: int
     position: int
     end: int | None
     is_claimed: bool = False
+    received: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.received = self.position
 
     @property
     def remaining(self) -> int | None:
         """Bytes that are missing; None while the end is unknown."""
-        return None if self.end is None else self.end - self.position
+        return None if self.end is None else self.end - self.received
 
     @property
     def is_full(self) -> bool:
         """Whether nothing is missing."""
-        return self.end == self.position
+        return self.end == self.received
 
 
 class SegmentMap:
@@ -48,6 +53,7 @@ class SegmentMap:
 
     Attributes:
         downloaded: bytes written, anywhere in the file.
+        received: bytes received: those written, and those that wait for the disk.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class SegmentMap:
         self._min_size = min_size
         self._segments = _segments_of(total, _merged(written))
         self.downloaded = sum(segment.position - segment.start for segment in self._segments)
+        self.received = self.downloaded
 
     # ── queries ─────────────────────────────────────────────────────────────────────────────────
 
@@ -66,14 +73,19 @@ class SegmentMap:
         return self.downloaded == self.total
 
     @property
+    def is_received(self) -> bool:
+        """Whether no byte is missing; never while the size is unknown."""
+        return self.received == self.total
+
+    @property
     def is_untouched(self) -> bool:
-        """Whether there is a single segment, and nothing is written."""
-        return self.downloaded == 0 and len(self._segments) == 1
+        """Whether there is a single segment, and nothing is received."""
+        return self.received == 0 and len(self._segments) == 1
 
     @property
     def remaining(self) -> int | None:
         """Bytes that are missing; None while the size is unknown."""
-        return None if self.total is None else self.total - self.downloaded
+        return None if self.total is None else self.total - self.received
 
     @property
     def prefix(self) -> int:
@@ -83,7 +95,7 @@ class SegmentMap:
             if segment.start != end:
                 break
             end = segment.position
-            if not segment.is_full:
+            if end != segment.end:
                 break
         return end
 
@@ -119,11 +131,12 @@ class SegmentMap:
         """
         if segment.end is None:
             return None
-        parts = min(parts, (segment.end - segment.position) // self._min_size)
+        missing = segment.end - segment.received
+        parts = min(parts, missing // self._min_size)
         if parts < 2:
             return None
-        step = -(-(segment.end - segment.position) // parts)
-        cuts = [*range(segment.position + step, segment.end, step), segment.end]
+        step = -(-missing // parts)
+        cuts = [*range(segment.received + step, segment.end, step), segment.end]
         new = [Segment(start, start, end) for start, end in pairwise(cuts)]
         segment.end = cuts[0]
         index = self._segments.index(segment) + 1
@@ -131,8 +144,13 @@ class SegmentMap:
         new[0].is_claimed = True
         return new[0]
 
+    def receive(self, segment: Segment, size: int) -> None:
+        """Record that `size` more bytes of `segment` are received."""
+        segment.received += size
+        self.received += size
+
     def advance(self, segment: Segment, size: int) -> None:
-        """Record that `size` more bytes of `segment` are written."""
+        """Record that `size` more received bytes of `segment` are written."""
         segment.position += size
         self.downloaded += size
 
@@ -145,7 +163,7 @@ class SegmentMap:
         index = self._segments.index(segment) + 1
         while index < len(self._segments):
             follower = self._segments[index]
-            if follower.is_claimed or follower.position > follower.start:
+            if follower.is_claimed or follower.received > follower.start:
                 return
             segment.end = follower.end
             del self._segments[index]

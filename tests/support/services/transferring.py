@@ -6,12 +6,13 @@ passes the total.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,21 +189,24 @@ class Direct:
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
 
-    @contextmanager
-    def transfer(self, order: TransferSpec) -> Iterator[Transfer]:
+    @asynccontextmanager
+    async def transfer(self, order: TransferSpec) -> AsyncIterator[Transfer]:
         """Open the part file and a transfer into it, as one attempt does."""
         self.tracker = WatchedTracker(self.job, StopSignal(Drain()), time.monotonic())
         with (
+            ThreadPoolExecutor(2) as disk,
             ThreadPoolExecutor(1) as checkpoints,
             ThreadPoolExecutor(1) as hashing,
             PartFile(self.folder, self.job.id, space=self.space) as part,
-            Transfer(
+        ):
+            async with Transfer(
                 order,
                 part,
                 self.tracker,
                 resources=EngineResources(
                     options=self.options,
                     address_policy=AddressGuard(self.networks),
+                    disk_pool=disk,
                     checkpoint_pool=checkpoints,
                     hashing_pool=hashing,
                     parse_file_name=name_from_disposition,
@@ -210,16 +214,13 @@ class Direct:
                 check_may_write=self.check_may_write,
                 quota=self.quota,
                 add_note=self.notes.append,
-            ) as transfer,
-        ):
-            yield transfer
+            ) as transfer:
+                yield transfer
 
     def fetch(self, *urls: str, **order: Any) -> TransferResult:
         """Run one attempt; what it fetched is then in `data`. Raises what the transfer raises."""
         try:
-            with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
-                fetched = transfer.run_sync()
-                digest = transfer.digests_sync(lambda: None)["sha256"]
+            fetched, digest = asyncio.run(self._fetch(TransferSpec(urls=urls, **order)))
         finally:
             # Also of an attempt that failed: its counters were shown to people as well.
             assert self.tracker is not None
@@ -227,18 +228,25 @@ class Direct:
         assert digest == hashlib.sha256(self.data).hexdigest()
         return fetched
 
+    async def _fetch(self, order: TransferSpec) -> tuple[TransferResult, str]:
+        async with self.transfer(order) as transfer:
+            fetched = await transfer.run()
+            return fetched, (await transfer.digests(lambda: None))["sha256"]
+
+    async def _run(self, order: TransferSpec) -> TransferResult:
+        async with self.transfer(order) as transfer:
+            return await transfer.run()
+
     def fetch_end(self, url: str, first: int) -> bytes:
         """Run one attempt without computing digests; return the file's bytes from `first` on."""
-        with self.transfer(TransferSpec(urls=(url,))) as transfer:
-            transfer.run_sync()
+        asyncio.run(self._run(TransferSpec(urls=(url,))))
         with self.part.open("rb") as file:
             file.seek(first)
             return file.read()
 
     def fetch_size(self, *urls: str, **order: Any) -> int:
         """Run one attempt, however large the file; return its size, which is not read back."""
-        with self.transfer(TransferSpec(urls=urls, **order)) as transfer:
-            return transfer.run_sync().size
+        return asyncio.run(self._run(TransferSpec(urls=urls, **order))).size
 
     def failure(self, *urls: str, **order: Any) -> str:
         """Run one attempt that fails; return its code."""

@@ -1,45 +1,69 @@
-"""libcurl's multi interface on epoll: one thread runs many requests without blocking on any."""
+"""libcurl's multi interface on an asyncio event loop: one thread runs all requests."""
 
 from __future__ import annotations
 
+import asyncio
 import select
-import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pycurl
 
-_per_thread = threading.local()
 #: Handles kept for reuse; an idle one holds little more than its options.
-_SPARE_HANDLES = 8
+_SPARE_HANDLES = 64
+#: Idle connections kept open for further requests.
+_IDLE_CONNECTIONS = 256
+#: Sockets that are due within this time are read together. Seconds.
+_TICK = 0.01
+
+#: Called with libcurl's code (0 for success) and its message when a request has ended.
+OnEnd = Callable[[int, str], None]
 
 
 class CurlLoop:
-    """Runs requests until they end. Belongs to one thread; sockets stay open between jobs."""
+    """Runs requests until they end. Belongs to the thread of one event loop.
 
-    def __init__(self) -> None:
+    All requests share connections, resolved names and TLS sessions. Every socket is armed for one event
+    (EPOLLONESHOT). It is armed again when the coroutines that the event woke have run, unless one of
+    them has called `defer`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._multi = pycurl.CurlMulti()
         self._epoll = select.epoll()
-        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._on_end: dict[Any, OnEnd] = {}
         self._spare: list[Any] = []
+        #: What libcurl waits for, by socket.
+        self._events: dict[int, int] = {}
+        self._deferred: dict[int, float] = {}
+        self._deferral_timer: asyncio.TimerHandle | None = None
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _IDLE_CONNECTIONS)
         # One connection for each range, over HTTP/2 too: its streams would share one connection's speed.
         self._multi.setopt(pycurl.M_PIPELINING, 0)
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────
 
     def acquire(self) -> Any:
         """Return a handle without options."""
         return self._spare.pop() if self._spare else pycurl.Curl()
 
-    def start(self, handle: Any) -> None:
-        """Start the request of a handle; the next `process` sends it."""
+    def start(self, handle: Any, on_end: OnEnd) -> None:
+        """Start the request of a handle; `on_end` is called when it has ended."""
+        self._on_end[handle] = on_end
         self._multi.add_handle(handle)
 
     def release(self, handle: Any) -> None:
         """End a handle's request if it is running, and keep the handle for reuse. Not in a callback."""
-        with suppress(pycurl.error):  # it was not started
-            self._multi.remove_handle(handle)
+        if self._on_end.pop(handle, None) is not None:
+            with suppress(pycurl.error):  # it was not started
+                self._multi.remove_handle(handle)
         handle.setopt(pycurl.SHARE, None)  # `reset` would keep it, and a job's cookies with it
         handle.reset()
         if len(self._spare) < _SPARE_HANDLES:
@@ -47,55 +71,97 @@ class CurlLoop:
         else:
             handle.close()
 
-    def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait for socket events for at most `timeout` seconds; return them, for `process`."""
-        if self._deadline is not None:
-            timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
-        return self._epoll.poll(timeout)
+    def defer(self, socket: int, seconds: float) -> None:
+        """Read a socket again after `seconds`, and not before: by then it has more bytes."""
+        if socket in self._events:
+            self._deferred[socket] = time.monotonic() + seconds
+            if self._deferral_timer is None:
+                self._deferral_timer = self._loop.call_later(_TICK, self._on_tick)
 
-    def process(self, events: list[tuple[int, int]]) -> None:
-        """Let libcurl handle socket events and its own timeouts; this runs the callbacks."""
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline = None
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        for fd, event in events:
-            self._multi.socket_action(fd, _to_curl(event))
+    def close(self) -> None:
+        """Close all connections; no request may be running."""
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._epoll.fileno())
+        for timer in (self._timer, self._deferral_timer):
+            if timer is not None:
+                timer.cancel()
+        for handle in self._spare:
+            handle.close()
+        self._multi.close()
+        self._epoll.close()
 
-    def take_finished(self) -> list[tuple[Any, int, str]]:
-        """Return (handle, libcurl's code, its message) of requests that ended since the last call."""
-        found: list[tuple[Any, int, str]] = []
+    # ── events ──────────────────────────────────────────────────────────────────────────────────
+
+    def _on_ready(self) -> None:
+        """Let libcurl serve the sockets that are ready; this runs the callbacks of their requests."""
+        ready = self._epoll.poll(0)
+        for socket, event in ready:
+            self._multi.socket_action(socket, _to_curl(event))
+        self._end_round([socket for socket, _event in ready])
+
+    def _on_tick(self) -> None:
+        """Read the deferred sockets that are due."""
+        now, self._deferral_timer = time.monotonic() + _TICK / 2, None
+        due = [socket for socket, moment in self._deferred.items() if moment <= now]
+        for socket in due:
+            del self._deferred[socket]
+        for socket in due:
+            if socket in self._events:  # libcurl may have closed it by now
+                self._multi.socket_action(socket, pycurl.CSELECT_IN)
+        self._end_round(due)
+        if self._deferred and self._deferral_timer is None:
+            self._deferral_timer = self._loop.call_later(_TICK, self._on_tick)
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._end_requests()
+
+    def _end_round(self, sockets: list[int]) -> None:
+        self._end_requests()
+        self._loop.call_soon(self._arm_all, sockets)
+
+    def _end_requests(self) -> None:
         more = 1
         while more:
             more, good, bad = self._multi.info_read()
-            found += [(handle, 0, "") for handle in good]
-            found += bad
-        return found
+            for handle in good:
+                self._on_end[handle](0, "")
+            for handle, code, message in bad:
+                self._on_end[handle](code, message)
 
-    def _on_socket(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+    # ── libcurl's callbacks ─────────────────────────────────────────────────────────────────────
+
+    def _on_socket(self, what: int, socket: int, _multi: Any, _data: Any) -> None:
+        self._deferred.pop(socket, None)
         if what == pycurl.POLL_REMOVE:
+            self._events.pop(socket, None)
             with suppress(OSError):  # a closed descriptor has already left the epoll set
-                self._epoll.unregister(fd)
+                self._epoll.unregister(socket)
             return
-        events = _from_curl(what)
-        try:
-            self._epoll.register(fd, events)
-        except FileExistsError:
-            self._epoll.modify(fd, events)
+        self._events[socket] = _from_curl(what)
+        self._arm_all([socket])
 
     def _on_timer(self, milliseconds: int) -> None:
-        self._deadline = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if milliseconds >= 0:
+            self._timer = self._loop.call_later(milliseconds / 1000, self._on_timeout)
 
-
-def thread_loop() -> CurlLoop:
-    """Return this thread's loop."""
-    if not hasattr(_per_thread, "loop"):
-        _per_thread.loop = CurlLoop()
-    loop: CurlLoop = _per_thread.loop
-    return loop
+    def _arm_all(self, sockets: list[int]) -> None:
+        for socket in sockets:
+            events = self._events.get(socket)
+            if events is None or socket in self._deferred:
+                continue
+            try:
+                self._epoll.modify(socket, events)
+            except FileNotFoundError:
+                self._epoll.register(socket, events)
 
 
 def _from_curl(what: int) -> int:
-    events = 0
+    events = select.EPOLLONESHOT
     if what & pycurl.POLL_IN:
         events |= select.EPOLLIN
     if what & pycurl.POLL_OUT:

@@ -1,14 +1,15 @@
 """Computes the digests of a file while it is fetched, so that they are ready soon after the last byte.
 
-Bytes are hashed in the order of the file, up to its first gap, and read back from the page cache:
-segments arrive in any order, and an earlier attempt may have written some.
+Bytes are hashed in the order of the file, up to its first gap: from memory where they arrive in that
+order, else they are read back from the page cache. Segments arrive in any order, and an earlier attempt
+may have written some.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -28,7 +29,7 @@ _MAX_BATCH = 16 << 20
 class Hasher(Protocol):
     """Computes a digest, as the objects of hashlib do."""
 
-    def update(self, data: memoryview, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
 
     def hexdigest(self) -> str:
@@ -41,7 +42,7 @@ class _Crc32c:
     def __init__(self) -> None:
         self._checksum = google_crc32c.Checksum()
 
-    def update(self, data: memoryview, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._checksum.update(bytes(data))
 
     def hexdigest(self) -> str:
@@ -75,22 +76,55 @@ class PrefixDigests:
         self._busy = self._closed = False
         self._error: SeenError | None = None
 
+    def hash_while(self, write: Callable[[], int], chunks: Sequence[bytes], position: int) -> int:
+        """Call `write`, which writes `chunks` at `position`, and return its result.
+
+        They are hashed from memory meanwhile if they follow the bytes that are hashed.
+        """
+        with self._mutex:
+            if self._busy or self._closed or position != self._position:
+                return write()
+            self._busy = True
+        try:
+            if sum(map(len, chunks)) < _MIN_BATCH:
+                size = write()
+                self._hash(chunks)
+                return size
+            hashing = self._pool.submit(self._hash, chunks)
+            try:
+                return write()
+            finally:
+                hashing.result()
+        finally:
+            self._schedule_next()
+
     def advance_to(self, available: int) -> None:
         """Record that the first `available` bytes of the file are written."""
-        self._available = available
-        if not self._busy and available - self._position >= _MIN_BATCH:
-            self._busy = True
-            self._pool.submit(self._hash_batch)
+        with self._mutex:
+            self._available = available
+            if not (self._busy or self._closed) and available - self._position >= _MIN_BATCH:
+                self._busy = True
+                self._pool.submit(self._hash_batch)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread hashes."""
+        return self._busy
+
+    def has_hashed(self, size: int) -> bool:
+        """Return whether `finish` would return at once."""
+        return not self._busy and self._error is None and self._position == size
 
     def finish(self, size: int, check: Callable[[], None]) -> dict[str, str]:
         """Return the hexadecimal digests of the whole file of `size` bytes, by algorithm.
 
         Args:
-            check: called before every remaining block; it may raise to end this.
+            check: called at least once, and before every remaining block; it may raise to end this.
 
         Raises:
             TransientError: the destination could not be read.
         """
+        check()
         self._wait(check)
         if self._error is not None:
             raise self._error
@@ -100,10 +134,13 @@ class PrefixDigests:
             self._hash_block(buffer, size)
         return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
+    def stop(self) -> None:
+        """Stop hashing soon."""
+        self._closed = True
+
     def close(self) -> None:
         """Stop hashing; the destination may be closed after this."""
-        with self._mutex:
-            self._closed = True
+        self.stop()
         self._wait(lambda: None)
 
     def _wait(self, check: Callable[[], None]) -> None:
@@ -139,6 +176,10 @@ class PrefixDigests:
                 f"{self._source.location} has only {self._position:,} bytes, {end:,} were written.",
                 code="disk_error",
             )
+        self._hash([buffer[:size]])
+
+    def _hash(self, chunks: Sequence[bytes | memoryview]) -> None:
         for hasher in self._hashers.values():
-            hasher.update(buffer[:size])
-        self._position += size
+            for chunk in chunks:
+                hasher.update(chunk)
+        self._position += sum(map(len, chunks))

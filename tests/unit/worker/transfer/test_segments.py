@@ -55,9 +55,11 @@ def test_half_of_what_is_missing_goes_to_another() -> None:
     one = segments(100)
     first = one.claim_next()
     assert first is not None
-    one.advance(first, 20)
+    one.receive(first, 20)
     second = one.split(first)
-    assert (span(first), span(second)) == ((0, 20, 60), (60, 60, 100))
+    assert (span(first), span(second)) == ((0, 0, 60), (60, 60, 100))
+    one.advance(first, 20)
+    assert span(first) == (0, 20, 60)
     assert one.claim_next() is None, "both halves have an owner"
 
 
@@ -111,11 +113,14 @@ class SegmentMapMachine(RuleBasedStateMachine):
         self.segments = segments(None)
         self.claimed: list[Segment] = []
         self.bytes: set[int] = set()
+        #: Received bytes that the disk has not taken yet, in order.
+        self.waiting: list[tuple[Segment, int]] = []
+        self.received: set[int] = set()
 
     @precondition(lambda self: self.total is None)
     @rule(more=st.integers(0, 300))
     def learn_total(self, more: int) -> None:
-        self.total = self.segments.downloaded + more
+        self.total = self.segments.received + more
         self.segments.set_total(self.total)
 
     @rule()
@@ -134,12 +139,20 @@ class SegmentMapMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), size=st.integers(1, 60))
-    def advance(self, data: st.DataObject, size: int) -> None:
+    def receive(self, data: st.DataObject, size: int) -> None:
         segment = data.draw(st.sampled_from(self.claimed))
         size = size if segment.remaining is None else min(size, segment.remaining)
-        new = set(range(segment.position, segment.position + size))
-        assert not new & self.bytes, "no byte is fetched twice"
-        self.bytes |= new
+        new = set(range(segment.received, segment.received + size))
+        assert not new & self.received, "no byte is fetched twice"
+        self.received |= new
+        self.segments.receive(segment, size)
+        self.waiting.append((segment, size))
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def write(self) -> None:
+        segment, size = self.waiting.pop(0)
+        self.bytes |= set(range(segment.position, segment.position + size))
         self.segments.advance(segment, size)
 
     @precondition(lambda self: self.claimed)
@@ -158,7 +171,7 @@ class SegmentMapMachine(RuleBasedStateMachine):
     @rule()
     def crash_and_resume(self) -> None:
         self.segments = segments(self.total, *self.segments.written())
-        self.claimed = []
+        self.claimed, self.waiting, self.received = [], [], set(self.bytes)
 
     @invariant()
     def they_cover_the_file(self) -> None:
@@ -166,8 +179,8 @@ class SegmentMapMachine(RuleBasedStateMachine):
         assert all_pieces[0].start == 0
         assert all(one.end == other.start for one, other in pairwise(all_pieces))
         assert all_pieces[-1].end == self.total
-        assert all(one.start <= one.position for one in all_pieces)
-        assert all(one.end is None or one.position <= one.end for one in all_pieces)
+        assert all(one.start <= one.position <= one.received for one in all_pieces)
+        assert all(one.end is None or one.received <= one.end for one in all_pieces)
 
     @invariant()
     def they_know_what_is_there(self) -> None:
@@ -178,6 +191,8 @@ class SegmentMapMachine(RuleBasedStateMachine):
         gap = next(at for at in range(len(self.bytes) + 1) if at not in self.bytes)
         assert self.segments.prefix == gap
         assert self.segments.is_complete == (self.total == len(self.bytes))
+        assert self.segments.received == len(self.received)
+        assert self.segments.is_received == (self.total == len(self.received))
 
 
 SegmentMapMachine.TestCase.settings = settings(

@@ -1,0 +1,113 @@
+"""The disk operations of one transfer: in order, in threads of a pool, never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from domain.errors import SeenError
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Operation:
+    work: Callable[[], Any]
+    on_success: Callable[[Any], None]
+    on_error: Callable[[BaseException], None]
+    is_posted: bool
+
+
+class DiskQueue:
+    """Runs operations one after another. Belongs to the thread of an event loop.
+
+    Args:
+        pool: its threads run them, shared by all transfers of the process.
+        wake: called when an operation has ended.
+
+    Attributes:
+        error: of a posted operation; further posted ones are not run.
+    """
+
+    def __init__(self, pool: Executor, wake: Callable[[], None]) -> None:
+        self._pool, self._wake = pool, wake
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Operation] = deque()
+        self._is_running = False
+        self.error: BaseException | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an operation runs or waits."""
+        return self._is_running
+
+    def post(self, work: Callable[[], _T], on_success: Callable[[_T], None]) -> None:
+        """Run `work` after those before it, then `on_success` with its result, on the event loop."""
+        self._add(_Operation(work, on_success, self._fail, is_posted=True))
+
+    async def call(self, work: Callable[[], _T]) -> _T:
+        """Run `work` after those before it, even if one of them failed; return or raise its result."""
+        result: asyncio.Future[_T] = self._loop.create_future()
+        self._add(
+            _Operation(
+                work,
+                lambda value: None if result.done() else result.set_result(value),
+                lambda error: None if result.done() else result.set_exception(error),
+                is_posted=False,
+            )
+        )
+        return await result
+
+    async def wait(self) -> None:
+        """Wait until all operations have ended."""
+        if self._is_running:
+            await self.call(lambda: None)
+
+    def raise_error(self) -> None:
+        """Raise the error of a posted operation, once."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def _add(self, operation: _Operation) -> None:
+        self._queue.append(operation)
+        if not self._is_running:
+            self._run_next()
+
+    def _run_next(self) -> None:
+        while self._queue:
+            operation = self._queue.popleft()
+            if self.error is None or not operation.is_posted:
+                self._is_running = True
+                self._pool.submit(self._run, operation)
+                return
+        self._is_running = False
+
+    def _run(self, operation: _Operation) -> None:
+        """Run one operation, in a thread of the pool."""
+        try:
+            result = operation.work()
+        except BaseException as error:
+            self._report(operation.on_error, error)
+        else:
+            self._report(operation.on_success, result)
+
+    def _report(self, callback: Callable[[Any], None], value: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: no one waits for the result
+            self._loop.call_soon_threadsafe(self._end, callback, value)
+
+    def _end(self, callback: Callable[[Any], None], value: object) -> None:
+        try:
+            callback(value)
+        finally:
+            self._run_next()
+            self._wake()
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None or not isinstance(error, SeenError):
+            self.error = error
