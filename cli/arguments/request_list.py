@@ -33,6 +33,15 @@ class RequestList(Sequence[DownloadRequest]):
         self._directory = directory
         self._cookies = cookies
 
+    @property
+    def directories(self) -> set[str]:
+        """The folders of all requests."""
+        if len(self) == 1:
+            return {self._template.directory}
+        inner = {one.directory: one for one in self._entries if one.directory}
+        found = {inside(self._directory, one) for one in inner.values()}
+        return found | {self._template.directory}
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -16,6 +16,7 @@ from cli.arguments.get_options import GetOptions
 from cli.arguments.input_options import InputOptions, Urls, Wanted
 from cli.arguments.option_group import expand_options
 from cli.arguments.output_path import Output, local_output, remote_output
+from cli.arguments.request_list import RequestList
 from cli.errors import FAILED, INTERRUPTED, USAGE_ERROR, BadLine
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from cli.following.follow import Followed
     from cli.local_stack.client import StackClient
     from cli.output.display import Display
-    from domain.request import DownloadRequest
     from tasks.api.job_view import JobView
 
 EXAMPLES = """
@@ -110,7 +110,7 @@ def _stack(jobs: int | None, *, is_local: bool) -> Iterator[StackClient | None]:
 
 
 def _download(
-    requests: Sequence[DownloadRequest],
+    requests: RequestList,
     wanted: Wanted,
     stack: StackClient | None,
     how: GetOptions,
@@ -126,6 +126,7 @@ def _download(
     batch = Batch.of(
         requests, typed=wanted.typed, at_once=how.jobs, stack=stack, show_urls=show_urls
     )
+    batch.check_folders(requests.directories)
     display = _display(is_quiet=how.quiet, as_json=as_json)
     summary = Summary(batch.new_ids)
     try:

@@ -13,6 +13,7 @@ from cli.arguments.input_options import InputOptions, Urls, Wanted
 from cli.arguments.job_filter import STATES, owner_from
 from cli.arguments.job_ids import resolve_ids
 from cli.arguments.option_group import expand_options
+from cli.arguments.request_list import RequestList
 from cli.context import has_no_database, open_reader, open_runtime, why_unpublished
 from cli.errors import USAGE_ERROR, error_as_dict, exit_status
 from cli.output import formatting
@@ -24,7 +25,6 @@ from domain.limits import check_host
 from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
-    from domain.request import DownloadRequest
     from tasks.api.job_view import JobReader, JobView
     from worker.runtime import Runtime
 
@@ -104,13 +104,13 @@ def add(
         raise typer.Exit(USAGE_ERROR)
 
 
-def _accept(
-    requests: Sequence[DownloadRequest], runtime: Runtime, wanted: Wanted, *, as_json: bool
-) -> bool:
+def _accept(requests: RequestList, runtime: Runtime, wanted: Wanted, *, as_json: bool) -> bool:
     """Accept the requests and print their jobs; return whether one could not be sent to the broker."""
     from cli.following.accept import accept
     from cli.output.accepted import AcceptedJobs, AcceptedJson, AcceptProgress
+    from tasks.api.submit import check_folders
 
+    check_folders(requests.directories, runtime)  # of all groups, before the first is accepted
     progress = AcceptProgress(len(requests)).show
     if not as_json:
         printed = AcceptedJobs()

@@ -18,6 +18,7 @@ from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from seen_local import discovery
 from tasks.api.job_view import JobReader, JobView
+from tasks.api.submit import check_folders
 from worker.runtime import Runtime
 
 #: Without `-j`, at most so many jobs are unfinished at a time: workers take seconds for them, and one
@@ -99,6 +100,10 @@ class Batch:
             is_only_client=stack is not None and stack.started,
             show_urls=show_urls,
         )
+
+    def check_folders(self, directories: Iterable[str]) -> None:
+        """Raise InvalidInputError if a folder cannot be one, before the first request is submitted."""
+        check_folders(directories, self._runtime)
 
     def submit(self, stack: StackClient | None, answer: Callable[[], None]) -> None:
         """Submit the first requests, and let `read` submit the next ones.

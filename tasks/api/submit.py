@@ -62,7 +62,7 @@ def submit_many(
     requests.
     """
     runtime = runtime or current_runtime()
-    _check_folders({request.directory for request in requests}, runtime)
+    check_folders({request.directory for request in requests}, runtime)
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
     now = runtime.now()
     rows = [_new_row(request, cipher, max_attempts, now) for request in requests]
@@ -87,7 +87,8 @@ def _existing(job: Job) -> SubmittedJob:
     return SubmittedJob(**{name: getattr(job, name) for name in _JOB_FIELDS}, is_new=False)
 
 
-def _check_folders(directories: Iterable[str], runtime: Runtime) -> None:
+def check_folders(directories: Iterable[str], runtime: Runtime) -> None:
+    """Raise InvalidInputError if one is a file, or outside the download folder."""
     for directory in directories:
         _check_folder(directory, runtime.resolve(directory))
 

@@ -278,3 +278,27 @@ def test_wrong_input_is_refused_before_anything_happens(seen: Seen, arguments: l
     assert as_json.status == 2
     assert as_json.json()["error"].keys() == {"code", "message"}
     assert not as_json.err
+
+
+def test_a_list_is_downloaded_and_what_is_wrong_with_it_is_named(
+    seen: Seen, origin: Origin
+) -> None:
+    files = [origin.serve(f"/{number}.bin", body=bytes([number]) * 1000) for number in range(30)]
+    lines = [*(file.url for file in files), "  out=last.bin", "  dir=inner", "no URL"]
+    lines += [origin.url("/missing.bin"), files[0].url]
+    (seen.folder / "urls.txt").write_text("\n".join(lines))
+
+    refused = seen.run("get", "-i", "urls.txt", "-o", "to/")
+    assert refused.status == 2
+    assert "seen: urls.txt, line 33: url: 'no URL' is not valid." in refused.err
+    assert not (seen.folder / "to").exists()
+
+    result = seen.run("get", "-i", "urls.txt", "--skip-bad", "-o", "to/", "--json")
+    assert result.status == 1
+    bad, *jobs = result.json()
+    assert bad["line"] == 33
+    assert [job["status"] for job in jobs] == ["completed"] * 30 + ["failed"]
+    assert visible(seen.folder / "to") == sorted([*(f"{n}.bin" for n in range(29)), "inner"])
+    assert digest(seen.folder / "to/inner/last.bin") == files[29].sha256
+    assert all(digest(seen.folder / f"to/{n}.bin") == files[n].sha256 for n in range(29))
+    assert "seen: urls.txt: 1 line repeats others; each download is accepted once." in result.err

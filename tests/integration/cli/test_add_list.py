@@ -19,6 +19,7 @@ from cli import signals
 from cli.commands import jobs as jobs_module
 from cli.following import accept as accept_module
 from cli.output import accepted as accepted_module
+from domain.errors import DatabaseUnavailableError
 from domain.job import Job
 from tests.support.services.system import System
 
@@ -192,15 +193,34 @@ def test_interrupted_twice_it_leaves_at_once(add: Add) -> None:
     assert len(add.jobs()) == 3
 
 
+def test_folder_that_is_a_file_is_refused_before_the_first_group(add: Add, system: System) -> None:
+    system.downloads.mkdir(exist_ok=True)
+    (system.downloads / "file").write_text("")
+    add(f"{urls(*range(7))} dir=file\n", status=2)
+    assert "is a file; name a folder." in add.err[-1]
+    assert add.jobs() == []
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_error_between_groups_says_how_many_are_accepted(
-    add: Add, system: System, as_json: bool
+    add: Add, monkeypatch: pytest.MonkeyPatch, as_json: bool
 ) -> None:
-    (system.downloads / "file").parent.mkdir(exist_ok=True)
-    (system.downloads / "file").write_text("")
-    lines = f"{urls(*range(4))} dir=file\n"
-    add(lines, *(["--json"] if as_json else []), status=2)
-    assert len(add.jobs()) in {0, 3}
+    submit, answers = tasks.submit_many, iter([True])
+
+    def once(*given: Any, **options: Any) -> Any:
+        if next(answers, None):
+            return submit(*given, **options)
+        raise DatabaseUnavailableError("The database does not answer.")
+
+    monkeypatch.setattr(tasks, "submit_many", once)
+    printed = add(urls(*range(7)), *(["--json"] if as_json else []), status=1)
+    assert f"seen: 3 of 7 downloads are accepted. {REST}" in add.err
+    assert len(add.jobs()) == 3
+    if as_json:
+        assert printed[-1]["error"]["code"] == DatabaseUnavailableError.code
+        assert len(printed) == 4
+    else:
+        assert add.err[-1] == "seen: The database does not answer."
 
 
 def test_jobs_that_exist_are_named_up_to_a_number(

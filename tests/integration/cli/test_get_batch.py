@@ -57,6 +57,44 @@ def test_all_jobs_are_submitted_at_once_without_a_number(system: System) -> None
     assert (batch.unsubmitted, len(system.runtime.jobs.find())) == (0, 3)
 
 
+def test_without_a_number_groups_are_submitted_ahead_of_the_workers(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "_AHEAD", 6)
+    monkeypatch.setattr(batch_module, "_GROUP", 2)
+    batch = _submit(*map(str, range(12)))
+    assert (len(batch.read()), batch.unsubmitted) == (6, 6)
+    _end(batch, system, "0")
+    assert len(batch.read()) == 6, "with the one that has ended"
+    assert (len(batch.read()), batch.unsubmitted) == (5, 6), "a whole group or none"
+    _end(batch, system, "1")
+    assert (len(batch.read()), batch.unsubmitted) == (7, 4)
+    assert batch.totals.counts == {JobStatus.CANCELLED: 2, JobStatus.QUEUED: 6}
+    assert batch.totals.number == 12
+    for number in range(2, 12):
+        _end(batch, system, str(number))
+    assert [view.status for view in batch.read()] == [JobStatus.CANCELLED] * 1
+    assert batch.totals.counts == {JobStatus.CANCELLED: 12}
+    assert len(list(batch.all())) == 12
+
+
+def test_many_earlier_jobs_are_counted(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "_NAMED", 1)
+    names = [str(number) for number in range(6)]
+    jobs = [system.submit(f"{URL}/{name}") for name in names]
+    tasks.control_many(tasks.Action.PAUSE, [job.id for job in jobs[:3]], runtime=system.runtime)
+    batch = _submit(*names)
+    assert batch.take_notes() == [
+        "0: continuing an earlier download",
+        "3: already being downloaded; waiting for it",
+        "2 more: continuing an earlier download",
+        "2 more: already being downloaded; waiting for it",
+    ]
+    assert {view.status for view in batch.read()} == {JobStatus.QUEUED}
+    batch.pause()
+    assert (batch.left, [view.status for view in batch.read()]) == (3, [JobStatus.PAUSED] * 3)
+
+
 def test_no_job_follows_after_the_others_are_paused(system: System) -> None:
     batch = _submit(*"abc", at_once=1)
     batch.pause()

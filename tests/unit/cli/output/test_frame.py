@@ -13,6 +13,7 @@ import pytest
 
 from cli.output.progress.frame import frame
 from cli.output.progress.screen import Screen
+from cli.output.progress.totals import NOTHING, Totals
 from cli.output.styled import Line, Style, plain
 from cli.output.text_width import width
 from domain.job import JobStatus as S
@@ -259,6 +260,17 @@ def test_files_without_a_job_are_counted_and_make_the_sums_unknown() -> None:
     assert plain(frame(running, 80, 24, NOW, to_come=98)[-1]) == (
         "1 running, 98 to come; 1.5 of over 20.0 MB, 1.0 MB/s, over 18 s left"
     )
+
+
+def test_finished_jobs_that_are_not_shown_are_in_the_sums() -> None:
+    running = [view(S.DOWNLOADING, "a", progress={"bytes_total": 20_000_000})]
+    earlier = [view(S.COMPLETED, "b", bytes_downloaded=5, bytes_total=5), view(S.FAILED, "c")]
+    shown = [
+        plain(frame(some, 80, 24, NOW, ended=ended)[-1])
+        for some, ended in ((running, Totals.of(earlier)), ([*running, *earlier], NOTHING))
+    ]
+    assert shown[0] == shown[1]
+    assert shown[0].startswith("1 running, 1 failed, 1 completed; ")
 
 
 def test_sums_of_narrow_terminals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cli.output.progress import endings
 from cli.output.progress.plain_lines import PlainLines
 from cli.output.progress.program_output import JsonLines, NoProgress, Quiet
 from cli.output.progress.summary import Summary
@@ -179,3 +180,12 @@ def test_bytes_that_were_fetched_again_count_again() -> None:
         summary.add([running(count)])
     clock.now += 5
     assert "on average 5.0 MB/s" in summary.text(Totals.of([completed(20_000_000)]))
+
+
+def test_of_many_jobs_failures_are_named_up_to_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, failures = PlainLines(clock=Clock()), endings._MOST_FAILURES + 20
+    for number in range(failures):
+        lines.show([view(S.FAILED, id=str(number), reason="It is gone.")])
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == endings._MOST_FAILURES + 1
+    assert "`seen list --status failed` names them" in printed[-1]
