@@ -176,7 +176,11 @@ MARK_ALL_PUBLISHED = _mark_published(_IN_B_IDS)
 #: Locks rows in order of their ids, so that two transactions with the same rows wait for each other at
 #: the first one alone. SQLite has no such locks.
 LOCK_IN_ORDER = select(func.count()).select_from(
-    select(jobs.c.id).where(_IN_B_IDS).order_by(jobs.c.id).with_for_update().subquery()
+    select(jobs.c.id)
+    .where(_IN_B_IDS)
+    .order_by(jobs.c.id)
+    .with_for_update(key_share=True)
+    .subquery()
 )
 
 #: A queued job's message was consumed without effect; a newer message stays.

@@ -62,7 +62,7 @@ def submit_many(
     requests.
     """
     runtime = runtime or current_runtime()
-    check_folders({request.directory for request in requests}, runtime)
+    check_folders(dict.fromkeys(request.directory for request in requests), runtime)
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
     now = runtime.now()
     rows = [_new_row(request, cipher, max_attempts, now) for request in requests]

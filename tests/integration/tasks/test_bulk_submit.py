@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 import tasks
 from database.models import idempotency_keys, job_events
@@ -26,6 +26,7 @@ from tests.support.services.system import System, client_app
 from tests.support.stores.server import StoreServer
 from worker.broker.client import Broker, read_message
 from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.storage.filenames import resolve_directory
 
 _numbers = count()
 
@@ -154,6 +155,29 @@ def test_one_bad_request_in_the_middle_writes_nothing(
     assert system.runtime.jobs.find() == []
     assert rows_of(system, job_events) == 0
     assert published(system) == []
+
+
+def test_cost_does_not_grow_with_the_number_of_requests(
+    any_system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of statements, and of looks at the disk."""
+    statements: list[str] = []
+    resolved: list[str] = []
+
+    def resolve(root: Path, directory: str, *, allow_any: bool) -> Path:
+        resolved.append(directory)
+        return resolve_directory(root, directory, allow_any=allow_any)
+
+    monkeypatch.setattr("worker.runtime.resolve_directory", resolve)
+    engine = any_system.runtime.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    counts = []
+    for number in (20, 1_000):
+        statements.clear()
+        submit(any_system, wanted(number))
+        counts.append(len(statements))
+    assert counts[0] == counts[1] < 8
+    assert resolved == ["bulk", "bulk"]
 
 
 def test_no_request_is_no_job(any_system: System) -> None:
