@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from database.engine import Database
-from database.job_rows import UNFINISHED_NAMES, note_statement
+from database.job_rows import in_state, note_statement
 from database.models import jobs
+from domain.job import UNFINISHED
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
@@ -31,7 +32,7 @@ _LIMITS = {
 
 # Without ORDER BY: PostgreSQL could read all jobs in the order of their ids for it.
 _FIND = select(jobs.c.id).where(
-    jobs.c.status.in_(UNFINISHED_NAMES), or_(*(time > end for time, end in _LIMITS.items()))
+    in_state(*UNFINISHED), or_(*(time > end for time, end in _LIMITS.items()))
 )
 _CORRECT = (
     update(jobs)

@@ -17,6 +17,7 @@ from database.job_rows import (
     MARK_PUBLISHED,
     batches,
     event_row,
+    in_state,
     to_job,
 )
 from database.models import WAITING, jobs
@@ -84,7 +85,7 @@ class JobMessages:
         with self._database.write() as connection:
             connection.execute(
                 update(jobs)
-                .where(jobs.c.status == JobStatus.QUEUED.value, jobs.c.published_at <= before)
+                .where(in_state(JobStatus.QUEUED), jobs.c.published_at <= before)
                 .values(published_at=None)
             )
 

@@ -21,8 +21,8 @@ from sqlalchemy import (
 from database.engine import Database
 from database.job_rows import (
     COLUMNS,
-    RUNNING_NAMES,
     batches,
+    in_state,
     to_job,
     to_job_event,
 )
@@ -32,6 +32,7 @@ from database.models import (
     PUBLISHED,
     PUBLISHED_REQUEUED,
     UNPUBLISHED,
+    finished_job_counts,
     job_events,
     jobs,
 )
@@ -150,17 +151,14 @@ class JobQueries:
     def count_ahead(self, job: Job) -> tuple[int, int]:
         """Return how many older jobs run, and how many are queued that usually start before this one."""
         as_urgent = [one.value for one in Priority if one.is_as_urgent_as(job.priority)]
-        is_queued = jobs.c.status == JobStatus.QUEUED.value
-        is_ahead = is_queued & (jobs.c.priority.in_(as_urgent) | jobs.c.requeued)
-        query = (
-            select(jobs.c.status, func.count())
-            .where(jobs.c.status.in_(RUNNING_NAMES) | is_ahead, jobs.c.id < job.id)
-            .group_by(jobs.c.status)
-        )
+        is_ahead = jobs.c.priority.in_(as_urgent) | jobs.c.requeued
+        counts = [
+            select(func.count()).select_from(jobs).where(jobs.c.id < job.id, *conditions)
+            for conditions in ([in_state(*RUNNING)], [in_state(JobStatus.QUEUED), is_ahead])
+        ]
         with self._database.read() as connection:
-            counts = {str(status): int(count) for status, count in connection.execute(query)}
-        queued = counts.pop(JobStatus.QUEUED.value, 0)
-        return sum(counts.values()), queued
+            row = connection.execute(select(*(count.scalar_subquery() for count in counts))).one()
+        return int(row[0]), int(row[1])
 
     def overview(self, where: JobFilter = EVERY_JOB, *, limit: int = 50) -> list[Job]:
         """Return running jobs, then waiting, queued and paused ones, then the last finished ones.
@@ -180,16 +178,26 @@ class JobQueries:
 
     def count_by_status(self) -> dict[JobStatus, int]:
         """Return the number of jobs in each state that has any."""
-        query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        unfinished = (
+            select(jobs.c.status, func.count()).where(in_state(*UNFINISHED)).group_by(jobs.c.status)
+        )
+        counts = finished_job_counts.c
+        finished = select(counts.status, func.sum(counts.jobs)).group_by(counts.status)
+        # One statement, so that a job that ends meanwhile is counted once.
         with self._database.read() as connection:
-            return {JobStatus(status): count for status, count in connection.execute(query)}
+            found = connection.execute(union_all(unfinished, finished)).all()
+        return {JobStatus(status): int(count) for status, count in found if count}
 
     def has_queued_of_others(self, column: str, value: str) -> bool:
         """Return whether a queued job has another value, or none, in ``host`` or ``user_id``."""
         field = jobs.c[column]
-        # Ranges instead of an inequality, since an index answers those.
+        # Ranges instead of an inequality, since an index answers those; in its order, since PostgreSQL
+        # could read all jobs for one of many.
         queries = [
-            select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED.value, other).limit(1)
+            select(jobs.c.id)
+            .where(in_state(JobStatus.QUEUED), other)
+            .order_by(field, jobs.c.id)
+            .limit(1)
             for other in (field < value, field > value, field.is_(None))
         ]
         with self._database.read() as connection:
@@ -238,7 +246,7 @@ class JobQueries:
         """
         query = (
             select(*COLUMNS)
-            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.updated_at <= since)
+            .where(in_state(*RUNNING), jobs.c.updated_at <= since)
             .order_by(jobs.c.updated_at, jobs.c.id)
             .limit(limit)
         )
@@ -250,9 +258,7 @@ class JobQueries:
     def pending_controls(self, limit: int = 1000) -> list[Job]:
         """Return running jobs whose worker has not yet honored a pause or cancel."""
         return self._jobs(
-            select(*COLUMNS)
-            .where(jobs.c.status.in_(RUNNING_NAMES), jobs.c.control.is_not(None))
-            .limit(limit)
+            select(*COLUMNS).where(in_state(*RUNNING), jobs.c.control.is_not(None)).limit(limit)
         )
 
     def inactive_with_progress(self, after_id: str, limit: int = 1000) -> list[Job]:
@@ -326,7 +332,7 @@ def _by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[ColumnElement
     values = {jobs.c.user_id: where.user_id, jobs.c.host: where.host}
     conditions = [column == value for column, value in values.items() if value is not None]
     for status in JobStatus if where.status is None else (where.status,):
-        yield status, [jobs.c.status == status.value, *conditions]
+        yield status, [in_state(status), *conditions]
 
 
 def _overview_part(

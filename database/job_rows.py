@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Row,
+    String,
     Update,
     and_,
     bindparam,
@@ -51,6 +52,17 @@ class ProgressRow:
     speed_mbps: float
     reported_at: datetime
     """When the worker last reported: saving alone must not make a job look alive."""
+
+
+def in_state(*states: JobStatus) -> ColumnElement[bool]:
+    """Return whether a job is in one of these states, for queries.
+
+    The states are no parameters: a plan for any parameters would not know how few jobs are in them.
+    """
+    if len(states) == 1:
+        return jobs.c.status == bindparam(None, states[0].value, String, literal_execute=True)
+    names = sorted(state.value for state in states)
+    return jobs.c.status.in_(bindparam(None, names, String, expanding=True, literal_execute=True))
 
 
 def note_statement(which: ColumnElement[bool]) -> Insert:

@@ -213,3 +213,13 @@ users = Table(
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
 )
+
+#: How many jobs are finished, by state: the sum of the state's rows. Triggers on `jobs` add rows, and
+#: `Retention.merge_counts` makes one of many. A single row for each state would be a lock that every
+#: transaction waits for in which a job ends.
+finished_job_counts = Table(
+    "finished_job_counts",
+    metadata,
+    Column("status", String(16), nullable=False),
+    Column("jobs", BigInteger, nullable=False),
+)

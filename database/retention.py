@@ -1,19 +1,23 @@
-"""Deleting jobs that finished long ago, with their histories."""
+"""Deleting jobs that finished long ago, with their histories; counting finished jobs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from database.engine import Database
-from database.job_rows import UNFINISHED_NAMES
-from database.models import job_events, jobs
+from database.job_rows import UNFINISHED_NAMES, in_state
+from database.models import finished_job_counts, job_events, jobs
 from domain.job import FINISHED, JobStatus
 
-_FINISHED_NAMES = [status.value for status in JobStatus if status in FINISHED]
+_FINISHED = [state for state in JobStatus if state in FINISHED]
+
+#: Rows of counts that are merged; summing fewer takes no time.
+_MERGED_FROM = 500
 
 #: Jobs deleted in one transaction. It takes a fraction of a second, and SQLite's other writers wait.
 BATCH = 500
@@ -40,7 +44,7 @@ class Retention:
         query = (
             select(func.count())
             .select_from(jobs)
-            .where(jobs.c.status.in_(_FINISHED_NAMES), jobs.c.finished_at < finished_before)
+            .where(in_state(*FINISHED), jobs.c.finished_at < finished_before)
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
@@ -67,6 +71,25 @@ class Retention:
             return Deleted([], 0)
         return self._database.transact(lambda connection: _delete(connection, finished))
 
+    def merge_counts(self) -> None:
+        """Make one row of the many in `finished_job_counts` for each state; their sum stays."""
+        many = select(finished_job_counts.c.status).limit(1).offset(_MERGED_FROM)
+        with self._database.read() as connection:
+            if connection.execute(many).first() is None:
+                return
+        self._database.transact(_merge_counts)
+
+
+def _merge_counts(connection: Connection) -> None:
+    counts = finished_job_counts.c
+    gone = delete(finished_job_counts).returning(counts.status, counts.jobs)
+    sums: Counter[str] = Counter()
+    for status, jobs_of_row in connection.execute(gone):
+        sums[status] += jobs_of_row
+    rows = [{"status": status, "jobs": count} for status, count in sums.items()]
+    if rows:  # another process may have merged them
+        connection.execute(insert(finished_job_counts), rows)
+
 
 def _delete_oldest(connection: Connection, finished_before: datetime, limit: int) -> Deleted:
     """Delete the oldest completed jobs, then the oldest failed ones and so on.
@@ -75,10 +98,10 @@ def _delete_oldest(connection: Connection, finished_before: datetime, limit: int
     all would sort all of them for each batch.
     """
     deleted = Deleted([], 0)
-    for name in _FINISHED_NAMES:
+    for state in _FINISHED:
         chosen = (
             select(jobs.c.id)
-            .where(jobs.c.status == name, jobs.c.finished_at < finished_before)
+            .where(in_state(state), jobs.c.finished_at < finished_before)
             .order_by(jobs.c.finished_at)
             .limit(limit - len(deleted.job_ids))
             .with_for_update(skip_locked=True)

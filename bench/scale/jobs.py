@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Table
@@ -62,9 +62,14 @@ class Numbers:
     running: int = 1_000
 
     @property
+    def unfinished(self) -> int:
+        """The jobs that have not ended."""
+        return self.queued + self.waiting + self.paused + self.running
+
+    @property
     def all(self) -> int:
         """All jobs."""
-        return self.ended + self.queued + self.waiting + self.paused + self.running
+        return self.ended + self.unfinished
 
     def states(self) -> Iterator[JobStatus]:
         """Yield the states, in order of the jobs' creation."""
@@ -81,10 +86,14 @@ class Maker:
     Args:
         numbers: how many jobs.
         now: the newest time.
+        first: the number of the first job.
+        as_stored: converts a time to what the driver stores.
     """
 
-    def __init__(self, numbers: Numbers, now: datetime) -> None:
-        self.numbers, self.now = numbers, now
+    def __init__(
+        self, numbers: Numbers, now: datetime, first: int, as_stored: Callable[[datetime], Any]
+    ) -> None:
+        self.numbers, self.now, self.first, self._as_stored = numbers, now, first, as_stored
         self._random = random.Random(numbers.all)
         self._hosts = self._skewed("host", 200)
         self._users = self._skewed("user", 1000)
@@ -93,7 +102,7 @@ class Maker:
         """Yield rows of `jobs`, the oldest first; they were created in the last twenty days."""
         step = timedelta(days=20) / self.numbers.all
         created = self.now - timedelta(days=20)
-        for number, status in enumerate(self.numbers.states()):
+        for number, status in enumerate(self.numbers.states(), self.first):
             created += step
             yield self._row(number, status, created)
 
@@ -111,21 +120,21 @@ class Maker:
             "priority": ("high", "normal", "normal", "low")[number % 4],
             "dedup_key": key,
             "flight": key,
-            "published_at": created,
             "requeued": number % 50 == 0,
             "in_front": number % 50 == 0,
-            "created_at": created,
             **self._state(number, status, created),
         }
 
     def _state(self, number: int, status: JobStatus, created: datetime) -> dict[str, Any]:
-        ended = created + timedelta(minutes=1) if status in FINISHED else None
+        ended = self._as_stored(created + timedelta(minutes=1)) if status in FINISHED else None
+        at = self._as_stored(created)
+        updated = self._as_stored(self.now - timedelta(seconds=1)) if status in RUNNING else None
         values: dict[str, Any] = {
             "status": status.value,
+            "created_at": at,
+            "published_at": at,
+            "updated_at": updated or ended or at,
             "finished_at": ended,
-            "updated_at": self.now - timedelta(seconds=1)
-            if status in RUNNING
-            else ended or created,
         }
         if status in {S.QUEUED, S.PAUSED}:
             return values
@@ -133,7 +142,7 @@ class Maker:
             "fence": 1,
             "attempts": 1,
             "worker": f"downloads@worker{number % 4}",
-            "started_at": created,
+            "started_at": at,
             "bytes_downloaded": 65536,
             "bytes_total": 65536,
             "progress_version": 1 << 32,
@@ -143,7 +152,8 @@ class Maker:
             return values | {"bytes_durable": 65536, "path": path, "sha256": f"{number:064x}"}
         if status is S.WAITING:
             code, due = ("host_busy", "timeout")[number % 2], number % 240 + 60
-            values |= {"error_code": code, "next_attempt_at": self.now + timedelta(seconds=due)}
+            due_at = self._as_stored(self.now + timedelta(seconds=due))
+            values |= {"error_code": code, "next_attempt_at": due_at}
         return values | {"reason": "The origin answered 503."}
 
     def _skewed(self, name: str, count: int) -> Iterator[str]:
@@ -176,16 +186,22 @@ def _job_id(created: datetime, number: int) -> str:
     return str(uuid.UUID(int=value))
 
 
-def fill(database: Database, numbers: Numbers, *, now: datetime | None = None) -> None:
-    """Store these jobs with their histories, in empty tables, and gather statistics of PostgreSQL."""
-    made = Maker(numbers, now or datetime.now(UTC))
-    rows = made.rows()
+def fill(database: Database, numbers: Numbers, *, now: datetime, first: int = 0) -> None:
+    """Store jobs with their histories and idempotency keys.
+
+    Args:
+        database: migrated.
+        numbers: how many.
+        now: the newest time.
+        first: how many jobs earlier calls have stored.
+    """
+    as_stored = _as_sqlite if database.is_sqlite else _as_it_is
+    rows = Maker(numbers, now, first, as_stored).rows()
     while some := list(itertools.islice(rows, BATCH)):
         keys = [{"key": row["dedup_key"], "job_id": row["id"]} for row in some[::_KEY_EVERY]]
         events = [event for row in some for event in events_of(row)]
         for table, values in ((jobs, some), (job_events, events), (idempotency_keys, keys)):
             _write(database, table, values)
-    settle(database)
 
 
 def settle(database: Database) -> None:
@@ -211,15 +227,17 @@ def _write(database: Database, table: Table, rows: list[dict[str, Any]]) -> None
             ).close()  # KiB, for its indexes
             marks = ", ".join("?" * len(names))
             statement = f"INSERT INTO {columns} VALUES ({marks})"
-            values = ([_as_sqlite(row[name]) for name in names] for row in rows)
+            values = [list(row.values()) for row in rows]
             driver.cursor().executemany(statement, values).close()
             return
         with driver.cursor().copy(f"COPY {columns} FROM STDIN") as copy:
             for row in rows:
-                copy.write_row([row[name] for name in names])
+                copy.write_row(list(row.values()))
 
 
-def _as_sqlite(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(" ", "microseconds")
-    return value
+def _as_sqlite(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _as_it_is(time: datetime) -> datetime:
+    return time

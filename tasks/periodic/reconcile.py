@@ -16,6 +16,7 @@ from cache.downloads.download_cache import DownloadCache
 from database import JobRepository
 from database.clock_skew import correct_future_times
 from database.engine import Database
+from database.retention import Retention
 from domain.ids import is_job_id
 from domain.job import RUNNING, Job
 from tasks.periodic.missing_messages import MissingMessages
@@ -60,6 +61,7 @@ def reconcile(runtime: Runtime) -> Reconciled:
     published = messages.publish_unpublished() + messages.publish_lost()
     resent = _resend_controls(jobs, cache.download, now)
     stopped, removed = _stop_unknown_runs(jobs, cache, now)
+    Retention(runtime.database).merge_counts()
     report = Reconciled(orphaned, ended, published, resent, stopped, removed)
     if any(report):
         logger.info("Reconciled: %s", report)
