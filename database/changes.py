@@ -51,10 +51,11 @@ class Change:
     event_reason: str | None = None
     may_repeat: bool = False
 
-    def check(self, job: Job) -> None:
-        """Raise ValueError if `domain.job.TRANSITIONS` lacks this change."""
-        if self.to not in TRANSITIONS[job.status]:
-            raise ValueError(f"{job.status} → {self.to} is not a transition")
+    def mistake(self, job: Job) -> ValueError | None:
+        """Return an error if `domain.job.TRANSITIONS` lacks this change."""
+        if self.to in TRANSITIONS[job.status]:
+            return None
+        return ValueError(f"{job.status} → {self.to} is not a transition")
 
     def columns(self, row: Job) -> dict[str, Any]:
         """Return the columns to set, by the job's locked row and its pending control request."""

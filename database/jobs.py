@@ -26,9 +26,10 @@ from database.job_rows import (
     to_job,
 )
 from database.models import jobs
-from database.operations import Claim, Note, Operation, Transition
+from database.operations import Claim, Note, Operation, RequeueForSlot, Transition
 from database.operations.group import perform_all, perform_possible
 from database.operations.rows import insert_events
+from database.operations.slots import awaited
 from domain.errors import DatabaseUnavailableError, DuplicateJobError
 from domain.job import Job, JobStatus, Priority
 
@@ -82,8 +83,8 @@ class JobRepository(JobQueries, JobMessages):
         Raises:
             DatabaseUnavailableError: nothing was written.
         """
-        if not operations:
-            return []
+        if not operations or not self._writes(operations):
+            return [[] for _ in operations]
         try:
             return self._database.transact(lambda connection: perform_all(connection, operations))
         except DatabaseUnavailableError:
@@ -92,6 +93,14 @@ class JobRepository(JobQueries, JobMessages):
             if len(operations) == 1:
                 return [self._own_result(operations[0], error)]
         return [self._perform_alone(operation) for operation in operations]
+
+    def _writes(self, operations: Sequence[Operation]) -> bool:
+        """Return False for freed slots that no job waits for: reading needs no lock for writing."""
+        slots = [one for one in operations if isinstance(one, RequeueForSlot)]
+        if len(slots) < len(operations):
+            return True
+        with self._database.read() as connection:
+            return bool(awaited(connection, slots))
 
     def _perform_alone(self, operation: Operation) -> Any:
         try:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from database.changes import claim_columns
-from database.job_messages import consume_message, requeue_for_host, requeue_for_user
+from database.job_messages import consume_message
 from database.job_queries import is_storable
 from database.job_rows import EventRow, event_row, with_columns
 from database.operations import (
@@ -25,36 +25,47 @@ from database.operations import (
     Transition,
 )
 from database.operations.rows import insert_events, lock_jobs, update_jobs
+from database.operations.slots import requeue_for_slots
 from database.repeated_events import merge_into_previous
-from domain.job import Job, JobStatus, QueuedJob
+from domain.job import RUNNING, Job, JobStatus
 
 #: Operations on one job each, with their positions in the group.
 _Round = list[tuple[int, Claim | Transition | Note | ConsumeMessage]]
 
 
 def perform_all(connection: Connection, operations: Sequence[Operation]) -> list[Any]:
-    """Do the operations; return their results in the given order."""
+    """Do the operations; return their results, or a ValueError, in the given order."""
     results: list[Any] = [None] * len(operations)
     for some in _rounds(operations):
-        written = _Written(lock_jobs(connection, (_job_id(one) for _, one in some)))
+        written = _Written(_locked(connection, some))
         for position, operation in some:
             results[position] = written.add(operation)
         written.save(connection)
     # Last, since they take the rows that are free, in another order than by id.
-    for position, slot in enumerate(operations):
-        if isinstance(slot, RequeueForSlot):
-            results[position] = _requeue_for_slot(connection, slot)
+    slots = {at: one for at, one in enumerate(operations) if isinstance(one, RequeueForSlot)}
+    if slots:
+        requeued = requeue_for_slots(connection, list(slots.values()))
+        for position, queued in zip(slots, requeued, strict=True):
+            results[position] = queued
     return results
 
 
 def perform_possible(connection: Connection, operations: Sequence[Operation]) -> list[Any]:
-    """Do `perform_all` in a transaction that goes on; None for operations that a constraint refuses."""
+    """Do `perform_all` in a transaction that goes on; None for operations that a constraint refuses.
+
+    Raises:
+        ValueError: one is not a legal change.
+    """
     try:
         with connection.begin_nested():
-            return perform_all(connection, operations)
+            results = perform_all(connection, operations)
     except IntegrityError:
         if len(operations) == 1:
             return [None]
+    else:
+        for mistake in (one for one in results if isinstance(one, ValueError)):
+            raise mistake
+        return results
     return [perform_possible(connection, [operation])[0] for operation in operations]
 
 
@@ -81,6 +92,17 @@ def _job_id(operation: Claim | Transition | Note | ConsumeMessage) -> str:
             return operation.job_id
         case Transition() | Note():
             return operation.job.id
+
+
+def _locked(connection: Connection, some: _Round) -> dict[str, Job]:
+    claimed, others = {}, []
+    for _, operation in some:
+        match operation:
+            case Transition(job) | Note(job) if job.status in RUNNING:
+                claimed[job.id] = job
+            case _:
+                others.append(_job_id(operation))
+    return lock_jobs(connection, claimed, others)
 
 
 class _Written:
@@ -127,9 +149,10 @@ class _Written:
         self._events.append(event_row(job, row.status, claim.now, None))
         return job
 
-    def _transition(self, transition: Transition) -> Job | None:
+    def _transition(self, transition: Transition) -> Job | ValueError | None:
         before, change = transition.job, transition.change
-        change.check(before)
+        if mistake := change.mistake(before):
+            return mistake
         row = self._locked.get(before.id)
         if row is None or (row.status, row.fence) != (before.status, before.fence):
             return None
@@ -149,13 +172,8 @@ class _Written:
         return True
 
     def _change(self, row: Job, columns: Mapping[str, Any]) -> Job:
+        job, different = with_columns(row, columns)
+        # An index is written for each of its columns that is set, whether or not the value differs.
         key = (row.id, row.status.value, row.fence)
-        self._updates[tuple(columns)].append((*columns.values(), *key))
-        return with_columns(row, columns)
-
-
-def _requeue_for_slot(connection: Connection, slot: RequeueForSlot) -> list[QueuedJob]:
-    requeued = requeue_for_host(connection, slot.host, 1, slot.now)
-    if slot.user_id is not None:
-        requeued += requeue_for_user(connection, slot.user_id, 1, slot.now)
-    return requeued
+        self._updates[tuple(different)].append((*different.values(), *key))
+        return job

@@ -7,9 +7,10 @@ Here a statement is compiled once for any number of rows, and a time is converte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +18,8 @@ from sqlalchemy import (
     Column,
     Connection,
     Dialect,
+    Row,
+    Select,
     Text,
     any_,
     bindparam,
@@ -29,39 +32,89 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from database.job_rows import COLUMNS, EventRow, to_job
+from database.job_rows import COLUMNS, EventRow, to_job, with_columns
 from database.models import TextTuple, UTCDateTime, job_events, jobs
-from domain.job import Job
+from domain.job import Job, JobStatus, Priority
 
 #: What follows the new values in a row for `update_jobs`: the job as it was read.
 _KEYS = {"b_id": jobs.c.id, "b_status": jobs.c.status, "b_fence": jobs.c.fence}
 
-_READ = select(*COLUMNS).where(
-    jobs.c.id.in_(
-        select(func.json_each(bindparam("b_ids", type_=Text)).table_valued("value").c.value)
-    )
+#: The columns that may change while a worker has a claim, and what identifies the claim.
+_CLAIMED_NAMES = (
+    "id",
+    "fence",
+    "status",
+    "control",
+    "worker",
+    "attempts",
+    "priority",
+    "next_attempt_at",
+    "published_at",
+    "updated_at",
+    "bytes_downloaded",
+    "bytes_total",
+    "bytes_durable",
+    "speed_mbps",
 )
-_LOCK = (
-    select(*COLUMNS)
-    .where(jobs.c.id == any_(bindparam("b_ids", type_=ARRAY(Text))))
-    .order_by(jobs.c.id)
-    # As an UPDATE locks: rows of `idempotency_keys` may be inserted meanwhile.
-    .with_for_update(key_share=True)
-)
+_claimed_values = attrgetter(*_CLAIMED_NAMES)
+_CLAIMED_COLUMNS = tuple(jobs.c[name] for name in _CLAIMED_NAMES)
 
 
-def lock_jobs(connection: Connection, job_ids: Iterable[str]) -> dict[str, Job]:
+def lock_jobs(
+    connection: Connection, claimed: Mapping[str, Job], others: Collection[str]
+) -> dict[str, Job]:
     """Read jobs by id, and keep others from changing them until the transaction ends.
 
     Rows are locked in order of their ids, as everywhere, against deadlocks. On SQLite the transaction is
     the only one that writes.
+
+    Args:
+        connection: of the transaction.
+        claimed: jobs as read under a claim, by id. Only what may have changed since is read; a job
+            with a newer claim is left out.
+        others: ids of further jobs.
     """
-    wanted = sorted(set(job_ids))
-    if connection.dialect.name == "postgresql":
-        rows = connection.execute(_LOCK, {"b_ids": wanted})
+    found = {}
+    if claimed:
+        ids = sorted({*claimed, *others})
+        for row in connection.execute(*_by_id(connection, _CLAIMED_COLUMNS, ids, lock=True)):
+            job = claimed.get(row[0])
+            if job is not None and job.fence == row[1]:
+                found[job.id] = _as_read(job, row)
+    if others:
+        ids = sorted(others)
+        rows = connection.execute(*_by_id(connection, COLUMNS, ids, lock=not claimed))
+        found |= {row[0]: to_job(row) for row in rows}
+    return found
+
+
+def _as_read(job: Job, row: Row[Any]) -> Job:
+    if row == _claimed_values(job):
+        return job
+    values = dict(zip(_CLAIMED_NAMES, row, strict=True))
+    values |= {"status": JobStatus(values["status"]), "priority": Priority(values["priority"])}
+    return with_columns(job, values)[0]
+
+
+def _by_id(
+    connection: Connection, columns: tuple[Column[Any], ...], ids: list[str], *, lock: bool
+) -> tuple[Select[Any], dict[str, Any]]:
+    is_postgresql = connection.dialect.name == "postgresql"
+    statement = _select(columns, is_postgresql=is_postgresql, lock=lock and is_postgresql)
+    return statement, {"b_ids": ids if is_postgresql else json.dumps(ids)}
+
+
+@cache
+def _select(columns: tuple[Column[Any], ...], *, is_postgresql: bool, lock: bool) -> Select[Any]:
+    """Return the SELECT of jobs by any number of ids, which are one parameter."""
+    if is_postgresql:
+        is_wanted = jobs.c.id == any_(bindparam("b_ids", type_=ARRAY(Text)))
     else:
-        rows = connection.execute(_READ, {"b_ids": json.dumps(wanted)})
-    return {row[0]: to_job(row) for row in rows}
+        ids = func.json_each(bindparam("b_ids", type_=Text)).table_valued("value")
+        is_wanted = jobs.c.id.in_(select(ids.c.value))
+    statement = select(*columns).where(is_wanted)
+    # As an UPDATE locks: rows of `idempotency_keys` may be inserted meanwhile.
+    return statement.order_by(jobs.c.id).with_for_update(key_share=True) if lock else statement
 
 
 def update_jobs(
