@@ -41,6 +41,7 @@ EVERY: dict[str, Use] = {
     "add": lambda repo, job: repo.add([new_job()]),
     "get": lambda repo, job: repo.get(job.id),
     "get_many": lambda repo, job: repo.get_many([job.id]),
+    "stamps": lambda repo, job: repo.stamps([job.id]),
     "find": lambda repo, job: repo.find(),
     "with_prefix": lambda repo, job: repo.with_prefix(job.id, job.id, limit=1),
     "neighbours": lambda repo, job: repo.neighbours([job.id]),
