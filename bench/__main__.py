@@ -15,6 +15,7 @@ MODULES = {
     "cache": "bench.cache.main",
     "transfer": "bench.transfers.main",
     "recovery": "bench.recoveries.main",
+    "start": "bench.start",
 }
 
 

@@ -6,7 +6,6 @@ A command that is called by its name is registered alone: the modules of the oth
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +14,6 @@ import typer
 
 from cli.errors import EXIT_STATUSES
 from cli.help.pages import SeenTyper
-from cli.output.messages import say
 from seen_local.version import version
 
 _DOWNLOAD, _JOBS, _SERVICE = "Download", "Jobs", "Service"
@@ -74,39 +72,35 @@ _NEED_ALL = frozenset({"completion", "help"})
 _VERSION = ("--version", "-V")
 
 
-def application(arguments: Sequence[str] | None = None) -> SeenTyper:
-    """Return the application that runs these arguments; with all commands by default."""
-    app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
-    app.callback(epilog=EXIT_STATUSES)(_root)
-    first = (*(arguments or ()), "")[0]
-    if first not in _VERSION:
-        called = [one for one in _COMMANDS if one.name == first and first not in _NEED_ALL]
-        for command in called or _COMMANDS:
-            command.register(app)
-    return app
-
-
-def _print_version(is_given: bool) -> None:
+def _print(is_given: bool) -> None:
     if is_given:
         print(f"seen {version()}")
         raise typer.Exit
 
 
-def _root(
-    ctx: typer.Context,
+def application(arguments: Sequence[str] | None = None) -> SeenTyper:
+    """Return the application that runs these arguments; with all commands by default."""
+    app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
+    first = (*(arguments or ()), "")[0]
+    called = [one for one in _COMMANDS if one.name == first and first not in _NEED_ALL]
+    if called:  # without options: Typer would load Pydantic to read them
+        app.callback(add_help_option=False)(_nothing)
+    else:
+        app.callback(epilog=EXIT_STATUSES)(_version_if_wanted)
+    if first not in _VERSION:
+        for command in called or _COMMANDS:
+            command.register(app)
+    return app
+
+
+def _nothing() -> None:
+    pass
+
+
+def _version_if_wanted(
     _version: Annotated[
         bool,
-        typer.Option(*_VERSION, is_eager=True, callback=_print_version, help="Print the version."),
+        typer.Option(*_VERSION, is_eager=True, callback=_print, help="Print the version."),
     ] = False,
 ) -> None:
-    if ctx.invoked_subcommand != "doctor":  # which reports them as problems
-        _warn_of_unknown_variables()
-
-
-def _warn_of_unknown_variables() -> None:
-    if not any(name.upper().startswith("SEEN_") for name in os.environ):
-        return
-    import settings
-
-    for text in settings.unknown_variables():
-        say(f"warning: {text}")
+    pass

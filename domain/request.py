@@ -30,12 +30,11 @@ from domain.files import (
 )
 from domain.job import Priority
 from domain.limits import check_rate
-from domain.request_fields import HIDDEN
+from domain.request_fields import HIDDEN, MAX_MIRRORS
 from domain.text import requirement, sentence
 from domain.urls import check_url, display_url
 
 MAX_ATTEMPTS_LIMIT = 1000
-MAX_MIRRORS = 20
 MAX_CONNECTIONS = 32
 _URL_FIELDS = ("url", "mirrors")
 #: Fields that are stored encrypted, and shown nowhere.

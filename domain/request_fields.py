@@ -9,6 +9,7 @@ from types import MappingProxyType
 from domain.cookies import SENDABLE, Cookie
 from domain.errors import InvalidInputError
 
+MAX_MIRRORS = 20
 MAX_HEADERS = 50
 MAX_HEADER_NAME = 100
 #: Of all names and values together; many servers have smaller limits.

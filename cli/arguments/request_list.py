@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from cli.arguments.cookie_file import CookieFile
 from cli.arguments.url_list import Entry
-from domain.request import DownloadRequest
+
+if TYPE_CHECKING:
+    from domain.request import DownloadRequest
 
 
-class RequestList(Sequence[DownloadRequest]):
+class RequestList(Sequence["DownloadRequest"]):
     """A request for each entry, in their order.
 
     Args:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cli.arguments.text_file import is_text, read_lines
 from cli.errors import BadLine
 from domain.errors import InvalidInputError
-from domain.request import MAX_MIRRORS, DownloadRequest
+from domain.request_fields import MAX_MIRRORS
 from domain.urls import MAX_URL_OCTETS, canonical_url, check_url
 
 OPTION = "--input-file"
@@ -203,6 +203,8 @@ class _Reader:
 
 def _checked(urls: list[str], fields: dict[str, str], line: int, *, is_secret: bool) -> Entry:
     """Return a valid entry; raise InvalidInputError, which names the field of the request."""
+    from domain.request import DownloadRequest
+
     if len(urls) == 1 and not fields and not is_secret:
         return Entry(check_url(urls[0]), line=line)  # a request does the same, more slowly
     folder, name = _place(fields.get("directory", ""), fields.get("name"))

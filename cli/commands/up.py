@@ -19,6 +19,7 @@ from cli.local_stack.log_files import append_line, supervisor_log
 from domain.errors import DatabaseUnavailableError
 from domain.text import printable
 from seen_local import discovery, stack_state
+from seen_local.late_settings import settings_module
 from seen_local.stack_state import StackState
 from worker.process import listening, standard_streams
 
@@ -132,10 +133,19 @@ def _print_addresses(settings: Settings, state: StackState) -> None:
 
 
 def _print_job_counts() -> Callable[[], None]:
-    """Return a function that prints the number of jobs in each state when it has changed."""
-    from cli.context import open_reader
+    """Return a function that prints the number of jobs in each state when it has changed.
 
-    reader = open_reader()
+    It keeps no connection: an open SQLite database must not be in the memory of processes that the
+    supervisor forks.
+    """
+    from cli.context import ensure_schema
+    from database import Database, JobRepository
+
+    settings = settings_module.load()
+    database = Database(settings.sqlalchemy_url())
+    ensure_schema(settings, database)
+    database.close()
+    jobs = JobRepository(database)
     printed, next_at = "", 0.0
     interval = _STATUS_INTERVAL if sys.stdout.isatty() else _STATUS_INTERVAL_IN_A_FILE
 
@@ -145,10 +155,12 @@ def _print_job_counts() -> Callable[[], None]:
             return
         next_at = time.monotonic() + interval
         try:
-            counts = reader.count_by_status()
+            counts = jobs.count_by_status()
         except DatabaseUnavailableError as error:
             _print_line(str(error))  # the stack goes on: workers wait for their database
             return
+        finally:
+            database.close()
         line = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
         if line and line != printed:
             printed = line

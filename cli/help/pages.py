@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
@@ -10,8 +11,9 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from cli.help import nearest
 from cli.help.layout import definitions, heading, indented, joined, page_width, paragraphs
+from cli.output.messages import say
+from seen_local.late_settings import settings_module
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,8 +21,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS, _COMMANDS, _ARGUMENTS = "Options", "Commands", "Arguments"
 
 
+#: Commands without warnings: they report unknown variables as problems, or need no settings.
+_WITHOUT_WARNINGS = frozenset({"doctor", "help", "completion"})
+
+
 class SeenCommand(TyperCommand):
     """A command with our help page."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, after a warning for each variable that is named like a setting."""
+        if self.name not in _WITHOUT_WARNINGS:
+            _warn_of_unknown_variables()
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
@@ -33,6 +45,12 @@ class SeenCommand(TyperCommand):
         except typer.TyperException as error:
             _refuse_unknown_option(self, ctx, error)
             raise
+
+
+def _warn_of_unknown_variables() -> None:
+    if any(name.upper().startswith("SEEN_") for name in os.environ):
+        for text in settings_module.unknown_variables():
+            say(f"warning: {text}")
 
 
 class SeenGroup(TyperGroup):
@@ -88,6 +106,7 @@ class SeenGroup(TyperGroup):
         typed = args[0]
         if self.get_command(ctx, typed) is None and not ctx.resilient_parsing:
             from cli.command_table import application  # this call may have loaded one command only
+            from cli.help import nearest
 
             paths = list(command_paths(typer.main.get_command(application())))
             group = ctx.command_path.split()[1:]
@@ -127,6 +146,8 @@ def _refuse_unknown_option(command: Any, ctx: Any, error: typer.TyperException) 
     """Raise an error that names the nearest option, if `error` is about an unknown one."""
     if not hasattr(error, "possibilities"):
         return
+    from cli.help import nearest
+
     typed = str(getattr(error, "option_name", ""))
     ctx.fail(nearest.unknown_option(typed, _option_names(command, ctx)))
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from cli.errors import StackError
 from cli.local_stack import command_lines, environment, preload
-from cli.local_stack.forking import fork
 from cli.local_stack.log_files import last_line, open_log, supervisor_log
 from cli.output.messages import say, show_busy
 from cli.signals import AnsweredInterrupt
@@ -107,6 +106,8 @@ def _start(data_dir: Path) -> tuple[StackState, int]:
     """Start a supervisor; return when its store answers, with the write end of its pipe."""
     log = supervisor_log(data_dir)
     log.parent.mkdir(exist_ok=True, mode=0o700)
+    from cli.local_stack.forking import fork
+
     preload.load(preload.COMMON)
     its_end, starter = os.pipe()
     with open_log(log) as output:

@@ -18,6 +18,7 @@ from celery import bootsteps
 from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.components import Pool
+from kombu.asynchronous import get_event_loop
 
 import settings as settings_module
 from worker.app import drain
@@ -71,11 +72,18 @@ class Shutdown(bootsteps.StartStopStep):
 
     def _watch(self) -> None:
         self._stop_requests.get()
+        loop = get_event_loop()
+        if loop is not None:
+            loop.call_soon(_nothing)  # it looks at `should_stop` now, and not at its next event
         try:
             why = f"asked to stop a second time ({self._stop_requests.get(timeout=self._timeout)})"
         except queue.Empty:
             why = f"draining took longer than {self._timeout:g} s"
         _exit_at_once(why, _unfinished(self._worker.pool))
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _unfinished(pool: Any) -> str:

@@ -90,6 +90,13 @@ def child_of(process: Process) -> int:
     return int(wait_until(lambda: children.read_text().split(), deadline=20)[0])
 
 
+def can_fork(pid: int) -> bool:
+    """Return whether a process has one thread, no socket, and no database open."""
+    files = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    is_connected = any(file.startswith("socket:") or ".db" in file for file in files)
+    return len(list(Path(f"/proc/{pid}/task").iterdir())) == 1 and not is_connected
+
+
 def dispositions(pid: int) -> str:
     """Return what a process does at each signal, from the kernel."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -111,6 +118,7 @@ def test_without_ignored_signals_a_closed_terminal_stops_all_programs_cleanly(
     programs = Programs(seen, origin, ())
     found = {name: dispositions(pid) for name, pid in programs.pids.items()}
     assert found == {name: verdict for name, (verdict, _) in VERDICTS.items()}
+    wait_until(lambda: can_fork(programs.up.pid), what="the supervisor has no connection")
 
     for process in (programs.get, programs.watch):
         process.send_signal(signal.SIGHUP)
