@@ -68,10 +68,12 @@ class JobPool:
     Args:
         runtime: of this process.
         concurrency: the slots.
+        max_wait: seconds for which a job may wait for one.
     """
 
-    def __init__(self, runtime: Runtime, concurrency: int) -> None:
+    def __init__(self, runtime: Runtime, concurrency: int, *, max_wait: float = MAX_WAIT) -> None:
         self._runtime = runtime
+        self._max_wait = max_wait
         self._concurrency = concurrency
         self._mutex = threading.Condition()
         #: Jobs that run or wait, also those that the loop has not yet heard of.
@@ -157,7 +159,7 @@ class JobPool:
 
     def _put_back_late(self, now: float) -> None:
         """Put back what has waited too long, and at once what exceeds all slots: its turn is far."""
-        late = sum(now - since >= MAX_WAIT for _, _, since in self._waiting)
+        late = sum(now - since >= self._max_wait for _, _, since in self._waiting)
         self._put_back(max(late, len(self._waiting) - self._slots()))
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, pause: float) -> None:
@@ -165,7 +167,7 @@ class JobPool:
             self._timer.cancel()
             self._timer = None
         if self._waiting or pause > 0:
-            delay = _DRAIN_INTERVAL if pause > 0 else MAX_WAIT / 2
+            delay = _DRAIN_INTERVAL if pause > 0 else self._max_wait / 2
             self._timer = loop.call_later(delay, self._look_again)
 
     def _look_again(self) -> None:

@@ -110,7 +110,7 @@ def test_a_job_that_gets_a_slot_soon_is_not_put_back(system: System, origin: Ori
     gate = threading.Event()
     gate.set()
     message = submit(system, origin, 4, gate)
-    pool = JobPool(system.runtime, 3)
+    pool = JobPool(system.runtime, 3, max_wait=60)
     with started(pool, message, gate) as ends:
         pass
     assert ends.outcomes == [Outcome.COMPLETED] * 4
