@@ -19,7 +19,7 @@ import logging
 from contextlib import suppress
 from datetime import datetime
 
-from database.operations import Claim, ConsumeMessage, RequeueForSlot
+from database.operations import Claim, ConsumeMessage
 from domain.errors import (
     DatabaseUnavailableError,
     SeenError,
@@ -27,7 +27,7 @@ from domain.errors import (
     StoreReplyError,
     UnknownJobError,
 )
-from domain.job import Job, Priority, QueuedJob
+from domain.job import Job, Priority
 from worker.attempts.attempt import Attempt
 from worker.attempts.attempt_end import pause_claims_if_refused, reduce_concurrency_if_starved
 from worker.attempts.holdings import Holdings
@@ -82,7 +82,7 @@ async def run_job(
         # After the release: the worker that consumes the message must be able to lock the job.
         await runtime.publish(Publication(job, requeued=True))
     if held.slots is not None and job is not None:
-        await _pass_on_slots(runtime, held.slots.host, job.user_id)
+        _pass_on_slots(runtime, held.slots.host, job.user_id)
     return end
 
 
@@ -115,18 +115,11 @@ async def _claim_and_run(
         return JobEnd(job_id, Outcome.UNSAVED, str(error)), attempt.job
 
 
-async def _pass_on_slots(runtime: Runtime, host: str, user_id: str | None) -> None:
+def _pass_on_slots(runtime: Runtime, host: str, user_id: str | None) -> None:
     """Let the job start that has waited longest for a slot of this host or user: here, else in SQL."""
     started = [runtime.slot_queue.freed(line) for line in (host, f"user:{user_id}")]
-    if any(started):
-        return
-    try:
-        requeued: list[QueuedJob] = await runtime.sql(RequeueForSlot(host, user_id, runtime.now()))
-    except DatabaseUnavailableError as error:
-        logger.warning("Jobs that wait for a slot are not requeued yet: %s", error)
-        return
-    for one in requeued:
-        await runtime.publish(Publication(one))
+    if not any(started):
+        runtime.freed_slots.add(host, user_id)
 
 
 # ── messages that run nothing ───────────────────────────────────────────────────────────────────

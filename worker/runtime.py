@@ -28,6 +28,7 @@ from worker.leases.lease import LeaseManager
 from worker.limits.claim_pause import ClaimPause
 from worker.limits.concurrency import ConcurrencyLimit
 from worker.limits.concurrency_shares import ConcurrencyShares
+from worker.limits.freed_slots import FreedSlots
 from worker.limits.rate_controller import RateController
 from worker.limits.slot_queue import SlotQueue
 from worker.limits.slots import SlotManager
@@ -96,6 +97,7 @@ class Runtime:
     concurrency: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     claim_pause: ClaimPause = field(default_factory=ClaimPause)
     slot_queue: SlotQueue = field(default_factory=SlotQueue)
+    freed_slots: FreedSlots
     outages: OutageLog
     files_dir: Path
     worker: str
@@ -154,7 +156,8 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
-    publisher = JobPublisher(broker, jobs, _now, outages)
+    sql = Batcher("sql", jobs.perform)
+    publish = Batcher("publish", JobPublisher(broker, jobs, _now, outages).publish_all)
     return Runtime(
         settings=settings,
         broker=broker,
@@ -162,18 +165,15 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         flusher_cache=flusher_cache,
         database=database,
         jobs=jobs,
-        sql=Batcher("sql", jobs.perform),
+        sql=sql,
         store=Batcher("store", cache.store.run_together),
-        publish=Batcher("publish", publisher.publish_all),
+        publish=publish,
+        freed_slots=FreedSlots(sql, publish, _now),
         outages=outages,
         reporter=_reporter(settings, flusher_cache),
         leases=LeaseManager(ttl=settings.lock_ttl),
         slots=_slot_manager(settings, cache),
-        rate_controller=RateController(
-            flusher_cache.limits,
-            worker=worker,
-            defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
-        ),
+        rate_controller=_rate_controller(settings, flusher_cache, worker),
         drain=drain or Drain(),
         credential_cipher=CredentialCipher(settings.secret_keys),
         engine=_engine_resources(settings),
@@ -190,6 +190,14 @@ def _reporter(settings: Settings, cache: CacheManager) -> ProgressReporter:
         cache.download,
         flush_interval=settings.flush_interval,
         heartbeat_interval=settings.heartbeat_interval,
+    )
+
+
+def _rate_controller(settings: Settings, cache: CacheManager, worker: str) -> RateController:
+    return RateController(
+        cache.limits,
+        worker=worker,
+        defaults={TOTAL: settings.max_rate} if settings.max_rate else {},
     )
 
 

@@ -26,7 +26,7 @@ from worker.attempts.holdings import Holdings
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
 from worker.limits.slots import HeldSlots
-from worker.outcome import JobEnd, Outcome
+from worker.outcome import JobEnd
 from worker.progress.reporter import AttemptResult
 from worker.runtime import Runtime
 from worker.storage.destination import Destination
@@ -77,17 +77,46 @@ class Attempt:
             return await self._end.after_error(error)
 
     async def _download(self) -> JobEnd:
-        destination = await self._runtime.in_thread(self._open)
+        destination, published = await self._runtime.in_thread(self._open)
         try:
-            published = await self._adopt_published_file(destination)
+            if published is not None:
+                await self._mark_verifying()
             path, sha256 = published or await self._download_within_share(destination)
-            return await self._complete(destination, path, sha256)
+            return await self._complete(path, sha256)
         finally:
-            await self._runtime.in_thread(destination.close)
+            await self._runtime.in_thread(self._close, destination)
 
-    def _open(self) -> Destination:
+    # ── open, close ─────────────────────────────────────────────────────────────────────────────
+
+    def _open(self) -> tuple[Destination, tuple[Path, str] | None]:
+        """Open the destination, and verify the file that an earlier attempt has published there.
+
+        Returns the destination, and the published file with its SHA-256, or None without one.
+        """
         runtime, job = self._runtime, self._job
-        return runtime.destinations.open(runtime.resolve(job.directory), job.id)
+        destination = runtime.destinations.open(runtime.resolve(job.directory), job.id)
+        try:
+            published = self._adopt_published_file(destination)
+            if published is None and job.name is not None and job.overwrite:
+                # A file that cannot be replaced fails the job before the transfer, not after it.
+                destination.check_replaceable(job.name)
+        except BaseException:
+            destination.close()
+            raise
+        return destination, published
+
+    def _close(self, destination: Destination) -> None:
+        """Close the destination, and remove its working files if SQL has the file as published.
+
+        Not sooner: until then, another attempt would need the record to find the file.
+        """
+        try:
+            if self.job.status is JobStatus.COMPLETED:
+                destination.remove_working_files()
+        except SeenError as error:
+            logger.warning("Job %s: its part file is removed later: %s", self._job.id, error)
+        finally:
+            destination.close()
 
     # ── transfer ────────────────────────────────────────────────────────────────────────────────
 
@@ -96,12 +125,8 @@ class Attempt:
 
         Returns the path of the published file and its SHA-256.
         """
-        job = self._job
         self._save_notes(destination)
-        if job.name is not None and job.overwrite:
-            # A file that cannot be replaced fails the job before the transfer, not after it.
-            await self._runtime.in_thread(destination.check_replaceable, job.name)
-        with self._runtime.concurrency_shares.hold(self._host, job.user_id):
+        with self._runtime.concurrency_shares.hold(self._host, self._job.user_id):
             return await self._download_with_slots(destination)
 
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
@@ -225,18 +250,11 @@ class Attempt:
         await self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
-    async def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
+    def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
         """Verify a file that an earlier attempt published before its worker died; None without one.
 
         Its bytes are read again, since other programs may have changed the file under its final name.
         """
-        adopted = await self._runtime.in_thread(self._find_and_verify_published, destination)
-        if adopted is not None:
-            await self._mark_verifying()
-            self._verification = "published by an earlier attempt"
-        return adopted
-
-    def _find_and_verify_published(self, destination: Destination) -> tuple[Path, str] | None:
         published = destination.find_published()
         if published is None:
             return None
@@ -259,6 +277,7 @@ class Attempt:
             self._tracker.status = JobStatus.DOWNLOADING
             self._tracker.restart(ByteCounts())
             return None
+        self._verification = "published by an earlier attempt"
         return path, actual["sha256"]
 
     def _raise_if_stopped(self) -> None:
@@ -267,10 +286,10 @@ class Attempt:
 
     # ── finish ──────────────────────────────────────────────────────────────────────────────────
 
-    async def _complete(self, destination: Destination, path: Path, sha256: str) -> JobEnd:
+    async def _complete(self, path: Path, sha256: str) -> JobEnd:
         counts = self._tracker.counts
         self._tracker.update(replace(counts, durable=counts.downloaded))
-        end = await self._end.finish(
+        return await self._end.finish(
             AttemptResult(
                 status=JobStatus.COMPLETED,
                 path=str(path),
@@ -278,13 +297,6 @@ class Attempt:
                 verification=self._verification,
             )
         )
-        # Only now: before SQL has the result, another attempt would need the record to find the file.
-        if end.outcome is Outcome.COMPLETED:
-            try:
-                await self._runtime.in_thread(destination.remove_working_files)
-            except SeenError as error:
-                logger.warning("Job %s: its part file is removed later: %s", self._job.id, error)
-        return end
 
     def _save_notes(self, destination: Destination) -> None:
         while destination.notes:
