@@ -134,3 +134,28 @@ def test_drain_by_celerys_command_waits_for_all_jobs_in_hand(
         wait_until(lambda: "retried" in of_tasks(received), what="the event of the end")
     assert of_tasks(received)["retried"]["exception"].startswith("5 requeued: ")
     assert {system.job(job).attempts for job in jobs} == {0}
+
+
+def test_jobs_go_on_while_the_worker_connects_again(system: System, origin: Origin) -> None:
+    jobs = submit(system, origin, 3, size=200_000, bytes_per_second=100_000)
+    with events(system) as received:
+        system.start_worker(concurrency=4)
+        wait_until(lambda: statuses(system, jobs) == [S.DOWNLOADING] * 3)
+        wait_until(lambda: "started" in of_tasks(received), what="the event of the start")
+        cut_consumers(system)
+        wait_until(lambda: "Connection to broker lost" in system.logs(), what="it is noticed")
+        later = system.submit(origin.serve("/later.bin", size=1000).url)
+        system.wait_for(later, S.COMPLETED)
+        for job in jobs:
+            assert system.wait_for(job, S.COMPLETED).attempts == 1
+    assert all(len(origin.requests_for(f"/{number}.bin")) == 1 for number in range(3))
+    control: Any = system.app.control
+    assert [*control.inspect(timeout=5, limit=1).active().values()] == [[]]
+
+
+def cut_consumers(system: System) -> None:
+    """Cut the connections on which workers wait for messages."""
+    client: Any = system.store.client(db=1)
+    for one in client.client_list():
+        if one["cmd"] == "brpop":
+            client.client_kill(one["addr"])
