@@ -7,11 +7,11 @@ import resource
 
 logger = logging.getLogger(__name__)
 
-#: Of a worker that runs nothing: logs, the store, the broker, the database, Celery's own.
-_BASE = 48
-#: Of one download beside its connections: part file, checkpoint, folder, libcurl's own, a store and a
-#: database connection.
-_PER_DOWNLOAD = 10
+#: Of a worker that runs nothing, and of its threads: logs, the store, the broker, the database, Celery's
+#: own, checkpoints that are being written.
+_BASE = 64
+#: Of one download beside its connections: part file, checkpoint, folder, libcurl's own.
+_PER_DOWNLOAD = 6
 #: Of one connection: pycurl holds a duplicate for a moment.
 _PER_CONNECTION = 2
 

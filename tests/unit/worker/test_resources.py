@@ -145,7 +145,7 @@ def test_soft_limit_is_raised_as_far_as_needed() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == wanted + 1
 
 
-@pytest.mark.parametrize(("limit", "downloads"), [(10, 1), (64, 1), (256, 11), (1024, 54)])
+@pytest.mark.parametrize(("limit", "downloads"), [(10, 1), (64, 1), (256, 13), (1024, 68)])
 def test_hard_limit_carries_so_many_downloads(limit: int, downloads: int) -> None:
     assert descriptors.allowed(limit, 4) == downloads
     assert downloads == 1 or descriptors.needed(downloads, 4) <= limit

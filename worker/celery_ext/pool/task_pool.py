@@ -97,8 +97,7 @@ class TaskPool(ThreadPool):
 
     def _resize(self, limit: int) -> None:
         if self._job_pool is not None:
-            limit = descriptors.prepare(limit, settings_module.load().connections)
-            self._job_pool.concurrency = limit
+            limit = self._job_pool.concurrency = _slots_for(limit)
         # The executor starts threads up to this number. It ends none.
         self.limit = self.executor._max_workers = limit
 
@@ -147,8 +146,8 @@ class TaskPool(ThreadPool):
     def _jobs(self) -> JobPool:
         if self._job_pool is None:
             self._job_pool = self.app.job_pool()
-            self._job_pool.concurrency = self.limit
             self._job_pool.on_room(self._announce_room)
+            self._resize(self.limit)
         return self._job_pool
 
     def _on_end(self, task: DownloadTask, ends: list[JobEnd]) -> None:
@@ -180,6 +179,11 @@ class TaskPool(ThreadPool):
         while self._downloads:
             self._end_task(*self._ended.get())
         super().on_stop()
+
+
+def _slots_for(downloads: int) -> int:
+    """Return how many downloads this process may run of so many; it lets it open the files they need."""
+    return descriptors.prepare(downloads, settings_module.load().connections)
 
 
 def _nothing() -> None:
