@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import tasks
@@ -27,6 +28,8 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
 SMALL = 64 * 1024
+#: Of `--memory`.
+_JOBS_BETWEEN_LOOKS = 5000
 #: The service as it runs by default, without the short times of the tests.
 DEFAULTS = {
     "SEEN_LOCK_TTL": "30",
@@ -39,7 +42,10 @@ DEFAULTS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run it: ``--files N`` small files, ``--rounds N`` latencies, ``--only accepting``, ``--json``."""
+    """Run it: ``--files N`` small files, ``--rounds N`` latencies.
+
+    ``--only accepting`` leaves the rest out; ``--memory`` prints what workers hold; ``--json``.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench jobs")
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=100)
@@ -48,11 +54,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--pool", default="")
     parser.add_argument("--only", choices=["accepting"], help="leave the rest out")
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="files of 4 KiB; prints what the workers hold, every 5,000 files",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="seen-bench-") as name, StoreServer() as store:
         folder = Path(name)
-        figures = accepting(store)
+        figures = [] if options.memory else accepting(store)
         if options.only:
             show("jobs", figures, as_json=options.json)
             return
@@ -61,7 +72,7 @@ def main(arguments: list[str]) -> None:
                 system.start_worker(concurrency=options.concurrency, pool=options.pool).pid
                 for _ in range(options.workers)
             ]
-            figures += _latency(system, options.rounds)
+            figures += [] if options.memory else _latency(system, options.rounds)
             figures += _throughput(system, folder, options, workers)
     show("jobs", figures, as_json=options.json)
 
@@ -97,13 +108,15 @@ def _throughput(
     with Nginx() as nginx:
         names = [f"small-{number}" for number in range(files)]
         for name in names:
-            (nginx.root / name).write_bytes(os.urandom(SMALL))
+            (nginx.root / name).write_bytes(os.urandom(4096 if options.memory else SMALL))
         urls = [nginx.url(f"/{name}") for name in names]
         requests = [DownloadRequest(url=url, directory="small") for url in urls]
         started = time.monotonic()
         for batch in range(0, files, 100):
             tasks.submit_many(requests[batch : batch + 100], runtime=system.runtime)
         submitted = time.monotonic() - started
+        if options.memory:
+            _print_resources(system, files, workers)
         wait_until(
             lambda: len(list((system.downloads / "small").glob("small-*"))) == files, deadline=300
         )
@@ -120,6 +133,35 @@ def _throughput(
             figures.append(Figure("the same list with aria2c", files / peer, "1/s"))
             figures.append(Figure("ours to aria2c's", peer / elapsed, "×"))
     return figures
+
+
+def _print_resources(system: System, files: int, workers: list[int]) -> None:
+    """Print memory and open descriptors of each worker whenever so many more jobs have ended."""
+    for number in range(0, files + 1, _JOBS_BETWEEN_LOOKS):
+        wait_until(partial(_has_completed, system, number), deadline=600, interval=0.5)
+        looks = [
+            f"{_proportional_memory(pid):.1f} MB, {_descriptors(pid)} files" for pid in workers
+        ]
+        print(f"{_completed(system):>8,} jobs  {'   '.join(looks)}", file=sys.stderr, flush=True)
+
+
+def _has_completed(system: System, number: int) -> bool:
+    return _completed(system) >= number
+
+
+def _completed(system: System) -> int:
+    return system.runtime.jobs.count_by_status().get(JobStatus.COMPLETED, 0)
+
+
+def _proportional_memory(pid: int) -> float:
+    """Return a process's share of memory (PSS): what it shares with others counts in part."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kibibytes = next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))
+    return int(kibibytes) * 1024 / 1e6
+
+
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _cpu_seconds(pid: int) -> float:

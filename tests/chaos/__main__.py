@@ -1,4 +1,7 @@
-"""``python -m tests.chaos --faults 1000 --seed 7 [--database sqlite|postgres] [--json]``."""
+"""``python -m tests.chaos --faults 1000 --seed 7 [--database sqlite|postgres] [--json]``.
+
+``--small-files 20000 --kills 10`` downloads many small files instead, and kills workers meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos import report
-from tests.chaos.run import run
+from tests.chaos.run import Outcome, run
+from tests.chaos.small_files import SmallFilesOutcome, run_small_files
 from tests.support.environment import forget_developer_settings
 from tests.support.program import exit_with
 
@@ -25,12 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeats a run; random by default")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    parser.add_argument("--small-files", type=int, default=0, help="so many small files instead")
+    parser.add_argument("--kills", type=int, default=10, help="of workers, with --small-files")
     options = parser.parse_args(arguments)
     forget_developer_settings()
     seed = random.randrange(SEEDS) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="seen-chaos-"))
-    outcome = run(folder, seed=seed, faults=options.faults, database=options.database, say=_say)
-    if options.json:
+    outcome: Outcome | SmallFilesOutcome
+    if options.small_files:
+        outcome = run_small_files(
+            folder, files=options.small_files, kills=options.kills, seed=seed, say=_say
+        )
+    else:
+        outcome = run(folder, seed=seed, faults=options.faults, database=options.database, say=_say)
+    if options.json or isinstance(outcome, SmallFilesOutcome):
         print(report.as_json(outcome))
     else:
         report.show(outcome)

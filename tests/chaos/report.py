@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.run import Outcome
+from tests.chaos.small_files import SmallFilesOutcome
 
 
-def as_json(outcome: Outcome) -> str:
+def as_json(outcome: Outcome | SmallFilesOutcome) -> str:
     """Return everything, on one line."""
     return json.dumps(asdict(outcome))
 

@@ -15,6 +15,7 @@ import dataclasses
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,6 +66,7 @@ class Origin:
         self._lock = threading.RLock()  # `respond` may look at the log
         self._files: dict[str, ServedFile] = {}
         self._log: list[RequestLog] = []
+        self._numbers: Counter[str] = Counter()
         self._active: dict[str, list[_Exchange]] = {}
         self._most: dict[str, int] = {}
         self._furthest: dict[str, int] = {}
@@ -232,6 +234,7 @@ class Origin:
             )
             exchange = _Exchange(self, connection, entry, behaviour, plan)
             self._log.append(entry)
+            self._numbers[entry.path] += 1
             if request.method == "GET":
                 self._count(exchange)
         return exchange
@@ -239,7 +242,7 @@ class Origin:
     def _numbered(self, request: Request) -> Request:
         path = request.path
         self._active[path] = [other for other in self._active.get(path, []) if other.goes_on()]
-        number = 1 + sum(entry.path == path for entry in self._log)
+        number = 1 + self._numbers[path]
         return dataclasses.replace(request, number=number, others=len(self._active[path]))
 
     def _count(self, exchange: _Exchange) -> None:
