@@ -102,11 +102,11 @@ class UpdateSender:
         """Return the commands of these updates; those of the hashes come first, in the same order."""
         commands = [self._update(one) for one in updates]
         commands += self._indexes.add([(u.job_id, u.user_id, u.status) for u in updates])
-        # In ascending order, so that the dict keeps the newest version of each job.
-        ascending = sorted(updates, key=lambda u: u.version)
-        commands += self._indexes.mark_dirty(
-            {u.job_id: u.version for u in ascending if not u.persisted}
-        )
+        versions: dict[str, int] = {}
+        for one in updates:
+            if not one.persisted:
+                versions[one.job_id] = max(one.version, versions.get(one.job_id, 0))
+        commands += self._indexes.mark_dirty(versions)
         return commands
 
     def _update(self, update: ProgressUpdate) -> Command:

@@ -18,10 +18,13 @@ from cache.coordination.limit_models import Demand
 from cache.coordination.transfer_limits import TransferLimits
 from domain.errors import StoreError
 from worker.limits.max_min_fairness import fair_level, share
-from worker.limits.transfer_rate import Share, TransferRate, assign_rates, demands_of
+from worker.limits.transfer_rate import Share, TransferRate, admit, assign_rates, demands_of
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
+
+#: With up to this many transfers, a new one changes the rates of all at once.
+ASSIGNED_AT_ONCE = 64
 
 _UPDATING = "Transfers keep the rate limits that were read last"
 
@@ -78,7 +81,7 @@ class RateController:
         with self._mutex:
             self._transfers.add(transfer)
             self._own_limits += own_limit is not None
-            self._assign_rates()
+            self._admit(transfer)
             self._busy.set()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -167,6 +170,14 @@ class RateController:
         totals = self._limits.share_demands(self._worker, {**demands, **deleted})
         self._reported_scopes = set(demands)
         return totals
+
+    def _admit(self, transfer: TransferRate) -> None:
+        """Set the rate of a new transfer; of many others only with the next update, which costs more."""
+        if len(self._transfers) <= ASSIGNED_AT_ONCE:
+            self._assign_rates()
+        elif self._rates or self._own_limits:
+            self._is_limiting = True
+            admit(transfer, len(self._transfers), self._rates, self._shares)
 
     def _assign_rates(self) -> None:
         is_limited = bool(self._rates) or self._own_limits > 0

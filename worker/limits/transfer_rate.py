@@ -55,6 +55,7 @@ class TransferRate:
         use: bytes per second it has received lately; measured only while it has a rate.
         own_limit: bytes per second that came with its job; None for no such limit.
         scopes: the scopes that it shares with other transfers.
+        job_scope: its own.
     """
 
     def __init__(self, job_id: str, host: str, own_limit: int | None = None) -> None:
@@ -63,7 +64,7 @@ class TransferRate:
         self.rate: float | None = None
         self.use = 0.0
         self.host = host
-        self._job_scope = job_scope(job_id)
+        self.job_scope = job_scope(job_id)
         self._bytes = 0
         self._samples: deque[_Sample] = deque(maxlen=WINDOW + 1)
         self._is_constrained = True
@@ -119,7 +120,7 @@ class TransferRate:
 
     def allow(self, allotments: Mapping[str, _Allotment], own: float) -> None:
         """Set its rate to the lowest of what its scopes and its own job (`own`) allow."""
-        rate, constrained_by = own, self._job_scope
+        rate, constrained_by = own, self.job_scope
         for scope in self.scopes:
             allotment = allotments.get(scope)
             if allotment is None:
@@ -158,15 +159,39 @@ def assign_rates(
     """
     allotments = {}
     for scope, some in _by_scope(transfers, limits).items():
-        unknown = Share(min(FIRST_STEP, limits[scope]), limits[scope])
-        available, level = shares.get(scope, unknown)
+        available, level = _share(scope, limits, shares)
         uses = _unconstrained_uses(scope, some)
         # Demands are rounded to whole numbers: add a byte, so that rounding constrains nothing.
         water = water_level(available + 1, uses, len(some) - len(uses))
         allotments[scope] = _Allotment(level, water)
     for transfer in transfers:
-        own = limits.get(job_scope(transfer.job_id), transfer.own_limit)
-        transfer.allow(allotments, math.inf if own is None else own)
+        transfer.allow(allotments, _own_limit(transfer, limits))
+
+
+def admit(
+    transfer: TransferRate, count: int, limits: Mapping[str, int], shares: Mapping[str, Share]
+) -> None:
+    """Set the rate of one transfer alone, the newest of `count`: half of an equal part.
+
+    The others keep theirs until the next `assign_rates`; until then all may exceed the limits a little.
+    """
+    allotments = {}
+    for scope in transfer.scopes:
+        if scope in limits:
+            available, level = _share(scope, limits, shares)
+            allotments[scope] = _Allotment(level, available / (2 * count))
+    transfer.allow(allotments, _own_limit(transfer, limits))
+
+
+def _share(scope: str, limits: Mapping[str, int], shares: Mapping[str, Share]) -> Share:
+    """Return the process's share of a limit; of an unknown one a small part."""
+    found = shares.get(scope)
+    return found or Share(min(FIRST_STEP, limits[scope]), limits[scope])
+
+
+def _own_limit(transfer: TransferRate, limits: Mapping[str, int]) -> float:
+    own = limits.get(transfer.job_scope, transfer.own_limit)
+    return math.inf if own is None else own
 
 
 def _by_scope(

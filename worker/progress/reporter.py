@@ -56,6 +56,16 @@ _SPEED_STEP = 125.0
 #: A download without new progress reads its control field this often. Seconds.
 POLL_INTERVAL = 0.5
 
+#: So many downloads are updated with every flush; of more, each is updated less often.
+OFTEN_UPDATED = 250
+#: The longest pause between two updates of a download whose bytes change. Seconds.
+MAX_PAUSE = 1.0
+
+
+def update_pause(downloads: int, flush_interval: float, heartbeat: float) -> float:
+    """Return the seconds between two updates of a download when so many run."""
+    return min(MAX_PAUSE, heartbeat, flush_interval * (downloads // OFTEN_UPDATED))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
@@ -119,14 +129,24 @@ class DownloadTracker:
             self._reset = True
             self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
-    def next_update(self, now: float, heartbeat: float) -> ProgressUpdate | None:
-        """Return the update to send now, or None. If the last one got no reply, it is returned again."""
+    def next_update(
+        self, now: float, heartbeat: float, pause: float = 0.0
+    ) -> ProgressUpdate | None:
+        """Return the update to send now, or None. If the last one got no reply, it is returned again.
+
+        Args:
+            now: monotonic seconds.
+            heartbeat: seconds after which unchanged progress is sent again.
+            pause: seconds from one update to the next at least.
+        """
         with self._mutex:
             if self.last is not None or (self._lease is not None and self._lease.is_expired()):
                 # The attempt finished while a flush was running, or another worker may have the job.
                 return None
             if self._unacknowledged is not None:
                 return self._unacknowledged
+            if self._last_sent is not None and now - self._last_sent_at < pause:
+                return None
             counts = self.counts
             speed = self._speed.sample(now, counts.downloaded)
             sent = (counts, self.status, round(speed / _SPEED_STEP))
@@ -200,7 +220,7 @@ class ProgressReporter:
         self, cache: DownloadCache, *, flush_interval: float, heartbeat_interval: float
     ) -> None:
         self._cache = cache
-        self._heartbeat = heartbeat_interval
+        self._heartbeat, self._flush_interval = heartbeat_interval, flush_interval
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
         #: Of finished downloads; the next flush adds them to the rate of all downloads.
@@ -256,10 +276,15 @@ class ProgressReporter:
 
     def flush(self) -> int:
         """Send everything that changed, once; return how many updates got a reply."""
+        return self._flush_all(self._list_trackers(), pause=0.0)
+
+    def _list_trackers(self) -> list[DownloadTracker]:
         with self._mutex:
-            trackers = list(self._trackers.values())
+            return list(self._trackers.values())
+
+    def _flush_all(self, trackers: list[DownloadTracker], pause: float) -> int:
         starts = range(0, len(trackers), BATCH) or [0]
-        return sum(self._flush_batch(trackers[start : start + BATCH]) for start in starts)
+        return sum(self._flush_batch(trackers[start : start + BATCH], pause) for start in starts)
 
     def close(self) -> None:
         """Stop the thread, and flush a last time."""
@@ -278,14 +303,17 @@ class ProgressReporter:
         self.close()
 
     def _flush(self) -> None:
-        self.flush()  # without returning its result, which would be taken for the next interval
+        trackers = self._list_trackers()
+        pause = update_pause(len(trackers), self._flush_interval, self._heartbeat)
+        # Without returning its result, which would be taken for the next interval.
+        self._flush_all(trackers, pause)
 
-    def _flush_batch(self, trackers: list[DownloadTracker]) -> int:
+    def _flush_batch(self, trackers: list[DownloadTracker], pause: float) -> int:
         now = time.monotonic()
         sent: list[tuple[DownloadTracker, ProgressUpdate]] = []
         polled: list[DownloadTracker] = []
         for tracker in trackers:
-            update = tracker.next_update(now, self._heartbeat)
+            update = tracker.next_update(now, self._heartbeat, pause)
             if update is not None:
                 sent.append((tracker, update))
             elif tracker.needs_poll(now):
