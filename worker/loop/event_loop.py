@@ -31,12 +31,19 @@ class EventLoopThread:
         """The loop, which runs."""
         with self._mutex:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name=self._name, daemon=True
-                )
-                self._thread.start()
+                self._start()
+            assert self._loop is not None
             return self._loop
+
+    def _start(self) -> None:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no thread now; the next caller tries again
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
         """Let the loop call a function. Any thread may call this."""
