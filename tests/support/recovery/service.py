@@ -10,8 +10,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
+import tasks
 from cache import DownloadProgress
 from domain.job import FINISHED, JobStatus
+from domain.request import DownloadRequest
 from tasks.periodic.maintenance import cleanup_stale, requeue_due
 from tasks.periodic.persist import persist_progress
 from tasks.periodic.reconcile import reconcile
@@ -21,7 +23,7 @@ from tests.support.faults.time_travel import Snapshot, TimeTravel
 from tests.support.recovery.workers import Reported, SteppedAttempt, Worker
 from tests.support.services.system import System
 from worker.broker.client import QueuedMessage, read_message
-from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES, queue_of
 from worker.outcome import Outcome
 from worker.runtime import Runtime
 
@@ -50,8 +52,8 @@ class SimulatedService(RuleBasedStateMachine):
     time: TimeTravel
     database_file: Path
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(in_one_message=st.booleans())
+    def start(self, in_one_message: bool) -> None:
         self.runtime = self.system.runtime
         emptied(self.runtime.database)
         self.time.empty_store()
@@ -61,12 +63,23 @@ class SimulatedService(RuleBasedStateMachine):
         self.reported = Reported()
         self.workers = [Worker(self.runtime, f"w{n}", self.reported) for n in range(WORKERS)]
         self.names = WORKERS
-        self.ids = [self.system.submit(unused_url()).id for _ in range(JOBS)]
+        self.ids = self._submit(in_one_message=in_one_message)
         self.rows = self.runtime.jobs.get_many(self.ids)
         self.newest: dict[str, int] = {}
         self.pause_requested: set[str] = set()
         self.just_controlled: set[str] = set()
         self.snapshot: Snapshot | None = None
+
+    def _submit(self, *, in_one_message: bool) -> list[str]:
+        requests = [DownloadRequest(url=unused_url()) for _ in range(JOBS)]
+        jobs = tasks.submit_many(requests, runtime=self.runtime)
+        ids = [job.id for job in jobs]
+        if in_one_message:
+            queue = queue_of(jobs[0].priority)
+            with self.system.store.client(db=1) as client:
+                client.delete(queue)
+            self.runtime.broker.put_back(ids, queue, jobs[0].published_at)
+        return ids
 
     # ── workers and attempts ────────────────────────────────────────────────────────────────────
 

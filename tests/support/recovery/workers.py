@@ -14,6 +14,7 @@ from typing import cast
 from cache import DownloadCache
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from cache.models import version
+from cache.store.flow import Flow
 from domain.byte_counts import ByteCounts
 from domain.errors import (
     DatabaseUnavailableError,
@@ -63,15 +64,31 @@ class LossyCache:
         self._reported = reported
         self.loses: str | None = None
 
+    @property
+    def _sender(self) -> LossyCache:
+        """What the flow of `DownloadCache.apply` uses for the last updates of a download."""
+        return self
+
+    def finish(self, updates: Sequence[ProgressUpdate]) -> Flow[list[UpdateReply]]:
+        """Send the last updates of a download; none of them is lost."""
+        self._reported.note(updates)
+        return self._cache._sender.finish(updates)
+
     def apply(
-        self, updates: Sequence[ProgressUpdate], listening: Sequence[tuple[str, int]] = ()
+        self,
+        updates: Sequence[ProgressUpdate],
+        polled: Sequence[tuple[str, int]] = (),
+        *,
+        finished_bytes: int = 0,
     ) -> list[UpdateReply]:
         """Send updates, unless they are to be lost."""
         loses, self.loses = self.loses, None
         if loses == "request":
             raise StoreUnavailableError("the request is lost")
         self._reported.note(updates)
-        replies: list[UpdateReply] = self._cache.apply(updates, listening)
+        replies: list[UpdateReply] = self._cache.apply(
+            updates, polled, finished_bytes=finished_bytes
+        )
         if loses == "reply":
             raise StoreUnavailableError("the reply is lost")
         return replies
