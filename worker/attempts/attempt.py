@@ -126,7 +126,9 @@ class Attempt:
         Returns the path of the published file and its SHA-256.
         """
         self._save_notes(destination)
-        with self._runtime.concurrency_shares.hold(self._host, self._job.user_id):
+        shares, of = self._runtime.concurrency_shares, (self._host, self._job.user_id)
+        await shares.look_ahead(*of, self._runtime.in_thread)
+        with shares.hold(*of):
             return await self._download_with_slots(destination)
 
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:

@@ -10,10 +10,6 @@ import threading
 import time
 
 from worker.backoff import REFUSAL_BACKOFF
-from worker.leases.drain import Drain
-
-#: How often a waiting thread looks for a drain. Seconds.
-_POLL_INTERVAL = 0.1
 
 
 class ClaimPause:
@@ -40,11 +36,3 @@ class ClaimPause:
     def seconds_left(self) -> float:
         """Return the seconds until the pause ends; 0 or less without one."""
         return self._ends - time.monotonic()
-
-    def wait(self, drain: Drain) -> bool:
-        """Wait until the pause is over; False when the process drains first."""
-        while time.monotonic() < self._ends:
-            if drain.has_started:
-                return False
-            time.sleep(_POLL_INTERVAL)
-        return True

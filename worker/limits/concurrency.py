@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from worker.leases.drain import Drain
+from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -16,35 +13,23 @@ logger = logging.getLogger(__name__)
 RECOVERY = 10.0
 #: Several downloads that meet the same shortage reduce the limit once. Seconds.
 _SAME_SHORTAGE = 1.0
-#: How often a waiting thread looks for a drain. Seconds.
-_POLL_INTERVAL = 0.2
 
 
 class ConcurrencyLimit:
-    """Counts the running downloads, and delays new ones while there is a limit."""
+    """Counts the running downloads; while there is a limit, it allows no more than that."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._changed = threading.Condition()
+        self._mutex = threading.Lock()
         self._running = 0
         self._reduced_to: int | None = None
         self._reduced_at = -_SAME_SHORTAGE
         #: The limit is lifted when it has grown to this number: as many ran at the first shortage.
         self._lift_at = 0
 
-    @contextmanager
-    def acquire(self, drain: Drain) -> Iterator[bool]:
-        """Wait until a download may run, and count it for the block; False when the process drains."""
-        acquired = self._wait_and_count(drain)
-        try:
-            yield acquired
-        finally:
-            if acquired:
-                self._release()
-
     def try_acquire(self) -> bool:
         """Count one more running download; False, and nothing is counted, when no more may run now."""
-        with self._changed:
+        with self._mutex:
             bound = self.bound
             if bound is not None and self._running >= bound:
                 return False
@@ -53,11 +38,12 @@ class ConcurrencyLimit:
 
     def release(self) -> None:
         """Count one download less."""
-        self._release()
+        with self._mutex:
+            self._running -= 1
 
     def reduce(self) -> bool:
         """Run half as many from now on, at least one; False when that was done a moment ago."""
-        with self._changed:
+        with self._mutex:
             now = self._clock()
             if now - self._reduced_at < _SAME_SHORTAGE:
                 return False
@@ -79,18 +65,3 @@ class ConcurrencyLimit:
             self._reduced_to, self._lift_at = None, 0
             return None
         return bound
-
-    def _wait_and_count(self, drain: Drain) -> bool:
-        with self._changed:
-            while not drain.has_started:
-                bound = self.bound
-                if bound is None or self._running < bound:
-                    self._running += 1
-                    return True
-                self._changed.wait(_POLL_INTERVAL)
-        return False
-
-    def _release(self) -> None:
-        with self._changed:
-            self._running -= 1
-            self._changed.notify()

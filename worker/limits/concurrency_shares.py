@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from database import JobRepository
@@ -22,6 +23,8 @@ _MAX_ANSWERS = 100
 #: A host or user: the column of `jobs`, and its value.
 _Holder = tuple[str, str]
 _HOST, _USER = "host", "user_id"
+
+InThread = Callable[[Callable[[_Holder], None], _Holder], Awaitable[None]]
 
 
 class ConcurrencyShares:
@@ -42,6 +45,25 @@ class ConcurrencyShares:
         self._running: Counter[_Holder] = Counter()
         #: When SQL was asked, and whether jobs of others were queued.
         self._answers: dict[_Holder, tuple[float, bool]] = {}
+        #: Questions under way, one for all who wait. Of the event loop.
+        self._asking: dict[_Holder, asyncio.Future[None]] = {}
+
+    async def look_ahead(self, host: str, user_id: str | None, in_thread: InThread) -> None:
+        """Ask SQL, in a thread, what `hold` has to know; an event loop must not wait for that itself.
+
+        Await nothing between this and `hold`.
+
+        Args:
+            in_thread: calls a function with an argument in a thread.
+        """
+        for holder in _holders(host, user_id):
+            if self._exceeds_share(self._running[holder] + 1) and not self._knows(holder):
+                if holder not in self._asking:
+                    self._asking[holder] = asyncio.ensure_future(in_thread(self._ask, holder))
+                try:
+                    await asyncio.shield(self._asking[holder])
+                finally:
+                    self._asking.pop(holder, None)
 
     @contextmanager
     def hold(self, host: str, user_id: str | None) -> Iterator[None]:
@@ -50,7 +72,7 @@ class ConcurrencyShares:
         Raises:
             HostBusyError: host or user use their share, and jobs of others are queued.
         """
-        holders = [(_HOST, host)] + ([(_USER, user_id)] if user_id else [])
+        holders = _holders(host, user_id)
         with self._mutex:
             self._running.update(holders)
         try:
@@ -63,9 +85,12 @@ class ConcurrencyShares:
                 self._running += Counter()  # drops zeros
 
     def _check(self, holder: _Holder) -> None:
+        if self._exceeds_share(self._running[holder]) and self._others_queued(holder):
+            raise _refusal(holder, self._share() or 1)
+
+    def _exceeds_share(self, running: int) -> bool:
         share = self._share()
-        if share is not None and self._running[holder] > share and self._others_queued(holder):
-            raise _refusal(holder, share)
+        return share is not None and running > share
 
     def _share(self) -> int | None:
         if self.concurrency is None or self._percent >= 100:
@@ -73,17 +98,28 @@ class ConcurrencyShares:
         return max(1, self.concurrency * self._percent // 100)
 
     def _others_queued(self, holder: _Holder) -> bool:
+        if not self._knows(holder):
+            self._ask(holder)
+        return self._answers.get(holder, (0.0, False))[1]
+
+    def _knows(self, holder: _Holder) -> bool:
+        """Return whether SQL has answered a moment ago."""
+        asked_at, _ = self._answers.get(holder, (-CHECK_INTERVAL, False))
+        return time.monotonic() - asked_at < CHECK_INTERVAL
+
+    def _ask(self, holder: _Holder) -> None:
         now = time.monotonic()
-        asked_at, answer = self._answers.get(holder, (-CHECK_INTERVAL, False))
-        if now - asked_at < CHECK_INTERVAL:
-            return answer
         try:
             answer = self._jobs.has_queued_of_others(*holder)
         except DatabaseUnavailableError:
             answer = False
-        kept = self._answers if len(self._answers) < _MAX_ANSWERS else {}
-        self._answers = {**kept, holder: (now, answer)}
-        return answer
+        with self._mutex:
+            kept = self._answers if len(self._answers) < _MAX_ANSWERS else {}
+            self._answers = {**kept, holder: (now, answer)}
+
+
+def _holders(host: str, user_id: str | None) -> list[_Holder]:
+    return [(_HOST, host)] + ([(_USER, user_id)] if user_id else [])
 
 
 def _refusal(holder: _Holder, share: int) -> HostBusyError:

@@ -15,7 +15,6 @@ import pytest
 
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError, WorkerResourcesError
 from worker.celery_ext import descriptors
-from worker.leases.drain import Drain
 from worker.limits.concurrency import RECOVERY, ConcurrencyLimit
 from worker.resources import resource_error_for_curl_code, resource_error_of
 
@@ -156,16 +155,16 @@ def test_hard_limit_carries_so_many_downloads(limit: int, downloads: int) -> Non
 
 def test_fewer_run_after_a_lack_and_one_more_at_a_time_later() -> None:
     now = [0.0]
-    capacity, drain = ConcurrencyLimit(lambda: now[0]), Drain()
-    places = [capacity.acquire(drain) for _ in range(8)]
-    for place in places:
-        place.__enter__()
+    capacity = ConcurrencyLimit(lambda: now[0])
+    assert all(capacity.try_acquire() for _ in range(8))
     assert capacity.bound is None
     capacity.reduce()
     capacity.reduce()  # the same lack, met by another job
     assert capacity.bound == 4
-    for place in places:
-        place.__exit__(None, None, None)
+    assert not capacity.try_acquire()
+    for _ in range(8):
+        capacity.release()
+    assert [capacity.try_acquire() for _ in range(5)] == [True] * 4 + [False]
     for step in range(1, 4):
         now[0] = step * RECOVERY
         assert capacity.bound == 4 + step
@@ -178,19 +177,10 @@ def test_one_download_may_run_always() -> None:
     capacity = ConcurrencyLimit(lambda: now[0])
     for step in range(3):
         now[0] = 2.0 * step
-        with capacity.acquire(Drain()) as has_place:
-            assert has_place
-            capacity.reduce()
-    assert capacity.bound in {None, 1}
-
-
-def test_draining_process_waits_for_no_place() -> None:
-    capacity, drain = ConcurrencyLimit(), Drain()
-    with capacity.acquire(drain):
+        assert capacity.try_acquire()
         capacity.reduce()
-        drain.start()
-        with capacity.acquire(drain) as has_place:
-            assert not has_place
+        capacity.release()
+    assert capacity.bound in {None, 1}
 
 
 THREADS = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -79,3 +81,27 @@ def test_no_share(any_system: System, shares: ConcurrencyShares, number: Any, pe
     shares.concurrency, shares._percent = number, percent
     with hold(shares, 1 if number == 1 else 4, "here.example"):
         pass
+
+
+def test_sql_is_asked_in_a_thread_and_once_for_all_who_wait(
+    any_system: System, shares: ConcurrencyShares, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given ten attempts at one host that look ahead at the same time."""
+    monkeypatch.setattr(concurrency_shares, "CHECK_INTERVAL", 60.0)
+    any_system.submit(THERE + "a")
+    asked: list[Any] = []
+
+    async def look_ahead() -> None:
+        def in_thread(ask: Callable[[Any], None], holder: Any) -> Awaitable[None]:
+            asked.append(holder)
+            return asyncio.to_thread(ask, holder)
+
+        looks = (shares.look_ahead("here.example", None, in_thread) for _ in range(10))
+        await asyncio.gather(*looks)
+
+    with hold(shares, 3, "here.example"):
+        asyncio.run(look_ahead())
+        assert asked == [("host", "here.example")]
+        any_system.runtime.database.close()
+        monkeypatch.setattr(any_system.runtime.jobs, "has_queued_of_others", None)
+        assert refusal(shares, "here.example") == "host_busy"  # without another look at SQL
