@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -214,3 +216,75 @@ def test_a_lost_connection_raises_for_all_and_writes_nothing(
     assert cut
     assert [repo.get(queued.id), repo.get(job.id)] == [queued, job]
     assert [len(repo.events(one.id)) for one in (queued, job)] == [1, 1]
+
+
+def test_groups_of_the_same_jobs_claim_each_once(repo: JobRepository) -> None:
+    """Two threads, each with the jobs in an order of its own, and notes on all of them in between."""
+    every = [new_job() for _ in range(120)]
+    repo.add(every)
+    barrier = threading.Barrier(2)
+    won: dict[str, list[Job]] = {"one": [], "other": []}
+    failed: list[object] = []
+
+    def work(name: str) -> None:
+        order = random.Random(name)
+        for start in range(0, len(every), 12):
+            some = every[start : start + 12]
+            order.shuffle(some)
+            operations: list[Operation] = [Claim(job.id, name, LATER) for job in some]
+            operations += [Note(job, "seen by a reader", LATER) for job in some]
+            order.shuffle(operations)
+            barrier.wait(30)
+            results = repo.perform(operations)
+            failed.extend(one for one in results if isinstance(one, Exception))
+            claimed = [one for one in results if isinstance(one, Job)]
+            verified = repo.perform(
+                [Transition(job, Change(S.VERIFYING, LATER)) for job in claimed]
+            )
+            won[name] += [job for job in verified if job is not None]
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in won]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    assert sorted(job.id for jobs in won.values() for job in jobs) == sorted(
+        job.id for job in every
+    )
+    stored = repo.get_many([job.id for job in every])
+    assert all(stored[job.id] == job and job.worker == name for name in won for job in won[name])
+    for job in every:
+        states = [one.to_status for one in repo.events(job.id) if one.reason is None]
+        assert states == [S.QUEUED, S.DOWNLOADING, S.VERIFYING]
+
+
+def test_free_slots_that_no_job_waits_for_need_no_lock_for_writing(
+    repo: JobRepository, database: Database
+) -> None:
+    added(repo, status=S.WAITING, error_code="internal", host="a.example", user_id="ann")
+    with commits_of(database) as commits:
+        assert repo.perform([RequeueForSlot("a.example", "ann", LATER)] * 3) == [[], [], []]
+    assert commits == []
+
+
+def test_a_change_writes_only_what_differs(repo: JobRepository, database: Database) -> None:
+    """An index is written when one of its columns is set, even to the value that it has."""
+    job = running(repo, started_at=NOW)
+    updates: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE"):
+            updates.append(statement.partition(" WHERE ")[0].partition(" FROM ")[0])
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        verifying = repo.transition(job, S.VERIFYING, now=LATER)
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    assert verifying is not None
+    (statement,) = updates
+    assert [part.partition("=")[0] for part in statement.split("SET ")[1].split(", ")] == [
+        "status",
+        "updated_at",
+    ]
