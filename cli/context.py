@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING
 
 from cli.local_stack import environment
@@ -33,6 +34,7 @@ def open_runtime() -> Runtime:
     from worker.app import current_runtime
 
     runtime = current_runtime()
+    atexit.register(runtime.database.close)
     ensure_schema(settings, runtime.database)
     return runtime
 
@@ -55,6 +57,7 @@ def open_reader(*, show_urls: bool = False) -> JobReader:
     from tasks.api.job_view import JobReader
 
     database = Database(settings.sqlalchemy_url())
+    atexit.register(database.close)  # the last connection that is closed empties SQLite's -wal file
     ensure_schema(settings, database)
     downloads = CacheManager.connect(settings, retries=0).download
     return JobReader(JobRepository(database), downloads, shows_urls=show_urls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,8 +36,8 @@ def upgrade() -> None:
         environment.make_data_dir(settings)
     from database import Database, migrate
 
-    database = Database(settings.sqlalchemy_url())
-    changed = migrate.upgrade(database)
+    with closing(Database(settings.sqlalchemy_url())) as database:
+        changed = migrate.upgrade(database)
     print(f"{'Migrated to' if changed else 'Already at'} revision {migrate.HEAD}.")
 
 
@@ -47,9 +47,10 @@ def current() -> None:
     settings = settings_module.load()
     from database import Database, migrate
 
-    found = (
-        None if has_no_database(settings) else migrate.current(Database(settings.sqlalchemy_url()))
-    )
+    found = None
+    if not has_no_database(settings):
+        with closing(Database(settings.sqlalchemy_url())) as database:
+            found = migrate.current(database)
     if found is None:
         print("The database has no tables yet. Run: seen db upgrade")
     else:
@@ -73,7 +74,8 @@ def downgrade(
     with _no_local_stack(settings):
         if has_no_database(settings):
             raise BackupError("There is no database yet.")
-        changed = migrate.downgrade(Database(settings.sqlalchemy_url()), revision)
+        with closing(Database(settings.sqlalchemy_url())) as database:
+            changed = migrate.downgrade(database, revision)
     print(printable(f"{'Migrated back to' if changed else 'Already at'} revision {revision}."))
     if settings.database_url is None:
         print("Commands of this version migrate it again: use the older version now.")

@@ -55,6 +55,8 @@ def test_a_large_file_arrives_whole_and_nothing_stays_behind(seen: Seen, origin:
     assert seen.stack() is None
     assert not [pid for pid in (stack["pid"], *stack["pids"].values()) if is_alive(pid)]
     assert not Path(stack["cache_addr"].removeprefix("unix://")).parent.exists()
+    # Each process has closed its connections: all is in the database's own file.
+    assert [path.name for path in seen.data_dir.glob("seen.db*")] == ["seen.db"]
 
     (job,) = seen.good("list", "--json").json()
     assert job["status"] == "completed"
