@@ -16,6 +16,7 @@ MODULES = {
     "transfer": "bench.transfers.main",
     "recovery": "bench.recoveries.main",
     "start": "bench.start",
+    "scale": "bench.scale.main",
 }
 
 

@@ -275,6 +275,25 @@ class JobQueries:
         ids = select(chosen.c.id).order_by(chosen.c.id).limit(limit)
         return self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
 
+    def finished_since(
+        self, since: datetime, status: JobStatus, *, after: Job | None = None, limit: int = 1000
+    ) -> list[Job]:
+        """Return jobs that ended in this state since then, in the order of their ends.
+
+        `after` is the last job of the page before.
+        """
+        query = (
+            select(*COLUMNS)
+            .where(in_state(status), HAS_FINISHED)
+            .order_by(jobs.c.finished_at, jobs.c.id)
+            .limit(limit)
+        )
+        if after is not None and after.finished_at is not None:
+            since = after.finished_at
+            position = tuple_(jobs.c.finished_at, jobs.c.id)
+            query = query.where(position > tuple_(after.finished_at, after.id))
+        return self._jobs(query.where(jobs.c.finished_at >= since))
+
     def unpublished(
         self, before: datetime, *, after_id: str = "", limit: int = 1000
     ) -> list[QueuedJob]:

@@ -136,13 +136,14 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
             sender.pool.prepare_downloads()
         runtime = current_runtime()
         interval = runtime.settings.sweep_interval
-        _sweeper = Sweeper(partial(sweep_disk, runtime), runtime.outages, interval)
+        sweep = partial(sweep_disk, runtime, disk_sweep(runtime))
+        _sweeper = Sweeper(sweep, runtime.outages, interval)
         _sweeper.start()
 
 
-def sweep_disk(runtime: Runtime) -> SweepResult:
-    """Sweep the disk once, unless another worker of this machine is doing so."""
-    sweep = DiskSweep(
+def disk_sweep(runtime: Runtime) -> DiskSweep:
+    """Return what sweeps the disk; it remembers what earlier sweeps have looked at."""
+    return DiskSweep(
         runtime.jobs,
         runtime.destinations,
         root=runtime.files_dir,
@@ -150,6 +151,11 @@ def sweep_disk(runtime: Runtime) -> SweepResult:
         drain=runtime.drain,
         clock=runtime.now,
     )
+
+
+def sweep_disk(runtime: Runtime, sweep: DiskSweep | None = None) -> SweepResult:
+    """Sweep the disk once, unless another worker of this machine is doing so."""
+    sweep = sweep or disk_sweep(runtime)
     lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
     return run_exclusive(runtime.leases, lock, runtime.drain, sweep.run) or SweepResult(0, 0, 0)
 

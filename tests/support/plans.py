@@ -30,7 +30,7 @@ _UNFINISHED = (
 #: What PostgreSQL takes planning for: 1000 * cpu_operator_cost for each of a few tables.
 _PLANNING = 2.5 * 5
 _PLANNED = ("SELECT", "UPDATE", "DELETE", "WITH", "INSERT")
-_PLACE = r"(?:%\(\w+\)s(?:::[A-Z ]+)?|\?)"
+_PLACE = r"(?:%(?:\(\w+\))?s(?:::\w[\w ]*)?|\?)"
 _LIST = re.compile(rf"{_PLACE}(?:, {_PLACE})+")
 _ROWS = re.compile(r"(\([^()]*…[^()]*\))(?:, \([^()]*…[^()]*\))+")
 _DATABASE_CODE = str(Path(sys.modules["database"].__file__ or "").parent)
@@ -128,9 +128,10 @@ def _generic_plan(connection: Connection, statement: Statement) -> dict[str, Any
     numbers: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
-        return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
+        name = match[1] or f"%s at {match.start()}"
+        return f"${numbers.setdefault(name, len(numbers) + 1)}"
 
-    text = re.sub(r"%\((\w+)\)s", numbered, statement.text).replace("%%", "%")
+    text = re.sub(r"%(?:\((\w+)\))?s", numbered, statement.text).replace("%%", "%")
     raw: Any = connection.connection.driver_connection
     with raw.cursor() as cursor:
         # Without parameters, so that `$1` reaches the server.

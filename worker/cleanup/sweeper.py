@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,11 @@ FINISH_GRACE = 10.0
 UNKNOWN_GRACE = 24 * 3600.0
 #: A probe file (`folder_check`) exists for moments only; so many seconds later its process has died.
 PROBE_FILE_GRACE = 60.0
+#: A job's end may be written so much later than its time, and clocks differ.
+OVERLAP = timedelta(days=1)
+#: How often all finished jobs with folders elsewhere are looked up.
+LOOK_UP_ALL_EVERY = timedelta(days=1)
+_NEVER = datetime(2, 1, 1, tzinfo=UTC)
 #: Jobs in one query.
 BATCH = 500
 
@@ -93,10 +98,13 @@ class DiskSweep:
         self._jobs, self._destinations = jobs, destinations
         self._root, self._allow_any_directory = root, allow_any_directory
         self._drain, self._clock = drain, clock
+        #: By when the jobs ended that a sweep has looked up; the same of the present sweep.
+        self._looked_up_until = self._looks_up_until = self._all_looked_up_at = _NEVER
 
     def run(self) -> SweepResult:
         """Remove the obsolete files, then reset the progress of jobs whose files are lost."""
         finished, unknown = self._remove_obsolete_files()
+        self._looked_up_until = self._looks_up_until
         result = SweepResult(finished, unknown, self._reset_lost_progress())
         if any(result):
             logger.info(
@@ -133,16 +141,30 @@ class DiskSweep:
                 yield WorkingFiles(Path(directory), job_id)
 
     def _find_working_files_elsewhere(self) -> Iterator[WorkingFiles]:
-        """Yield those of finished jobs in other folders, which are looked up, not walked."""
-        before: str | None = None
-        while jobs := self._jobs.find(statuses=sorted(FINISHED), before_id=before, limit=BATCH):
-            before = jobs[-1].id
-            for job in jobs:
-                directory = Path(job.directory)
-                if directory.is_absolute() and not directory.is_relative_to(self._root):
-                    with suppress(SeenError):
-                        if self._destinations.exists(directory, job.id):
-                            yield WorkingFiles(directory, job.id)
+        """Yield those of finished jobs in other folders, which are looked up, not walked.
+
+        There may be millions. So all are looked up by the first sweep of a process and once a day, as
+        folders may have been away; the other sweeps look up those that ended since.
+        """
+        now = self._clock()
+        if now - self._all_looked_up_at >= LOOK_UP_ALL_EVERY:
+            self._all_looked_up_at, self._looked_up_until = now, _NEVER
+        for job in self._jobs_finished_since(self._looked_up_until - OVERLAP):
+            directory = Path(job.directory)
+            if self._drain.has_started:
+                return
+            if directory.is_absolute() and not directory.is_relative_to(self._root):
+                with suppress(SeenError):
+                    if self._destinations.exists(directory, job.id):
+                        yield WorkingFiles(directory, job.id)
+        self._looks_up_until = now
+
+    def _jobs_finished_since(self, since: datetime) -> Iterator[Job]:
+        for status in sorted(FINISHED):
+            last: Job | None = None
+            while page := self._jobs.finished_since(since, status, after=last, limit=BATCH):
+                last = page[-1]
+                yield from page
 
     def _has_finished_some_time_ago(self, job: Job) -> bool:
         """Return whether the job's own worker should have removed its files by now."""

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.app import sweep_disk
-from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, SweepResult
+from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, DiskSweep, SweepResult
 from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
@@ -163,6 +164,30 @@ def test_a_folder_elsewhere_is_looked_into_and_not_walked_through(
     assert sweep_disk(system.runtime) == SweepResult(1, 0, 0)
     assert not any(path.exists() for path in paths)
     assert all(path.exists() for path in strangers)
+
+
+def test_later_sweeps_look_up_only_jobs_that_ended_since(
+    own_machine: System, tmp_path: Path
+) -> None:
+    """All finished jobs are looked up by the first sweep of a process, and once a day."""
+    runtime, elsewhere = own_machine.runtime, tmp_path / "elsewhere"
+    ends = [ended(own_machine, S.COMPLETED, ago=ago) for ago in (2 * 86_400, 3_600)]
+    with runtime.database.write() as connection:
+        connection.execute(update(table).values(directory=str(elsewhere)))
+    now = [runtime.now()]
+    sweep = DiskSweep(
+        runtime.jobs,
+        runtime.destinations,
+        root=runtime.files_dir,
+        allow_any_directory=True,
+        drain=runtime.drain,
+        clock=lambda: now[0],
+    )
+    for later, removed in ((timedelta(0), 2), (timedelta(hours=2), 1), (timedelta(days=1), 2)):
+        now[0] += later
+        for job in ends:
+            leave_part(elsewhere, job.id)
+        assert sweep.run() == SweepResult(removed, 0, 0)
 
 
 def test_two_sweeps_at_once_are_one(system: System) -> None:
