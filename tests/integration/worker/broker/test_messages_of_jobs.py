@@ -6,12 +6,14 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import tasks
+from database.models import jobs as table
 from domain.errors import StoreUnavailableError
 from domain.ids import new_job_id
 from domain.job import JobStatus, Priority, QueuedJob
@@ -89,25 +91,27 @@ def without_ids(message: Any) -> Any:
     return {**message, "body": body}
 
 
-@pytest.mark.parametrize(
-    ("count", "sizes"),
-    [
-        (1, {1: 1}),
-        (16, {1: 16}),
-        (17, {2: 8, 1: 1}),
-        (100, {7: 14, 2: 1}),
-        (1000, {63: 15, 55: 1}),
-        (1025, {64: 16, 1: 1}),
-        (3000, {64: 46, 56: 1}),
-    ],
-)
-def test_jobs_are_spread_over_messages(system: System, count: int, sizes: dict[int, int]) -> None:
-    jobs = queued(count)
-    system.runtime.broker.publish(jobs, NOW)
-    found = messages(system)
-    assert Counter(len(one.job_ids) for one in found) == sizes
-    assert [job_id for one in found for job_id in one.job_ids] == ids(jobs)
-    assert {one.sent_at for one in found} == {NOW}
+#: Jobs of one call, and its messages by the number of jobs that they name.
+SPREAD = {
+    1: {1: 1},
+    16: {1: 16},
+    17: {2: 8, 1: 1},
+    100: {7: 14, 2: 1},
+    1000: {63: 15, 55: 1},
+    1025: {64: 16, 1: 1},
+    3000: {64: 46, 56: 1},
+}
+
+
+def test_jobs_are_spread_over_messages(system: System) -> None:
+    for number, sizes in SPREAD.items():
+        jobs = queued(number)
+        system.runtime.broker.publish(jobs, NOW)
+        found = messages(system)
+        assert Counter(len(one.job_ids) for one in found) == sizes
+        assert [job_id for one in found for job_id in one.job_ids] == ids(jobs)
+        assert {one.sent_at for one in found} == {NOW}
+        system.store.flush()
 
 
 def test_message_names_jobs_of_one_priority(system: System) -> None:
@@ -122,30 +126,37 @@ def test_message_names_jobs_of_one_priority(system: System) -> None:
     assert len(messages(system, REQUEUED_QUEUE)) < len(mixed)
 
 
-@pytest.mark.parametrize("queue", DOWNLOAD_QUEUES)
-@pytest.mark.parametrize("sent_at", [NOW, None])
-def test_jobs_that_are_put_back_are_consumed_next(system: System, queue: str, sent_at: Any) -> None:
-    broker, rest = system.runtime.broker, ids(queued(3))
-    later = queued(1)
-    broker.publish(later, NOW + timedelta(hours=1))
-    broker.put_back(rest, queue, sent_at)
-    broker.put_back([], queue, sent_at)
-    assert messages(system, queue)[0] == (tuple(rest), sent_at)
-    assert len(messages(system, queue)) == (2 if queue == NORMAL else 1)
+def test_jobs_that_are_put_back_are_consumed_next(system: System) -> None:
+    broker = system.runtime.broker
+    for priority in Priority:
+        broker.publish(queued(1, priority), NOW + timedelta(hours=1))
+    for queue in DOWNLOAD_QUEUES:
+        waiting = messages(system, queue)
+        for sent_at in (NOW, None):
+            rest = tuple(ids(queued(3)))
+            broker.put_back(rest, queue, sent_at)
+            waiting.insert(0, QueuedMessage(rest, sent_at))
+        broker.put_back([], queue, NOW)
+        assert messages(system, queue) == waiting
 
 
-@pytest.mark.parametrize("queue", [NORMAL, REQUEUED_QUEUE])
-def test_put_back_jobs_do_not_count_as_lost(any_system: System, queue: str) -> None:
+@pytest.mark.parametrize("keeps_time", [True, False])
+def test_put_back_with_its_time_makes_no_message_look_lost(
+    any_system: System, keeps_time: bool
+) -> None:
+    hour_ago = any_system.runtime.now() - timedelta(hours=1)
     requests = [DownloadRequest(url=unused_url()) for _ in range(40)]
-    jobs = tasks.submit_many(requests, runtime=any_system.runtime)
-    age_jobs(any_system)
-    sent_at = any_system.job(jobs[0]).published_at
+    tasks.submit_many(requests, runtime=replace(any_system.runtime, now=lambda: hour_ago))
     with any_system.store.client(db=1) as client:
         raw = client.rpop(NORMAL)
-        assert isinstance(raw, bytes)
-        taken = read_message(raw).job_ids
-    any_system.runtime.broker.put_back(taken[1:], queue, sent_at)
-    assert reconcile(any_system.runtime).published == 0
+    assert isinstance(raw, bytes)
+    taken = read_message(raw).job_ids
+    with any_system.runtime.database.write() as connection:
+        connection.execute(table.delete().where(table.c.id.in_(taken)))
+    sent_at = hour_ago if keeps_time else any_system.runtime.now()
+    any_system.runtime.broker.put_back(taken, NORMAL, sent_at)
+    lost = 0 if keeps_time else 40 - len(taken)
+    assert reconcile(any_system.runtime).published == lost
 
 
 def test_put_back_names_a_key_of_another_type(system: System) -> None:
