@@ -210,6 +210,35 @@ def _overlap(one: RequestLog, other: RequestLog) -> bool:
     return in_time and ends > max(one.first, other.first)
 
 
+def no_claim_fetches_a_small_file_twice(evidence: Evidence) -> Iterator[Violation]:
+    """A small file arrives whole at most once for each claim, also when two workers had its message.
+
+    Its answer takes no time, so that two at once do not show as an overlap. A file with another checksum
+    is fetched once more before its job fails.
+    """
+    for job in evidence.jobs.values():
+        spec = evidence.spec(job)
+        whole = [one for one in evidence.answers(spec) if one.bytes_sent == spec.file.size]
+        if spec.is_small and spec.error_code is None and len(whole) > job.fence:
+            yield Violation(
+                "no claim fetches a small file twice",
+                job.id,
+                f"{len(whole)} whole answers for {job.fence} claims",
+            )
+
+
+def a_failure_is_its_jobs_own(evidence: Evidence) -> Iterator[Violation]:
+    """No job's history has the reason for which another one failed, as it should."""
+    jobs = evidence.jobs.values()
+    failed = [job for job in jobs if job.error_code and job.status is S.FAILED]
+    reasons = {job.reason for job in failed if evidence.spec(job).error_code == job.error_code}
+    for job in jobs:
+        if evidence.spec(job).error_code is None:
+            for event in evidence.events[job.id]:
+                if event.reason and event.reason in reasons:
+                    yield Violation("a failure is its job's own", job.id, _told(event))
+
+
 def few_bytes_are_fetched_again(evidence: Evidence) -> Iterator[Violation]:
     """What an interruption costs is bounded by the interval between two checkpoints.
 
@@ -271,6 +300,8 @@ CHECKS: tuple[Check, ...] = (
     nothing_else_is_on_disk,
     the_store_is_clean,
     no_bytes_are_fetched_twice_at_once,
+    no_claim_fetches_a_small_file_twice,
+    a_failure_is_its_jobs_own,
     few_bytes_are_fetched_again,
     the_history_is_legal,
     every_number_was_true,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -11,12 +12,18 @@ from domain.errors import DatabaseUnavailableError, IllegalTransitionError
 from domain.job import FINISHED, Job, JobStatus
 from domain.request import DownloadRequest
 from tests.chaos.background import Background
-from tests.chaos.file_specs import FileSpec, serve
+from tests.chaos.file_specs import FileSpec, serve, serve_small
 from tests.support.origins.origin import Origin
 from worker.runtime import Runtime
 
 #: Jobs that are under way at any moment.
 UNFINISHED = 24
+#: Another group of small files is submitted when fewer of theirs are under way.
+UNFINISHED_SMALL = 40
+#: Jobs of a group, at least and at most; small groups are as frequent as large ones.
+GROUP = (1, 500)
+#: Groups of one look: several messages at once.
+GROUPS = 3
 #: Seconds between two looks at them.
 LOOK = 0.3
 #: Seconds between two changes of mind.
@@ -58,6 +65,7 @@ class Client(Background):
         specs: what was asked for, accepted or not, by its path at the origin.
         complaints: what the client saw and should not have.
         refusals: how often the database was away.
+        groups: the sizes of the groups that were submitted.
     """
 
     def __init__(self, runtime: Runtime, origin: Origin, seed: int) -> None:
@@ -65,11 +73,13 @@ class Client(Background):
         self._runtime, self._origin = runtime, origin
         self._chance = random.Random(f"client of {seed}")
         self._spec_random = random.Random(f"specs of {seed}")
+        self._group_chance = random.Random(f"groups of {seed}")
         self._next_mood = 0.0
         self.submissions: list[Submission] = []
         self.specs: dict[str, FileSpec] = {}
         self.complaints: list[tuple[str, str]] = []
         self.refusals = 0
+        self.groups: list[int] = []
 
     def unfinished(self) -> list[Submission]:
         """Return the submissions that were not finished at the last look."""
@@ -95,8 +105,13 @@ class Client(Background):
 
     def fill_up(self) -> None:
         """Submit until as many jobs as usual are under way."""
-        for _ in range(UNFINISHED - len(self.unfinished())):
+        unfinished = self.unfinished()
+        small = sum(submission.spec.is_small for submission in unfinished)
+        for _ in range(UNFINISHED - (len(unfinished) - small)):
             self._submit()
+        if small < UNFINISHED_SMALL:
+            for _ in range(self._group_chance.randint(1, GROUPS)):
+                self._submit_group()
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────
 
@@ -117,6 +132,21 @@ class Client(Background):
         request = DownloadRequest.model_validate({"url": spec.file.url, **spec.fields})
         job = tasks.submit(request, runtime=self._runtime)
         self.submissions.append(Submission(spec, job.id))
+
+    def _submit_group(self) -> None:
+        """Submit small files together, as many as chance says; each size is as likely as its double."""
+        low, high = map(math.log, GROUP)
+        size = round(math.exp(self._group_chance.uniform(low, high)))
+        specs = []
+        for _ in range(size):
+            specs.append(serve_small(self._origin, self._group_chance, len(self.specs) + 1))
+            self.specs[specs[-1].file.path] = specs[-1]
+        given = [{"url": one.file.url, **one.fields} for one in specs]
+        requests = [DownloadRequest.model_validate(one) for one in given]
+        jobs = tasks.submit_many(requests, runtime=self._runtime)
+        pairs = zip(specs, jobs, strict=True)
+        self.submissions += [Submission(spec, job.id) for spec, job in pairs]
+        self.groups.append(size)
 
     def _change_mind(self, jobs: dict[str, Job]) -> None:
         """Ask something of one job, as it was a moment ago; it may have moved on since."""

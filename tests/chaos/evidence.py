@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,12 +65,15 @@ class Evidence:
 
     def answers(self, spec: FileSpec) -> list[RequestLog]:
         """Return the answers that brought bytes of a file, in the order in which they began."""
-        entries = [
-            one
-            for one in self.requests
-            if one.path == spec.file.path and one.method == "GET" and one.status in {200, 206}
-        ]
-        return sorted(entries, key=lambda one: one.started)
+        return self._answers_by_path.get(spec.file.path, [])
+
+    @cached_property
+    def _answers_by_path(self) -> dict[str, list[RequestLog]]:
+        found: dict[str, list[RequestLog]] = {}
+        for one in sorted(self.requests, key=lambda one: one.started):
+            if one.method == "GET" and one.status in {200, 206}:
+                found.setdefault(one.path, []).append(one)
+        return found
 
 
 def all_jobs(runtime: Runtime) -> dict[str, Job]:

@@ -48,6 +48,12 @@ _SORTS: Mapping[str, _Sort] = MappingProxyType(
 )
 
 
+#: Bytes of a file of a group.
+SMALL = (1, 8192)
+#: The sorts of a group's files: those that fail have neighbours that must not.
+_SMALL_SORTS = ("ranges and a tag",) * 12 + ("no length", "not there", "another checksum")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSpec:
     """One file at the origin, and the request for it."""
@@ -58,6 +64,8 @@ class FileSpec:
     """Bytes a second."""
     fields: Mapping[str, object]
     """Of the `DownloadRequest`, besides the URL."""
+    is_small: bool = False
+    """It arrives at once, with one request for each claim."""
 
     @property
     def error_code(self) -> str | None:
@@ -90,3 +98,12 @@ def serve(origin: Origin, chance: random.Random, number: int) -> FileSpec:
     if sort == "another checksum":
         fields["checksum"] = f"sha256:{'0' * 64}"
     return FileSpec(sort=sort, file=file, rate=rate, fields=fields)
+
+
+def serve_small(origin: Origin, chance: random.Random, number: int) -> FileSpec:
+    """Put a small file of a group on the origin, at a path of its own."""
+    sort = chance.choice(_SMALL_SORTS)
+    file = origin.serve(f"/{number}", size=chance.randint(*SMALL), **_SORTS[sort].behaviour)
+    checksum = "0" * 64 if sort == "another checksum" else file.sha256
+    fields = {"directory": "small", "checksum": f"sha256:{checksum}"}
+    return FileSpec(sort=sort, file=file, rate=RATES[1], fields=fields, is_small=True)

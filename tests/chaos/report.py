@@ -36,6 +36,7 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("faults", f"{outcome.faults:,}"),
         *((f"  {kind}", f"{n:,}") for kind, n in sorted(outcome.faults_by_kind.items())),
         ("jobs", f"{outcome.jobs:,}: {by_status}"),
+        ("groups of small files", f"{outcome.groups:,}"),
         ("claims", f"{outcome.claims:,}"),
         ("requests at the origin", f"{outcome.requests:,}"),
         ("bytes of completed files", f"{outcome.bytes_of_files:,}"),

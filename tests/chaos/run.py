@@ -50,6 +50,8 @@ class Outcome:
     faults_by_kind: dict[str, int]
     jobs: int
     jobs_by_status: dict[str, int]
+    groups: int
+    """How many groups of small files were submitted."""
     claims: int
     requests: int
     bytes_of_files: int
@@ -93,6 +95,7 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
         faults_by_kind=dict(Counter(str(fault.kind) for fault in planned)),
         jobs=len(evidence.jobs),
         jobs_by_status=dict(Counter(str(job.status) for job in evidence.jobs.values())),
+        groups=len(one.client.groups),
         claims=sum(job.fence for job in evidence.jobs.values()),
         requests=len(evidence.requests),
         bytes_of_files=sum(job.bytes_downloaded for job in completed),

@@ -280,3 +280,32 @@ def test_a_hand_back_that_stands_for_several_claims(good: Evidence) -> None:
 def test_what_was_seen_on_the_way(good: Evidence) -> None:
     seen = replace(good, seen=[("j", "101 % done")], incidents=["beat ended by itself"])
     assert found(seen) == [("every number was true", "j"), ("programs stayed up", None)]
+
+
+def test_a_small_file_that_arrives_more_often_than_it_was_claimed(
+    good: Evidence, spec: FileSpec
+) -> None:
+    small = replace(spec, is_small=True)
+    whole = [answer(spec, 0, spec.file.size, at, at + 0.1) for at in (1.0, 2.0, 3.0)]
+    check = "no claim fetches a small file twice"
+    for answers, is_found in ((whole, True), (whole[:2], False)):
+        evidence = replace(good, specs={spec.file.path: small}, requests=answers)
+        assert (check in dict(found(evidence))) is is_found
+    assert check not in dict(found(replace(good, requests=whole))), "a large one"
+
+
+def test_a_failure_that_reached_another_job(good: Evidence, spec: FileSpec) -> None:
+    job, gone = the_job(good), replace(spec, sort="not there")
+    other = new_job(
+        url="http://127.0.0.1/gone", status=S.FAILED, error_code="http_404", reason="It is gone."
+    )
+    check = "a failure is its job's own"
+    for reason, is_found in (("It is gone.", True), ("The worker has ended.", False)):
+        events = [*history(job)[:-1], event(job, S.VERIFYING, S.COMPLETED, 2, reason=reason)]
+        evidence = replace(
+            good,
+            specs={**good.specs, "/gone": gone},
+            jobs={job.id: job, other.id: other},
+            events={job.id: events, other.id: history(other)},
+        )
+        assert ((check, job.id) in found(evidence)) is is_found
