@@ -60,6 +60,12 @@ class Submission:
 class Client(Background):
     """A thread that uses the public functions of `tasks` until it is closed.
 
+    Args:
+        runtime: by which it uses them.
+        origin: of the files.
+        seed: decides what is submitted and asked.
+        small_files: so many are submitted in groups, at most.
+
     Attributes:
         submissions: what was accepted.
         specs: what was asked for, accepted or not, by its path at the origin.
@@ -68,12 +74,13 @@ class Client(Background):
         groups: the sizes of the groups that were submitted.
     """
 
-    def __init__(self, runtime: Runtime, origin: Origin, seed: int) -> None:
+    def __init__(self, runtime: Runtime, origin: Origin, seed: int, *, small_files: int) -> None:
         super().__init__("chaos-client", LOOK)
         self._runtime, self._origin = runtime, origin
         self._chance = random.Random(f"client of {seed}")
         self._spec_random = random.Random(f"specs of {seed}")
         self._group_chance = random.Random(f"groups of {seed}")
+        self._small_files = small_files
         self._next_mood = 0.0
         self.submissions: list[Submission] = []
         self.specs: dict[str, FileSpec] = {}
@@ -109,7 +116,7 @@ class Client(Background):
         small = sum(submission.spec.is_small for submission in unfinished)
         for _ in range(UNFINISHED - (len(unfinished) - small)):
             self._submit()
-        if small < UNFINISHED_SMALL:
+        if small < UNFINISHED_SMALL and sum(self.groups) < self._small_files:
             for _ in range(self._group_chance.randint(1, GROUPS)):
                 self._submit_group()
 
@@ -136,7 +143,10 @@ class Client(Background):
     def _submit_group(self) -> None:
         """Submit small files together, as many as chance says; each size is as likely as its double."""
         low, high = map(math.log, GROUP)
-        size = round(math.exp(self._group_chance.uniform(low, high)))
+        left = self._small_files - sum(self.groups)
+        size = min(left, round(math.exp(self._group_chance.uniform(low, high))))
+        if not size:
+            return
         specs = []
         for _ in range(size):
             specs.append(serve_small(self._origin, self._group_chance, len(self.specs) + 1))

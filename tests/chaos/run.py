@@ -26,6 +26,8 @@ Say = Callable[[str], None]
 
 #: After these the store may know less than before: a real replica takes its primary's data.
 LOSES_DATA = {Kind.STORE_EMPTIED, Kind.STORE_OLD, Kind.STORE_READ_ONLY, Kind.STORE_CUT_OFF}
+#: Small files for each fault; all of them are submitted in groups.
+SMALL_FILES = 20
 #: Seconds between two looks at programs and schedule.
 TICK = 0.05
 #: Seconds between two words on how it goes.
@@ -78,7 +80,7 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
     with cluster(folder, database) as broken:
         planned = schedule.draw(seed, faults, database, broken.store_kind)
         say(f"seed {seed}, {faults} faults, {database}, {broken.store_kind}")
-        one = _Run(broken, seed, say)
+        one = _Run(broken, seed, faults, say)
         one.watcher.start()
         one.client.start()
         one.break_things(planned)
@@ -109,13 +111,15 @@ def run(folder: Path, *, seed: int, faults: int, database: DatabaseKind, say: Sa
 class _Run:
     """The parts of one run, and their submission."""
 
-    def __init__(self, broken: Cluster, seed: int, say: Say) -> None:
+    def __init__(self, broken: Cluster, seed: int, faults: int, say: Say) -> None:
         self._cluster, self._say_plainly = broken, say
         self._began = time.monotonic()
         self._next_word = 0.0
         self._undo: dict[int, Callable[[], None]] = {}
         self._served: set[str] = set()
-        self.client = Client(broken.system.runtime, broken.origin, seed)
+        self.client = Client(
+            broken.system.runtime, broken.origin, seed, small_files=SMALL_FILES * faults
+        )
         runtime = broken.system.runtime
         self.watcher = Watcher(
             runtime, self._under_way, broken.origin.furthest, runtime.settings.progress_ttl

@@ -105,6 +105,39 @@ class Recovery(Invariants):
         if attempt is not None:
             self._work(data, worker, attempt)
 
+    @precondition(lambda self: self._active())
+    @rule(data=st.data())
+    def consume_together(self, data: st.DataObject) -> None:
+        """A message may name several jobs, and another worker may have one with some of them."""
+        for _ in range(data.draw(st.integers(1, 2), "messages")):
+            self._draw_active(data).consume_together(self.ids)
+
+    @precondition(lambda self: self._groups())
+    @rule(data=st.data())
+    def end_together(self, data: st.DataObject) -> None:
+        """Each end of a group is compared with its own fence, and changes its own job only."""
+        worker, attempts = data.draw(st.sampled_from(self._groups()), "group")
+        errors = {one: self._draw_end(data, one) for one in attempts}
+        before = {one: (self._traces(one.job.id), one.lease.is_expired()) for one in attempts}
+        worker.end_together(errors)
+        for attempt, (traces, expired) in before.items():
+            after = self._traces(attempt.job.id)
+            self._check_old_claim(attempt, traces, after, expired=expired)
+
+    def _groups(self) -> list[tuple[Worker, list[SteppedAttempt]]]:
+        """Return workers that run several jobs, each with one attempt of every job."""
+        found = [
+            (worker, list({one.job.id: one for one in worker.attempts}.values()))
+            for worker in self._active()
+        ]
+        return [(worker, attempts) for worker, attempts in found if len(attempts) > 1]
+
+    def _draw_end(self, data: st.DataObject, attempt: SteppedAttempt) -> SeenError | None:
+        ends: list[SeenError | None] = [ERRORS[name] for name in sorted(ERRORS)]
+        ends += [None] if attempt.is_verifying else []
+        ends += [attempt.stop.error] if attempt.stop.error else []
+        return data.draw(st.sampled_from(ends), "end")
+
     @precondition(lambda self: self._attempts())
     @rule(data=st.data())
     def work(self, data: st.DataObject) -> None:
@@ -186,6 +219,9 @@ class Recovery(Invariants):
         """Deliver what waits in the queues to active workers."""
         for message in self._messages() if self._active() else []:
             assert message.job_ids
+            if len(message.job_ids) > 1 and data.draw(st.booleans(), "together"):
+                self._draw_active(data).consume_together(message.job_ids, message.sent_at)
+                continue
             for job_id in message.job_ids:
                 self._consume(data, self._draw_active(data), job_id, message.sent_at)
 

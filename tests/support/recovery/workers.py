@@ -6,7 +6,8 @@ is simulated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -15,6 +16,7 @@ from cache import DownloadCache
 from cache.downloads.progress_hash import ProgressUpdate, UpdateReply
 from cache.models import version
 from cache.store.flow import Flow
+from database.operations import Claim, ConsumeMessage
 from domain.byte_counts import ByteCounts
 from domain.errors import (
     DatabaseUnavailableError,
@@ -136,8 +138,12 @@ class SteppedAttempt(Attempt):
 
     def end(self, error: SeenError | None) -> Outcome:
         """End with an error or, once verified, with the complete file."""
+        return self._runtime.event_loop.run(self.end_with(error)).outcome
+
+    async def end_with(self, error: SeenError | None) -> JobEnd:
+        """Do `end` on the event loop."""
         self._error = error
-        return self._runtime.event_loop.run(self._run_and_give_back()).outcome
+        return await self._run_and_give_back()
 
     async def _run_and_give_back(self) -> JobEnd:
         try:
@@ -151,6 +157,19 @@ class SteppedAttempt(Attempt):
         set_counts(self._tracker, durable=TOTAL)
         end = AttemptResult(status=JobStatus.COMPLETED, path=f"/x/{self.job.id}", sha256="ab" * 32)
         return await self._end.finish(end)
+
+
+async def _end_all(errors: Mapping[SteppedAttempt, SeenError | None]) -> list[Outcome]:
+    ends = (attempt.end_with(error) for attempt, error in errors.items())
+    found: list[Outcome] = []
+    for end in await asyncio.gather(*ends, return_exceptions=True):
+        if isinstance(end, DatabaseUnavailableError):
+            found.append(Outcome.UNSAVED)
+        elif isinstance(end, BaseException):
+            raise end
+        else:
+            found.append(end.outcome)
+    return found
 
 
 class Worker:
@@ -191,6 +210,45 @@ class Worker:
         attempt = SteppedAttempt(runtime, job, lease, stop)
         self.attempts.append(attempt)
         return attempt
+
+    def consume_together(
+        self, job_ids: Sequence[str], sent_at: datetime | None = None
+    ) -> list[SteppedAttempt]:
+        """Lock and claim the jobs of one message at the same time; return the attempts that begin."""
+        started = self.runtime.event_loop.run(self._start_all(job_ids, sent_at))
+        attempts = [one for one in started if one is not None]
+        self.attempts += attempts
+        return attempts
+
+    async def _start_all(
+        self, job_ids: Sequence[str], sent_at: datetime | None
+    ) -> list[SteppedAttempt | None]:
+        return await asyncio.gather(*(self._start(job_id, sent_at) for job_id in job_ids))
+
+    async def _start(self, job_id: str, sent_at: datetime | None) -> SteppedAttempt | None:
+        runtime = self.runtime
+        stop, lock = StopSignal(runtime.drain), runtime.cache.download_lock(job_id)
+        lease = await runtime.store(runtime.leases.acquire_flow(lock, stop))
+        if lease is None:
+            await runtime.sql(ConsumeMessage(job_id, sent_at))
+            return None
+        job = await runtime.sql(Claim(job_id, runtime.worker, runtime.now()))
+        if job is None:
+            await runtime.store(Holdings(runtime, lease).give_back())
+            return None
+        return SteppedAttempt(runtime, job, lease, stop)
+
+    def end_together(self, errors: Mapping[SteppedAttempt, SeenError | None]) -> None:
+        """End attempts of different jobs at the same time."""
+        for attempt in errors:
+            self.attempts.remove(attempt)
+        outcomes = self.runtime.event_loop.run(_end_all(errors))
+        requeued = [
+            attempt.job
+            for attempt, outcome in zip(errors, outcomes, strict=True)
+            if outcome is Outcome.REQUEUED
+        ]
+        self.runtime.publisher.publish(requeued, requeued=True)
 
     def step(self, attempt: SteppedAttempt, how: str, size: int = 0) -> Outcome | None:
         """Do one step of an attempt; return its outcome when it ended by that."""
