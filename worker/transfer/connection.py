@@ -17,6 +17,7 @@ from domain.errors import PermanentError, TransientError, WorkerResourcesError
 from domain.urls import host_of
 from worker.resources import resource_error_for_curl_code, resource_error_of
 from worker.transfer.http import error_mapping
+from worker.transfer.http.curl_loop import CurlLoop
 from worker.transfer.http.curl_options import configure
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.request import Request
@@ -31,6 +32,8 @@ from worker.transfer.stall_detector import StallDetector
 _MAX_DISCARDED_BODY = 64 * 1024
 #: Bytes of header, including those of 1xx responses.
 _MAX_HEADER = 256 * 1024
+#: While a body is read at a pace, so many of its bytes are worth a turn of the transfer's coroutine.
+_WORTH_A_TURN = 64 * 1024
 #: A body is held back when so many times libcurl's buffer is received and not yet passed on.
 _MOST_BUFFERS = 4
 _END_REQUEST = 0  # a write callback that returns fewer bytes than it got ends the request
@@ -93,7 +96,7 @@ class Connection:
 
     def _reset(self) -> None:
         self.response = Response()
-        self.received = self._header_size = 0
+        self.received = self._header_size = self._wake_at = 0
         self.is_classified = self.is_accepted = self.is_received = False
         self.error: Exception | None = None
         self._refused_address: str | None = None
@@ -125,10 +128,11 @@ class Connection:
             self._write(self, chunks)
         return size
 
-    @property
-    def socket(self) -> int:
-        """The descriptor of the socket that the body comes from; -1 when there is none."""
-        return int(self.handle.getinfo(pycurl.ACTIVESOCKET))
+    def set_pace(self, curl: CurlLoop, seconds: float) -> None:
+        """Have the body read every so many seconds; 0 for as soon as bytes arrive. Not in a callback."""
+        if seconds or self._wake_at:
+            curl.pace(int(self.handle.getinfo(pycurl.ACTIVESOCKET)), seconds)
+            self._wake_at = _WORTH_A_TURN if seconds else 0
 
     @property
     def can_resume(self) -> bool:
@@ -249,13 +253,15 @@ class Connection:
         return None
 
     def _on_body(self, data: bytes) -> int | None:
-        self._wake()
+        if self._pending >= self._wake_at:
+            self._wake()
         try:
             if not self.is_classified:
                 self.classify(has_content=True)
             is_full = self._pending >= self._max_pending or self.has_undecoded
             if is_full or not self._may_receive(len(data)):
                 self.is_paused = True
+                self._wake()
                 return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data until `resume`
             self.received += len(data)
             if not self.is_accepted:
@@ -268,6 +274,7 @@ class Connection:
             return None
         except Exception as error:
             self.error = error
+            self._wake()
             return _END_REQUEST
 
     def _decode(self) -> None:

@@ -17,10 +17,10 @@ from worker.transfer.network import Network
 from worker.transfer.sources import Sources
 
 #: A socket is read again when about this many bytes should have come: reading fewer costs as much.
-_COALESCE_BYTES = 256 * 1024
-#: The longest such wait, and the shortest that is worth one. Seconds.
-_MAX_COALESCE = 0.25
-_MIN_COALESCE = 0.01
+_READ_BYTES = 256 * 1024
+#: The longest time from one read to the next, and the shortest that saves anything. Seconds.
+_MAX_PACE = 0.25
+_MIN_PACE = 0.02
 #: After its response, a connection is read without such waits for this long. Seconds.
 _WARM_UP = 0.3
 
@@ -128,7 +128,7 @@ class ConnectionPool:
                 connection.resume()
             connection.close_sockets()
             if received:
-                self._defer(connection, received, now)
+                self._pace(connection, now)
         ended, self._ended = self._ended, []
         for connection, code, detail in ended:
             connection.is_received = code == 0
@@ -149,13 +149,12 @@ class ConnectionPool:
         if is_done or connection.error is not None:
             yield connection, 0, ""
 
-    def _defer(self, connection: Connection, received: int, now: float) -> None:
-        """Let more bytes arrive before the socket is read again, when few came: this saves CPU."""
+    def _pace(self, connection: Connection, now: float) -> None:
+        """Let more bytes arrive before a socket is read again: this saves CPU."""
         is_warm = connection.is_accepted and now - connection.accepted_at >= _WARM_UP
-        if not is_warm or connection.request.is_ftp or received >= _COALESCE_BYTES:
+        if not is_warm or connection.request.is_ftp:
             return
         speed = max(connection.stall.average(now, connection.received), 1.0)
-        missing = connection.segment.remaining or _COALESCE_BYTES
-        seconds = min(_MAX_COALESCE, min(_COALESCE_BYTES, missing) / speed)
-        if seconds >= _MIN_COALESCE:
-            self._curl.defer(connection.socket, seconds)
+        missing = connection.segment.remaining or _READ_BYTES
+        pace = min(_MAX_PACE, min(_READ_BYTES, missing) / speed)
+        connection.set_pace(self._curl, pace if pace >= _MIN_PACE else 0.0)

@@ -7,6 +7,7 @@ when their batch has been. A batch is what one thread does at once.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,19 +19,21 @@ from domain.files import Checksum
 from worker.storage.destination import Checkpoint, Destination
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import CheckpointWriter
-from worker.transfer.integrity.digest_headers import origin_digests
 from worker.transfer.integrity.digests import PrefixDigests
 from worker.transfer.interfaces import EngineResources, ProgressSink, TransferSpec
 from worker.transfer.network import Network
+from worker.transfer.response_rules import describe_file
 from worker.transfer.segments import Interval, Segment, SegmentMap
 from worker.transfer.writing.disk_queue import DiskQueue
 from worker.transfer.writing.write_batch import WriteBatch
 
 logger = logging.getLogger(__name__)
 
-#: So many bytes are worth a switch to another thread; fewer wait, but not for long. Seconds.
+#: So many bytes are worth a switch to another thread. Fewer wait, the first ones but not for long, so
+#: that a small file is handed over once and progress is shown soon. Seconds.
 _BATCH_BYTES = 256 * 1024
-_MAX_WAIT = 0.2
+_FIRST_WAIT = 0.2
+_MAX_WAIT = 0.9
 #: The most bytes of one transfer that may wait for its disk.
 _MAX_WAITING_BYTES = 4 * 1024 * 1024
 
@@ -65,7 +68,8 @@ class OutputFile:
         wake: Callable[[], None],
     ) -> None:
         self._spec, self._destination, self._progress = spec, destination, progress
-        self._network, self._queue = network, DiskQueue(resources.disk_pool, wake)
+        self._network, self._wake = network, wake
+        self._queue = DiskQueue(resources.disk_pool, on_error=wake)
         self._resources, self._options = resources, resources.options
         self._check_may_write, self.add_note = check_may_write, add_note
         self.job_id = progress.job_id
@@ -75,6 +79,9 @@ class OutputFile:
         self._digests = self._new_digests()
         self._former_digests: list[PrefixDigests] = []
         self._next, self._running = WriteBatch(), WriteBatch()
+        self._shown_durable = 0
+        #: When a batch is to be handed over although it is small; infinite before the first byte.
+        self._due_at = math.inf
         #: Bytes received and not written.
         self._waiting_bytes = 0
         self._checkpoints = CheckpointWriter(
@@ -88,10 +95,12 @@ class OutputFile:
     @property
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
-        segments, durable = self.segments, self._destination.checkpoint.durable
-        if self._next.discards or self._running.discards:
-            durable = 0
-        return ByteCounts(segments.downloaded, durable, segments.total)
+        return ByteCounts(self.segments.downloaded, self._durable, self.segments.total)
+
+    @property
+    def _durable(self) -> int:
+        is_discarded = self._next.discards or self._running.discards
+        return 0 if is_discarded else self._destination.checkpoint.durable
 
     @property
     def validators(self) -> list[str]:
@@ -137,7 +146,7 @@ class OutputFile:
             DiskFullError: there is not enough space for it.
         """
         total = None if decoded else response.resource_size
-        description = _describe(response, source, total, decoded=decoded)
+        description = describe_file(response, source, total, decoded=decoded)
         if self._spec.ignore_origin_digests:
             description = replace(description, digests=())
         suggested = self._resources.parse_file_name(response.headers.get("content-disposition"))
@@ -200,6 +209,7 @@ class OutputFile:
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
         """Append bytes to `segment`; return their number. The disk may refuse them later."""
         size = sum(map(len, chunks))
+        self._due_at = min(self._due_at, time.monotonic() + _FIRST_WAIT)
         self._next.add(segment, chunks, size)
         self.segments.receive(segment, size)
         self._count_waiting(size)
@@ -209,7 +219,8 @@ class OutputFile:
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to hand bytes over to the disk."""
-        is_enough = self._next.size >= _BATCH_BYTES or now - self._next.since >= _MAX_WAIT
+        size = self._next.size
+        is_enough = size >= _BATCH_BYTES or (size > 0 and now >= self._due_at)
         return is_enough and not self._queue.is_busy
 
     def write_if_due(self) -> None:
@@ -219,7 +230,9 @@ class OutputFile:
             SeenError: the disk has refused bytes.
         """
         self._raise_error()
-        if self.is_due(time.monotonic()):
+        now = time.monotonic()
+        if self.is_due(now):
+            self._due_at = now + _MAX_WAIT
             run, count = self._take_batch()
             self._queue.post(run, lambda _: count())
 
@@ -243,11 +256,14 @@ class OutputFile:
             batch.run(self._destination, digests, grows=grows)
 
         def count() -> None:
+            was_full = self.is_full
             batch.count(segments)
             self._running = WriteBatch()
             self._count_waiting(-batch.size)
             self._progress.update(self.counts)
             self._digests.advance_to(self.segments.prefix)
+            if was_full or self._next.size >= _BATCH_BYTES:
+                self._wake()
 
         return run, count
 
@@ -278,7 +294,10 @@ class OutputFile:
     def checkpoint_if_due(self) -> None:
         """Start a checkpoint in the background when it is due, and report what is durable by now."""
         self._checkpoints.write_if_due()
-        self._progress.update(self.counts)
+        durable = self._durable
+        if durable != self._shown_durable:
+            self._shown_durable = durable
+            self._progress.update(self.counts)
 
     async def write_checkpoint(self, error: SeenError | None = None) -> None:
         """Write a checkpoint of all bytes, from which the next attempt resumes; never raise.
@@ -376,22 +395,3 @@ class OutputFile:
         self._digests.stop()
         self._former_digests.append(self._digests)
         self._digests = self._new_digests()
-
-
-def _describe(response: Response, source: str, total: int | None, *, decoded: bool) -> Checkpoint:
-    """Return what later responses and attempts must match."""
-    headers = response.headers
-    has_unknown_range = response.status == 206 and response.resource_size is None
-    digests = [] if decoded else origin_digests(headers, response.status)[:1]
-    return Checkpoint(
-        total=total,
-        # Decoded bytes cannot be continued: ranges are of the encoded ones. Nor can those of a part
-        # whose file has an unknown size.
-        validator=None if decoded or has_unknown_range else response.validator,
-        date=response.date,
-        etag=headers.get("etag"),
-        last_modified=headers.get("last-modified"),
-        encoding=headers.get("content-encoding"),
-        source=source,
-        digests=tuple(map(str, digests)),
-    )

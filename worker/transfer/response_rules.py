@@ -11,6 +11,7 @@ from worker.transfer.http import error_mapping, statuses
 from worker.transfer.http.request import Request
 from worker.transfer.http.response import Response
 from worker.transfer.http.statuses import Meaning
+from worker.transfer.integrity.digest_headers import origin_digests
 
 
 class Decision(Enum):
@@ -199,3 +200,30 @@ def is_request_specific(error: TransientError | PermanentError) -> bool:
         "empty_reply",
         "reset",
     }
+
+
+def describe_file(
+    response: Response, source: str, total: int | None, *, decoded: bool
+) -> Checkpoint:
+    """Return what later responses and attempts must match.
+
+    Args:
+        source: the digest of the URL.
+        total: the file's size in bytes, or None.
+        decoded: the Content-Encoding is undone.
+    """
+    headers = response.headers
+    has_unknown_range = response.status == 206 and response.resource_size is None
+    digests = [] if decoded else origin_digests(headers, response.status)[:1]
+    return Checkpoint(
+        total=total,
+        # Decoded bytes cannot be continued: ranges are of the encoded ones. Nor can those of a part
+        # whose file has an unknown size.
+        validator=None if decoded or has_unknown_range else response.validator,
+        date=response.date,
+        etag=headers.get("etag"),
+        last_modified=headers.get("last-modified"),
+        encoding=headers.get("content-encoding"),
+        source=source,
+        digests=tuple(map(str, digests)),
+    )

@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,17 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@contextmanager
+def transfer_pools() -> Iterator[dict[str, ThreadPoolExecutor]]:
+    """The thread pools of `EngineResources`, by attribute."""
+    with (
+        ThreadPoolExecutor(4, "disk") as disk,
+        ThreadPoolExecutor(1, "checkpoint") as checkpoint,
+        ThreadPoolExecutor(1, "hashing") as hashing,
+    ):
+        yield {"disk_pool": disk, "checkpoint_pool": checkpoint, "hashing_pool": hashing}
+
+
 @dataclass
 class Direct:
     """A transfer without queue, database or store, into `folder`.
@@ -177,6 +188,8 @@ class Direct:
         space: of the volume.
         notes: its notes in the job's history.
         tracker: of the last run.
+        pools: shared with other transfers; its own by default.
+        part_type: of the part file.
     """
 
     folder: Path
@@ -188,17 +201,16 @@ class Direct:
     space: DiskSpace = field(default_factory=lambda: DiskSpace(0))
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
+    pools: dict[str, ThreadPoolExecutor] | None = None
+    part_type: type[PartFile] = PartFile
 
     @asynccontextmanager
     async def transfer(self, order: TransferSpec) -> AsyncIterator[Transfer]:
         """Open the part file and a transfer into it, as one attempt does."""
         self.tracker = WatchedTracker(self.job, StopSignal(Drain()), time.monotonic())
-        with (
-            ThreadPoolExecutor(2) as disk,
-            ThreadPoolExecutor(1) as checkpoints,
-            ThreadPoolExecutor(1) as hashing,
-            PartFile(self.folder, self.job.id, space=self.space) as part,
-        ):
+        with ExitStack() as stack:
+            pools = self.pools or stack.enter_context(transfer_pools())
+            part = stack.enter_context(self.part_type(self.folder, self.job.id, space=self.space))
             async with Transfer(
                 order,
                 part,
@@ -206,10 +218,8 @@ class Direct:
                 resources=EngineResources(
                     options=self.options,
                     address_policy=AddressGuard(self.networks),
-                    disk_pool=disk,
-                    checkpoint_pool=checkpoints,
-                    hashing_pool=hashing,
                     parse_file_name=name_from_disposition,
+                    **pools,
                 ),
                 check_may_write=self.check_may_write,
                 quota=self.quota,
@@ -220,7 +230,7 @@ class Direct:
     def fetch(self, *urls: str, **order: Any) -> TransferResult:
         """Run one attempt; what it fetched is then in `data`. Raises what the transfer raises."""
         try:
-            fetched, digest = asyncio.run(self._fetch(TransferSpec(urls=urls, **order)))
+            fetched, digest = asyncio.run(self.run(TransferSpec(urls=urls, **order)))
         finally:
             # Also of an attempt that failed: its counters were shown to people as well.
             assert self.tracker is not None
@@ -228,7 +238,8 @@ class Direct:
         assert digest == hashlib.sha256(self.data).hexdigest()
         return fetched
 
-    async def _fetch(self, order: TransferSpec) -> tuple[TransferResult, str]:
+    async def run(self, order: TransferSpec) -> tuple[TransferResult, str]:
+        """Run one attempt on the running event loop; return what it fetched and its SHA-256."""
         async with self.transfer(order) as transfer:
             fetched = await transfer.run()
             return fetched, (await transfer.digests(lambda: None))["sha256"]

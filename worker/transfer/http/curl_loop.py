@@ -16,7 +16,7 @@ _SPARE_HANDLES = 64
 #: Idle connections kept open for further requests.
 _IDLE_CONNECTIONS = 256
 #: Sockets that are due within this time are read together. Seconds.
-_TICK = 0.01
+_TICK = 0.02
 
 #: Called with libcurl's code (0 for success) and its message when a request has ended.
 OnEnd = Callable[[int, str], None]
@@ -26,8 +26,7 @@ class CurlLoop:
     """Runs requests until they end. Belongs to the thread of one event loop.
 
     All requests share connections, resolved names and TLS sessions. Every socket is armed for one event
-    (EPOLLONESHOT). It is armed again when the coroutines that the event woke have run, unless one of
-    them has called `defer`.
+    (EPOLLONESHOT), and armed again after it: at once, or at the pace that `pace` set for it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,8 +38,10 @@ class CurlLoop:
         self._spare: list[Any] = []
         #: What libcurl waits for, by socket.
         self._events: dict[int, int] = {}
-        self._deferred: dict[int, float] = {}
-        self._deferral_timer: asyncio.TimerHandle | None = None
+        #: Seconds from one read to the next, by socket, and when it is due.
+        self._pace: dict[int, float] = {}
+        self._due: dict[int, float] = {}
+        self._ticker: asyncio.TimerHandle | None = None
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _IDLE_CONNECTIONS)
@@ -71,18 +72,18 @@ class CurlLoop:
         else:
             handle.close()
 
-    def defer(self, socket: int, seconds: float) -> None:
-        """Read a socket again after `seconds`, and not before: by then it has more bytes."""
-        if socket in self._events:
-            self._deferred[socket] = time.monotonic() + seconds
-            if self._deferral_timer is None:
-                self._deferral_timer = self._loop.call_later(_TICK, self._on_tick)
+    def pace(self, socket: int, seconds: float) -> None:
+        """Read a socket not sooner than `seconds` after the last time: by then it has more bytes."""
+        if seconds:
+            self._pace[socket] = seconds
+        else:
+            self._pace.pop(socket, None)
 
     def close(self) -> None:
         """Close all connections; no request may be running."""
         if not self._loop.is_closed():
             self._loop.remove_reader(self._epoll.fileno())
-        for timer in (self._timer, self._deferral_timer):
+        for timer in (self._timer, self._ticker):
             if timer is not None:
                 timer.cancel()
         for handle in self._spare:
@@ -97,29 +98,22 @@ class CurlLoop:
         ready = self._epoll.poll(0)
         for socket, event in ready:
             self._multi.socket_action(socket, _to_curl(event))
-        self._end_round([socket for socket, _event in ready])
+        self._end_requests()
+        self._arm_all([socket for socket, _event in ready])
 
     def _on_tick(self) -> None:
-        """Read the deferred sockets that are due."""
-        now, self._deferral_timer = time.monotonic() + _TICK / 2, None
-        due = [socket for socket, moment in self._deferred.items() if moment <= now]
+        """Arm the sockets that are due at their pace."""
+        now = time.monotonic() + _TICK / 2
+        due = [socket for socket, moment in self._due.items() if moment <= now]
         for socket in due:
-            del self._deferred[socket]
-        for socket in due:
-            if socket in self._events:  # libcurl may have closed it by now
-                self._multi.socket_action(socket, pycurl.CSELECT_IN)
-        self._end_round(due)
-        if self._deferred and self._deferral_timer is None:
-            self._deferral_timer = self._loop.call_later(_TICK, self._on_tick)
+            del self._due[socket]
+            self._arm(socket)
+        self._ticker = self._loop.call_later(_TICK, self._on_tick) if self._due else None
 
     def _on_timeout(self) -> None:
         self._timer = None
         self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._end_requests()
-
-    def _end_round(self, sockets: list[int]) -> None:
-        self._end_requests()
-        self._loop.call_soon(self._arm_all, sockets)
 
     def _end_requests(self) -> None:
         more = 1
@@ -133,14 +127,15 @@ class CurlLoop:
     # ── libcurl's callbacks ─────────────────────────────────────────────────────────────────────
 
     def _on_socket(self, what: int, socket: int, _multi: Any, _data: Any) -> None:
-        self._deferred.pop(socket, None)
+        self._due.pop(socket, None)
         if what == pycurl.POLL_REMOVE:
             self._events.pop(socket, None)
+            self._pace.pop(socket, None)
             with suppress(OSError):  # a closed descriptor has already left the epoll set
                 self._epoll.unregister(socket)
-            return
-        self._events[socket] = _from_curl(what)
-        self._arm_all([socket])
+        else:
+            self._events[socket] = _from_curl(what)
+            self._arm(socket)
 
     def _on_timer(self, milliseconds: int) -> None:
         if self._timer is not None:
@@ -150,10 +145,19 @@ class CurlLoop:
             self._timer = self._loop.call_later(milliseconds / 1000, self._on_timeout)
 
     def _arm_all(self, sockets: list[int]) -> None:
+        """Wait for events again, now or at the pace of each socket."""
+        now = time.monotonic()
         for socket in sockets:
-            events = self._events.get(socket)
-            if events is None or socket in self._deferred:
-                continue
+            if socket not in self._pace:
+                self._arm(socket)
+            elif socket in self._events:
+                self._due[socket] = now + self._pace[socket]
+        if self._due and self._ticker is None:
+            self._ticker = self._loop.call_later(_TICK, self._on_tick)
+
+    def _arm(self, socket: int) -> None:
+        events = self._events.get(socket)
+        if events is not None:
             try:
                 self._epoll.modify(socket, events)
             except FileNotFoundError:

@@ -86,7 +86,7 @@ class Request:
 
 def same_origin(one: str, other: str) -> bool:
     """Return whether two URLs share scheme, host and port; credentials for one may go to the other."""
-    return _origin(one) == _origin(other)
+    return one == other or _origin(one) == _origin(other)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -28,14 +28,14 @@ class DiskQueue:
 
     Args:
         pool: its threads run them, shared by all transfers of the process.
-        wake: called when an operation has ended.
+        on_error: called when a posted operation has failed.
 
     Attributes:
         error: of a posted operation; further posted ones are not run.
     """
 
-    def __init__(self, pool: Executor, wake: Callable[[], None]) -> None:
-        self._pool, self._wake = pool, wake
+    def __init__(self, pool: Executor, on_error: Callable[[], None]) -> None:
+        self._pool, self._on_error = pool, on_error
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Operation] = deque()
         self._is_running = False
@@ -106,8 +106,8 @@ class DiskQueue:
             callback(value)
         finally:
             self._run_next()
-            self._wake()
 
     def _fail(self, error: BaseException) -> None:
         if self.error is None or not isinstance(error, SeenError):
             self.error = error
+        self._on_error()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,12 +31,10 @@ class WriteBatch:
 
     Attributes:
         size: bytes to write.
-        since: monotonic time from which they wait; infinite while a thread is not worth it.
         discards: all bytes of the destination are discarded first.
     """
 
     size: int = 0
-    since: float = math.inf
     discards: bool = False
     _before: list[_Step] = field(default_factory=list)
     _writes: list[_Write] = field(default_factory=list)
@@ -59,7 +55,6 @@ class WriteBatch:
     def prepare(self, step: _Step) -> None:
         """Add a step before the bytes are written."""
         self._before.append(step)
-        self.since = min(self.since, time.monotonic())
 
     def add(self, segment: Segment, chunks: list[bytes], size: int) -> None:
         """Add bytes that follow those received of `segment`."""
@@ -70,7 +65,6 @@ class WriteBatch:
         else:
             self._writes.append(_Write(segment, segment.received, chunks, size))
         self.size += size
-        self.since = min(self.since, time.monotonic())
 
     def finish(self, step: _Step) -> None:
         """Add a step after the bytes are written."""
