@@ -20,6 +20,7 @@ from cli.arguments.request_list import RequestList
 from cli.errors import FAILED, INTERRUPTED, USAGE_ERROR, BadLine
 from cli.local_stack import environment
 from cli.local_stack.client import join_stack
+from cli.output import formatting
 from cli.output.messages import be_quiet, say
 from cli.output.resume_command import (
     Continuation,
@@ -153,7 +154,17 @@ def _say_interrupted(batch: Batch) -> None:
     if left:
         whose = "belongs to another command and goes" if left == 1 else "belong to others and go"
         say(f"{left:,} of the downloads {whose} on.")
-    say(f"interrupted. {how_to_continue(batch.typed())}")
+    say(f"interrupted. {how_to_continue(batch.typed())}{_about_the_list(batch)}")
+
+
+def _about_the_list(batch: Batch) -> str:
+    """Say what of the list is complete: the same command reads all of it again."""
+    typed = sum(view.status is JobStatus.COMPLETED for view in batch.typed())
+    listed = batch.totals.counts[JobStatus.COMPLETED] - typed
+    if not listed:
+        return ""
+    files = formatting.count(listed, "file")
+    return f" {files} of the list arrived whole and would be downloaded again: remove those lines first."
 
 
 def _say_how_to_continue(batch: Batch, continuation: Continuation) -> None:

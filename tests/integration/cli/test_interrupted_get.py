@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import settings as settings_module
 import tasks
@@ -26,6 +27,7 @@ from cli.following.batch import Batch
 from cli.local_stack import client
 from cli.output.progress.plain_lines import PlainLines
 from cli.signals import AnsweredInterrupt, interrupt_on_termination
+from database.models import jobs
 from domain.job import JobStatus
 from seen_local import stack_state
 from tests.support.services.system import System
@@ -202,6 +204,23 @@ def test_jobs_of_other_commands_go_on(seen: Seen, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2] == "seen: 1 of the downloads belongs to another command and goes on."
     assert lines[-1] == CONTINUES
+
+
+def test_interrupted_it_says_what_of_a_list_is_complete(
+    seen: Seen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def complete_first() -> None:
+        change = update(jobs).where(jobs.c.url == URLS[0]).values(status="completed")
+        with seen.system.runtime.database.engine.begin() as connection:
+            connection.execute(change)
+
+    (tmp_path / "urls.txt").write_text("\n".join(URLS))
+    seen.before(PlainLines, "show", complete_first, None, interrupt())
+    assert seen.run("-i", str(tmp_path / "urls.txt")) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{CONTINUES} 1 file of the list arrived whole and would be downloaded again: remove those "
+        "lines first."
+    )
 
 
 def test_interrupted_while_the_stack_stops_it_leaves(
