@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for which a job may wait for a slot; small files free one sooner.
 MAX_WAIT = 0.25
-#: Seconds between two looks at whether the process drains, while jobs wait.
-_DRAIN_INTERVAL = 0.1
+#: Where small files free slots all the time, a job may wait so many times as long.
+_LONGEST_WAIT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class JobPool:
         self._running = 0
         self._waiting: deque[tuple[str, _Waiting, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._ended_at = 0.0
 
     # ── for other threads ───────────────────────────────────────────────────────────────────────
 
@@ -144,36 +145,37 @@ class JobPool:
         self._start_waiting()
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs as far as slots are free; put back those that have waited too long."""
+        """Start waiting jobs as far as slots are free; put all back when the process drains."""
         loop, runtime = asyncio.get_running_loop(), self._runtime
         pause = runtime.claim_pause.seconds_left()
-        if not runtime.drain.has_started and pause <= 0:
-            while self._waiting and self._may_start():
-                job_id, message, _ = self._waiting.popleft()
-                self._running += 1
-                loop.create_task(self._run_one(job_id, message))
-            self._put_back_late(loop.time())
-        elif runtime.drain.has_started:
+        if runtime.drain.has_started:
             self._put_back(len(self._waiting))
-        self._schedule(loop, pause)
-
-    def _put_back_late(self, now: float) -> None:
-        """Put back what has waited too long, and at once what exceeds all slots: its turn is far."""
-        late = sum(now - since >= self._max_wait for _, _, since in self._waiting)
-        self._put_back(max(late, len(self._waiting) - self._slots()))
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop, pause: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._waiting or pause > 0:
-            delay = _DRAIN_INTERVAL if pause > 0 else self._max_wait / 2
-            self._timer = loop.call_later(delay, self._look_again)
+        while self._waiting and pause <= 0 and self._may_start():
+            job_id, message, _ = self._waiting.popleft()
+            self._running += 1
+            loop.create_task(self._run_one(job_id, message))
+        if self._timer is None and (self._waiting or pause > 0):
+            self._timer = loop.call_later(self._max_wait / 2, self._look_again)
 
     def _look_again(self) -> None:
+        self._timer = None
         self._start_waiting()
+        if self._runtime.claim_pause.seconds_left() <= 0:
+            self._put_back_late(asyncio.get_running_loop().time())
         if not self._waiting:
             self._on_room()
+
+    def _put_back_late(self, now: float) -> None:
+        """Put back jobs for which no slot will be free soon, since no job here has ended lately.
+
+        However fast jobs end here, none waits for longer than `_LONGEST_WAIT` times that.
+        """
+        longest = _LONGEST_WAIT * self._max_wait
+        is_slow = now - self._ended_at >= self._max_wait
+        waits = (now - since for _, _, since in self._waiting)
+        self._put_back(
+            sum(wait >= longest or (is_slow and wait >= self._max_wait) for wait in waits)
+        )
 
     async def _run_one(self, job_id: str, message: _Waiting) -> None:
         try:
@@ -185,6 +187,7 @@ class JobPool:
             logger.exception("Job %s met an unexpected error", job_id)
             end = JobEnd(job_id, Outcome.UNSAVED, "An internal error; see the worker's log.")
         self._running -= 1
+        self._ended_at = asyncio.get_running_loop().time()
         self._runtime.concurrency.release()
         self._start_waiting()
         self._end(end, message)

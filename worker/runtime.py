@@ -52,6 +52,9 @@ CHECKPOINT_THREADS = 2
 #: while a file system hangs.
 DISK_THREADS = 64
 
+#: Flows in one pipeline at most. If the store does not answer, each pipeline waits for its timeouts.
+STORE_BATCH = 1000
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -166,7 +169,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         database=database,
         jobs=jobs,
         sql=sql,
-        store=Batcher("store", cache.store.run_together),
+        store=Batcher("store", cache.store.run_together, limit=STORE_BATCH),
         publish=publish,
         freed_slots=FreedSlots(sql, publish, _now),
         outages=outages,
