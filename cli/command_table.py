@@ -83,7 +83,8 @@ def application(arguments: Sequence[str] | None = None) -> SeenTyper:
     app = SeenTyper(name="seen", help="Download files reliably, on one machine or on many.")
     first = (*(arguments or ()), "")[0]
     called = [one for one in _COMMANDS if one.name == first and first not in _NEED_ALL]
-    if called:  # without options: Typer would load Pydantic to read them
+    is_unknown = first[:1] not in {"", "-"} and first not in _NEED_ALL
+    if called or is_unknown:  # without options: Typer would load Pydantic to read them
         app.callback(add_help_option=False)(_nothing)
     else:
         app.callback(epilog=EXIT_STATUSES)(_version_if_wanted)

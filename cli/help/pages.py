@@ -105,10 +105,13 @@ class SeenGroup(TyperGroup):
         """Find the command; an unknown one is answered with the nearest ones of all groups."""
         typed = args[0]
         if self.get_command(ctx, typed) is None and not ctx.resilient_parsing:
-            from cli.command_table import application  # this call may have loaded one command only
+            from cli.command_table import application  # this call may have registered one command
             from cli.help import nearest
 
-            paths = list(command_paths(typer.main.get_command(application())))
+            root = ctx.find_root().command
+            if len(root.commands) == 1:
+                root = typer.main.get_command(application())
+            paths = list(command_paths(root))
             group = ctx.command_path.split()[1:]
             ctx.fail(nearest.unknown_command(typed, args[1:], paths, group))
         return super().resolve_command(ctx, args)

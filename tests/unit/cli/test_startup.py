@@ -40,7 +40,7 @@ def loaded(code: str, *arguments: str, folder: Path) -> set[str]:
 
 #: Arguments that are converted, for which Typer loads Pydantic.
 CONVERTED = [
-    *(["help", "get"], ["completion", "bash"], ["completion", "tcsh"], ["nonsense"]),
+    *(["help", "get"], ["completion", "bash"], ["completion", "tcsh"]),
     *(["get", "--jobs", "x", "http://example.org/"], ["cache", "stats", "--help"]),
     ["cache", "upgrade"],
 ]
