@@ -26,6 +26,7 @@ def accepting(store: StoreServer) -> list[Figure]:
             with System(Path(name), store, database_url=url) as system:
                 for size, rounds in BULKS:
                     figures += _bulk(system, kind, size, rounds)
+            store.flush()  # these messages are for no worker
     return figures
 
 
