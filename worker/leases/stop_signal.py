@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from domain.errors import DrainingError, SeenError
 from worker.leases.drain import Drain
-
-#: Seconds between two checks for a drain, whose start notifies no thread.
-_POLL_INTERVAL = 0.2
 
 
 class StopSignal:
@@ -21,7 +17,6 @@ class StopSignal:
 
     def __init__(self, drain: Drain) -> None:
         self._drain = drain
-        self._event = threading.Event()
         self._mutex = threading.Lock()
         self._error: SeenError | None = None
 
@@ -30,7 +25,6 @@ class StopSignal:
         with self._mutex:
             if self._error is None:
                 self._error = error
-        self._event.set()
 
     @property
     def error(self) -> SeenError | None:
@@ -44,13 +38,3 @@ class StopSignal:
         error = self.error
         if error is not None:
             raise error
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep until the signal is set or `seconds` have passed; return whether it is set."""
-        end = time.monotonic() + seconds
-        while self.error is None:
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            self._event.wait(min(left, _POLL_INTERVAL))
-        return True

@@ -17,6 +17,7 @@ from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.files import Checksum
 from worker.storage.destination import Checkpoint, Destination
+from worker.transfer.http.curl_options import buffer_size
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digests import PrefixDigests
@@ -95,12 +96,9 @@ class OutputFile:
     @property
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
-        return ByteCounts(self.segments.downloaded, self._durable, self.segments.total)
-
-    @property
-    def _durable(self) -> int:
         is_discarded = self._next.discards or self._running.discards
-        return 0 if is_discarded else self._destination.checkpoint.durable
+        durable = 0 if is_discarded else self._destination.checkpoint.durable
+        return ByteCounts(self.segments.downloaded, durable, self.segments.total)
 
     @property
     def validators(self) -> list[str]:
@@ -217,10 +215,15 @@ class OutputFile:
             self.check_size(self.segments.received)
         return size
 
+    @property
+    def _batch_bytes(self) -> int:
+        """So many bytes are handed over at once; fewer of each with many transfers, to save memory."""
+        return min(_BATCH_BYTES, 2 * buffer_size(self._network.transfers))
+
     def is_due(self, now: float) -> bool:
         """Whether it is time to hand bytes over to the disk."""
         size = self._next.size
-        is_enough = size >= _BATCH_BYTES or (size > 0 and now >= self._due_at)
+        is_enough = size >= self._batch_bytes or (size > 0 and now >= self._due_at)
         return is_enough and not self._queue.is_busy
 
     def write_if_due(self) -> None:
@@ -262,7 +265,7 @@ class OutputFile:
             self._count_waiting(-batch.size)
             self._progress.update(self.counts)
             self._digests.advance_to(self.segments.prefix)
-            if was_full or self._next.size >= _BATCH_BYTES:
+            if was_full or self._next.size >= self._batch_bytes:
                 self._wake()
 
         return run, count
@@ -294,10 +297,10 @@ class OutputFile:
     def checkpoint_if_due(self) -> None:
         """Start a checkpoint in the background when it is due, and report what is durable by now."""
         self._checkpoints.write_if_due()
-        durable = self._durable
-        if durable != self._shown_durable:
-            self._shown_durable = durable
-            self._progress.update(self.counts)
+        counts = self.counts
+        if counts.durable != self._shown_durable:
+            self._shown_durable = counts.durable
+            self._progress.update(counts)
 
     async def write_checkpoint(self, error: SeenError | None = None) -> None:
         """Write a checkpoint of all bytes, from which the next attempt resumes; never raise.
