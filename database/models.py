@@ -156,7 +156,7 @@ jobs = Table(
     Column("spent_at", UTCDateTime),
     # Every query that the service runs reads no more finished jobs than it returns
     # (docs/adr/0077-no-query-grows-with-finished-jobs.md; tests/integration/database/test_plans.py).
-    # No index has a column that the saving of progress changes: PostgreSQL then writes no index entry.
+    # No index has a column that the saving of progress changes: PostgreSQL need not write its entries.
     Index(None, "status", "id"),
     Index(None, "status", "host", "id"),
     Index(None, "status", "user_id", "id"),

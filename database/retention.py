@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -81,14 +80,19 @@ class Retention:
 
 
 def _merge_counts(connection: Connection) -> None:
-    counts = finished_job_counts.c
-    gone = delete(finished_job_counts).returning(counts.status, counts.jobs)
-    sums: Counter[str] = Counter()
-    for status, jobs_of_row in connection.execute(gone):
-        sums[status] += jobs_of_row
-    rows = [{"status": status, "jobs": count} for status, count in sums.items()]
-    if rows:  # another process may have merged them
-        connection.execute(insert(finished_job_counts), rows)
+    table, names = finished_job_counts, ["status", "jobs"]
+    if connection.dialect.name == "postgresql":
+        # What is deleted, and no row that another transaction adds meanwhile.
+        rows = delete(table).returning(table.c.status, table.c.jobs).cte()
+        sums = select(rows.c.status, func.sum(rows.c.jobs)).group_by(rows.c.status)
+        connection.execute(insert(table).from_select(names, sums))
+        return
+    # SQLite has no DELETE inside of a query, but one writer at a time.
+    summed = select(table.c.status, func.sum(table.c.jobs)).group_by(table.c.status)
+    found = [dict(zip(names, row, strict=True)) for row in connection.execute(summed)]
+    connection.execute(delete(table))
+    if found:
+        connection.execute(insert(table), found)
 
 
 def _delete_oldest(connection: Connection, finished_before: datetime, limit: int) -> Deleted:

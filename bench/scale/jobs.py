@@ -15,6 +15,7 @@ from sqlalchemy import Table
 from database import Database
 from database.job_rows import FIELDS
 from database.models import idempotency_keys, job_events, jobs
+from database.retention import Retention
 from domain.job import FINISHED, RUNNING, JobStatus
 
 S = JobStatus
@@ -212,7 +213,8 @@ def fill(database: Database, numbers: Numbers, *, now: datetime, first: int = 0)
 
 
 def settle(database: Database) -> None:
-    """Let PostgreSQL do at once what autovacuum does soon; SQLite has no statistics here."""
+    """Do at once what the service and PostgreSQL's autovacuum do soon; SQLite has no statistics here."""
+    Retention(database).merge_counts()
     if database.is_sqlite:
         with database.read() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
