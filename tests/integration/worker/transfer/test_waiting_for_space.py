@@ -54,7 +54,7 @@ def test_the_second_of_a_host_waits_and_goes_on_when_the_first_has_ended(
         gate.set()
     assert outcomes == [Outcome.COMPLETED]
     # Not by beat: a job that ends requeues the one that waited longest.
-    assert polite.job(second).status is S.QUEUED
+    polite.wait_for(second, S.QUEUED)
     assert run_download(polite.runtime, second.id) is Outcome.COMPLETED
     assert polite.job(second).attempts == 1
 
@@ -72,7 +72,7 @@ def test_a_user_has_so_many_downloads_at_a_time(polite: System, origin: Origin) 
         assert polite.job(second).error_code == "user_busy"
         assert run_download(polite.runtime, third.id) is Outcome.COMPLETED
         gate.set()
-    assert polite.job(second).status is S.QUEUED
+    polite.wait_for(second, S.QUEUED)
 
 
 def test_a_full_disk_uses_no_attempt_and_is_left_when_there_is_room(
