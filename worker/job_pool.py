@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for which a job may wait for a slot; small files free one sooner.
 MAX_WAIT = 0.25
+#: Jobs without slots at most: with a slow disk, more of them would only wait for it.
+MOST_ENDING = 64
 #: Where small files free slots all the time, a job may wait so many times as long.
 _LONGEST_WAIT = 4
 
@@ -60,8 +62,26 @@ class _Waiting:
             self.on_end(self.ends)
 
 
+class _Slot:
+    """The slot of one job, which is freed once."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free: Callable[[], None] | None = free
+
+    def free(self) -> None:
+        """Free the slot, if that was not done before."""
+        free, self._free = self._free, None
+        if free is not None:
+            free()
+
+
 class JobPool:
     """Runs jobs on the event loop of a process, at most `concurrency` at once.
+
+    A job whose bytes are all received and verified needs no slot any more; `MOST_ENDING` such jobs
+    may be published and saved beside those that run.
 
     Any thread may call the public methods.
 
@@ -81,6 +101,8 @@ class JobPool:
         self._on_room: Callable[[], None] = lambda: None
         # What follows is of the loop's thread.
         self._running = 0
+        #: Jobs without a slot that are still published or saved.
+        self._ending = 0
         self._waiting: deque[tuple[str, _Waiting, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
@@ -106,7 +128,8 @@ class JobPool:
         """Return whether another message should be consumed: a slot is free, and no job waits."""
         runtime = self._runtime
         may_start = runtime.claim_pause.seconds_left() <= 0 and not runtime.drain.has_started
-        return may_start and self._in_hand < self._slots()
+        ending = min(self._ending, MOST_ENDING)
+        return may_start and self._in_hand - ending < self._slots()
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call a function, in any thread, each time that `has_room` may have become true."""
@@ -178,19 +201,26 @@ class JobPool:
         )
 
     async def _run_one(self, job_id: str, message: _Waiting) -> None:
+        slot = _Slot(self._free_slot)
         try:
-            end = await run_job(
-                self._runtime, job_id, message.message.priority, message.message.sent_at
-            )
+            sent = message.message
+            end = await run_job(self._runtime, job_id, sent.priority, sent.sent_at, slot.free)
         except Exception:
             # What it holds expires, and the job is requeued as an orphan.
             logger.exception("Job %s met an unexpected error", job_id)
             end = JobEnd(job_id, Outcome.UNSAVED, "An internal error; see the worker's log.")
-        self._running -= 1
-        self._ended_at = asyncio.get_running_loop().time()
+        slot.free()
+        self._ending -= 1
         self._runtime.concurrency.release()
         self._start_waiting()
         self._end(end, message)
+
+    def _free_slot(self) -> None:
+        self._running -= 1
+        self._ending += 1
+        self._ended_at = asyncio.get_running_loop().time()
+        self._start_waiting()
+        self._on_room()
 
     def _end(self, end: JobEnd, message: _Waiting) -> None:
         with self._mutex:
@@ -201,7 +231,8 @@ class JobPool:
 
     def _may_start(self) -> bool:
         """Return whether one more job may run, and count it if so."""
-        return self._running < self._concurrency and self._runtime.concurrency.try_acquire()
+        has_slot = self._running + max(0, self._ending - MOST_ENDING) < self._concurrency
+        return has_slot and self._runtime.concurrency.try_acquire()
 
     def _slots(self) -> int:
         bound = self._runtime.concurrency.bound

@@ -16,6 +16,7 @@ time is done once for all (`Runtime.sql`, `Runtime.store`). Nothing here knows C
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -50,6 +51,7 @@ async def run_job(
     job_id: str,
     priority: Priority | None = None,
     sent_at: datetime | None = None,
+    on_received: Callable[[], None] = lambda: None,
 ) -> JobEnd:
     """Run one job of a message, up to the state in which this attempt leaves it.
 
@@ -59,6 +61,7 @@ async def run_job(
         priority: of the queue that the message came from. If the job was moved to another queue since,
             this message starts nothing. None accepts any priority.
         sent_at: when the message was sent, as it says.
+        on_received: called when the origin has sent all bytes, and they are verified.
     """
     stop = StopSignal(runtime.drain)
     try:
@@ -73,16 +76,14 @@ async def run_job(
         # the job needs another.
         await _mark_message_consumed(runtime, job_id, sent_at)
         return JobEnd(job_id, Outcome.ALREADY_RUNNING)
-    held = Holdings(runtime, lease)
+    held = Holdings(runtime, lease, on_received)
     try:
         end, job = await _claim_and_run(runtime, job_id, priority, held, stop)
     finally:
-        await runtime.store(held.give_back())
+        await held.give_back()
     if end.outcome is Outcome.REQUEUED and job is not None:
         # After the release: the worker that consumes the message must be able to lock the job.
         await runtime.publish(Publication(job, requeued=True))
-    if held.slots is not None and job is not None:
-        _pass_on_slots(runtime, held.slots.host, job.user_id)
     return end
 
 
@@ -113,13 +114,6 @@ async def _claim_and_run(
     except DatabaseUnavailableError as error:
         logger.warning("Job %s: its state could not be saved yet: %s", job_id, error)
         return JobEnd(job_id, Outcome.UNSAVED, str(error)), attempt.job
-
-
-def _pass_on_slots(runtime: Runtime, host: str, user_id: str | None) -> None:
-    """Let the job start that has waited longest for a slot of this host or user: here, else in SQL."""
-    started = [runtime.slot_queue.freed(line) for line in (host, f"user:{user_id}")]
-    if not any(started):
-        runtime.freed_slots.add(host, user_id)
 
 
 # ── messages that run nothing ───────────────────────────────────────────────────────────────────

@@ -134,7 +134,8 @@ class Attempt:
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
-        slots = self._held.slots = await self._acquire_slots()
+        slots = await self._acquire_slots()
+        self._held.hold(slots, job.user_id)
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         try:
@@ -165,6 +166,7 @@ class Attempt:
     ) -> tuple[Path, str]:
         async with self._transfer(destination, quota) as transfer:
             fetched, sha256 = await self._fetch(transfer)
+            self._held.free_slots()
             try:
                 await self._mark_verifying()
                 path = await self._runtime.in_thread(

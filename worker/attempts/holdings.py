@@ -1,7 +1,8 @@
-"""What one attempt holds in the store: given back in one round trip, the lock last."""
+"""What one attempt holds: given back in one round trip, the lock last."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cache.store.flow import Flow, gather
@@ -19,23 +20,55 @@ class _LastProgress(NamedTuple):
 class Holdings:
     """The lock of a job, its slots, and its last progress, which is shown when SQL has the result.
 
+    Args:
+        runtime: of this process.
+        lease: as the attribute.
+        on_received: called when the origin has sent all bytes, and they are verified.
+
     Attributes:
         lease: of the job's lock.
-        slots: None until some are acquired.
+        slots: None until some are acquired, and when they are free again.
     """
 
-    def __init__(self, runtime: Runtime, lease: Lease) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, runtime: Runtime, lease: Lease, on_received: Callable[[], None] = lambda: None
+    ) -> None:
+        self._runtime, self._on_received = runtime, on_received
         self.lease = lease
         self.slots: HeldSlots | None = None
+        self._user_id: str | None = None
         self._last: _LastProgress | None = None
+
+    def hold(self, slots: HeldSlots, user_id: str | None) -> None:
+        """Hold slots that were acquired for a job of this user."""
+        self.slots, self._user_id = slots, user_id
+
+    def free_slots(self) -> None:
+        """Release the slots before the rest: the origin has sent all bytes, and they are verified."""
+        self._on_received()
+        slots, self.slots = self.slots, None
+        if slots is not None:
+            freed = self._runtime.store(self._runtime.slots.release_flow(slots))
+            freed.add_done_callback(lambda _: self._pass_on(slots))
+
+    async def give_back(self) -> None:
+        """Send the last progress, then release the slots, then the lock. Errors are logged."""
+        await self._runtime.store(self._give_back())
+        if self.slots is not None:
+            self._pass_on(self.slots)
+
+    def _pass_on(self, slots: HeldSlots) -> None:
+        """Let the job start that has waited longest for such slots: here, else in SQL."""
+        queue = self._runtime.slot_queue
+        started = [queue.freed(line) for line in (slots.host, f"user:{self._user_id}")]
+        if not any(started):
+            self._runtime.freed_slots.add(slots.host, self._user_id)
 
     def show_at_the_end(self, tracker: DownloadTracker, result: AttemptResult) -> None:
         """Send this state, which SQL has, when the rest is given back."""
         self._last = _LastProgress(tracker, result)
 
-    def give_back(self) -> Flow[None]:
-        """Send the last progress, then release the slots, then the lock. Errors are logged."""
+    def _give_back(self) -> Flow[None]:
         runtime, flows = self._runtime, []
         if self._last is not None:
             flows.append(runtime.reporter.finish_flow(*self._last, persisted=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.support.wait import wait_until
 from worker.broker.queues import queue_of
 from worker.job_pool import JobMessage, JobPool
 from worker.outcome import JobEnd, Outcome
+from worker.storage.part_file import PartFile
 
 NORMAL = Priority.NORMAL
 QUEUE = queue_of(NORMAL)
@@ -221,3 +224,27 @@ def test_an_unexpected_error_ends_its_job_alone(
     outcomes = {end.job_id: end.outcome for end in ends.calls[0]}
     assert outcomes.pop(broken) is Outcome.UNSAVED
     assert set(outcomes.values()) == {Outcome.COMPLETED}
+
+
+def test_a_job_that_is_being_published_needs_no_slot(
+    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither here nor at its host: the origin has sent all bytes."""
+    gate.set()
+    message = submit(system, origin, 2, gate)
+    may_publish = threading.Event()
+    publish = PartFile.publish
+
+    def wait_and_publish(self: PartFile, name: str, **options: Any) -> Path:
+        assert may_publish.wait(30)
+        return publish(self, name, **options)
+
+    monkeypatch.setattr(PartFile, "publish", wait_and_publish)
+    pool = JobPool(system.runtime, 1, max_wait=60)
+    with started(pool, message, gate) as ends:
+        wait_until(lambda: len(origin.requests) == 2, what="the second job runs")
+        wait_until(pool.has_room)
+        assert ends.calls == []
+        wait_until(lambda: system.runtime.cache.limits.slots("connections:127.0.0.1") == {})
+        may_publish.set()
+    assert ends.outcomes == [Outcome.COMPLETED] * 2

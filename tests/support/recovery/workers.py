@@ -149,7 +149,7 @@ class SteppedAttempt(Attempt):
         try:
             return await self.run()
         finally:
-            await self._runtime.store(self._held.give_back())
+            await self._held.give_back()
 
     async def _download(self) -> JobEnd:
         if self._error is not None:
@@ -234,7 +234,7 @@ class Worker:
             return None
         job = await runtime.sql(Claim(job_id, runtime.worker, runtime.now()))
         if job is None:
-            await runtime.store(Holdings(runtime, lease).give_back())
+            await Holdings(runtime, lease).give_back()
             return None
         return SteppedAttempt(runtime, job, lease, stop)
 
