@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.storage.disk_space import DiskSpace
-from worker.storage.folder_sync import FolderSync
+from worker.storage.folders import OpenFolders
 from worker.storage.part_file import PartFile
 
 
@@ -21,7 +21,7 @@ class LocalDestinations:
 
     root: Path
     space: DiskSpace
-    folder_sync: FolderSync = field(default_factory=FolderSync)
+    folders: OpenFolders = field(default_factory=OpenFolders)
 
     def open(self, directory: Path, job_id: str) -> PartFile:
         """Open or create the part file of a job; raises as `PartFile` does."""
@@ -31,7 +31,7 @@ class LocalDestinations:
             job_id,
             is_outside_root=is_outside_root,
             space=self.space,
-            folder_sync=self.folder_sync,
+            folders=self.folders,
         )
 
     def exists(self, directory: Path, job_id: str) -> bool:

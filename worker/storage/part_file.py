@@ -17,7 +17,7 @@ from typing import Self
 
 from domain.errors import DiskFullError, TransientError
 from domain.files import WORKING_PREFIX
-from seen_local.own_files import ForeignFileError, open_folder, open_own_file, remove_name
+from seen_local.own_files import ForeignFileError, open_own_file, remove_name
 from worker.storage.checkpoint_file import CheckpointFile
 from worker.storage.destination import Checkpoint, PublishedFile
 from worker.storage.disk_errors import disk_errors, optional_operation, sync_file
@@ -25,7 +25,7 @@ from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation
 from worker.storage.filenames import working_file
 from worker.storage.folder_check import trusted_uids
-from worker.storage.folder_sync import FolderSync
+from worker.storage.folders import OpenFolders
 from worker.storage.publication import Publication
 from worker.storage.system_calls import allocate, umask, write_all
 
@@ -41,7 +41,7 @@ class PartFile:
         job_id: the job's id.
         is_outside_root: the job names a folder outside the download folder.
         space: the reserved space of all part files of this process.
-        folder_sync: makes names durable.
+        folders: the folders of all part files of this process.
 
     Attributes:
         checkpoint: the one that was written last, or found on opening.
@@ -55,7 +55,7 @@ class PartFile:
         *,
         is_outside_root: bool = False,
         space: DiskSpace | None = None,
-        folder_sync: FolderSync | None = None,
+        folders: OpenFolders | None = None,
     ) -> None:
         """Open or create the part file.
 
@@ -67,7 +67,7 @@ class PartFile:
         self.path = _part_path(directory, job_id)
         self.notes: list[str] = []
         self._space = space or DiskSpace(0)
-        self._sync_folder = folder_sync or FolderSync()
+        self._folders = folders or OpenFolders()
         self._is_allocated = False
         self._fsync_failed = False
         self._fd = -1
@@ -78,7 +78,7 @@ class PartFile:
             else FileOperation.CREATE_FOLDER
         )
         with disk_errors(create, directory):
-            self._folder = open_folder(directory)
+            self._folder = self._folders.open(directory)
         try:
             self._uids = trusted_uids(directory, self._folder)
             self._checkpoint_file = CheckpointFile(self.path, self._folder, self._uids)
@@ -239,7 +239,7 @@ class PartFile:
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
-        self._sync_folder(self._folder, self.path.parent)
+        self._folders.sync(self._folder, self.path.parent)
         if self._publication.base_name != name:
             self.notes.append(f"named it {path.name!r}: its file system refuses {name!r}")
         return path
@@ -257,7 +257,7 @@ class PartFile:
         if published is not None:
             with disk_errors(FileOperation.REMOVE, published.path):
                 self._publication.unpublish(published.path)
-            self._sync_folder(self._folder, self.path.parent)
+            self._folders.sync(self._folder, self.path.parent)
 
     def check_replaceable(self, name: str) -> None:
         """Raise PermanentError if a folder has the name."""
@@ -365,7 +365,7 @@ class PartFile:
         self._space.release(self)
         self._close_file()
         if self._folder >= 0:
-            os.close(self._folder)
+            self._folders.close(self._folder)
             self._folder = -1
 
     def _close_file(self) -> None:

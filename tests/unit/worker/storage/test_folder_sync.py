@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.wait import wait_until
-from worker.storage.folder_sync import FolderSync
+from worker.storage.folders import FolderSync
 
 
 class SlowSync:

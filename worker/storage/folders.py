@@ -1,4 +1,4 @@
-"""fsync of folders: threads that want the same folder synced at about the same time share one call."""
+"""The folders of open part files: those of one folder share its descriptor and its fsyncs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,70 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from seen_local.own_files import open_folder
 from worker.storage.disk_errors import sync_folder
+
+
+@dataclass(slots=True)
+class _OpenFolder:
+    path: Path
+    users: int = 1
+
+
+class OpenFolders:
+    """Opens folders, each once for all that use it at the same time.
+
+    Attributes:
+        sync: makes the names in a folder durable.
+    """
+
+    def __init__(self) -> None:
+        self.sync = FolderSync()
+        self._mutex = threading.Lock()
+        self._open: dict[int, _OpenFolder] = {}
+        self._newest: dict[Path, int] = {}
+
+    def open(self, directory: Path) -> int:
+        """Return a descriptor of a folder, which is created if it is missing. Close it with `close`.
+
+        Args:
+            directory: as for `open_folder`, which also says what is raised.
+        """
+        shared = self._share(directory)
+        if shared is not None:
+            return shared
+        fd = open_folder(directory)
+        with self._mutex:
+            self._open[fd] = _OpenFolder(directory)
+            self._newest[directory] = fd
+        return fd
+
+    def close(self, fd: int) -> None:
+        """Stop using a descriptor; the last user closes it."""
+        with self._mutex:
+            folder = self._open[fd]
+            folder.users -= 1
+            if folder.users:
+                return
+            del self._open[fd]
+            if self._newest.get(folder.path) == fd:
+                del self._newest[folder.path]
+            os.close(fd)
+
+    def _share(self, directory: Path) -> int | None:
+        """Return the descriptor in use, if the path still leads to the same folder."""
+        with self._mutex:
+            fd = self._newest.get(directory)
+            if fd is None:
+                return None
+            self._open[fd].users += 1
+        try:
+            if os.path.samestat(directory.lstat(), os.fstat(fd)):
+                return fd
+        except OSError:
+            pass  # it was removed, and is made again
+        self.close(fd)
+        return None
 
 
 @dataclass(slots=True)
