@@ -139,7 +139,9 @@ class Attempt:
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         try:
-            return await self._fetch_and_publish(destination, SharedQuota(slots, rate))
+            return await self._fetch_and_publish(
+                destination, SharedQuota(slots, rate, runtime.store)
+            )
         finally:
             runtime.rate_controller.unregister(rate)
 

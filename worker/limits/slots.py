@@ -11,7 +11,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -63,12 +62,9 @@ class HeldSlots:
         """
         return self._manager.connections(self, max(1, want))
 
-    def request_connections(self, want: int) -> int:
-        """Do `connections` in the background; return at once how many of `want` are held so far.
-
-        For threads that must not wait. A later call with the same number sees what the store granted.
-        """
-        return self._manager.request_connections(self, max(1, want))
+    def connections_flow(self, want: int) -> Flow[int]:
+        """Do `connections` as a flow."""
+        return self._manager.connections_flow(self, max(1, want))
 
     def release(self) -> None:
         """Release all, if not done before. Do so before the job's lock is released."""
@@ -117,9 +113,6 @@ class SlotManager:
         #: How many `HeldSlots` use a holding: an attempt may start here while the job's former one ends.
         self._needed: Counter[_Holding] = Counter()
         self._slots: dict[_Holding, SlotRequest] = {}
-        #: The connections that transfers ask for; requests that wait are sent together.
-        self._wanted: dict[HeldSlots, int] = {}
-        self._requests = ThreadPoolExecutor(1, thread_name_prefix="slot-requests")
         self._outages = OutageLog(logger)
         self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
@@ -156,34 +149,12 @@ class SlotManager:
                 self._thread.start()
         return held
 
-    def request_connections(self, held: HeldSlots, want: int) -> int:
-        """See `HeldSlots.request_connections`."""
-        if not self._per_host_connections:
-            return want
-        with self._mutex:
-            request = self._slots.get(_connections_of(held))
-            if request is None:
-                return 1
-            if request.want != want:
-                self._wanted[held] = want
-                if len(self._wanted) == 1:
-                    self._requests.submit(self._send_requests)
-            return min(want, request.want)
-
-    def _send_requests(self) -> None:
-        """Send what `request_connections` has collected, in one round trip."""
-        with self._mutex:
-            wanted, self._wanted = self._wanted, {}
-        flows = [self._connections_flow(held, want) for held, want in wanted.items()]
-        for error in self._store.run_together(flows):
-            if isinstance(error, Exception):
-                logger.error("Connections could not be requested", exc_info=error)
-
     def connections(self, held: HeldSlots, want: int) -> int:
         """See `HeldSlots.connections`."""
-        return self._store.run(self._connections_flow(held, want))
+        return self._store.run(self.connections_flow(held, want))
 
-    def _connections_flow(self, held: HeldSlots, want: int) -> Flow[int]:
+    def connections_flow(self, held: HeldSlots, want: int) -> Flow[int]:
+        """See `HeldSlots.connections`."""
         if not self._per_host_connections:
             return want
         holding = _connections_of(held)
@@ -209,7 +180,6 @@ class SlotManager:
             if held not in self._held:
                 return
             self._held.remove(held)
-            self._wanted.pop(held, None)
             holdings = [(one.resource, held.job_id) for one in held.requests]
             self._needed.subtract(holdings)
             done = [holding for holding in holdings if not self._needed[holding]]
@@ -252,7 +222,6 @@ class SlotManager:
     def close(self) -> None:
         """Stop the threads; slots still held expire by themselves."""
         self._thread.close()
-        self._requests.shutdown()
 
     def __enter__(self) -> Self:
         return self

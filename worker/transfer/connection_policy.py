@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 
 from worker.transfer.connection import Connection
 from worker.transfer.interfaces import TransferOptions, TransferQuota
@@ -22,7 +21,6 @@ class ConnectionPolicy:
     """The rules for the connections of one transfer.
 
     Args:
-        pool: its threads ask the quota, which may wait for the store.
         wake: called when the quota has answered.
 
     Attributes:
@@ -36,12 +34,11 @@ class ConnectionPolicy:
         quota: TransferQuota,
         max_connections: int,
         *,
-        pool: Executor,
         wake: Callable[[], None],
     ) -> None:
         self._options, self._quota = options, quota
-        self._pool, self._wake = pool, wake
-        self._request: asyncio.Future[int] | None = None
+        self._wake = wake
+        self._request: asyncio.Task[int] | None = None
         self.can_split = False
         self.max_connections = max_connections
         self._granted = 1
@@ -55,16 +52,15 @@ class ConnectionPolicy:
     def granted(self) -> int:
         """Return how many connections the quota grants by its last answer.
 
-        It is requested at most once a second, in another thread; `wake` is called when it has answered.
+        It is requested at most once a second; `wake` is called when it has answered.
         """
         if self._request is not None and self._request.done():
             self._granted, self._request = self._request.result(), None
         now = time.monotonic()
         if self._request is None and now - self._requested_at >= _GRANT_INTERVAL:
             self._requested_at = now
-            self._request = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._quota.request_connections, self.max_connections
-            )
+            asking = self._quota.request_connections(self.max_connections)
+            self._request = asyncio.get_running_loop().create_task(asking)
             self._request.add_done_callback(lambda _: self._wake())
         return self._granted
 

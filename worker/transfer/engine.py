@@ -85,9 +85,7 @@ class Transfer:
         self._bucket = TokenBucket(self._quota, now)
         self._sources = Sources(spec, destination.checkpoint.source)
         self._counted_at = self._check_at = now
-        self._policy = ConnectionPolicy(
-            self._options, self._quota, spec.connections, pool=resources.disk_pool, wake=wake
-        )
+        self._policy = ConnectionPolicy(self._options, self._quota, spec.connections, wake=wake)
         self._pool = ConnectionPool(
             self._sources, resources, self._network, may_continue=self._may_receive, wake=wake
         )

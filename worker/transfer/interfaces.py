@@ -128,10 +128,10 @@ class TransferQuota(Protocol):
     def record_bytes(self, size: int) -> None:
         """Count `size` more bytes received."""
 
-    def request_connections(self, wanted: int) -> int:
+    async def request_connections(self, wanted: int) -> int:
         """Hold at most `wanted` connections from now on; return how many are granted, at least 1.
 
-        Called in another thread, at most once a second: it may wait for the store.
+        Called at most once a second.
         """
 
 
@@ -143,7 +143,7 @@ class UnlimitedQuota:
     def record_bytes(self, size: int) -> None:
         """Do nothing."""
 
-    def request_connections(self, wanted: int) -> int:
+    async def request_connections(self, wanted: int) -> int:
         """Grant all."""
         return wanted
 

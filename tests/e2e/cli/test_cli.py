@@ -91,7 +91,9 @@ def check_completed(seen: Seen, job_id: str, file: ServedFile) -> None:
 
 
 def check_running(seen: Seen, job_id: str) -> None:
-    (listed,) = seen.good("list", "--json", "--owner", "ann", "--status", "downloading").json()
+    running = ("list", "--json", "--owner", "ann", "--status", "downloading")
+    wait_until(lambda: seen.good(*running).json()[0]["progress_percent"], what="some progress")
+    (listed,) = seen.good(*running).json()
     assert listed["id"] == job_id
     assert 0 < listed["progress_percent"] < 100
     assert job_id[:8] in seen.good("list").out

@@ -18,13 +18,14 @@ from tests.support.counts import set_counts
 from tests.support.reporting import claimed, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
-from tests.support.wait import wait_until
 from worker.leases.drain import Drain
 from worker.leases.lease import LeaseManager
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
 from worker.limits.slots import HeldSlots, SlotManager
 from worker.limits.transfer_rate import TransferRate
+from worker.loop.batcher import Batcher
+from worker.loop.event_loop import EventLoopThread
 from worker.progress.reporter import AttemptResult
 
 HOST = "example.org"
@@ -234,49 +235,18 @@ def test_the_bytes_of_a_finished_download_are_counted_once(manager: CacheManager
     assert sum(map(int, counted)) == 1000
 
 
-# ── connections that are asked for in the background ────────────────────────────────────────────
+# ── connections of a running transfer ───────────────────────────────────────────────────────────
 
 
-def test_connections_are_requested_without_waiting(
-    manager: CacheManager, proxy: Proxy, slots: SlotManager
+def test_connections_are_granted_as_far_as_slots_are_free(
+    manager: CacheManager, slots: SlotManager
 ) -> None:
     held = slots.acquire("a", HOST)
-    quota = SharedQuota(held, TransferRate("a", HOST))
-    proxy.pause()
-    started = time.monotonic()
-    assert quota.request_connections(3) == 1
-    assert quota.request_connections(3) == 1
-    assert time.monotonic() - started < 1
-    proxy.resume()
-    wait_until(lambda: quota.request_connections(3) == 3, what="the answer")
-    assert manager.limits.slots(CONNECTIONS) == {"a": 3}
-    assert quota.request_connections(9) == 3
-    wait_until(lambda: quota.request_connections(9) == 4, what="all that there are")
-    assert quota.request_connections(2) == 2
-    wait_until(lambda: manager.limits.slots(CONNECTIONS) == {"a": 2}, what="the release")
-
-
-def test_requests_of_many_transfers_are_one_round_trip(
-    manager: CacheManager, proxy: Proxy, direct: CacheManager
-) -> None:
-    with SlotManager(manager.limits, per_host_connections=100) as ours:
-        held = [ours.acquire(f"job-{number}", HOST) for number in range(20)]
-        proxy.pause()
-        assert [one.request_connections(2) for one in held] == [1] * 20
-        before = proxy.round_trips
-        proxy.resume()
-        wait_until(lambda: sum(direct.limits.slots(CONNECTIONS).values()) == 40, what="the answers")
-        assert proxy.round_trips - before <= 3
-
-
-def test_slots_released_while_more_are_requested_stay_released(
-    manager: CacheManager, proxy: Proxy, direct: CacheManager
-) -> None:
-    with SlotManager(manager.limits, per_host_connections=4) as ours:
-        held = ours.acquire("a", HOST)
-        proxy.pause()
-        held.request_connections(3)
-        proxy.resume()
-        held.release()
-        assert held.request_connections(3) == 1
-    assert direct.limits.slots(CONNECTIONS) == {}
+    store = Batcher("store", manager.store.run_together)
+    quota = SharedQuota(held, TransferRate("a", HOST), store)
+    loop = EventLoopThread("test")
+    asked = [3, 9, 2]
+    assert [loop.run(quota.request_connections(one)) for one in asked] == [3, 4, 2]
+    assert manager.limits.slots(CONNECTIONS) == {"a": 2}
+    loop.close()
+    store.close()
