@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 #: A user id without an entry in the user database.
 UNKNOWN_USER = 54_321
@@ -88,16 +86,11 @@ def _stop_at_the_start_of_a_service() -> None:
     def exec_program(_path: str, command: list[str]) -> None:
         raise SystemExit(0)
 
+    def fork() -> int:
+        raise SystemExit(0)
+
     os.execv = exec_program  # type: ignore[assignment]
-    start = subprocess.Popen.__init__
-
-    def popen(self: Any, *arguments: Any, **options: Any) -> None:
-        if options.get("start_new_session"):
-            self._child_created = False
-            raise SystemExit(0)
-        start(self, *arguments, **options)
-
-    subprocess.Popen.__init__ = popen  # type: ignore[method-assign]
+    os.fork = fork
 
 
 CHANGES: dict[str, Callable[[], None]] = {
