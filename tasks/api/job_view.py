@@ -217,7 +217,9 @@ class JobReader:
         """
         known = [job_id for job_id in job_ids if job_id in self._rows]
         self._read_rows([job_id for job_id in job_ids if job_id not in self._rows])
-        live = self._read_store([job_id for job_id in job_ids if self._is_running(job_id)])
+        running = [job_id for job_id in job_ids if self._is_running(job_id)]
+        # Without a running job one is read all the same: `store_error` says whether any can start.
+        live = self._read_store(running or self._unfinished(job_ids)[:1])
         self._refresh([job_id for job_id in known if self._may_be_old(job_id, live)])
         missing = [job_id for job_id in job_ids if job_id not in self._rows]
         if missing and not skip_missing:
@@ -304,6 +306,9 @@ class JobReader:
     def _is_running(self, job_id: str) -> bool:
         row = self._rows.get(job_id)
         return row is not None and row.status in RUNNING
+
+    def _unfinished(self, job_ids: Sequence[str]) -> list[str]:
+        return [one for one in job_ids if one in self._rows and not self._rows[one].is_finished]
 
     def _may_be_old(self, job_id: str, live: Mapping[str, DownloadProgress]) -> bool:
         progress = live.get(job_id)

@@ -81,14 +81,18 @@ def test_words_inside_other_words_do_not_count(checkout: Path) -> None:
                 f"cli/{name}.py": f"import cli.{name}b\n"
                 for name in ("b" * n for n in range(1, 15))
             }
-            | {"cache/" + "a" * 15 + ".py": "import worker.c, cli.b, tasks.d, tasks.e\n"}
+            | {
+                "cache/"
+                + "a" * 15
+                + ".py": "import worker.c, cli.b, tasks.d, tasks.e, tasks.f\nimport tasks.g, tasks.h\n"
+            }
             | {
                 "worker/c.py": "",
-                "tasks/e.py": "",
+                **{f"tasks/{name}.py": "" for name in "efgh"},
                 "cli/" + "b" * 15 + ".py": "",
                 "tasks/d.py": "",
             },
-            "worker/transfer/engine.py:1: loads 34 files",
+            "worker/transfer/engine.py:1: loads 37 files",
         ),
     ],
     ids=["function", "file", "folder", "import", "closure"],

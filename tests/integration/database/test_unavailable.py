@@ -42,6 +42,7 @@ EVERY: dict[str, Use] = {
     "get": lambda repo, job: repo.get(job.id),
     "get_many": lambda repo, job: repo.get_many([job.id]),
     "stamps": lambda repo, job: repo.stamps([job.id]),
+    "finished_since": lambda repo, job: repo.finished_since(NOW, JobStatus.COMPLETED),
     "find": lambda repo, job: repo.find(),
     "with_prefix": lambda repo, job: repo.with_prefix(job.id, job.id, limit=1),
     "neighbours": lambda repo, job: repo.neighbours([job.id]),

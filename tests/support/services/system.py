@@ -22,7 +22,8 @@ from tests.support.servers.process import Process, spawn
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.broker import transport
-from worker.broker.client import Broker
+from worker.broker.client import Broker, read_message
+from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.runtime import Runtime, build_runtime
 
 transport.install()  # as in the services: `app` checks messages before kombu decodes them
@@ -188,8 +189,10 @@ class System:
         return found
 
     def backlog(self) -> int:
-        """Return how many messages wait for a download worker, in all queues together."""
-        return sum(self.runtime.broker.backlogs().values())
+        """Return how many jobs the messages name that wait for a download worker, in all queues."""
+        with self.runtime.broker._client() as client:
+            found = [raw for queue in DOWNLOAD_QUEUES for raw in client.lrange(queue, 0, -1)]
+        return sum(len(read_message(raw).job_ids) for raw in found)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
