@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from database.operations import ConsumeMessage
-from domain.errors import DatabaseUnavailableError, StoreUnavailableError
+from domain.errors import StoreUnavailableError
 from domain.job import Priority
 from worker.outcome import JobEnd, Outcome
 from worker.runner import run_job
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: Seconds for which a job may wait for a slot; small files free one sooner.
 MAX_WAIT = 0.25
 #: Jobs without slots at most: with a slow disk, more of them would only wait for it.
-MOST_ENDING = 64
+MOST_ENDING = 16
 #: Where small files free slots all the time, a job may wait so many times as long.
 _LONGEST_WAIT = 4
 
@@ -253,16 +253,19 @@ class JobPool:
         runtime, sent = self._runtime, message.message
         try:
             await runtime.in_thread(runtime.publisher.put_back, job_ids, sent.queue, sent.sent_at)
-        except StoreUnavailableError as error:
-            logger.warning("%d jobs get another message: %s", len(job_ids), error)
+        except Exception as error:
+            is_outage = isinstance(error, StoreUnavailableError)
+            trace = None if is_outage else error
+            logger.warning("%d jobs get another message: %s", len(job_ids), error, exc_info=trace)
             await self._mark_consumed(job_ids, sent.sent_at)
-        for job_id in job_ids:
-            self._end(JobEnd(job_id, Outcome.PUT_BACK), message)
+        finally:
+            for job_id in job_ids:
+                self._end(JobEnd(job_id, Outcome.PUT_BACK), message)
 
     async def _mark_consumed(self, job_ids: Sequence[str], sent_at: datetime | None) -> None:
         """Note in SQL that the jobs have no message. Without SQL, reconcile finds that later."""
         marked = [self._runtime.sql(ConsumeMessage(job_id, sent_at)) for job_id in job_ids]
         for error in await asyncio.gather(*marked, return_exceptions=True):
-            if isinstance(error, DatabaseUnavailableError):
+            if isinstance(error, Exception):
                 logger.warning("A job's message was consumed, which is not saved: %s", error)
                 return

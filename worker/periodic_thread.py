@@ -43,8 +43,9 @@ class PeriodicThread:
         """Start the thread, unless it runs already."""
         with self._mutex:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()  # if the system gives no thread now, the next call tries again
+                self._thread = thread
 
     def close(self) -> None:
         """Stop the thread, after the current call has returned."""

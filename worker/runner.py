@@ -106,6 +106,7 @@ async def _claim_and_run(
             return await _handle_refused_claim(runtime, job_id), None
     except DatabaseUnavailableError as error:
         reduce_concurrency_if_starved(runtime, error)
+        runtime.claim_pause.refused()  # else this worker would consume the whole queue for nothing
         logger.warning("Job %s was not started: %s", job_id, error)
         return JobEnd(job_id, Outcome.NOT_STARTED, str(error)), None
     attempt = Attempt(runtime, job, held, stop)
@@ -140,7 +141,7 @@ async def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetim
 
 async def _handle_refused_claim(runtime: Runtime, job_id: str) -> JobEnd:
     """Start nothing; if the job is finished, remove its working files (`publish_for_file_removal`)."""
-    await runtime.in_thread(_remove_obsolete_files, runtime, job_id)
+    await runtime.on_disk(_remove_obsolete_files, runtime, job_id)
     return JobEnd(job_id, Outcome.NOT_QUEUED)
 
 

@@ -7,7 +7,6 @@ import os
 import socket
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +33,7 @@ from worker.limits.slot_queue import SlotQueue
 from worker.limits.slots import SlotManager
 from worker.loop.batcher import Batcher
 from worker.loop.event_loop import EventLoopThread
+from worker.loop.threads import Threads
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
 from worker.publishing import JobPublisher, Publication
@@ -51,6 +51,8 @@ CHECKPOINT_THREADS = 2
 #: Threads for calls that wait for a disk. They are started as needed; more than a few are in use only
 #: while a file system hangs.
 DISK_THREADS = 64
+#: Threads for rare calls that wait for SQL or the broker.
+SERVER_THREADS = 8
 
 #: Flows in one pipeline at most. If the store does not answer, each pipeline waits for its timeouts.
 STORE_BATCH = 1000
@@ -84,6 +86,9 @@ class Runtime:
     database: Database
     jobs: JobRepository
     event_loop: EventLoopThread = field(default_factory=EventLoopThread)
+    server_threads: Threads = field(
+        default_factory=lambda: Threads(SERVER_THREADS, thread_name_prefix="server")
+    )
     sql: Batcher[Operation]
     store: Batcher[Flow[Any]]
     publish: Batcher[Publication]
@@ -114,7 +119,17 @@ class Runtime:
     def in_thread(
         self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
     ) -> Awaitable[R]:
-        """Call a function that waits for a disk or a server, in a thread for that. On the event loop."""
+        """Call a function that waits for SQL or the broker, in a thread for that. On the event loop."""
+        call = partial(function, *arguments, **options)
+        return get_running_loop().run_in_executor(self.server_threads, call)
+
+    def on_disk(
+        self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
+    ) -> Awaitable[R]:
+        """Call a function that waits for a disk, in a thread for that. On the event loop.
+
+        Those of a disk that hangs take none of the threads of `in_thread`.
+        """
         call = partial(function, *arguments, **options)
         return get_running_loop().run_in_executor(self.engine.disk_pool, call)
 
@@ -133,6 +148,7 @@ class Runtime:
         for batcher in (self.sql, self.store, self.publish):
             batcher.close()
         self.engine.disk_pool.shutdown()
+        self.server_threads.shutdown()
         self.reporter.close()
         self.leases.close()
         self.slots.close()
@@ -232,8 +248,8 @@ def _engine_resources(settings: Settings) -> EngineResources:
             ca_file=settings.ca_file,
         ),
         address_policy=AddressGuard(settings.allowed_networks),
-        disk_pool=ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"),
-        checkpoint_pool=ThreadPoolExecutor(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
-        hashing_pool=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing"),
+        disk_pool=Threads(DISK_THREADS, thread_name_prefix="disk"),
+        checkpoint_pool=Threads(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
+        hashing_pool=Threads(os.cpu_count() or 1, thread_name_prefix="hashing"),
         parse_file_name=name_from_disposition,
     )

@@ -74,17 +74,24 @@ class Attempt:
         try:
             return await self._download()
         except Exception as error:
+            return await self._end_after(error)
+
+    async def _end_after(self, error: Exception) -> JobEnd:
+        try:
             return await self._end.after_error(error)
+        except BaseException:
+            self._runtime.reporter.untrack(self._tracker)
+            raise
 
     async def _download(self) -> JobEnd:
-        destination, published = await self._runtime.in_thread(self._open)
+        destination, published = await self._runtime.on_disk(self._open)
         try:
             if published is not None:
                 await self._mark_verifying()
             path, sha256 = published or await self._download_within_share(destination)
             return await self._complete(path, sha256)
         finally:
-            await self._runtime.in_thread(self._close, destination)
+            await self._runtime.on_disk(self._close, destination)
 
     # ── open, close ─────────────────────────────────────────────────────────────────────────────
 
@@ -128,8 +135,8 @@ class Attempt:
         self._save_notes(destination)
         shares, of = self._runtime.concurrency_shares, (self._host, self._job.user_id)
         await shares.look_ahead(*of, self._runtime.in_thread)
-        with shares.hold(*of):
-            return await self._download_with_slots(destination)
+        self._held.until_received.enter_context(shares.hold(*of))
+        return await self._download_with_slots(destination)
 
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
@@ -138,12 +145,9 @@ class Attempt:
         self._held.hold(slots, job.user_id)
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
-        try:
-            return await self._fetch_and_publish(
-                destination, SharedQuota(slots, rate, runtime.store)
-            )
-        finally:
-            runtime.rate_controller.unregister(rate)
+        self._held.until_received.callback(runtime.rate_controller.unregister, rate)
+        quota = SharedQuota(slots, rate, runtime.store)
+        return await self._fetch_and_publish(destination, quota)
 
     async def _acquire_slots(self) -> HeldSlots:
         """Acquire slots of the host and user, perhaps one that another job here is about to free."""
@@ -171,7 +175,7 @@ class Attempt:
             self._held.free_slots()
             try:
                 await self._mark_verifying()
-                path = await self._runtime.in_thread(
+                path = await self._runtime.on_disk(
                     destination.publish,
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,

@@ -172,7 +172,7 @@ class AttemptEnd:
 
     async def _remove_files(self) -> None:
         runtime = self._runtime
-        await runtime.in_thread(
+        await runtime.on_disk(
             try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, self._job
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from cache.store.flow import Flow, gather
@@ -28,6 +29,7 @@ class Holdings:
     Attributes:
         lease: of the job's lock.
         slots: None until some are acquired, and when they are free again.
+        until_received: what is left when the origin has sent all bytes, or the attempt ends.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Holdings:
         self.lease = lease
         self.slots: HeldSlots | None = None
         self._user_id: str | None = None
+        self.until_received = ExitStack()
         self._last: _LastProgress | None = None
 
     def hold(self, slots: HeldSlots, user_id: str | None) -> None:
@@ -46,6 +49,7 @@ class Holdings:
     def free_slots(self) -> None:
         """Release the slots before the rest: the origin has sent all bytes, and they are verified."""
         self._on_received()
+        self.until_received.close()
         slots, self.slots = self.slots, None
         if slots is not None:
             freed = self._runtime.store(self._runtime.slots.release_flow(slots))
@@ -53,6 +57,7 @@ class Holdings:
 
     async def give_back(self) -> None:
         """Send the last progress, then release the slots, then the lock. Errors are logged."""
+        self.until_received.close()
         await self._runtime.store(self._give_back())
         if self.slots is not None:
             self._pass_on(self.slots)

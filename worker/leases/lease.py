@@ -94,13 +94,13 @@ class LeaseManager:
         """Do `acquire` as a flow."""
         # Here and not in the caller, who may wait long before this flow is run: the TTL starts now.
         sent_at = lease_clock()
+        for thread in self._threads:  # first: without them, no lock is acquired
+            thread.start()
         if not (yield from Lock.acquire.flow(lock)):
             return None
         lease = Lease(handle_of(lock), stop, sent_at)
         with self._mutex:
             self._leases.add(lease)
-        for thread in self._threads:
-            thread.start()
         return lease
 
     def release(self, lease: Lease) -> None:

@@ -98,8 +98,6 @@ class ConcurrencyShares:
         return max(1, self.concurrency * self._percent // 100)
 
     def _others_queued(self, holder: _Holder) -> bool:
-        if not self._knows(holder):
-            self._ask(holder)
         return self._answers.get(holder, (0.0, False))[1]
 
     def _knows(self, holder: _Holder) -> bool:
@@ -108,14 +106,13 @@ class ConcurrencyShares:
         return time.monotonic() - asked_at < CHECK_INTERVAL
 
     def _ask(self, holder: _Holder) -> None:
-        now = time.monotonic()
         try:
             answer = self._jobs.has_queued_of_others(*holder)
         except DatabaseUnavailableError:
             answer = False
         with self._mutex:
             kept = self._answers if len(self._answers) < _MAX_ANSWERS else {}
-            self._answers = {**kept, holder: (now, answer)}
+            self._answers = {**kept, holder: (time.monotonic(), answer)}
 
 
 def _holders(host: str, user_id: str | None) -> list[_Holder]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 #: A slot that was taken or freed within this time shows that another one may be free soon. Seconds.
@@ -64,6 +65,8 @@ class SlotQueue:
             return True
         finally:
             turn.cancel()
+            with suppress(ValueError):  # its turn has come
+                line.waiting.remove(turn)
 
     def _line(self, name: str, changed_at: float) -> _Line:
         line = self._lines.get(name)

@@ -133,6 +133,8 @@ class SlotManager:
         """Do `acquire` as a flow."""
         host = plain_host(host)
         held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
+        if held.requests:
+            self._thread.start()  # first: without it, no slots are acquired
         with self._mutex:
             missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
         decision = yield from TransferLimits.acquire_slots.flow(
@@ -145,8 +147,6 @@ class SlotManager:
             for one in held.requests:
                 self._needed[one.resource, job_id] += 1
                 self._slots.setdefault((one.resource, job_id), one)
-            if self._slots:
-                self._thread.start()
         return held
 
     def connections(self, held: HeldSlots, want: int) -> int:

@@ -53,9 +53,12 @@ class Batcher(Generic[T]):
     def _start(self) -> None:
         count = min(self._limit, len(self._waiting))
         batch = [self._waiting.popleft() for _ in range(count)]
-        running = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._run, [item for item, _ in batch]
-        )
+        loop = asyncio.get_running_loop()
+        try:
+            running = loop.run_in_executor(self._thread, self._run, [item for item, _ in batch])
+        except Exception as error:  # the system gives no thread now
+            running = loop.create_future()
+            running.set_exception(error)
         running.add_done_callback(lambda done: self._finish(batch, done))
 
     def _finish(

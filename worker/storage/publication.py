@@ -232,14 +232,20 @@ class Publication:
             return None
         if (status.st_ino, status.st_size) != (self.record.inode, self.record.size):
             return None
-        with os.scandir(self._folder) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if entry.inode() == status.st_ino and not entry.name.startswith(WORKING_PREFIX)
-            )
+        names = sorted(
+            name for name in self._names_of(status.st_ino) if not name.startswith(WORKING_PREFIX)
+        )
         given = [name for name in names if self._is_given_name(name)]
         return self._part.with_name((given or names)[0]) if names else None
+
+    def _names_of(self, inode: int) -> list[str]:
+        # Not by the descriptor of the folder, which part files share: it has one position for all.
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries if entry.inode() == inode]
+        finally:
+            os.close(folder)
 
     def open_published(self) -> tuple[int, Path] | None:
         """Open the published file if the part file was renamed to its final name, else None."""

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pycurl
@@ -81,7 +82,7 @@ class Connection:
         self.accepted_at = 0.0
         self.classification: Classification | None = None
         self.expected_end: int | None = None
-        self.truncated_by_split = self.is_paused = False
+        self.truncated_by_split = self.is_paused = self._was_held_back = False
         self.decoder: Decoder | None = None
         self.handle: Any = None
         self._chunks: list[bytes] = []
@@ -142,7 +143,10 @@ class Connection:
     def resume(self) -> None:
         """Continue a paused body. Not in a callback."""
         self.is_paused = False
-        self.handle.pause(pycurl.PAUSE_CONT)
+        # libcurl passes on what it held back, within this call. If a callback ends the request by that,
+        # pycurl raises, and libcurl reports the end of the request as well.
+        with suppress(pycurl.error):
+            self.handle.pause(pycurl.PAUSE_CONT)
 
     @property
     def has_undecoded(self) -> bool:
@@ -153,6 +157,11 @@ class Connection:
     def is_held_back(self) -> bool:
         """Whether this worker holds the body back, so that the origin is not to blame for its speed."""
         return self.is_paused or self.has_undecoded
+
+    def was_held_back(self) -> bool:
+        """Return whether it is or was held back since the last call of this."""
+        was, self._was_held_back = self._was_held_back or self.is_held_back, False
+        return was
 
     def decode(self) -> None:
         """Decode a bounded amount of the received bytes, within the rate; store failures in `error`."""
@@ -260,7 +269,7 @@ class Connection:
                 self.classify(has_content=True)
             is_full = self._pending >= self._max_pending or self.has_undecoded
             if is_full or not self._may_receive(len(data)):
-                self.is_paused = True
+                self.is_paused = self._was_held_back = True
                 self._wake()
                 return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data until `resume`
             self.received += len(data)

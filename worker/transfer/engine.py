@@ -163,6 +163,7 @@ class Transfer:
         """Discard all bytes; the next `run` fetches the file over one connection."""
         self._outcomes.trust_ranges = False
         self._outcomes.restart(reason)
+        await self._output.write_all()  # so that `run` finds no checkpoint of the bytes
 
     async def aclose(self) -> None:
         """Stop using the destination."""
@@ -287,16 +288,17 @@ class Transfer:
         is_alone = len(self._pool.connections) <= 1
         self._check_at = now + (_CHECK_INTERVAL if is_alone else SAMPLE_INTERVAL)
         limit = float(self._options.low_speed_limit)
-        for connection in list(self._pool.connections):
+        held_back = {one: one.was_held_back() for one in self._pool.connections}
+        for connection in held_back:
             stall = connection.stall
-            stall.sample(now, connection.received, limit, is_held_back=connection.is_held_back)
+            stall.sample(now, connection.received, limit, is_held_back=held_back[connection])
             timeout = self._policy.timeout(connection, len(self._pool.connections))
             if now - stall.slow_since >= timeout:
                 self._outcomes.close(connection)
                 self._outcomes.on_transient_error(connection, stall_error(limit, timeout))
             else:
                 self._check_at = min(self._check_at, stall.slow_since + timeout)
-        is_held_back = self._pool.is_held_back
+        is_held_back = any(held_back.values())
         self._stall.sample(now, self._segments.received, limit, is_held_back=is_held_back)
         timeout = 2 * self._options.low_speed_time
         if now - self._stall.slow_since >= timeout:

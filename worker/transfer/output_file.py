@@ -133,7 +133,7 @@ class OutputFile:
         self.segments = self._new_segments(found.total, found.written)
         self._reset_digests()
         self._reserve_space()
-        await self._write_all()
+        await self.write_all()
         self._digests.advance_to(self.segments.prefix)
 
     def start_from(self, response: Response, source: str, *, decoded: bool) -> int | None:
@@ -147,8 +147,8 @@ class OutputFile:
         description = describe_file(response, source, total, decoded=decoded)
         if self._spec.ignore_origin_digests:
             description = replace(description, digests=())
-        suggested = self._resources.parse_file_name(response.headers.get("content-disposition"))
-        self.description = replace(description, name=suggested)
+        name = self._resources.parse_file_name(response.headers.get("content-disposition"))
+        self.description = replace(description, name=name)
         self.check_size(total)
         if total is not None:
             self.segments.set_total(total)
@@ -193,16 +193,18 @@ class OutputFile:
 
     def is_same_representation(self, response: Response) -> bool:
         """Return whether another response for the whole file is of the same version."""
-        same_tag = response.headers.get("etag") == self.description.etag
-        same_date = response.headers.get("last-modified") == self.description.last_modified
-        return same_tag and same_date and response.resource_size == self.description.total
+        found, known = response.headers, self.description
+        tags = found.get("etag"), found.get("last-modified"), response.resource_size
+        return tags == (known.etag, known.last_modified, known.total)
 
     # ── bytes ───────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_full(self) -> bool:
         """Whether so many bytes wait for the disk that no more are to be received."""
-        return self._waiting_bytes >= _MAX_WAITING_BYTES or self._network.is_full
+        # Where a disk hangs, transfers to others go on.
+        most = _BATCH_BYTES if self._network.is_full else _MAX_WAITING_BYTES
+        return self._waiting_bytes >= most
 
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
         """Append bytes to `segment`; return their number. The disk may refuse them later."""
@@ -222,9 +224,8 @@ class OutputFile:
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to hand bytes over to the disk."""
-        size = self._next.size
-        is_enough = size >= self._batch_bytes or (size > 0 and now >= self._due_at)
-        return is_enough and not self._queue.is_busy
+        is_late = self._next.size > 0 and now >= self._due_at
+        return (is_late or self._next.size >= self._batch_bytes) and not self._queue.is_busy
 
     def write_if_due(self) -> None:
         """Hand bytes over to the disk when there are enough, or have waited long.
@@ -239,7 +240,7 @@ class OutputFile:
             run, count = self._take_batch()
             self._queue.post(run, lambda _: count())
 
-    async def _write_all(self) -> None:
+    async def write_all(self) -> None:
         """Hand everything over to the disk, and wait until it is written."""
         await self._queue.wait()
         self._raise_error()
@@ -309,7 +310,7 @@ class OutputFile:
         progress. So are those of a file of unknown size on a full disk (`error`): it may never fit.
         """
         try:
-            await self._write_all()
+            await self.write_all()
         except SeenError as failed:
             logger.warning("The last bytes of job %s are not written: %s", self.job_id, failed)
         can_continue = self.segments.is_complete or self.description.validator is not None
@@ -319,8 +320,7 @@ class OutputFile:
         elif not can_continue:
             await self._discard("the origin gave no validator to resume with")
         else:
-            final = partial(self._checkpoints.write_final, self._check_may_write)
-            await self._queue.call(final)
+            await self._queue.call(partial(self._checkpoints.write_final, self._check_may_write))
             self._progress.update(self.counts)
 
     async def _discard(self, reason: str) -> None:
@@ -346,9 +346,9 @@ class OutputFile:
     async def complete(self) -> TransferResult:
         """Write what is received, set the length of the file to its size, and return the result."""
         size = self.segments.received
-        self._next.finish(self._checkpoints.wait)
+        self._next.finish(self._checkpoints.drop)
         self._next.finish(partial(self._destination.truncate, size))
-        await self._write_all()
+        await self.write_all()
         self.description = replace(self.description, total=size)
         return TransferResult(size, self.description.name)
 
@@ -391,8 +391,8 @@ class OutputFile:
         algorithms = {
             Checksum.parse(text).algorithm for text in (*expected, *self.description.digests)
         }
-        pool = self._resources.hashing_pool
-        return PrefixDigests(self._destination, {"sha256", *algorithms}, pool)
+        algorithms.add("sha256")
+        return PrefixDigests(self._destination, algorithms, self._resources.hashing_pool)
 
     def _reset_digests(self) -> None:
         self._digests.stop()

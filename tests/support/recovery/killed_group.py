@@ -27,7 +27,7 @@ from worker.storage.part_file import PartFile
 _FLOWS = {
     "LeaseManager.acquire_flow": "locks",
     "SlotManager.acquire_flow": "slots",
-    "Holdings.give_back": "releases",
+    "Holdings._give_back": "releases",
 }
 _CHANGES = {JobStatus.VERIFYING: "verifying", JobStatus.COMPLETED: "ends"}
 

@@ -7,7 +7,7 @@ import os
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from celery.concurrency.thread import TaskPool as ThreadPool
@@ -18,23 +18,10 @@ from worker.broker.task_messages import DOWNLOAD_TASK
 from worker.celery_ext import descriptors
 from worker.celery_ext.pool.download_task import DownloadTask
 from worker.job_pool import JobPool
+from worker.loop.threads import Threads
 from worker.outcome import JobEnd
-from worker.resources import resource_error_of
 
 logger = logging.getLogger(__name__)
-
-
-class _Threads(ThreadPoolExecutor):
-    """Continues with its present threads when the system refuses a new one."""
-
-    def _adjust_thread_count(self) -> None:
-        try:
-            super()._adjust_thread_count()
-        except RuntimeError as error:
-            if not self._threads or resource_error_of(error) is None:
-                raise
-            # The task is in the executor's queue already: the next free thread runs it.
-            logger.warning("No thread could be started; %d threads run", len(self._threads))
 
 
 class TaskPool(ThreadPool):
@@ -50,7 +37,7 @@ class TaskPool(ThreadPool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.executor = _Threads(max_workers=self.limit)
+        self.executor = Threads(max_workers=self.limit)
         self.max_limit = 0
         self._hub: Hub | None = None
         self._in_threads: set[Future[Any]] = set()

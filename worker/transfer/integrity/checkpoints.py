@@ -64,16 +64,20 @@ class CheckpointWriter:
         with suppress(SeenError):
             self.wait()
 
+    def drop(self) -> None:
+        """Drop the queued one if it has not started, else wait for it and raise its error."""
+        if self._running is not None and self._running.cancel():
+            self._running = None
+        self.wait()
+
     def write_final(self, check_may_write: Callable[[], None]) -> None:
         """Write a checkpoint of all bytes, so that the next attempt resumes from them; never raise.
 
         A queued one that has not started is dropped: on a slow disk it waits behind those of all other
         transfers, and this one covers more.
         """
-        if self._running is not None and self._running.cancel():
-            self._running = None
         try:
-            self.wait()
+            self.drop()
             checkpoint = self._current()
             if self._adds_durable_bytes(checkpoint):
                 check_may_write()

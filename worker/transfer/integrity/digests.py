@@ -82,9 +82,10 @@ class PrefixDigests:
         They are hashed from memory meanwhile if they follow the bytes that are hashed.
         """
         with self._mutex:
-            if self._busy or self._closed or position != self._position:
-                return write()
-            self._busy = True
+            follows = not (self._busy or self._closed) and position == self._position
+            self._busy = self._busy or follows
+        if not follows:
+            return write()
         try:
             if sum(map(len, chunks)) < _MIN_BATCH:
                 size = write()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -29,12 +29,20 @@ def shares(any_system: System, monkeypatch: pytest.MonkeyPatch) -> ConcurrencySh
 def hold(shares: ConcurrencyShares, number: int, host: str, user: str | None = None) -> ExitStack:
     stack = ExitStack()
     for _ in range(number):
-        stack.enter_context(shares.hold(host, user))
+        stack.enter_context(held(shares, host, user))
     return stack
 
 
+@contextmanager
+def held(shares: ConcurrencyShares, host: str, user: str | None = None) -> Iterator[None]:
+    """Hold a place as an attempt does."""
+    asyncio.run(shares.look_ahead(host, user, asyncio.to_thread))
+    with shares.hold(host, user):
+        yield
+
+
 def refusal(shares: ConcurrencyShares, host: str, user: str | None = None) -> str:
-    with pytest.raises(HostBusyError) as caught, shares.hold(host, user):
+    with pytest.raises(HostBusyError) as caught, held(shares, host, user):
         pass
     return caught.value.code
 
@@ -53,7 +61,7 @@ def test_host_has_its_share_while_others_are_queued(
     with hold(shares, 3, "here.example"):
         any_system.submit(THERE + "a")
         assert refusal(shares, "here.example") == "host_busy"
-        with shares.hold("there.example", None):
+        with held(shares, "there.example", None):
             pass
     with hold(shares, 3, "here.example"):  # what was held is free again
         pass
@@ -64,13 +72,13 @@ def test_user_has_its_share_while_others_are_queued(
 ) -> None:
     with ExitStack() as stack:
         for number in range(3):
-            stack.enter_context(shares.hold(f"{number}.example", "ada"))
+            stack.enter_context(held(shares, f"{number}.example", "ada"))
         any_system.submit(HERE + "a", user_id="ada")
-        with shares.hold("4.example", "ada"):
+        with held(shares, "4.example", "ada"):
             pass
         any_system.submit(HERE + "b")  # of no user
         assert refusal(shares, "4.example", "ada") == "user_busy"
-        with shares.hold("4.example", "bob"), shares.hold("4.example", None):
+        with held(shares, "4.example", "bob"), held(shares, "4.example", None):
             pass
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from worker.storage.folders import OpenFolders
+from worker.storage.part_file import PartFile
 
 
 def test_users_of_one_folder_share_its_descriptor(tmp_path: Path) -> None:
@@ -53,3 +55,21 @@ def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         folders.open(path)
     folders.close(fd)
+
+
+def test_published_files_are_found_by_all_at_once(tmp_path: Path) -> None:
+    """However many look for theirs in the folder, whose descriptor they share."""
+    folders, count = OpenFolders(), 24
+    ids = [str(number) for number in range(count)]
+    for job_id in ids:
+        with PartFile(tmp_path, job_id, folders=folders) as part:
+            part.publish(f"file-{job_id}", overwrite=False, digests=[])
+
+    def find(job_id: str) -> str | None:
+        with PartFile(tmp_path, job_id, folders=folders) as part:
+            published = part.find_published()
+            return None if published is None else published.path.name
+
+    with ThreadPoolExecutor(count) as threads:
+        for _ in range(5):
+            assert list(threads.map(find, ids)) == [f"file-{job_id}" for job_id in ids]
