@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from domain.errors import StoreRefusesError
+from domain.errors import DatabaseUnavailableError, StoreRefusesError
 from domain.job import JobStatus, Priority, SubmittedJob
 from tests.support.origins.origin import Origin
 from tests.support.services.system import System
 from tests.support.wait import wait_until
 from worker.broker.queues import queue_of
-from worker.job_pool import JobMessage, JobPool
+from worker.job_pool import MOST_ENDING, JobMessage, JobPool
 from worker.outcome import JobEnd, Outcome
 from worker.storage.part_file import PartFile
 
@@ -186,15 +186,24 @@ def test_fewer_jobs_run_while_the_process_lacks_resources(
     assert sorted(ends.outcomes) == [Outcome.COMPLETED] + [Outcome.PUT_BACK] * 3
 
 
+@pytest.mark.parametrize(
+    "error",
+    [StoreRefusesError("READONLY You can't write", "Make it writable."), RuntimeError("a fault")],
+    ids=["refused", "unexpected"],
+)
 def test_jobs_that_cannot_be_put_back_get_another_message(
-    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+    system: System,
+    origin: Origin,
+    gate: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     """By beat, which publishes what SQL has without one."""
     message = submit(system, origin, 2, gate)
     pool = JobPool(system.runtime, 1)
 
     def refuse(*_: object) -> None:
-        raise StoreRefusesError("READONLY You can't write", "Make it writable.")
+        raise error
 
     monkeypatch.setattr(system.runtime.broker, "put_back", refuse)
     with started(pool, message, gate) as ends:
@@ -248,3 +257,43 @@ def test_a_job_that_is_being_published_needs_no_slot(
         wait_until(lambda: system.runtime.cache.limits.slots("connections:127.0.0.1") == {})
         may_publish.set()
     assert ends.outcomes == [Outcome.COMPLETED] * 2
+
+
+def test_a_database_without_answer_keeps_further_messages_in_their_queue(
+    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.set()
+    message = submit(system, origin, 3, gate)
+
+    def fail(*_: object) -> None:
+        raise DatabaseUnavailableError("The database does not answer.")
+
+    monkeypatch.setattr(system.runtime.sql, "_run", fail)
+    pool = JobPool(system.runtime, 8)
+    with started(pool, message, gate) as ends:
+        pass
+    assert ends.outcomes == [Outcome.NOT_STARTED] * 3
+    assert not pool.has_room()
+
+
+def test_files_that_hang_while_they_are_published_leave_room_for_others(
+    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.set()
+    message = submit(system, origin, MOST_ENDING + 8, gate)
+    healthy = system.submit(origin.serve("/healthy", size=1000).url, directory="healthy")
+    may_publish = threading.Event()
+    publish = PartFile.publish
+
+    def hang(self: PartFile, name: str, **options: Any) -> Path:
+        assert self.path.parent.name == "healthy" or may_publish.wait(60)
+        return publish(self, name, **options)
+
+    monkeypatch.setattr(PartFile, "publish", hang)
+    pool = JobPool(system.runtime, 64)
+    ends = Ends()
+    with started(pool, message, gate):
+        wait_until(lambda: len(origin.requests) == MOST_ENDING + 8)
+        pool.start(consumed([healthy]), ends.calls.append)
+        wait_until(lambda: ends.outcomes == [Outcome.COMPLETED])
+        may_publish.set()

@@ -116,3 +116,20 @@ def test_an_error_does_not_end_the_thread_and_is_logged_once_in_a_row(
         "our work failed; it is called again as usual"
     ]
     assert all(record.exc_info for record in logged)
+
+
+def test_a_start_that_the_system_refuses_is_tried_again(
+    thread: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = threading.Event()
+    periodic = thread(called.set, first=0)
+    with monkeypatch.context() as refused:
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        refused.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            periodic.start()
+    periodic.start()
+    assert called.wait(10)

@@ -23,7 +23,7 @@ from worker.storage.disk_space import DiskSpace
 from worker.storage.part_file import PartFile
 from worker.transfer.connection import Connection
 from worker.transfer.http.curl_loop import CurlLoop
-from worker.transfer.interfaces import TransferSpec
+from worker.transfer.interfaces import TransferSpec, UnlimitedQuota
 from worker.transfer.network import running_network
 
 MANY = 200
@@ -281,3 +281,51 @@ def test_how_one_transfer_fails_changes_nothing_for_others(
     for direct, file in zip(directs, good, strict=True):
         assert direct.data == file.body_slice(0, file.size)
         assert len(origin.requests_for(file.path)) == 1
+
+
+@pytest.mark.parametrize("rate", [1_200_000, 2_000_000])
+def test_a_rate_and_several_connections_go_together(
+    new_direct: NewDirect, origin: Origin, rate: int
+) -> None:
+    """A body that is held back may cross the end of its segment, which was split meanwhile."""
+    files = [
+        origin.serve(f"/{number}.bin", size=2 * MIB, bytes_per_second=rate // 2)
+        for number in range(4)
+    ]
+
+    async def run() -> list[str]:
+        tasks = []
+        for file in files:
+            quota = UnlimitedQuota()
+            quota.rate = rate
+            tasks.append(start(new_direct(quota=quota), file.url, connections=4))
+        return await results(tasks)
+
+    assert asyncio.run(run()) == [""] * len(files)
+
+
+def test_a_complete_file_with_a_wrong_digest_is_fetched_again(
+    new_direct: NewDirect, origin: Origin
+) -> None:
+    file = origin.serve("/a.bin", size=MIB)
+    direct = new_direct()
+
+    async def run() -> tuple[str, str]:
+        order = TransferSpec(urls=(file.url,))
+        async with direct.transfer(order) as transfer:
+            await transfer.run()
+            await transfer.write_checkpoint()
+        damaged = bytearray(direct.data)
+        damaged[1000] ^= 255
+        direct.part.write_bytes(damaged)
+        async with direct.transfer(order) as transfer:
+            await transfer.run()
+            before = (await transfer.digests(lambda: None))["sha256"]
+            await transfer.restart_without_ranges("its digest is wrong")
+            await transfer.run()
+            return before, (await transfer.digests(lambda: None))["sha256"]
+
+    before, after = asyncio.run(run())
+    assert before != file.sha256
+    assert after == file.sha256
+    assert len(origin.requests_for("/a.bin")) == 2

@@ -73,3 +73,14 @@ def test_lines_of_long_ago_are_forgotten() -> None:
         return len(queue._lines)
 
     assert asyncio.run(run()) <= 1000
+
+
+def test_who_gave_up_leaves_nothing() -> None:
+    async def run() -> int:
+        queue = SlotQueue(SHORT)
+        for _ in range(10):
+            queue.taken(HOST)
+            assert not await queue.wait(HOST)
+        return len(queue._lines[HOST].waiting)
+
+    assert asyncio.run(run()) == 0

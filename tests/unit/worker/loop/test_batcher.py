@@ -134,3 +134,18 @@ def test_a_wrong_number_of_results_is_an_error(
     (found,) = loop.run(results_of(batcher, [1]))
     assert isinstance(found, RuntimeError)
     batcher.close()
+
+
+def test_a_batch_that_no_thread_can_run_fails_and_the_next_one_runs(
+    loop: EventLoopThread, batcher: Batcher[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ = loop.loop
+    with monkeypatch.context() as refused:
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        refused.setattr(threading.Thread, "start", start)
+        (found,) = loop.run(results_of(batcher, [1]))
+    assert isinstance(found, RuntimeError)
+    assert loop.run(results_of(batcher, [2])) == [20]
