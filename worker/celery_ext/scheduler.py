@@ -13,7 +13,8 @@ import socket
 import threading
 from typing import Any
 
-from celery import Celery, beat, schedules, signals
+from celery import Celery, beat, schedules
+from celery.apps import beat as apps_beat
 
 import settings as settings_module
 from cache import CacheManager
@@ -122,13 +123,19 @@ def _interval(name: str, schedule: Any) -> float:
     return float(schedule.seconds)
 
 
-@signals.beat_init.connect
-def _install_signal_handlers(**_: Any) -> None:
-    """Let a signal only end the tick or the sleep: `close` follows after both.
+_CeleryBeat: Any = apps_beat.Beat  # its stub lacks what a subclass may do
 
-    Celery's handler would close the scheduler itself, in the middle of what it interrupts.
-    """
-    stop_signals.handle(_stop)
+
+class Beat(_CeleryBeat):  # type: ignore[misc]
+    """Celery's beat program, which a signal ends whenever it comes."""
+
+    def install_sync_handler(self, service: Any) -> None:  # noqa: ARG002 - Celery passes it
+        """Let a signal only end the tick or the sleep: `close` follows after both.
+
+        Celery's handler would close the scheduler itself, in the middle of what it interrupts, and its
+        exception may be lost.
+        """
+        stop_signals.handle(_stop)
 
 
 def _stop(_number: int, _frame: object) -> None:

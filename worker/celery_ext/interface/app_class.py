@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -44,6 +45,12 @@ class App(Celery):
     control_cls = "worker.celery_ext.interface.control:Control"
     find_job: Callable[[str], Job]
     job_pool: Callable[[], JobPool]
+
+    @cached_property
+    def Beat(self) -> Any:  # noqa: N802 - Celery's name
+        """Beat's program, with this app."""
+        path: Any = "worker.celery_ext.scheduler:Beat"  # imported when it is used
+        return self.subclass_with_self(path)
 
     def send_task(
         self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
