@@ -32,6 +32,8 @@ class Lease:
     def __init__(self, lock: LockHandle, stop: StopSignal, sent_at: float) -> None:
         self.lock = lock
         self.stop = stop
+        #: Whether the release was sent: then another worker may hold the lock at any time.
+        self.is_released = False
         self._renewal = Renewal(lock.ttl, per_ttl=RENEWALS_PER_TTL)
         self.renewed(sent_at)
 
@@ -109,6 +111,7 @@ class LeaseManager:
 
     def release_flow(self, lease: Lease) -> Flow[None]:
         """Do `release` as a flow."""
+        lease.is_released = True
         with self._mutex:
             self._leases.discard(lease)
         try:

@@ -140,7 +140,7 @@ class DownloadTracker:
             pause: seconds from one update to the next at least.
         """
         with self._mutex:
-            if self.last is not None or (self._lease is not None and self._lease.is_expired()):
+            if self.last is not None or not self.has_lease:
                 # The attempt finished while a flush was running, or another worker may have the job.
                 return None
             if self._unacknowledged is not None:
@@ -154,6 +154,12 @@ class DownloadTracker:
                 return None
             self._last_sent, self._last_sent_at = sent, now
             return self._update(self.status, counts, speed)
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether no other worker can have the job's lock by now."""
+        lease = self._lease
+        return lease is None or not (lease.is_released or lease.is_expired())
 
     def needs_poll(self, now: float) -> bool:
         """Return whether it is time to read the control field."""
@@ -262,6 +268,8 @@ class ProgressReporter:
     ) -> Flow[int | None]:
         """Do `finish` as a flow of one round trip."""
         self.untrack(tracker)
+        if not tracker.has_lease:  # this was delayed: another worker may have the job
+            return None
         updates = tracker.final_updates(result, persisted=persisted)
         try:
             replies = yield from DownloadCache.apply.flow(self._cache, updates, is_end=True)
@@ -347,6 +355,9 @@ class ProgressReporter:
             tracker.on_reply(reply)
         # Their last update may have arrived before the one that this flush sent, which has then listed
         # them as active: send it again.
-        overtaken = [tracker.last for tracker, _ in sent if tracker.last is not None]
+        # Not after the release: the hash may be that of a newer claim, or have been and be gone.
+        overtaken = [
+            tracker.last for tracker, _ in sent if tracker.last is not None and tracker.has_lease
+        ]
         if overtaken:
             self._cache.apply(overtaken)
