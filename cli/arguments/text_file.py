@@ -85,7 +85,7 @@ def read_lines(option: str, path: str, *, longest: int) -> Iterator[str]:
                     _skip_line(text, line)
                 yield line.removesuffix("\n")[: longest + 1]
         finally:
-            text.detach()  # whoever opened the file closes it
+            text.detach()  # the caller, who opened the file, closes it
 
 
 def _skip_line(text: io.TextIOWrapper, start: str) -> None:

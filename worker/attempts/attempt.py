@@ -25,6 +25,7 @@ from worker.attempts.attempt_end import AttemptEnd
 from worker.attempts.holdings import Holdings
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
+from worker.limits.slot_queue import lines_of
 from worker.limits.slots import HeldSlots
 from worker.outcome import JobEnd
 from worker.progress.reporter import AttemptResult
@@ -158,13 +159,13 @@ class Attempt:
                     runtime.slots.acquire_flow(job.id, self._host, job.user_id)
                 )
             except HostBusyError as error:
-                host = plain_host(self._host)
-                line = {"host_busy": host, "user_busy": f"user:{job.user_id}"}.get(error.code)
+                of_host, of_user = lines_of(plain_host(self._host), job.user_id)
+                line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
                 if line is None or not await runtime.slot_queue.wait(line):
                     raise
                 self._raise_if_stopped()
             else:
-                runtime.slot_queue.taken(slots.host, f"user:{job.user_id}")
+                runtime.slot_queue.taken(*lines_of(slots.host, job.user_id))
                 return slots
 
     async def _fetch_and_publish(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cache.store.flow import Flow, gather
 from worker.leases.lease import Lease
+from worker.limits.slot_queue import lines_of
 from worker.limits.slots import HeldSlots
 from worker.progress.reporter import AttemptResult, DownloadTracker
 from worker.runtime import Runtime
@@ -65,7 +66,7 @@ class Holdings:
     def _pass_on(self, slots: HeldSlots) -> None:
         """Let the job start that has waited longest for such slots: here, else in SQL."""
         queue = self._runtime.slot_queue
-        started = [queue.freed(line) for line in (slots.host, f"user:{self._user_id}")]
+        started = [queue.freed(line) for line in lines_of(slots.host, self._user_id)]
         if not any(started):
             self._runtime.freed_slots.add(slots.host, self._user_id)
 

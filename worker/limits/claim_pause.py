@@ -1,7 +1,8 @@
-"""Delays the next claim of a process that the store has just refused.
+"""Delays the next claim of a process to which the store or the database has just refused a job.
 
 A store may grant a job's lock and refuse the next command. Without a pause each job would be claimed
-and requeued as fast as its message is delivered again.
+and requeued as fast as its message is delivered again. If the database does not answer, the process
+would consume the messages of the whole queue for nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ class ClaimPause:
         self._ends = 0.0
 
     def refused(self) -> None:
-        """Start a pause: the store has refused a job. Refusals during a pause do not prolong it."""
+        """Start a pause: a job was refused, or the database did not answer its claim.
+
+        Refusals during a pause do not prolong it.
+        """
         with self._mutex:
             now = time.monotonic()
             if now >= self._ends:

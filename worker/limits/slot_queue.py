@@ -17,6 +17,11 @@ MAX_WAIT = 1.0
 _MAX_LINES = 1000
 
 
+def lines_of(host: str, user_id: str | None) -> tuple[str, str]:
+    """Return the names of the lines for slots of a host, and of a user."""
+    return host, f"user:{user_id}"
+
+
 @dataclass(eq=False, slots=True)
 class _Line:
     """Who waits for the slots of one host or user, the longest first, and when one changed hands."""
