@@ -232,6 +232,18 @@ class DownloadCache(Operations[S]):
         return (yield from self._reader.running(download_index.job_ids(members)))
 
     @operation
+    def active_updates(self, limit: int = 1000) -> Flow[list[tuple[str, int]]]:
+        """Return the running downloads and when each was updated (ms), from the most recently updated.
+
+        One round trip, which reads no progress.
+        """
+        last = _positive("limit", limit) - 1
+        index = self._keys.active_downloads_key()
+        (rows,) = yield Batch(("ZREVRANGE", index, 0, last, "WITHSCORES"))
+        entries = map(download_index.scored_job_id, rows[::2], rows[1::2])
+        return [entry for entry in entries if entry is not None]
+
+    @operation
     def page_active_downloads(
         self, *, after: str | None = None, limit: int = 100
     ) -> Flow[DownloadPage]:

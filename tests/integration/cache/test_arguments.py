@@ -265,6 +265,11 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
         lambda m: m.download.get_active_downloads(),
         {"zset"},
     ),
+    "active_updates": (
+        "seen:download:active",
+        lambda m: m.download.active_updates(),
+        {"zset"},
+    ),
     "page_active_downloads": (
         "seen:download:active",
         lambda m: m.download.page_active_downloads(),

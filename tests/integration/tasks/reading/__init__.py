@@ -1,0 +1,1 @@
+"""Reading jobs: one, a page, a history, what changes."""
