@@ -291,6 +291,21 @@ class Settings(BaseSettings):
         300.0, description="Time between two log lines with cache statistics."
     )
 
+    # ── accounts ────────────────────────────────────────────────────────────────────────────────
+    session_ttl: Annotated[float, Field(ge=60, le=86_400)] = Field(
+        43_200.0,
+        description="Time after which a session ends, unless it is refreshed; after 7 days it ends "
+        "in any case.",
+    )
+    user_requests: Limit = Field(
+        6_000, description="Requests of one user to the API in any minute; 0 for no limit."
+    )
+    address_failures: Count = Field(
+        20,
+        description="Failed sign-ins from one address in any minute; further ones are not looked at "
+        "more closely, and not logged. Valid keys and sessions work nevertheless.",
+    )
+
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
     flower_address: str = Field(
         "127.0.0.1",

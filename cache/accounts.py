@@ -39,6 +39,10 @@ class SessionData(SensitiveRecord):
     refresh_token_sha256: _Sha256 | None = Field(default=None, repr=False)
     client: str = ""
     """The name of the device or browser, shown in a list of sessions."""
+    generation: int = Field(default=0, ge=0)
+    """That of the user's sessions when this one began; signing out everywhere starts a new one."""
+    key_prefix: str = ""
+    """The API key that it was signed in with, whose scopes and life it shares; empty without."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,8 +7,8 @@ import seen_modules
 
 seen_modules.claim(__name__)
 
+from database.accounts import User, UserRepository
 from database.engine import Database
 from database.jobs import JobRepository
-from database.users import User, UserRepository
 
 __all__ = ["Database", "JobRepository", "User", "UserRepository"]

@@ -203,15 +203,65 @@ job_events = Table(
     Index(None, "job_id", "id"),
 )
 
+#: Accounts: `database/accounts/`. No user is ever deleted, so that no name is given to another person.
 users = Table(
     "users",
     metadata,
     Column("id", String(200), primary_key=True),
     Column("email", String(320), nullable=False),
     Column("display_name", String(200), nullable=False),
+    # domain/access/principal.py; another text is no role, and gives no right.
     Column("role", String(32), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    Column("disabled_at", UTCDateTime),
+    # Sessions of an older generation are signed out.
+    Column("session_generation", BigInteger, nullable=False, server_default="0"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    # The part of the key that is no secret, by which it is found.
+    Column("prefix", String(16), primary_key=True),
+    # SHA-256 in hexadecimal of the whole key.
+    Column("hash", String(64), nullable=False),
+    Column("user_id", String(200), ForeignKey("users.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("scopes", TextTuple),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("expires_at", UTCDateTime),
+    Column("last_used_at", UTCDateTime),
+    Column("revoked_at", UTCDateTime),
+    Index(None, "user_id"),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    # SHA-256 in hexadecimal of the link's token.
+    Column("hash", String(64), primary_key=True),
+    Column("user_id", String(200), ForeignKey("users.id"), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
+    Column("used_at", UTCDateTime),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+#: Responses to HTTP requests with an Idempotency-Key, which a repeated request gets again.
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    # SHA-256 in hexadecimal of the user and the key that the caller gave.
+    Column("key", String(64), primary_key=True),
+    # SHA-256 in hexadecimal of the request.
+    Column("digest", String(64), nullable=False),
+    # NULL until the request has been answered.
+    Column("status", Integer),
+    Column("response", Text),
+    Column("created_at", UTCDateTime, nullable=False),
+    Index(None, "created_at"),
 )
 
 #: How many jobs are finished, by state: the sum of the state's rows. Triggers on `jobs` add rows, and

@@ -158,6 +158,31 @@ class OutputError(SeenError):
         return self.error.errno == errno.EPIPE and not self.effect
 
 
+# ── who may do what ──────────────────────────────────────────────────────────────────────────────
+
+
+class AuthenticationError(SeenError):
+    """The caller has not signed in, or what it presents is not valid; the message never says why."""
+
+    code = "authentication"
+
+
+class ForbiddenError(SeenError):
+    """The caller has signed in, and its role or its key does not allow this."""
+
+    code = "forbidden"
+
+
+class RateLimitedError(SeenError):
+    """Too many requests, or too many failed sign-ins. `retry_after` is in seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 # ── services that do not answer ──────────────────────────────────────────────────────────────────
 
 

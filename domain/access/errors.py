@@ -1,0 +1,43 @@
+"""Errors about users and keys themselves."""
+
+from __future__ import annotations
+
+from domain.errors import SeenError
+from domain.text import escaped
+
+
+class UnknownUserError(SeenError):
+    """There is no user of this name."""
+
+    code = "unknown_user"
+
+    def __init__(self, user_id: str) -> None:
+        shown = escaped(user_id, 64)
+        super().__init__(f"There is no user {shown!r}. `seen user list` shows the users there are.")
+
+
+class UserExistsError(SeenError):
+    """A user of this name exists already."""
+
+    code = "user_exists"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"There is a user {user_id!r} already. Names are never used twice.")
+
+
+class UserDisabledError(SeenError):
+    """The user is disabled, so it gets no key and no sign-in link."""
+
+    code = "user_disabled"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"User {user_id!r} is disabled. `seen user enable` enables it again.")
+
+
+class UnknownKeyError(SeenError):
+    """There is no API key with this prefix."""
+
+    code = "unknown_key"
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(f"There is no key {prefix!r}. `seen key list` shows the keys there are.")
