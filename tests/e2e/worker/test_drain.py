@@ -70,8 +70,7 @@ class Downloads:
         #: Files that an origin sends slowly, not at all, or after some refusals.
         self.slow = self._serve("slow", 4 * tenth, size=3_000_000, bytes_per_second=60_000)
         self.silent = self._serve("silent", 2 * tenth, size=600_000, hang_after=300_000, faults=1)
-        # The pauses between short retries grow; the fifth would be a back-off in SQL.
-        self.refused = self._serve("refused", 2 * tenth, size=10_000, statuses=[503] * 4)
+        self.refused: list[Download] = []
         #: Jobs that wait for a connection, and jobs whose file is being verified: both outlast a test.
         self.unconnected = [system.submit(dead.url(f"/{number}.bin")) for number in range(tenth)]
         self.whole = [self._publish(number) for number in range(tenth)]
@@ -81,12 +80,18 @@ class Downloads:
         """Downloads that can be completed, by job id."""
         return {job.id: (job, file) for job, file in (*self.slow, *self.silent, *self.refused)}
 
+    def add_refused(self) -> None:
+        """Add the refused ones when all others wait: they pause between short retries for seconds."""
+        # The pauses grow; the fifth would be a back-off in SQL.
+        count = len(self.silent)
+        self.refused = self._serve("refused", count, size=10_000, statuses=[503] * 4)
+
     def rows(self) -> list[Job]:
         """Every job as the database has it."""
         jobs = [*(job for job, _ in self.served.values()), *self.unconnected, *self.whole]
         return list(self._system.runtime.jobs.get_many([job.id for job in jobs]).values())
 
-    def is_busy(self) -> bool:
+    def are_busy(self) -> bool:
         """Whether each download has reached what it is to wait for."""
         bytes_wait = [job for job, _ in (*self.slow, *self.silent)]
         return (
@@ -137,7 +142,9 @@ def test_downloads_are_requeued_in_seconds_whatever_they_wait_for(
     with DeadHost() as dead:
         downloads = Downloads(service, origin, dead, size)
         worker = service.start_worker(concurrency=size, pool=pool)
-        wait_until(downloads.is_busy, deadline=30)
+        wait_until(downloads.are_busy, deadline=60, what="the first downloads wait")
+        downloads.add_refused()
+        wait_until(downloads.are_busy, deadline=15, what="all downloads wait")
 
         worker.send_signal(signal.SIGTERM)
         wait_until(
