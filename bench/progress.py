@@ -66,7 +66,8 @@ def _updates(system: System, downloads: int, seconds: float) -> list[Figure]:
         flushes += 1
     ran = _commands(system) - before
     for tracker in trackers:
-        reporter.finish(tracker, AttemptResult(status=JobStatus.CANCELLED), persisted=True)
+        end = AttemptResult(status=JobStatus.CANCELLED)
+        system.runtime.cache.store.run(reporter.finish_flow(tracker, end, persisted=True))
     reporter.close()
     scripts, inside = ran["progress_update"], ran["inside"]
     return [

@@ -68,18 +68,6 @@ class JobMessages:
 
         self._database.transact(work)
 
-    def mark_message_consumed(self, job_id: str, sent_at: datetime | None = None) -> None:
-        """Note that a queued job's message was consumed without effect, so that it gets another.
-
-        This holds also where the message's sender calls `mark_published` only afterwards. A job with a
-        newer message is left as it is.
-
-        Args:
-            job_id: its id.
-            sent_at: the time that the message carries; None stands for the newest message.
-        """
-        self._database.transact(lambda connection: consume_message(connection, job_id, sent_at))
-
     def mark_messages_lost(self, before: datetime) -> None:
         """Note that all messages sent by `before` were lost with the broker's data."""
         with self._database.write() as connection:
@@ -106,33 +94,11 @@ class JobMessages:
             lambda connection: _requeue(connection, due, now, "its back-off is over")
         )
 
-    def requeue_for_host(self, host: str, limit: int, now: datetime) -> list[QueuedJob]:
-        """Queue the jobs that have waited longest for a slot of this host; return them."""
-        # Mostly no job waits: reading that needs no lock for writing.
-        if not self._has_waiting(jobs.c.host == host):
-            return []
-        return self._database.transact(
-            lambda connection: requeue_for_host(connection, host, limit, now)
-        )
-
-    def requeue_for_user(self, user_id: str, limit: int, now: datetime) -> list[QueuedJob]:
-        """Queue the jobs that have waited longest for a slot of their user; return them."""
-        if not self._has_waiting(jobs.c.user_id == user_id):
-            return []
-        return self._database.transact(
-            lambda connection: requeue_for_user(connection, user_id, limit, now)
-        )
-
-    def _has_waiting(self, group: ColumnElement[bool]) -> bool:
-        first = select(jobs.c.id).where(group, jobs.c.status == JobStatus.WAITING.value).limit(1)
-        with self._database.read() as connection:
-            return connection.execute(first).first() is not None
-
 
 def requeue_for_host(
     connection: Connection, host: str, limit: int, now: datetime
 ) -> list[QueuedJob]:
-    """Do `JobMessages.requeue_for_host` in a transaction."""
+    """Queue the jobs that have waited longest for a slot of this host; return them."""
     waiting = _waiting_for_slot(jobs.c.host == host, HOST_BUSY, limit)
     return _requeue(connection, waiting, now, f"{host} has a free slot")
 
@@ -140,7 +106,7 @@ def requeue_for_host(
 def requeue_for_user(
     connection: Connection, user_id: str, limit: int, now: datetime
 ) -> list[QueuedJob]:
-    """Do `JobMessages.requeue_for_user` in a transaction."""
+    """Queue the jobs that have waited longest for a slot of their user; return them."""
     waiting = _waiting_for_slot(jobs.c.user_id == user_id, USER_BUSY, limit)
     return _requeue(connection, waiting, now, "its user has a free slot")
 
@@ -182,7 +148,7 @@ def _requeue(
 
 
 def consume_message(connection: Connection, job_id: str, sent_at: datetime | None) -> None:
-    """Do `JobMessages.mark_message_consumed` in a transaction."""
+    """Note that a queued job's message was consumed; see `database.operations.ConsumeMessage`."""
     if sent_at is None:
         newest_message = update(jobs).where(
             jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED.value

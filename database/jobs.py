@@ -26,7 +26,7 @@ from database.job_rows import (
     to_job,
 )
 from database.models import jobs
-from database.operations import Claim, Note, Operation, RequeueForSlot, Transition
+from database.operations import Operation, RequeueForSlot, Transition
 from database.operations.group import perform_all, perform_possible
 from database.operations.rows import insert_events
 from database.operations.slots import awaited
@@ -119,23 +119,7 @@ class JobRepository(JobQueries, JobMessages):
         # Without duplicate, it has just finished: read the job again.
         return duplicate_id and DuplicateJobError(operation.job.id, duplicate_id)
 
-    def _perform_one(self, operation: Operation) -> Any:
-        result = self.perform([operation])[0]
-        if isinstance(result, Exception):
-            raise result
-        return result
-
     # ── changes of state ────────────────────────────────────────────────────────────────────────
-
-    def claim(
-        self, job_id: str, *, worker: str, now: datetime, priority: Priority | None = None
-    ) -> Job | None:
-        """Claim a queued job for one worker and raise its fence; None when it is not queued.
-
-        With a `priority`, a job that was moved to another one is not claimed.
-        """
-        job: Job | None = self._perform_one(Claim(job_id, worker, now, priority))
-        return job
 
     def transition(
         self,
@@ -166,7 +150,9 @@ class JobRepository(JobQueries, JobMessages):
             DuplicateJobError: the job was finished, and another job holds its dedup key.
         """
         change = Change(to, now, reason, changes or {}, event_reason, may_repeat)
-        changed: Job | None = self._perform_one(Transition(job, change))
+        changed: Job | Exception | None = self.perform([Transition(job, change)])[0]
+        if isinstance(changed, Exception):
+            raise changed
         return changed
 
     def transition_many(
@@ -229,14 +215,6 @@ class JobRepository(JobQueries, JobMessages):
         return self._database.transact(work) if rows else []
 
     # ── notes in the history ────────────────────────────────────────────────────────────────────
-
-    def note(self, job: Job, reason: str, *, now: datetime) -> bool:
-        """Add an event without a change of state.
-
-        False, and nothing written, when the job has a newer claim.
-        """
-        is_noted: bool = self._perform_one(Note(job, reason, now))
-        return is_noted
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
         """Add the same event to the histories of several jobs, under any claim.

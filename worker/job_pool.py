@@ -95,7 +95,7 @@ class JobPool:
         self._runtime = runtime
         self._max_wait = max_wait
         self._concurrency = concurrency
-        self._mutex = threading.Condition()
+        self._mutex = threading.Lock()
         #: Jobs that run or wait, also those that the loop has not yet heard of.
         self._in_hand = 0
         self._on_room: Callable[[], None] = lambda: None
@@ -154,11 +154,6 @@ class JobPool:
         self.start(message, end)
         done.wait()
         return found
-
-    def wait_until_idle(self, timeout: float | None = None) -> bool:
-        """Wait until no job runs or waits here; False after `timeout` seconds."""
-        with self._mutex:
-            return self._mutex.wait_for(lambda: self._in_hand == 0, timeout)
 
     # ── on the loop ─────────────────────────────────────────────────────────────────────────────
 
@@ -225,7 +220,6 @@ class JobPool:
     def _end(self, end: JobEnd, message: _Waiting) -> None:
         with self._mutex:
             self._in_hand -= 1
-            self._mutex.notify_all()
         message.record(end)
         self._on_room()
 

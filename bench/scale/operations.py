@@ -12,7 +12,7 @@ import tasks
 from cache.downloads.progress_hash import ProgressUpdate
 from database.changes import Change
 from database.clock_skew import correct_future_times
-from database.operations import Claim, Transition
+from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
 from domain.job import UNFINISHED, Job, JobFilter, JobStatus, Priority
 from tasks.api.job_view import JobReader
@@ -101,9 +101,8 @@ class Operations:
         return _timed(lambda: persist_progress(self.runtime))()
 
     def _requeue_for_slot(self) -> None:
-        jobs, now = self.runtime.jobs, self.runtime.now()
-        jobs.requeue_for_host("rare.example", 1, now)
-        jobs.requeue_for_user("rare", 1, now)
+        freed = RequeueForSlot("rare.example", "rare", self.runtime.now())
+        self.runtime.jobs.perform([freed])
 
     def _purge_batch(self) -> None:
         long_ago = self.runtime.now() - timedelta(days=19)

@@ -14,7 +14,11 @@ from domain.job import Job, Priority
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`JobRepository.claim`; its result is the claimed job, or None when it is not queued."""
+    """Claim a queued job for one worker and raise its fence.
+
+    Its result is the claimed job, or None when it is not queued. With a `priority`, a job that was moved
+    to another one is not claimed.
+    """
 
     job_id: str
     worker: str
@@ -35,7 +39,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`JobRepository.note`; its result is False when the job has a newer claim."""
+    """Add an event to a history without a change of state.
+
+    Its result is False, and nothing is written, when the job has a newer claim.
+    """
 
     job: Job
     reason: str
@@ -44,10 +51,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ConsumeMessage:
-    """`JobRepository.mark_message_consumed`; its result is None."""
+    """A queued job's message was consumed without effect, so that the job gets another one.
+
+    This holds also where the message's sender calls `JobRepository.mark_published` only afterwards. A
+    job with a newer message is left as it is. The result is None.
+    """
 
     job_id: str
     sent_at: datetime | None = None
+    """The time that the message carries; None stands for the newest message."""
 
 
 @dataclass(frozen=True, slots=True)

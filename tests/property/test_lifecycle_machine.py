@@ -29,6 +29,7 @@ from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobFilter, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.databases import emptied
 from tests.support.histories import claims_in
+from tests.support.services.operations import claim
 
 S = JobStatus
 WORKERS = ("w1", "w2", "w3")
@@ -66,7 +67,7 @@ class Lifecycle(RuleBasedStateMachine):
     def claim(self, data: st.DataObject, worker: str) -> None:
         job_id = data.draw(st.sampled_from(self.ids), "job")
         before = self.repo.get(job_id)
-        claimed = self.repo.claim(job_id, worker=worker, now=self.tick())
+        claimed = claim(self.repo, job_id, worker=worker, now=self.tick())
         assert (claimed is not None) == (before.status is S.QUEUED)
         if claimed is not None:
             assert (claimed.fence, claimed.worker) == (before.fence + 1, worker)

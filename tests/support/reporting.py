@@ -11,7 +11,7 @@ from domain.job import Job, JobStatus
 from tests.support.build import new_job
 from worker.leases.drain import Drain
 from worker.leases.stop_signal import StopSignal
-from worker.progress.reporter import DownloadTracker, ProgressReporter
+from worker.progress.reporter import AttemptResult, DownloadTracker, ProgressReporter
 
 #: Longer than any test: only what a test flushes itself is reported.
 NEVER = 3600.0
@@ -36,6 +36,18 @@ def claimed(**values: Any) -> Job:
 def tracked(reporter: ProgressReporter, job: Job) -> DownloadTracker:
     """Start to report a job that receives no control request."""
     return reporter.track(job, StopSignal(Drain()))
+
+
+def finished(
+    manager: CacheManager,
+    reporter: ProgressReporter,
+    tracker: DownloadTracker,
+    result: AttemptResult,
+    *,
+    persisted: bool,
+) -> int | None:
+    """Run `ProgressReporter.finish_flow` by itself."""
+    return manager.store.run(reporter.finish_flow(tracker, result, persisted=persisted))
 
 
 def shown(manager: CacheManager, job: Job) -> DownloadProgress:

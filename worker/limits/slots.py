@@ -38,7 +38,7 @@ _Holding = tuple[str, str]
 
 
 class HeldSlots:
-    """The slots of one job at one host. Released at the end of a ``with`` block.
+    """The slots of one job at one host.
 
     Attributes:
         job_id: the holder.
@@ -54,32 +54,13 @@ class HeldSlots:
         self.host = host
         self.requests = tuple(requests)
 
-    def connections(self, want: int) -> int:
+    def connections_flow(self, want: int) -> Flow[int]:
         """Hold `want` connection slots; return how many there are, at least 1.
 
         Fewer are always granted, more only as far as slots are free. Without an answer from the store
         none is added.
         """
-        return self._manager.connections(self, max(1, want))
-
-    def connections_flow(self, want: int) -> Flow[int]:
-        """Do `connections` as a flow."""
         return self._manager.connections_flow(self, max(1, want))
-
-    def release(self) -> None:
-        """Release all, if not done before. Do so before the job's lock is released."""
-        self._manager.release(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class SlotManager:
@@ -116,7 +97,7 @@ class SlotManager:
         self._outages = OutageLog(logger)
         self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
-    def acquire(self, job_id: str, host: str, user_id: str | None = None) -> HeldSlots:
+    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
         """Acquire what a job needs for one connection to a host, once for each attempt.
 
         Attempts acquire slots at the host of the job's URL alone: requests to a host of a redirect or a
@@ -127,10 +108,6 @@ class SlotManager:
             StoreUnavailableError: the store does not answer; slots it may have granted expire.
             InvalidInputError: `host` is empty or longer than any host.
         """
-        return self._store.run(self.acquire_flow(job_id, host, user_id))
-
-    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
-        """Do `acquire` as a flow."""
         host = plain_host(host)
         held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
         if held.requests:
@@ -149,12 +126,8 @@ class SlotManager:
                 self._slots.setdefault((one.resource, job_id), one)
         return held
 
-    def connections(self, held: HeldSlots, want: int) -> int:
-        """See `HeldSlots.connections`."""
-        return self._store.run(self.connections_flow(held, want))
-
     def connections_flow(self, held: HeldSlots, want: int) -> Flow[int]:
-        """See `HeldSlots.connections`."""
+        """See `HeldSlots.connections_flow`."""
         if not self._per_host_connections:
             return want
         holding = _connections_of(held)
@@ -170,12 +143,8 @@ class SlotManager:
         yield from self._record(holding, request, slots.granted)
         return max(1, slots.granted)
 
-    def release(self, held: HeldSlots) -> None:
-        """See `HeldSlots.release`."""
-        self._store.run(self.release_flow(held))
-
     def release_flow(self, held: HeldSlots) -> Flow[None]:
-        """Do `release` as a flow."""
+        """Release all, if not done before. Do so before the job's lock is released."""
         with self._mutex:
             if held not in self._held:
                 return
@@ -190,12 +159,8 @@ class SlotManager:
         except StoreError as error:
             logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
 
-    def cool_down(self, host: str, seconds: float, reason: str) -> None:
-        """Start a cooldown of a host, for all workers. Without the store only this job waits."""
-        self._store.run(self.cool_down_flow(host, seconds, reason))
-
     def cool_down_flow(self, host: str, seconds: float, reason: str) -> Flow[None]:
-        """Do `cool_down` as a flow."""
+        """Start a cooldown of a host, for all workers. Without the store only this job waits."""
         try:
             yield from TransferLimits.start_cooldown.flow(
                 self._limits, plain_host(host), seconds, reason
@@ -254,7 +219,7 @@ class SlotManager:
     def _reacquire(self, holding: _Holding, request: SlotRequest) -> Flow[None]:
         """Acquire slots again that expired or that the store lost: the job still uses them.
 
-        If other jobs have them now, this one gets fewer at its next `connections`.
+        If other jobs have them now, this one gets fewer at its next `connections_flow`.
         """
         with self._mutex:
             if self._slots.get(holding) is not request:

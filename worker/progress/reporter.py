@@ -248,10 +248,10 @@ class ProgressReporter:
             if self._trackers.get(tracker.job_id) is tracker:
                 del self._trackers[tracker.job_id]
 
-    def finish(
+    def finish_flow(
         self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
-    ) -> int | None:
-        """Stop reporting a job, and send its last state at once.
+    ) -> Flow[int | None]:
+        """Stop reporting a job, and send its last state in one round trip.
 
         Args:
             tracker: of the job.
@@ -261,12 +261,6 @@ class ProgressReporter:
         Returns:
             The progress version sent; None when the store did not answer, or has a newer claim.
         """
-        return self._cache.store.run(self.finish_flow(tracker, result, persisted=persisted))
-
-    def finish_flow(
-        self, tracker: DownloadTracker, result: AttemptResult, *, persisted: bool
-    ) -> Flow[int | None]:
-        """Do `finish` as a flow of one round trip."""
         self.untrack(tracker)
         if not tracker.has_lease:  # this was delayed: another worker may have the job
             return None

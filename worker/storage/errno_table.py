@@ -198,8 +198,3 @@ def error_kind(operation: FileOperation, number: int | None) -> ErrorKind:
         return ErrorKind.RETRY
     default = _DEFAULTS.get(number, ErrorKind.RETRY)
     return _EXCEPTIONS.get(operation, {}).get(number, default)
-
-
-def listed_errnos() -> frozenset[int]:
-    """Return all errnos in the table."""
-    return frozenset(_DEFAULTS)

@@ -12,6 +12,7 @@ import pytest
 from domain.job import JobStatus
 from tests.chaos.watcher import Watcher
 from tests.support.build import new_job, progress
+from tests.support.services.operations import claim
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -107,7 +108,7 @@ def test_two_workers_with_one_claim(watcher: Watcher) -> None:
 
 def test_it_looks_at_what_is_under_way(system: System) -> None:
     job = system.submit("http://127.0.0.1:1/film.mkv")
-    assert system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now()) is not None
+    assert claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now()) is not None
     system.runtime.cache.download.set_progress(progress(job.id, bytes_downloaded=3, bytes_total=2))
     watcher = Watcher(system.runtime, lambda: [job.id], lambda _path: SENT, TTL)
     watcher.start()

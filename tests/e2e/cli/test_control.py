@@ -12,6 +12,7 @@ import pytest
 from database import Database, JobRepository
 from domain.job import Job, JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import claim
 from tests.support.services.seen import Seen
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -198,7 +199,7 @@ def repo(seen: Seen) -> Iterator[JobRepository]:
 
 
 def claimed(repo: JobRepository, job_id: str) -> Job:
-    job = repo.claim(job_id, worker="w", now=datetime.now(UTC))
+    job = claim(repo, job_id, worker="w", now=datetime.now(UTC))
     assert job is not None
     return job
 

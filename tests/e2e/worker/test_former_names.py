@@ -9,6 +9,7 @@ import pytest
 from cli.local_stack.command_lines import QUEUES
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import consume_message
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -46,7 +47,7 @@ def test_requeue_due_runs_under_both_names(store: StoreServer, tmp_path: Path, n
         system.start_worker("maintenance", concurrency=1)
         job = system.submit("http://127.0.0.1:9/never.bin")
         store.client(db=1).delete("downloads.normal")
-        system.runtime.jobs.mark_message_consumed(job.id)
+        consume_message(system.runtime.jobs, job.id)
 
         def is_published() -> bool:
             system.app.send_task(name, ignore_result=True)

@@ -12,6 +12,7 @@ import pytest
 from database import Database, JobRepository
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tests.support.build import NOW, new_job
+from tests.support.services.operations import claim
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
@@ -20,7 +21,7 @@ LATER = NOW + timedelta(seconds=5)
 def claimed(repo: JobRepository, **values: object) -> Job:
     job = new_job(**values)
     repo.add([job])
-    found = repo.claim(job.id, worker="host:1", now=NOW)
+    found = claim(repo, job.id, worker="host:1", now=NOW)
     assert found is not None
     return found
 
@@ -31,7 +32,7 @@ def claimed(repo: JobRepository, **values: object) -> Job:
 def test_a_claim_takes_a_queued_job(repo: JobRepository) -> None:
     job = new_job(reason="old", error_code="old", control="cancel", next_attempt_at=NOW)
     repo.add([job])
-    taken = repo.claim(job.id, worker="host:1", now=LATER)
+    taken = claim(repo, job.id, worker="host:1", now=LATER)
     assert taken == replace(
         job,
         status=S.DOWNLOADING,
@@ -46,14 +47,14 @@ def test_a_claim_takes_a_queued_job(repo: JobRepository) -> None:
         updated_at=LATER,
     )
     assert repo.get(job.id) == taken
-    assert repo.claim(job.id, worker="host:2", now=LATER) is None
+    assert claim(repo, job.id, worker="host:2", now=LATER) is None
 
 
 @pytest.mark.parametrize("status", [status for status in S if status is not S.QUEUED])
 def test_only_a_queued_job_can_be_claimed(repo: JobRepository, status: JobStatus) -> None:
     job = new_job(status=status)
     repo.add([job])
-    assert repo.claim(job.id, worker="w", now=NOW) is None
+    assert claim(repo, job.id, worker="w", now=NOW) is None
     assert repo.get(job.id) == job
     assert len(repo.events(job.id)) == 1
 
@@ -63,7 +64,7 @@ def test_each_claim_has_a_higher_fence_and_the_first_start_stays(repo: JobReposi
     for fence in range(2, 6):
         queued = repo.transition(job, S.QUEUED, now=LATER)
         assert queued is not None
-        again = repo.claim(job.id, worker=f"w{fence}", now=LATER)
+        again = claim(repo, job.id, worker=f"w{fence}", now=LATER)
         assert again is not None
         assert (again.fence, again.attempts, again.started_at) == (fence, fence, NOW)
         job = again
@@ -77,7 +78,7 @@ def test_one_of_many_threads_wins(repo: JobRepository) -> None:
 
     def claim_all(name: str) -> None:
         barrier.wait()
-        won.extend(job.id for job in jobs if repo.claim(job.id, worker=name, now=NOW))
+        won.extend(job.id for job in jobs if claim(repo, job.id, worker=name, now=NOW))
 
     threads = [threading.Thread(target=claim_all, args=(f"t{number}",)) for number in range(8)]
     for thread in threads:
@@ -92,7 +93,7 @@ def test_one_of_many_threads_wins(repo: JobRepository) -> None:
 def claim_in_process(url: str, job_ids: list[str], name: str) -> list[str]:
     database = Database(url)
     repo = JobRepository(database)
-    won = [job_id for job_id in job_ids if repo.claim(job_id, worker=name, now=NOW)]
+    won = [job_id for job_id in job_ids if claim(repo, job_id, worker=name, now=NOW)]
     database.close()
     return won
 
@@ -211,7 +212,7 @@ def test_the_history_shows_every_state_of_a_job(repo: JobRepository) -> None:
         changed = repo.transition(job, to, now=NOW, reason=to.value)
         assert changed is not None
         job = changed
-    again = repo.claim(job.id, worker="host:2", now=LATER)
+    again = claim(repo, job.id, worker="host:2", now=LATER)
     assert again is not None
     events = [
         (event.from_status, event.to_status, event.fence, event.attempt, event.reason)

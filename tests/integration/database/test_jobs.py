@@ -16,6 +16,7 @@ from domain.errors import UnknownJobError
 from domain.ids import new_job_id
 from domain.job import JobFilter, JobStatus, Priority
 from tests.support.build import NOW, new_job
+from tests.support.services.operations import claim, note
 from tests.support.wait import wait_until
 
 S = JobStatus
@@ -97,7 +98,7 @@ def test_an_unknown_job_has_an_error_of_its_own(repo: JobRepository, job_id: str
         repo.get(job_id)
     assert caught.value.job_id == job_id
     assert repo.get_many([job_id]) == {}
-    assert repo.claim(job_id, worker="w", now=NOW) is None
+    assert claim(repo, job_id, worker="w", now=NOW) is None
     assert repo.events(job_id) == []
 
 
@@ -134,15 +135,15 @@ def test_an_empty_table_has_no_counts(repo: JobRepository) -> None:
 
 def test_a_note_is_an_event_without_a_change(repo: JobRepository) -> None:
     repo.add([new_job(id="j")])
-    job = repo.claim("j", worker="w", now=NOW)
+    job = claim(repo, "j", worker="w", now=NOW)
     assert job is not None
-    assert repo.note(job, "starts over: the file has changed", now=LATER) is True
+    assert note(repo, job, "starts over: the file has changed", now=LATER) is True
     assert repo.get("j") == job
     event = repo.events("j")[-1]
     assert (event.from_status, event.to_status, event.at) == (S.DOWNLOADING, S.DOWNLOADING, LATER)
     assert (event.worker, event.fence, event.attempt) == ("w", 1, 1)
     assert event.reason == "starts over: the file has changed"
-    assert repo.note(replace(job, fence=0), "of an older claim", now=LATER) is False
+    assert note(repo, replace(job, fence=0), "of an older claim", now=LATER) is False
     assert repo.events("j")[-1] == event
 
 

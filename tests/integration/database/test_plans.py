@@ -21,7 +21,7 @@ import tasks
 from bench.scale.jobs import Numbers, fill, settle
 from database import Database, JobRepository
 from database.changes import Change
-from database.operations import Claim, Transition
+from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
 from domain.job import JobFilter, JobStatus, Priority
 from tasks.api.job_view import JobReader
@@ -40,6 +40,7 @@ from tests.support.plans import (
     recorded,
     rows_read,
 )
+from tests.support.services.operations import claim, consume_message, note
 from tests.support.services.running import run_download
 from tests.support.services.system import System
 from worker.cleanup.sweeper import DiskSweep
@@ -187,18 +188,28 @@ def _call_the_rest(system: System) -> None:
     assert len(claimed) > 60
     verified = Change(S.VERIFYING, now, None, {})
     jobs.perform([Transition(job, verified) for job in claimed])
-    one = jobs.claim(system.submit("http://127.0.0.1:9/one").id, worker="w", now=now)
+    one = claim(jobs, system.submit("http://127.0.0.1:9/one").id, worker="w", now=now)
     assert one is not None
-    jobs.note(one, "a note", now=now)
+    note(jobs, one, "a note", now=now)
     jobs.active_duplicate(one)
-    requeued = jobs.transition(one, S.QUEUED, now=now, reason="refused", may_repeat=True)
-    assert requeued is not None
-    jobs.mark_message_consumed(one.id, now)
-    jobs.mark_message_consumed(one.id)
+    refused = jobs.transition(one, S.QUEUED, now=now, reason="refused", may_repeat=True)
+    assert refused is not None
+    consume_message(jobs, one.id, now)
+    consume_message(jobs, one.id)
     jobs.last_workers([one.id, queued.id])
-    jobs.reset_progress([requeued], now=now)
-    jobs.requeue_for_host("host0.example", 1, now)
-    jobs.requeue_for_user("user0.example", 1, now)
+    jobs.reset_progress([refused], now=now)
+    _wait_for_a_users_slot(system, "user0.example")
+    (requeued,) = jobs.perform([RequeueForSlot("host0.example", "user0.example", now)])
+    assert len(requeued) == 2, "one for the host, one for the user"
+
+
+def _wait_for_a_users_slot(system: System, user_id: str) -> None:
+    jobs, now = system.runtime.jobs, system.runtime.now()
+    submitted = system.submit("http://127.0.0.1:9/busy", user_id=user_id)
+    busy = claim(jobs, submitted.id, worker="w", now=now)
+    assert busy is not None
+    changes = {"error_code": "user_busy", "next_attempt_at": now + timedelta(days=1)}
+    assert jobs.transition(busy, S.WAITING, now=now, reason="busy", changes=changes) is not None
 
 
 # ── the tests ───────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from database.job_rows import ProgressRow
 from domain.byte_counts import ByteCounts
 from domain.job import RUNNING, Job, JobStatus
 from tests.support.build import NOW, new_job
+from tests.support.services.operations import claim
 
 LATER = NOW + timedelta(seconds=5)
 
@@ -89,7 +90,7 @@ def test_a_claim_after_a_save_starts_a_new_version(repo: JobRepository) -> None:
     repo.save_progress([row(job, 2, 500)], NOW)
     queued = repo.transition(job, JobStatus.QUEUED, now=NOW)
     assert queued is not None
-    again = repo.claim(job.id, worker="w", now=NOW)
+    again = claim(repo, job.id, worker="w", now=NOW)
     assert again is not None
     repo.save_progress([row(job, 2, 501, counts=ByteCounts(1))], LATER)
     assert repo.get(job.id) == again

@@ -11,6 +11,7 @@ from database import JobRepository
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus, Priority, QueuedJob
 from tests.support.build import NOW, new_job
+from tests.support.services import operations
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
@@ -46,14 +47,14 @@ def test_only_a_queued_job_gets_another_message(repo: JobRepository) -> None:
     queued = new_job(published_at=NOW)
     running = new_job(published_at=NOW, status=S.DOWNLOADING)
     repo.add([queued, running])
-    repo.mark_message_consumed(queued.id)
-    repo.mark_message_consumed(running.id)
+    operations.consume_message(repo, queued.id)
+    operations.consume_message(repo, running.id)
     assert repo.get(queued.id).published_at is None
     assert repo.get(running.id) == running
 
 
 def claim(repo: JobRepository, job: Job) -> Job | None:
-    return repo.claim(job.id, worker="w", now=LATER)
+    return operations.claim(repo, job.id, worker="w", now=LATER)
 
 
 def claim_and_requeue(repo: JobRepository, job: Job) -> Job | None:
@@ -96,16 +97,16 @@ def test_a_change_before_the_note_of_a_message_wins(
 def test_a_consumed_message_is_not_noted_and_a_newer_one_is(repo: JobRepository) -> None:
     job = new_job()
     repo.add([job])
-    repo.mark_message_consumed(job.id, LATER)
-    repo.mark_message_consumed(job.id, NOW)  # an older message, recorded late
+    operations.consume_message(repo, job.id, LATER)
+    operations.consume_message(repo, job.id, NOW)  # an older message, recorded late
     repo.mark_published([job], LATER)
     assert repo.get(job.id).published_at is None
     newer = LATER + timedelta(microseconds=1)
     repo.mark_published([job], newer)
     repo.mark_published([job], LATER)
-    repo.mark_message_consumed(job.id, LATER)
+    operations.consume_message(repo, job.id, LATER)
     assert repo.get(job.id).published_at == newer
-    repo.mark_message_consumed(job.id, newer)
+    operations.consume_message(repo, job.id, newer)
     assert repo.get(job.id).published_at is None
 
 

@@ -10,6 +10,7 @@ from domain.history import NO_MESSAGE, stop_reason
 from domain.job import Job, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.histories import claims_in
+from tests.support.services import operations
 
 S = JobStatus
 FULL = "The store refuses: OOM. It is full; free it."
@@ -17,7 +18,7 @@ REPLICA = "The store refuses: READONLY."
 
 
 def claim(repo: JobRepository, job_id: str, number: int, worker: str = "host:1") -> Job:
-    claimed = repo.claim(job_id, worker=worker, now=NOW + timedelta(seconds=2 * number))
+    claimed = operations.claim(repo, job_id, worker=worker, now=NOW + timedelta(seconds=2 * number))
     assert claimed is not None
     return claimed
 
@@ -108,7 +109,7 @@ def test_an_event_in_between_keeps_hand_backs_apart(repo: JobRepository) -> None
     hand_back(repo, claim(repo, job_id, 0))
 
     job = claim(repo, job_id, 1)
-    repo.note(job, "the origin sent another file", now=job.updated_at)
+    operations.note(repo, job, "the origin sent another file", now=job.updated_at)
     hand_back(repo, job)
 
     assert len(history(repo, job_id)) == 5

@@ -13,6 +13,7 @@ from database import Database, JobRepository, migrate
 from database.models import jobs
 from domain.job import JobStatus, QueuedJob
 from tests.support.build import NOW, new_job
+from tests.support.services.operations import requeue_for_slots
 from tests.support.wait import wait_until
 
 S = JobStatus
@@ -118,7 +119,7 @@ def test_the_job_that_waits_longest_for_a_host_is_requeued_first(repo: JobReposi
     ]
     repo.add([*reversed(waiting), *others])
     oldest, second, third = (job.id for job in waiting)
-    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [oldest, second]
+    assert ids(requeue_for_slots(repo, "a:1", None, 2, NOW)) == [oldest, second]
     requeued = repo.get(oldest)
     assert (requeued.status, requeued.next_attempt_at, requeued.published_at) == (
         S.QUEUED,
@@ -129,8 +130,8 @@ def test_the_job_that_waits_longest_for_a_host_is_requeued_first(repo: JobReposi
         S.WAITING,
         "a:1 has a free slot",
     )
-    assert ids(repo.requeue_for_host("a:1", 2, NOW)) == [third]
-    assert repo.requeue_for_host("a:1", 2, NOW) == []
+    assert ids(requeue_for_slots(repo, "a:1", None, 2, NOW)) == [third]
+    assert requeue_for_slots(repo, "a:1", None, 2, NOW) == []
     assert [repo.get(job.id) for job in others] == others
 
 
@@ -138,7 +139,7 @@ def test_a_users_slot_goes_to_that_users_jobs(repo: JobRepository) -> None:
     waiting = {"status": S.WAITING, "error_code": "user_busy"}
     mine, theirs = new_job(**waiting, user_id="me"), new_job(**waiting, user_id="you")
     repo.add([theirs, mine, new_job(status=S.WAITING, error_code="host_busy", user_id="me")])
-    assert ids(repo.requeue_for_user("me", 5, NOW)) == [mine.id]
+    assert ids(requeue_for_slots(repo, "elsewhere", "me", 5, NOW)) == [mine.id]
     assert repo.get(theirs.id) == theirs
 
 
@@ -151,7 +152,7 @@ def test_two_slots_at_once_are_for_two_jobs(postgres_url: str) -> None:
     with database.write() as other:  # another process is about to requeue the first one
         lock = select(jobs.c.id).where(jobs.c.id == waiting[0].id).with_for_update()
         assert other.execute(lock).scalar() == waiting[0].id
-        assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[1].id]
+        assert ids(requeue_for_slots(repo, "a", None, 1, NOW)) == [waiting[1].id]
     database.close()
 
 
@@ -162,6 +163,6 @@ def test_one_slot_requeues_one_job_whatever_the_query_plan(postgres_url: str) ->
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
     repo.add(waiting)
-    assert ids(repo.requeue_for_host("a", 1, NOW)) == [waiting[0].id]
+    assert ids(requeue_for_slots(repo, "a", None, 1, NOW)) == [waiting[0].id]
     assert repo.count_by_status() == {S.QUEUED: 1, S.WAITING: 19}
     database.close()

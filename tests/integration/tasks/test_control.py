@@ -10,6 +10,7 @@ import tasks
 from domain.job import Job, JobStatus
 from tests.support.faults.aging import make_due
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import claim
 from tests.support.services.running import downloaded, run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
@@ -86,7 +87,7 @@ def test_a_fenced_worker_changes_nothing(system: System, silent: Job) -> None:
         wait_for_progress(system, silent)
         orphan = system.job(silent)
         jobs.transition(orphan, S.QUEUED, now=now())
-        claimed = jobs.claim(silent.id, worker="the newer one", now=now())
+        claimed = claim(jobs, silent.id, worker="the newer one", now=now())
         assert claimed is not None
         assert claimed.fence == 2
         cache = system.runtime.cache

@@ -14,6 +14,7 @@ from tasks.api.control import _RULES, Action, _Batch
 from tasks.api.control_writer import ControlWriter
 from tests.support.build import unused_url
 from tests.support.servers.tcp_proxy import Proxy
+from tests.support.services.operations import claim
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 
@@ -21,7 +22,7 @@ from tests.support.stores.server import StoreServer
 def claimed(system: System) -> Job:
     """A job that is claimed without a worker, so that its control request stays pending."""
     job = system.submit(unused_url())
-    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    running = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
 

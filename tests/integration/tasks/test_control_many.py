@@ -18,6 +18,7 @@ from tasks.periodic import maintenance
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import claim
 from tests.support.services.running import downloaded, run_download, running
 from tests.support.services.system import System
 from tests.support.wait import wait_until
@@ -44,7 +45,7 @@ def in_state(system: System, status: JobStatus) -> Job:
     if status is S.CANCELLED:
         return tasks.cancel(job.id, runtime=runtime)
     now = runtime.now()
-    moved = runtime.jobs.claim(job.id, worker="w", now=now)
+    moved = claim(runtime.jobs, job.id, worker="w", now=now)
     if status in {S.VERIFYING, S.COMPLETED} and moved is not None:
         moved = runtime.jobs.transition(moved, S.VERIFYING, now=now)
     if moved is not None and moved.status is not status:

@@ -14,6 +14,7 @@ from tasks.periodic.reconcile import reconcile
 from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin, ServedFile
+from tests.support.services.operations import claim
 from tests.support.services.recovery import requeue_orphans
 from tests.support.services.running import run_download, running
 from tests.support.services.system import System
@@ -189,7 +190,7 @@ def test_a_waiting_job_that_is_paused_has_no_next_attempt(system: System, origin
 def orphan(system: System, **fields: object) -> Job:
     """A job whose worker has crashed."""
     job = system.submit(unused_url(), **fields)
-    claimed = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    claimed = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert claimed is not None
     return claimed
 
@@ -210,7 +211,7 @@ def test_a_job_whose_workers_crash_each_time_ends(any_system: System) -> None:
     job = orphan(any_system, max_attempts=2)
     age_jobs(any_system)
     assert requeue_orphans(any_system.runtime) == (1, 0)
-    again = any_system.runtime.jobs.claim(job.id, worker="w", now=any_system.runtime.now())
+    again = claim(any_system.runtime.jobs, job.id, worker="w", now=any_system.runtime.now())
     assert again is not None
     waiting = any_system.backlog()
 

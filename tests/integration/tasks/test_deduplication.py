@@ -13,6 +13,7 @@ from domain.errors import DuplicateJobError, SeenError
 from domain.job import Job, JobStatus, SubmittedJob
 from tests.support.build import unused_url
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import claim, consume_message
 from tests.support.services.running import run_download, running
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -44,7 +45,7 @@ def test_a_job_is_the_same_until_it_has_ended(system: System, status: JobStatus)
     if status is S.PAUSED:
         tasks.pause(job.id, runtime=system.runtime)
     elif status is not S.QUEUED:
-        claimed = system.runtime.jobs.claim(job.id, worker="w", now=now)
+        claimed = claim(system.runtime.jobs, job.id, worker="w", now=now)
         assert claimed is not None
         if status is S.WAITING:
             changes = {"next_attempt_at": now}
@@ -162,7 +163,7 @@ def test_a_finished_job_is_not_retried_beside_an_unfinished_one_of_its_key(
 def claimed(system: System, url: str, **fields: object) -> Job:
     """A job that is claimed without a worker: it keeps its state until the test ends it."""
     job = system.submit(url, **fields)
-    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    running = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
 
@@ -314,7 +315,7 @@ def test_there_are_never_two_unfinished_jobs_of_one_dedup_key(any_system: System
         with suppress(SeenError):
             known: Job = any_system.submit(url) if number % 3 else first
             if number % 2:
-                runtime.jobs.claim(known.id, worker="w", now=runtime.now())
+                claim(runtime.jobs, known.id, worker="w", now=runtime.now())
             if number % 5 < 2:
                 known = tasks.cancel(known.id, runtime=runtime)
             if number % 5 == 1:
@@ -360,6 +361,6 @@ def test_without_broker_the_same_is_still_one_job(system: System) -> None:
     """Given a job that was accepted and not published, as when its caller got no response."""
     url = unused_url()
     job = system.submit(url)
-    system.runtime.jobs.mark_message_consumed(job.id)
+    consume_message(system.runtime.jobs, job.id)
     again = system.submit(url)
     assert (again.id, again.published_at) == (job.id, None)

@@ -20,6 +20,7 @@ from tests.support.build import progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
 from tests.support.servers.postgres import PostgresServer
+from tests.support.services.operations import claim, consume_message
 from tests.support.services.running import run_download
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -31,7 +32,7 @@ S = JobStatus
 def claimed(system: System) -> Job:
     """A job that some worker has claimed."""
     job = system.submit(unused_url())
-    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    running = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
 
@@ -87,7 +88,7 @@ def test_many_jobs_are_saved_in_batches(tmp_path: Path, store: StoreServer) -> N
         requests = [tasks.DownloadRequest(url=unused_url()) for _ in range(count)]
         jobs = tasks.submit_many(requests, runtime=system.runtime)
         for job in jobs:
-            running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+            running = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
             assert running is not None
             report_progress(system, running, 1, 100)
         assert persistence.persist_progress(system.runtime) == count
@@ -128,7 +129,7 @@ def test_a_final_state_of_an_older_claim_changes_nothing(system: System) -> None
     job = claimed(system)
     report_progress(system, job, 1, 1000, status=S.COMPLETED)
     system.runtime.jobs.transition(job, S.QUEUED, now=system.runtime.now())
-    system.runtime.jobs.claim(job.id, worker="new", now=system.runtime.now())
+    claim(system.runtime.jobs, job.id, worker="new", now=system.runtime.now())
     persistence.persist_progress(system.runtime)
     assert system.job(job).status is S.DOWNLOADING
 
@@ -177,7 +178,7 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
     assert run_download(system.runtime, job.id) is Outcome.WAITING
     age_jobs(system)
     assert [one.id for one in system.runtime.jobs.requeue_due(system.runtime.now())] == [job.id]
-    claimed_again = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    claimed_again = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert claimed_again is not None
     assert system.runtime.jobs.request_control([claimed_again], "cancel")
     system.runtime.cache.download.remove(job.id)
@@ -193,7 +194,7 @@ def test_a_cancelled_orphan_leaves_no_part_file(system: System, origin: Origin) 
 def test_an_unpublished_job_is_published_by_reconcile(system: System, store: StoreServer) -> None:
     job = system.submit(unused_url())
     store.flush()
-    system.runtime.jobs.mark_message_consumed(job.id)
+    consume_message(system.runtime.jobs, job.id)
     age_jobs(system)
     assert reconcile.reconcile(system.runtime).published == 1
 

@@ -17,6 +17,7 @@ from tasks.periodic.reconcile import Reconciled, reconcile
 from tests.support.build import new_job, progress_update, unused_url
 from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
+from tests.support.services.operations import claim
 from tests.support.services.recovery import requeue_orphans
 from tests.support.services.running import running
 from tests.support.services.system import System
@@ -30,7 +31,7 @@ NOTHING = Reconciled(0, 0, 0, 0, 0, 0)
 
 def claimed(system: System) -> Job:
     job = system.submit(unused_url())
-    running = system.runtime.jobs.claim(job.id, worker="w", now=system.runtime.now())
+    running = claim(system.runtime.jobs, job.id, worker="w", now=system.runtime.now())
     assert running is not None
     return running
 

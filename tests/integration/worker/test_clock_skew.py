@@ -14,6 +14,7 @@ from database.clock_skew import correct_future_times
 from domain.job import Job, JobStatus, Priority
 from tasks.periodic import maintenance
 from tasks.periodic.reconcile import reconcile
+from tests.support.services import operations
 from tests.support.services.system import System
 from worker.runtime import Runtime
 
@@ -33,7 +34,7 @@ def ahead(system: System, by: timedelta) -> Runtime:
 
 
 def claim(runtime: Runtime, job: Job) -> Job:
-    running = runtime.jobs.claim(job.id, worker="fast", now=runtime.now())
+    running = operations.claim(runtime.jobs, job.id, worker="fast", now=runtime.now())
     assert running is not None
     return running
 

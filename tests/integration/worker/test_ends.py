@@ -15,14 +15,15 @@ from domain.errors import HostBusyError, StoreReplyError
 from domain.job import JobStatus
 from tests.support.build import cache_manager
 from tests.support.counts import set_counts
-from tests.support.reporting import claimed, reporting, shown, tracked
+from tests.support.reporting import claimed, finished, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
+from tests.support.services.slots import BlockingSlots
 from tests.support.stores.server import StoreServer
 from worker.leases.drain import Drain
 from worker.leases.lease import LeaseManager
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
-from worker.limits.slots import HeldSlots, SlotManager
+from worker.limits.slots import HeldSlots
 from worker.limits.transfer_rate import TransferRate
 from worker.loop.batcher import Batcher
 from worker.loop.event_loop import EventLoopThread
@@ -60,8 +61,8 @@ def leases() -> Iterator[LeaseManager]:
 
 
 @pytest.fixture
-def slots(manager: CacheManager) -> Iterator[SlotManager]:
-    with SlotManager(manager.limits, per_host_connections=4) as slots:
+def slots(manager: CacheManager) -> Iterator[BlockingSlots]:
+    with BlockingSlots(manager.limits, per_host_connections=4) as slots:
         yield slots
 
 
@@ -70,7 +71,7 @@ def _locking(manager: CacheManager, leases: LeaseManager, job_id: str) -> Flow[A
 
 
 def test_a_group_starts_in_two_round_trips_and_ends_in_one(
-    manager: CacheManager, proxy: Proxy, leases: LeaseManager, slots: SlotManager
+    manager: CacheManager, proxy: Proxy, leases: LeaseManager, slots: BlockingSlots
 ) -> None:
     jobs = [claimed(user_id="ann") for _ in range(4)]
     keys = [manager.keys.download_lock_key(job.id) for job in jobs]
@@ -106,14 +107,14 @@ def test_a_group_starts_in_two_round_trips_and_ends_in_one(
 
 
 def _finish_one(manager: CacheManager, reporter: Any) -> None:
-    reporter.finish(tracked(reporter, claimed()), DONE, persisted=True)
+    finished(manager, reporter, tracked(reporter, claimed()), DONE, persisted=True)
     lock = manager.download_lock("scripts")
     lock.acquire()
     lock.release()
 
 
 def test_the_lock_is_released_after_all_else(
-    manager: CacheManager, proxy: Proxy, leases: LeaseManager, slots: SlotManager
+    manager: CacheManager, proxy: Proxy, leases: LeaseManager, slots: BlockingSlots
 ) -> None:
     """Given a progress hash whose script the server lacks: then the rest waits for its order, too."""
     job = claimed()
@@ -156,7 +157,7 @@ def test_a_lease_starts_when_its_lock_is_sent(manager: CacheManager, leases: Lea
 
 
 def test_one_job_of_a_group_that_is_refused_leaves_the_others(
-    manager: CacheManager, leases: LeaseManager, slots: SlotManager
+    manager: CacheManager, leases: LeaseManager, slots: BlockingSlots
 ) -> None:
     """Given a lock of another holder, a lock whose key has another type, and more jobs than slots."""
     manager.client.set(manager.keys.download_lock_key("job-1"), "another")
@@ -173,7 +174,7 @@ def test_one_job_of_a_group_that_is_refused_leaves_the_others(
 
 
 def test_errors_of_an_end_are_logged_and_the_rest_is_given_back(
-    manager: CacheManager, leases: LeaseManager, slots: SlotManager
+    manager: CacheManager, leases: LeaseManager, slots: BlockingSlots
 ) -> None:
     """Given a progress hash and a slot resource whose keys hold another type."""
     job = claimed()
@@ -228,7 +229,7 @@ def test_the_bytes_of_a_finished_download_are_counted_once(manager: CacheManager
     with reporting(manager) as reporter:
         tracker = tracked(reporter, claimed())
         set_counts(tracker, downloaded=1000)
-        reporter.finish(tracker, DONE, persisted=True)
+        finished(manager, reporter, tracker, DONE, persisted=True)
         for _ in range(2):
             reporter.flush()
         counted: Any = manager.client.hvals(manager.keys.download_rate_key())
@@ -239,7 +240,7 @@ def test_the_bytes_of_a_finished_download_are_counted_once(manager: CacheManager
 
 
 def test_connections_are_granted_as_far_as_slots_are_free(
-    manager: CacheManager, slots: SlotManager
+    manager: CacheManager, slots: BlockingSlots
 ) -> None:
     held = slots.acquire("a", HOST)
     store = Batcher("store", manager.store.run_together)

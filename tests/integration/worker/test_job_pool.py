@@ -64,7 +64,7 @@ def started(pool: JobPool, message: JobMessage, gate: threading.Event) -> Iterat
         yield ends
     finally:
         gate.set()
-        assert pool.wait_until_idle(30)
+        wait_until(lambda: not pool.running, deadline=30, what="all jobs have ended")
 
 
 def test_all_jobs_of_a_message_end_once(
@@ -149,7 +149,7 @@ def test_jobs_in_hand_are_put_back_by_a_drain(
     ends = Ends()
     system.runtime.drain.start()
     pool.start(message, ends.calls.append)
-    assert pool.wait_until_idle(30)
+    wait_until(lambda: not pool.running, deadline=30, what="all jobs have ended")
     assert ends.outcomes == [Outcome.PUT_BACK] * 3
     assert origin.requests == []
     assert not pool.has_room()

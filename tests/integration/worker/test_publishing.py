@@ -19,6 +19,7 @@ from tasks.periodic import maintenance
 from tasks.periodic.reconcile import reconcile
 from tests.support.build import unused_url
 from tests.support.faults.aging import age_jobs
+from tests.support.services.operations import claim
 from tests.support.services.running import run_download
 from tests.support.services.system import System, client_app
 from tests.support.wait import wait_until
@@ -54,7 +55,7 @@ def take(system: System, queue: str = NORMAL) -> QueuedMessage:
 
 def requeue(runtime: Runtime, job: Job) -> Job:
     """Claim a job and requeue it, without a message."""
-    running = runtime.jobs.claim(job.id, worker="w", now=runtime.now())
+    running = claim(runtime.jobs, job.id, worker="w", now=runtime.now())
     assert running is not None
     queued = runtime.jobs.transition(running, S.QUEUED, now=runtime.now())
     assert queued is not None

@@ -27,6 +27,7 @@ from domain.errors import (
 )
 from domain.job import Job, JobStatus
 from tests.support.counts import set_counts
+from tests.support.services.operations import claim, consume_message
 from worker.attempts.attempt import Attempt
 from worker.attempts.holdings import Holdings
 from worker.leases.drain import Drain
@@ -201,9 +202,9 @@ class Worker:
         stop = StopSignal(runtime.drain)
         lease = runtime.leases.acquire(runtime.cache.download_lock(job_id), stop)
         if lease is None:
-            runtime.jobs.mark_message_consumed(job_id, sent_at)
+            consume_message(runtime.jobs, job_id, sent_at)
             return None
-        job = runtime.jobs.claim(job_id, worker=runtime.worker, now=runtime.now())
+        job = claim(runtime.jobs, job_id, worker=runtime.worker, now=runtime.now())
         if job is None:
             runtime.leases.release(lease)
             return None

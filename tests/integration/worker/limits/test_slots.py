@@ -11,10 +11,10 @@ from cache import CacheManager
 from cache.clock import lease_clock
 from domain.errors import HostBusyError, StoreUnavailableError
 from tests.support.build import cache_manager
+from tests.support.services.slots import BlockingSlots
 from tests.support.services.system import System, client_runtime
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.limits.slots import SlotManager
 
 HOST = "example.org"
 CONNECTIONS, DOWNLOADS, USER = f"connections:{HOST}", f"downloads:{HOST}", "user:ann"
@@ -27,10 +27,10 @@ def manager(store: StoreServer) -> Iterator[CacheManager]:
         yield manager
 
 
-def slot_manager(manager: CacheManager, *numbers: int, ttl: float = 60) -> SlotManager:
+def slot_manager(manager: CacheManager, *numbers: int, ttl: float = 60) -> BlockingSlots:
     """One process's, with limits of connections, downloads and downloads of a user."""
     connections, downloads, of_user = numbers
-    return SlotManager(
+    return BlockingSlots(
         manager.limits,
         per_host_connections=connections,
         per_host_downloads=downloads,
@@ -41,13 +41,14 @@ def slot_manager(manager: CacheManager, *numbers: int, ttl: float = 60) -> SlotM
 
 def test_a_job_takes_what_it_needs_and_gives_it_back(manager: CacheManager) -> None:
     with slot_manager(manager, 4, 2, 2) as ours:
-        with ours.acquire("a", "Example.ORG.", "ann") as held:
-            assert held.host == HOST
-            assert manager.limits.slots(CONNECTIONS) == {"a": 1}
-            assert manager.limits.slots(DOWNLOADS) == {"a": 1}
-            assert manager.limits.slots(USER) == {"a": 1}
-        held.release()
-        assert held.connections(3) == 1
+        held = ours.acquire("a", "Example.ORG.", "ann")
+        assert held.host == HOST
+        assert manager.limits.slots(CONNECTIONS) == {"a": 1}
+        assert manager.limits.slots(DOWNLOADS) == {"a": 1}
+        assert manager.limits.slots(USER) == {"a": 1}
+        for _ in range(2):
+            ours.release(held)
+        assert ours.connections(held, 3) == 1
         assert not manager.client.dbsize()
 
 
@@ -81,7 +82,7 @@ def test_a_refused_job_gets_a_reason_and_holds_no_slot(
         assert 0 < (refused.value.retry_after or 0) < 10
         for resource in (CONNECTIONS, DOWNLOADS, USER):
             assert "c" not in manager.limits.slots(resource)
-        last.release()
+        theirs.release(last)
         ours.acquire("c", HOST, "ann")
 
 
@@ -96,23 +97,23 @@ def test_a_host_in_cooldown_gets_no_job(manager: CacheManager) -> None:
             assert no.value.code == "host_cooling"
             assert 50 < (no.value.retry_after or 0) <= 60
         assert manager.limits.slots(CONNECTIONS) == {}
-        ours.acquire("a", "other.org").release()
+        ours.release(ours.acquire("a", "other.org"))
 
 
 def test_connections_grow_as_far_as_there_is_room(manager: CacheManager) -> None:
     with slot_manager(manager, 5, 0, 0) as ours, slot_manager(manager, 5, 0, 0) as theirs:
         one, two = ours.acquire("a", HOST), theirs.acquire("b", HOST)
-        assert one.connections(8) == 4
-        assert two.connections(3) == 1
-        assert one.connections(2) == 2
-        assert two.connections(8) == 3
-        assert two.connections(0) == 1
+        assert ours.connections(one, 8) == 4
+        assert theirs.connections(two, 3) == 1
+        assert ours.connections(one, 2) == 2
+        assert theirs.connections(two, 8) == 3
+        assert theirs.connections(two, 0) == 1
         assert manager.limits.slots(CONNECTIONS) == {"a": 2, "b": 1}
 
 
 def test_without_limits_nothing_is_counted(manager: CacheManager) -> None:
     with slot_manager(manager, 0, 0, 0) as ours:
-        assert ours.acquire("a", HOST, "ann").connections(99) == 99
+        assert ours.connections(ours.acquire("a", HOST, "ann"), 99) == 99
         assert not manager.client.dbsize()
 
 
@@ -124,17 +125,17 @@ def test_a_job_at_two_hosts_has_its_users_slot_once(manager: CacheManager) -> No
         with pytest.raises(HostBusyError):
             ours.acquire("a", "third.org", "ann")  # full: what the job holds elsewhere stays
         assert manager.limits.slots(USER) == {"a": 1}
-        first.release()
+        ours.release(first)
         assert manager.limits.slots(USER) == {"a": 1}
         assert manager.limits.slots(CONNECTIONS) == {}
-        second.release()
+        ours.release(second)
         assert manager.limits.slots(USER) == {}
 
 
 def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: CacheManager) -> None:
     before = threading.active_count()
     with slot_manager(manager, 4, 1, 0, ttl=TTL) as ours:
-        assert ours.acquire("a", HOST).connections(3) == 3
+        assert ours.connections(ours.acquire("a", HOST), 3) == 3
         started = lease_clock()
         # Longer than their TTL: without renewal they would be gone.
         wait_until(
@@ -150,7 +151,7 @@ def test_slots_are_kept_while_the_job_runs_and_end_with_its_process(manager: Cac
 def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> None:
     with slot_manager(manager, 4, 0, 1) as ours:
         held = ours.acquire("a", HOST, "ann")
-        assert held.connections(3) == 3
+        assert ours.connections(held, 3) == 3
         manager.client.flushdb()
         ours.renew_all()
         assert manager.limits.slots(CONNECTIONS) == {"a": 3}
@@ -159,20 +160,20 @@ def test_slots_that_the_store_lost_are_taken_again(manager: CacheManager) -> Non
         manager.limits.take_slots(CONNECTIONS, "quicker", 2, 4, 60)
         ours.renew_all()
         assert manager.limits.slots(CONNECTIONS) == {"a": 2, "quicker": 2}
-        assert held.connections(3) == 2
+        assert ours.connections(held, 3) == 2
 
 
 def test_without_a_store_no_slot_is_granted(private_store: StoreServer) -> None:
     with cache_manager(private_store) as manager, slot_manager(manager, 4, 0, 0) as ours:
         held = ours.acquire("a", HOST)
-        assert held.connections(2) == 2
+        assert ours.connections(held, 2) == 2
         private_store.kill()
         with pytest.raises(StoreUnavailableError):
             ours.acquire("b", HOST)
-        assert held.connections(4) == 2
-        assert held.connections(1) == 1
+        assert ours.connections(held, 4) == 2
+        assert ours.connections(held, 1) == 1
         ours.cool_down(HOST, 60, "HTTP 429")
-        held.release()
+        ours.release(held)
         private_store.start()
         ours.acquire("b", HOST)
 
@@ -181,9 +182,11 @@ def test_a_process_works_by_its_settings(system: System) -> None:
     settings = {"SEEN_HOST_CONNECTIONS": "3", "SEEN_USER_DOWNLOADS": "1", "SEEN_MAX_RATE": "50000"}
     runtime = client_runtime({**system.variables, **settings})
     try:
-        assert runtime.slots.acquire("a", HOST, "ann").connections(9) == 3
+        run = runtime.cache.store.run
+        held = run(runtime.slots.acquire_flow("a", HOST, "ann"))
+        assert run(held.connections_flow(9)) == 3
         with pytest.raises(HostBusyError, match="1 of 1 downloads of its user"):
-            runtime.slots.acquire("b", "other.org", "ann")
+            run(runtime.slots.acquire_flow("b", "other.org", "ann"))
         transfer_rate = runtime.rate_controller.register("a", HOST)
         wait_until(lambda: transfer_rate.rate == 50_000, what="the rate of the settings")
     finally:

@@ -12,7 +12,7 @@ from domain.errors import CancelledError, FencedError, PausedError
 from domain.job import JobStatus
 from tests.support.build import cache_manager
 from tests.support.counts import set_counts
-from tests.support.reporting import claimed, reporting, shown, tracked
+from tests.support.reporting import claimed, finished, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -171,7 +171,10 @@ def test_a_newer_claim_stops_the_download(manager: CacheManager) -> None:
         reporter.flush()
         assert isinstance(tracker.stop.error, FencedError)
         assert shown(manager, job).bytes_downloaded == 7
-        assert reporter.finish(tracker, AttemptResult(status=S.FAILED), persisted=False) is None
+        assert (
+            finished(manager, reporter, tracker, AttemptResult(status=S.FAILED), persisted=False)
+            is None
+        )
         assert shown(manager, job).status is S.DOWNLOADING
 
 
@@ -185,7 +188,7 @@ def test_the_end_is_sent_at_once(manager: CacheManager) -> None:
         reporter.flush()
         set_counts(tracker, downloaded=10, durable=10, total=10)
         result = AttemptResult(status=S.COMPLETED, path="/x/film.mkv", sha256="a" * 64)
-        version = reporter.finish(tracker, result, persisted=False)
+        version = finished(manager, reporter, tracker, result, persisted=False)
         found = shown(manager, job)
         assert (found.status, found.path, found.sha256) == (S.COMPLETED, "/x/film.mkv", "a" * 64)
         assert (found.bytes_downloaded, found.version) == (10, version)
@@ -202,7 +205,7 @@ def test_an_end_the_database_has_is_not_marked_unsaved(manager: CacheManager) ->
     with reporting(manager) as reporter:
         tracker = tracked(reporter, job)
         result = AttemptResult(status=S.FAILED, reason="404", error_code="http_404")
-        assert reporter.finish(tracker, result, persisted=True) is not None
+        assert finished(manager, reporter, tracker, result, persisted=True) is not None
     assert shown(manager, job).reason == "404"
     assert manager.download.dirty() == []
     assert manager.client.pttl(manager.keys.download_job_key(job.id)) <= 30_000
@@ -212,7 +215,10 @@ def test_an_end_without_a_store_is_no_error(private_store: StoreServer) -> None:
     with cache_manager(private_store) as manager, reporting(manager) as reporter:
         tracker = tracked(reporter, claimed())
         private_store.kill()
-        assert reporter.finish(tracker, AttemptResult(status=S.COMPLETED), persisted=False) is None
+        assert (
+            finished(manager, reporter, tracker, AttemptResult(status=S.COMPLETED), persisted=False)
+            is None
+        )
         assert reporter.flush() == 0
 
 

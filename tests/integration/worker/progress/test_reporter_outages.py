@@ -11,7 +11,7 @@ from cache.store import scripts
 from domain.job import Job, JobStatus
 from tests.support.build import cache_manager, new_job
 from tests.support.counts import set_counts
-from tests.support.reporting import claimed, reporting, shown, tracked
+from tests.support.reporting import claimed, finished, reporting, shown, tracked
 from tests.support.servers.tcp_proxy import Proxy
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
@@ -66,7 +66,9 @@ def test_an_end_after_a_lost_reply_counts_everything_once(store: StoreServer) ->
             assert reporter.flush() == 0
             set_counts(tracker, downloaded=1234)
             assert (
-                reporter.finish(tracker, AttemptResult(status=S.PAUSED), persisted=False)
+                finished(
+                    manager, reporter, tracker, AttemptResult(status=S.PAUSED), persisted=False
+                )
                 is not None
             )
         found = shown(manager, job)

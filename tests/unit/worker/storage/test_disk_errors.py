@@ -14,7 +14,7 @@ import pytest
 from tests.support.faults.refusing_disk import RefusingDisk
 from tests.support.services.system import ROOT
 from worker.storage.disk_errors import translate
-from worker.storage.errno_table import ErrorKind, FileOperation, error_kind, listed_errnos
+from worker.storage.errno_table import _DEFAULTS, ErrorKind, FileOperation, error_kind
 
 #: What Linux documents (man-pages 6) for each call that is made, by the step it is made in.
 DOCUMENTED: dict[FileOperation, str] = {
@@ -55,7 +55,7 @@ DOCUMENTED: dict[FileOperation, str] = {
 @pytest.mark.parametrize("step", DOCUMENTED)
 def test_every_documented_errno_has_a_line(step: FileOperation) -> None:
     numbers = {name: getattr(errno, name) for name in DOCUMENTED[step].split()}
-    missing = [name for name, number in numbers.items() if number not in listed_errnos()]
+    missing = [name for name, number in numbers.items() if number not in _DEFAULTS]
     assert missing == []
 
 
@@ -131,7 +131,7 @@ def test_each_line_of_the_table(step: str, names: str, expected: ErrorKind) -> N
 
 @pytest.mark.parametrize("step", FileOperation)
 def test_every_message_says_what_where_and_why(step: FileOperation) -> None:
-    for number in listed_errnos():
+    for number in _DEFAULTS:
         error = translate(OSError(number, os.strerror(number)), step, Path("/data/film.mkv"))
         if error_kind(step, number) is ErrorKind.IGNORE:
             assert error is None

@@ -10,8 +10,8 @@ from domain.errors import HostBusyError
 from domain.job import JobFilter, JobStatus
 from domain.request import DownloadRequest
 from tests.support.origins.origin import Origin
+from tests.support.services.slots import BlockingSlots
 from tests.support.services.transferring import Downloads
-from worker.limits.slots import SlotManager
 
 BODY = b"0123456789" * 100
 
@@ -39,18 +39,17 @@ def test_a_job_is_found_by_every_spelling_of_its_host(
 def test_limits_and_cool_downs_hold_for_every_spelling(
     manager: CacheManager, spelling: str
 ) -> None:
-    with SlotManager(
+    with BlockingSlots(
         manager.limits,
         per_host_connections=0,
         per_host_downloads=1,
         per_user_downloads=0,
         ttl=60,
     ) as slot_manager:
-        with (
-            slot_manager.acquire("one", SPELLINGS[0]),
-            pytest.raises(HostBusyError, match="1 of 1 downloads are running"),
-        ):
+        held = slot_manager.acquire("one", SPELLINGS[0])
+        with pytest.raises(HostBusyError, match="1 of 1 downloads are running"):
             slot_manager.acquire("two", spelling)
+        slot_manager.release(held)
         slot_manager.cool_down(spelling, 60, "HTTP 429")
         with pytest.raises(HostBusyError, match="cooldown"):
             slot_manager.acquire("three", SPELLINGS[0])
