@@ -139,7 +139,7 @@ class JobQueries:
             return self._jobs(select(*COLUMNS).where(*before).order_by(newest).limit(limit))
         parts = [
             select(jobs.c.id).where(*conditions, *before).order_by(newest).limit(limit)
-            for status, conditions in _by_status(where)
+            for status, conditions in conditions_by_status(where)
             if statuses is None or status in statuses
         ]
         if not parts:
@@ -166,7 +166,7 @@ class JobQueries:
         Within each of these the newest are first. One statement reads them all, so that a job that
         changes its state meanwhile is neither missing nor there twice.
         """
-        parts = [_overview_part(status, where) for status, where in _by_status(where)]
+        parts = [_overview_part(status, where) for status, where in conditions_by_status(where)]
         chosen = union_all(*(select(part.limit(limit).subquery()) for part in parts)).subquery()
         ids = (
             select(chosen.c.id)
@@ -268,7 +268,7 @@ class JobQueries:
             .where(*of_status, jobs.c.bytes_durable > 0, jobs.c.id > after_id)
             .order_by(jobs.c.id)
             .limit(limit)
-            for status, of_status in _by_status(EVERY_JOB)
+            for status, of_status in conditions_by_status(EVERY_JOB)
             if status in UNFINISHED - RUNNING
         ]
         chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
@@ -342,7 +342,7 @@ class JobQueries:
             return [to_job(row) for row in connection.execute(query)]
 
 
-def _by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[ColumnElement[bool]]]]:
+def conditions_by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[ColumnElement[bool]]]]:
     """Yield for each state that fits a filter the conditions for jobs in it.
 
     Each index that finds jobs of a host or a user in order has the state before the order, so that a

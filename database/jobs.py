@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from database.changes import Change
 from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_messages import JobMessages
+from database.job_pages import JobPages
 from database.job_queries import JobQueries
 from database.job_rows import (
     COLUMNS,
@@ -37,7 +38,7 @@ from domain.job import Job, JobStatus, Priority
 _ROUNDS = 5
 
 
-class JobRepository(JobQueries, JobMessages):
+class JobRepository(JobQueries, JobPages, JobMessages):
     """The `jobs` table and the histories. Methods raise DatabaseUnavailableError without database.
 
     Times are aware and given by the caller, so that one clock decides.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from domain.job import Job, JobEvent, JobFilter, JobStatus, Priority, SubmittedJob
 from domain.request import DownloadRequest
 from tasks.api.job_json import EventDict, JobDict, event_as_json, job_as_json
+from tasks.api.job_page import JobList, JobListPage, Order, Totals, list_page, totals
 from tasks.api.job_view import JobReader, JobView, WaitingFor, history, list_jobs, show
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ __all__ = [
     "JobDict",
     "JobEvent",
     "JobFilter",
+    "JobList",
+    "JobListPage",
     "JobReader",
     "JobStatus",
     "JobView",
+    "Order",
     "Priority",
     "RemoveResult",
     "SubmittedJob",
+    "Totals",
     "WaitingFor",
     "cancel",
     "control_many",
@@ -53,6 +58,7 @@ __all__ = [
     "history",
     "job_as_json",
     "list_jobs",
+    "list_page",
     "move",
     "move_many",
     "move_matching",
@@ -65,6 +71,7 @@ __all__ = [
     "show",
     "submit",
     "submit_many",
+    "totals",
 ]
 
 #: These modules load Celery; `seen list` and other readers do not need it.

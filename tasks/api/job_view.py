@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from cache.downloads.download_cache import DownloadCache
 from cache.models import DownloadProgress
 from database import JobRepository
+from database.job_pages import PageQuery
 from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStamp, JobStatus
@@ -270,15 +271,21 @@ class JobReader:
         before_id: str | None = None,
     ) -> list[JobView]:
         """Return jobs, the newest first; see `list_jobs`."""
-        return self._merge(self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit))
+        return self.merge(self._jobs.find(where or JobFilter(), before_id=before_id, limit=limit))
 
-    def _merge(self, jobs: Sequence[Job]) -> list[JobView]:
+    def merge(self, jobs: Sequence[Job]) -> list[JobView]:
+        """Return rows that were read just now with their newest progress, in the same order."""
         live = self._read_store([job.id for job in jobs if not job.is_finished])
         return [self._view(job, live) for job in jobs]
 
+    def page(self, wanted: PageQuery) -> tuple[list[JobView], str | None]:
+        """Return a page of jobs, and the id where the next one goes on; None at the end."""
+        page = self._jobs.page(wanted)
+        return self.merge(page.jobs), page.last_id
+
     def overview(self, where: JobFilter | None = None, *, limit: int = 50) -> list[JobView]:
         """Return running jobs, then waiting, queued, paused and at last the newest finished ones."""
-        return self._merge(self._jobs.overview(where or JobFilter(), limit=limit))
+        return self.merge(self._jobs.overview(where or JobFilter(), limit=limit))
 
     def find_prefix(self, prefix: str, *, limit: int = 2) -> list[Job]:
         """Return jobs whose ids begin with `prefix` (`domain.ids.id_range`), the newest first."""

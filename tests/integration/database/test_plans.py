@@ -11,7 +11,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ import tasks
 from bench.scale.jobs import Numbers, fill, settle
 from database import Database, JobRepository
 from database.changes import Change
+from database.job_pages import PageQuery
 from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
 from domain.job import JobFilter, JobStatus, Priority
@@ -121,11 +122,25 @@ def _read(runtime: Runtime) -> None:
     reader.short_ids([view.job.id for view in views])
     reader.find_prefix(job.id[:8])
     reader.count_by_status()
+    _read_pages(runtime)
     runtime.jobs.stamps([job.id])
     runtime.jobs.count_ahead(job)
     for column in ("host", "user_id"):
         for value in ("host0.example", "user0.example"):
             runtime.jobs.has_queued_of_others(column, value)
+
+
+def _read_pages(runtime: Runtime) -> None:
+    texts = ((None, None), ("segment", None), ("none", Priority.LOW))
+    for where, (text, priority) in itertools.product(_filters(), texts):
+        query = PageQuery(text=text, priority=priority, limit=20, rows=100)
+        query = replace(query, where=replace(where, status=None))
+        if where.status is not None:
+            query = replace(query, statuses=frozenset({where.status}))
+        page = runtime.jobs.page(query)
+        runtime.jobs.page(replace(query, after_id=page.last_id))
+        runtime.jobs.page(replace(query, oldest_first=True))
+    runtime.jobs.count_of_user("user0.example", at_most=100)
 
 
 def _download(system: System, origin: Origin) -> None:

@@ -1,0 +1,204 @@
+"""Pages of jobs in the order of their ids, a search in their URLs and names, and a user's numbers.
+
+No statement reads more rows than a page, or than `rows` for a search, whatever the number of jobs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+
+from database.engine import Database
+from database.job_queries import EVERY_JOB, conditions_by_status
+from database.job_rows import COLUMNS, to_job
+from database.models import jobs
+from domain.job import Job, JobFilter, JobStatus, Priority
+from domain.urls import display_url
+
+#: Jobs that one search reads at most: about 20 ms. The next page goes on behind them.
+SEARCHED_ROWS = 10_000
+
+_PLAIN = re.compile("[a-z0-9]+")
+_PLAIN_PARTS = 5
+#: Ids are hexadecimal.
+_AFTER_ALL_IDS = "g"
+_SEARCHED = (jobs.c.id, jobs.c.url, jobs.c.secret_url, jobs.c.name, jobs.c.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageQuery:
+    """Which jobs a page has.
+
+    Attributes:
+        where: the filter.
+        statuses: only in one of these states; None for all.
+        priority: only of this one.
+        text: only jobs with this text in their URL, as it is shown, or in the name of their file. Upper
+            and lower case are alike.
+        after_id: the page before ended here.
+        oldest_first: else the newest first.
+        limit: how many jobs at most.
+        rows: how many jobs a search reads at most.
+    """
+
+    where: JobFilter = EVERY_JOB
+    statuses: frozenset[JobStatus] | None = None
+    priority: Priority | None = None
+    text: str | None = None
+    after_id: str | None = None
+    oldest_first: bool = False
+    limit: int = 50
+    rows: int = SEARCHED_ROWS
+
+    @property
+    def is_search(self) -> bool:
+        """Whether no index finds its jobs: it reads more than it returns, in steps of `rows`."""
+        return self.priority is not None or self.text is not None
+
+
+class JobPage(NamedTuple):
+    """Some jobs; a search may find none on a page, and yet not be at its end."""
+
+    jobs: list[Job]
+    last_id: str | None
+    """Where the next page goes on; None at the end."""
+
+
+class JobPages:
+    """Reads the `jobs` table. Methods raise DatabaseUnavailableError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, wanted: PageQuery) -> JobPage:
+        """Return one page. Jobs that are added meanwhile shift none from one page to another."""
+        if wanted.is_search:
+            return self._search(wanted)
+        ids = _ids(wanted, wanted.limit + 1)
+        with self._database.read() as connection:
+            query = select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(_order(wanted))
+            found = [to_job(row) for row in connection.execute(query)]
+        has_more = len(found) > wanted.limit
+        return JobPage(found[: wanted.limit], found[wanted.limit - 1].id if has_more else None)
+
+    def count_of_user(self, user_id: str, *, at_most: int) -> dict[JobStatus, int]:
+        """Return the numbers of a user's jobs in each state; a count ends at `at_most`."""
+        counts = [
+            select(
+                literal_column(f"'{status.value}'").label("status"),
+                select(func.count())
+                .select_from(select(jobs.c.id).where(*conditions).limit(at_most).subquery())
+                .scalar_subquery(),
+            )
+            for status, conditions in conditions_by_status(JobFilter(user_id=user_id))
+        ]
+        # One statement, so that a job that changes its state meanwhile is counted once.
+        with self._database.read() as connection:
+            found = connection.execute(union_all(*counts)).all()
+        return {JobStatus(status): int(count) for status, count in found if count}
+
+    def _search(self, wanted: PageQuery) -> JobPage:
+        """Search the next `rows` jobs. The end of that part does not depend on what it contains.
+
+        Else the position of a page would give away texts that are not shown.
+        """
+        with self._database.read() as connection:
+            part = _ids(wanted, wanted.rows).subquery()
+            last = func.max(part.c.id) if wanted.oldest_first else func.min(part.c.id)
+            count, last_id = connection.execute(select(func.count(), last).select_from(part)).one()
+            if last_id is None:
+                return JobPage([], None)
+            # One more than wanted, which shows whether there is a next page.
+            ids = list(islice(_matching(connection, wanted, last_id), wanted.limit + 1))
+            rows = connection.execute(
+                select(*COLUMNS).where(jobs.c.id.in_(ids[: wanted.limit])).order_by(_order(wanted))
+            )
+            found = [to_job(row) for row in rows]
+        if len(ids) > wanted.limit:
+            return JobPage(found, ids[wanted.limit - 1])
+        return JobPage(found, last_id if count == wanted.rows else None)
+
+
+def _order(wanted: PageQuery) -> ColumnElement[str]:
+    return jobs.c.id.asc() if wanted.oldest_first else jobs.c.id.desc()
+
+
+def _after(wanted: PageQuery) -> ColumnElement[bool]:
+    """Return the condition for what follows the page before; also for the first page.
+
+    Its plan is the same then: a search of the primary key, not a scan that its limit ends.
+    """
+    if wanted.oldest_first:
+        return jobs.c.id > (wanted.after_id or "")
+    return jobs.c.id < (wanted.after_id or _AFTER_ALL_IDS)
+
+
+def _ids(wanted: PageQuery, limit: int, *further: ColumnElement[bool]) -> Select[tuple[str]]:
+    """Return the query for the first ids that fit the filter, each state by its own index."""
+    further = (_after(wanted), *further)
+    if wanted.where == EVERY_JOB and wanted.statuses is None:
+        query = select(jobs.c.id).where(*further).order_by(_order(wanted)).limit(limit)
+        return select(query.subquery().c.id)
+    parts = [
+        select(jobs.c.id).where(*conditions, *further).order_by(_order(wanted)).limit(limit)
+        for status, conditions in conditions_by_status(wanted.where)
+        if wanted.statuses is None or status in wanted.statuses
+    ]
+    if not parts:
+        return select(jobs.c.id).where(literal_column("1 = 0"))
+    chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    order = chosen.c.id.asc() if wanted.oldest_first else chosen.c.id.desc()
+    return select(select(chosen.c.id).order_by(order).limit(limit).subquery().c.id)
+
+
+def _matching(connection: Connection, wanted: PageQuery, last_id: str) -> Iterator[str]:
+    """Yield the ids of jobs up to `last_id` that have the text and the priority, in order."""
+    until = jobs.c.id <= last_id if wanted.oldest_first else jobs.c.id >= last_id
+    # Jobs that were added meanwhile come on top of `rows`.
+    ids = _ids(wanted, 2 * wanted.rows, until)
+    query = select(*_SEARCHED).where(jobs.c.id.in_(ids), *_may_match(wanted))
+    for row in connection.execute(query.order_by(_order(wanted))):
+        if wanted.text is None or _has_text(row, wanted.text.casefold()):
+            yield row.id
+
+
+def _may_match(wanted: PageQuery) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that leave out most other jobs, alike in every database."""
+    if wanted.priority is not None:
+        yield jobs.c.priority == wanted.priority.value
+    # Parts that no spelling changes: neither the case nor an encoding.
+    plain = _PLAIN.findall((wanted.text or "").lower())[:_PLAIN_PARTS]
+    if plain:
+        columns = [func.lower(column) for column in (jobs.c.url, jobs.c.name, jobs.c.path)]
+        yield or_(*(and_(*(column.contains(part) for part in plain)) for column in columns))
+
+
+def _has_text(row: Any, text: str) -> bool:
+    """Return whether what is shown of a job contains a text, given in folded case."""
+    file_name = (row.path or "").rpartition("/")[2]
+    if any(text in (name or "").casefold() for name in (row.name, file_name)):
+        return True
+    # What is not in the whole URL is not in the part that is shown, which takes longer to find.
+    return _is_in_url(text, row.url) and _is_in_url(
+        text, display_url(row.url, secret=row.secret_url)
+    )
+
+
+def _is_in_url(text: str, url: str) -> bool:
+    return text in url.casefold() or ("%" in url and text in unquote(url).casefold())

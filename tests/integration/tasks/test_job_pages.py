@@ -1,0 +1,159 @@
+"""Pages of jobs: filters, search, cursors that stay true while jobs arrive, and totals."""
+
+from __future__ import annotations
+
+import pytest
+
+import tasks
+from database import JobRepository
+from database.job_pages import PageQuery
+from domain.errors import InvalidInputError
+from domain.ids import new_job_id
+from domain.job import JobStatus, Priority
+from tasks import JobList, Order
+from tests.support.build import new_job
+from tests.support.services.system import System
+
+S = JobStatus
+URL = "http://127.0.0.1:9"
+
+
+def _all_pages(system: System, wanted: JobList) -> list[list[str]]:
+    pages, cursor = [], None
+    while True:
+        query = JobList(**{name: getattr(wanted, name) for name in _FIELDS}, cursor=cursor)
+        page = tasks.list_page(query, runtime=system.runtime)
+        pages.append([view.job.id for view in page.views])
+        if (cursor := page.next_cursor) is None:
+            return pages
+
+
+_FIELDS = ("states", "user_id", "host", "priority", "search", "order", "limit")
+
+
+@pytest.mark.parametrize("order", Order)
+def test_each_job_is_on_one_page_while_jobs_arrive(any_system: System, order: Order) -> None:
+    ids = [any_system.submit(f"{URL}/{n}").id for n in range(5)]
+    first = tasks.list_page(JobList(order=order, limit=2), runtime=any_system.runtime)
+    later = any_system.submit(f"{URL}/later").id
+    rest: list[str] = []
+    cursor = first.next_cursor
+    while cursor is not None:
+        wanted = JobList(order=order, limit=2, cursor=cursor)
+        page = tasks.list_page(wanted, runtime=any_system.runtime)
+        rest += [view.job.id for view in page.views]
+        cursor = page.next_cursor
+    found = [view.job.id for view in first.views] + rest
+    assert found == ([*ids, later] if order is Order.OLDEST else ids[::-1])
+
+
+def test_filters_select_jobs(any_system: System) -> None:
+    ada = any_system.submit(f"{URL}/a", user_id="ada", priority="low").id
+    bob = any_system.submit("http://example.org/b", user_id="bob").id
+    paused = any_system.submit(f"{URL}/c", user_id="ada").id
+    tasks.pause(paused, runtime=any_system.runtime)
+    for wanted, expected in (
+        (JobList(user_id="ada"), [paused, ada]),
+        (JobList(user_id="nobody-of-that-name"), []),
+        (JobList(host="example.org"), [bob]),
+        (JobList(states=frozenset({S.PAUSED, S.FAILED})), [paused]),
+        (JobList(states=frozenset({S.QUEUED}), user_id="ada"), [ada]),
+        (JobList(priority=Priority.LOW), [ada]),
+        (JobList(priority=Priority.HIGH), []),
+        (JobList(search="/A"), [ada]),
+        (JobList(search="example.org"), [bob]),
+    ):
+        found = [one for page in _all_pages(any_system, wanted) for one in page]
+        assert found == expected, wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("/Film", True),
+        ("FILM.MKV", True),
+        ("größe", True),
+        ("GRÖßE", True),
+        ("gr%C3%B6", True),
+        ("name of it.bin", True),
+        ("page=7", True),
+        ("sig=", True),
+        ("hunter2", False),
+        ("sig=h", False),
+        ("part-of-secret", False),
+        ("example.org", True),
+        ("%", True),
+        ("_", False),
+    ],
+)
+def test_what_is_shown_of_a_url_can_be_searched_and_its_secrets_cannot(
+    repo: JobRepository, text: str, is_found: bool
+) -> None:
+    repo.add(
+        [
+            new_job(url="https://example.org/Film.mkv?page=7&sig=hunter2", name=None),
+            new_job(url="https://127.0.0.1/gr%C3%B6%C3%9Fe", name="Name of It.bin"),
+            new_job(url="https://127.0.0.1/part-of-secret", name=None, secret_url=True),
+        ]
+    )
+    assert bool(repo.page(PageQuery(text=text)).jobs) is is_found
+
+
+def test_a_search_reads_a_bounded_number_of_jobs_and_goes_on(repo: JobRepository) -> None:
+    jobs = [new_job(url=f"https://example.org/{n}/x?sig=hunter2") for n in range(9)]
+    repo.add(jobs)
+    ends, found = [], []
+    for text in ("/0/x", "hunter2"):
+        page = repo.page(PageQuery(text=text, rows=4))
+        while page.last_id is not None:
+            ends.append(page.last_id)
+            found += page.jobs
+            page = repo.page(PageQuery(text=text, rows=4, after_id=page.last_id))
+        found += page.jobs
+    assert [job.id for job in found] == [jobs[0].id]
+    # Where a page ends does not depend on a text that is not shown.
+    assert ends == 2 * [jobs[5].id, jobs[1].id]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "e30", "W10", "\x00", "ä", "WzEsInh4IiwieCJd", "A" * 10_000, "W" * 4, "[[[[" * 9],
+)
+def test_a_forged_cursor_is_refused(system: System, cursor: str) -> None:
+    with pytest.raises(InvalidInputError, match="cursor"):
+        tasks.list_page(JobList(cursor=cursor), runtime=system.runtime)
+
+
+def test_a_cursor_is_for_the_list_that_it_came_from(system: System) -> None:
+    cursor = JobList(user_id="ada").cursor_after(new_job_id())
+    tasks.list_page(JobList(user_id="ada", cursor=cursor), runtime=system.runtime)
+    for other in (JobList(cursor=cursor), JobList(user_id="ada", search="x", cursor=cursor)):
+        with pytest.raises(InvalidInputError, match="another filter"):
+            tasks.list_page(other, runtime=system.runtime)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        (JobList(search=""), "search"),
+        (JobList(search="a\x00"), "search"),
+        (JobList(search="\ud800"), "search"),
+        (JobList(search="x" * 201), "search"),
+        (JobList(limit=0), "limit"),
+        (JobList(limit=501), "limit"),
+    ],
+)
+def test_wrong_lists_are_refused(system: System, wanted: JobList, field: str) -> None:
+    with pytest.raises(InvalidInputError, match=field):
+        tasks.list_page(wanted, runtime=system.runtime)
+
+
+def test_totals_of_all_and_of_one_user(any_system: System) -> None:
+    for number in range(3):
+        any_system.submit(f"{URL}/{number}", user_id="ada")
+    tasks.pause(any_system.submit(f"{URL}/b", user_id="bob").id, runtime=any_system.runtime)
+    every = tasks.totals(runtime=any_system.runtime)
+    assert (every.jobs, every.active) == ({S.QUEUED: 3, S.PAUSED: 1}, 0)
+    ada = tasks.totals(user_id="ada", runtime=any_system.runtime)
+    assert (ada.jobs, ada.at_least, ada.bytes_per_second) == ({S.QUEUED: 3}, frozenset(), 0)
+    assert any_system.runtime.jobs.count_of_user("ada", at_most=2) == {S.QUEUED: 2}
