@@ -63,7 +63,7 @@ class ForeignFileError(PermanentError):
         kind: "a symbolic link", "a FIFO", ….
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path | str, kind: str) -> None:
         self.kind = kind
         super().__init__(
             f"{path} is {kind}, not a file of this service. Remove it.", code="foreign_file"
@@ -71,7 +71,7 @@ class ForeignFileError(PermanentError):
 
 
 def open_own_file(
-    path: Path,
+    path: Path | str,
     flags: int,
     *,
     folder: int | None = None,
@@ -91,13 +91,15 @@ def open_own_file(
         ForeignFileError: the name is taken by something else, which was neither read nor changed.
         OSError: as `os.open`.
     """
-    name = path.name if folder is not None else path
+    name = path if folder is None else _name(path)
     try:
         fd = os.open(name, flags | _SAFE_FLAGS, 0o600, dir_fd=folder)
     except OSError as error:
         if error.errno in _NOT_REGULAR_ERRNOS:
             _refuse_foreign(path, _stat_or_none(name, folder), uids, may_have_links=True)
         raise
+    if flags & os.O_EXCL:
+        return fd  # a new file
     try:
         _refuse_foreign(path, os.fstat(fd), uids, may_have_links=may_have_links)
     except BaseException:
@@ -106,13 +108,13 @@ def open_own_file(
     return fd
 
 
-def create_own_file(path: Path, *, folder: int | None = None) -> int:
+def create_own_file(path: Path | str, *, folder: int | None = None) -> int:
     """Create a new file for writing; anything that has its name is removed first.
 
     Raises:
         ForeignFileError: the name is taken by a folder, or by a file that this user may not remove.
     """
-    name = path.name if folder is not None else path
+    name = path if folder is None else _name(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS
     try:
         return os.open(name, flags, 0o600, dir_fd=folder)
@@ -121,13 +123,13 @@ def create_own_file(path: Path, *, folder: int | None = None) -> int:
         return os.open(name, flags, 0o600, dir_fd=folder)
 
 
-def remove_name(path: Path, *, folder: int | None = None) -> bool:
+def remove_name(path: Path | str, *, folder: int | None = None) -> bool:
     """Remove the name of a working file and return whether it existed; a link's target stays.
 
     Raises:
         ForeignFileError: the name is taken by a folder, or by a file that this user may not remove.
     """
-    name = path.name if folder is not None else path
+    name = path if folder is None else _name(path)
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
@@ -141,7 +143,7 @@ def remove_name(path: Path, *, folder: int | None = None) -> bool:
 
 
 def read_own_file(
-    path: Path,
+    path: Path | str,
     *,
     folder: int | None = None,
     uids: frozenset[int] | None = None,
@@ -161,26 +163,31 @@ def read_own_file(
     return text
 
 
-def move_name(source: Path, target: Path, *, folder: int) -> None:
+def move_name(source: Path | str, target: Path | str, *, folder: int) -> None:
     """Rename a file within a folder and replace `target`; on a file system without renames, by links."""
+    old, new = _name(source), _name(target)
     try:
-        os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         if error.errno not in UNSUPPORTED_ERRNOS:
             raise
         refusal = error
     else:
         return
-    trial = source.with_suffix(".try").name
+    trial = old.rpartition(".")[0] + ".try"
     try:
-        os.link(source.name, trial, src_dir_fd=folder, dst_dir_fd=folder)
+        os.link(old, trial, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
         raise refusal from None
     os.unlink(trial, dir_fd=folder)
     with suppress(FileNotFoundError):
-        os.unlink(target.name, dir_fd=folder)
-    os.link(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.unlink(source.name, dir_fd=folder)
+        os.unlink(new, dir_fd=folder)
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+    os.unlink(old, dir_fd=folder)
+
+
+def _name(path: Path | str) -> str:
+    return str(path).rpartition("/")[2]
 
 
 def open_folder(directory: Path, *, make: bool = True) -> int:
@@ -232,7 +239,7 @@ def _stat_or_none(name: str | Path, folder: int | None) -> os.stat_result | None
 
 
 def _refuse_foreign(
-    path: Path,
+    path: Path | str,
     status: os.stat_result | None,
     uids: frozenset[int] | None,
     *,
@@ -243,7 +250,7 @@ def _refuse_foreign(
     kind = _kind(status)
     if kind is None and status.st_uid != os.geteuid():
         if uids is None:
-            uids = frozenset({path.parent.stat().st_uid})
+            uids = frozenset({Path(path).parent.stat().st_uid})
         kind = None if status.st_uid in uids else "a file of another user"
     if kind is None and status.st_nlink > 1 and not may_have_links:
         kind = "a file with another name (a hard link)"

@@ -37,7 +37,8 @@ class CheckpointFile:
     """
 
     def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
-        self._path, self._folder, self._uids = working_file(part, ".json"), folder, uids
+        self._part, self._folder, self._uids = part, folder, uids
+        self._path = working_file(part, ".json")
 
     def read(self, size: int) -> Checkpoint:
         """Return the checkpoint, or an empty one if there is none that fits a part file of `size` bytes.
@@ -58,7 +59,7 @@ class CheckpointFile:
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint in one atomic step."""
-        temporary = self._path.with_suffix(".tmp")
+        temporary = working_file(self._part, ".tmp")
         with os.fdopen(create_own_file(temporary, folder=self._folder), "w") as file:
             json.dump(asdict(checkpoint), file)
             file.flush()
@@ -68,7 +69,7 @@ class CheckpointFile:
     def remove(self) -> None:
         """Remove the checkpoint, durably: after a crash it would describe bytes that have changed."""
         if remove_name(self._path, folder=self._folder):
-            with optional_operation(self._path.parent):
+            with optional_operation(self._part.parent):
                 os.fsync(self._folder)
 
 

@@ -25,7 +25,7 @@ PART_FILE_BUSY = "part_file_busy"
 
 
 def translate(
-    error: OSError, operation: FileOperation, path: Path | None = None
+    error: OSError, operation: FileOperation, path: Path | str | None = None
 ) -> SeenError | None:
     """Return the service's error for an OSError, or None if it is to be ignored.
 
@@ -81,7 +81,7 @@ def _permanent(kind: ErrorKind, message: str) -> PermanentError:
 class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(FileOperation.OPEN, path):`
     """Raises OSErrors as the service's errors."""
 
-    def __init__(self, operation: FileOperation, path: Path | None = None) -> None:
+    def __init__(self, operation: FileOperation, path: Path | str | None = None) -> None:
         self._operation, self._path = operation, path
 
     def __enter__(self) -> None:
@@ -102,7 +102,7 @@ class disk_errors:  # noqa: N801 - reads as a statement: `with disk_errors(FileO
 class optional_operation:  # noqa: N801 - reads as a statement: `with optional_operation(path):`
     """Ignores that the file system does not support an operation without which a file is safe, too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._path = path
 
     def __enter__(self) -> None:

@@ -6,7 +6,7 @@ grows. In both cases `keep_free` bytes of the volume stay free.
 
 from __future__ import annotations
 
-import shutil
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -159,6 +159,6 @@ def _free(directory: Path) -> int:
 def _usage(directory: Path) -> tuple[int, int] | None:
     """Return the (total, free) bytes of a volume; None if its file system does not report them."""
     with optional_operation(directory):
-        usage = shutil.disk_usage(directory)
-        return usage.total, usage.free
+        found = os.statvfs(directory)
+        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -62,6 +64,43 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
         InvalidInputError: the folder is outside the download folder, possibly through a link.
         DiskUnavailableError: the download folder itself has been replaced by a link.
     """
+    target = _plain_folder(root, directory) or _resolve(root, directory)
+    may_leave = allow_any and directory.startswith("/")
+    if not may_leave and not target.is_relative_to(root):
+        _check_root_unmoved(root)
+        raise InvalidInputError(
+            "directory",
+            directory,
+            f"It must lie inside the download folder {root}. (SEEN_ALLOW_ANY_DIRECTORY=true allows "
+            "absolute folders elsewhere.)",
+        )
+    return target
+
+
+def _plain_folder(root: Path, directory: str) -> Path | None:
+    """Return a folder whose path has no link, quickly; None to resolve the path.
+
+    `Path.resolve` takes a hundred times as long, and each job needs its folder.
+    """
+    path = directory if directory.startswith("/") else f"{root}/{directory}"
+    if path.startswith("//") or os.path.normpath(path) != path.rstrip("/"):
+        return None
+    end = 0
+    while end < len(path):
+        end = path.find("/", end + 1)
+        if end < 0:
+            end = len(path)
+        try:
+            if stat.S_ISLNK(os.lstat(path[:end]).st_mode):
+                return None
+        except FileNotFoundError:
+            break  # what does not exist is no link
+        except (OSError, ValueError):
+            return None
+    return Path(path)
+
+
+def _resolve(root: Path, directory: str) -> Path:
     try:
         target = (root / directory).resolve()
         # Depending on its version, pathlib raises on a link loop or resolves up to it.
@@ -72,15 +111,6 @@ def resolve_directory(root: Path, directory: str, *, allow_any: bool) -> Path:
         ) from error
     if is_loop:
         raise InvalidInputError("directory", directory, "Its symbolic links form a loop.")
-    may_leave = allow_any and PurePosixPath(directory).is_absolute()
-    if not may_leave and not target.is_relative_to(root):
-        _check_root_unmoved(root)
-        raise InvalidInputError(
-            "directory",
-            directory,
-            f"It must lie inside the download folder {root}. (SEEN_ALLOW_ANY_DIRECTORY=true allows "
-            "absolute folders elsewhere.)",
-        )
     return target
 
 
@@ -183,11 +213,17 @@ def _shorten(name: str) -> str:
     return stem.rstrip(_NOT_AT_END) + suffix
 
 
-def working_file(part: Path, suffix: str) -> Path:
-    """Return the path of a working file: that of the part file with another suffix."""
-    return Path(
-        f"{str(part).removesuffix('.part')}{suffix}"
-    )  # `with_suffix` takes ten times as long
+def part_path(directory: Path, job_id: str) -> Path:
+    """Return the path of a job's part file."""
+    return directory / f"{WORKING_PREFIX}{job_id}.part"
+
+
+def working_file(part: Path, suffix: str) -> str:
+    """Return the path of a working file: that of the part file with another suffix.
+
+    A string: to make a `Path` takes longer than to open the file.
+    """
+    return f"{str(part).removesuffix('.part')}{suffix}"
 
 
 def numbered(name: str, number: int) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.storage.disk_errors import disk_errors
 from worker.storage.disk_space import DiskSpace
+from worker.storage.errno_table import FileOperation
+from worker.storage.filenames import part_path, working_file
 from worker.storage.folders import OpenFolders
 from worker.storage.part_file import PartFile
 
@@ -35,5 +39,16 @@ class LocalDestinations:
         )
 
     def exists(self, directory: Path, job_id: str) -> bool:
-        """Return whether the job has a part file, or one that is being published."""
-        return PartFile.exists(directory, job_id)
+        """Return whether the job has a part file, or one that is being published; creates nothing."""
+        path = part_path(directory, job_id)
+        with disk_errors(FileOperation.EXAMINE, directory):
+            return any(_exists(working_file(path, suffix)) for suffix in (".part", ".publish"))
+
+
+def _exists(path: str) -> bool:
+    """Return whether the name is taken; unlike `Path.exists` raise if the folder cannot be read."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

@@ -16,19 +16,22 @@ from types import TracebackType
 from typing import Self
 
 from domain.errors import DiskFullError, TransientError
-from domain.files import WORKING_PREFIX
 from seen_local.own_files import ForeignFileError, open_own_file, remove_name
 from worker.storage.checkpoint_file import CheckpointFile
 from worker.storage.destination import Checkpoint, PublishedFile
 from worker.storage.disk_errors import disk_errors, optional_operation, sync_file
 from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation
-from worker.storage.filenames import working_file
+from worker.storage.filenames import part_path, working_file
 from worker.storage.folder_check import trusted_uids
 from worker.storage.folders import OpenFolders
-from worker.storage.publication import Publication
+from worker.storage.publishing.publication import Publication
+from worker.storage.publishing.record import remove_attribute
 from worker.storage.system_calls import allocate, umask, write_all
 
+#: A file of at most so many bytes is written at once: to allocate its blocks first costs more than it
+#: saves.
+_SMALL_FILE = 256 * 1024
 #: The suffixes of a job's working files. The part file is removed last: its lock protects the others.
 WORKING_SUFFIXES = (".json", ".tmp", ".new", ".try", ".publish", ".part")
 
@@ -64,11 +67,13 @@ class PartFile:
             PermanentError: the folder cannot be created, or its file system lacks what is needed.
             DiskFullError: there is no space even for an empty file.
         """
-        self.path = _part_path(directory, job_id)
+        self.path = part_path(directory, job_id)
         self.notes: list[str] = []
         self._space = space or DiskSpace(0)
         self._folders = folders or OpenFolders()
         self._is_allocated = False
+        #: Whether this job may have other working files than the part file.
+        self._may_have_others = True
         self._fsync_failed = False
         self._fd = -1
         self._published_path: Path | None = None
@@ -86,13 +91,6 @@ class PartFile:
         except BaseException:
             self.close()
             raise
-
-    @staticmethod
-    def exists(directory: Path, job_id: str) -> bool:
-        """Return whether the job has a part file, or one that is being published; creates nothing."""
-        path = _part_path(directory, job_id)
-        with disk_errors(FileOperation.EXAMINE, directory):
-            return any(_exists(path.with_suffix(suffix)) for suffix in (".part", ".publish"))
 
     @property
     def location(self) -> str:
@@ -121,8 +119,10 @@ class PartFile:
     # ── writing and reading ─────────────────────────────────────────────────────────────────────
 
     def reserve(self, total: int) -> None:
-        """Reserve space for `total` bytes, and allocate them if the file system can."""
+        """Reserve space for `total` bytes; allocate those of a large file if the file system can."""
         self._space.reserve(self, total)
+        if total <= _SMALL_FILE:
+            return
         self.allocate(total)
         self._is_allocated = self.allocated >= total
         if self._is_allocated:
@@ -174,6 +174,7 @@ class PartFile:
         """
         with disk_errors(FileOperation.SYNC, self.path):
             self._fsync(os.fdatasync)
+            self._may_have_others = True
             self._checkpoint_file.write(checkpoint)
         self.checkpoint = checkpoint
 
@@ -235,7 +236,7 @@ class PartFile:
         with optional_operation(self.path):
             os.fchmod(self._fd, 0o666 & ~umask())
         may_publish()
-        with disk_errors(FileOperation.NAME, self.path.with_name(name)):
+        with disk_errors(FileOperation.NAME, f"{self.path.parent}/{name}"):
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
@@ -268,7 +269,7 @@ class PartFile:
         """Continue with an empty file; the open one keeps its bytes and its other names."""
         self.notes.append(f"started an empty part file: {reason}")
         with disk_errors(FileOperation.REMOVE, self.path):
-            self._publication.remove_record()
+            self._publication.remove_record(self._fd)
             self._checkpoint_file.remove()
             if self._published_path is None:
                 remove_name(self.path, folder=self._folder)
@@ -278,7 +279,9 @@ class PartFile:
 
     def remove_working_files(self) -> None:
         """Remove all working files of this job; a published file keeps its final name."""
-        for suffix in WORKING_SUFFIXES:
+        remove_attribute(self._fd)
+        only_part = self._publication.left_no_file and not self._may_have_others
+        for suffix in WORKING_SUFFIXES[-1:] if only_part else WORKING_SUFFIXES:
             path = working_file(self.path, suffix)
             with disk_errors(FileOperation.REMOVE, path):
                 remove_name(path, folder=self._folder)
@@ -292,9 +295,10 @@ class PartFile:
             self._fd, is_new = self._open_locked()
             is_published = self._published_path is not None
             # A file that was just created has no other names, unless it has a record.
-            if not is_published and not (is_new and self._publication.record is None):
+            self._may_have_others = not is_new or self._publication.record is not None
+            if not is_published and self._may_have_others:
                 self._resolve_links()
-            self.checkpoint = self._checkpoint_file.read(self.size)
+            self.checkpoint = self._checkpoint_file.read(0 if is_new else self.size)
 
     def _open_locked(self) -> tuple[int, bool]:
         """Open and lock the file; return its descriptor, and whether it was created."""
@@ -343,19 +347,19 @@ class PartFile:
 
     def _resolve_links(self) -> None:
         """Remove what an interrupted publication left, and never write to a file with another name."""
-        self._publication.reload()
+        self._publication.reload(self._fd)
         replacement = working_file(self.path, ".new")
         if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(replacement, self._fd):
             remove_name(replacement, folder=self._folder)
         if self._publication.find(self._fd) is not None:
             return
-        self._publication.discard_unfinished()
+        self._publication.discard_unfinished(self._fd)
         if os.fstat(self._fd).st_nlink > 1:
             self.start_empty(f"{self.path.name} has another name (a hard link)")
 
-    def _is_name_of(self, path: Path, fd: int) -> bool:
+    def _is_name_of(self, path: Path | str, fd: int) -> bool:
         try:
-            found = os.stat(path.name, dir_fd=self._folder, follow_symlinks=False)
+            found = os.stat(Path(path).name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return os.path.samestat(found, os.fstat(fd))
@@ -383,16 +387,3 @@ class PartFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _part_path(directory: Path, job_id: str) -> Path:
-    return directory / f"{WORKING_PREFIX}{job_id}.part"
-
-
-def _exists(path: Path) -> bool:
-    """Return whether the name is taken; unlike `Path.exists` raise if the folder cannot be read."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True

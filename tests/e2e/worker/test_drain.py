@@ -36,7 +36,7 @@ from tests.support.services.running import downloaded
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.storage.publication import PublicationRecord
+from worker.storage.publishing.record import PublicationRecord
 
 S = JobStatus
 

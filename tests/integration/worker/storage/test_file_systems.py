@@ -20,6 +20,7 @@ from worker.cleanup.sweeper import FINISH_GRACE
 
 S = JobStatus
 HERE = "/downloads"
+COURTESIES = "setxattr syncdir fchmod fallocate utime"
 
 
 def refused(calls: str, *names: str) -> list[str]:
@@ -40,11 +41,12 @@ PASSED_OVER: dict[str, list[str]] = {
     "change of size": refused("ftruncate", "EINVAL", "ENOSYS"),
     "sync of files": refused("fsync fdatasync", "EINVAL", "ENOSYS", "ENOTSUP"),
     "every sync and links": refused("fsync fdatasync syncdir link", "EINVAL"),
+    "attributes": refused("setxattr", "ENOTSUP", "EPERM", "EIO"),
     "hard links": refused("link", "EPERM", "ENOTSUP"),
     "renames": refused("rename", "EINVAL"),
     "links, sync of the folder": refused("link syncdir", "EINVAL"),
-    "every courtesy and links": refused("link syncdir fchmod fallocate utime", "EPERM", "ENOSYS"),
-    "every courtesy and renames": refused("rename syncdir fchmod fallocate utime", "ENOTSUP"),
+    "every courtesy and links": refused(f"link {COURTESIES}", "EPERM", "ENOSYS"),
+    "every courtesy and renames": refused(f"rename {COURTESIES}", "ENOTSUP"),
 }
 #: What safety needs: said at once, before the origin is asked.
 NEEDED: dict[str, list[str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,22 +25,31 @@ from worker.storage.part_file import PartFile
 
 S = JobStatus
 NO_LINKS = f"link {errno.EPERM} /downloads/"
+NO_ATTRIBUTES = f"setxattr {errno.EOPNOTSUPP} /downloads/"
 
 #: When the process is killed, in the calls that publishing makes.
 STEPS = {
     "before the file is synced": "fsync kill .part",
-    "before the record": "open kill .publish",
+    "before the record": "setxattr kill .part",
+    "after the record": "setxattr killafter .part",
     "before the link": "link kill a.bin",
     "after the link": "link killafter a.bin",
     "before the folder is synced": "syncdir kill /downloads",
     "after the folder is synced": "syncdir killafter /downloads",
-    "before the clean-up": "unlink kill .publish",
+    "before the clean-up": "removexattr kill .part",
     "during the clean-up": "unlink kill .part",
     "after the clean-up": "unlink killafter .part",
 }
-STEPS_BY_RENAME = {
+STEPS_WITH_A_FILE = {
     "before the record": "open kill .publish",
-    "before the record of the claim": "open kill .publish 1",
+    "before the link": "link kill a.bin",
+    "after the link": "link killafter a.bin",
+    "before the clean-up": "unlink kill .publish",
+    "during the clean-up": "unlink kill .part",
+}
+STEPS_BY_RENAME = {
+    "before the record": "setxattr kill .part",
+    "before the record of the claim": "open kill .publish",
     "before the claim": "open kill a.bin",
     "before the rename": "rename kill a.bin",
     "after the rename": "rename killafter a.bin",
@@ -47,18 +57,22 @@ STEPS_BY_RENAME = {
     "before the clean-up": "unlink kill .publish",
 }
 STEPS_BY_REPLACING = {
-    "before the record": "open kill .publish",
+    "before the record": "setxattr kill .part",
     "before the second link": "link kill .new 1",
     "before the rename": "rename kill a.bin",
     "after the rename": "rename killafter a.bin",
-    "before the clean-up": "unlink kill .publish",
+    "before the clean-up": "removexattr kill .part",
 }
 MATRIX = [
-    *[(step, rule, False, False) for step, rule in STEPS.items()],
-    *[(f"by rename, {step}", rule, False, True) for step, rule in STEPS_BY_RENAME.items()],
-    *[(f"replacing, {step}", rule, True, False) for step, rule in STEPS_BY_REPLACING.items()],
+    *[(step, rule, False, []) for step, rule in STEPS.items()],
     *[
-        (f"replacing by rename, {step}", STEPS_BY_RENAME[step], True, True)
+        (f"without attributes, {step}", rule, False, [NO_ATTRIBUTES])
+        for step, rule in STEPS_WITH_A_FILE.items()
+    ],
+    *[(f"by rename, {step}", rule, False, [NO_LINKS]) for step, rule in STEPS_BY_RENAME.items()],
+    *[(f"replacing, {step}", rule, True, []) for step, rule in STEPS_BY_REPLACING.items()],
+    *[
+        (f"replacing by rename, {step}", STEPS_BY_RENAME[step], True, [NO_LINKS])
         for step in ("before the rename", "after the rename", "before the clean-up")
     ],
 ]
@@ -98,7 +112,7 @@ def check_one_right_file(system: System, job: Job, file: ServedFile, *others: st
 
 
 @pytest.mark.parametrize(
-    ("rule", "overwrite", "has_no_links"),
+    ("rule", "overwrite", "refusals"),
     [pytest.param(*rest, id=step) for step, *rest in MATRIX],
 )
 def test_kill_at_any_step_of_publishing_leaves_one_right_file(
@@ -107,24 +121,24 @@ def test_kill_at_any_step_of_publishing_leaves_one_right_file(
     disk: RefusingDisk,
     rule: str,
     overwrite: bool,
-    has_no_links: bool,
+    refusals: list[str],
 ) -> None:
     file = origin.serve("/a.bin", size=30_000)
     system.downloads.mkdir()
     if overwrite:
         (system.downloads / "a.bin").write_bytes(b"old")
     job = system.submit(file.url, checksum=f"sha256:{file.sha256}", overwrite=overwrite)
-    refusals = [NO_LINKS] if has_no_links else []
     disk.refuse(*refusals, rule)
     assert run_apart(system, job, disk) == "killed"
 
     hand_on(system, job)
     disk.refuse(*refusals)
-    again = run_apart(system, job, disk) if has_no_links else run_download(system.runtime, job.id)
+    again = run_apart(system, job, disk) if refusals else run_download(system.runtime, job.id)
 
     assert again in {Outcome.COMPLETED.value, Outcome.NOT_QUEUED.value}
     check_one_right_file(system, job, file)
     assert Path(system.job(job).path or "").name == "a.bin"
+    assert os.listxattr(system.downloads / "a.bin") == [], "the record is gone"
 
 
 def test_link_that_a_person_made_to_a_resting_part_file_is_no_publication(

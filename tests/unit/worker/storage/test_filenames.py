@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from domain.errors import DiskUnavailableError, InvalidInputError
 from domain.files import WORKING_PREFIX
-from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import name_from_url, numbered, resolve_directory, safe_name
+from worker.storage.publishing.fallback_names import fallback_names
 
 #: What stays as it is: it does no harm here.
 KEPT = {
@@ -221,6 +222,36 @@ def test_links_in_a_circle_are_refused(root: Path) -> None:
     (root / "b").symlink_to(root / "a")
     with pytest.raises(InvalidInputError, match="directory"):
         resolve_directory(root, "a/x", allow_any=False)
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        *("", ".", "./films", "films/", "films//new", "films/.", "films/../films", "new/../films"),
+        *(
+            "in",
+            "in/x",
+            "in/../films",
+            "films/file",
+            "films/file/x",
+            "...",
+            "films/..x",
+            "LINK",
+            "x\ny",
+        ),
+        *("ROOT", "ROOT/", "ROOT/films", "//ROOT/films", "ROOT/in/x", "ROOT/./films", "LINK/films"),
+    ],
+)
+def test_a_path_leads_where_the_system_says(root: Path, tmp_path: Path, directory: str) -> None:
+    """Whether it has links, dots or slashes to be resolved or not."""
+    (root / "in").symlink_to(root / "films")
+    (root / "films/file").touch()
+    (tmp_path / "link").symlink_to(root)
+    directory = directory.replace("ROOT", str(root)).replace("LINK", str(tmp_path / "link"))
+    directory = directory.replace("///", "//")
+    expected = Path(os.path.realpath(root / directory))
+    assert resolve_directory(root, directory, allow_any=True) == expected
+    assert str(resolve_directory(root, directory, allow_any=False)) == str(expected)
 
 
 def test_any_folder_where_that_is_allowed(root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from domain.errors import DiskUnavailableError, PermanentError, TransientError
 from worker.storage.destination import Checkpoint
+from worker.storage.disk_space import DiskSpace
+from worker.storage.local_destinations import LocalDestinations
 from worker.storage.part_file import PartFile
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -268,6 +270,8 @@ def test_a_second_opener_is_refused_while_the_first_writes(tmp_path: Path) -> No
 HOLDER = """
 import sys
 from pathlib import Path
+from worker.storage.disk_space import DiskSpace
+from worker.storage.local_destinations import LocalDestinations
 from worker.storage.part_file import PartFile
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
 part.write_at([b"half"], 0)
@@ -296,6 +300,8 @@ SMALL_FILES = """
 import json, resource, sys
 from pathlib import Path
 from domain.errors import PermanentError
+from worker.storage.disk_space import DiskSpace
+from worker.storage.local_destinations import LocalDestinations
 from worker.storage.part_file import PartFile
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = PartFile(Path(sys.argv[1]), sys.argv[2])
@@ -363,8 +369,9 @@ def test_folder_that_cannot_be_looked_into_is_not_taken_for_empty(
 ) -> None:
     """Or bytes that are there would be given up while a disk is in trouble."""
     PartFile(tmp_path, JOB).close()
-    assert PartFile.exists(tmp_path, JOB)
-    assert not PartFile.exists(tmp_path / "missing", JOB)
+    exists = LocalDestinations(tmp_path, DiskSpace(0)).exists
+    assert exists(tmp_path, JOB)
+    assert not exists(tmp_path / "missing", JOB)
 
     def refused(*_arguments: object, **_options: object) -> os.stat_result:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -373,4 +380,4 @@ def test_folder_that_cannot_be_looked_into_is_not_taken_for_empty(
         broken.setattr(os, "lstat", refused)
         broken.setattr(os, "stat", refused)
         with pytest.raises(DiskUnavailableError):
-            PartFile.exists(tmp_path, JOB)
+            exists(tmp_path, JOB)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import multiprocessing
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -167,6 +170,114 @@ def test_record_that_no_publication_wrote_is_no_proof(
     (tmp_path / "backup").hardlink_to(part.path)
     record = {"name": "backup", "size": 4, "inode": part.path.stat().st_ino, "claims": claims}
     part.path.with_suffix(".publish").write_text(json.dumps({**record, **forged}))
+    with PartFile(tmp_path, JOB) as successor:
+        assert successor.find_published() is None
+        assert successor.size == 0
+        successor.remove_working_files()
+    assert visible(tmp_path) == {"backup": b"body"}
+
+
+DIGESTS = [f"sha256:{hashlib.sha256(b'body').hexdigest()}"]
+#: What `setxattr` may answer where a record cannot be kept on the file.
+REFUSALS = [
+    *(errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSPC),
+    *(errno.EDQUOT, errno.E2BIG, errno.ERANGE, errno.ENODATA, errno.EIO, errno.EROFS),
+]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("refusal", [None, *REFUSALS], ids=lambda one: errno.errorcode.get(one))
+def test_the_record_is_an_attribute_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None, overwrite: bool
+) -> None:
+    """Either shows a successor that the file was published, and neither remains."""
+
+    def refuse(*_: object) -> None:
+        assert refusal is not None
+        raise OSError(refusal, os.strerror(refusal))
+
+    if refusal is not None:
+        monkeypatch.setattr(os, "setxattr", refuse)
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"body"], 0)
+        path = part.publish("film.mkv", overwrite=overwrite, digests=DIGESTS)
+        assert part.path.with_suffix(".publish").exists() == (refusal is not None)
+    (tmp_path / "a person's link").hardlink_to(path)
+    with PartFile(tmp_path, JOB) as successor:
+        assert successor.find_published() == (path, tuple(DIGESTS))
+        successor.remove_working_files()
+    assert visible(tmp_path) == {"film.mkv": b"body", "a person's link": b"body"}
+    assert os.listxattr(path) == []
+
+
+def test_a_file_that_was_published_without_a_file_beside_it_leaves_nothing(tmp_path: Path) -> None:
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"body"], 0)
+        path = part.publish("film.mkv", overwrite=False, digests=DIGESTS)
+        assert os.listxattr(path) == ["user.seen"]
+        part.remove_working_files()
+    assert visible(tmp_path) == {"film.mkv": b"body"}
+    assert os.listxattr(path) == []
+
+
+def test_a_record_of_an_unfinished_publication_is_forgotten(tmp_path: Path) -> None:
+    """A link that a person makes later is no publication."""
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"body"], 0)
+        part.publish("film.mkv", overwrite=False, digests=DIGESTS).unlink()
+    with PartFile(tmp_path, JOB) as part:
+        assert part.find_published() is None
+        assert os.listxattr(part.path) == []
+    (tmp_path / "film.mkv").hardlink_to(part.path)
+    with PartFile(tmp_path, JOB) as successor:
+        assert successor.find_published() is None
+        assert successor.size == 0
+
+
+@pytest.mark.parametrize(
+    ("taken", "name"), [(0, "film.mkv"), (1, "film (1).mkv"), (12, "film (12).mkv")]
+)
+def test_only_the_name_that_was_given_is_taken_back(tmp_path: Path, taken: int, name: str) -> None:
+    for number in range(taken):
+        publish(tmp_path, "film.mkv", b"%d" % number)
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"body"], 0)
+        assert part.publish("film.mkv", overwrite=False, digests=DIGESTS).name == name
+    (tmp_path / "backup").hardlink_to(part.path)
+    with PartFile(tmp_path, JOB) as successor:
+        successor.unpublish()
+        assert published_path(successor) == tmp_path / "backup"
+        successor.unpublish()
+        successor.remove_working_files()
+    assert b"body" in (tmp_path / "backup").read_bytes()
+    assert not (tmp_path / name).exists()
+
+
+FORGED_ATTRIBUTES = {
+    "nothing": b"",
+    "text": b"film.mkv",
+    "too short": struct.pack("<BQQ8s", 1, 4, 0, b""),
+    "too long": struct.pack("<BQQ8s40s", 1, 4, 0, b"", b""),
+    "another version": "version",
+    "another size": "size",
+    "another file": "inode",
+}
+
+
+@pytest.mark.parametrize("forged", FORGED_ATTRIBUTES.values(), ids=FORGED_ATTRIBUTES)
+def test_attribute_that_no_publication_wrote_is_no_proof(
+    tmp_path: Path, forged: bytes | str
+) -> None:
+    """Given a person's link to the part file, and an attribute that another program wrote."""
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"body"], 0)
+        part.publish("backup", overwrite=False, digests=DIGESTS)
+    version, size, inode, *rest = struct.unpack("<BQQ8s32s", os.getxattr(part.path, "user.seen"))
+    if isinstance(forged, str):
+        wrong = {"version": version, "size": size, "inode": inode}
+        wrong[forged] += 1
+        forged = struct.pack("<BQQ8s32s", *wrong.values(), *rest)
+    os.setxattr(part.path, "user.seen", forged)
     with PartFile(tmp_path, JOB) as successor:
         assert successor.find_published() is None
         assert successor.size == 0

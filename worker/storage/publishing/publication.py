@@ -1,8 +1,8 @@
 """Gives a complete part file its final name; a crash leaves either no published file or a correct one.
 
-First a record is written: the name, the size and the digests of the file. After a crash, the next
-attempt adopts a published file only by this record and its digests. Another name alone (a hard link
-that a person made) does not show that the file was published.
+First a record is written (`record.py`): the name, the size and the digests of the file. After a crash,
+the next attempt adopts a published file only by this record and its digests. Another name alone (a hard
+link that a person made) does not show that the file was published.
 
 On file systems with hard links the final name is a second link, which is created in one step and never
 replaces a file. On others, an empty placeholder file reserves the name, and the part file is renamed
@@ -12,19 +12,16 @@ over it.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
-import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-
-from pydantic import ConfigDict, TypeAdapter
+from typing import TypeGuard
 
 from domain.errors import InvalidInputError, PermanentError, TransientError
-from domain.files import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
+from domain.files import WORKING_PREFIX
 from seen_local.own_files import (
     UNSUPPORTED_ERRNOS,
     ForeignFileError,
@@ -36,37 +33,21 @@ from seen_local.own_files import (
 )
 from worker.storage.disk_errors import disk_errors, sync_file
 from worker.storage.errno_table import ErrorKind, FileOperation, error_kind
-from worker.storage.fallback_names import fallback_names
 from worker.storage.filenames import numbered, working_file
+from worker.storage.publishing.fallback_names import fallback_names
+from worker.storage.publishing.record import (
+    AttributeRecord,
+    PublicationRecord,
+    read_attribute,
+    read_record,
+    remove_attribute,
+    write_attribute,
+)
 
 logger = logging.getLogger(__name__)
 
 #: Numbers that are tried for a name that is taken.
 MAX_CLASHES = 10_000
-_NUMBER = re.compile(r"\((\d{1,5})\)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicationRecord:
-    """Describes a file before it gets its final name; stored as JSON beside the part file."""
-
-    __pydantic_config__ = ConfigDict(strict=True)
-
-    name: str
-    size: int
-    inode: int
-    digests: tuple[str, ...] = ()
-    """Verified digests (SHA-256, the caller's, the origin's), as ``algorithm:hex``."""
-    claims: bool = False
-    """The file has exactly `name`, which a placeholder reserves; else a number may have been added."""
-
-    def to_json(self) -> str:
-        """Return the record as its file contains it."""
-        # Not `asdict`, which copies every value.
-        return json.dumps({one.name: getattr(self, one.name) for one in fields(self)})
-
-
-_RECORD = TypeAdapter(PublicationRecord)
 
 
 class Publication:
@@ -80,9 +61,10 @@ class Publication:
     Attributes:
         record: the record as last read or written; None if there was none.
         base_name: the name that was published last, without an added number.
+        left_no_file: it was published, and no file beside the part file was made for that.
     """
 
-    record: PublicationRecord | None
+    record: PublicationRecord | AttributeRecord | None
     base_name: str
 
     def __init__(self, part: Path, folder: int, uids: frozenset[int]) -> None:
@@ -90,10 +72,18 @@ class Publication:
         self._path = working_file(part, ".publish")
         self._replacement = working_file(part, ".new")
         self.record = None
+        self.left_no_file = False
+        self._has_written_file = False
 
-    def reload(self) -> None:
-        """Read the record from disk."""
+    def reload(self, fd: int | None = None) -> None:
+        """Read the record from disk.
+
+        Args:
+            fd: the part file, open. Without it only a record in a file of its own is found.
+        """
         self.record = self._read()
+        if self.record is None and fd is not None:
+            self.record = read_attribute(fd)
 
     # ── publishing ──────────────────────────────────────────────────────────────────────────────
 
@@ -119,7 +109,9 @@ class Publication:
         record = PublicationRecord(
             name=name, size=status.st_size, inode=status.st_ino, digests=digests
         )
-        self._write(record, durable=False)
+        self.record = write_attribute(fd, record)
+        if self.record is None:
+            self._write(record, durable=False)
         if overwrite:
             return self._publish_over(fd, record)
         return self._publish_by_link(fd, record)
@@ -128,27 +120,28 @@ class Publication:
         for number in range(MAX_CLASHES):
             path = self._part.with_name(numbered(record.name, number))
             try:
-                self._link_to(fd, path)
+                self._link_to(fd, path.name)
             except FileExistsError:
                 continue
             except OSError as error:
                 if error.errno not in UNSUPPORTED_ERRNOS:
                     raise
                 return self._publish_by_rename(fd, record, number)
+            self.left_no_file = not self._has_written_file
             return path
         raise _name_taken(record.name)
 
-    def _link_to(self, fd: int, path: Path) -> None:
+    def _link_to(self, fd: int, name: str) -> None:
         """Link the open file, even if its name has been given to another file in the meantime."""
         try:
-            os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=self._folder, follow_symlinks=True)
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self._folder, follow_symlinks=True)
         except FileExistsError:
             raise
         except (
             OSError
         ):  # no /proc here; if the file system has no links, the next call raises as well
             self._check_name(fd)
-            os.link(self._part.name, path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.link(self._part.name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def _publish_by_rename(self, fd: int, record: PublicationRecord, first: int) -> Path:
         """Publish on a file system without hard links: reserve a free name, then rename over it."""
@@ -184,7 +177,7 @@ class Publication:
         self.check_replaceable(record.name)
         remove_name(self._replacement, folder=self._folder)
         try:
-            self._link_to(fd, self._replacement)
+            self._link_to(fd, Path(self._replacement).name)
         except OSError as error:
             if error.errno not in UNSUPPORTED_ERRNOS:
                 raise
@@ -195,7 +188,7 @@ class Publication:
             self._move_over(self._replacement, path)
         return path
 
-    def _move_over(self, source: Path, path: Path) -> None:
+    def _move_over(self, source: Path | str, path: Path) -> None:
         try:
             move_name(source, path, folder=self._folder)
         except PermissionError as error:
@@ -250,7 +243,7 @@ class Publication:
     def open_published(self) -> tuple[int, Path] | None:
         """Open the published file if the part file was renamed to its final name, else None."""
         record = self.record
-        if record is None or not record.claims or self._status(self._part) is not None:
+        if not _claims(record) or self._status(self._part) is not None:
             return None
         path = self._part.with_name(record.name)
         with suppress(OSError, ForeignFileError):
@@ -260,30 +253,28 @@ class Publication:
             os.close(fd)
         return None
 
-    def discard_unfinished(self) -> None:
-        """Remove the record and the placeholder of an interrupted publication."""
+    def discard_unfinished(self, fd: int) -> None:
+        """Remove the record and the placeholder of an interrupted publication of the file `fd`."""
         if self.record is not None:
-            if self.record.claims:
+            if _claims(self.record):
                 self._remove_placeholder(self._part.with_name(self.record.name))
-            self.remove_record()
+            self.remove_record(fd)
 
     def unpublish(self, path: Path) -> None:
         """Remove a final name; one that a person gave to the file later stays."""
         if self._is_given_name(path.name):
             os.unlink(path.name, dir_fd=self._folder)
 
-    def remove_record(self) -> None:
-        """Remove the record."""
+    def remove_record(self, fd: int) -> None:
+        """Remove the record of the file that is open as `fd`."""
         self.record = None
+        remove_attribute(fd)
         remove_name(self._path, folder=self._folder)
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────
 
     def _is_given_name(self, name: str) -> bool:
-        if self.record is None:
-            return False
-        numbers = [0, *map(int, _NUMBER.findall(name))]
-        return any(numbered(self.record.name, number) == name for number in numbers)
+        return self.record is not None and self.record.is_name(name)
 
     def _remove_placeholder(self, path: Path) -> None:
         """Remove a placeholder, if it is still an empty file."""
@@ -301,12 +292,13 @@ class Publication:
     def _read(self) -> PublicationRecord | None:
         try:
             text = read_own_file(self._path, folder=self._folder, uids=self._uids)
-            return _read_record(text)
+            return read_record(text)
         except (FileNotFoundError, ValueError, InvalidInputError, ForeignFileError):
             return None
 
     def _write(self, record: PublicationRecord, *, durable: bool) -> None:
         """Write the record. It must survive a power cut only if the part file loses its own name."""
+        self._has_written_file = True
         # Not a `NAME` error, after which a fallback name would be tried.
         with disk_errors(FileOperation.WRITE, self._path):
             fd = create_own_file(self._path, folder=self._folder)
@@ -319,16 +311,8 @@ class Publication:
         self.record = record
 
 
-def _read_record(text: bytes) -> PublicationRecord:
-    """Parse a record; raise ValueError or InvalidInputError if the service would not write it."""
-    record = _RECORD.validate_json(text)
-    name = os.fsencode(record.name)
-    is_path = name in {b"", b".", b".."} or b"/" in name or b"\0" in name
-    if is_path or len(name) > MAX_FOLDER_BYTES or record.name.startswith(WORKING_PREFIX):
-        raise ValueError("Its name is not a file name.")
-    for digest in record.digests:
-        Checksum.parse(digest)
-    return record
+def _claims(record: PublicationRecord | AttributeRecord | None) -> TypeGuard[PublicationRecord]:
+    return isinstance(record, PublicationRecord) and record.claims
 
 
 def _refusal_of_name(error: OSError, name: str) -> OSError:
