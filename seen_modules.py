@@ -32,7 +32,8 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "database": ("domain",),
     "worker": ("cache", "database", "domain", "seen_local", "settings"),
     "tasks": ("cache", "database", "domain", "seen_local", "settings", "worker"),
-    "cli": ("cache", "database", "domain", "seen_local", "settings", "tasks", "worker"),
+    "api": ("cache", "database", "domain", "seen_local", "settings", "tasks", "worker"),
+    "cli": ("api", "cache", "database", "domain", "seen_local", "settings", "tasks", "worker"),
 }
 _ALL = ("settings", *_NEEDS)
 #: What `seen` starts by name, with ``python -P -m``.

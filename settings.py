@@ -306,6 +306,27 @@ class Settings(BaseSettings):
         "more closely, and not logged. Valid keys and sessions work nevertheless.",
     )
 
+    # ── the HTTP API ────────────────────────────────────────────────────────────────────────────
+    api_address: str = Field(
+        "127.0.0.1",
+        description="IP address (`127.0.0.1`, `::`) or host name that the HTTP API listens on.",
+    )
+    api_port: Port = Field(8477, description="Port that the HTTP API listens on.")
+    api_processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Processes of `seen api`, which share its port."
+    )
+    api_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names under which the HTTP API is called, comma separated. Requests for "
+        "others are refused; `localhost` and IP addresses are always allowed.",
+    )
+    api_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/?#@\s]+/?)?$",
+        description="Address of the HTTP API for its callers, such as `https://downloads.example.org`, "
+        "if a proxy with TLS is in front of it. With https, cookies are for https alone.",
+    )
+
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
     flower_address: str = Field(
         "127.0.0.1",
@@ -349,7 +370,7 @@ class Settings(BaseSettings):
         parse_addr(value)
         return value
 
-    @field_validator("allowed_networks", mode="before")
+    @field_validator("allowed_networks", "api_hosts", mode="before")
     @classmethod
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,9 +15,7 @@ from domain.errors import InvalidInputError, in_words
 from domain.limits import TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
 from seen_local.late_settings import settings_module
-
-if TYPE_CHECKING:
-    from cache import CacheManager
+from tasks.api.rate_limits import HostLimit, JobLimit, Limits, TotalLimit, read_limits
 
 
 def limit(
@@ -50,7 +47,7 @@ def limit(
         changes[job_scope(job_id)] = rate
     with open_cache() as manager:
         manager.limits.set_rates(changes)
-        found = _read(manager)
+        found = read_limits(manager, default=settings_module.load().max_rate)
     if as_json:
         formatting.print_json(found)
         return
@@ -74,54 +71,7 @@ def _check_job(job_id: str, *, is_limited: bool) -> None:
         )
 
 
-def _read(manager: CacheManager) -> dict[str, Any]:
-    """Return all limits and the present rates, in bytes a second."""
-    rates = manager.limits.rates()
-    hosts = sorted(scope for scope in rates if scope.startswith("host:"))
-    job_ids = sorted(scope.removeprefix("job:") for scope in rates if scope.startswith("job:"))
-    default = settings_module.load().max_rate or None
-    return {
-        "total": {
-            "limit": rates.get(TOTAL, default),
-            "is_default": TOTAL not in rates,
-            "used": round(manager.download.totals().bytes_per_second),
-        },
-        "hosts": _read_hosts(manager, rates, hosts),
-        "jobs": _read_jobs(manager, rates, job_ids),
-    }
-
-
-def _read_hosts(
-    manager: CacheManager, rates: Mapping[str, int], scopes: Sequence[str]
-) -> list[dict[str, Any]]:
-    demands = manager.limits.demands(scopes)
-    return [
-        {
-            "host": scope.removeprefix("host:"),
-            "limit": rates[scope],
-            "used": demands[scope].used,
-            "transfers": demands[scope].transfers,
-        }
-        for scope in scopes
-    ]
-
-
-def _read_jobs(
-    manager: CacheManager, rates: Mapping[str, int], job_ids: Sequence[str]
-) -> list[dict[str, Any]]:
-    running = manager.download.get_many(job_ids)
-    used = {job_id: one.speed for job_id, one in running.items()}
-    return [
-        {
-            "job_id": job_id,
-            "limit": rates[job_scope(job_id)],
-            "used": round(used.get(job_id, 0.0)),
-        }
-        for job_id in job_ids
-    ]
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _rows(found: Limits) -> list[tuple[str, str, str]]:
     total = found["total"]
     allowed = "no limit" if total["limit"] is None else formatting.rate(total["limit"])
     default = " (SEEN_MAX_RATE)" if total["limit"] and total["is_default"] else ""
@@ -135,5 +85,5 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _used(one: dict[str, Any]) -> str:
+def _used(one: TotalLimit | HostLimit | JobLimit) -> str:
     return f"now {formatting.rate(one['used'])}"

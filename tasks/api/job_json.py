@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import TypedDict, cast
+from typing import cast
+
+from typing_extensions import TypedDict
 
 from domain.job import JobEvent
 from tasks.api.job_view import JobView

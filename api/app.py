@@ -1,0 +1,84 @@
+"""The composition of the API: `create_app` puts routes, checks and error handlers together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from api import problems
+from api.middleware.body import BodyLimit
+from api.middleware.guard import Guard
+from api.middleware.headers import ResponseHeaders
+from api.models.downloads import ManyDownloads
+from api.routes import actions, downloads, files, health, limits, session, submit
+from api.services import Services
+from domain.errors import SeenError
+from seen_local.version import version
+
+#: Routes that wait for SQL or the store at once. SQLAlchemy has so many connections to SQLite; others
+#: wait for a thread, and not for a connection.
+THREADS = 15
+
+_DESCRIPTION = """Downloads, by HTTP: submit, follow, control, fetch.
+
+Every path but the health checks, this document and the sign-in needs an API key
+(`Authorization: Bearer seen_…`) or a session. Errors are problem details (RFC 9457) with a `code`.
+A job of another user is answered as one that does not exist."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the application; it serves requests in any process that has these services."""
+    app = FastAPI(
+        title="SEEN downloads",
+        version=version(),
+        description=_DESCRIPTION,
+        docs_url=None,  # both pages load scripts of other hosts
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.services = services
+    # `actions` first: its path would fit the routes of one download, too.
+    for module in (health, actions, submit, downloads, files, limits, session):
+        app.include_router(module.router)
+    app.add_exception_handler(SeenError, problems.on_seen_error)
+    app.add_exception_handler(HTTPException, problems.on_http_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
+    app.add_exception_handler(Exception, problems.on_bug)
+    # The last one is the outermost: refusals have the headers, too.
+    app.add_middleware(BodyLimit, limits=services.limits)
+    app.add_middleware(Guard, services=services)
+    app.add_middleware(ResponseHeaders, is_secure=services.is_secure)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign] # FastAPI's way to change it
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the models that FastAPI does not find by itself."""
+    if app.openapi_schema is None:
+        found = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = found["components"]["schemas"]
+        for model in (problems.Problem, ManyDownloads):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = found
+    return app.openapi_schema

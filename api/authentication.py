@@ -1,0 +1,110 @@
+"""From a request to its principal: a bearer token (an API key or a session), or the session's cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+
+from api.services import Services, TheServices
+from cache.models import RateDecision
+from domain.access import Principal, Scope, require
+from domain.errors import AuthenticationError
+from tasks.api import accounts
+
+#: The name under https says to browsers that no other host and no path may set it.
+COOKIE, SECURE_COOKIE = "seen_session", "__Host-seen_session"
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="bearer",
+    description="An API key (`seen key add`), or the token of a session.",
+)
+_cookie = APIKeyCookie(
+    name=COOKIE,
+    auto_error=False,
+    scheme_name="cookie",
+    description=f"A session of a browser; under https its name is {SECURE_COOKIE}.",
+)
+#: The token in the header Authorization, as a parameter of a route.
+BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def cookie_name(services: Services) -> str:
+    """Return the name of the session's cookie."""
+    return SECURE_COOKIE if services.is_secure else COOKIE
+
+
+def client_address(request: Request) -> str | None:
+    """Return the address of the other end of the connection."""
+    return request.client.host if request.client else None
+
+
+def presented(
+    request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None
+) -> str | None:
+    """Return the secret that a request presents; a bearer token goes before a cookie."""
+    if bearer is not None:
+        return bearer.credentials
+    return request.cookies.get(cookie_name(services))
+
+
+def _principal(
+    request: Request,
+    services: TheServices,
+    bearer: BearerToken,
+    _documented: Annotated[str | None, Depends(_cookie)],
+) -> Principal:
+    """Return who makes the request, and count it.
+
+    Raises:
+        AuthenticationError: nothing valid is presented.
+        RateLimitedError: the user has made too many requests.
+    """
+    secret = presented(request, services, bearer)
+    if secret is None:
+        raise AuthenticationError(
+            "This needs an API key (Authorization: Bearer …) or a session: POST /v1/session."
+        )
+    runtime = services.runtime
+    principal = accounts.authenticate(secret, address=client_address(request), runtime=runtime)
+    decision = accounts.limit_requests(principal, runtime=runtime)
+    request.state.rate_limit = decision
+    return principal
+
+
+def rate_limit_headers(decision: RateDecision | None) -> dict[str, str]:
+    """Return what is left of a user's limit, as draft-ietf-httpapi-ratelimit-headers has it."""
+    if decision is None or not decision.states:
+        return {}
+    state = decision.states[0]
+    return {
+        "RateLimit-Policy": f'"requests";q={state.limit};w={round(state.window)}',
+        "RateLimit": f'"requests";r={state.remaining};t={round(state.reset)}',
+    }
+
+
+#: As a parameter of a route: any principal.
+AnyPrincipal = Annotated[Principal, Depends(_principal)]
+
+
+def _with(scope: Scope) -> Callable[..., Principal]:
+    def check(principal: AnyPrincipal) -> Principal:
+        require(principal, scope)
+        return principal
+
+    return check
+
+
+def _needs(scope: Scope) -> Any:
+    return Depends(_with(scope))
+
+
+#: As parameters of routes: a principal that has the scope.
+Reader = Annotated[Principal, _needs(Scope.READ)]
+FileReader = Annotated[Principal, _needs(Scope.FILES)]
+Submitter = Annotated[Principal, _needs(Scope.SUBMIT)]
+Controller = Annotated[Principal, _needs(Scope.CONTROL)]
+Admin = Annotated[Principal, _needs(Scope.ADMIN)]

@@ -1,0 +1,1 @@
+"""Checks of each request before a route sees it, and headers of each response. Plain ASGI."""

@@ -1,0 +1,70 @@
+"""Which requests are served: those that name this host, and that no page of another site has made."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.problems import problem
+from api.services import Services, host_of_authority
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Values of Sec-Fetch-Site that a page of this API, a typed address or a program has.
+_OWN_SITES = frozenset({"same-origin", "none"})
+
+
+class Guard:
+    """Refuses foreign Host headers (DNS rebinding) and cross-site requests.
+
+    Cookies are SameSite=Strict, which a page on another port of this machine passes: it is the same
+    site, and another origin.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a problem, or let the request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._services.is_own_host(hosts[0]):
+            refusal = problem(421, "unknown_host", _FOREIGN_HOST, scope["path"])
+        elif not self._is_own_origin(headers, hosts[0]) or not _is_own_site(scope, headers):
+            refusal = problem(403, "cross_site", _CROSS_SITE, scope["path"])
+        else:
+            await self._app(scope, receive, send)
+            return
+        await refusal(scope, receive, send)
+
+    def _is_own_origin(self, headers: Headers, host: str) -> bool:
+        """Return whether Origin, if there is one, is the address under which the API was called."""
+        origins = headers.getlist("origin")
+        if not origins:
+            return True
+        parts = urlsplit(origins[0])
+        scheme = "https" if self._services.is_secure else "http"
+        is_same = parts.netloc.lower() == host.lower() and parts.scheme in {scheme, "https"}
+        return len(origins) == 1 and is_same and host_of_authority(parts.netloc) is not None
+
+
+def _is_own_site(scope: Scope, headers: Headers) -> bool:
+    """Return whether a browser says that a page of this API, or a person, has made the request."""
+    site = headers.get("sec-fetch-site")
+    if site is None or site in _OWN_SITES:
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in {
+        None,
+        "document",
+    }
+    return is_link and scope["method"] in _READING
+
+
+_FOREIGN_HOST = (
+    "The header Host does not name this service. SEEN_API_HOSTS lists the names that it answers to."
+)
+_CROSS_SITE = "A page of another site has made this request (Origin, Sec-Fetch-Site)."

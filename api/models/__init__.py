@@ -1,0 +1,1 @@
+"""What requests carry, and how answers look, for OpenAPI and for the checks of both."""

@@ -1,0 +1,107 @@
+"""What the routes of one process share. Nothing in it is state: several processes serve one API."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+
+from settings import Settings
+from tasks.api.readiness import Readiness
+from worker.runtime import Runtime
+
+#: Names of this machine, which no other machine's page can have in its address.
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """How much a request may send, and how long it may take to.
+
+    Attributes:
+        body_bytes: of a body; 1,000 long URLs with mirrors fit.
+        body_seconds: until a body is complete.
+        header_seconds: until the headers are complete, counted from the connection or the last response.
+    """
+
+    body_bytes: int = 8 * 2**20
+    body_seconds: float = 30.0
+    header_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The runtime, and what follows from the settings.
+
+    Attributes:
+        runtime: of this process.
+        hosts: the names in lower case under which the API may be called, beside IP addresses.
+        readiness: whether the service can work.
+        is_secure: whether callers reach it by https, so that cookies are for https alone.
+        limits: of requests.
+    """
+
+    runtime: Runtime
+    hosts: frozenset[str]
+    is_secure: bool
+    readiness: Readiness
+    limits: HttpLimits = HttpLimits()
+
+    @classmethod
+    def of(cls, runtime: Runtime, limits: HttpLimits | None = None) -> Services:
+        """Return those of a process."""
+        settings = runtime.settings
+        url = urlsplit(settings.api_url)
+        return cls(
+            runtime=runtime,
+            hosts=_hosts(settings),
+            is_secure=url.scheme == "https",
+            readiness=Readiness(runtime),
+            limits=limits or HttpLimits(),
+        )
+
+    def is_own_host(self, authority: str) -> bool:
+        """Return whether a Host header names this API.
+
+        An IP address always does: a page of another site cannot have one as its own name, which is what
+        an attack by DNS rebinding needs.
+        """
+        host = host_of_authority(authority)
+        return host is not None and (host in self.hosts or _is_address(host))
+
+
+def _hosts(settings: Settings) -> frozenset[str]:
+    named = {settings.api_address, urlsplit(settings.api_url).hostname or "", *settings.api_hosts}
+    return _LOCAL_NAMES | {name.lower().rstrip(".") for name in named if name}
+
+
+def host_of_authority(authority: str) -> str | None:
+    """Return the host of ``host:port`` in lower case; None if it cannot be parsed."""
+    if not authority or set(authority) & set("/\\?#@ ,"):
+        return None
+    try:
+        parts = urlsplit(f"//{authority}")
+        _ = parts.port  # raises if it is no number
+    except ValueError:
+        return None
+    return (parts.hostname or "").rstrip(".") or None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+#: As a parameter of a route.
+TheServices = Annotated[Services, Depends(_services)]

@@ -1,0 +1,103 @@
+"""The file of a completed job, opened for reading, if it is still the one that the job published."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from domain.errors import IllegalTransitionError, SeenError
+from domain.job import Job, JobStatus
+
+#: A file server's clock may be so many seconds ahead of the worker's.
+_MAX_SKEW = 2.0
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class FileUnavailableError(SeenError):
+    """The file of a completed job cannot be given: it is gone, another one, or outside the folder."""
+
+    code = "file_unavailable"
+
+    def __init__(self, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"The file of job {job_id} cannot be given: {why}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """An open file; its owner closes `descriptor`.
+
+    Attributes:
+        descriptor: at its beginning.
+        name: of the file.
+        size: in bytes.
+        modified_at: in seconds since the epoch.
+        sha256: of its content, as it was published; None if that was not recorded.
+    """
+
+    descriptor: int
+    name: str
+    size: int
+    modified_at: float
+    sha256: str | None
+
+
+def open_published_file(job: Job, root: Path) -> PublishedFile:
+    """Open the file that a job has published. No link is followed below the download folder.
+
+    Args:
+        job: as read.
+        root: the download folder, resolved.
+
+    Raises:
+        IllegalTransitionError: the job is not completed.
+        FileUnavailableError: there is no such file, or it was changed since.
+    """
+    if job.status is not JobStatus.COMPLETED or job.path is None or job.finished_at is None:
+        raise IllegalTransitionError(
+            job.id, job.status, "read", advice="Its file can be read when it is completed."
+        )
+    try:
+        parts = PurePosixPath(job.path).relative_to(root).parts
+    except ValueError:
+        raise FileUnavailableError(job.id, "it is not in the download folder") from None
+    if not parts or ".." in parts:
+        raise FileUnavailableError(job.id, "it is not in the download folder")
+    try:
+        descriptor = _open_below(root, parts)
+    except OSError as error:
+        raise FileUnavailableError(job.id, f"{error.strerror}") from None
+    try:
+        return _checked(job, descriptor, parts[-1], job.finished_at)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open_below(root: Path, parts: tuple[str, ...]) -> int:
+    """Open a file in a folder, each part of its path without following a link."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(parts[-1], _FILE, dir_fd=folder)
+    finally:
+        with suppress(OSError):
+            os.close(folder)
+
+
+def _checked(job: Job, descriptor: int, name: str, finished_at: datetime) -> PublishedFile:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise FileUnavailableError(job.id, "it is no regular file any more")
+    is_changed = status.st_mtime > finished_at.timestamp() + _MAX_SKEW
+    if is_changed or (job.bytes_total is not None and status.st_size != job.bytes_total):
+        raise FileUnavailableError(job.id, "it was changed after the job had finished")
+    return PublishedFile(descriptor, name, status.st_size, status.st_mtime, job.sha256)
