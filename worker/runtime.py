@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from worker.limits.rate_controller import RateController
 from worker.limits.slot_queue import SlotQueue
 from worker.limits.slots import SlotManager
 from worker.loop.batcher import Batcher
+from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
 from worker.loop.threads import Threads
 from worker.outages import OutageLog
@@ -86,9 +86,10 @@ class Runtime:
     database: Database
     jobs: JobRepository
     event_loop: EventLoopThread = field(default_factory=EventLoopThread)
-    server_threads: Threads = field(
-        default_factory=lambda: Threads(SERVER_THREADS, thread_name_prefix="server")
+    server_threads: CallThreads = field(
+        default_factory=lambda: CallThreads(SERVER_THREADS, "server")
     )
+    disk_threads: CallThreads
     sql: Batcher[Operation]
     store: Batcher[Flow[Any]]
     publish: Batcher[Publication]
@@ -120,8 +121,7 @@ class Runtime:
         self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
     ) -> Awaitable[R]:
         """Call a function that waits for SQL or the broker, in a thread for that. On the event loop."""
-        call = partial(function, *arguments, **options)
-        return get_running_loop().run_in_executor(self.server_threads, call)
+        return self.server_threads.call(partial(function, *arguments, **options))
 
     def on_disk(
         self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
@@ -130,8 +130,7 @@ class Runtime:
 
         Those of a disk that hangs take none of the threads of `in_thread`.
         """
-        call = partial(function, *arguments, **options)
-        return get_running_loop().run_in_executor(self.engine.disk_pool, call)
+        return self.disk_threads.call(partial(function, *arguments, **options))
 
     def resolve(self, directory: str) -> Path:
         """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
@@ -147,7 +146,7 @@ class Runtime:
         self.event_loop.close()
         for batcher in (self.sql, self.store, self.publish):
             batcher.close()
-        self.engine.disk_pool.shutdown()
+        self.disk_threads.shutdown()
         self.server_threads.shutdown()
         self.reporter.close()
         self.leases.close()
@@ -175,6 +174,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
+    disk_threads = CallThreads(DISK_THREADS, "disk")
     sql = Batcher("sql", jobs.perform)
     publish = Batcher("publish", JobPublisher(broker, jobs, _now, outages).publish_all)
     return Runtime(
@@ -195,7 +195,8 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         rate_controller=_rate_controller(settings, flusher_cache, worker),
         drain=drain or Drain(),
         credential_cipher=CredentialCipher(settings.secret_keys),
-        engine=_engine_resources(settings),
+        disk_threads=disk_threads,
+        engine=_engine_resources(settings, disk_threads),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         destinations=LocalDestinations(files_dir, DiskSpace(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
@@ -230,7 +231,7 @@ def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
     )
 
 
-def _engine_resources(settings: Settings) -> EngineResources:
+def _engine_resources(settings: Settings, disk_threads: CallThreads) -> EngineResources:
     return EngineResources(
         options=TransferOptions(
             connect_timeout=settings.connect_timeout,
@@ -248,7 +249,7 @@ def _engine_resources(settings: Settings) -> EngineResources:
             ca_file=settings.ca_file,
         ),
         address_policy=AddressGuard(settings.allowed_networks),
-        disk_pool=Threads(DISK_THREADS, thread_name_prefix="disk"),
+        disk_pool=disk_threads,
         checkpoint_pool=Threads(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing_pool=Threads(os.cpu_count() or 1, thread_name_prefix="hashing"),
         parse_file_name=name_from_disposition,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
+
+from worker.loop.calls import CallThreads
 
 T = TypeVar("T")
 
@@ -32,7 +34,7 @@ class Batcher(Generic[T]):
         self, name: str, run: Callable[[Sequence[T]], Sequence[Any]], *, limit: int = LIMIT
     ) -> None:
         self._run, self._limit = run, limit
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = CallThreads(1, name)
         self._waiting: deque[tuple[T, asyncio.Future[Any]]] = deque()
         self._is_running = False
 
@@ -53,26 +55,25 @@ class Batcher(Generic[T]):
     def _start(self) -> None:
         count = min(self._limit, len(self._waiting))
         batch = [self._waiting.popleft() for _ in range(count)]
-        loop = asyncio.get_running_loop()
+        items = [item for item, _ in batch]
         try:
-            running = loop.run_in_executor(self._thread, self._run, [item for item, _ in batch])
-        except Exception as error:  # the system gives no thread now
-            running = loop.create_future()
-            running.set_exception(error)
-        running.add_done_callback(lambda done: self._finish(batch, done))
+            self._thread.start(partial(self._run, items), partial(self._finish, batch))
+        except RuntimeError as error:  # the system gives no thread now
+            self._finish(batch, (), error)
 
     def _finish(
         self,
         batch: Sequence[tuple[T, asyncio.Future[Any]]],
-        done: asyncio.Future[Sequence[Any]],
+        results: Sequence[Any],
+        error: BaseException | None,
     ) -> None:
         # The next batch first: its thread works while the callers of this one go on.
         if self._waiting:
             self._start()
         else:
             self._is_running = False
-        error = done.exception()
-        results = done.result() if error is None else [error] * len(batch)
+        if error is not None:
+            results = [error] * len(batch)
         if len(results) != len(batch):
             results = [RuntimeError(f"{len(batch)} items, {len(results)} results")] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):

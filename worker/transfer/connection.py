@@ -97,6 +97,7 @@ class Connection:
 
     def _reset(self) -> None:
         self.response = Response()
+        self._feed = self._ftp.feed if self.request.is_ftp else self.response.feed
         self.received = self._header_size = self._wake_at = 0
         self.is_classified = self.is_accepted = self.is_received = False
         self.error: Exception | None = None
@@ -258,7 +259,7 @@ class Connection:
                 code="headers_too_large",
             )
             return _END_REQUEST
-        (self._ftp if self.request.is_ftp else self.response).feed(line)
+        self._feed(line)
         return None
 
     def _on_body(self, data: bytes) -> int | None:

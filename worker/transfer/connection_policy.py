@@ -78,9 +78,14 @@ class ConnectionPolicy:
             if not one.is_accepted or remaining is None or now - one.accepted_at < MIN_MEASURE_TIME:
                 continue
             seconds = remaining / max(one.stall.average(now, one.received), 1.0)
-            if seconds > longest and remaining >= 2 * self._options.min_segment_size:
+            if seconds > longest and self.is_worth_splitting(one):
                 slowest, longest = one, seconds
         return slowest
+
+    def is_worth_splitting(self, connection: Connection) -> bool:
+        """Return whether so much of its segment is missing that two connections may fetch it."""
+        remaining = connection.segment.remaining
+        return remaining is not None and remaining >= 2 * self._options.min_segment_size
 
     def slow_connection(self, connections: Sequence[Connection]) -> Connection | None:
         """Return the connection that is so slow that a new one would finish sooner, or None."""

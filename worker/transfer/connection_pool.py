@@ -32,7 +32,8 @@ class ConnectionPool:
     """The connections of one transfer. Belongs to the event loop's thread.
 
     Args:
-        may_continue: returns whether bodies may be received that waited for the rate or the disk.
+        may_continue: called with 0; returns whether bodies may be received that waited for the rate or
+            the disk.
         wake: called when a request has ended.
 
     Attributes:
@@ -46,7 +47,7 @@ class ConnectionPool:
         resources: EngineResources,
         network: Network,
         *,
-        may_continue: Callable[[], bool],
+        may_continue: Callable[[int], bool],
         wake: Callable[[], None],
     ) -> None:
         self._sources, self._network, self._curl = sources, network, network.curl
@@ -124,7 +125,7 @@ class ConnectionPool:
         now = time.monotonic()
         for connection in self.connections:
             received = connection.flush()
-            if connection.can_resume and self._may_continue():
+            if connection.can_resume and self._may_continue(0):
                 connection.resume()
             connection.close_sockets()
             if received:

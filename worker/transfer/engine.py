@@ -86,9 +86,6 @@ class Transfer:
         self._sources = Sources(spec, destination.checkpoint.source)
         self._counted_at = self._check_at = now
         self._policy = ConnectionPolicy(self._options, self._quota, spec.connections, wake=wake)
-        self._pool = ConnectionPool(
-            self._sources, resources, self._network, may_continue=self._may_receive, wake=wake
-        )
         self._output = OutputFile(
             spec,
             destination,
@@ -98,6 +95,10 @@ class Transfer:
             check_may_write=check_may_write,
             add_note=add_note,
             wake=wake,
+        )
+        self._may_receive = _gate(self._output, self._bucket)
+        self._pool = ConnectionPool(
+            self._sources, resources, self._network, may_continue=self._may_receive, wake=wake
         )
         self._outcomes = self._new_outcomes(spec)
 
@@ -251,7 +252,8 @@ class Transfer:
             return self._bucket.seconds_until_ready()
         # Its speed decides whether to open others.
         is_alone = len(connections) == 1 and self._policy.may_add(1)
-        return MIN_MEASURE_TIME if is_alone else None
+        may_split = is_alone and self._policy.is_worth_splitting(connections[0])
+        return MIN_MEASURE_TIME if may_split else None
 
     def _on_tick(self, now: float) -> None:
         """Wake the coroutine when a check is due, or when it has to stop."""
@@ -313,10 +315,6 @@ class Transfer:
             logger.info("Job %s closes a slow connection", self._progress.job_id)
             self._outcomes.close(slow)
 
-    def _may_receive(self, size: int = 0) -> bool:
-        """Take `size` bytes from the rate; return False while rate or disk allow no more."""
-        return not self._output.is_full and self._bucket.try_consume(size)
-
     def _write(self, connection: Connection, chunks: list[bytes]) -> None:
         self._quota.record_bytes(self._output.write(connection.segment, chunks))
 
@@ -329,3 +327,15 @@ class Transfer:
     def _check_may_continue(self) -> None:
         self._progress.stop.raise_if_set()
         self._check_may_write()
+
+
+def _gate(output: OutputFile, bucket: TokenBucket) -> Callable[[int], bool]:
+    """Return a function that takes bytes from the rate; it returns False while disk or rate allow none.
+
+    A method of the transfer would be in what the transfer consists of, and such cycles are freed late.
+    """
+
+    def may_receive(size: int) -> bool:
+        return not output.is_full and bucket.try_consume(size)
+
+    return may_receive

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.byte_counts import ByteCounts
 
@@ -135,6 +135,15 @@ class TransferQuota(Protocol):
         """
 
 
+class DiskThreads(Protocol):
+    """Threads for calls that wait for a disk."""
+
+    def start(
+        self, function: Callable[[], Any], on_end: Callable[[Any, BaseException | None], None], /
+    ) -> None:
+        """Call a function in a thread, then `on_end` with its result or error on this event loop."""
+
+
 class UnlimitedQuota:
     """A quota without limits."""
 
@@ -163,7 +172,7 @@ class EngineResources:
 
     options: TransferOptions
     address_policy: AddressPolicy
-    disk_pool: Executor
+    disk_pool: DiskThreads
     checkpoint_pool: Executor
     hashing_pool: Executor
     parse_file_name: Callable[[str | None], str | None]

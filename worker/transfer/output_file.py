@@ -85,13 +85,8 @@ class OutputFile:
         self._due_at = math.inf
         #: Bytes received and not written.
         self._waiting_bytes = 0
-        self._checkpoints = CheckpointWriter(
-            destination,
-            self.job_id,
-            self._current_checkpoint,
-            pool=resources.checkpoint_pool,
-            interval=self._options.checkpoint_interval,
-        )
+        interval, pool = self._options.checkpoint_interval, resources.checkpoint_pool
+        self._checkpoints = CheckpointWriter(destination, self.job_id, pool=pool, interval=interval)
 
     @property
     def counts(self) -> ByteCounts:
@@ -148,12 +143,13 @@ class OutputFile:
         if self._spec.ignore_origin_digests:
             description = replace(description, digests=())
         name = self._resources.parse_file_name(response.headers.get("content-disposition"))
-        self.description = replace(description, name=name)
+        self.description = description if name is None else replace(description, name=name)
         self.check_size(total)
         if total is not None:
             self.segments.set_total(total)
         self._progress.update(self.counts)
-        self._reset_digests()
+        if not self._digests.are_fresh(self._algorithms()):
+            self._reset_digests()
         self._reserve_space()
         return total
 
@@ -297,7 +293,7 @@ class OutputFile:
 
     def checkpoint_if_due(self) -> None:
         """Start a checkpoint in the background when it is due, and report what is durable by now."""
-        self._checkpoints.write_if_due()
+        self._checkpoints.write_if_due(self._current_checkpoint)
         counts = self.counts
         if counts.durable != self._shown_durable:
             self._shown_durable = counts.durable
@@ -320,7 +316,7 @@ class OutputFile:
         elif not can_continue:
             await self._discard("the origin gave no validator to resume with")
         else:
-            await self._queue.call(partial(self._checkpoints.write_final, self._check_may_write))
+            await self._queue.call(self._write_final_checkpoint)
             self._progress.update(self.counts)
 
     async def _discard(self, reason: str) -> None:
@@ -337,6 +333,9 @@ class OutputFile:
         self._clear()
         self._progress.restart(ByteCounts(total=total))
 
+    def _write_final_checkpoint(self) -> None:
+        self._checkpoints.write_final(self._current_checkpoint, self._check_may_write)
+
     def _discard_now(self) -> None:
         self._checkpoints.abandon()
         self._destination.discard()
@@ -349,7 +348,8 @@ class OutputFile:
         self._next.finish(self._checkpoints.drop)
         self._next.finish(partial(self._destination.truncate, size))
         await self.write_all()
-        self.description = replace(self.description, total=size)
+        if self.description.total != size:
+            self.description = replace(self.description, total=size)
         return TransferResult(size, self.description.name)
 
     async def digests(self, check: Callable[[], None]) -> dict[str, str]:
@@ -386,13 +386,12 @@ class OutputFile:
     def _new_segments(self, total: int | None, written: tuple[Interval, ...] = ()) -> SegmentMap:
         return SegmentMap(total, written, min_size=self._options.min_segment_size)
 
+    def _algorithms(self) -> set[str]:
+        known = [self._spec.checksum, *self.description.digests]
+        return {"sha256", *(Checksum.parse(text).algorithm for text in known if text)}
+
     def _new_digests(self) -> PrefixDigests:
-        expected = [self._spec.checksum] if self._spec.checksum else []
-        algorithms = {
-            Checksum.parse(text).algorithm for text in (*expected, *self.description.digests)
-        }
-        algorithms.add("sha256")
-        return PrefixDigests(self._destination, algorithms, self._resources.hashing_pool)
+        return PrefixDigests(self._destination, self._algorithms(), self._resources.hashing_pool)
 
     def _reset_digests(self) -> None:
         self._digests.stop()

@@ -27,6 +27,7 @@ from tests.support.services.system import System
 from worker.leases.drain import Drain
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
+from worker.loop.calls import CallThreads
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition
@@ -168,13 +169,15 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def transfer_pools() -> Iterator[dict[str, ThreadPoolExecutor]]:
+def transfer_pools() -> Iterator[dict[str, Any]]:
     """The thread pools of `EngineResources`, by attribute."""
+    disk = CallThreads(4, "disk")
     with (
-        ThreadPoolExecutor(4, "disk") as disk,
         ThreadPoolExecutor(1, "checkpoint") as checkpoint,
         ThreadPoolExecutor(1, "hashing") as hashing,
+        ExitStack() as stack,
     ):
+        stack.callback(disk.shutdown)
         yield {"disk_pool": disk, "checkpoint_pool": checkpoint, "hashing_pool": hashing}
 
 

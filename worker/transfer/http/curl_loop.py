@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import time
 from collections.abc import Callable
@@ -33,7 +34,10 @@ class CurlLoop:
         self._loop = loop
         self._multi = pycurl.CurlMulti()
         self._epoll = select.epoll()
+        #: When libcurl is to be called without an event, by the loop's clock; a timer may ring sooner.
+        self._timeout_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._is_called_soon = False
         self._on_end: dict[Any, OnEnd] = {}
         self._spare: list[Any] = []
         #: What libcurl waits for, by socket.
@@ -110,10 +114,31 @@ class CurlLoop:
             self._arm(socket)
         self._ticker = self._loop.call_later(_TICK, self._on_tick) if self._due else None
 
+    def _on_soon(self) -> None:
+        self._is_called_soon = False
+        self._call_if_due()
+
     def _on_timeout(self) -> None:
         self._timer = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._end_requests()
+        self._call_if_due()
+
+    def _call_if_due(self) -> None:
+        # Not sooner: libcurl would find nothing to do, and not call `_on_timer` again.
+        if self._timeout_at <= self._loop.time():
+            self._timeout_at = math.inf
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._end_requests()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Have a timer ring in time. One that rings sooner stays: what it was for is mostly done."""
+        if self._timeout_at == math.inf:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= self._timeout_at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._timeout_at, self._on_timeout)
 
     def _end_requests(self) -> None:
         more = 1
@@ -138,11 +163,16 @@ class CurlLoop:
             self._arm(socket)
 
     def _on_timer(self, milliseconds: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if milliseconds >= 0:
-            self._timer = self._loop.call_later(milliseconds / 1000, self._on_timeout)
+        """Note after how many milliseconds libcurl is to be called; -1 for never."""
+        if milliseconds < 0:
+            self._timeout_at = math.inf
+            return
+        self._timeout_at = self._loop.time() + milliseconds / 1000
+        if milliseconds > 0:
+            self._set_timer()
+        elif not self._is_called_soon:  # as for each new request
+            self._is_called_soon = True
+            self._loop.call_soon(self._on_soon)
 
     def _arm_all(self, sockets: list[int]) -> None:
         """Wait for events again, now or at the pace of each socket."""

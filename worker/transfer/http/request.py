@@ -61,6 +61,9 @@ class Adaptation:
         return None
 
 
+_NO_ADAPTATION = Adaptation()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request for a file, or for its bytes `first` to `last` (inclusive; None: to the end)."""
@@ -76,7 +79,7 @@ class Request:
     password: str | None = field(default=None, repr=False)
     proxy: str = field(default="", repr=False)
     """The proxy's URL, empty for none; may contain a password."""
-    adaptation: Adaptation = field(default_factory=Adaptation)
+    adaptation: Adaptation = _NO_ADAPTATION
 
     @property
     def is_ftp(self) -> bool:

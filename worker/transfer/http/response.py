@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 #: 18 digits exceed every file system and fit into 64 bits.
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -16,6 +17,8 @@ STRONG_DATE_AGE = 60
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
 _STATUS = re.compile(r"[0-9]{3}")
+#: ``Sun, 06 Nov 1994 08:49:37 GMT``
+_DATE_LENGTH = 29
 
 #: List fields: repeated ones are joined (RFC 9110, 5.3). Of any other field the last one counts.
 _LISTS = frozenset(
@@ -151,11 +154,20 @@ class Response:
 
     def _date_is_strong(self) -> bool:
         try:
-            changed = parsedate_to_datetime(self.headers["last-modified"])
-            sent = parsedate_to_datetime(self.headers["date"])
+            changed, sent = _moment(self.headers["last-modified"]), _moment(self.headers["date"])
             return (sent - changed).total_seconds() >= STRONG_DATE_AGE
         except (KeyError, ValueError, TypeError, OverflowError):
             return False
+
+
+def _moment(date: str) -> datetime:
+    """Parse a date. Those of the usual length are remembered: many responses share them."""
+    return _parsed_date(date) if len(date) == _DATE_LENGTH else parsedate_to_datetime(date)
+
+
+@lru_cache(256)
+def _parsed_date(date: str) -> datetime:
+    return parsedate_to_datetime(date)
 
 
 def _status(line: str) -> int:

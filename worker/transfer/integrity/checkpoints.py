@@ -13,12 +13,13 @@ from worker.storage.destination import Checkpoint, Destination
 
 logger = logging.getLogger(__name__)
 
+_Describe = Callable[[], Checkpoint]
+
 
 class CheckpointWriter:
     """Writes the checkpoints of one transfer.
 
     Args:
-        current: returns the checkpoint that describes the bytes written by now.
         pool: runs the fsyncs, shared by all transfers of the process.
         interval: seconds between two checkpoints.
     """
@@ -27,18 +28,21 @@ class CheckpointWriter:
         self,
         destination: Destination,
         job_id: str,
-        current: Callable[[], Checkpoint],
         *,
         pool: Executor,
         interval: float,
     ) -> None:
-        self._destination, self._job_id, self._current = destination, job_id, current
+        self._destination, self._job_id = destination, job_id
         self._pool, self._interval = pool, interval
         self._running: Future[None] | None = None
         self._started_at = time.monotonic()
 
-    def write_if_due(self) -> None:
+    def write_if_due(self, describe: _Describe) -> None:
         """Start one in the background when it is due.
+
+        Args:
+            describe: returns the checkpoint that describes the bytes written by now. It is not kept:
+                its owner has this writer, and such a cycle is freed late.
 
         Raises:
             SeenError: the last one failed, on a full disk for example.
@@ -49,7 +53,7 @@ class CheckpointWriter:
         if self._running is None or self._running.done():
             self.wait()
             self._started_at = now
-            checkpoint = self._current()
+            checkpoint = describe()
             if self._adds_durable_bytes(checkpoint):
                 self._running = self._pool.submit(self._destination.write_checkpoint, checkpoint)
 
@@ -70,7 +74,7 @@ class CheckpointWriter:
             self._running = None
         self.wait()
 
-    def write_final(self, check_may_write: Callable[[], None]) -> None:
+    def write_final(self, describe: _Describe, check_may_write: Callable[[], None]) -> None:
         """Write a checkpoint of all bytes, so that the next attempt resumes from them; never raise.
 
         A queued one that has not started is dropped: on a slow disk it waits behind those of all other
@@ -78,7 +82,7 @@ class CheckpointWriter:
         """
         try:
             self.drop()
-            checkpoint = self._current()
+            checkpoint = describe()
             if self._adds_durable_bytes(checkpoint):
                 check_may_write()
                 self._destination.write_checkpoint(checkpoint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -54,7 +55,9 @@ def new_hasher(algorithm: str) -> Hasher:
     """Return a new hasher for one of the algorithms of `Checksum`."""
     if algorithm == "crc32c":
         return _Crc32c()
-    return hashlib.new(algorithm, usedforsecurity=False)
+    create = getattr(hashlib, algorithm)  # `hashlib.new` takes three times as long
+    hasher: Hasher = create(usedforsecurity=False)
+    return hasher
 
 
 class PrefixDigests:
@@ -111,6 +114,11 @@ class PrefixDigests:
     def is_busy(self) -> bool:
         """Whether a thread hashes."""
         return self._busy
+
+    def are_fresh(self, algorithms: AbstractSet[str]) -> bool:
+        """Return whether these are its algorithms, and no byte is hashed or about to be."""
+        is_fresh = not self._busy and self._position == self._available == 0
+        return is_fresh and self._hashers.keys() == algorithms
 
     def has_hashed(self, size: int) -> bool:
         """Return whether `finish` would return at once."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from domain.errors import SeenError
+from worker.transfer.interfaces import DiskThreads
 
 _T = TypeVar("_T")
 
@@ -34,7 +34,7 @@ class DiskQueue:
         error: of a posted operation; further posted ones are not run.
     """
 
-    def __init__(self, pool: Executor, on_error: Callable[[], None]) -> None:
+    def __init__(self, pool: DiskThreads, on_error: Callable[[], None]) -> None:
         self._pool, self._on_error = pool, on_error
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Operation] = deque()
@@ -84,26 +84,16 @@ class DiskQueue:
             operation = self._queue.popleft()
             if self.error is None or not operation.is_posted:
                 self._is_running = True
-                self._pool.submit(self._run, operation)
+                self._pool.start(operation.work, partial(self._end, operation))
                 return
         self._is_running = False
 
-    def _run(self, operation: _Operation) -> None:
-        """Run one operation, in a thread of the pool."""
+    def _end(self, operation: _Operation, result: Any, error: BaseException | None) -> None:
         try:
-            result = operation.work()
-        except BaseException as error:
-            self._report(operation.on_error, error)
-        else:
-            self._report(operation.on_success, result)
-
-    def _report(self, callback: Callable[[Any], None], value: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: no one waits for the result
-            self._loop.call_soon_threadsafe(self._end, callback, value)
-
-    def _end(self, callback: Callable[[Any], None], value: object) -> None:
-        try:
-            callback(value)
+            if error is None:
+                operation.on_success(result)
+            else:
+                operation.on_error(error)
         finally:
             self._run_next()
 

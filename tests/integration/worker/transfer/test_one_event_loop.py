@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -329,3 +330,54 @@ def test_a_complete_file_with_a_wrong_digest_is_fetched_again(
     assert before != file.sha256
     assert after == file.sha256
     assert len(origin.requests_for("/a.bin")) == 2
+
+
+def test_a_lease_that_is_lost_when_the_origin_ignores_a_range_leaves_no_request(
+    new_direct: NewDirect, origin: Origin
+) -> None:
+    is_lost = threading.Event()
+
+    def lose_lease(_request: Request, plan: Plan) -> Plan:
+        is_lost.set()
+        return plan
+
+    def check() -> None:
+        if is_lost.is_set():
+            raise LeaseLostError("lost")
+
+    file = origin.serve(
+        "/a.bin",
+        size=400_000,
+        reset_after=250_000,
+        faults=1,
+        etag='"tag"',
+        ranges=False,
+        respond=does.for_ranges(lose_lease),
+    )
+    direct = new_direct(check_may_write=check, options=replace(QUICK, short_retries=0))
+
+    async def run() -> tuple[list[str], list[str], int]:
+        first, second = [await results([start(direct, file.url)]) for _ in range(2)]
+        return first, second, len(running_network().curl._on_end)
+
+    assert asyncio.run(run()) == (["reset"], ["lease_lost"], 0)
+    assert [one.status for one in origin.requests_for("/a.bin")] == [200, 200]
+
+
+def test_ended_transfers_leave_nothing_to_the_garbage_collector(
+    new_direct: NewDirect, origin: Origin
+) -> None:
+    """Cycles would hold what a transfer had, and looking for them takes a tenth of the CPU."""
+    file = origin.serve("/a.bin", size=100_000)
+
+    async def run() -> int:
+        await results([start(new_direct(), file.url)])
+        gc.collect()
+        gc.disable()
+        try:
+            await results([start(new_direct(), file.url) for _ in range(20)])
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert asyncio.run(run()) < 20

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ class Bench:
         monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     def checkpoints(self, interval: float = 0.0) -> CheckpointWriter:
-        return CheckpointWriter(self.part, "a", self.describe, pool=self.pool, interval=interval)
+        return CheckpointWriter(self.part, "a", pool=self.pool, interval=interval)
 
     def describe(self) -> Checkpoint:
         return Checkpoint(written=((0, self.written),) if self.written else ())
@@ -76,15 +77,15 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.gate.clear()
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     wait_until(lambda: bench.syncs == 1, what="a running sync")
     bench.write(100)
-    checkpoints.write_if_due()  # one at a time
+    checkpoints.write_if_due(bench.describe)  # one at a time
     assert (bench.syncs, bench.durable) == (1, 0)
     bench.gate.set()
     checkpoints.wait()
     assert bench.durable == 100
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     checkpoints.wait()
     assert bench.durable == 200
 
@@ -92,21 +93,21 @@ def test_one_is_written_when_it_is_due_and_counted_when_it_is_done(bench: Bench)
 def test_before_its_time_none_is_written(bench: Bench) -> None:
     checkpoints = bench.checkpoints(interval=3600)
     bench.write(100)
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     checkpoints.wait()
     assert bench.syncs == 0
 
 
 def test_nothing_new_is_not_worth_an_fsync(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     checkpoints.wait()
     assert bench.syncs == 0
     bench.write(100)
     for _ in range(3):
-        checkpoints.write_if_due()
+        checkpoints.write_if_due(bench.describe)
         checkpoints.wait()
-    checkpoints.write_final(allow)
+    checkpoints.write_final(bench.describe, allow)
     assert bench.syncs == 1
 
 
@@ -114,10 +115,14 @@ def test_a_full_disk_reaches_the_transfer(bench: Bench) -> None:
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.full = True
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     wait_until(lambda: bench.syncs == 1, what="a running sync")
     with pytest.raises(DiskFullError):
-        wait_until(checkpoints.write_if_due, deadline=5, what="the next check raises it")
+        wait_until(
+            partial(checkpoints.write_if_due, bench.describe),
+            deadline=5,
+            what="the next check raises it",
+        )
     assert bench.durable == 0
 
 
@@ -125,18 +130,18 @@ def test_what_a_full_disk_did_not_take_is_not_kept_when_it_has_room(bench: Bench
     checkpoints = bench.checkpoints()
     bench.write(100)
     bench.full = True
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     with pytest.raises(DiskFullError):
         checkpoints.wait()
     bench.full = False
     bench.write(100)
-    checkpoints.write_final(allow)
+    checkpoints.write_final(bench.describe, allow)
     assert (bench.syncs, bench.durable) == (1, 0)
 
 
 def test_the_last_bytes_are_kept(bench: Bench) -> None:
     bench.write(100)
-    bench.checkpoints(interval=3600).write_final(allow)
+    bench.checkpoints(interval=3600).write_final(bench.describe, allow)
     assert bench.durable == 100
 
 
@@ -145,10 +150,10 @@ def test_the_last_checkpoint_waits_for_no_other_transfer(bench: Bench) -> None:
     others_are_done = threading.Event()
     bench.pool.submit(others_are_done.wait, 10)
     bench.write(100)
-    checkpoints.write_if_due()
+    checkpoints.write_if_due(bench.describe)
     bench.write(100)
 
-    checkpoints.write_final(allow)
+    checkpoints.write_final(bench.describe, allow)
     assert (bench.syncs, bench.durable) == (1, 200)
     others_are_done.set()
 
@@ -158,13 +163,13 @@ def test_without_the_lease_nothing_is_kept_and_nothing_raised(bench: Bench) -> N
         raise LeaseLostError("Another worker holds the lock.")
 
     bench.write(100)
-    bench.checkpoints(interval=3600).write_final(refuse)
+    bench.checkpoints(interval=3600).write_final(bench.describe, refuse)
     assert (bench.syncs, bench.durable) == (0, 0)
 
 
 def test_what_is_kept_may_fail_without_hiding_why_it_was_to_be_kept(bench: Bench) -> None:
     bench.write(100)
     bench.full = True
-    bench.checkpoints(interval=3600).write_final(allow)
+    bench.checkpoints(interval=3600).write_final(bench.describe, allow)
     assert bench.syncs == 1
     assert bench.durable == 0
