@@ -106,6 +106,7 @@ class JobPool:
         self._waiting: deque[tuple[str, _Waiting, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
+        self._is_closed = False
 
     # ── for other threads ───────────────────────────────────────────────────────────────────────
 
@@ -127,9 +128,12 @@ class JobPool:
     def has_room(self) -> bool:
         """Return whether another message should be consumed: a slot is free, and no job waits."""
         runtime = self._runtime
-        may_start = runtime.claim_pause.seconds_left() <= 0 and not runtime.drain.has_started
-        ending = min(self._ending, MOST_ENDING)
-        return may_start and self._in_hand - ending < self._slots()
+        if runtime.claim_pause.seconds_left() > 0 or runtime.drain.has_started:
+            return False
+        bound, ending = runtime.concurrency.bound, min(self._ending, MOST_ENDING)
+        # A job that ends needs no slot; it does use what the process lacks.
+        has_resources = bound is None or self._in_hand < bound
+        return has_resources and self._in_hand - ending < self._concurrency
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call a function, in any thread, each time that `has_room` may have become true."""
@@ -168,7 +172,7 @@ class JobPool:
         pause = runtime.claim_pause.seconds_left()
         if runtime.drain.has_started:
             self._put_back(len(self._waiting))
-        while self._waiting and pause <= 0 and self._may_start():
+        while self._waiting and not self._is_closed and pause <= 0 and self._may_start():
             job_id, message, _ = self._waiting.popleft()
             self._running += 1
             loop.create_task(self._run_one(job_id, message))
@@ -196,19 +200,23 @@ class JobPool:
         )
 
     async def _run_one(self, job_id: str, message: _Waiting) -> None:
-        slot = _Slot(self._free_slot)
+        slot, sent = _Slot(self._free_slot), message.message
+        end = JobEnd(job_id, Outcome.UNSAVED, "This worker has stopped it.")
         try:
-            sent = message.message
             end = await run_job(self._runtime, job_id, sent.priority, sent.sent_at, slot.free)
+        except asyncio.CancelledError:
+            self._is_closed = True  # only the end of the loop cancels a job
+            raise
         except Exception:
             # What it holds expires, and the job is requeued as an orphan.
             logger.exception("Job %s met an unexpected error", job_id)
             end = JobEnd(job_id, Outcome.UNSAVED, "An internal error; see the worker's log.")
-        slot.free()
-        self._ending -= 1
-        self._runtime.concurrency.release()
-        self._start_waiting()
-        self._end(end, message)
+        finally:
+            slot.free()
+            self._ending -= 1
+            self._runtime.concurrency.release()
+            self._start_waiting()
+            self._end(end, message)
 
     def _free_slot(self) -> None:
         self._running -= 1
@@ -227,10 +235,6 @@ class JobPool:
         """Return whether one more job may run, and count it if so."""
         has_slot = self._running + max(0, self._ending - MOST_ENDING) < self._concurrency
         return has_slot and self._runtime.concurrency.try_acquire()
-
-    def _slots(self) -> int:
-        bound = self._runtime.concurrency.bound
-        return self._concurrency if bound is None else min(bound, self._concurrency)
 
     # ── jobs that are not started ───────────────────────────────────────────────────────────────
 

@@ -161,12 +161,20 @@ class Attempt:
             except HostBusyError as error:
                 of_host, of_user = lines_of(plain_host(self._host), job.user_id)
                 line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
-                if line is None or not await runtime.slot_queue.wait(line):
+                if line is None or not await runtime.slot_queue.wait(line, self._raise_if_stopped):
                     raise
-                self._raise_if_stopped()
+                self._pass_on_if_stopped()
             else:
                 runtime.slot_queue.taken(*lines_of(slots.host, job.user_id))
                 return slots
+
+    def _pass_on_if_stopped(self) -> None:
+        """Raise if the attempt has to stop; the slot that was freed for it is for another one then."""
+        try:
+            self._raise_if_stopped()
+        except SeenError:
+            self._held.pass_on(plain_host(self._host), self._job.user_id)
+            raise
 
     async def _fetch_and_publish(
         self, destination: Destination, quota: TransferQuota

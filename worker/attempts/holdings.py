@@ -54,21 +54,21 @@ class Holdings:
         slots, self.slots = self.slots, None
         if slots is not None:
             freed = self._runtime.store(self._runtime.slots.release_flow(slots))
-            freed.add_done_callback(lambda _: self._pass_on(slots))
+            freed.add_done_callback(lambda _: self.pass_on(slots.host, self._user_id))
 
     async def give_back(self) -> None:
         """Send the last progress, then release the slots, then the lock. Errors are logged."""
         self.until_received.close()
         await self._runtime.store(self._give_back())
         if self.slots is not None:
-            self._pass_on(self.slots)
+            self.pass_on(self.slots.host, self._user_id)
 
-    def _pass_on(self, slots: HeldSlots) -> None:
-        """Let the job start that has waited longest for such slots: here, else in SQL."""
+    def pass_on(self, host: str, user_id: str | None) -> None:
+        """Let the job start that has waited longest for free slots of these: here, else in SQL."""
         queue = self._runtime.slot_queue
-        started = [queue.freed(line) for line in lines_of(slots.host, self._user_id)]
+        started = [queue.freed(line) for line in lines_of(host, user_id)]
         if not any(started):
-            self._runtime.freed_slots.add(slots.host, self._user_id)
+            self._runtime.freed_slots.add(host, user_id)
 
     def show_at_the_end(self, tracker: DownloadTracker, result: AttemptResult) -> None:
         """Send this state, which SQL has, when the rest is given back."""

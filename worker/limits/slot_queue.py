@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 #: A slot that was taken or freed within this time shows that another one may be free soon. Seconds.
 MAX_WAIT = 1.0
+#: Who waits looks so often whether it has to stop. Seconds.
+_LOOK = 0.2
 #: Hosts and users that are remembered.
 _MAX_LINES = 1000
 
@@ -55,8 +58,12 @@ class SlotQueue:
                 return True
         return False
 
-    async def wait(self, name: str) -> bool:
-        """Wait until a slot is free; False when none has changed hands for too long."""
+    async def wait(self, name: str, check: Callable[[], None]) -> bool:
+        """Wait until a slot is free; False when none has changed hands for too long.
+
+        Args:
+            check: called several times a second; it may raise to end this.
+        """
         loop = asyncio.get_running_loop()
         line = self._line(name, loop.time() - self._max_wait)
         turn: asyncio.Future[None] = loop.create_future()
@@ -66,7 +73,9 @@ class SlotQueue:
                 left = line.changed_at + self._max_wait - loop.time()
                 if left <= 0:
                     return False
-                await asyncio.wait([turn], timeout=left)
+                await asyncio.wait([turn], timeout=min(left, _LOOK))
+                if not turn.done():
+                    check()
             return True
         finally:
             turn.cancel()

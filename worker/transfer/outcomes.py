@@ -164,8 +164,10 @@ class RequestOutcomes:
 
     def _switch_to_full_body(self, connection: Connection, reason: str) -> None:
         self._pool.connections.clear()  # `restart` must not close this one
-        self.restart(reason)
-        self._pool.connections.append(connection)
+        try:
+            self.restart(reason)
+        finally:  # else nothing would end its request, when the lease is lost for example
+            self._pool.connections.append(connection)
         connection.segment = self._output.segments.claim_first()
         connection.request = replace(connection.request, first=None, last=None)
         connection.classification = Classification(Decision.FULL_BODY)

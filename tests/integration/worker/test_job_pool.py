@@ -31,6 +31,20 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
+@pytest.fixture
+def publishing(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until it is set, no file is published."""
+    may_publish, publish = threading.Event(), PartFile.publish
+
+    def wait_and_publish(self: PartFile, name: str, **options: Any) -> Path:
+        assert may_publish.wait(30)
+        return publish(self, name, **options)
+
+    monkeypatch.setattr(PartFile, "publish", wait_and_publish)
+    yield may_publish
+    may_publish.set()
+
+
 def consumed(jobs: Sequence[SubmittedJob]) -> JobMessage:
     return JobMessage(tuple(job.id for job in jobs), NORMAL, jobs[-1].published_at, QUEUE)
 
@@ -186,6 +200,36 @@ def test_fewer_jobs_run_while_the_process_lacks_resources(
     assert sorted(ends.outcomes) == [Outcome.COMPLETED] + [Outcome.PUT_BACK] * 3
 
 
+def test_jobs_that_end_count_where_the_process_lacks_resources(
+    system: System, origin: Origin, gate: threading.Event, publishing: threading.Event
+) -> None:
+    """Else another message would be consumed, and its jobs could not start."""
+    gate.set()
+    message = submit(system, origin, 2, gate)
+    limit = system.runtime.concurrency
+    pool = JobPool(system.runtime, 4)
+    with started(pool, message, gate):
+        wait_until(lambda: pool._ending == 2, what="both are published")
+        assert pool.has_room()
+        assert limit.reduce()
+        assert limit.bound == 1
+        assert not pool.has_room()
+        publishing.set()
+    assert pool.has_room()
+
+
+def test_jobs_that_are_cancelled_with_their_loop_end(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 2, gate)
+    pool = JobPool(system.runtime, 2)
+    with started(pool, message, gate) as ends:
+        wait_until(lambda: len(origin.requests) == 2)
+        system.runtime.event_loop.close()
+    assert ends.outcomes == [Outcome.UNSAVED] * 2
+    assert system.runtime.concurrency._running == 0
+
+
 @pytest.mark.parametrize(
     "error",
     [StoreRefusesError("READONLY You can't write", "Make it writable."), RuntimeError("a fault")],
@@ -236,26 +280,18 @@ def test_an_unexpected_error_ends_its_job_alone(
 
 
 def test_a_job_that_is_being_published_needs_no_slot(
-    system: System, origin: Origin, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+    system: System, origin: Origin, gate: threading.Event, publishing: threading.Event
 ) -> None:
     """Neither here nor at its host: the origin has sent all bytes."""
     gate.set()
     message = submit(system, origin, 2, gate)
-    may_publish = threading.Event()
-    publish = PartFile.publish
-
-    def wait_and_publish(self: PartFile, name: str, **options: Any) -> Path:
-        assert may_publish.wait(30)
-        return publish(self, name, **options)
-
-    monkeypatch.setattr(PartFile, "publish", wait_and_publish)
     pool = JobPool(system.runtime, 1, max_wait=60)
     with started(pool, message, gate) as ends:
         wait_until(lambda: len(origin.requests) == 2, what="the second job runs")
         wait_until(pool.has_room)
         assert ends.calls == []
         wait_until(lambda: system.runtime.cache.limits.slots("connections:127.0.0.1") == {})
-        may_publish.set()
+        publishing.set()
     assert ends.outcomes == [Outcome.COMPLETED] * 2
 
 

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from domain.errors import CancelledError
 from worker.limits.slot_queue import SlotQueue
 
 HOST = "host:a"
 LONG, SHORT = 30.0, 0.01
+
+
+def go_on() -> None:
+    """Who waits need not stop."""
+
+
+def test_who_has_to_stop_waits_no_longer_though_none_is_freed() -> None:
+    def stop() -> None:
+        raise CancelledError("a cancel is requested")
+
+    async def run() -> bool:
+        queue = SlotQueue(LONG)
+        queue.taken(HOST)
+        with pytest.raises(CancelledError):
+            await asyncio.wait_for(queue.wait(HOST, stop), 10)
+        return queue.freed(HOST)
+
+    assert asyncio.run(run()) is False, "it is in the line no more"
 
 
 def test_a_slot_that_is_freed_is_for_the_first_that_waits() -> None:
@@ -16,7 +37,7 @@ def test_a_slot_that_is_freed_is_for_the_first_that_waits() -> None:
         queue.taken(HOST)
 
         async def wait(name: str) -> None:
-            assert await queue.wait(HOST)
+            assert await queue.wait(HOST, go_on)
             order.append(name)
 
         tasks = [asyncio.create_task(wait(name)) for name in ("first", "second")]
@@ -34,7 +55,7 @@ def test_none_waits_where_no_slot_has_changed_hands() -> None:
     async def run() -> bool:
         queue = SlotQueue(LONG)
         queue.taken("host:other")
-        return await queue.wait(HOST)
+        return await queue.wait(HOST, go_on)
 
     assert asyncio.run(run()) is False
 
@@ -43,7 +64,7 @@ def test_waiting_ends_when_no_slot_changes_hands_any_more() -> None:
     async def run() -> bool:
         queue = SlotQueue(SHORT)
         queue.taken(HOST)
-        return await queue.wait(HOST)
+        return await queue.wait(HOST, go_on)
 
     assert asyncio.run(run()) is False
 
@@ -52,10 +73,10 @@ def test_who_gave_up_is_passed_over() -> None:
     async def run() -> None:
         queue = SlotQueue(SHORT)
         queue.taken(HOST)
-        assert not await queue.wait(HOST)
+        assert not await queue.wait(HOST, go_on)
         queue = SlotQueue(LONG)
         queue.taken(HOST)
-        given_up, patient = (asyncio.create_task(queue.wait(HOST)) for _ in range(2))
+        given_up, patient = (asyncio.create_task(queue.wait(HOST, go_on)) for _ in range(2))
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
@@ -80,7 +101,7 @@ def test_who_gave_up_leaves_nothing() -> None:
         queue = SlotQueue(SHORT)
         for _ in range(10):
             queue.taken(HOST)
-            assert not await queue.wait(HOST)
+            assert not await queue.wait(HOST, go_on)
         return len(queue._lines[HOST].waiting)
 
     assert asyncio.run(run()) == 0
