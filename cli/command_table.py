@@ -56,6 +56,8 @@ _COMMANDS = (
     _Command("move", _JOBS, "control:move"),
     _Command("rm", _JOBS, "remove:remove", "EXAMPLES"),
     _Command("limit", _SERVICE, "limit:limit"),
+    _Command("user", _SERVICE, "accounts.user:app"),
+    _Command("key", _SERVICE, "accounts.key:app"),
     _Command("doctor", _SERVICE, "doctor:doctor"),
     _Command("logs", _SERVICE, "logs:logs"),
     _Command("worker", _SERVICE, "services:worker"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # imported in the functions, so that `seen --help` is fast
     from cache import CacheManager
     from database import Database
     from settings import Settings
+    from tasks.api.accounts import AccountParts
     from tasks.api.job_view import JobReader
     from worker.outages import OutageLog
     from worker.runtime import Runtime
@@ -61,6 +62,25 @@ def open_reader(*, show_urls: bool = False) -> JobReader:
     ensure_schema(settings, database)
     downloads = CacheManager.connect(settings, retries=0).download
     return JobReader(JobRepository(database), downloads, shows_urls=show_urls)
+
+
+def open_accounts() -> AccountParts:
+    """Return what users and keys need; create a missing embedded database. Imports no Celery.
+
+    Raises: as `open_runtime`.
+    """
+    use_running_stack()
+    settings = settings_module.load()
+    environment.make_data_dir(settings)
+    from cache import CacheManager
+    from database import Database
+    from tasks.api.accounts import AccountParts
+
+    database = Database(settings.sqlalchemy_url())
+    atexit.register(database.close)
+    ensure_schema(settings, database)
+    cache = CacheManager.connect(settings, retries=0)
+    return AccountParts(settings=settings, database=database, cache=cache)
 
 
 def open_cache() -> CacheManager:

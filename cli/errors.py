@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cli.output import formatting
 from cli.output.messages import clear_busy, say
 from domain.errors import (
+    AccountError,
     DuplicateJobError,
     IdempotencyKeyReusedError,
     IllegalTransitionError,
@@ -100,6 +101,7 @@ class AmbiguousIdError(SeenError):
 _USAGE_ERRORS = (
     InvalidInputError,
     SettingsError,
+    AccountError,
     UnknownJobError,
     IllegalTransitionError,
     DuplicateJobError,

@@ -173,6 +173,10 @@ class ForbiddenError(SeenError):
     code = "forbidden"
 
 
+class AccountError(SeenError):
+    """There is no such user or key, or its state does not allow this (`domain/access/errors.py`)."""
+
+
 class RateLimitedError(SeenError):
     """Too many requests, or too many failed sign-ins. `retry_after` is in seconds."""
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from domain.errors import SeenError
+from domain.access.names import shown
+from domain.errors import AccountError
 from domain.text import escaped
 
 
-class UnknownUserError(SeenError):
+class UnknownUserError(AccountError):
     """There is no user of this name."""
 
     code = "unknown_user"
 
     def __init__(self, user_id: str) -> None:
-        shown = escaped(user_id, 64)
-        super().__init__(f"There is no user {shown!r}. `seen user list` shows the users there are.")
+        name = escaped(str(shown(user_id)), 64)
+        super().__init__(f"There is no user {name!r}. `seen user list` shows the users there are.")
 
 
-class UserExistsError(SeenError):
+class UserExistsError(AccountError):
     """A user of this name exists already."""
 
     code = "user_exists"
@@ -25,7 +26,7 @@ class UserExistsError(SeenError):
         super().__init__(f"There is a user {user_id!r} already. Names are never used twice.")
 
 
-class UserDisabledError(SeenError):
+class UserDisabledError(AccountError):
     """The user is disabled, so it gets no key and no sign-in link."""
 
     code = "user_disabled"
@@ -34,7 +35,7 @@ class UserDisabledError(SeenError):
         super().__init__(f"User {user_id!r} is disabled. `seen user enable` enables it again.")
 
 
-class UnknownKeyError(SeenError):
+class UnknownKeyError(AccountError):
     """There is no API key with this prefix."""
 
     code = "unknown_key"

@@ -9,8 +9,10 @@ import pytest
 
 from cache import CacheManager, DownloadCache
 from database import Database, JobRepository
-from tests.support.build import cache_manager
+from tasks.api.accounts import AccountParts
+from tests.support.build import cache_manager, cache_settings
 from tests.support.databases import KINDS, emptied, shared_database
+from tests.support.services.accounts import Clock
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 
@@ -61,3 +63,18 @@ def database(
 def repo(database: Database) -> JobRepository:
     """The jobs of an empty database."""
     return JobRepository(emptied(database))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of `accounts`."""
+    return Clock()
+
+
+@pytest.fixture
+def accounts(
+    database: Database, store: StoreServer, manager: CacheManager, clock: Clock
+) -> AccountParts:
+    """The accounts of an empty database, of each kind."""
+    settings = cache_settings(store)
+    return AccountParts(settings=settings, database=emptied(database), cache=manager, now=clock)

@@ -20,10 +20,10 @@ _STDERR_IS_LOST = {
 
 
 class JobsTemplate:
-    """A data folder with a job for each command that takes one.
+    """A data folder with a job for each command that takes one, two users, and a key of one.
 
     Attributes:
-        ids: of the jobs, by command.
+        ids: of the jobs, by command; under "key" the key's prefix.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +33,9 @@ class JobsTemplate:
             for name, change in JOBS.items():
                 if change is not None:
                     seen.good(change, self.ids[name])
+            for name in ("ada", "bob"):
+                seen.good("user", "add", name)
+            self.ids["key"] = seen.good("key", "add", "ada", "--json").json()["prefix"]
             self.data_dir = seen.data_dir
         log = self.data_dir / "logs" / "downloads.log"
         log.parent.mkdir()

@@ -64,6 +64,7 @@ CONVERTED = [
         (["list", "--help"], {"jobs"}),
         (["up", "--help"], {"up"}),
         (["cache", "--help"], {"cache"}),
+        (["user", "--help"], {"accounts", "accounts.user", "accounts.printing"}),
         (["cache", "stats", "--help"], {"cache"}),
         (["cache", "upgrade"], None),
     ],
@@ -75,7 +76,9 @@ def test_help_and_wrong_arguments_load_nothing_heavy(
     found = loaded(RUN, *arguments, folder=tmp_path)
     folder = Path(__file__).parents[3] / "cli" / "commands"
     if commands is None:
-        commands = {path.stem for path in folder.glob("[a-z]*.py")}
+        paths = [path.relative_to(folder) for path in folder.rglob("[a-z]*.py")]
+        commands = {".".join(path.with_suffix("").parts) for path in paths}
+        commands |= {str(path.parent) for path in paths if path.parent.name}
     converting = {"pydantic"} if arguments in CONVERTED else set()
     assert found == {f"cli.commands.{name}" for name in commands} | converting
 

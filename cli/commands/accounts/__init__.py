@@ -1,0 +1,1 @@
+"""`seen user` and `seen key`: the accounts of the API and its page."""
