@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,9 @@ from domain.errors import InvalidInputError, in_words
 from domain.limits import TOTAL, check_host, host_scope, job_scope
 from domain.text import printable
 from seen_local.late_settings import settings_module
-from tasks.api.rate_limits import HostLimit, JobLimit, Limits, TotalLimit, read_limits
+
+if TYPE_CHECKING:  # imported in the function, so that `seen --help` is fast
+    from tasks.api.rate_limits import HostLimit, JobLimit, Limits, TotalLimit
 
 
 def limit(
@@ -45,6 +47,8 @@ def limit(
         (job_id,) = resolve_ids([job[0]])
         _check_job(job_id, is_limited=rate is not None)
         changes[job_scope(job_id)] = rate
+    from tasks.api.rate_limits import read_limits
+
     with open_cache() as manager:
         manager.limits.set_rates(changes)
         found = read_limits(manager, default=settings_module.load().max_rate)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cache.downloads.download_cache import DownloadCache
+from database.accounts import IdempotentRequests
 from database.retention import Retention
 from domain.errors import StoreError
 from tasks.periodic.run_once import one_at_a_time
@@ -18,6 +19,10 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
+#: For this long a repeated HTTP request with an Idempotency-Key gets the response of the first one.
+_REPEATABLE = timedelta(hours=24)
+
+
 class Purged(NamedTuple):
     """The numbers of deleted rows."""
 
@@ -26,7 +31,10 @@ class Purged(NamedTuple):
 
 
 def purge(runtime: Runtime) -> Purged:
-    """Delete jobs that finished more than `SEEN_RETENTION_DAYS` ago; 0 days keep everything."""
+    """Delete jobs that finished more than `SEEN_RETENTION_DAYS` ago; 0 days keep all of them.
+
+    Responses that are kept for repeated HTTP requests go after a day.
+    """
     days = runtime.settings.retention_days
     removed = Purged(0, 0)
     if days:
@@ -36,6 +44,7 @@ def purge(runtime: Runtime) -> Purged:
             removed = so_far
     if any(removed):
         logger.info("Deleted jobs that finished more than %d days ago: %s", days, removed)
+    IdempotentRequests(runtime.database).purge(runtime.now() - _REPEATABLE)
     return removed
 
 

@@ -10,9 +10,9 @@ import pytest
 from cache import CacheManager, DownloadCache
 from database import Database, JobRepository
 from tasks.api.accounts import AccountParts
+from tests.support.accounts import Clock
 from tests.support.build import cache_manager, cache_settings
 from tests.support.databases import KINDS, emptied, shared_database
-from tests.support.services.accounts import Clock
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 

@@ -54,15 +54,9 @@ def add(
     """
     from tasks.api.accounts import create_key
 
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    new = create_key(
-        Principal.local(),
-        user,
-        runtime=open_accounts(),
-        name=name,
-        scopes=scope or (),
-        expires_at=expires_at,
-    )
+    end = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    me, parts = Principal.local(), open_accounts()
+    new = create_key(me, user, runtime=parts, name=name, scopes=scope or (), expires_at=end)
     try:
         _print_new(new, as_json=as_json)
     except OutputError as error:

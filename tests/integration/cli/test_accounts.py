@@ -12,11 +12,10 @@ import pytest
 from cli import main as main_module
 from cli.commands.accounts import key as key_module
 from cli.commands.accounts import user as user_module
-from cli.main import app
 from domain.access import Scope
 from domain.errors import AuthenticationError
 from tasks.api.accounts import AccountParts, list_keys, list_users, sign_in
-from tests.support.services.accounts import ADDRESS, LOCAL, by_key
+from tests.support.accounts import ADDRESS, LOCAL, by_key
 
 Seen = Callable[..., Any]
 
@@ -134,12 +133,11 @@ def test_no_key_or_link_is_made_for_a_disabled_user(seen: Seen) -> None:
 
 def test_no_secret_is_an_argument() -> None:
     """Arguments are shown by `ps` to other users of the machine."""
-    groups = {one.name: one.typer_instance for one in app.registered_groups}
     names = {
         parameter
-        for group in ("user", "key")
-        for command in groups[group].registered_commands  # type: ignore[union-attr]
-        for parameter in command.callback.__annotations__  # type: ignore[union-attr]
+        for module in (user_module, key_module)
+        for command in module.app.registered_commands
+        for parameter in command.callback.__annotations__
     }
     assert names == {
         *("name", "role", "new_role", "user", "scope", "days", "prefix", "as_json", "return")

@@ -25,7 +25,7 @@ from tasks.api.accounts import (
     set_role,
     tokens,
 )
-from tests.support.services.accounts import (
+from tests.support.accounts import (
     LOCAL,
     Clock,
     by_key,

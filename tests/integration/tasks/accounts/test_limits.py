@@ -16,7 +16,7 @@ from tasks.api.accounts import (
     tokens,
 )
 from tasks.api.accounts.limits import network_of
-from tests.support.services.accounts import (
+from tests.support.accounts import (
     LOCAL,
     by_key,
     user_with_key,

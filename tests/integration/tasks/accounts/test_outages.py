@@ -17,7 +17,7 @@ from tasks.api.accounts import (
     sign_out,
     sign_out_everywhere,
 )
-from tests.support.services.accounts import (
+from tests.support.accounts import (
     ADDRESS,
     LOCAL,
     by_key,

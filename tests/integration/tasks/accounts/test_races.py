@@ -24,7 +24,7 @@ from tasks.api.accounts import (
     revoke_key,
     sign_in,
 )
-from tests.support.services.accounts import (
+from tests.support.accounts import (
     LOCAL,
     by_key,
     by_session,

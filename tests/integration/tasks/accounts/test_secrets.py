@@ -23,7 +23,7 @@ from tasks.api.accounts import (
     sign_out_everywhere,
 )
 from tasks.api.accounts.as_json import key_as_json
-from tests.support.services.accounts import ADDRESS, LOCAL, by_key, by_session, user_with_key
+from tests.support.accounts import ADDRESS, LOCAL, by_key, by_session, user_with_key
 
 
 def everything_in_sql(parts: AccountParts) -> str:

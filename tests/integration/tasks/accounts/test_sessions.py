@@ -30,7 +30,7 @@ from tasks.api.accounts import (
     sign_out_everywhere,
     tokens,
 )
-from tests.support.services.accounts import (
+from tests.support.accounts import (
     ADDRESS,
     LOCAL,
     Clock,

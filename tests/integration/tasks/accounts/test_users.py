@@ -19,7 +19,7 @@ from tasks.api.accounts import (
     list_users,
     set_role,
 )
-from tests.support.services.accounts import LOCAL, by_key, user_with_key
+from tests.support.accounts import LOCAL, by_key, user_with_key
 
 
 def test_users_are_added_once_and_never_replaced(accounts: AccountParts) -> None:
