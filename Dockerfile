@@ -1,4 +1,4 @@
-# One image for migrate, both workers, beat and Flower; docker-compose.yml sets the command of each.
+# One image for migrate, both workers, beat, the API and Flower; docker-compose.yml sets the command of each.
 
 FROM python:3.13.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

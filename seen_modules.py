@@ -37,7 +37,9 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 }
 _ALL = ("settings", *_NEEDS)
 #: What `seen` starts by name, with ``python -P -m``.
-_STARTED = ("cli", "worker")
+_STARTED = ("api", "cli", "worker")
+#: The modules of programs, as command lines name them.
+_PROGRAMS = frozenset({"api.server", "worker.celery_ext.main"})
 
 
 def claim(package: str) -> None:
@@ -66,8 +68,8 @@ def claim(package: str) -> None:
 
 
 def is_own_program() -> bool:
-    """Return whether this process is a worker, beat, or a command of ``celery -A worker.app``."""
-    if "worker.celery_ext.main" in sys.orig_argv:
+    """Return whether this is a worker, beat, the API, or a command of ``celery -A worker.app``."""
+    if not _PROGRAMS.isdisjoint(sys.orig_argv):
         return True
     click = sys.modules.get("click")
     context = click and click.get_current_context(silent=True)

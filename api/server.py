@@ -1,10 +1,19 @@
-"""Runs the API on uvicorn: one process, or several that share the listening socket."""
+"""Runs the API on uvicorn, as ``python -m api.server``: one process, or several that share a socket."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import multiprocessing
+import os
+import signal
 import socket
-from typing import Any
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,12 +21,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app
 from api.services import HttpLimits, Services
+from domain.errors import SeenError, SettingsError
+from seen_local.late_settings import settings_module
+from worker import utf8_mode
 from worker.app import close_runtime, current_runtime
+from worker.celery_ext import log_format
+from worker.process import listening, standard_streams, stop_signals
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 #: Connections that one process serves; further ones are answered with 503.
 MAX_CONNECTIONS = 2_000
 #: Seconds for requests that run when the process is stopped.
 GRACE = 10
+#: Seconds without an answer after which one of several processes is replaced; its start takes some.
+CHILD_TIMEOUT = 60
+_LINE = "[%(asctime)s: %(levelname)s] %(name)s: %(message)s"
 
 
 class Protocol(H11Protocol):
@@ -66,17 +86,43 @@ class Protocol(H11Protocol):
             self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """Stops at this project's signals: at more than uvicorn's, and at none that was ignored before."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle the signals while the server runs; a second one ends requests that still run."""
+        if threading.current_thread() is threading.main_thread():
+            stop_signals.handle(self.handle_exit)
+        yield
+
+
 def application() -> FastAPI:
     """Return the application of this process, with the runtime of its settings."""
+    log_format.install()
+    logging.basicConfig(level=settings_module.load().log_level, format=_LINE)
+    _end_with_parent()
     return create_app(Services.of(current_runtime()))
 
 
-def config(app: FastAPI | str, *, log_level: str, workers: int = 1) -> uvicorn.Config:
+def _end_with_parent() -> None:
+    """Stop this process when the one that started it was killed: its port would stay in use."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait = partial(_stop_after, parent)
+        threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def _stop_after(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def config(app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
     """Return how uvicorn serves the application.
 
     Args:
         app: the application, or the name of what makes it, for several processes.
-        log_level: of uvicorn's own lines.
         workers: processes.
     """
     return uvicorn.Config(
@@ -86,24 +132,51 @@ def config(app: FastAPI | str, *, log_level: str, workers: int = 1) -> uvicorn.C
         http=Protocol,
         ws="none",
         lifespan="on",
-        log_level=log_level.lower(),
+        log_config=None,
         access_log=False,  # its lines would have the secrets of query strings
         server_header=False,
         proxy_headers=False,  # anyone can send X-Forwarded-For
+        timeout_worker_healthcheck=CHILD_TIMEOUT,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE,
     )
 
 
-def serve(listener: socket.socket, *, log_level: str, processes: int) -> None:
-    """Serve the API on a socket until SIGTERM or Ctrl-C."""
+def serve(listener: socket.socket, *, processes: int) -> None:
+    """Serve the API on a socket until a signal stops this process."""
     if processes > 1:
         from uvicorn.supervisors import Multiprocess
 
-        several = config("api.server:application", log_level=log_level, workers=processes)
+        logging.basicConfig(level=settings_module.load().log_level, format=_LINE)
+        several = config("api.server:application", workers=processes)
         Multiprocess(several, sockets=[listener]).run()
         return
     try:
-        uvicorn.Server(config(application(), log_level=log_level)).run(sockets=[listener])
+        Server(config(application())).run(sockets=[listener])
     finally:
         close_runtime()
+
+
+def main() -> int:
+    """Run the program, and return its exit status; what is wrong at the start is one line."""
+    try:
+        settings = settings_module.load()
+        listener = _listen(settings.api_address, settings.api_port)
+        serve(listener, processes=settings.api_processes)
+    except SeenError as error:
+        sys.stderr.write(f"seen: {error}\n")
+        return 2
+    return 0
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    try:
+        return listening.listen(address, port)
+    except OSError as error:
+        raise SettingsError(listening.explain(address, port, error, server="API")) from None
+
+
+if __name__ == "__main__":
+    utf8_mode.ensure()
+    standard_streams.prepare_service()
+    sys.exit(main())

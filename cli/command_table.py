@@ -63,6 +63,7 @@ _COMMANDS = (
     _Command("worker", _SERVICE, "services:worker"),
     _Command("beat", _SERVICE, "services:beat"),
     _Command("flower", _SERVICE, "services:flower"),
+    _Command("api", _SERVICE, "services:api"),
     _Command("cache", _SERVICE, "cache:app"),
     _Command("db", _SERVICE, "db:app"),
     _Command("dead-letters", _SERVICE, "dead_letters:app"),

@@ -38,6 +38,8 @@ class StackState:
     flower_url: str = ""
     flower_user: str = ""
     flower_password: str = ""
+    api_url: str = ""
+    """Of the HTTP API; "" without it."""
     pids: dict[str, int] = field(default_factory=dict)
     """Process ids by process name."""
 

@@ -1,9 +1,10 @@
-"""`seen worker`, `beat` and `flower`: replace this process by one of Celery's programs."""
+"""`seen worker`, `beat`, `flower` and `api`: replace this process by one of the service's programs."""
 
 from __future__ import annotations
 
 import os
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,6 +89,37 @@ def flower() -> None:
             "Set SEEN_FLOWER_PASSWORD."
         )
     _exec(command_lines.flower())
+
+
+def api(
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Listen there (SEEN_API_ADDRESS).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65_535, help="The port (SEEN_API_PORT).")
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=64, help="Processes that share the port (SEEN_API_PROCESSES)."
+        ),
+    ] = None,
+) -> None:
+    """Serve the HTTP API in the foreground. On Ctrl-C or SIGTERM it ends its requests and exits."""
+    if find_spec("uvicorn") is None or find_spec("fastapi") is None:
+        raise RefusedError("The HTTP API needs more packages: pip install 'seen-downloads[api]'.")
+    given = {"api_address": address, "api_port": port, "api_processes": processes}
+    environment.override({name: value for name, value in given.items() if value is not None})
+    settings = environment.ensure_secret_key(_prepare())
+    from cli.context import ensure_schema
+    from database import Database
+
+    database = Database(settings.sqlalchemy_url())
+    try:
+        ensure_schema(settings, database)
+    finally:
+        database.close()
+    _exec(command_lines.api())
 
 
 def _prepare() -> Settings:

@@ -24,6 +24,7 @@ from seen_local.stack_state import StackState
 from worker.process import listening, standard_streams
 
 if TYPE_CHECKING:
+    from cli.local_stack.supervisor import Supervisor
     from settings import Settings
 
 #: Seconds between two lines with the numbers of jobs; without a terminal they would fill a file.
@@ -32,11 +33,12 @@ _STATUS_INTERVAL, _STATUS_INTERVAL_IN_A_FILE = 2.0, 60.0
 
 def up(
     flower: Annotated[bool, typer.Option(help="Run Flower, Celery's web interface, too.")] = True,
+    api: Annotated[bool, typer.Option(help="Serve the HTTP API, too.")] = True,
     download_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="The download folder (SEEN_DOWNLOAD_DIR).")
     ] = None,
 ) -> None:
-    """Run store, workers, beat and Flower on this machine until Ctrl-C.
+    """Run store, workers, beat, Flower and the HTTP API on this machine until Ctrl-C.
 
     Other commands use them automatically: `seen add`, `seen list`, `seen watch`, `seen get`.
     """
@@ -51,16 +53,15 @@ def up(
         )
     data_dir = environment.make_data_dir(settings)
     make_download_folder(settings.files_dir)
+    log = _Log(data_dir)
     with stack_state.start_lock(data_dir):
         _refuse_second_stack(stack_state.running(data_dir))
         settings, flower_url = _flower(settings) if flower else (settings, "")
-        log = _Log(data_dir)
-        supervisor = Supervisor(settings, on_demand=False, log=log.write, flower_url=flower_url)
-        try:
-            state = supervisor.start()
-        except BaseException:
-            supervisor.stop()
-            raise
+        settings, api_url = _api(settings) if api else (settings, "")
+        supervisor = Supervisor(
+            settings, on_demand=False, log=log.write, flower_url=flower_url, api_url=api_url
+        )
+        state = _start(supervisor)
     try:
         append_line(supervisor_log(data_dir), "started by seen up")
         _print_addresses(settings, state)
@@ -69,6 +70,14 @@ def up(
         log.write("stopping: downloads are checkpointed and stay queued")
         supervisor.stop()
         log.write("stopped")
+
+
+def _start(supervisor: Supervisor) -> StackState:
+    try:
+        return supervisor.start()
+    except BaseException:
+        supervisor.stop()
+        raise
 
 
 class _Log:
@@ -105,20 +114,28 @@ def _flower(settings: Settings) -> tuple[Settings, str]:
     chosen: dict[str, object] = {}
     if not settings.flower_password.get_secret_value():
         chosen["flower_password"] = secrets.token_urlsafe(12)
-    chosen |= _flower_port(settings)
+    chosen |= _free_port(settings, "flower")
     settings = environment.override(chosen)
     return settings, listening.url(settings.flower_address, settings.flower_port)
 
 
-def _flower_port(settings: Settings) -> dict[str, object]:
-    """Return a free port for Flower if the default one is in use."""
-    address, port = settings.flower_address, settings.flower_port
+def _api(settings: Settings) -> tuple[Settings, str]:
+    """Choose a port for the API where none is configured; return its URL, too."""
+    settings = environment.override(_free_port(settings, "api"))
+    return settings, listening.url(settings.api_address, settings.api_port)
+
+
+def _free_port(settings: Settings, server: str) -> dict[str, object]:
+    """Return a free port for Flower or the API if the default one is in use."""
+    name = f"{server}_port"
+    address, port = getattr(settings, f"{server}_address"), getattr(settings, name)
     error = listening.refusal(address, port)
     if error is None:
         return {}
-    if listening.is_in_use(error) and "flower_port" not in settings.model_fields_set:
-        return {"flower_port": listening.free_port(address)}
-    raise RefusedError(f"{listening.explain(address, port, error)} --no-flower runs the rest.")
+    if listening.is_in_use(error) and name not in settings.model_fields_set:
+        return {name: listening.free_port(address)}
+    text = listening.explain(address, port, error, server=server.upper())
+    raise RefusedError(f"{text} --no-{server} runs the rest.")
 
 
 def _print_addresses(settings: Settings, state: StackState) -> None:
@@ -129,7 +146,34 @@ def _print_addresses(settings: Settings, state: StackState) -> None:
     if state.flower_url:
         login = f"user {state.flower_user}, password {state.flower_password}"
         print(f"  Flower   {state.flower_url}  ({login})")
+    if state.api_url:
+        print(f"  API      {state.api_url}  (docs/api.md)")
+        for line in _sign_in_lines():
+            print(line)
     print("  try      seen add URL · seen list · seen watch", flush=True)
+
+
+def _sign_in_lines() -> list[str]:
+    """Return how the admin signs in once; nothing if there are users, and none is an admin."""
+    from cache import CacheManager
+    from cli.context import ensure_schema
+    from database import Database
+    from domain.access import Principal
+    from tasks.api.accounts import AccountParts, any_admin, create_link
+
+    settings = settings_module.load()
+    database = Database(settings.sqlalchemy_url())
+    try:
+        ensure_schema(settings, database)
+        with CacheManager.connect(settings, retries=0) as cache:
+            parts = AccountParts(settings=settings, database=database, cache=cache)
+            admin = any_admin(runtime=parts)
+            if admin is None:
+                return []
+            link = create_link(Principal.local(), admin.id, runtime=parts)
+    finally:
+        database.close()
+    return [f"  sign in  as {admin.id}, once, within 10 minutes, with the token {link.token}"]
 
 
 def _print_job_counts() -> Callable[[], None]:

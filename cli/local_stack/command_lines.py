@@ -1,4 +1,4 @@
-"""The command lines of worker, beat and Flower."""
+"""The command lines of worker, beat, Flower and the HTTP API."""
 
 from __future__ import annotations
 
@@ -69,6 +69,11 @@ def flower() -> list[str]:
     """Return the command line of Flower, whose config file reads the login from the settings."""
     conf = ROOT / "flowerconfig.py"
     return _python("-m", "celery", "-A", "worker.app", "flower", f"--conf={conf}")
+
+
+def api() -> list[str]:
+    """Return the command line of the HTTP API."""
+    return _python("-m", "api.server")
 
 
 def _python(*arguments: str) -> list[str]:

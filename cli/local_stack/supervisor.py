@@ -1,4 +1,4 @@
-"""Runs the local stack: store, download worker, maintenance worker, beat and, if wanted, Flower.
+"""Runs the local stack: store, workers, beat and, if wanted, Flower and the HTTP API.
 
 `seen up` runs it in the foreground until a signal stops it. The first `seen get` forks it as a process
 of its own, which stops when no command uses it. Workers and beat are forked from the supervisor, which
@@ -37,6 +37,8 @@ _TICK = 0.1
 _STORE_START_TIMEOUT = 15.0
 #: Seconds until SIGKILL for a process that has nothing to finish.
 _QUICK_GRACE = 5.0
+#: The API ends requests that run.
+_API_GRACE = 12.0
 #: A stack on demand starts maintenance and beat later, so that the download starts sooner: after so many
 #: seconds, when the worker runs a job; at the latest after so many; at once when a process has exited.
 _START_REST_AFTER, _START_REST_AT_LATEST = 1.5, 5.0
@@ -50,6 +52,7 @@ class Supervisor:
         on_demand: whether it stops when no command uses it.
         log: is called with a line for each process that exits.
         flower_url: the address of Flower; "" for no Flower.
+        api_url: the address of the HTTP API; "" for none.
         starter: the read end of a pipe from the command that started a stack on demand: a byte in it
             reports that the worker runs a job, its end that the command uses the stack no more.
     """
@@ -61,12 +64,14 @@ class Supervisor:
         on_demand: bool,
         log: Callable[[str], None],
         flower_url: str = "",
+        api_url: str = "",
         starter: int | None = None,
     ) -> None:
         self._settings = settings
         self._on_demand = on_demand
         self._log = log
         self._flower_url = flower_url
+        self._api_url = api_url
         self._data_dir = environment.make_data_dir(settings)
         self._logs = self._data_dir / "logs"
         self._logs.mkdir(exist_ok=True, mode=0o700)
@@ -153,6 +158,8 @@ class Supervisor:
         self._start_child("beat", command_lines.beat(self._settings))
         if self._flower_url:
             self._start_child("flower", command_lines.flower())
+        if self._api_url:
+            self._start_child("api", command_lines.api())
 
     def _start_child(self, name: str, command: list[str]) -> Child:
         child = Child(name, command, self._logs / f"{name}.log")
@@ -172,6 +179,7 @@ class Supervisor:
             version=version(),
             root=str(discovery.ROOT),
             database_url=sqlite_url(settings) if settings.database_url else "",
+            api_url=self._api_url,
             flower_url=self._flower_url,
             flower_user=settings.flower_user if flower else "",
             flower_password=settings.flower_password.get_secret_value() if flower else "",
@@ -242,13 +250,13 @@ class Supervisor:
     # ── stopping ────────────────────────────────────────────────────────────────────────────────
 
     def stop(self) -> None:
-        """Stop beat and Flower, then the workers, then the store."""
+        """Stop beat, Flower and the API, then the workers, then the store."""
         if not self._lock.is_held:
             return  # it did not start; the files belong to another stack
         stack_state.remove(self._data_dir)
         by_name = {child.name: child for child in self._children}
         for names, grace in (
-            (("beat", "flower"), _QUICK_GRACE),
+            (("beat", "flower", "api"), _API_GRACE),
             (("downloads", "maintenance"), self._drain_grace),
             (("store",), _QUICK_GRACE),
         ):

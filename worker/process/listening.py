@@ -26,15 +26,29 @@ def is_in_use(error: OSError) -> bool:
     return error.errno == errno.EADDRINUSE
 
 
-def explain(address: str, port: int, error: OSError) -> str:
-    """Return a sentence about a refusal for Flower, with the variable to correct."""
+def explain(address: str, port: int, error: OSError, *, server: str = "FLOWER") -> str:
+    """Return a sentence about a refusal, with the variable of FLOWER or API to correct."""
     if is_in_use(error):
-        return f"Port {port} is in use. Set SEEN_FLOWER_PORT."
+        return f"Port {port} is in use. Set SEEN_{server}_PORT."
     if isinstance(error, PermissionError):
-        return f"User {os.getuid()} may not listen on port {port}. Set SEEN_FLOWER_PORT."
+        return f"User {os.getuid()} may not listen on port {port}. Set SEEN_{server}_PORT."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"SEEN_FLOWER_ADDRESS={address} is not an address of this machine."
-    return f"SEEN_FLOWER_ADDRESS={address} cannot be used: {error.strerror}."
+        return f"SEEN_{server}_ADDRESS={address} is not an address of this machine."
+    return f"SEEN_{server}_ADDRESS={address} cannot be used: {error.strerror}."
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens there; raises OSError as `refusal` returns it."""
+    family, _, _, _, where = _resolve(address, port)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(1024)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def free_port(address: str) -> int:

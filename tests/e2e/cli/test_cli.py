@@ -50,7 +50,7 @@ def findings(seen: Seen) -> dict[str, Any]:
 def test_up_runs_everything_until_it_is_interrupted(seen: Seen, origin: Origin) -> None:
     film = origin.serve("/film.mkv", size=20 * MB)
     endless = origin.serve("/endless.bin", size=500 * MB, bytes_per_second=MB)
-    up = seen.start("up", "--no-flower", "--download-dir", "films")
+    up = seen.start("up", "--no-flower", "--no-api", "--download-dir", "films")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
     added = seen.good("add", film.url, endless.url, "--owner", "ann", "--directory", "new")
     film_id, endless_id = added.out.split()
@@ -118,7 +118,7 @@ def control_while_watched(seen: Seen, job_id: str) -> None:
 
 def test_a_crashed_process_is_started_again(seen: Seen, origin: Origin) -> None:
     file = origin.serve("/file.bin", size=1000)
-    seen.start("up", "--no-flower")
+    seen.start("up", "--no-flower", "--no-api")
     stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
     killed = stack["pids"]["downloads"]
     os.kill(killed, signal.SIGKILL)
@@ -205,7 +205,7 @@ def test_beat_runs_in_the_foreground_and_logs_its_ticks_at_debug(with_store: See
     assert not list(with_store.folder.iterdir())
 
 
-@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
+@pytest.mark.parametrize("program", ["worker", "beat", "flower", "api"])
 def test_programs_refuse_wrong_settings(tmp_path: Path, program: str) -> None:
     with Seen(tmp_path, SEEN_CACHE_ADDR="nowhere", SEEN_LOCK_TTL="-1") as seen:
         result = seen.run(program)

@@ -76,7 +76,7 @@ def inspect(seen: Seen) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_program_finds_the_running_stack(seen: Seen, origin: Origin) -> None:
-    up = seen.start("up", "--no-flower")
+    up = seen.start("up", "--no-flower", "--no-api")
     seen.wait_for_stack("downloads", "maintenance")
     log = seen.data_dir / "logs/maintenance.log"
     wait_until(lambda: "ready." in log.read_text(), deadline=60)

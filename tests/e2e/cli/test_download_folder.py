@@ -30,7 +30,7 @@ OUTSIDE = ["{outside}", "/etc", "..", "../outside", "out", "out/new", "./out"]
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """A running stack, and a link in its download folder that leads out."""
     with Seen(tmp_path_factory.mktemp("stack")) as seen:
-        seen.start("up", "--no-flower")
+        seen.start("up", "--no-flower", "--no-api")
         seen.wait_for_stack("downloads", "store")
         downloads = seen.data_dir / "downloads"
         downloads.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ class Operator:
         self.ids: dict[str, str] = {}
 
     def start(self) -> Process:
-        process = self.seen.start("up", "--no-flower")
+        process = self.seen.start("up", "--no-flower", "--no-api")
         self.seen.wait_for_stack("beat")
         return process
 

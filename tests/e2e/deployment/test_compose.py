@@ -112,7 +112,7 @@ def test_a_service_becomes_healthy(deployment: Deployment, name: str) -> None:
     wait_until(lambda: deployment.check(name), deadline=60, interval=0.2, what=f"{name} is healthy")
 
 
-@pytest.mark.parametrize("name", ["worker", "worker-maintenance", "beat", "flower"])
+@pytest.mark.parametrize("name", ["worker", "worker-maintenance", "beat", "api", "flower"])
 def test_a_service_that_is_not_there_is_not_healthy(
     tmp_path: Path, image: Path, private_store: StoreServer, name: str
 ) -> None:
@@ -156,6 +156,7 @@ def test_a_service_ends_on_its_stop_signal(
     other = Deployment(tmp_path, image, private_store, database_url)
     process = other.start(name)
     ready: dict[str, Callable[[], bool]] = {
+        "api": lambda: other.check("api"),
         "flower": lambda: other.check("flower"),
         "beat": lambda: "beat: Starting" in other.log("beat").read_text(),
     }

@@ -71,10 +71,10 @@ SECRETS = {
     "cache_password": ("SEEN_CACHE_PASSWORD", OURS | {"dragonfly"}),
     "postgres_password": (
         "POSTGRES_PASSWORD",
-        {"postgres", "migrate", "worker", "worker-maintenance"},
+        {"postgres", "migrate", "worker", "worker-maintenance", "api"},
     ),
     "flower_password": ("SEEN_FLOWER_PASSWORD", {"flower"}),
-    "secret_key": ("SEEN_SECRET_KEY", {"worker"}),
+    "secret_key": ("SEEN_SECRET_KEY", {"worker", "api"}),
     "proxy": ("SEEN_PROXY", {"worker"}),
 }
 
@@ -183,7 +183,7 @@ def test_nothing_is_published_beyond_this_machine(name: str) -> None:
 
     assert all(port.startswith("127.0.0.1:") for port in published)
     assert SERVICES[name].get("network_mode") is None
-    assert bool(published) == (name == "flower")
+    assert bool(published) == (name in {"api", "flower"})
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -201,15 +201,15 @@ def test_containers_can_do_little(name: str) -> None:
     assert set(service.get("cap_add", [])) == (set() if name in OURS else starts_as_root)
 
 
-def test_only_the_download_workers_run_as_another_user() -> None:
+def test_only_what_has_the_files_runs_as_another_user() -> None:
     """The image's own user is not root."""
     given = {name: service.get("user") for name, service in SERVICES.items()}
 
-    assert given.pop("worker") == "10001:10001"
+    assert (given.pop("worker"), given.pop("api")) == ("10001:10001", "10001:10001")
     assert set(given.values()) == {None}
-    assert filled_in(COMPOSE["services"]["worker"]["user"], {"DOWNLOADS_OWNER": "1000:100"}) == (
-        "1000:100"
-    )
+    for name in ("worker", "api"):
+        user = COMPOSE["services"][name]["user"]
+        assert filled_in(user, {"DOWNLOADS_OWNER": "1000:100"}) == "1000:100"
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -242,6 +242,7 @@ LIMITS = {
     "WORKER_STOP_GRACE_PERIOD": ("stop_grace_period", ["worker", "worker-maintenance"]),
     "MAINTENANCE_MEMORY": ("mem_limit", ["worker-maintenance"]),
     "BEAT_MEMORY": ("mem_limit", ["beat"]),
+    "API_MEMORY": ("mem_limit", ["api"]),
     "FLOWER_MEMORY": ("mem_limit", ["flower"]),
 }
 
@@ -265,6 +266,7 @@ NETWORKS = {
     "worker": ["store", "database", "origins"],
     "worker-maintenance": ["store", "database"],
     "beat": ["store"],
+    "api": ["store", "database", "web"],
     "flower": ["store", "web"],
 }
 
@@ -281,7 +283,7 @@ def test_only_download_workers_reach_other_machines() -> None:
         "store",
         "database",
     }
-    # Flower's network has to be reached from the host; nothing masquerades what leaves it.
+    # This network has to be reached from the host; nothing masquerades what leaves it.
     assert networks["web"]["driver_opts"] == {
         "com.docker.network.bridge.enable_ip_masquerade": "false"
     }

@@ -12,7 +12,7 @@ from tests.support.services.command_matrix import CommandMatrix, JobsTemplate
 from tests.support.stores.server import StoreServer
 
 #: They become or start services, whose output is a log.
-SERVICES = {"up", "worker", "beat", "flower", f"get {URL}"}
+SERVICES = {"up", "worker", "beat", "flower", "api", f"get {URL}"}
 BROKEN_PIPE = 141
 
 

@@ -29,7 +29,7 @@ XTERM = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with Seen(tmp_path_factory.mktemp("terminal")) as seen:
-        seen.start("up", "--no-flower")
+        seen.start("up", "--no-flower", "--no-api")
         seen.wait_for_stack("store", "downloads", "maintenance", "beat")
         yield seen
 

@@ -34,6 +34,7 @@ ARGUMENTS = MappingProxyType(
         "worker": [],
         "beat": [],
         "flower": [],
+        "api": [],
         "completion": ["bash"],
         "cache stats": [],
         "cache forget-user": ["ada"],

@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 
 Service = dict[str, Any]
 
-OURS = {"migrate", "worker", "worker-maintenance", "beat", "flower"}
+OURS = {"migrate", "worker", "worker-maintenance", "beat", "api", "flower"}
 LASTING = OURS - {"migrate"}
 
 
@@ -118,6 +118,8 @@ class Deployment:
             "SEEN_CACHE_ADDR": store.addr,
             "SEEN_DATABASE_URL": database_url,
             "SEEN_DOWNLOAD_DIR": str(folder / "downloads"),
+            "SEEN_API_ADDRESS": "127.0.0.1",
+            "SEEN_API_PORT": str(free_port()),
             "SEEN_FLOWER_ADDRESS": "127.0.0.1",
             "SEEN_FLOWER_PORT": str(self.flower_port),
         }

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from sqlalchemy import func, select
 
 from api.app import create_app
-from api.server import config
+from api.server import Server, config
 from api.services import HttpLimits, Services
 from database.models import job_events, jobs
 from domain.access import Principal
@@ -93,7 +92,7 @@ class HttpApi:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Serve it meanwhile, by uvicorn as `seen api` does."""
-        server = uvicorn.Server(config(self.app, log_level="warning"))
+        server = Server(config(self.app))
         run: Callable[[], None] = lambda: server.run(sockets=[self.listener])  # noqa: E731
         thread = threading.Thread(target=run, name="api")
         thread.start()
