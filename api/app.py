@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,11 +14,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from api import problems
+from api.events.hub import hub_of
 from api.middleware.body import BodyLimit
 from api.middleware.guard import Guard
 from api.middleware.headers import ResponseHeaders
 from api.models.downloads import ManyDownloads
-from api.routes import actions, downloads, files, health, limits, session, submit
+from api.routes import actions, downloads, events, files, health, limits, session, submit
 from api.services import Services
 from domain.errors import SeenError
 from seen_local.version import version
@@ -47,7 +49,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     # `actions` first: its path would fit the routes of one download, too.
-    for module in (health, actions, submit, downloads, files, limits, session):
+    for module in (health, actions, submit, downloads, events, files, limits, session):
         app.include_router(module.router)
     app.add_exception_handler(SeenError, problems.on_seen_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
@@ -62,9 +64,18 @@ def create_app(services: Services) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """Read changes for those who watch, as long as the process serves.
+
+    What is yielded is the state of each request, and of uvicorn's connections.
+    """
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
+    hub = hub_of(app.state.services.runtime)
+    reading = asyncio.create_task(hub.run(), name="events")
+    try:
+        yield {"hub": hub}
+    finally:
+        reading.cancel()
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Connections that one process serves; further ones are answered with 503.
 MAX_CONNECTIONS = 2_000
+#: Seconds for which sent bytes may stay unread at the other end.
+UNREAD_SECONDS = 60
 #: Seconds for requests that run when the process is stopped.
 GRACE = 10
 #: Seconds without an answer after which one of several processes is replaced; its start takes some.
@@ -49,7 +51,15 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Start the time for the first request."""
         super().connection_made(transport)
+        # The system ends a connection whose other end reads nothing for so long.
+        opened = transport.get_extra_info("socket")
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_SECONDS)
         self._start_deadline()
+
+    def shutdown(self) -> None:
+        """End the streams of events, too: each of them would run until `GRACE` is over."""
+        self.app_state["hub"].close()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """End the time when the headers are complete."""

@@ -59,6 +59,7 @@ class ChangeFeed:
     def __init__(self, jobs: JobRepository, events: EventLog, cache: DownloadCache) -> None:
         self._events, self._cache = events, cache
         self._reader = JobReader(jobs, cache)
+        self._store_error: StoreError | None = None
         self._seen: dict[EventNumber, float] = {}
         self._recent = self._oldest = _NONE
         self._looked_back_at = self._compared_at = 0.0
@@ -67,8 +68,8 @@ class ChangeFeed:
 
     @property
     def store_error(self) -> StoreError | None:
-        """Why progress could not be read; None if it could."""
-        return self._reader.store_error
+        """Why progress could not be read at the last poll; None if it could."""
+        return self._store_error or self._reader.store_error
 
     def start(self) -> None:
         """Forget what is known: only what changes from now on is found.
@@ -117,9 +118,12 @@ class ChangeFeed:
     def _read_updates(self) -> dict[str, int]:
         """Return when each running job was last updated; what is known, while the store is away."""
         try:
-            return dict(self._cache.active_updates(_LIMIT))
-        except StoreError:
+            updates = dict(self._cache.active_updates(_LIMIT))
+        except StoreError as error:
+            self._store_error = error
             return self._updates
+        self._store_error = None
+        return updates
 
     # ── events that were read ───────────────────────────────────────────────────────────────────
 

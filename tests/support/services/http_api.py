@@ -13,6 +13,7 @@ import httpx
 from sqlalchemy import func, select
 
 from api.app import create_app
+from api.events.hub import EventHub
 from api.server import Server, config
 from api.services import HttpLimits, Services
 from database.models import job_events, jobs
@@ -64,10 +65,14 @@ class HttpApi:
         local, runtime = Principal.local(), self.system.runtime
         return accounts.create_key(local, user, scopes=scopes, runtime=runtime).secret
 
+    def headers(self, user: str) -> dict[str, str]:
+        """Return the headers with which a user signs in."""
+        return {"Authorization": f"Bearer {self.keys[user]}"}
+
     def client(self, user: str = "") -> httpx.Client:
         """Return the client of a user; "" is one that has not signed in."""
         if user not in self._clients:
-            headers = {"Authorization": f"Bearer {self.keys[user]}"} if user else {}
+            headers = self.headers(user) if user else {}
             self._clients[user] = httpx.Client(base_url=self.url, headers=headers, timeout=30)
         return self._clients[user]
 
@@ -89,10 +94,16 @@ class HttpApi:
         """Submit a job of a user; no worker runs it."""
         return self.system.submit(f"http://127.0.0.1:9/{path}", user_id=user, **fields)
 
+    @property
+    def hub(self) -> EventHub:
+        """The hub of the served application."""
+        found: EventHub = self.server.lifespan.state["hub"]
+        return found
+
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Serve it meanwhile, by uvicorn as `seen api` does."""
-        server = Server(config(self.app))
+        server = self.server = Server(config(self.app))
         run: Callable[[], None] = lambda: server.run(sockets=[self.listener])  # noqa: E731
         thread = threading.Thread(target=run, name="api")
         thread.start()

@@ -1,0 +1,1 @@
+"""Live changes for any number of watchers: `hub.py` reads once, `stream.py` sends to one watcher."""

@@ -1,0 +1,164 @@
+"""The streams of events over HTTP: who sees what, connecting again, ends."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import tasks
+from api import server
+from api.events import stream
+from domain.access import Principal
+from tasks.api import accounts
+from tests.support.services.http_api import HttpApi, http_api
+from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+
+SECRET_URL = "http://127.0.0.1:9/f.bin?token=hush-hush"
+
+
+def events_of(answer: httpx.Response) -> Iterator[tuple[str, str, Any]]:
+    """Yield id, kind and data of each event; comments have none."""
+    fields: dict[str, str] = {}
+    for line in answer.iter_lines():
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif fields:
+            yield fields["id"], fields["event"], json.loads(fields["data"])
+            fields = {}
+
+
+def first_with(answer: httpx.Response, job_id: str) -> dict[str, Any]:
+    """Return the first download with this id that an event has."""
+    for _, _, data in events_of(answer):
+        for download in data["downloads"]:
+            if download["id"] == job_id:
+                return dict(download)
+    raise AssertionError("the stream has ended")
+
+
+def test_snapshot_and_changes(api: HttpApi) -> None:
+    job = api.job_of("ada", "watched.bin")
+    with api.client("ada").stream("GET", "/v1/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        events = events_of(answer)
+        _, kind, data = next(events)
+        assert kind == "snapshot"
+        assert job.id in [one["id"] for one in data["downloads"]]
+        tasks.pause(job.id, runtime=api.system.runtime)
+        _, kind, data = next(events)
+        assert (kind, data["downloads"][0]["status"], data["removed"]) == ("changed", "paused", [])
+
+
+@pytest.mark.parametrize(
+    ("user", "sees"), [("root", "whole"), ("ada", "whole"), ("eve", "nothing"), ("vic", "masked")]
+)
+def test_who_sees_what(api: HttpApi, user: str, sees: str) -> None:
+    """In the snapshot, in a change, and in the stream of one download."""
+    with api.client(user).stream("GET", "/v1/events") as answer:
+        events = events_of(answer)
+        next(events)
+        job = api.system.submit(SECRET_URL + user, user_id="ada")
+        own = api.job_of(user, f"own-{user}")
+        seen: dict[str, Any] = {}
+        while own.id not in seen:
+            _, _, data = next(events)
+            seen |= {one["id"]: one for one in data["downloads"]}
+    of_one = api.client(user).stream("GET", f"/v1/downloads/{job.id}/events")
+    if sees == "nothing":
+        assert job.id not in seen
+        with of_one as answer:
+            assert answer.status_code == 404
+        return
+    with of_one as answer:
+        alone = first_with(answer, job.id)
+    for shown in (seen[job.id], alone):
+        assert ("hush-hush" in shown["url"]) == (sees == "whole")
+
+
+def test_connecting_again_with_the_last_id(api: HttpApi) -> None:
+    client = api.client("ada")
+    with client.stream("GET", "/v1/events") as other:
+        others = events_of(other)
+        next(others)
+        job = api.job_of("ada", "again.bin")
+        last_id, kind, _ = next(others)
+        tasks.pause(job.id, runtime=api.system.runtime)
+        next(others)
+        headers = {"Last-Event-ID": last_id}
+        with client.stream("GET", "/v1/events", headers=headers) as answer:
+            _, kind, data = next(events_of(answer))
+            assert kind == "changed"
+            assert data["downloads"][0]["status"] == "paused"
+
+
+def test_stream_of_a_revoked_key_ends(api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.05)
+    key = api.new_key("ada")
+    headers = {"Authorization": f"Bearer {key}"}
+    with api.new_client(headers=headers) as client, client.stream("GET", "/v1/events") as answer:
+        events = events_of(answer)
+        next(events)
+        prefix = key.split("_")[1]
+        accounts.revoke_key(Principal.local(), prefix, runtime=api.system.runtime)
+        assert list(events) == []
+
+
+def test_client_that_has_gone_is_forgotten(api: HttpApi) -> None:
+    with (
+        api.new_client(headers=api.headers("ada")) as client,
+        client.stream("GET", "/v1/events") as answer,
+    ):
+        next(events_of(answer))
+    wait_until(lambda: api.hub.watchers == 0)
+
+
+def test_client_that_reads_nothing_is_ended(api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system ends it: neither memory nor a task is kept for it without end."""
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 1)
+    body = "x" * 100_000
+    with closing(socket.socket()) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened.connect(("127.0.0.1", api.port))
+        opened.sendall(
+            f"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {api.keys['ada']}\r\n\r\n".encode()
+        )
+        wait_until(lambda: api.hub.watchers == 1)
+        deadline = time.monotonic() + 40
+        number = 0
+        while api.hub.watchers and time.monotonic() < deadline:
+            for _ in range(20):
+                number += 1
+                api.job_of("ada", f"{number}/{body[:1500]}")
+        assert api.hub.watchers == 0
+
+
+def test_wrong_limit_is_refused(api: HttpApi) -> None:
+    for limit in ("0", "501", "x"):
+        assert api.client("ada").get(f"/v1/events?limit={limit}").status_code == 422
+
+
+def test_server_that_stops_ends_streams(
+    tmp_path: Path, store: StoreServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not wait until its time for running requests is over."""
+    with ExitStack() as stack:
+        with http_api(tmp_path, store) as api:
+            client = stack.enter_context(api.new_client(headers=api.headers("ada")))
+            answer = stack.enter_context(client.stream("GET", "/v1/events"))
+            events = events_of(answer)
+            next(events)
+        assert list(events) == []
+    assert "graceful shutdown exceeded" not in caplog.text
