@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 from database.operations import Claim, ConsumeMessage
 from domain.errors import (
@@ -141,15 +142,16 @@ async def _mark_message_consumed(runtime: Runtime, job_id: str, sent_at: datetim
 
 async def _handle_refused_claim(runtime: Runtime, job_id: str) -> JobEnd:
     """Start nothing; if the job is finished, remove its working files (`publish_for_file_removal`)."""
-    await runtime.on_disk(_remove_obsolete_files, runtime, job_id)
-    return JobEnd(job_id, Outcome.NOT_QUEUED)
-
-
-def _remove_obsolete_files(runtime: Runtime, job_id: str) -> None:
     try:
-        job = runtime.jobs.get(job_id)
+        job = await runtime.in_thread(runtime.jobs.get, job_id)
     except UnknownJobError:
         logger.warning("A message names job %s, which is not in the database", job_id)
-        return
-    if is_part_file_obsolete(job):
-        try_remove_job_files(runtime.jobs, runtime.destinations, runtime.resolve, job)
+    else:
+        if is_part_file_obsolete(job):
+            await runtime.on_disk(
+                job.directory,
+                partial(
+                    try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, job
+                ),
+            )
+    return JobEnd(job_id, Outcome.NOT_QUEUED)

@@ -33,6 +33,7 @@ from worker.limits.slots import SlotManager
 from worker.loop.batcher import Batcher
 from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
+from worker.loop.folder_threads import MOST_THREADS, FolderThreads
 from worker.loop.threads import Threads
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
@@ -48,9 +49,6 @@ logger = logging.getLogger(__name__)
 
 #: fsyncs are few and slow; with two threads one slow disk does not delay another.
 CHECKPOINT_THREADS = 2
-#: Threads for calls that wait for a disk. They are started as needed; more than a few are in use only
-#: while a file system hangs.
-DISK_THREADS = 64
 #: Threads for rare calls that wait for SQL or the broker.
 SERVER_THREADS = 8
 
@@ -89,7 +87,7 @@ class Runtime:
     server_threads: CallThreads = field(
         default_factory=lambda: CallThreads(SERVER_THREADS, "server")
     )
-    disk_threads: CallThreads
+    disk_threads: FolderThreads
     sql: Batcher[Operation]
     store: Batcher[Flow[Any]]
     publish: Batcher[Publication]
@@ -124,13 +122,15 @@ class Runtime:
         return self.server_threads.call(partial(function, *arguments, **options))
 
     def on_disk(
-        self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs
+        self, directory: str, call: Callable[[], R], *, takes_long: bool = False
     ) -> Awaitable[R]:
-        """Call a function that waits for a disk, in a thread for that. On the event loop.
+        """Call a function that waits for the disk of a job's folder, in a thread for that.
 
-        Those of a disk that hangs take none of the threads of `in_thread`.
+        On the event loop. Those of a disk that hangs take none of the threads of `in_thread`.
         """
-        return self.disk_threads.call(partial(function, *arguments, **options))
+        is_whole = directory.startswith("/")
+        folder = directory if is_whole else f"{self.files_dir}/{directory}".rstrip("/")
+        return self.disk_threads.call(folder, call, takes_long=takes_long)
 
     def resolve(self, directory: str) -> Path:
         """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
@@ -174,7 +174,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
-    disk_threads = CallThreads(DISK_THREADS, "disk")
+    disk_threads = FolderThreads(CallThreads(MOST_THREADS, "disk"))
     sql = Batcher("sql", jobs.perform)
     publish = Batcher("publish", JobPublisher(broker, jobs, _now, outages).publish_all)
     return Runtime(
@@ -231,7 +231,7 @@ def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
     )
 
 
-def _engine_resources(settings: Settings, disk_threads: CallThreads) -> EngineResources:
+def _engine_resources(settings: Settings, disk_threads: FolderThreads) -> EngineResources:
     return EngineResources(
         options=TransferOptions(
             connect_timeout=settings.connect_timeout,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from database.operations import Note
 from domain.byte_counts import ByteCounts
@@ -38,6 +38,8 @@ from worker.transfer.interfaces import TransferQuota, TransferSpec
 from worker.transfer.output_file import TransferResult
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Attempt:
@@ -85,33 +87,41 @@ class Attempt:
             raise
 
     async def _download(self) -> JobEnd:
-        destination, published = await self._runtime.on_disk(self._open)
+        destination, may_be_published = await self._on_disk(self._open)
         try:
+            published = None
+            if may_be_published:
+                adopt = partial(self._adopt_or_start_empty, destination)
+                published = await self._on_disk(adopt, takes_long=True)
             if published is not None:
                 await self._mark_verifying()
             path, sha256 = published or await self._download_within_share(destination)
             return await self._complete(path, sha256)
         finally:
-            await self._runtime.on_disk(self._close, destination)
+            await self._on_disk(partial(self._close, destination))
 
     # ── open, close ─────────────────────────────────────────────────────────────────────────────
 
-    def _open(self) -> tuple[Destination, tuple[Path, str] | None]:
-        """Open the destination, and verify the file that an earlier attempt has published there.
+    def _on_disk(self, call: Callable[[], T], *, takes_long: bool = False) -> Awaitable[T]:
+        return self._runtime.on_disk(self._job.directory, call, takes_long=takes_long)
 
-        Returns the destination, and the published file with its SHA-256, or None without one.
-        """
+    def _open(self) -> tuple[Destination, bool]:
+        """Open the destination; return it, and whether an earlier attempt has published a file there."""
         runtime, job = self._runtime, self._job
         destination = runtime.destinations.open(runtime.resolve(job.directory), job.id)
         try:
-            published = self._adopt_published_file(destination)
-            if published is None and job.name is not None and job.overwrite:
-                # A file that cannot be replaced fails the job before the transfer, not after it.
-                destination.check_replaceable(job.name)
+            is_published = destination.find_published() is not None
+            if not is_published:
+                self._check_replaceable(destination)
         except BaseException:
             destination.close()
             raise
-        return destination, published
+        return destination, is_published
+
+    def _check_replaceable(self, destination: Destination) -> None:
+        """Fail a job whose file cannot replace what has its name before the transfer, not after it."""
+        if self._job.name is not None and self._job.overwrite:
+            destination.check_replaceable(self._job.name)
 
     def _close(self, destination: Destination) -> None:
         """Close the destination, and remove its working files if SQL has the file as published.
@@ -184,13 +194,14 @@ class Attempt:
             self._held.free_slots()
             try:
                 await self._mark_verifying()
-                path = await self._runtime.on_disk(
+                publish = partial(
                     destination.publish,
                     self._file_name(fetched),
                     overwrite=self._job.overwrite,
                     digests=[f"sha256:{sha256}", *self._expected_digests(transfer.origin_digests)],
                     may_publish=self._lease.check,
                 )
+                path = await self._on_disk(publish, takes_long=True)
                 self._save_notes(destination)
                 return path, sha256
             except SeenError:
@@ -269,10 +280,17 @@ class Attempt:
         await self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
+    def _adopt_or_start_empty(self, destination: Destination) -> tuple[Path, str] | None:
+        published = self._adopt_published_file(destination)
+        if published is None:
+            self._check_replaceable(destination)
+        return published
+
     def _adopt_published_file(self, destination: Destination) -> tuple[Path, str] | None:
         """Verify a file that an earlier attempt published before its worker died; None without one.
 
-        Its bytes are read again, since other programs may have changed the file under its final name.
+        Returns its path and SHA-256. Its bytes are read again, since other programs may have changed the
+        file under its final name.
         """
         published = destination.find_published()
         if published is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from domain.errors import (
@@ -172,9 +173,10 @@ class AttemptEnd:
 
     async def _remove_files(self) -> None:
         runtime = self._runtime
-        await runtime.on_disk(
+        remove = partial(
             try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, self._job
         )
+        await runtime.on_disk(self._job.directory, remove)
 
 
 def reduce_concurrency_if_starved(runtime: Runtime, error: SeenError) -> None:

@@ -43,7 +43,7 @@ class CallThreads:
         self._threads: list[threading.Thread] = []
         self._is_closed = False
         #: Of the event loop that has called last.
-        self._results: _Results | None = None
+        self._results: Results | None = None
 
     def call(self, function: Callable[[], R]) -> asyncio.Future[R]:
         """Call a function in a thread; the future has its result. On an event loop.
@@ -51,16 +51,7 @@ class CallThreads:
         If the future is cancelled before the call has started, it is not made.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-
-        def end(result: Any, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        self._put(function, end, future.cancelled)
+        self._put(function, end_of(future), future.cancelled)
         return future
 
     def start(self, function: Callable[[], Any], on_end: OnEnd) -> None:
@@ -69,7 +60,7 @@ class CallThreads:
         Raises:
             RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
         """
-        self._put(function, on_end, _never)
+        self._put(function, on_end, never)
 
     def shutdown(self) -> None:
         """Make the calls that wait, and end the threads."""
@@ -83,10 +74,7 @@ class CallThreads:
     def _put(
         self, function: Callable[[], Any], on_end: OnEnd, is_cancelled: Callable[[], bool]
     ) -> None:
-        loop = asyncio.get_running_loop()
-        if self._results is None or self._results.loop is not loop:
-            self._results = _Results(loop)
-        call = _Call(function, on_end, self._results, is_cancelled)
+        call = _Call(function, on_end, self.results(), is_cancelled)
         with self._mutex:
             if self._is_closed:
                 raise RuntimeError(f"The threads {self._name} are closed")
@@ -94,6 +82,13 @@ class CallThreads:
                 self._start_thread()
             self._unfinished += 1
             self._calls.put(call)
+
+    def results(self) -> Results:
+        """Return the way of results to this event loop."""
+        loop = asyncio.get_running_loop()
+        if self._results is None or self._results.loop is not loop:
+            self._results = Results(loop)
+        return self._results
 
     def _start_thread(self) -> None:
         """Start one more; without it, go on with those that run."""
@@ -127,7 +122,7 @@ class CallThreads:
         call.results.put(call.on_end, result, error)
 
 
-class _Results:
+class Results:
     """Results on their way to an event loop: it is woken once for all that have come."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,9 +153,24 @@ class _Results:
 class _Call:
     function: Callable[[], Any]
     on_end: OnEnd
-    results: _Results
+    results: Results
     is_cancelled: Callable[[], bool]
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Return False: a call that is not cancelled."""
     return False
+
+
+def end_of(future: asyncio.Future[Any]) -> OnEnd:
+    """Return what gives the result or the error of a call to a future."""
+
+    def end(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    return end

@@ -78,6 +78,10 @@ class Destination(Protocol):
         """Where the bytes are, for messages."""
 
     @property
+    def folder(self) -> str:
+        """What hangs as one: destinations with the same value share threads."""
+
+    @property
     def size(self) -> int:
         """Length in bytes, gaps included."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import Protocol
 
 from domain.errors import DiskFullError, PermanentError
@@ -27,8 +26,8 @@ class DiskFile(Protocol):
     """A file that space is reserved for."""
 
     @property
-    def path(self) -> Path:
-        """Its path."""
+    def folder(self) -> str:
+        """The path of its folder."""
 
     @property
     def device(self) -> int:
@@ -69,13 +68,13 @@ class DiskSpace:
         device, missing = part.device, max(0, total - part.allocated)
         with self._mutex:
             # Under the mutex: bytes that are written from now on are still counted as reserved.
-            free = _free(part.path.parent)
+            free = _free(part.folder)
             others = self._sums[device] - self._missing(part)
             if missing + others + self._untouched > free:
-                _check_volume(part.path.parent, total)
+                _check_volume(part.folder, total)
                 raise DiskFullError(
                     f"{missing:,} more bytes are needed, {others:,} are reserved by other downloads and "
-                    f"{self._keep_free:,} must stay free, but {part.path.parent} has only {free:,} free."
+                    f"{self._keep_free:,} must stay free, but {part.folder} has only {free:,} free."
                 )
             self._growing.pop(part, None)  # its size is known now
             self._set_reserved(part, device, missing)
@@ -89,7 +88,7 @@ class DiskSpace:
         with self._mutex:
             if self._missing(part) >= size:
                 return
-            folder, device = part.path.parent, part.device
+            folder, device = part.folder, part.device
             others = self._sums[device] - self._missing(part)
             free = _free(folder)
             available = free - others - self._untouched
@@ -141,7 +140,7 @@ class DiskSpace:
         self._reserved[part] = (device, size)
 
 
-def _check_volume(directory: Path, total: int) -> None:
+def _check_volume(directory: str, total: int) -> None:
     volume = _usage(directory)
     if volume is not None and total > volume[0]:
         raise PermanentError(
@@ -150,13 +149,13 @@ def _check_volume(directory: Path, total: int) -> None:
         )
 
 
-def _free(directory: Path) -> int:
+def _free(directory: str) -> int:
     """Return the free bytes of a volume; MAX_SIZE if its file system does not report them."""
     usage = _usage(directory)
     return MAX_SIZE if usage is None else usage[1]
 
 
-def _usage(directory: Path) -> tuple[int, int] | None:
+def _usage(directory: str) -> tuple[int, int] | None:
     """Return the (total, free) bytes of a volume; None if its file system does not report them."""
     with optional_operation(directory):
         found = os.statvfs(directory)

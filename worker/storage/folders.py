@@ -14,7 +14,7 @@ from worker.storage.disk_errors import sync_folder
 
 @dataclass(slots=True)
 class _OpenFolder:
-    path: Path
+    path: str
     users: int = 1
 
 
@@ -29,7 +29,7 @@ class OpenFolders:
         self.sync = FolderSync()
         self._mutex = threading.Lock()
         self._open: dict[int, _OpenFolder] = {}
-        self._newest: dict[Path, int] = {}
+        self._newest: dict[str, int] = {}
 
     def open(self, directory: Path) -> int:
         """Return a descriptor of a folder, which is created if it is missing. Close it with `close`.
@@ -42,8 +42,8 @@ class OpenFolders:
             return shared
         fd = open_folder(directory)
         with self._mutex:
-            self._open[fd] = _OpenFolder(directory)
-            self._newest[directory] = fd
+            self._open[fd] = _OpenFolder(str(directory))
+            self._newest[str(directory)] = fd
         return fd
 
     def close(self, fd: int) -> None:
@@ -61,7 +61,7 @@ class OpenFolders:
     def _share(self, directory: Path) -> int | None:
         """Return the descriptor in use, if the path still leads to the same folder."""
         with self._mutex:
-            fd = self._newest.get(directory)
+            fd = self._newest.get(str(directory))
             if fd is None:
                 return None
             self._open[fd].users += 1

@@ -47,6 +47,7 @@ class PartFile:
         folders: the folders of all part files of this process.
 
     Attributes:
+        folder: the path of its folder.
         checkpoint: the one that was written last, or found on opening.
         notes: what the job's history should say about how the file was opened and published.
     """
@@ -68,13 +69,13 @@ class PartFile:
             DiskFullError: there is no space even for an empty file.
         """
         self.path = part_path(directory, job_id)
+        self.folder = str(directory)
         self.notes: list[str] = []
         self._space = space or DiskSpace(0)
         self._folders = folders or OpenFolders()
-        self._is_allocated = False
+        self._is_allocated = self._fsync_failed = False
         #: Whether this job may have other working files than the part file.
         self._may_have_others = True
-        self._fsync_failed = False
         self._fd = -1
         self._published_path: Path | None = None
         create = (
@@ -236,7 +237,7 @@ class PartFile:
         with optional_operation(self.path):
             os.fchmod(self._fd, 0o666 & ~umask())
         may_publish()
-        with disk_errors(FileOperation.NAME, f"{self.path.parent}/{name}"):
+        with disk_errors(FileOperation.NAME, f"{self.folder}/{name}"):
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
@@ -359,7 +360,9 @@ class PartFile:
 
     def _is_name_of(self, path: Path | str, fd: int) -> bool:
         try:
-            found = os.stat(Path(path).name, dir_fd=self._folder, follow_symlinks=False)
+            found = os.stat(
+                str(path).rpartition("/")[2], dir_fd=self._folder, follow_symlinks=False
+            )
         except FileNotFoundError:
             return False
         return os.path.samestat(found, os.fstat(fd))

@@ -139,9 +139,22 @@ class DiskThreads(Protocol):
     """Threads for calls that wait for a disk."""
 
     def start(
-        self, function: Callable[[], Any], on_end: Callable[[Any, BaseException | None], None], /
+        self,
+        folder: str,
+        function: Callable[[], Any],
+        on_end: Callable[[Any, BaseException | None], None],
+        /,
+        *,
+        takes_long: bool = False,
     ) -> None:
-        """Call a function in a thread, then `on_end` with its result or error on this event loop."""
+        """Call a function in a thread, then `on_end` with its result or error on this event loop.
+
+        Args:
+            folder: what hangs as one.
+            function: to call.
+            on_end: as above.
+            takes_long: the call reads a whole file, or makes it durable.
+        """
 
 
 class UnlimitedQuota:

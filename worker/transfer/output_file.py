@@ -70,7 +70,7 @@ class OutputFile:
     ) -> None:
         self._spec, self._destination, self._progress = spec, destination, progress
         self._network, self._wake = network, wake
-        self._queue = DiskQueue(resources.disk_pool, on_error=wake)
+        self._queue = DiskQueue(resources.disk_pool, destination.folder, on_error=wake)
         self._resources, self._options = resources, resources.options
         self._check_may_write, self.add_note = check_may_write, add_note
         self.job_id = progress.job_id
@@ -316,7 +316,7 @@ class OutputFile:
         elif not can_continue:
             await self._discard("the origin gave no validator to resume with")
         else:
-            await self._queue.call(self._write_final_checkpoint)
+            await self._queue.call(self._write_final_checkpoint, takes_long=True)
             self._progress.update(self.counts)
 
     async def _discard(self, reason: str) -> None:
@@ -357,7 +357,7 @@ class OutputFile:
         size, digests = self.segments.downloaded, self._digests
         if digests.has_hashed(size):
             return digests.finish(size, check)
-        return await self._queue.call(partial(digests.finish, size, check))
+        return await self._queue.call(partial(digests.finish, size, check), takes_long=True)
 
     async def aclose(self) -> None:
         """Stop using the destination, which may be closed after this."""

@@ -28,6 +28,7 @@ from worker.leases.drain import Drain
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.loop.calls import CallThreads
+from worker.loop.folder_threads import FolderThreads
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition
@@ -171,7 +172,7 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def transfer_pools() -> Iterator[dict[str, Any]]:
     """The thread pools of `EngineResources`, by attribute."""
-    disk = CallThreads(4, "disk")
+    disk = FolderThreads(CallThreads(4, "disk"))
     with (
         ThreadPoolExecutor(1, "checkpoint") as checkpoint,
         ThreadPoolExecutor(1, "hashing") as hashing,

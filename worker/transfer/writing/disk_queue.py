@@ -21,6 +21,7 @@ class _Operation:
     on_success: Callable[[Any], None]
     on_error: Callable[[BaseException], None]
     is_posted: bool
+    takes_long: bool = False
 
 
 class DiskQueue:
@@ -28,14 +29,15 @@ class DiskQueue:
 
     Args:
         pool: its threads run them, shared by all transfers of the process.
+        folder: of the destination.
         on_error: called when a posted operation has failed.
 
     Attributes:
         error: of a posted operation; further posted ones are not run.
     """
 
-    def __init__(self, pool: DiskThreads, on_error: Callable[[], None]) -> None:
-        self._pool, self._on_error = pool, on_error
+    def __init__(self, pool: DiskThreads, folder: str, on_error: Callable[[], None]) -> None:
+        self._pool, self._folder, self._on_error = pool, folder, on_error
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Operation] = deque()
         self._is_running = False
@@ -50,8 +52,13 @@ class DiskQueue:
         """Run `work` after those before it, then `on_success` with its result, on the event loop."""
         self._add(_Operation(work, on_success, self._fail, is_posted=True))
 
-    async def call(self, work: Callable[[], _T]) -> _T:
-        """Run `work` after those before it, even if one of them failed; return or raise its result."""
+    async def call(self, work: Callable[[], _T], *, takes_long: bool = False) -> _T:
+        """Run `work` after those before it, even if one of them failed; return or raise its result.
+
+        Args:
+            work: what to run.
+            takes_long: it reads the whole file, or makes it durable.
+        """
         result: asyncio.Future[_T] = self._loop.create_future()
         self._add(
             _Operation(
@@ -59,6 +66,7 @@ class DiskQueue:
                 lambda value: None if result.done() else result.set_result(value),
                 lambda error: None if result.done() else result.set_exception(error),
                 is_posted=False,
+                takes_long=takes_long,
             )
         )
         return await result
@@ -84,7 +92,8 @@ class DiskQueue:
             operation = self._queue.popleft()
             if self.error is None or not operation.is_posted:
                 self._is_running = True
-                self._pool.start(operation.work, partial(self._end, operation))
+                end, takes_long = partial(self._end, operation), operation.takes_long
+                self._pool.start(self._folder, operation.work, end, takes_long=takes_long)
                 return
         self._is_running = False
 

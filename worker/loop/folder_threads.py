@@ -1,0 +1,167 @@
+"""Makes calls that wait for disks: those of one folder share a few threads, which make call after call.
+
+To wake a thread for each call costs more than most of the calls. So a thread goes on with the next call
+of its folder while there is one. A lone call goes at once. If calls wait long, more threads serve them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from worker.loop.calls import CallThreads, OnEnd, end_of, never
+
+T = TypeVar("T")
+
+#: Threads for calls of all folders.
+MOST_THREADS = 128
+#: Threads of one folder at most, so that one which hangs leaves threads for others.
+MOST_QUICK, MOST_LONG = 8, 64
+#: When a call has waited so long, further threads serve its folder. Seconds.
+_PATIENCE = 0.002
+#: Event loop, folder, `takes_long`.
+_Key = tuple[asyncio.AbstractEventLoop, str, bool]
+
+
+class FolderThreads:
+    """Makes calls of all folders in the threads of one pool. Use it on an event loop.
+
+    In its methods, `folder` is what hangs as one, and `takes_long` says that the call reads a whole file
+    or makes it durable: such calls hold up no others.
+
+    Args:
+        threads: `MOST_THREADS` of them.
+    """
+
+    def __init__(self, threads: CallThreads) -> None:
+        self._threads = threads
+        self._queues: dict[_Key, _Queue] = {}
+
+    def call(
+        self, folder: str, function: Callable[[], T], *, takes_long: bool = False
+    ) -> asyncio.Future[T]:
+        """Call a function in a thread; the future has its result.
+
+        If the future is cancelled before the call has started, it is not made.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = _Call(function, end_of(future), future.cancelled, future.get_loop().time())
+        self._queue(folder, takes_long).add(call)
+        return future
+
+    def start(
+        self, folder: str, function: Callable[[], Any], on_end: OnEnd, *, takes_long: bool = False
+    ) -> None:
+        """Call a function in a thread, then `on_end` on this event loop.
+
+        Raises:
+            RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
+        """
+        now = asyncio.get_running_loop().time()
+        self._queue(folder, takes_long).add(_Call(function, on_end, never, now))
+
+    def shutdown(self) -> None:
+        """Make the calls that wait, and end the threads."""
+        self._threads.shutdown()
+
+    def _queue(self, folder: str, takes_long: bool) -> _Queue:
+        key = asyncio.get_running_loop(), folder, takes_long
+        queue = self._queues.get(key)
+        if queue is None:
+            most = MOST_LONG if takes_long else MOST_QUICK
+            queue = _Queue(self._threads, most, key[0], partial(self._forget, key))
+            self._queues[key] = queue
+        return queue
+
+    def _forget(self, key: _Key, queue: _Queue) -> None:
+        if self._queues.get(key) is queue:
+            del self._queues[key]
+
+
+class _Call(NamedTuple):
+    function: Callable[[], Any]
+    on_end: OnEnd
+    is_cancelled: Callable[[], bool]
+    since: float
+
+
+class _Queue:
+    """The calls of one folder. All but `_serve` runs on the event loop."""
+
+    def __init__(
+        self,
+        threads: CallThreads,
+        most: int,
+        loop: asyncio.AbstractEventLoop,
+        on_idle: Callable[[_Queue], None],
+    ) -> None:
+        self._threads, self._most, self._loop, self._on_idle = threads, most, loop, on_idle
+        self._results = threads.results()
+        self._waiting: deque[_Call] = deque()
+        #: How many threads serve this folder.
+        self._serving = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, call: _Call) -> None:
+        self._waiting.append(call)
+        if not self._serving:
+            try:
+                self._start_thread()
+            except BaseException:  # the system gives no thread now
+                self._waiting.pop()
+                self._on_idle(self)
+                raise
+        elif self._timer is None and self._serving < self._most:
+            self._timer = self._loop.call_later(_PATIENCE, self._start_more_threads)
+
+    def _start_thread(self) -> None:
+        self._threads.start(self._serve, self._on_thread_end)
+        self._serving += 1
+
+    def _start_more_threads(self) -> None:
+        """Double the threads if a call waits long."""
+        self._timer = None
+        try:
+            is_late = self._waiting[0].since <= self._loop.time() - _PATIENCE
+        except IndexError:  # a thread has taken the last one
+            return
+        if is_late:
+            more = min(max(self._serving, 1), self._most - self._serving, len(self._waiting))
+            with suppress(RuntimeError):  # those that run go on
+                for _ in range(more):
+                    self._start_thread()
+        if self._serving < self._most:
+            self._timer = self._loop.call_later(_PATIENCE, self._start_more_threads)
+
+    def _serve(self) -> None:
+        """Make call after call, in a thread, until none waits."""
+        while self._waiting:
+            try:
+                call = self._waiting.popleft()
+            except IndexError:  # another thread has taken it
+                return
+            result, failed = None, None
+            try:
+                if not call.is_cancelled():
+                    result = call.function()
+            except BaseException as error:
+                failed = error
+            self._results.put(call.on_end, result, failed)
+            del call, result, failed  # and what they refer to
+
+    def _on_thread_end(self, _result: Any, _error: BaseException | None) -> None:
+        self._serving -= 1
+        if self._serving:
+            return
+        if not self._waiting:
+            self._on_idle(self)
+            return
+        try:  # added when the thread had found nothing more
+            self._start_thread()
+        except RuntimeError as error:  # the threads are closed
+            while self._waiting:
+                self._waiting.popleft().on_end(None, error)
