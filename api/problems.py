@@ -45,6 +45,7 @@ STATUSES: Mapping[type[errors.SeenError], int] = MappingProxyType(
         errors.IdempotencyKeyReusedError: 422,
         errors.OutputError: 500,
         errors.AuthenticationError: 401,
+        errors.AccountError: 409,
         errors.ForbiddenError: 403,
         errors.RateLimitedError: 429,
         errors.StoreError: 503,
