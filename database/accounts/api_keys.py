@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from database.accounts.users import USER_COLUMNS, User, lock_enabled
+from database.accounts.users import USER_COLUMNS, User, lock_enabled, to_user
 from database.engine import Database
 from database.models import api_keys, users
 
@@ -35,6 +35,12 @@ class ApiKey:
 
 
 KEY_COLUMNS = tuple(api_keys.c[one.name] for one in fields(ApiKey))
+#: Built once: building it takes longer than running it, and each request does.
+_FIND = (
+    select(*KEY_COLUMNS, *(column.label(f"user_{column.name}") for column in USER_COLUMNS))
+    .join_from(api_keys, users)
+    .where(api_keys.c.prefix == bindparam("b_prefix"))
+)
 
 
 class ApiKeyRepository:
@@ -59,19 +65,12 @@ class ApiKeyRepository:
 
     def find(self, prefix: str) -> tuple[ApiKey, User] | None:
         """Return the key with this prefix and its user, as they are at one moment; None without."""
-        query = (
-            select(*KEY_COLUMNS, *(column.label(f"user_{column.name}") for column in USER_COLUMNS))
-            .join_from(api_keys, users)
-            .where(api_keys.c.prefix == prefix)
-        )
         with self._database.read() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(_FIND, {"b_prefix": prefix}).first()
         if row is None:
             return None
         count = len(KEY_COLUMNS)
-        names = (column.name for column in (*KEY_COLUMNS, *USER_COLUMNS))
-        values = list(zip(names, row, strict=True))
-        return ApiKey(**dict(values[:count])), User(**dict(values[count:]))
+        return ApiKey(*row[:count]), to_user(row[count:])
 
     def all(self, user_id: str | None = None) -> list[ApiKey]:
         """Return all keys, or those of one user, the oldest first."""
@@ -79,7 +78,7 @@ class ApiKeyRepository:
         if user_id is not None:
             query = query.where(api_keys.c.user_id == user_id)
         with self._database.read() as connection:
-            return [ApiKey(**row._mapping) for row in connection.execute(query)]
+            return [ApiKey(*row) for row in connection.execute(query)]
 
     def revoke(self, prefix: str, *, now: datetime) -> bool:
         """End a key for good; False if it is revoked already, or unknown."""

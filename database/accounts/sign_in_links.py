@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
-from database.accounts.users import USER_COLUMNS, User, lock_enabled
+from database.accounts.users import USER_COLUMNS, User, lock_enabled, to_user
 from database.engine import Database
 from database.models import sign_in_links, users
 
@@ -52,7 +52,7 @@ class SignInLinkRepository:
         )
         with self._database.read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else User(**row._mapping)
+        return None if row is None else to_user(row)
 
     def use(self, digest: str, *, now: datetime) -> bool:
         """Use a link up; False for all callers but one, and after its time."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
@@ -35,7 +35,15 @@ class User:
         return self.disabled_at is None
 
 
-USER_COLUMNS = tuple(users.c[one.name] for one in fields(User))
+_NAMES = tuple(one.name for one in fields(User))
+USER_COLUMNS = tuple(users.c[name] for name in _NAMES)
+#: Built once: building it takes longer than running it, and each request with a session does.
+_GET = select(*USER_COLUMNS).where(users.c.id == bindparam("b_id"))
+
+
+def to_user(row: Sequence[Any]) -> User:
+    """Read one row of `USER_COLUMNS`."""
+    return User(**dict(zip(_NAMES, row, strict=True)))
 
 
 class UserRepository:
@@ -53,7 +61,7 @@ class UserRepository:
         """Return all users by name."""
         with self._database.read() as connection:
             rows = connection.execute(select(*USER_COLUMNS).order_by(users.c.id))
-            return [User(**row._mapping) for row in rows]
+            return [to_user(row) for row in rows]
 
     def save(self, user: User) -> None:
         """Write one user, new or changed; whether it is disabled stays as it is."""
@@ -84,7 +92,7 @@ class UserRepository:
         statement = statement.on_conflict_do_nothing().returning(*USER_COLUMNS)
         with self._database.write() as connection:
             row = connection.execute(statement).first()
-        return None if row is None else User(**row._mapping)
+        return None if row is None else to_user(row)
 
     def set_role(self, user_id: str, role: str, *, now: datetime) -> User | None:
         """Change a role and return the user; None if there is none."""
@@ -138,15 +146,15 @@ def lock_enabled(connection: Connection, user_id: str) -> User:
     row = connection.execute(query).first()
     if row is None:
         raise UnknownUserError(user_id)
-    user = User(**row._mapping)
+    user = to_user(row)
     if not user.is_enabled:
         raise UserDisabledError(user_id)
     return user
 
 
 def _get(connection: Connection, user_id: str) -> User | None:
-    row = connection.execute(select(*USER_COLUMNS).where(users.c.id == user_id)).first()
-    return None if row is None else User(**row._mapping)
+    row = connection.execute(_GET, {"b_id": user_id}).first()
+    return None if row is None else to_user(row)
 
 
 def _change(connection: Connection, user_id: str, values: Mapping[str, Any]) -> User | None:
@@ -156,4 +164,4 @@ def _change(connection: Connection, user_id: str, values: Mapping[str, Any]) -> 
     row = connection.execute(
         update(users).where(which).values(values).returning(*USER_COLUMNS)
     ).first()
-    return None if row is None else User(**row._mapping)
+    return None if row is None else to_user(row)
