@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, case, or_, select, union_all, update
 
 from database.engine import Database
-from database.job_rows import in_state, note_statement
-from database.models import jobs
-from domain.job import UNFINISHED
+from database.job_rows import in_state, limited, note_statement
+from database.models import PUBLISHED, UNPUBLISHED, jobs
+from domain.job import UNFINISHED, JobStatus
 
 #: Rows that are corrected in one transaction.
 BATCH = 500
@@ -30,15 +31,29 @@ _LIMITS = {
     jobs.c.next_attempt_at: _LATEST,
 }
 
-# Without ORDER BY: PostgreSQL could read all jobs in the order of their ids for it.
-_FIND = select(jobs.c.id).where(
-    in_state(*UNFINISHED), or_(*(time > end for time, end in _LIMITS.items()))
-)
+_NOT_QUEUED = sorted(UNFINISHED - {JobStatus.QUEUED})
+_IS_WRONG = or_(*(time > end for time, end in _LIMITS.items()))
 _CORRECT = (
     update(jobs)
     .where(jobs.c.id == bindparam("b_id"))
     .values({time.name: case((time > end, end), else_=time) for time, end in _LIMITS.items()})
 )
+
+
+def _find(limit: int) -> Select[Any]:
+    """Return the query for jobs with a wrong time, by the index of each state.
+
+    Of a job with a message only the message's time is looked at, which is in the index: on its other
+    times nothing waits before it is claimed, or its message is consumed.
+    """
+    parts = [
+        select(jobs.c.id).where(PUBLISHED, jobs.c.published_at > _NOW),
+        select(jobs.c.id).where(UNPUBLISHED, _IS_WRONG),
+        *(select(jobs.c.id).where(in_state(one), _IS_WRONG) for one in _NOT_QUEUED),
+    ]
+    ordered = [part.order_by(jobs.c.id).limit(limited(limit)) for part in parts]
+    found = union_all(*(select(part.subquery()) for part in ordered)).subquery()
+    return select(found.c.id).limit(limited(limit))
 
 
 def correct_future_times(database: Database, now: datetime, longest_wait: float) -> int:
@@ -61,7 +76,7 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
     while True:
         # Mostly there are none: reading needs no lock for writing.
         with database.read() as connection:
-            job_ids = sorted(connection.execute(_FIND.limit(BATCH), tolerated).scalars())
+            job_ids = sorted(connection.execute(_find(BATCH), tolerated).scalars())
         if not job_ids:
             return corrected
 

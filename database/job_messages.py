@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select, update
 
 from database.engine import Database
 from database.job_rows import (
+    BATCH,
     COLUMNS,
     LOCK_IN_ORDER,
     MARK_ALL_PUBLISHED,
@@ -17,10 +18,9 @@ from database.job_rows import (
     MARK_PUBLISHED,
     batches,
     event_row,
-    in_state,
     to_job,
 )
-from database.models import WAITING, jobs
+from database.models import PUBLISHED, WAITING, jobs
 from database.operations.rows import insert_events
 from domain.job import Job, JobStatus, QueuedJob
 
@@ -70,12 +70,16 @@ class JobMessages:
 
     def mark_messages_lost(self, before: datetime) -> None:
         """Note that all messages sent by `before` were lost with the broker's data."""
+        lost = (
+            select(jobs.c.id)
+            .where(PUBLISHED, jobs.c.published_at <= before)
+            .order_by(jobs.c.id)
+            .limit(BATCH)
+            .with_for_update()
+        )
         with self._database.write() as connection:
-            connection.execute(
-                update(jobs)
-                .where(in_state(JobStatus.QUEUED), jobs.c.published_at <= before)
-                .values(published_at=None)
-            )
+            while ids := connection.execute(lost).scalars().all():
+                connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(published_at=None))
 
     # ── waiting jobs ────────────────────────────────────────────────────────────────────────────
 

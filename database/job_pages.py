@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from database.engine import Database
 from database.job_queries import EVERY_JOB, conditions_by_status
-from database.job_rows import COLUMNS, to_job
+from database.job_rows import COLUMNS, limited, to_job
 from database.models import jobs
 from domain.job import Job, JobFilter, JobStatus, Priority
 from domain.urls import display_url
@@ -153,10 +153,13 @@ def _ids(wanted: PageQuery, limit: int, *further: ColumnElement[bool]) -> Select
     """Return the query for the first ids that fit the filter, each state by its own index."""
     further = (_after(wanted), *further)
     if wanted.where == EVERY_JOB and wanted.statuses is None:
-        query = select(jobs.c.id).where(*further).order_by(_order(wanted)).limit(limit)
+        query = select(jobs.c.id).where(*further).order_by(_order(wanted)).limit(limited(limit))
         return select(query.subquery().c.id)
     parts = [
-        select(jobs.c.id).where(*conditions, *further).order_by(_order(wanted)).limit(limit)
+        select(jobs.c.id)
+        .where(*conditions, *further)
+        .order_by(_order(wanted))
+        .limit(limited(limit))
         for status, conditions in conditions_by_status(wanted.where)
         if wanted.statuses is None or status in wanted.statuses
     ]
@@ -164,7 +167,7 @@ def _ids(wanted: PageQuery, limit: int, *further: ColumnElement[bool]) -> Select
         return select(jobs.c.id).where(literal_column("1 = 0"))
     chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
     order = chosen.c.id.asc() if wanted.oldest_first else chosen.c.id.desc()
-    return select(select(chosen.c.id).order_by(order).limit(limit).subquery().c.id)
+    return select(select(chosen.c.id).order_by(order).limit(limited(limit)).subquery().c.id)
 
 
 def _matching(connection: Connection, wanted: PageQuery, last_id: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     TextClause,
     func,
     literal_column,
+    null,
     select,
     tuple_,
     union_all,
@@ -23,6 +24,7 @@ from database.job_rows import (
     COLUMNS,
     batches,
     in_state,
+    limited,
     to_job,
     to_job_event,
 )
@@ -30,7 +32,6 @@ from database.models import (
     HAS_FINISHED,
     HOLDS_DEDUP_KEY,
     PUBLISHED,
-    PUBLISHED_REQUEUED,
     UNPUBLISHED,
     finished_job_counts,
     job_events,
@@ -51,6 +52,8 @@ from domain.job import (
 )
 
 EVERY_JOB = JobFilter()
+
+_Condition = ColumnElement[bool] | TextClause
 
 #: The order of an overview; finished jobs follow.
 _UNFINISHED_IN_ORDER = (
@@ -136,29 +139,33 @@ class JobQueries:
         before = [] if before_id is None else [jobs.c.id < before_id]
         newest = jobs.c.id.desc()
         if where == EVERY_JOB and statuses is None:
-            return self._jobs(select(*COLUMNS).where(*before).order_by(newest).limit(limit))
+            return self._jobs(
+                select(*COLUMNS).where(*before).order_by(newest).limit(limited(limit))
+            )
         parts = [
-            select(jobs.c.id).where(*conditions, *before).order_by(newest).limit(limit)
+            select(jobs.c.id).where(*conditions, *before).order_by(newest).limit(limited(limit))
             for status, conditions in conditions_by_status(where)
             if statuses is None or status in statuses
         ]
         if not parts:
             return []
         chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
-        ids = select(chosen.c.id).order_by(chosen.c.id.desc()).limit(limit)
+        ids = select(chosen.c.id).order_by(chosen.c.id.desc()).limit(limited(limit))
         return self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(newest))
 
     def count_ahead(self, job: Job) -> tuple[int, int]:
         """Return how many older jobs run, and how many are queued that usually start before this one."""
         as_urgent = [one.value for one in Priority if one.is_as_urgent_as(job.priority)]
         is_ahead = jobs.c.priority.in_(as_urgent) | jobs.c.requeued
+        kinds = ([in_state(*RUNNING)], [PUBLISHED, is_ahead], [UNPUBLISHED, is_ahead])
         counts = [
             select(func.count()).select_from(jobs).where(jobs.c.id < job.id, *conditions)
-            for conditions in ([in_state(*RUNNING)], [in_state(JobStatus.QUEUED), is_ahead])
+            for conditions in kinds
         ]
         with self._database.read() as connection:
             row = connection.execute(select(*(count.scalar_subquery() for count in counts))).one()
-        return int(row[0]), int(row[1])
+        running, published, unpublished = map(int, row)
+        return running, published + unpublished
 
     def overview(self, where: JobFilter = EVERY_JOB, *, limit: int = 50) -> list[Job]:
         """Return running jobs, then waiting, queued and paused ones, then the last finished ones.
@@ -167,11 +174,13 @@ class JobQueries:
         changes its state meanwhile is neither missing nor there twice.
         """
         parts = [_overview_part(status, where) for status, where in conditions_by_status(where)]
-        chosen = union_all(*(select(part.limit(limit).subquery()) for part in parts)).subquery()
+        chosen = union_all(
+            *(select(part.limit(limited(limit)).subquery()) for part in parts)
+        ).subquery()
         ids = (
             select(chosen.c.id)
             .order_by(chosen.c.place, chosen.c.finished_at.desc(), chosen.c.id.desc())
-            .limit(limit)
+            .limit(limited(limit))
         )
         found = self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)))
         return sorted(found, key=_overview_key)
@@ -206,7 +215,7 @@ class JobQueries:
     def active_duplicate(self, job: Job) -> str | None:
         """Return the id of another job that holds this one's dedup key."""
         query = select(jobs.c.id).where(
-            jobs.c.dedup_key == job.dedup_key, HOLDS_DEDUP_KEY, jobs.c.id != job.id
+            jobs.c.flight == job.dedup_key, HOLDS_DEDUP_KEY, jobs.c.id != job.id
         )
         with self._database.read() as connection:
             return connection.execute(query).scalar()
@@ -264,15 +273,16 @@ class JobQueries:
     def inactive_with_progress(self, after_id: str, limit: int = 1000) -> list[Job]:
         """Return queued, waiting and paused jobs with durable bytes, in order of their ids."""
         parts = [
+            # A job without a claim has no bytes: an index has the fence, and none has byte counts.
             select(jobs.c.id)
-            .where(*of_status, jobs.c.bytes_durable > 0, jobs.c.id > after_id)
+            .where(*of_status, jobs.c.fence > 0, jobs.c.bytes_durable > 0, jobs.c.id > after_id)
             .order_by(jobs.c.id)
-            .limit(limit)
+            .limit(limited(limit))
             for status, of_status in conditions_by_status(EVERY_JOB)
             if status in UNFINISHED - RUNNING
         ]
         chosen = union_all(*(select(part.subquery()) for part in parts)).subquery()
-        ids = select(chosen.c.id).order_by(chosen.c.id).limit(limit)
+        ids = select(chosen.c.id).order_by(chosen.c.id).limit(limited(limit))
         return self._jobs(select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
 
     def finished_since(
@@ -318,8 +328,9 @@ class JobQueries:
         """
         sent = jobs.c.published_at <= before
         if priority is None:
-            return self._queued(PUBLISHED_REQUEUED, sent, after_id, limit)
-        sent &= jobs.c.priority == priority.value
+            sent &= jobs.c.requeued
+        else:
+            sent &= ~jobs.c.requeued & (jobs.c.priority == priority.value)
         return self._queued(PUBLISHED, sent, after_id, limit)
 
     def _queued(
@@ -327,12 +338,10 @@ class JobQueries:
     ) -> list[QueuedJob]:
         query = (
             select(jobs.c.id, jobs.c.priority, jobs.c.updated_at)
-            .where(kind, condition)
+            .where(kind, condition, jobs.c.id > after_id)
             .order_by(jobs.c.id)
             .limit(limit)
         )
-        if after_id:  # without a value SQLite would read all jobs in order of their ids
-            query = query.where(jobs.c.id > after_id)
         with self._database.read() as connection:
             rows = connection.execute(query)
             return [QueuedJob(row.id, Priority(row.priority), row.updated_at) for row in rows]
@@ -342,27 +351,35 @@ class JobQueries:
             return [to_job(row) for row in connection.execute(query)]
 
 
-def conditions_by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[ColumnElement[bool]]]]:
-    """Yield for each state that fits a filter the conditions for jobs in it.
+def conditions_by_status(where: JobFilter) -> Iterator[tuple[JobStatus, list[_Condition]]]:
+    """Yield each state that fits a filter, with the conditions for jobs in it, or for a part of them.
 
     Each index that finds jobs of a host or a user in order has the state before the order, so that a
-    search for few jobs of many reads no others. A query for several states joins one for each.
+    search for few jobs of many reads no others. A query for several states joins one for each. Queued
+    jobs are in two indexes of their own: those with a message, and those without.
     """
     values = {jobs.c.user_id: where.user_id, jobs.c.host: where.host}
     conditions = [column == value for column, value in values.items() if value is not None]
     for status in JobStatus if where.status is None else (where.status,):
-        yield status, [in_state(status), *conditions]
+        if status is JobStatus.QUEUED and not conditions:
+            yield status, [PUBLISHED]
+            yield status, [UNPUBLISHED]
+        else:
+            yield status, [in_state(status), *conditions]
 
 
 def _overview_part(
-    status: JobStatus, conditions: Sequence[ColumnElement[bool]]
+    status: JobStatus, conditions: Sequence[_Condition]
 ) -> Select[tuple[str, int, datetime | None]]:
     """Return the query for the ids of jobs in one state, in the order of an overview."""
     place = literal_column(str(_place(status)), Integer).label("place")
-    query = select(jobs.c.id, place, jobs.c.finished_at).where(*conditions)
-    if status in FINISHED:
-        query = query.where(HAS_FINISHED).order_by(jobs.c.finished_at.desc())
-    return query.order_by(jobs.c.id.desc())
+    if status not in FINISHED:
+        # The columns of an index alone: PostgreSQL could prefer the primary key, which has all jobs.
+        ended = null().cast(jobs.c.finished_at.type).label("finished_at")
+        query = select(jobs.c.id, place, ended).where(*conditions)
+        return query.order_by(jobs.c.id.desc())
+    query = select(jobs.c.id, place, jobs.c.finished_at).where(*conditions, HAS_FINISHED)
+    return query.order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
 
 
 def _place(status: JobStatus) -> int:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Insert,
+    Integer,
     Row,
     String,
     Update,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -63,6 +65,11 @@ def in_state(*states: JobStatus) -> ColumnElement[bool]:
         return jobs.c.status == bindparam(None, states[0].value, String, literal_execute=True)
     names = sorted(state.value for state in states)
     return jobs.c.status.in_(bindparam(None, names, String, expanding=True, literal_execute=True))
+
+
+def limited(number: int) -> ColumnElement[int]:
+    """Return a LIMIT that is no parameter: a plan for any number would expect a tenth of the table."""
+    return literal_column(str(int(number)), Integer)
 
 
 def note_statement(which: ColumnElement[bool]) -> Insert:

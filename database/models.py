@@ -48,10 +48,8 @@ HAS_FINISHED = text("finished_at IS NOT NULL")
 WAITING = text("status = 'waiting'")
 #: Of queued jobs without a message.
 UNPUBLISHED = text("status = 'queued' AND published_at IS NULL")
-#: Of queued jobs whose last message went to the queue of their priority.
-PUBLISHED = text("status = 'queued' AND published_at IS NOT NULL AND NOT requeued")
-#: Of queued jobs whose last message went to the queue for requeued jobs.
-PUBLISHED_REQUEUED = text("status = 'queued' AND published_at IS NOT NULL AND requeued")
+#: Of queued jobs with a message.
+PUBLISHED = text("status = 'queued' AND published_at IS NOT NULL")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -169,14 +167,21 @@ jobs = Table(
     ),
     _partial_index("ix_jobs_next_attempt_at", "next_attempt_at", where=WAITING),
     _partial_index("ix_jobs_unpublished", "id", where=UNPUBLISHED),
-    _partial_index("ix_jobs_published", "priority", "published_at", where=PUBLISHED),
-    _partial_index("ix_jobs_published_requeued", "published_at", where=PUBLISHED_REQUEUED),
+    # With all by which queued jobs are chosen, and first what orders them. PostgreSQL knows that rows
+    # are stored in order of their ids, so it prefers this one to the primary key, which has all jobs.
+    _partial_index(
+        "ix_jobs_published",
+        "id",
+        "priority",
+        "requeued",
+        "published_at",
+        "fence",
+        where=PUBLISHED,
+    ),
     # At most one unfinished job for each dedup key, also with concurrent callers. A pending cancel takes
-    # a job out of this index; only a retry brings it back, since a cancel cannot be withdrawn.
+    # a job out of this index; only a retry brings it back, since a cancel cannot be withdrawn. Both
+    # versions name it in ON CONFLICT, so it has the column's former name.
     _partial_index("uq_jobs_flight_alive", "flight", where=HOLDS_DEDUP_KEY, unique=True),
-    # Both versions name this index in ON CONFLICT, so the other one is unique only with the next
-    # version.
-    _partial_index("ix_jobs_dedup_key", "dedup_key", where=HOLDS_DEDUP_KEY),
 )
 
 idempotency_keys = Table(

@@ -140,7 +140,7 @@ def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
 def _holders(connection: Connection, dedup_keys: Sequence[str]) -> dict[str, Job]:
     found: dict[str, Job] = {}
     for some in batches(dedup_keys):
-        query = select(*COLUMNS).where(jobs.c.dedup_key.in_(some), HOLDS_DEDUP_KEY)
+        query = select(*COLUMNS).where(jobs.c.flight.in_(some), HOLDS_DEDUP_KEY)
         found |= {_dedup_key(job): job for job in map(to_job, connection.execute(query))}
     return found
 

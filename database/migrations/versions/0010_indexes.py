@@ -24,8 +24,10 @@ _NEW: dict[str, tuple[tuple[str, ...], str | None]] = {
     "ix_jobs_status_user_id_finished_at": (("status", "user_id", "finished_at"), _HAS_FINISHED),
     "ix_jobs_next_attempt_at": (("next_attempt_at",), "status = 'waiting'"),
     "ix_jobs_unpublished": (("id",), f"{_QUEUED}NULL"),
-    "ix_jobs_published": (("priority", "published_at"), f"{_QUEUED}NOT NULL AND NOT requeued"),
-    "ix_jobs_published_requeued": (("published_at",), f"{_QUEUED}NOT NULL AND requeued"),
+    "ix_jobs_published": (
+        ("id", "priority", "requeued", "published_at", "fence"),
+        f"{_QUEUED}NOT NULL",
+    ),
 }
 _OLD: dict[str, tuple[tuple[str, ...], str | None]] = {
     "ix_jobs_status_updated_at": (("status", "updated_at"), None),
@@ -35,12 +37,18 @@ _OLD: dict[str, tuple[tuple[str, ...], str | None]] = {
     "ix_jobs_requeued": (("status", "published_at"), "requeued"),
     "ix_jobs_user_id_id": (("user_id", "id"), None),
     "ix_jobs_finished_at": (("finished_at",), None),
+    "ix_jobs_dedup_key": (
+        ("dedup_key",),
+        "status NOT IN ('completed', 'failed', 'cancelled') "
+        "AND (control IS NULL OR control <> 'cancel')",
+    ),
 }
 
 
 _FINISHED = "('completed', 'failed', 'cancelled')"
-_ENDS = f"NEW.status IN {_FINISHED}"
-_WAS_FINISHED = f"OLD.status IN {_FINISHED}"
+# Not IN: SQLite would make a temporary table for each row.
+_ENDS = "NEW.status = 'completed' OR NEW.status = 'failed' OR NEW.status = 'cancelled'"
+_WAS_FINISHED = _ENDS.replace("NEW", "OLD")
 _COUNT = f"SELECT status, {{}} FROM {{}} WHERE status IN {_FINISHED} GROUP BY status"  # noqa: S608
 _ADD = "INSERT INTO finished_job_counts (status, jobs)"
 
@@ -92,7 +100,7 @@ def _make_postgresql_triggers() -> None:
     """Count each job that ends or is retried, and those that one statement deletes at once."""
     op.execute(
         "CREATE FUNCTION count_finished_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF TG_OP = 'UPDATE' AND {_WAS_FINISHED} THEN {_ADD} VALUES (OLD.status, -1); END IF; "
+        f"IF TG_OP = 'UPDATE' AND ({_WAS_FINISHED}) THEN {_ADD} VALUES (OLD.status, -1); END IF; "
         f"IF {_ENDS} THEN {_ADD} VALUES (NEW.status, 1); END IF; RETURN NULL; END $$"
     )
     op.execute(

@@ -1,8 +1,9 @@
 """No statement of the running system reads more finished jobs than it returns.
 
-All that the service does with SQL is done once on a database with many finished jobs. Each statement is
-then explained, and executed again to count the rows that it reads. A new statement is covered when
-something below executes it; a new method of the repositories fails a test until something does.
+All that the service does with SQL is done once on a database with many finished jobs, of which a tenth
+as many are queued. Each statement is then explained, and executed again to count the rows that it reads.
+A new statement is covered when something below executes it; a new method of the repositories fails a
+test until something does.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import pytest
 
 import tasks
 from bench.scale.jobs import Numbers, fill, settle
-from database import Database, JobRepository
+from database import Database, JobRepository, clock_skew
 from database.changes import Change
 from database.job_pages import PageQuery
 from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
 from domain.job import JobFilter, JobStatus, Priority
 from tasks.api.job_view import JobReader
+from tasks.periodic import missing_messages, orphans
 from tasks.periodic.maintenance import cleanup_stale, requeue_due
 from tasks.periodic.persist import persist_progress
 from tasks.periodic.purge import purge
@@ -40,19 +42,22 @@ from tests.support.plans import (
     full_scans,
     recorded,
     rows_read,
+    without_table_scans,
 )
 from tests.support.services.operations import claim, consume_message, note
 from tests.support.services.running import run_download
 from tests.support.services.system import System
+from worker.cleanup import sweeper
 from worker.cleanup.sweeper import DiskSweep
 from worker.outcome import Outcome
 from worker.runtime import Runtime
 
 S = JobStatus
 ENDED = Numbers(ended=8_000, queued=0, waiting=0, paused=0, running=0)
-UNFINISHED = Numbers(ended=0, queued=500, waiting=60, paused=60, running=60)
-#: Rows that one statement may read: all unfinished jobs, and two pages of 500.
-MAX_ROWS = UNFINISHED.all + 2 * 500
+UNFINISHED = Numbers(ended=0, queued=900, waiting=60, paused=60, running=60)
+#: Rows that one statement may read: all unfinished jobs, and two pages of 500. For SQLite they are
+#: estimated, at up to twice their number.
+MAX_ROWS = 2 * (UNFINISHED.all + 500)
 
 #: Statements that may read more, by a pattern: why.
 ALLOWED = {
@@ -71,8 +76,13 @@ class Filled:
 
 
 @pytest.fixture
-def filled(any_system: System, origin: Origin) -> Filled:
-    """On PostgreSQL the statistics are of a time before the unfinished jobs came."""
+def filled(any_system: System, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> Filled:
+    """On PostgreSQL the statistics are of a time before the unfinished jobs came.
+
+    Periodic tasks read few jobs at a time, as they do beside a million.
+    """
+    for module in (clock_skew, missing_messages, orphans, sweeper):
+        monkeypatch.setattr(module, "BATCH", 10)
     database, now = any_system.runtime.database, any_system.runtime.now()
     fill(database, ENDED, now=now)
     settle(database)
@@ -238,11 +248,14 @@ def test_no_statement_reads_many_finished_jobs(filled: Filled) -> None:
     scans, readings = [], []
     for statistics in _statistics(filled.database):
         with filled.database.engine.connect() as connection:
-            as_if_large(connection)
             for shape, statement in shapes.items():
                 if not any(re.match(pattern, shape) for pattern in ALLOWED):
-                    scans += [(statistics, shape, one) for one in full_scans(connection, statement)]
-                    readings.append((rows_read(connection, statement), statistics, shape))
+                    with as_if_large(connection):
+                        found = full_scans(connection, statement)
+                        readings.append((rows_read(connection, statement), statistics, shape))
+                    with without_table_scans(connection):
+                        found += full_scans(connection, statement)
+                    scans += [(statistics, shape, one) for one in found]
     assert scans == []
     assert [one for one in readings if one[0] > MAX_ROWS] == []
 
@@ -261,8 +274,7 @@ def test_a_scan_is_found(database: Database, repo: JobRepository) -> None:
         "SELECT key FROM idempotency_keys WHERE key <> 'x'",
     ]
     fine = [f"{columns} ORDER BY id DESC LIMIT 10", f"{columns} WHERE id = 'x'"]
-    with database.engine.connect() as connection:
-        as_if_large(connection)
+    with database.engine.connect() as connection, as_if_large(connection):
         parameters: Any = () if database.is_sqlite else {}
         assert [s for s in faulty if not full_scans(connection, Statement(s, parameters))] == []
         assert [s for s in fine if full_scans(connection, Statement(s, parameters))] == []
