@@ -141,8 +141,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_immediate(connection: Connection) -> None:
     # A transaction that reads first and then writes fails at once if another one wrote in between. One
     # that starts as a writer waits for the lock.
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
+    driver: Any = connection.connection.driver_connection
+    begin = "BEGIN IMMEDIATE"
+    try:
+        driver.execute(begin).close()  # by the engine it takes ten times as long
+    except sqlite3.OperationalError as error:
+        raise OperationalError(begin, None, error) from error
 
 
 #: What to do about errors of SQLite, by primary code.

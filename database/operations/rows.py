@@ -7,7 +7,7 @@ Here a statement is compiled once for any number of rows, and a time is converte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Connection,
     Dialect,
-    Row,
     Select,
     Text,
     any_,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from database.job_rows import COLUMNS, EventRow, to_job, with_columns
+from database.job_rows import FIELDS, EventRow, to_job, with_columns
 from database.models import TextTuple, UTCDateTime, job_events, jobs
 from domain.job import Job, JobStatus, Priority
 
@@ -57,7 +57,6 @@ _CLAIMED_NAMES = (
     "speed_mbps",
 )
 _claimed_values = attrgetter(*_CLAIMED_NAMES)
-_CLAIMED_COLUMNS = tuple(jobs.c[name] for name in _CLAIMED_NAMES)
 
 
 def lock_jobs(
@@ -77,18 +76,18 @@ def lock_jobs(
     found = {}
     if claimed:
         ids = sorted({*claimed, *others})
-        for row in connection.execute(*_by_id(connection, _CLAIMED_COLUMNS, ids, lock=True)):
+        for row in _by_id(connection.dialect, _CLAIMED_NAMES, lock=True).read(connection, ids):
             job = claimed.get(row[0])
             if job is not None and job.fence == row[1]:
                 found[job.id] = _as_read(job, row)
     if others:
         ids = sorted(others)
-        rows = connection.execute(*_by_id(connection, COLUMNS, ids, lock=not claimed))
-        found |= {row[0]: to_job(row) for row in rows}
+        every = _by_id(connection.dialect, FIELDS, lock=not claimed)
+        found |= {row[0]: to_job(row) for row in every.read(connection, ids)}
     return found
 
 
-def _as_read(job: Job, row: Row[Any]) -> Job:
+def _as_read(job: Job, row: tuple[Any, ...]) -> Job:
     if row == _claimed_values(job):
         return job
     values = dict(zip(_CLAIMED_NAMES, row, strict=True))
@@ -96,25 +95,38 @@ def _as_read(job: Job, row: Row[Any]) -> Job:
     return with_columns(job, values)[0]
 
 
-def _by_id(
-    connection: Connection, columns: tuple[Column[Any], ...], ids: list[str], *, lock: bool
-) -> tuple[Select[Any], dict[str, Any]]:
-    is_postgresql = connection.dialect.name == "postgresql"
-    statement = _select(columns, is_postgresql=is_postgresql, lock=lock and is_postgresql)
-    return statement, {"b_ids": ids if is_postgresql else json.dumps(ids)}
+class _JobsById:
+    """The SELECT of columns of jobs by any number of ids, which are one parameter."""
+
+    def __init__(self, names: tuple[str, ...], dialect: Dialect, *, lock: bool) -> None:
+        columns = [jobs.c[name] for name in names]
+        self._is_postgresql = dialect.name == "postgresql"
+        self._text = _text(_select(columns, self._is_postgresql, lock=lock), dialect)
+        self._converters = _converters(columns, _read_converters(dialect))
+
+    def read(self, connection: Connection, ids: list[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of those that exist."""
+        parameters: Any = {"b_ids": ids} if self._is_postgresql else (json.dumps(ids),)
+        for row in connection.exec_driver_sql(self._text, parameters).all():
+            yield _converted(row, self._converters)
 
 
 @cache
-def _select(columns: tuple[Column[Any], ...], *, is_postgresql: bool, lock: bool) -> Select[Any]:
-    """Return the SELECT of jobs by any number of ids, which are one parameter."""
+def _by_id(dialect: Dialect, names: tuple[str, ...], *, lock: bool) -> _JobsById:
+    return _JobsById(names, dialect, lock=lock)
+
+
+def _select(columns: Sequence[Column[Any]], is_postgresql: bool, *, lock: bool) -> Select[Any]:
     if is_postgresql:
         is_wanted = jobs.c.id == any_(bindparam("b_ids", type_=ARRAY(Text)))
     else:
         ids = func.json_each(bindparam("b_ids", type_=Text)).table_valued("value")
         is_wanted = jobs.c.id.in_(select(ids.c.value))
     statement = select(*columns).where(is_wanted)
+    if not (lock and is_postgresql):
+        return statement
     # As an UPDATE locks: rows of `idempotency_keys` may be inserted meanwhile.
-    return statement.order_by(jobs.c.id).with_for_update(key_share=True) if lock else statement
+    return statement.order_by(jobs.c.id).with_for_update(key_share=True)
 
 
 def update_jobs(
@@ -138,9 +150,6 @@ def insert_events(connection: Connection, rows: Sequence[EventRow]) -> None:
         _event_insert(connection.dialect).execute(connection, rows)
 
 
-_Converter = Callable[[Any], str | None]
-
-
 class _ManyRows:
     """A statement for any number of rows.
 
@@ -152,17 +161,11 @@ class _ManyRows:
         self._text = text
         self._names = tuple(columns)
         self._is_postgresql = dialect.name == "postgresql"
-        time_text = _postgresql_time if self._is_postgresql else _sqlite_time
-        converters: dict[type, _Converter] = {UTCDateTime: time_text, TextTuple: _array_text}
-        self._converters = [
-            (position, converters[type(one.type)])
-            for position, one in enumerate(columns.values())
-            if type(one.type) in converters
-        ]
+        self._converters = _converters(list(columns.values()), _write_converters(dialect))
 
     def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run it; return how many rows it wrote."""
-        converted = [self._converted(row) for row in rows]
+        converted = [_converted(row, self._converters) for row in rows]
         if not self._is_postgresql:
             return connection.exec_driver_sql(self._text, converted).rowcount
         if any(isinstance(value, str) and "\0" in value for row in converted for value in row):
@@ -170,13 +173,6 @@ class _ManyRows:
         records = [dict(zip(self._names, row, strict=True)) for row in converted]
         payload = {"b_rows": json.dumps(records, ensure_ascii=False)}
         return connection.exec_driver_sql(self._text, payload).rowcount
-
-    def _converted(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        values = list(row)
-        for position, convert in self._converters:
-            if values[position] is not None:
-                values[position] = convert(values[position])
-        return tuple(values)
 
 
 @cache
@@ -218,22 +214,66 @@ def _text(statement: Any, dialect: Dialect) -> str:
 
 # ── the drivers' values ─────────────────────────────────────────────────────────────────────────
 
+_Converter = Callable[[Any], Any]
+
+
+def _read_converters(dialect: Dialect) -> dict[type, _Converter]:
+    if dialect.name == "postgresql":
+        return {UTCDateTime: _in_utc, TextTuple: _texts}
+    return {UTCDateTime: _sqlite_time_as_read, TextTuple: _texts, Boolean: bool}
+
+
+def _write_converters(dialect: Dialect) -> dict[type, _Converter]:
+    time_text = _postgresql_time if dialect.name == "postgresql" else _sqlite_time
+    return {UTCDateTime: time_text, TextTuple: _array_text}
+
+
+def _converters(
+    columns: Sequence[Column[Any]], by_type: Mapping[type, _Converter]
+) -> list[tuple[int, _Converter]]:
+    """Return how to convert the values of a row that need it, by position."""
+    return [
+        (position, by_type[type(one.type)])
+        for position, one in enumerate(columns)
+        if type(one.type) in by_type
+    ]
+
+
+def _converted(row: Sequence[Any], converters: Sequence[tuple[int, _Converter]]) -> tuple[Any, ...]:
+    values = list(row)
+    for position, convert in converters:
+        values[position] = convert(values[position])
+    return tuple(values)
+
 
 @lru_cache(maxsize=256)
-def _sqlite_time(time: datetime) -> str:
-    return _in_utc(time).replace(tzinfo=None).isoformat(" ", "microseconds")
+def _sqlite_time_as_read(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=256)
-def _postgresql_time(time: datetime) -> str:
-    return _in_utc(time).isoformat()
+def _sqlite_time(time: datetime | None) -> str | None:
+    utc = _in_utc(time)
+    return None if utc is None else utc.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _in_utc(time: datetime) -> datetime:
+@lru_cache(maxsize=256)
+def _postgresql_time(time: datetime | None) -> str | None:
+    utc = _in_utc(time)
+    return None if utc is None else utc.isoformat()
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
     if time.tzinfo is None:
         raise ValueError(f"{time!r} has no time zone")
     return time.astimezone(UTC)
 
 
-def _array_text(values: Sequence[str]) -> str | None:
+def _array_text(values: Sequence[str] | None) -> str | None:
     return json.dumps(list(values), ensure_ascii=False) if values else None
+
+
+def _texts(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()
