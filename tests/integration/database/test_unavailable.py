@@ -16,6 +16,7 @@ import sqlalchemy.exc
 from sqlalchemy import insert, select
 
 from database import Database, JobRepository, UserRepository, migrate
+from database.job_pages import PageQuery
 from database.job_rows import ProgressRow
 from database.models import users
 from database.operations import Claim, Note
@@ -44,6 +45,8 @@ EVERY: dict[str, Use] = {
     "stamps": lambda repo, job: repo.stamps([job.id]),
     "finished_since": lambda repo, job: repo.finished_since(NOW, JobStatus.COMPLETED),
     "find": lambda repo, job: repo.find(),
+    "page": lambda repo, job: repo.page(PageQuery()),
+    "count_of_user": lambda repo, job: repo.count_of_user("ann", at_most=9),
     "with_prefix": lambda repo, job: repo.with_prefix(job.id, job.id, limit=1),
     "neighbours": lambda repo, job: repo.neighbours([job.id]),
     "overview": lambda repo, job: repo.overview(),
