@@ -16,7 +16,7 @@ from celery.utils.nodenames import default_nodename, host_format
 import settings as settings_module
 from domain.errors import SettingsError
 from worker import utf8_mode
-from worker.app import app
+from worker.app import app, drain
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.celery_ext import command_line, descriptors
 from worker.process import standard_streams
@@ -25,6 +25,7 @@ from worker.process import standard_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program of the command line, and return its exit status."""
     options = _parser().parse_args(arguments)
+    drain.renew()  # the local stack forks all services, and may have stopped another one
     command_line.use_and_name_store()
     if options.program == "beat":
         # Without a pid file, which would stay in the current folder after a crash.

@@ -9,6 +9,10 @@ class Drain:
     """One byte of shared memory: forked children of a pool see what their parent sets."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Unset it, and share nothing with the parent: a forked program drains by itself."""
         self._flag = mmap.mmap(-1, 1)
 
     def start(self) -> None:

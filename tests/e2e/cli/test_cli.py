@@ -116,21 +116,35 @@ def control_while_watched(seen: Seen, job_id: str) -> None:
     assert seen.good("retry", job_id).out.startswith(job_id)
 
 
-def test_a_crashed_process_is_started_again(seen: Seen, origin: Origin) -> None:
-    file = origin.serve("/file.bin", size=1000)
+def test_a_process_that_crashed_or_was_stopped_is_started_again(seen: Seen, origin: Origin) -> None:
     seen.start("up", "--no-flower", "--no-api")
-    stack = seen.wait_for_stack("store", "downloads", "maintenance", "beat")
-    killed = stack["pids"]["downloads"]
-    os.kill(killed, signal.SIGKILL)
+    seen.wait_for_stack("store", "downloads", "maintenance", "beat")
+    fetch(seen, origin.serve("/0.bin", size=1000).url)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end_download_worker(seen, number)
+        fetch(seen, origin.serve(f"/{number}.bin", size=1000).url)
+    assert "downloads exited (status 0)" in seen.printed
+    assert "downloads exited (signal 9)" in seen.printed
+    check_full_log_is_rotated(seen.data_dir / "logs")
+
+
+def fetch(seen: Seen, url: str) -> None:
+    """Submit a download, and wait until it is complete."""
+    (job_id,) = seen.good("add", url).out.split()
+    seen.good("watch", job_id)
+
+
+def end_download_worker(seen: Seen, number: int) -> None:
+    """Send a signal to the stack's download worker, and wait until there is another one."""
+    stack = seen.stack()
+    assert stack is not None
+    ended = stack["pids"]["downloads"]
+    os.kill(ended, number)
     wait_until(
-        lambda: (seen.stack() or stack)["pids"].get("downloads", killed) != killed,
+        lambda: (seen.stack() or stack)["pids"].get("downloads", ended) != ended,
         deadline=20,
         what="another download worker",
     )
-    (job_id,) = seen.good("add", file.url).out.split()
-    seen.good("watch", job_id)
-    assert "downloads exited (signal 9)" in seen.printed
-    check_full_log_is_rotated(seen.data_dir / "logs")
 
 
 def check_full_log_is_rotated(logs: Path) -> None:
