@@ -188,8 +188,9 @@ def test_beat_can_be_stopped_at_any_moment(service: System, number: signal.Signa
 def test_a_worker_notices_that_beat_is_missing_and_that_it_is_back(service: System) -> None:
     leader = service.start_beat()
     wait_until(lambda: ticks(service, leader), deadline=30)
-    service.start_worker("downloads")
-    service.start_worker("maintenance", pool="prefork", concurrency=1)
+    changes = ["beat is missing soon"]
+    service.start_worker("downloads", changes=changes)
+    service.start_worker("maintenance", pool="prefork", concurrency=1, changes=changes)
     end_process(leader, how=signal.SIGKILL)
     for name in ("downloads1", "maintenance2"):
         wait_for_line(service, name, "Beat has not ticked", deadline=60)

@@ -76,10 +76,10 @@ def test_a_stopped_worker_hands_its_download_over(service: System, origin: Origi
     wait_until(lambda: downloaded(service, job) > 200_000)
     second = service.start_worker()
 
+    file.behave(bytes_per_second=None)  # from the next request on
     first.send_signal(signal.SIGTERM)
     assert wait_until(lambda: first.poll() is not None, deadline=5, what="drained")
     assert first.returncode == 0
-    file.behave(bytes_per_second=None)
 
     done = service.wait_for(job, S.COMPLETED)
     assert done.sha256 == file.sha256

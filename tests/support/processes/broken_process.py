@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 #: A user id without an entry in the user database.
 UNKNOWN_USER = 54_321
@@ -93,6 +94,14 @@ def _stop_at_the_start_of_a_service() -> None:
     os.fork = fork
 
 
+def _miss_beat_soon() -> None:
+    """Let a worker say that beat is missing after two seconds, where it would after thirty."""
+    from worker.celery_ext.beat_monitor import BeatMonitor
+
+    defaults: Any = BeatMonitor.__init__.__kwdefaults__
+    defaults.update(max_silence=2.0, interval=0.2)
+
+
 CHANGES: dict[str, Callable[[], None]] = {
     "stdin closed": _close(0),
     "stdout closed": _close(1),
@@ -107,4 +116,5 @@ CHANGES: dict[str, Callable[[], None]] = {
     "current folder deleted": _lose_the_folder,
     "few descriptors": _limit_descriptors,
     "services do not start": _stop_at_the_start_of_a_service,
+    "beat is missing soon": _miss_beat_soon,
 }

@@ -3,8 +3,9 @@
     python -m tests.support.processes.fork_server DESCRIPTOR
 
 A test that starts many short programs would spend most of its time on imports. Each program is still a
-process of its own, with its own arguments, environment, folder, outputs and exit status. DESCRIPTOR is a
-socket of `tests.support.servers.preloaded`, which has the protocol. The server ends with its client.
+process of its own, with its own arguments, environment, folder, outputs and exit status. Workers and
+beat are forked as the local stack forks them. DESCRIPTOR is a socket of
+`tests.support.servers.preloaded`, which has the protocol. The server ends with its client.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import gc
 import importlib
 import io
 import json
+import math
 import os
 import runpy
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from typing import Any
 
+from cli.local_stack import preload
 from tests.support.processes import broken_process
 
 #: What the programs import, except modules that read settings at import.
@@ -33,6 +37,7 @@ MODULES = (
     *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite"),
     *("cli.main", "cli.local_stack.client", "cli.local_stack.embedded_store", "tasks"),
     *("worker.broker.client", "worker.runner", "worker.runtime"),
+    *("cli.local_stack.forking", *preload.COMMON, *preload.SERVICES),
 )
 #: More than one request has.
 REQUEST_SIZE = 1 << 20
@@ -59,6 +64,9 @@ def main() -> None:
     control.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request = json.loads(message)
+    if request["module"] is None:
+        _start_service(request, *descriptors)
+        os._exit(0)
     _become_the_program(request, *descriptors)
     os._exit(_run(request["module"]))
 
@@ -87,6 +95,35 @@ def _run(module: str) -> int:
     return status
 
 
+def _start_service(request: dict[str, Any], log: int, status: int) -> None:
+    """Fork a worker or beat, which ends with this process; report its pid and exit status."""
+    from cli.local_stack import forking
+    from worker.celery_ext.main import run
+
+    forking._die_with(os.getppid())
+    _take_surroundings(request)
+    broken_process.apply(request["changes"])
+    process = forking.fork(
+        lambda: run(request["arguments"]),
+        [sys.executable, "-m", "worker.celery_ext.main", *request["arguments"]],
+        title=f"seen: {request['arguments'][0]}",
+        output=log,
+        dies_with_parent=True,
+    )
+    os.close(log)
+    while process.poll() is None and os.getpgid(process.pid) != process.pid:
+        time.sleep(0.001)  # then it can be signalled as a group
+    os.write(status, f"{process.pid}\n".encode())
+    process.wait(math.inf)
+    os.write(status, f"{process.returncode}\n".encode())
+
+
+def _take_surroundings(request: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.umask(request["umask"])
+
+
 def _become_the_program(request: dict[str, Any], out: int, err: int, status: int) -> None:
     """Fork once more: the child takes over the request; the parent reports its pid and exit status."""
     pid = os.fork()
@@ -100,10 +137,8 @@ def _become_the_program(request: dict[str, Any], out: int, err: int, status: int
     os.close(status)
     _redirect(out, 1, "stdout")
     _redirect(err, 2, "stderr")
-    os.environ.clear()
-    os.environ.update(request["environment"])
+    _take_surroundings(request)
     os.chdir(request["folder"])
-    os.umask(request["umask"])
     # An interpreter decodes its arguments by its locale; this one may have another than the client.
     arguments = [os.fsdecode(one.encode(errors="surrogateescape")) for one in request["arguments"]]
     sys.argv = ["-m", *arguments]  # `runpy` puts the module's file first

@@ -1,4 +1,4 @@
-"""Short programs that need no time for imports: forks of `tests.support.processes.fork_server`."""
+"""Programs that need no time for imports: forks of `tests.support.processes.fork_server`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from select import select
 from subprocess import CompletedProcess
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[3]
 #: Variables that Python, libc or the loader read once, when a process starts.
@@ -41,7 +41,7 @@ def run_module(
 
     Raises `subprocess.TimeoutExpired`.
     """
-    start = tuple(sorted((k, v) for k, v in environment.items() if k.startswith(_AT_START)))
+    start = _read_at_start(environment)
     request = {
         "module": module,
         "arguments": list(arguments),
@@ -52,6 +52,78 @@ def run_module(
     }
     with _Running(_server(start), request, interrupt_at_output=interrupt_at_output) as running:
         return running.result([module, *arguments], timeout)
+
+
+def has_usual_start(environment: Mapping[str, str]) -> bool:
+    """Whether Python and the loader start as in this process: then a fork is no other program."""
+    return _read_at_start(environment) == _read_at_start({**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def start_service(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    changes: Sequence[str] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a worker or beat, as the local stack does: ``python -m worker.celery_ext.main ARGUMENT …``.
+
+    Args:
+        arguments: of the program.
+        environment: one that `has_usual_start`.
+        log: to which both outputs are appended.
+        changes: to the process, keys of `broken_process.CHANGES`.
+    """
+    request = {
+        "module": None,
+        "arguments": list(arguments),
+        "environment": dict(environment),
+        "changes": list(changes),
+        "umask": _umask(),
+    }
+    status, written = os.pipe()
+    try:
+        with log.open("ab") as output:
+            server = _server(_read_at_start(environment))
+            server.send(json.dumps(request).encode(), [output.fileno(), written])
+    finally:
+        os.close(written)
+    return _Service(arguments, os.fdopen(status, "rb", buffering=0))
+
+
+def _read_at_start(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((k, v) for k, v in environment.items() if k.startswith(_AT_START)))
+
+
+class _Service(subprocess.Popen[bytes]):
+    """A grandchild of the server, with the interface of a child of this process."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, arguments: Sequence[str], status: IO[bytes]) -> None:
+        self.args = list(arguments)
+        self.returncode: Any = None
+        self._status = status
+        self._mutex = threading.Lock()
+        self.pid = int(status.readline())
+
+    def poll(self) -> int | None:
+        """See `Popen.poll`."""
+        with self._mutex:
+            if self.returncode is None and select([self._status], [], [], 0)[0]:
+                with self._status:
+                    # Without a number the parent of the service was killed, and the service with it.
+                    self.returncode = int(self._status.readline() or -signal.SIGKILL)
+        code: int | None = self.returncode
+        return code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """See `Popen.wait`."""
+        if self.returncode is None and not select([self._status], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
 
 
 class _Server:

@@ -18,6 +18,7 @@ from database import migrate
 from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from settings import Settings
+from tests.support.servers.preloaded import has_usual_start, start_service
 from tests.support.servers.process import Process, spawn
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -103,6 +104,7 @@ class System:
         pool: str = "",
         program: Sequence[str] = PROGRAM,
         variables: Mapping[str, str] | None = None,
+        changes: Sequence[str] = (),
         wait: bool = True,
     ) -> Process:
         """Start a worker of one kind and wait until it is ready.
@@ -113,12 +115,13 @@ class System:
             pool: Celery's name of one; ours by default.
             program: what Python is given in front of the worker's arguments.
             variables: SEEN_ variables for this one alone.
+            changes: to the process, keys of `broken_process.CHANGES`; not with a `program`.
             wait: False returns at once.
         """
         name = f"{queue}{len(self._processes)}"
         arguments = ["worker", "-Q", ",".join(QUEUES[queue]), "-n", f"{name}@%h"]
         arguments += ["-c", str(concurrency), *(["-P", pool] if pool else [])]
-        process = self._start(name, arguments, program, variables)
+        process = self._start(name, arguments, program, variables, changes=changes)
         if wait:
             wait_until(lambda: "ready." in self.log(name), deadline=60, what=f"{name} is ready")
         return process
@@ -154,14 +157,20 @@ class System:
         program: Sequence[str] = PROGRAM,
         variables: Mapping[str, str] | None = None,
         *,
+        changes: Sequence[str] = (),
         level: str = "INFO",
     ) -> Process:
-        process = spawn(
-            [sys.executable, *program, *arguments, "-l", level],
-            log=self.folder / f"{name}.log",
-            env={**self.environment, **(variables or {})},
-            cwd=ROOT,
-        )
+        arguments = [*arguments, "-l", level]
+        environment = {**self.environment, **(variables or {})}
+        log = self.folder / f"{name}.log"
+        # A fork leaves behind the temporary folder of `multiprocessing`, which pools of Celery's use.
+        is_ours = "-P" not in arguments or bool(changes)
+        if program == PROGRAM and is_ours and has_usual_start(environment):
+            process = start_service(arguments, environment=environment, log=log, changes=changes)
+        else:
+            assert not changes, "only forks can be changed"
+            command = [sys.executable, *program, *arguments]
+            process = spawn(command, log=log, env=environment, cwd=ROOT)
         self._processes.append(process)
         return process
 
