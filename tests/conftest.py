@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 
 from tests.support.environment import forget_developer_settings
 
+# What is collected stays until the end, so looking for garbage in it would be in vain.
+gc.disable()
 # At import, before any module of the product can read a setting.
 forget_developer_settings()
 # Programs keep ignored signals ignored. Where `nohup` or a background shell started the tests, some are.
@@ -57,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         paths.sort(key=_rank)
         order += [(share * number / len(paths), path) for number, path in enumerate(paths)]
     items[:] = [item for _, path in sorted(order) for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among modules and tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def _is_in(path: Path, rooms: tuple[str, ...]) -> bool:

@@ -30,6 +30,16 @@ SECRET = "hunter2-in-the-query"
 PATH = "/films/secret-title.bin"
 
 
+#: The `celery` command with a timer of Flower that fires ten times as often.
+_QUICK = """
+import sys
+from celery.__main__ import main
+from flower.events import Events
+Events.events_enable_interval //= 10
+sys.exit(main())
+"""
+
+
 class Answer(NamedTuple):
     """An HTTP answer."""
 
@@ -43,7 +53,10 @@ class Answer(NamedTuple):
 class Flower:
     """A Flower process of the test's own."""
 
-    def __init__(self, system: System, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, system: System, settings: Mapping[str, str] | None = None, *, quick: bool = False
+    ) -> None:
+        self._quick = quick
         self.port = free_port()
         self._log = system.folder / f"flower-{self.port}.log"
         # FLOWER_ variables of the environment must not open access.
@@ -60,7 +73,9 @@ class Flower:
         self._process: Process | None = None
 
     def start(self, *, wait: bool = True) -> Process:
-        command = [sys.executable, "-m", "celery", "-A", "worker.app"]
+        # Its timer for workers that start later fires every 0.5 s, not every five seconds.
+        program = ["-c", _QUICK] if self._quick else ["-m", "celery"]
+        command = [sys.executable, *program, "-A", "worker.app"]
         command += ["flower", "--conf=flowerconfig.py"]
         self._process = spawn(command, log=self._log, env=self._environment, cwd=ROOT)
         if wait:

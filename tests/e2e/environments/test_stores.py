@@ -96,7 +96,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> JobsTemplate:
 
 def _check(folder: Path, template: JobsTemplate, **settings: str) -> None:
     quick = {"SEEN_CACHE_TIMEOUT": "0.3", "SEEN_CACHE_CONNECT_TIMEOUT": "0.3"}
-    with CommandMatrix(folder, template, **quick, **settings) as matrix:
+    with CommandMatrix(folder, template, **{**quick, **settings}) as matrix:
         for call in CALLS:
             result = matrix.call(call, [])
             expected = {0, 130} if call[0] in (*WORK, "watch") else {1}
@@ -122,7 +122,8 @@ def test_no_server(tmp_path: Path, template: JobsTemplate, address: str) -> None
 
 def test_host_that_does_not_answer(tmp_path: Path, template: JobsTemplate) -> None:
     with DeadHost() as host:
-        _check(tmp_path, template, SEEN_CACHE_ADDR=f"127.0.0.1:{host.port}")
+        at_once = {"SEEN_CACHE_TIMEOUT": "0.05", "SEEN_CACHE_CONNECT_TIMEOUT": "0.05"}
+        _check(tmp_path, template, SEEN_CACHE_ADDR=f"127.0.0.1:{host.port}", **at_once)
 
 
 @pytest.mark.parametrize(

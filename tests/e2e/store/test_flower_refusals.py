@@ -18,8 +18,8 @@ from tests.support.stores.refusing import refuse_everything
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 
-#: In which everything that Flower does again and again has been refused twice. Seconds.
-TWO_ROUNDS = 11.0
+#: In which everything that a quick Flower does again and again has been refused twice. Seconds.
+TWO_ROUNDS = 3.0
 #: What the store says to every command.
 SAID = {
     "READONLY": "READONLY You can't write against a read only replica.",
@@ -48,7 +48,7 @@ CASES = [
 def test_flower_survives_a_refusing_store_and_logs_it_once(
     system: System, way: str, begins: str
 ) -> None:
-    flower = Flower(system)
+    flower = Flower(system, quick=True)
     try:
         if begins == "later":
             process = flower.start()
@@ -56,8 +56,8 @@ def test_flower_survives_a_refusing_store_and_logs_it_once(
         else:
             refuse_everything(system.store, SAID[way])
             process = flower.start()
-        wait_until(lambda: "The store refuses" in flower.log(), deadline=30, what="it says so")
-        # Its timer for workers that start later fires every five seconds.
+        wait_until(lambda: "The store refuses" in flower.log(), deadline=60, what="it says so")
+        # Its timer for workers that start later fires every half second.
         time.sleep(TWO_ROUNDS)
         assert process.poll() is None, flower.log()
         refused = flower.log()

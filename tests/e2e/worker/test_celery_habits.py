@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from domain.job import Job, JobStatus, Priority
+from tests.support.faults.aging import age_jobs
 from tests.support.origins.origin import Origin
 from tests.support.processes.celery_commands import run_all
 from tests.support.processes.json_program import End
@@ -188,4 +189,5 @@ def test_downloads_names_all_download_queues(system: System, jobs: Jobs) -> None
 def test_purged_job_gets_another_message(
     answers: dict[str, End], system: System, jobs: Jobs
 ) -> None:
+    age_jobs(system)  # a message is missed only after a while
     system.wait_for(jobs.purged, JobStatus.COMPLETED)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from cache.ttl import WORKER_HEARTBEAT
 from tests.support.servers.process import end_process
 from tests.support.services.seen import Seen
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
+from worker.celery_ext.heartbeat import INTERVAL
 
 #: Many commands one after the other, each of which loads a Python: on a busy machine they take long.
 pytestmark = pytest.mark.timeout(600)
@@ -34,6 +36,13 @@ def names(seen: Seen) -> list[str]:
     findings = seen.run("doctor", "--json").json()
     (found,) = (one for one in findings if one["check"] == "workers of downloads")
     return re.findall(NAME, found["message"])
+
+
+def age_heartbeats(store: StoreServer) -> None:
+    """Make the last heartbeats older, but not so old that a worker that sends more is missed."""
+    with store.client() as client:
+        for member in client.zrange("seen:workers", 0, -1):
+            client.zincrby("seen:workers", -1000 * (WORKER_HEARTBEAT - INTERVAL - 2), member)
 
 
 def ready(seen: Seen) -> int:
@@ -60,10 +69,13 @@ def test_two_workers_on_one_machine_have_names_of_their_own(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_is_killed_or_hangs_fails_the_check(seen: Seen, how: signal.Signals) -> None:
+def test_a_worker_that_is_killed_or_hangs_fails_the_check(
+    seen: Seen, store: StoreServer, how: signal.Signals
+) -> None:
     worker = seen.start("worker", "--concurrency", "1")
     wait_until(lambda: seen.run("worker", "--check").status == 0, deadline=60)
     worker.send_signal(how)
+    age_heartbeats(store)
     wait_until(lambda: seen.run("worker", "--check").status == 1, deadline=60)
     assert seen.run("worker", "--check", "--json").json() == {"ok": False, "workers": []}
     if how is signal.SIGSTOP:
