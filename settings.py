@@ -327,6 +327,13 @@ class Settings(BaseSettings):
         "if a proxy with TLS is in front of it. With https, cookies are for https alone.",
     )
 
+    # ── ends of jobs ────────────────────────────────────────────────────────────────────────────
+    on_end: Path | None = Field(
+        None,
+        description="Program that a maintenance worker starts when a job has ended; its variables say "
+        "which (`docs/webhooks.md`). It is not run by a shell. Set it for all workers.",
+    )
+
     # ── Flower, logging ─────────────────────────────────────────────────────────────────────────
     flower_address: str = Field(
         "127.0.0.1",
@@ -443,10 +450,19 @@ class Settings(BaseSettings):
             raise ValueError("it begins with redis://, rediss:// or redis+socket://")
         return value
 
-    @field_validator("data_dir", "download_dir", "netrc", "cache_tls_ca", "ca_file")
+    @field_validator("data_dir", "download_dir", "netrc", "cache_tls_ca", "ca_file", "on_end")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else absolute(value)
+
+    @field_validator("on_end")
+    @classmethod
+    def _check_program(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        if value is not None and not os.access(value, os.X_OK):
+            raise ValueError(f"it is not executable; run: chmod +x {value}")
+        return value
 
     @field_validator("flower_address")
     @classmethod

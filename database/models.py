@@ -146,6 +146,8 @@ jobs = Table(
     Column("progress_version", BigInteger, nullable=False, server_default="0"),
     Column("path", Text),
     Column("sha256", String(64)),
+    # Where deliveries of its ends go; it may be a secret.
+    Column("webhook", Text),
     # The former names of three columns, for processes of the version before during a rolling upgrade:
     # triggers keep both names alike (revision 0007). Only those processes read them; the next version
     # drops them.
@@ -277,4 +279,61 @@ finished_job_counts = Table(
     metadata,
     Column("status", String(16), nullable=False),
     Column("jobs", BigInteger, nullable=False),
+)
+
+#: Of users, and of "" for jobs without owner: where deliveries of their ends go, and the secrets that
+#: sign these and those of jobs with a webhook of their own.
+webhook_users = Table(
+    "webhook_users",
+    metadata,
+    Column("user_id", String(200), primary_key=True),
+    Column("url", Text),
+    # A Fernet token (worker/webhooks/secrets.py).
+    Column("secrets", Text),
+    Column("updated_at", UTCDateTime, nullable=False),
+)
+
+#: One row while a process has SEEN_ON_END: ends of all jobs are kept for its program.
+end_programs = Table(
+    "end_programs",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("seen_at", UTCDateTime, nullable=False),
+)
+
+#: Of deliveries that are still to be made.
+PENDING = text("state = 'pending'")
+
+#: The outbox. A trigger on `jobs` writes a row for each receiver in the transaction that ends the job,
+#: whatever code or version does that (revision 0012).
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("job_id", String(36), nullable=False),
+    Column("user_id", String(200)),
+    # job: `url`, the job's webhook; user: the one that the owner has now; program: SEEN_ON_END.
+    Column("target", String(8), nullable=False),
+    Column("url", Text),
+    # Host and port; deliveries to one host do not delay those to another.
+    Column("host", Text, nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("ended_at", UTCDateTime, nullable=False),
+    # The job's columns at its end, in JSON, without secrets.
+    Column("job", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    # A fence: only the latest claim records a result.
+    Column("claims", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Of a claimed one, when its claim is over.
+    Column("next_attempt_at", UTCDateTime, nullable=False),
+    # The newest attempts, in JSON.
+    Column("log", Text),
+    Index(None, "job_id", "id"),
+    Index(None, "state", "id"),
+    Index(None, "user_id", "id"),
+    _partial_index(
+        "ix_webhook_deliveries_host_next_attempt_at", "host", "next_attempt_at", where=PENDING
+    ),
+    sqlite_autoincrement=True,
 )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select
 from database.engine import Database
 from database.job_rows import UNFINISHED_NAMES, in_state
 from database.models import finished_job_counts, job_events, jobs
+from database.webhooks.outbox import delete_of_jobs
 from domain.job import FINISHED, JobStatus
 
 _FINISHED = [state for state in JobStatus if state in FINISHED]
@@ -125,5 +126,6 @@ def _delete(connection: Connection, chosen: Select[Any]) -> Deleted:
         return Deleted([], 0)
     trails = delete(job_events).where(job_events.c.job_id.in_(job_ids))
     events = connection.execute(trails).rowcount
+    delete_of_jobs(connection, job_ids)
     connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
     return Deleted(job_ids, events)

@@ -15,8 +15,8 @@ def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
     """Return 64 hexadecimal digits that are equal for two requests for the same thing.
 
     Compared are the URL in its canonical form, the user, the headers, login and cookies, the folder and
-    name, and the demands on the file. The way of fetching it makes no difference: mirrors, connections,
-    attempts, priority.
+    name, the demands on the file, and the webhook. The way of fetching it makes no difference: mirrors,
+    connections, attempts, priority.
 
     Args:
         request: the request.
@@ -36,6 +36,9 @@ def request_fingerprint(request: DownloadRequest, secrets: str | None) -> str:
     if request.ignore_origin_digests:
         # Only if set, so that the fingerprints of jobs from before this field stay the same.
         same.append("ignore_origin_digests")
+    if request.webhook is not None:
+        # Also only if set. A job for another webhook would not call this one.
+        same.append(f"webhook {request.webhook}")
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()
 
 

@@ -131,6 +131,8 @@ class Job:
     """The published file of a completed job."""
     sha256: str | None = None
     """The digest of the published file."""
+    webhook: str | None = field(default=None, repr=False)
+    """The URL that is called when the job ends; it may be a secret."""
 
     @property
     def counts(self) -> ByteCounts:

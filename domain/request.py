@@ -67,6 +67,8 @@ class DownloadRequest(BaseModel):
         ignore_origin_digests: do not compare the file with the origin's digests, because they are wrong.
             `checksum` is still compared.
         priority: high, normal or low: the queue it waits in.
+        webhook: http or https, without credentials: it is called when the job ends. Its path may be a
+            secret, so no output shows more of it than scheme and host.
         idempotency_key: any text, at most 200 characters. A second request of the same user with the
             same key gets the first one's job, in any state.
         headers: further request headers, at most 50.
@@ -96,6 +98,7 @@ class DownloadRequest(BaseModel):
     decode: bool = False
     ignore_origin_digests: bool = False
     priority: Priority = Priority.NORMAL
+    webhook: str | None = Field(default=None, repr=False)
     idempotency_key: str | None = Field(default=None, exclude=True)
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     username: str | None = Field(default=None, repr=False, exclude=True)
@@ -126,7 +129,10 @@ class DownloadRequest(BaseModel):
             elif first in _URL_FIELDS:
                 is_shown = isinstance(value, str) and not _has_secret_url(data)
                 value = display_url(value) if is_shown else HIDDEN
-            elif first in {"request", *SECRET_FIELDS} or problem["type"] == "extra_forbidden":
+            elif (
+                first in {"request", "webhook", *SECRET_FIELDS}
+                or problem["type"] == "extra_forbidden"
+            ):
                 # These may contain secrets: a name may be a misplaced value, an unknown field a
                 # misspelt password, and a whole request has all of them.
                 name, value = first, HIDDEN
@@ -237,6 +243,11 @@ class DownloadRequest(BaseModel):
         if value is not None and not 1 <= value <= MAX_CONNECTIONS:
             raise InvalidInputError("connections", value, f"It is 1 to {MAX_CONNECTIONS}.")
         return value
+
+    @field_validator("webhook")
+    @classmethod
+    def _webhook(cls, value: str | None) -> str | None:
+        return None if value is None else request_fields.check_webhook(value)
 
     @field_validator("idempotency_key")
     @classmethod

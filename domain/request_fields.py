@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from domain.cookies import SENDABLE, Cookie
 from domain.errors import InvalidInputError
+from domain.urls import check_url
 
 MAX_MIRRORS = 20
 MAX_HEADERS = 50
@@ -154,3 +155,17 @@ def check_login(headers: Mapping[str, str], username: str | None, password: str 
         raise InvalidInputError(
             "username", HIDDEN, "Give a login or an Authorization header, not both."
         )
+
+
+def check_webhook(url: str) -> str:
+    """Return a valid URL for a webhook; else raise InvalidInputError. Its path may be a secret."""
+    try:
+        checked = check_url(url)
+    except InvalidInputError as error:
+        remedy = error.remedy
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            remedy = "A webhook's URL has no user name and password: its requests are signed."
+        raise InvalidInputError("webhook", HIDDEN, remedy) from None
+    if not checked.lower().startswith(("http://", "https://")):
+        raise InvalidInputError("webhook", HIDDEN, "It must begin with http:// or https://.")
+    return checked.partition("#")[0]

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,9 @@ from celery import signals
 
 import settings as settings_module
 from cache.store import scripts
+from database import Database
+from database.webhooks import Receivers
+from domain.errors import DatabaseUnavailableError
 from domain.job import Job
 from seen_local.discovery import use_running_stack
 from worker import utf8_mode
@@ -108,6 +112,21 @@ def _ensure_utf8(**_: Any) -> None:
 
 
 signals.worker_process_init.connect(ignored_signals.leave_stop_to_parent)
+
+
+@signals.worker_init.connect
+def _note_end_program(**_: Any) -> None:
+    """Have ends of jobs kept for the program of SEEN_ON_END before this worker ends one."""
+    settings = settings_module.load()
+    if settings.on_end is None:
+        return
+    database = Database(settings.sqlalchemy_url())  # its connection is closed before any fork
+    try:
+        Receivers(database).note_program(datetime.now(UTC))
+    except DatabaseUnavailableError as error:
+        logger.warning("Ends of jobs are not kept for SEEN_ON_END yet: %s", error)
+    finally:
+        database.close()
 
 
 @signals.worker_process_init.connect

@@ -130,6 +130,22 @@ class CredentialCipher:
         same = json.dumps([headers, secrets.username, secrets.password, secrets.cookies])
         return hmac.digest(self._keys[0].encode(), _PURPOSE + same.encode(), hashlib.sha256).hex()
 
+    def seal(self, name: str, content: Mapping[str, object]) -> str:
+        """Return a token that only `unseal` with this name opens.
+
+        Raises:
+            InvalidInputError: there is no key.
+        """
+        if not self._keys:
+            raise InvalidInputError(name, HIDDEN, "It is stored encrypted: set SEEN_SECRET_KEY.")
+        return self._fernet.encrypt(json.dumps({"name": name, **content}).encode()).decode()
+
+    def unseal(self, name: str, token: str) -> dict[str, Any] | None:
+        """Return what `seal` was given; None if no key opens the token, or it has another name."""
+        content = self._content(token)
+        is_own = content is not None and content.pop("name", None) == name
+        return content if is_own else None
+
     def _token(self, job_id: str, content: Mapping[str, object]) -> str:
         return self._fernet.encrypt(json.dumps({"job": job_id, **content}).encode()).decode()
 

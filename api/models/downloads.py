@@ -32,6 +32,7 @@ def _request_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["url"] = _URL
     properties["mirrors"] = {"type": "array", "items": _URL, "maxItems": 20, "default": []}
+    properties["webhook"]["anyOf"][0] = {**_URL, "pattern": "^https?://[A-Za-z0-9]"}
     properties["priority"] = {"enum": [one.value for one in Priority], "default": "normal"}
     cookie = definitions["Cookie"]
     properties["cookie_jar"] = {"type": "array", "items": cookie, "default": []}

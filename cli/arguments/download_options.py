@@ -290,7 +290,9 @@ def _request(values: dict[str, object]) -> DownloadRequest:
 
     for field, value in values.items():
         if isinstance(value, str) and not is_text(value):
-            is_secret = field in SECRET_FIELDS or (field == "url" and values.get("secret_url"))
+            is_secret = field in (*SECRET_FIELDS, "webhook") or (
+                field == "url" and values.get("secret_url")
+            )
             shown = HIDDEN if is_secret else display_url(value) if field == "url" else value
             raise InvalidInputError(field, shown, "It is not valid UTF-8.")
     return DownloadRequest.model_validate(values)

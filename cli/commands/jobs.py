@@ -68,6 +68,12 @@ class JobOptions:
     priority: Annotated[
         Priority, typer.Option(help="The queue they wait in; `seen move` changes it.")
     ] = Priority.NORMAL
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Call this URL when a download has ended (`seen webhook`)."
+        ),
+    ] = None
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="A key used before returns its first job (one URL only)."),
@@ -90,6 +96,7 @@ def add(
         user_id=job.owner,
         max_attempts=job.max_attempts,
         priority=job.priority,
+        webhook=job.webhook,
         idempotency_key=job.idempotency_key,
     )
     interrupt_on_termination()

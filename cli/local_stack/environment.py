@@ -64,7 +64,7 @@ def resolve_paths() -> Settings:
         "data_dir": settings.data_dir,
         "download_dir": settings.files_dir,
     }
-    for name in ("cache_tls_ca", "ca_file", "netrc"):
+    for name in ("cache_tls_ca", "ca_file", "netrc", "on_end"):
         file: Path | None = getattr(settings, name)
         if file is not None:
             paths[name] = file.absolute()

@@ -9,6 +9,7 @@ from typing import cast
 from typing_extensions import TypedDict
 
 from domain.job import JobEvent
+from domain.urls import display_url
 from tasks.api.job_view import JobView
 
 _FROM_ROW = (
@@ -65,6 +66,8 @@ class JobDict(TypedDict):
     decode: bool
     ignore_origin_digests: bool
     priority: str
+    webhook: str | None
+    """Scheme and host of the URL that is called when the job ends."""
     hidden: list[str]
     """The names of headers, and of the parts of a login, that are stored and not shown."""
     attempts: int
@@ -117,6 +120,7 @@ def job_as_json(view: JobView) -> JobDict:
         **{name: getattr(progress, name) for name in _FROM_PROGRESS},
         "url": view.url,
         "mirrors": view.mirrors,
+        "webhook": None if job.webhook is None else display_url(job.webhook, secret=True),
         "hidden": list(job.secret_names),
         "waiting_for": view.waiting_for,
         "speed_mbps": progress.download_speed_mbps,

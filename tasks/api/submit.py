@@ -19,10 +19,12 @@ from domain.errors import InvalidInputError
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
+from domain.request_fields import HIDDEN
 from domain.urls import host_of
 from worker.app import current_runtime
 from worker.credentials import CredentialCipher, RequestCredentials
 from worker.runtime import Runtime
+from worker.webhooks.secrets import KEY_IS_MISSING
 
 _JOB_FIELDS = tuple(field.name for field in fields(Job))
 #: What a job has of its request, under the same name.
@@ -46,7 +48,7 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
 
     Raises:
         InvalidInputError: the folder is a file, or outside the download folder, or there is no key to
-            encrypt headers, login or cookies with; nothing was stored.
+            encrypt headers, login or cookies with, or for the secret of a webhook; nothing was stored.
         IdempotencyKeyReusedError: the idempotency key belongs to a different request.
         DatabaseUnavailableError: nothing was stored.
     """
@@ -63,6 +65,7 @@ def submit_many(
     """
     runtime = runtime or current_runtime()
     check_folders(dict.fromkeys(request.directory for request in requests), runtime)
+    check_webhooks(requests, runtime)
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
     now = runtime.now()
     rows = [_new_row(request, cipher, max_attempts, now) for request in requests]
@@ -91,6 +94,12 @@ def check_folders(directories: Iterable[str], runtime: Runtime) -> None:
     """Raise InvalidInputError if one is a file, or outside the download folder."""
     for directory in directories:
         _check_folder(directory, runtime.resolve(directory))
+
+
+def check_webhooks(requests: Sequence[DownloadRequest], runtime: Runtime) -> None:
+    """Raise InvalidInputError if one has a webhook, and there is no key for the secret that signs."""
+    if not runtime.settings.secret_keys and any(one.webhook is not None for one in requests):
+        raise InvalidInputError("webhook", HIDDEN, KEY_IS_MISSING)
 
 
 def _check_folder(directory: str, folder: Path) -> None:

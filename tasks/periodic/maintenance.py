@@ -14,7 +14,8 @@ from domain.limits import job_scope
 from tasks.periodic.missing_messages import MissingMessages
 from tasks.periodic.orphans import Orphans
 from tasks.periodic.run_once import one_at_a_time
-from worker.app import app
+from tasks.webhooks.background import deliver_in_background
+from worker.app import app, current_runtime
 from worker.broker.task_messages import FORMER_REQUEUE_DUE_TASK, REQUEUE_DUE_TASK
 from worker.runtime import Runtime
 
@@ -64,7 +65,19 @@ def log_stats(runtime: Runtime) -> CacheStats:
     return stats
 
 
+_requeue_due = one_at_a_time(requeue_due)
+
+
+def _requeue_and_deliver() -> int | None:
+    """Do `requeue_due`, and have due deliveries made.
+
+    These have no message of their own: workers of the version before would refuse it.
+    """
+    deliver_in_background(current_runtime())
+    return _requeue_due()
+
+
 for _name in (REQUEUE_DUE_TASK, FORMER_REQUEUE_DUE_TASK):
-    app.task(name=_name)(one_at_a_time(requeue_due))
+    app.task(name=_name)(_requeue_and_deliver)
 app.task(name="download.cleanup_stale")(one_at_a_time(cleanup_stale))
 app.task(name="cache.log_stats")(one_at_a_time(log_stats))

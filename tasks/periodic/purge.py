@@ -12,6 +12,7 @@ from database.accounts import IdempotentRequests
 from database.retention import Retention
 from domain.errors import StoreError
 from tasks.periodic.run_once import one_at_a_time
+from tasks.webhooks.background import purge_deliveries
 from worker.app import app
 from worker.leases.drain import Drain
 from worker.runtime import Runtime
@@ -37,6 +38,7 @@ def purge(runtime: Runtime) -> Purged:
     """
     days = runtime.settings.retention_days
     removed = Purged(0, 0)
+    purge_deliveries(runtime)
     if days:
         before = runtime.now() - timedelta(days=days)
         retention, progress = Retention(runtime.database), runtime.cache.download

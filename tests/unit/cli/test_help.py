@@ -134,7 +134,7 @@ COMMAND_TYPOS = {
     "stats": ["seen cache stats"],
     "upgrade": ["seen db upgrade"],
     "purge": ["seen db purge"],
-    "clear": ["seen dead-letters clear"],
+    "clear": ["seen webhook clear", "seen dead-letters clear"],
     "ls": ["seen list"],
     "ps": ["seen list"],
     "status": ["seen list"],

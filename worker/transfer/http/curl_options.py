@@ -58,7 +58,7 @@ def configure(
     handle.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
     # The engine follows redirects itself: which credentials may be sent depends on the target.
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
-    handle.setopt(pycurl.CAINFO, str(options.ca_file) if options.ca_file else _ca_file())
+    handle.setopt(pycurl.CAINFO, str(options.ca_file) if options.ca_file else ca_file())
     # Both are always set, so that the proxy variables of the environment have no effect.
     handle.setopt(pycurl.PROXY, options.proxy)
     handle.setopt(pycurl.NOPROXY, "")
@@ -111,6 +111,6 @@ def _header_lines(request: Request) -> list[str]:
 
 
 @cache
-def _ca_file() -> str:
+def ca_file() -> str:
     """Return the system's CA bundle, or certifi's where the system has none."""
     return ssl.get_default_verify_paths().cafile or certifi.where()
