@@ -58,7 +58,7 @@ _COMMANDS = (
     _Command("limit", _SERVICE, "limit:limit"),
     _Command("user", _SERVICE, "accounts.user:app"),
     _Command("key", _SERVICE, "accounts.key:app"),
-    _Command("webhook", _SERVICE, "webhook:app"),
+    _Command("webhook", _SERVICE, "accounts.webhook:app"),
     _Command("doctor", _SERVICE, "doctor:doctor"),
     _Command("logs", _SERVICE, "logs:logs"),
     _Command("worker", _SERVICE, "services:worker"),

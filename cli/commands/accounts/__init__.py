@@ -1,1 +1,1 @@
-"""`seen user` and `seen key`: the accounts of the API and its page."""
+"""`seen user`, `seen key` and `seen webhook`: what belongs to users of the API and its page."""

@@ -57,11 +57,20 @@ ARGUMENTS = MappingProxyType(
         "key add": ["ada"],
         "key list": [],
         "key revoke": ["{key}"],
+        "webhook set": ["https://example.org/hook"],
+        "webhook show": [],
+        "webhook clear": [],
+        "webhook secret": [],
+        "webhook deliveries": [],
+        "webhook redeliver": ["1"],
     }
 )
 #: Commands that open, print and fail as others of their group do, and so are in no environment's calls.
 _ALIKE = frozenset(
-    {"user role", "user link", "user disable", "user enable", "key list", "key revoke"}
+    {
+        *("user role", "user link", "user disable", "user enable", "key list", "key revoke"),
+        *("webhook set", "webhook show", "webhook clear", "webhook secret", "webhook redeliver"),
+    }
 )
 #: Commands that take the id of a job, and the command that brings a queued job into the right state.
 JOBS = MappingProxyType(
