@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from database.engine import Database
 from database.models import PENDING, webhook_deliveries
@@ -40,16 +51,13 @@ class Outbox:
     # ── sending ─────────────────────────────────────────────────────────────────────────────────
 
     def hosts_due(self, now: datetime) -> list[str]:
-        """Return the hosts with due deliveries; "" stands for the program. Reads one row for each."""
-        hosts: list[str] = []
+        """Return the hosts with due deliveries; "" stands for the program.
+
+        However many deliveries are pending, it reads a few rows of the index for each host.
+        """
         with self._database.read() as connection:
-            host = connection.execute(_next_host(None)).scalar()
-            while host is not None:
-                due = _is_due(host, now)
-                if connection.execute(select(_rows.id).where(due).limit(1)).first():
-                    hosts.append(host)
-                host = connection.execute(_next_host(host)).scalar()
-        return hosts
+            found = connection.execute(_HOSTS_DUE, {"b_now": now}).scalars().all()
+        return [str(host) for host in found]
 
     def claim(self, host: str, *, now: datetime, lease: timedelta, limit: int) -> list[Delivery]:
         """Claim due deliveries to one host, those that have waited longest; no two senders get the same.
@@ -204,10 +212,19 @@ def delete_of_jobs(connection: Connection, job_ids: Sequence[str]) -> None:
     connection.execute(delete(webhook_deliveries).where(_rows.job_id.in_(job_ids), is_over))
 
 
-def _next_host(host: str | None) -> Any:
-    """Return the query for the first host with pending deliveries after another one."""
-    query = select(_rows.host).where(PENDING).order_by(_rows.host).limit(1)
-    return query if host is None else query.where(_rows.host > host)
+def _hosts_due() -> Select[tuple[str]]:
+    """Return the query for hosts with due deliveries: the index is entered once for each host."""
+    first = select(func.min(_rows.host)).where(PENDING).scalar_subquery()
+    hosts = select(first.label("host")).cte("hosts", recursive=True)
+    greater = select(func.min(_rows.host)).where(PENDING, _rows.host > hosts.c.host)
+    following = select(greater.scalar_subquery()).where(hosts.c.host.is_not(None))
+    hosts = hosts.union_all(following)
+    now = bindparam("b_now", type_=_rows.next_attempt_at.type)
+    due = exists().where(PENDING, _rows.host == hosts.c.host, _rows.next_attempt_at <= now)
+    return select(hosts.c.host).where(due).order_by(hosts.c.host)
+
+
+_HOSTS_DUE = _hosts_due()
 
 
 def _is_due(host: str, now: datetime) -> ColumnElement[bool]:

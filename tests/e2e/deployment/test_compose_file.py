@@ -74,8 +74,8 @@ SECRETS = {
         {"postgres", "migrate", "worker", "worker-maintenance", "api"},
     ),
     "flower_password": ("SEEN_FLOWER_PASSWORD", {"flower"}),
-    "secret_key": ("SEEN_SECRET_KEY", {"worker", "api"}),
-    "proxy": ("SEEN_PROXY", {"worker"}),
+    "secret_key": ("SEEN_SECRET_KEY", {"worker", "worker-maintenance", "api"}),
+    "proxy": ("SEEN_PROXY", {"worker", "worker-maintenance"}),
 }
 
 
@@ -264,7 +264,7 @@ NETWORKS = {
     "postgres": ["database"],
     "migrate": ["database"],
     "worker": ["store", "database", "origins"],
-    "worker-maintenance": ["store", "database"],
+    "worker-maintenance": ["store", "database", "origins"],
     "beat": ["store"],
     "api": ["store", "database", "web"],
     "flower": ["store", "web"],
