@@ -17,6 +17,8 @@ MODULES = {
     "recovery": "bench.recoveries.main",
     "start": "bench.start",
     "scale": "bench.scale.main",
+    "api": "bench.http.requests",
+    "watch": "bench.http.watching",
 }
 
 
