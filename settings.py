@@ -302,8 +302,8 @@ class Settings(BaseSettings):
     )
     address_failures: Count = Field(
         20,
-        description="Failed sign-ins from one address in any minute; further ones are not looked at "
-        "more closely, and not logged. Valid keys and sessions work nevertheless.",
+        description="Failed sign-ins from one address in any minute; further ones are answered with "
+        "429 and not logged. Valid keys and sessions work nevertheless.",
     )
 
     # ── the HTTP API ────────────────────────────────────────────────────────────────────────────
