@@ -123,7 +123,7 @@ class Operations:
     def _lists(self) -> dict[str, Callable[[], object]]:
         """Return lists by name; many filters together, since each alone takes milliseconds."""
         find, overview = self.runtime.jobs.find, self.runtime.jobs.overview
-        later = find(JobFilter(S.COMPLETED), limit=5000)[-1].id
+        later = find(JobFilter(S.COMPLETED), limit=500)[-1].id
         both = [JobFilter(None, "user0.example", "rare.example")]
         one = [
             JobFilter(status, user, host)
