@@ -40,7 +40,9 @@ def explain(address: str, port: int, error: OSError, *, server: str = "FLOWER") 
 def listen(address: str, port: int) -> socket.socket:
     """Return a socket that listens there; raises OSError as `refusal` returns it."""
     family, _, _, _, where = _resolve(address, port)[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol: asyncio turns Nagle's algorithm off only for sockets that name TCP. With it, an
+    # answer in two parts would wait 40 ms for the acknowledgement of the first.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tasks.api import accounts
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
+from worker.process import listening
 
 #: Who makes requests in tests: a name, and its role. Eve is a user who has none of the jobs.
 USERS: Mapping[str, str] = {"root": "admin", "ada": "user", "eve": "user", "vic": "viewer"}
@@ -48,7 +48,7 @@ class HttpApi:
         self.system = system
         self.services = Services.of(system.runtime, limits)
         self.app = create_app(self.services)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listening.listen("127.0.0.1", 0)
         self.port = int(self.listener.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.keys = dict(self._make_users())
