@@ -146,7 +146,7 @@ class Attempt:
         self._save_notes(destination)
         shares, of = self._runtime.concurrency_shares, (self._host, self._job.user_id)
         await shares.look_ahead(*of, self._runtime.in_thread)
-        self._held.until_received.enter_context(shares.hold(*of))
+        self._held.until_received(shares.hold(*of))
         return await self._download_with_slots(destination)
 
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
@@ -156,7 +156,7 @@ class Attempt:
         self._held.hold(slots, job.user_id)
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
-        self._held.until_received.callback(runtime.rate_controller.unregister, rate)
+        self._held.until_received(partial(runtime.rate_controller.unregister, rate))
         quota = SharedQuota(slots, rate, runtime.store)
         return await self._fetch_and_publish(destination, quota)
 

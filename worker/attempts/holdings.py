@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from cache.store.flow import Flow, gather
@@ -30,7 +29,6 @@ class Holdings:
     Attributes:
         lease: of the job's lock.
         slots: None until some are acquired, and when they are free again.
-        until_received: what is left when the origin has sent all bytes, or the attempt ends.
     """
 
     def __init__(
@@ -40,17 +38,25 @@ class Holdings:
         self.lease = lease
         self.slots: HeldSlots | None = None
         self._user_id: str | None = None
-        self.until_received = ExitStack()
+        self._until_received: list[Callable[[], None]] = []
         self._last: _LastProgress | None = None
 
     def hold(self, slots: HeldSlots, user_id: str | None) -> None:
         """Hold slots that were acquired for a job of this user."""
         self.slots, self._user_id = slots, user_id
 
+    def until_received(self, end: Callable[[], None]) -> None:
+        """Call a function when the origin has sent all bytes, or the attempt ends; the last one first."""
+        self._until_received.append(end)
+
+    def _end_reception(self) -> None:
+        while self._until_received:
+            self._until_received.pop()()
+
     def free_slots(self) -> None:
         """Release the slots before the rest: the origin has sent all bytes, and they are verified."""
         self._on_received()
-        self.until_received.close()
+        self._end_reception()
         slots, self.slots = self.slots, None
         if slots is not None:
             freed = self._runtime.store(self._runtime.slots.release_flow(slots))
@@ -58,7 +64,7 @@ class Holdings:
 
     async def give_back(self) -> None:
         """Send the last progress, then release the slots, then the lock. Errors are logged."""
-        self.until_received.close()
+        self._end_reception()
         await self._runtime.store(self._give_back())
         if self.slots is not None:
             self.pass_on(self.slots.host, self._user_id)

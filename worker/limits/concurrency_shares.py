@@ -7,8 +7,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, HostBusyError
@@ -65,27 +65,29 @@ class ConcurrencyShares:
                 finally:
                     self._asking.pop(holder, None)
 
-    @contextmanager
-    def hold(self, host: str, user_id: str | None) -> Iterator[None]:
-        """Count one download for the block.
+    def hold(self, host: str, user_id: str | None) -> Callable[[], None]:
+        """Count one more download; return the function that counts it no more, to be called once.
 
         Raises:
             HostBusyError: host or user use their share, and jobs of others are queued.
         """
         holders = _holders(host, user_id)
+        for holder in holders:
+            self._check(holder)
         with self._mutex:
-            self._running.update(holders)
-        try:
             for holder in holders:
-                self._check(holder)
-            yield
-        finally:
-            with self._mutex:
-                self._running.subtract(holders)
-                self._running += Counter()  # drops zeros
+                self._running[holder] += 1
+        return partial(self._release, holders)
+
+    def _release(self, holders: list[_Holder]) -> None:
+        with self._mutex:
+            for holder in holders:
+                self._running[holder] -= 1
+                if not self._running[holder]:
+                    del self._running[holder]
 
     def _check(self, holder: _Holder) -> None:
-        if self._exceeds_share(self._running[holder]) and self._others_queued(holder):
+        if self._exceeds_share(self._running[holder] + 1) and self._others_queued(holder):
             raise _refusal(holder, self._share() or 1)
 
     def _exceeds_share(self, running: int) -> bool:

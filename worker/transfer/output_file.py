@@ -79,7 +79,9 @@ class OutputFile:
         self._is_reserved = False
         self._digests = self._new_digests()
         self._former_digests: list[PrefixDigests] = []
-        self._next, self._running = WriteBatch(), WriteBatch()
+        self._next = WriteBatch()
+        #: Whether a batch that discards all bytes is under way.
+        self._is_discarding = False
         self._shown_durable = 0
         #: When a batch is to be handed over although it is small; infinite before the first byte.
         self._due_at = math.inf
@@ -91,7 +93,7 @@ class OutputFile:
     @property
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
-        is_discarded = self._next.discards or self._running.discards
+        is_discarded = self._next.discards or self._is_discarding
         durable = 0 if is_discarded else self._destination.checkpoint.durable
         return ByteCounts(self.segments.downloaded, durable, self.segments.total)
 
@@ -248,7 +250,7 @@ class OutputFile:
     def _take_batch(self) -> tuple[Callable[[], None], Callable[[], None]]:
         """Return a function that does for a thread what is to be done, and one that counts it then."""
         batch, segments, digests = self._next, self.segments, self._digests
-        self._next, self._running = WriteBatch(), batch
+        self._next, self._is_discarding = WriteBatch(), batch.discards
         grows = not self._is_reserved
 
         def run() -> None:
@@ -258,7 +260,7 @@ class OutputFile:
         def count() -> None:
             was_full = self.is_full
             batch.count(segments)
-            self._running = WriteBatch()
+            self._is_discarding = False
             self._count_waiting(-batch.size)
             self._progress.update(self.counts)
             self._digests.advance_to(self.segments.prefix)

@@ -37,8 +37,11 @@ def hold(shares: ConcurrencyShares, number: int, host: str, user: str | None = N
 def held(shares: ConcurrencyShares, host: str, user: str | None = None) -> Iterator[None]:
     """Hold a place as an attempt does."""
     asyncio.run(shares.look_ahead(host, user, asyncio.to_thread))
-    with shares.hold(host, user):
+    release = shares.hold(host, user)
+    try:
         yield
+    finally:
+        release()
 
 
 def refusal(shares: ConcurrencyShares, host: str, user: str | None = None) -> str:
