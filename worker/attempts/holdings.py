@@ -46,7 +46,7 @@ class Holdings:
         self.slots, self._user_id = slots, user_id
 
     def until_received(self, end: Callable[[], None]) -> None:
-        """Call a function when the origin has sent all bytes, or the attempt ends; the last one first."""
+        """Call a function when the origin has sent all bytes or the attempt ends, the last one first."""
         self._until_received.append(end)
 
     def _end_reception(self) -> None:

@@ -80,8 +80,7 @@ class OutputFile:
         self._digests = self._new_digests()
         self._former_digests: list[PrefixDigests] = []
         self._next = WriteBatch()
-        #: Whether a batch that discards all bytes is under way.
-        self._is_discarding = False
+        self._is_discarding = False  # by a batch that is under way
         self._shown_durable = 0
         #: When a batch is to be handed over although it is small; infinite before the first byte.
         self._due_at = math.inf
@@ -93,8 +92,8 @@ class OutputFile:
     @property
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
-        is_discarded = self._next.discards or self._is_discarding
-        durable = 0 if is_discarded else self._destination.checkpoint.durable
+        discards = self._next.discards or self._is_discarding
+        durable = 0 if discards else self._destination.checkpoint.durable
         return ByteCounts(self.segments.downloaded, durable, self.segments.total)
 
     @property
