@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,10 +39,17 @@ LIST_EXAMPLES = """
 Examples:
   seen list --status failed
   seen list --owner ada --host example.org --limit 200
+  seen list --search film.mkv
   seen list --json | jq -r '.[] | select(.status == "completed") | .path'
 """
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Only jobs with this text in their URL or file name, the newest first."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +157,7 @@ def list_jobs(
     host: Annotated[
         str | None, typer.Option(metavar="HOST", help="Only jobs from this host.")
     ] = None,
+    search: Search = None,
     limit: Annotated[
         int,
         typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most this many."),
@@ -164,18 +172,37 @@ def list_jobs(
     where = JobFilter(status, owner_from(owner, user), None if host is None else check_host(host))
     is_new = has_no_database(settings_module.load())
     reader = None if is_new else open_reader(show_urls=show_urls)
-    views = [] if reader is None else reader.overview(where, limit=limit + 1)
+    views = [] if reader is None else _find(reader, where, search, limit + 1)
     if as_json:
         from tasks.api.job_json import job_as_json
 
         formatting.print_json([job_as_json(view) for view in views[:limit]])
     elif reader is None or not views:
-        print("There are no jobs yet." if where == JobFilter() else "There are no such jobs.")
+        is_every = where == JobFilter() and search is None
+        print("There are no jobs yet." if is_every else "There are no such jobs.")
     else:
         _print_table(views[:limit], reader)
     if len(views) > limit:
         text = f"there are more than these {limit:,} jobs; --limit changes how many are listed."
         say(text)
+
+
+def _find(reader: JobReader, where: JobFilter, search: str | None, limit: int) -> Sequence[JobView]:
+    """Return the first jobs of the overview, or of a search."""
+    if search is None:
+        return reader.overview(where, limit=limit)
+    from tasks.api.job_page import MAX_LIMIT, JobList, read_page
+
+    states = frozenset() if where.status is None else frozenset({where.status})
+    wanted = JobList(states=states, user_id=where.user_id, host=where.host, search=search)
+    views: list[JobView] = []
+    while len(views) < limit:
+        page = read_page(reader, replace(wanted, limit=min(limit - len(views), MAX_LIMIT)))
+        views += page.views
+        if page.next_cursor is None:
+            break
+        wanted = replace(wanted, cursor=page.next_cursor)
+    return views
 
 
 def _print_table(views: Sequence[JobView], reader: JobReader) -> None:

@@ -187,6 +187,8 @@ def test_without_store_a_job_is_accepted_and_waits(tmp_path: Path, free_port: in
         (job,) = seen.good("list", "--json").json()
         assert (job["id"], job["status"]) == (added.out.strip(), "queued")
         assert job["published_at"] is None
+        assert seen.good("list", "--search", "FILE.bin", "--json").json() == [job]
+        assert seen.good("list", "--search", "other").out == "There are no such jobs.\n"
         assert findings(seen)["store"]["level"] == "problem"
         assert seen.run("doctor").status == 1
         assert "no local stack" in seen.run("up").error_line()
