@@ -25,6 +25,11 @@ _COLUMNS = (
     "job_id, user_id, target, url, host, event, ended_at, job, state, claims, attempts, "
     "next_attempt_at"
 )
+#: Most jobs have no receiver: for them nothing else is done.
+_HAS_RECEIVER = (
+    "(NEW.webhook IS NOT NULL OR EXISTS (SELECT 1 FROM end_programs) OR EXISTS "
+    "(SELECT 1 FROM webhook_users WHERE user_id = coalesce(NEW.user_id, '')))"
+)
 _ENDS = "NEW.status IN ('completed', 'failed', 'cancelled')"
 
 
@@ -102,7 +107,7 @@ def downgrade() -> None:
 def _make_sqlite_trigger() -> None:
     op.execute(
         "CREATE TRIGGER webhook_of_ended_job AFTER UPDATE OF status ON jobs "
-        f"WHEN NEW.status IS NOT OLD.status AND {_ENDS} "
+        f"WHEN NEW.status IS NOT OLD.status AND {_ENDS} AND {_HAS_RECEIVER} "
         f"BEGIN {_insert('json_object', _sqlite_authority, 'IS NOT')}; END"
     )
 
@@ -111,7 +116,7 @@ def _make_postgresql_trigger() -> None:
     insert = _insert("json_build_object", _postgresql_authority, "IS DISTINCT FROM")
     op.execute(
         "CREATE FUNCTION add_webhook_deliveries() RETURNS trigger LANGUAGE plpgsql AS $$ "
-        f"BEGIN {insert}; RETURN NULL; END $$"
+        f"BEGIN IF {_HAS_RECEIVER} THEN {insert}; END IF; RETURN NULL; END $$"
     )
     op.execute(
         "CREATE TRIGGER webhook_of_ended_job AFTER UPDATE OF status ON jobs FOR EACH ROW "

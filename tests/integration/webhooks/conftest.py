@@ -84,6 +84,14 @@ def service(tmp_path: Path, store: StoreServer) -> Iterator[Service]:
 
 
 @pytest.fixture
+def any_service(tmp_path: Path, store: StoreServer, database_url: str) -> Iterator[Service]:
+    """One on each kind of database."""
+    settings = {"SEEN_SECRET_KEY": SECRET_KEY}
+    with System(tmp_path, store, database_url=database_url, settings=settings) as system:
+        yield Service(system)
+
+
+@pytest.fixture
 def receiver() -> Iterator[WebhookReceiver]:
     """A receiver of the test's own."""
     with WebhookReceiver() as receiver:

@@ -279,11 +279,11 @@ def test_a_slow_receiver_delays_only_its_own_deliveries(
 
 
 def test_two_dispatchers_at_once_make_each_delivery_once(
-    service: Service, receiver: WebhookReceiver
+    any_service: Service, receiver: WebhookReceiver
 ) -> None:
-    jobs = [service.ended(receiver.url()) for _ in range(60)]
+    jobs = [any_service.ended(receiver.url()) for _ in range(60)]
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(Dispatcher(service.parts).run) for _ in range(2)]
+        runs = [pool.submit(Dispatcher(any_service.parts).run) for _ in range(2)]
         assert sum(run.result(60) for run in runs) == len(jobs)
     assert Counter(receiver.events) == Counter((job.id, "download.failed") for job in jobs)
 
