@@ -22,7 +22,7 @@ TYPED = {
     "seen list --status fa": "failed",
     "seen get --priority ": "high normal low",
     "seen get -q --priority h": "high",
-    "seen up --no": "--no-flower",
+    "seen up --no-f": "--no-flower",
     "seen add https://a.example/b --dir": "--directory",
     "seen cache stats --j": "--json",
     "seen list --limit ": "",
