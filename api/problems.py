@@ -22,7 +22,9 @@ from domain import errors
 from domain.access import errors as account_errors
 from domain.text import requirement, sentence
 from tasks.api.published_file import FileUnavailableError
+from tasks.api.webhooks import UnknownDeliveryError
 from worker.storage.published_file import FileKeptError
+from worker.webhooks.secrets import UnreadableSecretError
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,8 @@ STATUSES: Mapping[type[errors.SeenError], int] = MappingProxyType(
         account_errors.UserExistsError: 409,
         account_errors.UserDisabledError: 409,
         account_errors.UnknownKeyError: 404,
+        UnknownDeliveryError: 404,
+        UnreadableSecretError: 409,
         FileKeptError: 409,
         FileUnavailableError: 410,
     }

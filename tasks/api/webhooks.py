@@ -6,7 +6,7 @@ without owner, which only admins manage. Functions raise DatabaseUnavailableErro
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing_extensions import TypedDict
 
 from database.webhooks import Delivery, DeliveryState, Outbox, Receivers
 from domain.access import Principal, Scope, require, visible_user

@@ -14,8 +14,10 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
+from domain.access import Principal
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
+from tasks.api import webhooks
 from tests.support.services.http_api import USERS, HttpApi
 
 URL = {"url": "https://example.org/matrix.bin"}
@@ -63,6 +65,14 @@ RULES = {
     "HEAD /v1/downloads/{job_id}/file": Rule(409, 409, 404, 409),
     "GET /v1/limits": Rule(200, 200, 200, 200),
     "PATCH /v1/limits": Rule(200, 200, 404, 403, body={"jobs": {"<id>": 5000}}),
+    "GET /v1/webhook": Rule(200, 200, 200, 200),
+    "PUT /v1/webhook": Rule(200, 200, 200, 403, body={"url": "https://example.org/hook"}),
+    "DELETE /v1/webhook": Rule(204, 204, 204, 403),
+    "GET /v1/webhook/secret": Rule(200, 200, 200, 403),
+    "POST /v1/webhook/secret": Rule(200, 200, 200, 403),
+    "GET /v1/deliveries": Rule(200, 200, 200, 200),
+    "GET /v1/deliveries/{delivery_id}": Rule(200, 200, 404, 200),
+    "POST /v1/deliveries/{delivery_id}/send": Rule(200, 200, 404, 403),
     "POST /v1/session": Rule(422, 422, 422, 422, public=422, body={}),
     "GET /v1/session": Rule(200, 200, 200, 200),
     "POST /v1/session/refresh": Rule(403, 403, 403, 403),  # these callers have keys
@@ -93,10 +103,13 @@ def _send(api: HttpApi, user: str, route: str, job_id: str) -> httpx.Response:
     raw = None if body is None else json.dumps(body).replace("<id>", job_id)
     headers = {"Content-Type": "application/json"} if raw is not None else {}
     request = api.client(user).build_request(
-        method, path.format(job_id=job_id), content=raw, headers=headers
+        method,
+        path.format(job_id=job_id, delivery_id=_delivery_of(api, job_id)),
+        content=raw,
+        headers=headers,
     )
     answer = api.client(user).send(request, stream=True)
-    if "text/event-stream" not in answer.headers["content-type"]:  # which does not end
+    if "text/event-stream" not in answer.headers.get("content-type", ""):  # which does not end
         answer.read()
     answer.close()
     return answer
@@ -119,9 +132,15 @@ def test_verdicts(api: HttpApi, user: str, route: str) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+def _delivery_of(api: HttpApi, job_id: str) -> int:
+    """Return the id of the delivery of a job's end; 0 without one."""
+    found = webhooks.list_deliveries(Principal.local(), job_id=job_id, runtime=api.system.runtime)
+    return found[0].id if found else 0
+
+
 def _job_for(api: HttpApi, route: str) -> Job:
-    job = api.job_of("ada", new_job_id())
-    if route.endswith("/retry"):
+    job = api.job_of("ada", new_job_id(), webhook="https://example.org/hook")
+    if route.endswith("/retry") or "delivery_id" in route:
         runtime = api.system.runtime
         runtime.jobs.transition(job, JobStatus.CANCELLED, now=runtime.now(), reason="test")
     return job
