@@ -115,7 +115,12 @@ class _Queue:
                 self._waiting.pop()
                 self._on_idle(self)
                 raise
-        elif self._timer is None and self._serving < self._most:
+        else:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Look soon whether the threads that serve this folder are enough, if there may be more."""
+        if self._timer is None and self._serving < self._most:
             self._timer = self._loop.call_later(_PATIENCE, self._start_more_threads)
 
     def _start_thread(self) -> None:
@@ -134,8 +139,7 @@ class _Queue:
             with suppress(RuntimeError):  # those that run go on
                 for _ in range(more):
                     self._start_thread()
-        if self._serving < self._most:
-            self._timer = self._loop.call_later(_PATIENCE, self._start_more_threads)
+        self._watch()
 
     def _serve(self) -> None:
         """Make call after call, in a thread, until none waits."""
@@ -156,6 +160,8 @@ class _Queue:
     def _on_thread_end(self, _result: Any, _error: BaseException | None) -> None:
         self._serving -= 1
         if self._serving:
+            if self._waiting:  # added when this thread had found nothing more; the others may hang
+                self._watch()
             return
         if not self._waiting:
             self._on_idle(self)
@@ -163,5 +169,6 @@ class _Queue:
         try:  # added when the thread had found nothing more
             self._start_thread()
         except RuntimeError as error:  # the threads are closed
+            self._on_idle(self)
             while self._waiting:
                 self._waiting.popleft().on_end(None, error)

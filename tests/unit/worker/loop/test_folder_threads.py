@@ -129,6 +129,52 @@ def test_a_call_behind_one_that_hangs_waits_no_longer_than_for_another_thread(
     first.result(30)
 
 
+class EndingThreads(CallThreads):
+    """Also shows how many threads have served a folder to the end."""
+
+    def __init__(self) -> None:
+        super().__init__(MOST_THREADS, "disk")
+        self.ended = 0
+
+    def start(self, function: Callable[[], Any], on_end: Any) -> None:
+        def serve() -> None:
+            function()
+            self.ended += 1
+
+        super().start(serve, on_end)
+
+
+def test_a_call_is_made_that_comes_when_the_only_thread_that_does_not_hang_has_just_ended(
+    loop: EventLoopThread, gate: threading.Event
+) -> None:
+    """As many threads as a folder may have still seem to serve it then."""
+    threads = EndingThreads()
+    disk = FolderThreads(threads)
+    hanging, quick_gate = Hanging(gate), threading.Event()
+    quick = Hanging(quick_gate)
+
+    async def call_at_the_end() -> int:
+        called: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
+
+        def call_again(_result: Any, _error: BaseException | None) -> None:
+            wait_until(lambda: threads.ended > 0)  # which the loop has not heard of
+            called.set_result(disk.call("/a", lambda: 1))
+
+        disk.start("/a", quick.call, call_again)
+        for _ in range(MOST_QUICK - 1):
+            disk.call("/a", hanging.call)
+        while len(hanging.started) + len(quick.started) < MOST_QUICK:
+            await asyncio.sleep(0.001)
+        quick_gate.set()
+        return await asyncio.wait_for(await called, 10)
+
+    try:
+        assert loop.run(call_at_the_end()) == 1
+    finally:
+        gate.set()
+        disk.shutdown()
+
+
 def test_a_call_whose_caller_is_cancelled_is_not_started(
     loop: EventLoopThread, disk: FolderThreads, gate: threading.Event
 ) -> None:
