@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, TimeoutError
 
 from database.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailableError
@@ -149,6 +149,8 @@ def _begin_immediate(connection: Connection) -> None:
         driver.execute(begin).close()  # by the engine it takes ten times as long
     except sqlite3.OperationalError as error:
         raise OperationalError(begin, None, error) from error
+    except sqlite3.DatabaseError as error:  # a file that was damaged since the connection was made
+        raise DatabaseError(begin, None, error) from error
 
 
 #: What to do about errors of SQLite, by primary code.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import traceback
@@ -174,6 +175,24 @@ def test_a_damaged_sqlite_file_is_reported_in_words(tmp_path: Path, content: byt
     database = Database(f"sqlite:///{path}")
     with pytest.raises(DatabaseUnavailableError, match="restore it from a backup"):
         JobRepository(database).find()
+    database.close()
+
+
+def test_an_sqlite_file_that_is_damaged_while_it_is_open_is_reported_in_words(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "seen.db"
+    database = Database(f"sqlite:///{path}")
+    migrate.upgrade(database)
+    repo = JobRepository(database)
+    repo.add([new_job()])
+    with closing(sqlite3.connect(path)) as other:  # whose change makes the file be read again
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.execute("CREATE TABLE other (id)")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.write(b"x" * 4096)
+        assert complaints(repo, new_job(status=JobStatus.DOWNLOADING)) == []
     database.close()
 
 
