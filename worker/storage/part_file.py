@@ -277,6 +277,7 @@ class PartFile:
         self._close_file()
         self._published_path = None
         self._open()
+        self._may_have_others = True  # of the part file that this one replaces
 
     def remove_working_files(self) -> None:
         """Remove all working files of this job; a published file keeps its final name."""

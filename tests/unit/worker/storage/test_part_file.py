@@ -249,6 +249,20 @@ def test_forgetting_removes_every_working_name(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [other]
 
 
+def test_a_published_file_leaves_no_working_file_of_the_part_file_it_replaced(
+    tmp_path: Path,
+) -> None:
+    """Given a crash while a checkpoint was written, and a part file with another name."""
+    with PartFile(tmp_path, JOB) as part:
+        (tmp_path / f".seen-{JOB}.tmp").write_text("torn")
+        (tmp_path / "mine").hardlink_to(part.path)
+    with PartFile(tmp_path, JOB) as part:
+        part.write_at([b"x"], 0)
+        part.publish("film.mkv", overwrite=False, digests=["sha256:" + "0" * 64])
+        part.remove_working_files()
+    assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "mine"}
+
+
 def test_a_closed_file_can_be_closed_again(tmp_path: Path) -> None:
     part = PartFile(tmp_path, JOB)
     part.close()
