@@ -76,7 +76,8 @@ def probe_folder(directory: Path, folder: int) -> frozenset[int]:
     with disk_errors(FileOperation.OPEN, directory):
         fd = create_own_file(probe, folder=folder)
     try:
-        owners = {os.fstat(fd).st_uid, os.fstat(folder).st_uid}
+        with disk_errors(FileOperation.EXAMINE, directory):
+            owners = {os.fstat(fd).st_uid, os.fstat(folder).st_uid}
         _try_lock(directory, fd)
         if not _can_link(probe, second, folder):
             _try_rename(probe, second, folder)

@@ -101,7 +101,11 @@ class FolderSync:
 
     def __call__(self, fd: int, path: Path) -> None:
         """Return when all names that the folder has by now are durable; errors are logged."""
-        status = os.fstat(fd)
+        try:
+            status = os.fstat(fd)
+        except OSError:  # as of a file server that does not answer; `sync` logs it
+            self._sync(fd, path)
+            return
         key = status.st_dev, status.st_ino
         with self._changed:
             folder = self._folders.setdefault(key, _Folder())

@@ -241,16 +241,27 @@ class Publication:
             os.close(folder)
 
     def open_published(self) -> tuple[int, Path] | None:
-        """Open the published file if the part file was renamed to its final name, else None."""
+        """Open the published file if the part file was renamed to its final name, else None.
+
+        Raises:
+            OSError: the disk does not show whether it was.
+        """
         record = self.record
         if not _claims(record) or self._status(self._part) is not None:
             return None
         path = self._part.with_name(record.name)
-        with suppress(OSError, ForeignFileError):
+        try:
             fd = open_own_file(path, os.O_RDWR, folder=self._folder, uids=self._uids)
-            if os.fstat(fd).st_size == record.size:
-                return fd, path
+        except (FileNotFoundError, PermissionError, ForeignFileError):
+            return None
+        try:
+            is_whole = os.fstat(fd).st_size == record.size
+        except OSError:
             os.close(fd)
+            raise
+        if is_whole:
+            return fd, path
+        os.close(fd)
         return None
 
     def discard_unfinished(self, fd: int) -> None:

@@ -8,6 +8,7 @@ say which name was given.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from dataclasses import dataclass, fields
 from pydantic import ConfigDict, TypeAdapter
 
 from domain.files import MAX_FOLDER_BYTES, WORKING_PREFIX, Checksum
+from seen_local.own_files import UNSUPPORTED_ERRNOS
 from worker.storage.filenames import numbered
 
 _NUMBER = re.compile(r" \((\d{1,5})\)")
@@ -29,6 +31,8 @@ _ATTRIBUTE = "user.seen"
 #: Version, size, inode, hash of the name, SHA-256 of the bytes.
 _LAYOUT = struct.Struct("<BQQ8s32s")
 _VERSION = 1
+#: What reading it fails with if there is none, if it is longer than any record, or where none can be.
+_NO_RECORD = UNSUPPORTED_ERRNOS | {errno.ENODATA, errno.ERANGE, errno.E2BIG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +104,18 @@ def write_attribute(fd: int, record: PublicationRecord) -> AttributeRecord | Non
 
 
 def read_attribute(fd: int) -> AttributeRecord | None:
-    """Return the record in an attribute of the open file; None if there is none of this service."""
+    """Return the record in an attribute of the open file; None if there is none of this service.
+
+    Raises:
+        OSError: the disk does not show whether there is one.
+    """
     try:
         version, size, inode, name_hash, sha256 = _LAYOUT.unpack(os.getxattr(fd, _ATTRIBUTE))
-    except (OSError, AttributeError, struct.error):
+    except (AttributeError, struct.error):
+        return None
+    except OSError as error:
+        if error.errno not in _NO_RECORD:
+            raise
         return None
     if version != _VERSION:
         return None
