@@ -19,7 +19,18 @@ from api.middleware.body import BodyLimit
 from api.middleware.guard import Guard
 from api.middleware.headers import ResponseHeaders
 from api.models.downloads import ManyDownloads
-from api.routes import actions, downloads, events, files, health, limits, session, submit, webhooks
+from api.routes import (
+    actions,
+    downloads,
+    events,
+    files,
+    health,
+    limits,
+    metrics,
+    session,
+    submit,
+    webhooks,
+)
 from api.services import Services
 from domain.errors import SeenError
 from seen_local.version import version
@@ -49,7 +60,18 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     # `actions` first: its path would fit the routes of one download, too.
-    for module in (health, actions, submit, downloads, events, files, limits, session, webhooks):
+    for module in (
+        health,
+        metrics,
+        actions,
+        submit,
+        downloads,
+        events,
+        files,
+        limits,
+        session,
+        webhooks,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(SeenError, problems.on_seen_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from api.answers import mask
 from api.events.topic import Frame, Topic
-from database.event_log import EventLog
+from database.watching.event_log import EventLog
 from domain.errors import DatabaseUnavailableError, RateLimitedError
 from domain.job import RUNNING
 from tasks.api.changes import ChangeFeed, Changes

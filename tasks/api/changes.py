@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from cache.downloads.download_cache import DownloadCache
 from database import JobRepository
-from database.event_log import EventLog, EventNumber
+from database.watching.event_log import EventLog, EventNumber
 from domain.errors import StoreError
 from domain.job import RUNNING
 from tasks.api.job_view import JobReader, JobView

@@ -47,6 +47,11 @@ def failed_parts(runtime: Runtime) -> list[str]:
     return [name for name, works in _CHECKS.items() if not _try(works, runtime)]
 
 
+def part_names() -> list[str]:
+    """Return the names of all parts."""
+    return list(_CHECKS)
+
+
 def _try(works: Callable[[Runtime], bool], runtime: Runtime) -> bool:
     try:
         return works(runtime)

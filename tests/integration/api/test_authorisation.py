@@ -45,6 +45,7 @@ class Rule(NamedTuple):
 RULES = {
     "GET /healthz": Rule(200, 200, 200, 200, public=200),
     "GET /readyz": Rule(503, 503, 503, 503, public=503),  # this system has no workers
+    "GET /metrics": Rule(200, 403, 403, 200),
     "GET /v1/downloads": Rule(200, 200, 200, 200),
     "POST /v1/downloads": Rule(201, 201, 201, 403, body=URL),
     "POST /v1/downloads/actions": Rule(

@@ -14,7 +14,7 @@ import tasks
 from api.events import hub as hub_module
 from api.events import stream, topic
 from api.events.hub import EventHub, TopicName
-from database.event_log import EventLog
+from database.watching.event_log import EventLog
 from domain.errors import RateLimitedError
 from tasks.api.changes import ChangeFeed
 from tests.support.origins.origin import Origin

@@ -6,8 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -18,8 +17,7 @@ from api import server
 from api.events import stream
 from domain.access import Principal
 from tasks.api import accounts
-from tests.support.services.http_api import HttpApi, http_api
-from tests.support.stores.server import StoreServer
+from tests.support.services.http_api import HttpApi
 from tests.support.wait import wait_until
 
 SECRET_URL = "http://127.0.0.1:9/f.bin?token=hush-hush"
@@ -148,17 +146,3 @@ def test_client_that_reads_nothing_is_ended(api: HttpApi, monkeypatch: pytest.Mo
 def test_wrong_limit_is_refused(api: HttpApi) -> None:
     for limit in ("0", "501", "x"):
         assert api.client("ada").get(f"/v1/events?limit={limit}").status_code == 422
-
-
-def test_server_that_stops_ends_streams(
-    tmp_path: Path, store: StoreServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It does not wait until its time for running requests is over."""
-    with ExitStack() as stack:
-        with http_api(tmp_path, store) as api:
-            client = stack.enter_context(api.new_client(headers=api.headers("ada")))
-            answer = stack.enter_context(client.stream("GET", "/v1/events"))
-            events = events_of(answer)
-            next(events)
-        assert list(events) == []
-    assert "graceful shutdown exceeded" not in caplog.text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, select
 
 from api.app import create_app
@@ -133,3 +134,12 @@ def http_api(
         api = HttpApi(system, limits)
         with api.serving():
             yield api
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """Return each sample of metrics by its name and the value of its label."""
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import insert
 
 import tasks
-from database.event_log import EventLog, EventNumber
 from database.models import job_events
+from database.watching.event_log import EventLog, EventNumber
 from domain.errors import DatabaseUnavailableError
 from domain.job import JobStatus
 from tasks.api import changes

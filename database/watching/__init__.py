@@ -1,0 +1,1 @@
+"""What watchers and monitoring read: events by their numbers, numbers of jobs."""
