@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from typing import Protocol
 
 from domain.errors import DiskFullError, PermanentError
@@ -38,11 +37,52 @@ class DiskFile(Protocol):
         """Bytes of the disk that it occupies."""
 
 
+class _Volume:
+    """The reservations of the files of one volume. To be used under its mutex."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self._reserved: dict[DiskFile, int] = {}
+        self._sum = 0
+        #: By file of unknown size: the bytes written so far.
+        self.growing: dict[DiskFile, int] = {}
+
+    def reserved(self, part: DiskFile) -> int:
+        """Return the bytes reserved for a file."""
+        return self._reserved.get(part, 0)
+
+    def reserved_for_others(self, part: DiskFile) -> int:
+        """Return the bytes reserved for all other files."""
+        return self._sum - self.reserved(part)
+
+    def reserve(self, part: DiskFile, size: int) -> None:
+        """Replace the reservation of a file; one that was released has none."""
+        self._sum += size - self.reserved(part)
+        self._reserved[part] = size
+
+    def release(self, part: DiskFile) -> None:
+        """Drop the reservation of a file."""
+        self.growing.pop(part, None)
+        self._sum -= self._reserved.pop(part, 0)
+
+    def mark_written(self, part: DiskFile, size: int) -> None:
+        """Subtract bytes from the reservation of a file."""
+        if part in self._reserved:
+            self.reserve(part, max(0, self._reserved[part] - size))
+            if part in self.growing:
+                self.growing[part] += size
+
+    def is_largest(self, part: DiskFile) -> bool:
+        """Return whether a file has written most of all files of unknown size."""
+        size = self.growing.get(part)
+        return bool(size) and size == max(self.growing.values())
+
+
 class DiskSpace:
     """The reserved space of every volume.
 
     Reserved are the bytes that a file will still need. Bytes that are written or allocated are no
-    longer free on the volume, so they are not counted here.
+    longer free on the volume, so they are not counted here. A volume that hangs holds up no other.
 
     Args:
         keep_free: bytes that stay free on each volume.
@@ -51,12 +91,9 @@ class DiskSpace:
     def __init__(self, keep_free: int) -> None:
         self._keep_free = keep_free
         self._untouched = keep_free + BESIDE_PART_FILE if keep_free else 0
-        self._mutex = threading.Lock()
-        #: By file: its volume, and the bytes reserved for it.
-        self._reserved: dict[DiskFile, tuple[int, int]] = {}
-        self._sums: Counter[int] = Counter()
-        #: By file of unknown size: the bytes written so far.
-        self._growing: dict[DiskFile, int] = {}
+        #: By number of the file system, and by file.
+        self._volumes: dict[int, _Volume] = {}
+        self._volume_of: dict[DiskFile, _Volume] = {}
 
     def reserve(self, part: DiskFile, total: int) -> None:
         """Reserve space so that `part` can have `total` bytes; replaces its earlier reservation.
@@ -65,19 +102,18 @@ class DiskSpace:
             DiskFullError: they do not fit beside the other reservations.
             PermanentError: they would not even fit on the empty volume.
         """
-        device, missing = part.device, max(0, total - part.allocated)
-        with self._mutex:
+        volume, missing = self._volume(part), max(0, total - part.allocated)
+        with volume.mutex:
             # Under the mutex: bytes that are written from now on are still counted as reserved.
-            free = _free(part.folder)
-            others = self._sums[device] - self._missing(part)
+            free, others = _free(part.folder), volume.reserved_for_others(part)
             if missing + others + self._untouched > free:
                 _check_volume(part.folder, total)
                 raise DiskFullError(
                     f"{missing:,} more bytes are needed, {others:,} are reserved by other downloads and "
                     f"{self._keep_free:,} must stay free, but {part.folder} has only {free:,} free."
                 )
-            self._growing.pop(part, None)  # its size is known now
-            self._set_reserved(part, device, missing)
+            volume.growing.pop(part, None)  # its size is known now
+            volume.reserve(part, missing)
 
     def reserve_growth(self, part: DiskFile, size: int) -> None:
         """Reserve space for at least `size` more bytes of `part`, whose size is unknown.
@@ -85,59 +121,53 @@ class DiskSpace:
         Raises:
             DiskFullError: they do not fit beside the other reservations.
         """
-        with self._mutex:
-            if self._missing(part) >= size:
+        volume = self._volume(part)
+        with volume.mutex:
+            if volume.reserved(part) >= size:
                 return
-            folder, device = part.folder, part.device
-            others = self._sums[device] - self._missing(part)
-            free = _free(folder)
+            free, others = _free(part.folder), volume.reserved_for_others(part)
             available = free - others - self._untouched
             if available < size:
-                grown = self._growing.get(part, 0)
+                grown = volume.growing.get(part, 0)
                 raise DiskFullError(
                     f"The origin sends no size for the file, and only {grown:,} bytes of it fit: "
-                    f"{folder} has {free:,} bytes free, {self._keep_free:,} must stay free and "
+                    f"{part.folder} has {free:,} bytes free, {self._keep_free:,} must stay free and "
                     f"{others:,} are reserved by other downloads.",
-                    uses_attempt=free - self._untouched < size and self._is_largest(part),
+                    uses_attempt=free - self._untouched < size and volume.is_largest(part),
                 )
-            self._growing.setdefault(part, 0)
-            self._set_reserved(part, device, min(available, max(size, GROWTH_STEP)))
+            volume.growing.setdefault(part, 0)
+            volume.reserve(part, min(available, max(size, GROWTH_STEP)))
 
     def mark_written(self, part: DiskFile, size: int) -> None:
         """Subtract `size` bytes, now written or allocated, from the reservation of `part`."""
-        with self._mutex:
-            if part in self._reserved:
-                device, missing = self._reserved[part]
-                self._set_reserved(part, device, max(0, missing - size))
-                if part in self._growing:
-                    self._growing[part] += size
+        volume = self._volume_of.get(part)
+        if volume is not None:
+            with volume.mutex:
+                volume.mark_written(part, size)
 
     def is_largest_growing_file(self, part: DiskFile) -> bool:
         """Return whether `part` has written most of all files of unknown size on its volume."""
-        with self._mutex:
-            return self._is_largest(part)
+        volume = self._volume_of.get(part)
+        if volume is None:
+            return False
+        with volume.mutex:
+            return volume.is_largest(part)
 
     def release(self, part: DiskFile) -> None:
         """Drop the reservation of `part`."""
-        with self._mutex:
-            self._growing.pop(part, None)
-            if part in self._reserved:
-                self._set_reserved(part, self._reserved[part][0], 0)
-                del self._reserved[part]
+        volume = self._volume_of.pop(part, None)
+        if volume is not None:
+            with volume.mutex:
+                volume.release(part)
 
-    def _is_largest(self, part: DiskFile) -> bool:
-        if not self._growing.get(part):
-            return False
-        device = self._reserved[part][0]
-        rivals = [size for one, size in self._growing.items() if self._reserved[one][0] == device]
-        return self._growing[part] == max(rivals)
-
-    def _missing(self, part: DiskFile) -> int:
-        return self._reserved.get(part, (0, 0))[1]
-
-    def _set_reserved(self, part: DiskFile, device: int, size: int) -> None:
-        self._sums[device] += size - self._missing(part)
-        self._reserved[part] = (device, size)
+    def _volume(self, part: DiskFile) -> _Volume:
+        """Return the volume of a file, which is looked up once: a file server may take long for it."""
+        volume = self._volume_of.get(part)
+        if volume is None:
+            # Of two threads, `setdefault` lets one make it.
+            volume = self._volumes.setdefault(part.device, _Volume())
+            self._volume_of[part] = volume
+        return volume
 
 
 def _check_volume(directory: str, total: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -207,3 +209,41 @@ def test_only_the_largest_file_uses_an_attempt(
     assert refusal(volume, small, MIB).uses_attempt
     volume.release(small)
     assert not refusal(volume, small, MIB).uses_attempt
+
+
+class OtherVolume:
+    """A file of another file system than the folder of the test."""
+
+    folder, device, allocated = "/other", 1, 0
+
+
+def test_a_volume_that_hangs_holds_up_no_other(
+    open_part: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, may_go_on = threading.Event(), threading.Event()
+    part, hanging = open_part("a"), OtherVolume()
+
+    def free(folder: str) -> int:
+        if folder == hanging.folder:
+            hangs.set()
+            assert may_go_on.wait(30)
+        return 100 * MIB
+
+    monkeypatch.setattr(space, "_free", free)
+    volumes = DiskSpace(0)
+
+    def use_the_other() -> None:
+        volumes.reserve(part, MIB)
+        volumes.mark_written(part, MIB)
+        volumes.reserve_growth(part, MIB)
+        assert not volumes.is_largest_growing_file(part)
+        volumes.release(part)
+
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            hung = threads.submit(volumes.reserve, hanging, MIB)
+            assert hangs.wait(30)
+            threads.submit(use_the_other).result(10)
+            assert not hung.done()
+        finally:
+            may_go_on.set()
