@@ -163,6 +163,7 @@ class Attempt:
     async def _acquire_slots(self) -> HeldSlots:
         """Acquire slots of the host and user, perhaps one that another job here is about to free."""
         runtime, job = self._runtime, self._job
+        line: str | None = None
         while True:
             try:
                 slots: HeldSlots = await runtime.store(
@@ -170,13 +171,21 @@ class Attempt:
                 )
             except HostBusyError as error:
                 of_host, of_user = lines_of(plain_host(self._host), job.user_id)
-                line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
+                former, line = line, {"host_busy": of_host, "user_busy": of_user}.get(error.code)
+                if former not in {None, line}:
+                    self._pass_on(former)
                 if line is None or not await runtime.slot_queue.wait(line, self._raise_if_stopped):
                     raise
                 self._pass_on_if_stopped()
             else:
                 runtime.slot_queue.taken(*lines_of(slots.host, job.user_id))
                 return slots
+
+    def _pass_on(self, line: str | None) -> None:
+        """Let another job have the slot that was freed for this one, which lacks another slot."""
+        host = plain_host(self._host)
+        if line is not None and not self._runtime.slot_queue.freed(line):
+            self._runtime.freed_slots.add(host, None if line == host else self._job.user_id)
 
     def _pass_on_if_stopped(self) -> None:
         """Raise if the attempt has to stop; the slot that was freed for it is for another one then."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,40 @@ def test_a_user_has_so_many_downloads_at_a_time(polite: System, origin: Origin) 
         assert run_download(polite.runtime, third.id) is Outcome.COMPLETED
         gate.set()
     polite.wait_for(second, S.QUEUED)
+
+
+def test_a_slot_of_a_host_is_for_the_next_if_the_first_that_waits_has_none_of_its_user(
+    polite: System, origin: Origin
+) -> None:
+    polite.runtime.slot_queue._max_wait = 30
+    gates = [threading.Event(), threading.Event()]
+    urls = [
+        origin.serve(f"/{number}", size=50_000, gate=gate, gate_after=1000).url
+        for number, gate in enumerate(gates)
+    ]
+    at_host = polite.submit(urls[0], user_id="carl")
+    of_user = polite.submit(urls[1].replace("127.0.0.1", "localhost"), user_id="ada")
+    plain = origin.serve("/plain", size=1000).url
+    first, second = (polite.submit(f"{plain}?{user}", user_id=user) for user in ("ada", "bob"))
+
+    def wait_at_host(count: int) -> bool:
+        line = polite.runtime.slot_queue._lines.get("127.0.0.1")
+        return line is not None and len(line.waiting) == count
+
+    with ExitStack() as stack:
+        for gate in gates:
+            stack.callback(gate.set)
+        for job in (at_host, of_user):
+            stack.enter_context(running(polite, job))
+            started(polite, job)
+        for number, job in enumerate((first, second), 1):
+            stack.enter_context(running(polite, job))
+            wait_until(partial(wait_at_host, number), what="it waits for its host")
+        gates[0].set()
+        polite.wait_for(second, S.COMPLETED)
+        assert polite.job(of_user).status is S.DOWNLOADING
+        gates[1].set()
+        polite.wait_for(first, S.COMPLETED)
 
 
 def test_a_full_disk_uses_no_attempt_and_is_left_when_there_is_room(
