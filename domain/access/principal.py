@@ -64,6 +64,7 @@ class Principal:
         scopes: never more than the role has.
         kind: how it has signed in.
         id: of the key or session, for logs; it opens nothing.
+        is_by_key: it has signed in with a key, or by a session that a key has started.
     """
 
     user_id: str | None
@@ -71,6 +72,7 @@ class Principal:
     scopes: frozenset[Scope]
     kind: Kind
     id: str = ""
+    is_by_key: bool = False
 
     def __post_init__(self) -> None:
         if not self.user_id and self.kind is not Kind.LOCAL:

@@ -83,9 +83,11 @@ def owner_for(principal: Principal, wanted: str | None) -> str | None:
 def require_account(principal: Principal, user_id: str) -> None:
     """Raise ForbiddenError unless the principal may manage the keys and sessions of a user.
 
-    Admins manage all. Others manage their own, signed in by a session: a key makes no further keys.
+    Admins manage all. Others manage their own, signed in by a session that a link has started: a key
+    makes no further keys, which would stay when it is revoked.
     """
-    is_own = principal.user_id == user_id and principal.kind is Kind.SESSION
+    is_person = principal.kind is Kind.SESSION and not principal.is_by_key
+    is_own = principal.user_id == user_id and is_person
     if not is_own:
         require(principal, Scope.ADMIN)
 

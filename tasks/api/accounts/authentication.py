@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple, NoReturn
 
@@ -13,7 +14,7 @@ from domain.access import SCOPES_OF_ROLE, Kind, Principal, Role, Scope
 from domain.access.principal import scopes_from
 from domain.errors import AuthenticationError, DatabaseUnavailableError
 from tasks.api.accounts import tokens
-from tasks.api.accounts.limits import count_failure
+from tasks.api.accounts.limits import count_failure, limit_requests
 from tasks.api.accounts.parts import AccountRuntime
 
 logger = logging.getLogger(__name__)
@@ -95,14 +96,18 @@ def open_session(token: object, *, address: str | None, runtime: AccountRuntime)
     principal = _principal(user, Kind.SESSION, session_id[:8], scopes)
     if principal is None:
         refuse(address, f"{shown}: its user is disabled, or has no role", runtime)
-    return OpenSession(session, principal)
+    return OpenSession(session, replace(principal, is_by_key=bool(session.key_prefix)))
 
 
 def check_key(
     secret: object, *, address: str | None, runtime: AccountRuntime
 ) -> tuple[ApiKey, User]:
-    """Return a valid key and its user, who is enabled; raises as `authenticate_key`."""
+    """Return a valid key and its user, who is enabled; it counts as a request of the user.
+
+    Raises: as `authenticate_key`; RateLimitedError also after too many requests of the user.
+    """
     principal = authenticate_key(secret, address=address, runtime=runtime)
+    limit_requests(principal, runtime=runtime)
     found = ApiKeyRepository(runtime.database).find(principal.id)
     if found is None:
         refuse(address, f"key {principal.id}: it was deleted at this moment", runtime)

@@ -23,6 +23,7 @@ from tasks.api.accounts import (
     list_keys,
     revoke_key,
     set_role,
+    sign_in_with_key,
     tokens,
 )
 from tests.support.accounts import (
@@ -268,6 +269,7 @@ def test_what_is_no_prefix_is_refused_and_a_secret_not_repeated(accounts: Accoun
 def test_users_manage_their_own_keys_in_a_session_and_no_others(accounts: AccountParts) -> None:
     ada_key, bob_key = user_with_key(accounts), user_with_key(accounts, "bob")
     ada = signed_in(accounts).principal
+    by_key_session = sign_in_with_key(ada_key.secret, address=None, runtime=accounts).principal
     own = create_key(ada, "ada", runtime=accounts, scopes=["read"])
     assert {key.prefix for key in list_keys(ada, "ada", runtime=accounts)} == {
         ada_key.key.prefix,
@@ -280,6 +282,7 @@ def test_users_manage_their_own_keys_in_a_session_and_no_others(accounts: Accoun
         lambda: list_keys(ada, runtime=accounts),
         # A key makes no further keys.
         lambda: create_key(by_key(ada_key.secret, accounts), "ada", runtime=accounts),
+        lambda: create_key(by_key_session, "ada", runtime=accounts),
     ):
         with pytest.raises(ForbiddenError):
             attempt()

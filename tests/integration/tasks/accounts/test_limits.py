@@ -13,10 +13,12 @@ from tasks.api.accounts import (
     authenticate_session,
     limit_requests,
     sign_in,
+    sign_in_with_key,
     tokens,
 )
 from tasks.api.accounts.limits import network_of
 from tests.support.accounts import (
+    ADDRESS,
     LOCAL,
     by_key,
     user_with_key,
@@ -35,6 +37,17 @@ def test_requests_of_each_user_are_limited(accounts: AccountParts) -> None:
         limit_requests(ada, runtime=parts)
     assert 0 < caught.value.retry_after <= 60
     assert limit_requests(bob, runtime=parts) is not None
+
+
+def test_signing_in_with_a_key_counts_as_a_request(accounts: AccountParts) -> None:
+    parts = with_settings(accounts, user_requests=2)
+    key = user_with_key(parts).secret
+    for _ in range(2):
+        sign_in_with_key(key, address=ADDRESS, runtime=parts)
+    stored = parts.cache.client.keys("*session*")
+    with pytest.raises(RateLimitedError):
+        sign_in_with_key(key, address=ADDRESS, runtime=parts)
+    assert parts.cache.client.keys("*session*") == stored, "a refused one stores nothing"
 
 
 def test_without_limit_nothing_is_counted(accounts: AccountParts) -> None:
