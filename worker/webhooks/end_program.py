@@ -50,7 +50,7 @@ class EndProgram:
         self._output = b""
         self._pipe, writing_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(writing_end, True)
-        self._failure: OSError | None = None
+        self._failure: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
@@ -64,15 +64,16 @@ class EndProgram:
                 start_new_session=True,
             )
         except OSError as error:
-            self._failure = error
+            self._failure = error.strerror or str(error)
+        except ValueError as error:  # a variable that no environment can hold, as one with NUL
+            self._failure = str(error)
         finally:
             os.close(writing_end)
 
     def poll(self) -> ProgramResult | None:
         """Return the result; None while it runs. Kills it after its time."""
         if self._process is None:
-            reason = self._failure.strerror if self._failure else "unknown"
-            return self._result(None, f"{self._program} cannot be started: {reason}.")
+            return self._result(None, f"{self._program} cannot be started: {self._failure}.")
         status = self._process.poll()  # before reading: what it has printed by then is there
         self._read()
         if status is not None:

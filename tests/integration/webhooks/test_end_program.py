@@ -151,3 +151,16 @@ def test_it_is_checked_at_the_start(
             load()
     finally:
         load.cache_clear()
+
+
+def test_an_end_that_no_environment_can_hold_keeps_no_other_one_up(
+    noted: Service, tmp_path: Path
+) -> None:
+    written = tmp_path / "written"
+    noted.ended(None, user_id="a\0b")
+    noted.ended(None, user_id="ada")
+    assert noted.deliver(program=program(tmp_path, f"echo $SEEN_OWNER >> {written}")) == 2
+    assert written.read_text() == "ada\n"
+    (error,) = [one.log[0].error for one in noted.deliveries() if one.user_id != "ada"]
+    assert error is not None
+    assert "cannot be started: embedded null byte" in error
