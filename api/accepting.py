@@ -7,7 +7,7 @@ or this network is for admins alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -137,13 +137,13 @@ def _allowed(
     """Return the request with its owner and its key; raise if this caller may not ask for it."""
     owner = owner_for(principal, request.user_id)
     _check_directory(request.directory, runtime)
-    if principal.role is not Role.ADMIN:
-        if request.overwrite:
-            raise ForbiddenError(
-                "overwrite: only an admin replaces files, which may be those of other users."
-            )
-        for url in (request.url, *request.mirrors):
-            _refuse_private_host(host_of(url) or "")
+    if principal.role is not Role.ADMIN and request.overwrite:
+        raise ForbiddenError(
+            "overwrite: only an admin replaces files, which may be those of other users."
+        )
+    named = {"url": [request.url], "mirrors": request.mirrors, "webhook": [request.webhook]}
+    for field, urls in named.items():
+        check_hosts(principal, field, [url for url in urls if url is not None])
     if key is not None and request.idempotency_key is not None:
         raise InvalidInputError(
             "idempotency_key", request.idempotency_key, "The header Idempotency-Key is given, too."
@@ -161,10 +161,21 @@ def _check_directory(directory: str, runtime: Runtime) -> None:
     check_folders([directory], runtime)
 
 
-def _refuse_private_host(host: str) -> None:
-    """Refuse what is plainly in this network; workers check every address that a name resolves to."""
-    is_local_name = host == "localhost" or host.endswith(_LOCAL_NAMES)
-    if is_local_name or not _PUBLIC_ONLY.allows_host(host):
-        raise ForbiddenError(
-            f"url: {host} is not a public host, and only an admin downloads from this network."
-        )
+def check_hosts(principal: Principal, field: str, urls: Iterable[str]) -> None:
+    """Refuse what is plainly in this network, unless an admin asks for it.
+
+    Workers check every address that a name resolves to, for all callers.
+
+    Raises:
+        ForbiddenError: a host of these URLs is not public, and the caller is no admin.
+    """
+    if principal.role is Role.ADMIN:
+        return
+    for url in urls:
+        host = host_of(url) or ""
+        # A name without a dot is one of this network: the Internet has none, a container network has.
+        is_local_name = host.endswith(_LOCAL_NAMES) or not {".", ":"} & set(host)
+        if is_local_name or not _PUBLIC_ONLY.allows_host(host):
+            raise ForbiddenError(
+                f"{field}: {host} is not a public host, and only an admin names one of this network."
+            )

@@ -32,6 +32,15 @@ MEDIA_TYPE = "application/problem+json"
 #: A message that says no more than that it is this service's fault.
 _INTERNAL = "The request failed because of an error in the service. Its log has the details."
 
+#: Instead of the text of a driver: addresses and names of servers are for the log.
+_OUTAGES: Mapping[type[errors.SeenError], str] = MappingProxyType(
+    {
+        errors.DatabaseUnavailableError: "The database does not answer. Repeat the request later.",
+        errors.StoreError: "The store does not answer: without it no session is accepted, and no limit "
+        "is read or changed. API keys work. Repeat the request later.",
+    }
+)
+
 #: What each class of errors means to a caller; a subclass without a line of its own is as its base.
 #: 500 is for those that cannot come from a request: a bug, unless its line says otherwise.
 STATUSES: Mapping[type[errors.SeenError], int] = MappingProxyType(
@@ -176,7 +185,7 @@ def problem(
 def as_item(error: errors.SeenError) -> dict[str, Any]:
     """Return an error as a part of an answer about several jobs."""
     status = status_of(error)
-    detail = str(error) if status < 500 or status == 503 else _INTERNAL
+    detail = _detail(error) if status < 500 or status == 503 else _INTERNAL
     return {
         "type": f"urn:seen:problem:{error.code}",
         "title": HTTPStatus(status).phrase,
@@ -193,14 +202,22 @@ def on_seen_error(request: Request, error: Exception) -> JSONResponse:
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(500, "internal", _INTERNAL, request.url.path)
+    if status == 503:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
     return problem(
         status,
         error.code,
-        str(error),
+        _detail(error),
         request.url.path,
         fields=_fields(error),
         headers=_headers(error, status),
     )
+
+
+def _detail(error: errors.SeenError) -> str:
+    """Return what the caller reads of an error."""
+    found = (text for kind, text in _OUTAGES.items() if isinstance(error, kind))
+    return next(found, str(error))
 
 
 def _fields(error: errors.SeenError) -> Sequence[FieldProblem] | None:

@@ -82,6 +82,8 @@ def host_of_authority(authority: str) -> str | None:
     """Return the host of ``host:port`` in lower case; None if it cannot be parsed."""
     if not authority or set(authority) & set("/\\?#@ ,"):
         return None
+    if authority.rpartition("]")[2][:1] not in {"", ":"} and "]" in authority:
+        return None  # a name after an address: `urlsplit` leaves it out
     try:
         parts = urlsplit(f"//{authority}")
         _ = parts.port  # raises if it is no number

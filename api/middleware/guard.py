@@ -46,7 +46,10 @@ class Guard:
         origins = headers.getlist("origin")
         if not origins:
             return True
-        parts = urlsplit(origins[0])
+        try:
+            parts = urlsplit(origins[0])
+        except ValueError:
+            return False
         scheme = "https" if self._services.is_secure else "http"
         is_same = parts.netloc.lower() == host.lower() and parts.scheme in {scheme, "https"}
         return len(origins) == 1 and is_same and host_of_authority(parts.netloc) is not None

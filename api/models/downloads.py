@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from api.models.fields import EXAMPLE_ID, ID_PATTERN, Body
+from api.models.fields import EXAMPLE_ID, ID_PATTERN, TEXT_PATTERN, Body
 from domain.job import Priority
 from domain.limits import MAX_RATE, MIN_RATE
 from domain.request import DownloadRequest
@@ -135,7 +135,8 @@ class Selection(Body):
         Field(description="Only jobs in this state."),
     ] = None
     user_id: Annotated[
-        str | None, Field(min_length=1, max_length=200, description="Only this owner's.")
+        str | None,
+        Field(min_length=1, max_length=200, pattern=TEXT_PATTERN, description="Only this owner's."),
     ] = None
     host: Annotated[
         str | None, Field(min_length=1, max_length=300, description="Only from this host.")

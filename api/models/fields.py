@@ -14,6 +14,10 @@ EXAMPLE_ID = "0197a2f0-3c5a-7d10-8b00-5f1c0a9e4d21"
 ID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
+#: Of texts that are looked up in SQL: PostgreSQL refuses NUL.
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
 class Body(BaseModel):
     """The base of all bodies: unknown fields are refused, and no value is converted to another type."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -10,7 +11,7 @@ from api.answers import Json, download_as_json
 from api.authentication import Controller, Reader
 from api.documented import problems
 from api.models.downloads import DownloadPage, History, JobNumbers, PriorityChange
-from api.models.fields import JobId
+from api.models.fields import TEXT_PATTERN, JobId
 from api.services import Services, TheServices
 from domain.access import Principal, Scope, filter_for, require_job, visible_user
 from domain.job import Job, JobFilter, JobStatus, Priority
@@ -44,7 +45,8 @@ class _Wanted:
         self,
         state: Annotated[list[JobStatus] | None, Query(description="In one of these.")] = None,
         user_id: Annotated[
-            str | None, Query(min_length=1, max_length=200, description="The owner.")
+            str | None,
+            Query(min_length=1, max_length=200, pattern=TEXT_PATTERN, description="The owner."),
         ] = None,
         host: Annotated[str | None, Query(min_length=1, max_length=300)] = None,
         priority: Priority | None = None,
@@ -138,30 +140,26 @@ def delete(
     return Response(status_code=204)
 
 
-def _add_action(action: control.Action, description: str) -> None:
-    """Add the route of one action."""
+def _add_action(action: Callable[..., Job], description: str) -> None:
+    """Add the route of one action of `tasks.api.control`."""
 
     def act(services: TheServices, principal: Controller, job_id: JobId) -> Json:
         find(services, principal, Scope.CONTROL, job_id)
-        result = control.control_many(action, [job_id], runtime=services.runtime)
-        if result.refused:
-            raise result.refused[0]
-        (job,) = result.changed or result.unchanged
-        return _shown(services, principal, job)
+        return _shown(services, principal, action(job_id, runtime=services.runtime))
 
     act.__doc__ = description
-    act.__name__ = action.value
+    act.__name__ = action.__name__
     router.post(
-        f"/downloads/{{job_id}}/{action.value}",
+        f"/downloads/{{job_id}}/{action.__name__}",
         response_model=JobDict,
         responses=problems(404, 409),
     )(act)
 
 
-_add_action(control.Action.PAUSE, "Stop a download until it is resumed; its part file is kept.")
-_add_action(control.Action.RESUME, "Queue a paused download again, and a waiting one at once.")
-_add_action(control.Action.CANCEL, "Stop a download for good; its part file is removed.")
-_add_action(control.Action.RETRY, "Queue a failed or cancelled download again, with all attempts.")
+_add_action(control.pause, "Stop a download until it is resumed; its part file is kept.")
+_add_action(control.resume, "Queue a paused download again, and a waiting one at once.")
+_add_action(control.cancel, "Stop a download for good; its part file is removed.")
+_add_action(control.retry, "Queue a failed or cancelled download again, with all attempts.")
 
 
 def _shown(services: Services, principal: Principal, job: Job) -> Json:

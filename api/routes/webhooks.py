@@ -6,12 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from api.accepting import check_hosts
 from api.answers import Json
 from api.authentication import Controller, Reader
 from api.documented import problems
+from api.models.fields import ID_PATTERN
 from api.models.webhooks import Deliveries, DeliveryId, Webhook, WebhookChange, WebhookSecret
 from api.services import TheServices
 from database.webhooks import DeliveryState
+from domain.request_fields import check_webhook
 from tasks.api import webhooks
 from tasks.api.webhooks import DeliveryDict
 
@@ -29,6 +32,7 @@ def show(services: TheServices, principal: Reader) -> Json:
 def change(services: TheServices, principal: Controller, body: WebhookChange) -> Json:
     """Have each end of your downloads delivered to a URL from now on."""
     runtime = services.runtime
+    check_hosts(principal, "url", [check_webhook(body.url)])
     webhooks.set_webhook(principal, principal.user_id, body.url, runtime=runtime)
     url = webhooks.webhook_of(principal, principal.user_id, runtime=runtime)
     return Json({"url": url})
@@ -59,7 +63,9 @@ def renew_secret(services: TheServices, principal: Controller) -> Json:
 def list_deliveries(
     services: TheServices,
     principal: Reader,
-    download_id: Annotated[str | None, Query(max_length=36, description="Of this one.")] = None,
+    download_id: Annotated[
+        str | None, Query(pattern=ID_PATTERN, description="Of this one.")
+    ] = None,
     state: DeliveryState | None = None,
     before: Annotated[
         int | None, Query(ge=1, lt=2**63, description="`next_before` of the page before.")

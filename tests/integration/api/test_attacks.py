@@ -51,6 +51,7 @@ HOSTS = {
     "evil.example, localhost": False,
     "localhost:8477/evil": False,
     "127.0.0.1.evil.example": False,
+    "[::1].evil.example": False,
     "": False,
 }
 
@@ -78,6 +79,7 @@ SITES: dict[str, tuple[dict[str, str], bool, bool]] = {
     "another port's origin": ({"Origin": f"{OWN}:1"}, False, False),
     "another scheme": ({"Origin": "ftp://<host>"}, False, False),
     "an opaque origin": ({"Origin": "null"}, False, False),
+    "an origin that is no address": ({"Origin": "http://["}, False, False),
     "an origin with a user": ({"Origin": "http://<host>@evil.example"}, False, False),
     "a link on another site": (
         {

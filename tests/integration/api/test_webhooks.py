@@ -66,3 +66,21 @@ def test_deliveries_are_listed_by_pages_and_sent_again(api: HttpApi) -> None:
     assert eve.get("/v1/deliveries").json()["deliveries"] == []
     for answer in (eve.get(path), eve.post(f"{path}/send"), eve.get("/v1/deliveries/999999")):
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_delivery")
+
+
+def test_only_admins_have_a_webhook_in_this_network(api: HttpApi) -> None:
+    ada, root = api.client("ada"), api.client("root")
+    for url in (
+        *("http://127.0.0.1:6379/", "http://2130706433/", "http://[::ffff:10.0.0.1]/"),
+        *(
+            "http://169.254.169.254/latest",
+            "http://localhost./",
+            "http://redis/",
+            "http://x.internal/",
+        ),
+    ):
+        refused = ada.put("/v1/webhook", json={"url": url})
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), url
+        assert ada.get("/v1/webhook").json() == {"url": None}
+        assert root.put("/v1/webhook", json={"url": url}).status_code == 200
+    root.delete("/v1/webhook")

@@ -109,6 +109,18 @@ WRONG = {
     "a forged cursor": _get("cursor=W10", "cursor", "next_cursor"),
     "a host with a path": _get("host=a.org/b", "host", "host name"),
     "a NUL in the search": _get("search=a%00", "search", "control character"),
+    "a NUL in an owner": _get("user_id=a%00b", "user_id", "pattern"),
+    "a NUL in the owner of a filter": Wrong(
+        f"POST {ACTIONS}",
+        {"action": "pause", "filter": {"user_id": "a\0b"}},
+        422,
+        "invalid_input",
+        "/filter/user_id",
+        "pattern",
+    ),
+    "a NUL in the download of a delivery": Wrong(
+        "GET /v1/deliveries?download_id=a%00b", None, 422, "invalid_input", "download_id", "pattern"
+    ),
     "no id": Wrong(f"GET {DOWNLOADS}/none", None, 404, "unknown_job", None, "no job 'none'"),
     "an id in capitals": Wrong(
         f"GET {DOWNLOADS}/{ID.upper()}", None, 404, "unknown_job", None, "no job"
@@ -249,3 +261,12 @@ def test_a_bug_is_answered_without_its_details() -> None:
     assert problems.status_of(errors.NoResultsError()) == 500
     shown = problems.as_item(errors.FencedError("hunter2"))
     assert (shown["status"], "hunter2" in shown["detail"]) == (500, False)
+
+
+def test_an_outage_is_answered_without_the_names_of_servers() -> None:
+    text = 'The database does not answer: connection to server at "10.0.0.7", user "seen", failed.'
+    for kind in (errors.DatabaseUnavailableError, errors.StoreUnavailableError):
+        shown = problems.as_item(kind(text))
+        assert shown["status"] == 503
+        assert "does not answer" in shown["detail"]
+        assert "10.0.0.7" not in shown["detail"]
