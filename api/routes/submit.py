@@ -125,6 +125,12 @@ class _Answer:
             return [self.content]  # type: ignore[list-item] # it is one
         return [one["download"] for one in self.content["results"] if "download" in one]
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a repetition would get the same: no part of it failed by an outage."""
+        found = (one["problem"] for one in self.content.get("results", ()) if "problem" in one)
+        return all(one["status"] < 500 for one in found)
+
     def as_json(self) -> Json:
         """Return the response."""
         if "id" in self.content:
@@ -163,7 +169,8 @@ def _submit(
         if stored is None:
             requests.forget(user, key)  # it did nothing: a corrected request may have the key
         raise
-    requests.finish(user, key, status=answer.status, response=json.dumps(answer.content))
+    if answer.is_final:
+        requests.finish(user, key, status=answer.status, response=json.dumps(answer.content))
     return answer
 
 

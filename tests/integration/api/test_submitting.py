@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -151,3 +153,30 @@ def test_answers_do_not_wait_for_acknowledgements(api: HttpApi) -> None:
         return time.monotonic() - started
 
     assert min(once() for _ in range(20)) < 0.03
+
+
+def test_a_repetition_does_not_get_an_outage_again(api: HttpApi) -> None:
+    ada, key = api.client("ada"), {"Idempotency-Key": new_job_id()}
+    body = {"downloads": [{"url": f"https://example.org/{new_job_id()}"}], "mode": "each"}
+    with _without_jobs(api):
+        (result,) = ada.post("/v1/downloads", json=body, headers=key).json()["results"]
+        assert result["problem"]["status"] == 503
+    for is_replayed in (False, True):
+        again = ada.post("/v1/downloads", json=body, headers=key)
+        assert ("idempotency-replayed" in again.headers) is is_replayed
+        assert again.json()["accepted"] == 1
+
+
+@contextmanager
+def _without_jobs(api: HttpApi) -> Iterator[None]:
+    """The table of jobs is away meanwhile: nothing can be submitted, but the rest works."""
+    _rename(api, "jobs", "away")
+    try:
+        yield
+    finally:
+        _rename(api, "away", "jobs")
+
+
+def _rename(api: HttpApi, old: str, new: str) -> None:
+    with api.system.runtime.database.write() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
