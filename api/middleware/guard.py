@@ -36,6 +36,9 @@ class Guard:
             refusal = problem(421, "unknown_host", _FOREIGN_HOST, scope["path"])
         elif not self._is_own_origin(headers, hosts[0]) or not _is_own_site(scope, headers):
             refusal = problem(403, "cross_site", _CROSS_SITE, scope["path"])
+        elif _has_two_lengths(headers):
+            close = {"Connection": "close"}
+            refusal = problem(400, "malformed", _TWO_LENGTHS, scope["path"], headers=close)
         else:
             await self._app(scope, receive, send)
             return
@@ -55,6 +58,11 @@ class Guard:
         return len(origins) == 1 and is_same and host_of_authority(parts.netloc) is not None
 
 
+def _has_two_lengths(headers: Headers) -> bool:
+    """Return whether a proxy may have read another end of the request (RFC 9112, 6.1)."""
+    return "transfer-encoding" in headers and "content-length" in headers
+
+
 def _is_own_site(scope: Scope, headers: Headers) -> bool:
     """Return whether a browser says that a page of this API, or a person, has made the request."""
     site = headers.get("sec-fetch-site")
@@ -70,4 +78,5 @@ def _is_own_site(scope: Scope, headers: Headers) -> bool:
 _FOREIGN_HOST = (
     "The header Host does not name this service. SEEN_API_HOSTS lists the names that it answers to."
 )
+_TWO_LENGTHS = "The request has Content-Length and Transfer-Encoding; send one of them."
 _CROSS_SITE = "A page of another site has made this request (Origin, Sec-Fetch-Site)."

@@ -166,6 +166,15 @@ def test_bodies_that_are_too_large_are_refused(api: HttpApi) -> None:
     assert b" 413 " in _raw(api, _HEAD + b"Content-Length: 9999999999\r\n\r\n{").split(b"\r\n")[0]
 
 
+def test_a_body_of_two_lengths_is_refused_and_nothing_after_it_is_read(api: HttpApi) -> None:
+    """A proxy that takes the other length would take the second request for a part of the body."""
+    second = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lengths = b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % (5 + len(second))
+    received = _raw(api, _HEAD + lengths + b"0\r\n\r\n" + second)
+    assert b" 400 " in received.split(b"\r\n")[0]
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
 def test_slow_bodies_and_headers_are_cut_off(api: HttpApi) -> None:
     assert b" 408 " in _raw(api, _HEAD + b"Content-Length: 100\r\n\r\n{").split(b"\r\n")[0]
     assert _raw(api, b"") == b""
