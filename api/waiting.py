@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +16,8 @@ from worker.runtime import Runtime
 
 #: Seconds that an answer waits at most: proxies between give up on longer ones.
 MAX_WAIT = 60.0
+#: Answers of one user that wait in a process at once: each reads its jobs twice a second.
+MOST_OF_ONE = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
@@ -22,6 +26,22 @@ def preferred_wait(header: str | None) -> float | None:
     """Return the seconds that a Prefer header asks for, 60 at most; None if it asks for no wait."""
     found = _WAIT.search(header or "")
     return None if found is None else min(float(found[1]), MAX_WAIT)
+
+
+_waiting: Counter[str] = Counter()
+
+
+@contextmanager
+def room_to_wait(user_id: str) -> Iterator[bool]:
+    """Count an answer that waits; yield False if the user has too many, so that this one may not."""
+    if _waiting[user_id] >= MOST_OF_ONE:
+        yield False
+        return
+    _waiting[user_id] += 1
+    try:
+        yield True
+    finally:
+        _waiting.subtract({user_id: 1})
 
 
 async def wait_until_idle(

@@ -24,7 +24,7 @@ from api.models.downloads import (
 )
 from api.problems import FieldProblem, InvalidFieldsError, as_item
 from api.services import Services, TheServices
-from api.waiting import MAX_WAIT, preferred_wait, wait_until_idle
+from api.waiting import MAX_WAIT, preferred_wait, room_to_wait, wait_until_idle
 from database.accounts import IdempotentRequests
 from domain.access import Principal
 from domain.errors import IdempotencyKeyReusedError, SeenError
@@ -107,7 +107,9 @@ async def submit(
     answer = await run_in_threadpool(_submit, services, principal, body, idempotency_key)
     seconds = preferred_wait(prefer)
     if seconds is not None:
-        await _wait(services, principal, answer, seconds)
+        with room_to_wait(principal.user_id or "") as has_room:
+            if has_room:
+                await _wait(services, principal, answer, seconds)
     return answer.as_json()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tasks
+from api import waiting
 from api.waiting import MAX_WAIT, preferred_wait
 from domain.ids import new_job_id
 from tests.support.services.http_api import HttpApi
@@ -122,6 +123,28 @@ def test_an_answer_waits_no_longer_than_asked(api: HttpApi) -> None:
     answer = api.client("ada").post(DOWNLOADS, json={"url": _url()}, headers=headers)
     assert (answer.status_code, answer.json()["status"]) == (201, "queued")
     assert time.monotonic() - started >= 1
+
+
+def test_a_user_has_only_so_many_answers_that_wait(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_OF_ONE", 1)
+
+    def submit(user: str, url: str, seconds: int) -> bool:
+        headers = {"Prefer": f"wait={seconds}"}
+        answer = api.client(user).post(DOWNLOADS, json={"url": url}, headers=headers)
+        return "preference-applied" in answer.headers
+
+    first = _url()
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(submit, "ada", first, 30)
+        job = wait_until(lambda: _find(api, first), deadline=20, what="the job is stored")
+        assert job is not None
+        wait_until(lambda: not submit("ada", _url(), 1), deadline=20, what="another does not wait")
+        assert submit("eve", _url(), 1)
+        tasks.cancel(job, runtime=api.system.runtime)
+        assert waits.result(timeout=20)
+    assert submit("ada", _url(), 1)
 
 
 @pytest.mark.parametrize(
