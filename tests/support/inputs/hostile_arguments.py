@@ -288,6 +288,7 @@ DOWNLOADS: dict[str, Method] = {
     "download.get_progress": _m(lambda m: m.download.get_progress, "job-1", absent=(0,)),
     "download.get_many": _m(lambda m: m.download.get_many, ["job-1"]),
     "download.get_active_downloads": _m(lambda m: m.download.get_active_downloads, 10),
+    "download.active_updates": _m(lambda m: m.download.active_updates, 10),
     "download.page_active_downloads": _m(
         lambda m: m.download.page_active_downloads, after="job-1", limit=10
     ),

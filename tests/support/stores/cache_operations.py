@@ -119,6 +119,7 @@ RAISING: dict[str, Use] = {
     "get_progress": lambda m: m.download.get_progress("job-1"),
     "get_many": lambda m: m.download.get_many(["job-1"]),
     "get_active_downloads": lambda m: m.download.get_active_downloads(),
+    "active_updates": lambda m: m.download.active_updates(),
     "page_active_downloads": lambda m: m.download.page_active_downloads(),
     "get_user_downloads": lambda m: m.download.get_user_downloads("ada"),
     "totals": lambda m: m.download.totals(),

@@ -27,6 +27,8 @@ def test_the_most_recently_updated_comes_first(cache: DownloadCache, manager: Ca
     manager.client.zadd(active, {"job-0": 1, "job-1": 2, "job-2": 3})
     assert [one.job_id for one in cache.get_active_downloads()] == ["job-2", "job-1", "job-0"]
     assert [one.job_id for one in cache.get_active_downloads(limit=1)] == ["job-2"]
+    assert cache.active_updates() == [("job-2", 3), ("job-1", 2), ("job-0", 1)]
+    assert cache.active_updates(limit=1) == [("job-2", 3)]
     cache.increment_downloaded_bytes("job-0", 1)
     assert [one.job_id for one in cache.get_active_downloads(limit=1)] == ["job-0"]
 
