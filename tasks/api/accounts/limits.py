@@ -17,7 +17,7 @@ from tasks.api.accounts.parts import AccountRuntime
 logger = logging.getLogger(__name__)
 
 _MINUTE = 60.0
-#: Bits of an IPv6 address that one network has in common: whoever has one address has them all.
+#: Bits of an IPv6 address that one network has in common: who has one address has them all.
 _IPV6_NETWORK = 64
 
 

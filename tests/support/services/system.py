@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from celery import Celery
+from kombu import pools
 
 import tasks
 from cli.local_stack.command_lines import QUEUES
@@ -214,6 +215,8 @@ class System:
         for process in running:
             process.wait()
         self.runtime.close()
+        # kombu keeps connections for the whole process; the store may be restarted before the next test.
+        pools.reset()
 
     def __enter__(self) -> Self:
         return self
