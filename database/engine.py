@@ -10,7 +10,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, TimeoutError
 
@@ -71,6 +72,10 @@ class Database:
             self.engine.begin() as connection,
         ):
             yield connection
+
+    def insert(self, table: Table) -> Any:
+        """Return an INSERT that may have an ON CONFLICT clause: each dialect has its own."""
+        return (sqlite.insert if self.is_sqlite else postgresql.insert)(table)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run one small piece of work in a transaction and return its result.

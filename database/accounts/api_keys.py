@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from database.accounts.users import USER_COLUMNS, User, lock_enabled, to_user
 from database.engine import Database
@@ -56,9 +55,8 @@ class ApiKeyRepository:
             UnknownUserError: there is no such user.
             UserDisabledError: it is disabled.
         """
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         values = {one.name: getattr(key, one.name) for one in fields(ApiKey)}
-        statement = insert(api_keys).values(values).on_conflict_do_nothing()
+        statement = self._database.insert(api_keys).values(values).on_conflict_do_nothing()
         with self._database.write() as connection:
             lock_enabled(connection, key.user_id)
             return connection.execute(statement.returning(api_keys.c.prefix)).first() is not None

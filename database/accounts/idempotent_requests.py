@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
 from database.models import idempotent_requests as requests
@@ -38,9 +37,13 @@ class IdempotentRequests:
         self, user_id: str | None, key: str, digest: str, *, now: datetime
     ) -> StoredResponse | None:
         """Note a new request; return None for it, and for a repeated key what is stored."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         row = {"key": _key(user_id, key), "digest": digest, "created_at": now}
-        added = insert(requests).values(row).on_conflict_do_nothing().returning(requests.c.key)
+        added = (
+            self._database.insert(requests)
+            .values(row)
+            .on_conflict_do_nothing()
+            .returning(requests.c.key)
+        )
         query = select(requests.c.digest, requests.c.status, requests.c.response)
         while True:
             with self._database.write() as connection:

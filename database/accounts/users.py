@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
 from database.models import api_keys, sign_in_links, users
@@ -73,7 +72,7 @@ class UserRepository:
             "updated_at": now,
         }
         # One statement, so that two callers can write the same new user at once.
-        statement = self._insert().values(id=user.id, created_at=now, **changes)
+        statement = self._database.insert(users).values(id=user.id, created_at=now, **changes)
         with self._database.write() as connection:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=[users.c.id], set_=changes)
@@ -81,7 +80,7 @@ class UserRepository:
 
     def add(self, user: User, *, now: datetime) -> User | None:
         """Add a user and return it as stored; None if there is one of this name, which stays."""
-        statement = self._insert().values(
+        statement = self._database.insert(users).values(
             id=user.id,
             email=user.email,
             display_name=user.display_name,
@@ -127,9 +126,6 @@ class UserRepository:
         """End all sessions that a user has now; False if there is no such user."""
         with self._database.write() as connection:
             return _change(connection, user_id, _NEW_GENERATION) is not None
-
-    def _insert(self) -> Any:
-        return (sqlite.insert if self._database.is_sqlite else postgresql.insert)(users)
 
 
 _NEW_GENERATION = {"session_generation": users.c.session_generation + 1}

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
 from database.models import end_programs, webhook_users
@@ -64,7 +63,7 @@ class Receivers:
         self, user_id: str, values: Mapping[str, Any], now: datetime, only_if: Any = None
     ) -> None:
         values = {**values, "updated_at": now}
-        statement = self._insert(webhook_users).values(user_id=user_id, **values)
+        statement = self._database.insert(webhook_users).values(user_id=user_id, **values)
         statement = statement.on_conflict_do_update(
             index_elements=[webhook_users.c.user_id], set_=values, where=only_if
         )
@@ -80,7 +79,7 @@ class Receivers:
 
     def note_program(self, now: datetime) -> None:
         """Note that this process has a program: ends of jobs are kept for it from now on."""
-        statement = self._insert(end_programs).values(name=_PROGRAM, seen_at=now)
+        statement = self._database.insert(end_programs).values(name=_PROGRAM, seen_at=now)
         statement = statement.on_conflict_do_update(
             index_elements=[end_programs.c.name], set_={"seen_at": now}
         )
@@ -92,6 +91,3 @@ class Receivers:
         with self._database.write() as connection:
             change = delete(end_programs).where(end_programs.c.seen_at < before)
             return connection.execute(change).rowcount == 1
-
-    def _insert(self, table: Any) -> Any:
-        return (sqlite.insert if self._database.is_sqlite else postgresql.insert)(table)
