@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tasks
 from bench.accepting import accepting
+from bench.processes import cpu_seconds
 from bench.report import Figure, percentile, show
 from domain.job import JobStatus
 from domain.request import DownloadRequest
@@ -104,7 +105,7 @@ def _throughput(
     system: System, folder: Path, options: argparse.Namespace, workers: list[int]
 ) -> list[Figure]:
     files = options.files
-    cpu_before = sum(map(_cpu_seconds, workers))
+    cpu_before = sum(map(cpu_seconds, workers))
     with Nginx() as nginx:
         names = [f"small-{number}" for number in range(files)]
         for name in names:
@@ -122,7 +123,7 @@ def _throughput(
         )
         wait_until(lambda: _all_completed(system), deadline=60)
         elapsed = time.monotonic() - started
-        cpu = sum(map(_cpu_seconds, workers)) - cpu_before
+        cpu = sum(map(cpu_seconds, workers)) - cpu_before
         figures = [
             Figure("jobs accepted a second (batches of 100)", files / submitted, "1/s"),
             Figure(f"small files (64 KiB) a second, {files}", files / elapsed, "1/s", "200"),
@@ -162,12 +163,6 @@ def _proportional_memory(pid: int) -> float:
 
 def _descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the processor time a process has used so far, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _all_completed(system: System) -> bool:

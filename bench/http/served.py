@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.processes import cpu_seconds
 from bench.recoveries.defaults import defaults
 from domain.access import Principal
 from tasks.api import accounts
@@ -55,8 +56,7 @@ class Served:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the API's process."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        return cpu_seconds(self.process.pid)
 
     def memory(self) -> int:
         """Return its resident bytes."""
