@@ -11,11 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from domain.errors import IllegalTransitionError, SeenError
 from domain.job import Job, JobStatus
+from worker.storage.published_file import READ_FLAGS, was_written_after
 
-#: A file server's clock may be so many seconds ahead of the worker's.
-_MAX_SKEW = 2.0
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class FileUnavailableError(SeenError):
@@ -87,7 +85,7 @@ def _open_below(root: Path, parts: tuple[str, ...]) -> int:
             below = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = below
-        return os.open(parts[-1], _FILE, dir_fd=folder)
+        return os.open(parts[-1], READ_FLAGS, dir_fd=folder)
     finally:
         with suppress(OSError):
             os.close(folder)
@@ -97,7 +95,7 @@ def _checked(job: Job, descriptor: int, name: str, finished_at: datetime) -> Pub
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise FileUnavailableError(job.id, "it is no regular file any more")
-    is_changed = status.st_mtime > finished_at.timestamp() + _MAX_SKEW
+    is_changed = was_written_after(finished_at, status)
     if is_changed or (job.bytes_total is not None and status.st_size != job.bytes_total):
         raise FileUnavailableError(job.id, "it was changed after the job had finished")
     return PublishedFile(descriptor, name, status.st_size, status.st_mtime, job.sha256)

@@ -12,7 +12,8 @@ from domain.errors import SeenError
 
 #: A file server's clock may be so many seconds ahead of the worker's.
 _MAX_SKEW = 2.0
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: To open a file that may have been replaced by a link or a pipe.
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class FileKeptError(SeenError):
@@ -59,6 +60,11 @@ def remove_published_file(
         os.close(folder)
 
 
+def was_written_after(finished_at: datetime, status: os.stat_result) -> bool:
+    """Return whether a file was written after its job had finished."""
+    return status.st_mtime > finished_at.timestamp() + _MAX_SKEW
+
+
 class _Another(Exception):  # noqa: N818 - a reason, turned into FileKeptError
     """Why a file is not the published one."""
 
@@ -67,12 +73,12 @@ def _remove(folder: int, name: str, sha256: str | None, finished_at: datetime) -
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
         raise _Another("it is no regular file any more")
-    fd = os.open(name, _FLAGS, dir_fd=folder)
+    fd = os.open(name, READ_FLAGS, dir_fd=folder)
     with os.fdopen(fd, "rb") as file:
         opened = os.fstat(fd)
         if not stat.S_ISREG(opened.st_mode) or not os.path.samestat(opened, status):
             raise _Another("it was replaced at this moment")
-        if opened.st_mtime > finished_at.timestamp() + _MAX_SKEW:
+        if was_written_after(finished_at, opened):
             raise _Another("it was written after the job had finished")
         if sha256 is None or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise _Another("its content is another one than the job's")
