@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from cache.downloads.download_cache import DownloadCache
 from database import JobRepository
@@ -146,9 +147,10 @@ class ChangeFeed:
     def _remember(self, events: Iterable[EventNumber], now: float) -> None:
         for one in events:
             self._seen.setdefault(one, now)
-        gone = [one for one, at in self._seen.items() if at < now - _LONG_OVERLAP]
+        # They are in the order in which they were read: neither loop passes all of them.
+        gone = list(takewhile(lambda one: self._seen[one] < now - _LONG_OVERLAP, self._seen))
         for one in gone:
             del self._seen[one]
         self._oldest = max([self._oldest, *gone])
-        old = (one for one, at in self._seen.items() if at < now - _OVERLAP)
-        self._recent = max(old, default=self._oldest)
+        old = (one for one in reversed(self._seen) if self._seen[one] < now - _OVERLAP)
+        self._recent = next(old, self._oldest)
