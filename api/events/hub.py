@@ -68,7 +68,6 @@ class EventHub:
         self._epoch = secrets.token_hex(4)
         self._position = 0
         self._topics: dict[TopicName, Topic] = {}
-        self._left_at: dict[TopicName, float] = {}
         self._watchers: Counter[str] = Counter()
         self._has_topics, self._has_started = asyncio.Event(), asyncio.Event()
         self._sent: dict[str, JobDict] = {}
@@ -103,8 +102,8 @@ class EventHub:
         if topic is None:
             topic = self._topics[name] = Topic(self._position)
             self._has_topics.set()
-        self._left_at.pop(name, None)
         topic.watchers += 1
+        topic.left_at = None
         self._watchers[owner] += 1
         try:
             yield topic
@@ -112,7 +111,7 @@ class EventHub:
             topic.watchers -= 1
             self._watchers -= Counter([owner])
             if not topic.watchers:
-                self._left_at[name] = time.monotonic()
+                topic.left_at = time.monotonic()
 
     def close(self) -> None:
         """End all streams: the process stops."""
@@ -225,8 +224,10 @@ class EventHub:
         return {"id": job_id} | {k: v for k, v in whole.items() if known[k] != v}
 
     def _forget_topics(self, before: float) -> None:
-        for name in [one for one, at in self._left_at.items() if at < before]:
-            del self._left_at[name], self._topics[name]
+        kept = self._topics.items()
+        self._topics = {
+            name: topic for name, topic in kept if topic.left_at is None or topic.left_at >= before
+        }
 
 
 def encode(kind: str, data: Mapping[str, Any], event_id: str) -> bytes:

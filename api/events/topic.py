@@ -28,6 +28,7 @@ class Topic:
 
     Attributes:
         watchers: how many there are.
+        left_at: monotonic time at which the last one left; None while there are any.
     """
 
     def __init__(self, position: int) -> None:
@@ -37,6 +38,7 @@ class Topic:
         self._reset_at = 0
         self._news = asyncio.Event()
         self.watchers = 0
+        self.left_at: float | None = None
 
     def append(self, frame: Frame) -> None:
         """Add a change, and forget the oldest if there are too many."""
