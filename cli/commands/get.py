@@ -129,7 +129,7 @@ def _download(
     )
     batch.check_folders(requests.directories)
     display = _display(is_quiet=how.quiet, as_json=as_json)
-    summary = Summary(batch.new_ids)
+    summary = Summary(batch.stored)
     try:
         followed = follow(batch, display, stack, how.timeout(), summary)
         if not followed.interrupted:

@@ -82,7 +82,7 @@ def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
     from cli.following.job_poll import JobPoll
     from cli.output.progress.summary import Summary
 
-    poll, summary = JobPoll(reader, watched), Summary()
+    poll, summary = JobPoll(reader, watched), Summary({})
     is_warned = has_failed = False
     while True:
         started = time.monotonic()

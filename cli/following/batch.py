@@ -14,7 +14,7 @@ from cli.following.job_poll import JobPoll
 from cli.local_stack.client import StackClient
 from cli.output.progress.totals import Totals
 from cli.signals import delay_interrupts
-from domain.job import Job, JobStatus, SubmittedJob
+from domain.job import RUNNING, Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from seen_local import discovery
 from tasks.api.job_view import JobReader, JobView
@@ -39,7 +39,7 @@ class Batch:
     """Jobs in the order of their requests; it keeps ids, and the jobs that are not finished.
 
     Attributes:
-        new_ids: the jobs that did not exist before.
+        stored: by id the bytes that a job had when it was submitted, unless it ran then.
         left: how many unfinished jobs of other commands `pause` has left running.
         failed: failed jobs, of many the first ones.
     """
@@ -54,7 +54,7 @@ class Batch:
         is_only_client: bool,
         show_urls: bool,
     ) -> None:
-        self.new_ids: set[str] = set()
+        self.stored: dict[str, int] = {}
         self.left = 0
         self.failed: list[JobView] = []
         self._runtime = runtime
@@ -193,13 +193,13 @@ class Batch:
         runtime = self._runtime
         jobs = tasks.submit_many(requests, runtime=runtime)
         self._job_ids |= dict.fromkeys(job.id for job in jobs)
+        idle = [job for job in jobs if job.status not in RUNNING]
+        self.stored |= {job.id: job.bytes_downloaded for job in idle}
         self._poll.add(jobs)
         earlier = {job.id: job for job in jobs if not job.is_new}
         if earlier:
             self._take_over(earlier, requests[0])
-        new = {job.id for job in jobs if job.is_new}
-        self.new_ids |= new
-        self._started |= new
+        self._started |= {job.id for job in jobs if job.is_new}
         if any(job.is_new and job.published_at is None for job in jobs):
             self._note(why_unpublished(runtime.outages))
         return min(jobs, key=lambda job: job.id)

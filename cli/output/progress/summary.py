@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cli.output import formatting
 from cli.output.progress.totals import Totals
@@ -18,17 +18,17 @@ class Summary:
     """Adds up what arrives while a command runs.
 
     Args:
-        new_ids: jobs without a byte at the start, which may become more; the others count from their
-            first view.
+        stored: bytes that jobs had when this command submitted them, by id; more jobs may be added. The
+            others count from their first view.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, new_ids: Collection[str] = (), *, clock: Callable[[], float] = time.monotonic
+        self, stored: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
         self._start = clock()
-        self._new_ids = new_ids
+        self._stored = stored
         self._counts: dict[str, int] = {}
         self._received = 0
 
@@ -37,7 +37,7 @@ class Summary:
         for view in views:
             count = view.progress.bytes_downloaded
             job_id = view.job.id
-            before = self._counts.get(job_id, 0 if job_id in self._new_ids else count)
+            before = self._counts.get(job_id, self._stored.get(job_id, count))
             self._received += count - before if count >= before else count
             self._counts[job_id] = count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cli.following.batch import Batch
 from domain.job import JobStatus, Priority
 from domain.limits import job_scope
 from domain.request import DownloadRequest
+from tests.support.services import operations
 from tests.support.services.system import System
 
 URL = "http://127.0.0.1:9"
@@ -49,7 +51,7 @@ def test_as_many_jobs_as_wanted_are_unfinished_at_a_time(system: System) -> None
     _end(batch, system, "c")
     assert _labels(batch) == ["c", "d", "e"], "those that ended were returned before"
     assert batch.unsubmitted == 0
-    assert len(batch.new_ids) == 5
+    assert list(batch.stored.values()) == [0] * 5
 
 
 def test_all_jobs_are_submitted_at_once_without_a_number(system: System) -> None:
@@ -124,3 +126,13 @@ def test_an_earlier_job_keeps_its_rate_where_none_is_given(system: System) -> No
     _submit("a")
     assert system.runtime.cache.limits.rates() == {}
     assert system.job(job).max_rate == 5_000
+
+
+def test_bytes_stored_before_count_only_of_jobs_that_do_not_run(system: System) -> None:
+    jobs = {name: system.submit(f"{URL}/{name}") for name in ("paused", "running")}
+    tasks.pause(jobs["paused"].id, runtime=system.runtime)
+    now = datetime.now(UTC)
+    assert operations.claim(system.runtime.jobs, jobs["running"].id, worker="w", now=now)
+    batch = _submit("new", "paused", "running")
+    new = next(iter(batch.stored))
+    assert batch.stored == {new: 0, jobs["paused"].id: 0}

@@ -153,7 +153,7 @@ def completed(size: int, job_id: str = "1") -> JobView:
 )
 def test_end_line(is_new: bool, first: list[JobView], last: list[JobView], shown: str) -> None:
     clock = Clock()
-    summary = Summary([one.job.id for one in first] if is_new else [], clock=clock)
+    summary = Summary({one.job.id: 0 for one in first} if is_new else {}, clock=clock)
     summary.add(first)
     clock.now += 4
     summary.add(last)
@@ -161,10 +161,10 @@ def test_end_line(is_new: bool, first: list[JobView], last: list[JobView], shown
 
 
 def test_jobs_that_are_submitted_later_and_files_without_a_job() -> None:
-    clock, new_ids = Clock(), {"1"}
-    summary = Summary(new_ids, clock=clock)
+    clock, stored = Clock(), {"1": 0}
+    summary = Summary(stored, clock=clock)
     summary.add([running(1_000_000, "1")])
-    new_ids.add("2")
+    stored["2"] = 0
     clock.now += 2
     views = [completed(6_000_000, "1"), completed(4_000_000, "2")]
     summary.add(views)
@@ -173,9 +173,20 @@ def test_jobs_that_are_submitted_later_and_files_without_a_job() -> None:
     )
 
 
+def test_bytes_that_arrive_before_the_first_look_at_a_continued_job_count() -> None:
+    clock = Clock()
+    summary = Summary({"1": 2_000_000}, clock=clock)
+    clock.now += 4
+    views = [view(S.PAUSED, id="1", bytes_downloaded=4_000_000)]
+    summary.add(views)
+    assert summary.text(Totals.of(views)) == (
+        "0 of 1 file, 4.0 MB, 2.0 MB of them in 4.0 s, on average 500.0 kB/s; 1 paused"
+    )
+
+
 def test_bytes_that_were_fetched_again_count_again() -> None:
     clock = Clock()
-    summary = Summary(["1"], clock=clock)
+    summary = Summary({"1": 0}, clock=clock)
     for count in (5_000_000, 1_000_000, 20_000_000):
         summary.add([running(count)])
     clock.now += 5
