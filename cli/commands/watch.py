@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,6 @@ from domain.job import JobFilter, JobStatus
 from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:
-    from cli.output.display import Display
     from tasks.api.job_view import JobReader
 
 #: Without ids, at most this many jobs of each state are watched.
@@ -37,7 +37,11 @@ def watch(
         bool, typer.Option("--json", help="Print one JSON object a line for each change.")
     ] = False,
 ) -> None:
-    """Watch jobs until all have finished; the exit status is 1 when one has failed."""
+    """Watch jobs until all have finished; the exit status is 1 when one has failed.
+
+    Keys on a terminal: arrows (or j and k) mark a job, p pauses or resumes it, c cancels it after a
+    question, s sorts, / filters, Escape shows all again, q leaves. The downloads go on.
+    """
     given = resolve_ids(job_ids or [])
     interrupt_on_termination()
     reader = None if has_no_database(settings_module.load()) else open_reader(show_urls=show_urls)
@@ -47,18 +51,25 @@ def watch(
             clear_busy()
             print("There are no active jobs.")
         return
+    raise typer.Exit(FAILED if _show(reader, watched, as_json=as_json) else 0)
+
+
+def _show(reader: JobReader, watched: list[str], *, as_json: bool) -> bool:
+    """Show the jobs until all have finished; return whether one has failed."""
     from cli.output.display import for_terminal
     from cli.output.progress.program_output import JsonLines
+    from cli.watching.keyboard import Keyboard
+    from cli.watching.watch import LEFT, watch_jobs
 
-    display = JsonLines() if as_json else for_terminal()
-    try:
-        failed = _follow(reader, watched, display)
-    except KeyboardInterrupt:
-        display.note("Stopped watching; the downloads go on.")
-        raise AnsweredInterrupt from None
-    finally:
-        display.close()
-    raise typer.Exit(FAILED if failed else 0)
+    with ExitStack() as opened:
+        keyboard = opened.enter_context(Keyboard(sys.stdin))
+        display = JsonLines() if as_json else for_terminal(before_stop=keyboard.restore)
+        opened.callback(display.close)
+        try:
+            return watch_jobs(reader, watched, display, keyboard)
+        except KeyboardInterrupt:
+            display.note(LEFT)
+            raise AnsweredInterrupt from None
 
 
 def _active_jobs(reader: JobReader | None) -> list[str]:
@@ -74,28 +85,3 @@ def _active_jobs(reader: JobReader | None) -> list[str]:
         for view in reader.find(JobFilter(status), limit=_MAX_JOBS_PER_STATE)
     ]
     return sorted(found)
-
-
-def _follow(reader: JobReader, watched: list[str], display: Display) -> bool:
-    """Show the jobs until all have finished; return whether one has failed."""
-    from cli.following.follow import pause_between_reads
-    from cli.following.job_poll import JobPoll
-    from cli.output.progress.summary import Summary
-
-    poll, summary = JobPoll(reader, watched), Summary({})
-    is_warned = has_failed = False
-    while True:
-        started = time.monotonic()
-        views = poll.read()
-        summary.add(views)
-        display.show(views, ended=poll.ended)
-        has_failed = has_failed or any(view.status is JobStatus.FAILED for view in views)
-        if reader.store_error is not None and not is_warned:
-            is_warned = True
-            display.note(
-                f"{reader.store_error} Progress is shown when the store is available again."
-            )
-        if all(view.is_finished for view in views):
-            display.end(summary.text(poll.totals))
-            return has_failed
-        time.sleep(pause_between_reads(time.monotonic() - started))

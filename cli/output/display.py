@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cli.output.progress.live_display import LiveDisplay
@@ -41,7 +41,11 @@ class Display(Protocol):
         """Restore the terminal."""
 
 
-def for_terminal() -> Display:
-    """Return live rows where standard output is a terminal that can show them, else lines."""
+def for_terminal(*, before_stop: Callable[[], None] = lambda: None) -> Display:
+    """Return live rows where standard output is a terminal that can show them, else lines.
+
+    Args:
+        before_stop: called before Ctrl-Z stops a command with live rows.
+    """
     terminal = Terminal.of(sys.stdout)
-    return LiveDisplay(terminal) if terminal.is_live else PlainLines()
+    return LiveDisplay(terminal, before_stop=before_stop) if terminal.is_live else PlainLines()

@@ -30,7 +30,7 @@ class Terminal:
     @classmethod
     def of(cls, stream: IO[str], environment: Mapping[str, str] = os.environ) -> Terminal:
         """Return what `stream` can show."""
-        is_live = _isatty(stream) and environment.get("TERM", "") not in _DUMB
+        is_live = is_terminal(stream) and environment.get("TERM", "") not in _DUMB
         return cls(is_live, _has_colour(environment, is_live), _has_symbols(environment))
 
 
@@ -64,7 +64,8 @@ def _has_symbols(environment: Mapping[str, str]) -> bool:
     return charset in {"", "utf8"}
 
 
-def _isatty(stream: IO[str]) -> bool:
+def is_terminal(stream: IO[str]) -> bool:
+    """Return whether a stream is a terminal; a closed one is none."""
     try:
         return stream.isatty()
     except ValueError:  # it is closed

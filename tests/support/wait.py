@@ -12,7 +12,7 @@ T = TypeVar("T")
 def wait_until(
     condition: Callable[[], T],
     *,
-    deadline: float = 10.0,
+    deadline: float = 30.0,
     interval: float = 0.02,
     what: str = "",
 ) -> T:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from cli.output.progress.row import Columns, row
+from cli.output.progress.row_choice import AS_GIVEN, RowChoice
 from cli.output.progress.totals import NOTHING, Totals, total_lines
-from cli.output.styled import Line, Style, fit, line
+from cli.output.styled import Line, Part, Style, fit, line
 from cli.output.text_width import width
-from domain.job import RUNNING, JobStatus
+from domain.job import FINISHED
 from tasks.api.job_view import JobView
 
-#: The order of the rows; jobs of one rank stay in the order in which they were given.
-_RANKS = {
-    **dict.fromkeys(RUNNING, 0),
-    JobStatus.WAITING: 1,
-    JobStatus.QUEUED: 2,
-    JobStatus.PAUSED: 3,
-}
+#: Cells before a row where one may be marked.
+_MARK = 2
 
 
 def frame(
@@ -31,11 +28,12 @@ def frame(
     to_come: int = 0,
     ended: Totals = NOTHING,
     status: str = "",
+    choice: RowChoice = AS_GIVEN,
     symbols: bool = True,
 ) -> list[Line]:
     """Return the lines below which the cursor never is: fewer than `rows`, each below `columns` cells.
 
-    Running jobs come first; those for which there is no room are counted. Finished jobs have no row, and
+    Jobs for which there is no room are counted; the marked one has room. Finished jobs have no row, and
     count in the sums.
 
     Args:
@@ -46,22 +44,52 @@ def frame(
         to_come: how many files have no job yet.
         ended: the sums of finished jobs that are not in `views`.
         status: a last line about the command itself, such as ``pausing …``.
+        choice: the rows that are shown, and their order.
         symbols: use more than ASCII.
     """
-    # The last column stays empty: writing there moves some terminals' cursors to the next line.
-    cells = columns - 1
-    unfinished = [view for view in views if view.status in _RANKS]
+    cells = columns - 1  # writing to the last one moves some terminals' cursors to the next line
     totals = ended + Totals.of(views, to_come)
-    texts = total_lines(totals, cells) if unfinished and totals.number > 1 else []
+    shown = choice.rows(views)
+    has_sums = totals.number > 1 and not all(view.status in FINISHED for view in views)
+    texts = total_lines(totals, cells) if has_sums else []
     below = [line(text) for text in texts] + ([line(status)] if status else [])
     room = max(0, rows - 1 - len(below))
-    shown = sorted(unfinished, key=lambda view: _RANKS[view.status])
     if len(shown) > room:
-        shown, hidden = shown[: max(0, room - 1)], shown[max(0, room - 1) :]
+        shown, hidden = _around(choice.marked, shown, max(0, room - 1))
         below.insert(0, line(_hidden_text(hidden, symbols=symbols), Style.FAINT))
-    layout = Columns.fitting(cells, max((width(view.label) for view in shown), default=0))
-    lines = [row(view, layout, now, symbols=symbols) for view in shown] + below
-    return [fit(one, cells) for one in lines][-max(1, rows - 1) :]
+    above = _rows(shown, cells, now, choice.marked, symbols=symbols)
+    return [fit(one, cells) for one in above + below][-max(1, rows - 1) :]
+
+
+def _rows(
+    views: Sequence[JobView], cells: int, now: datetime, marked: str | None, *, symbols: bool
+) -> list[Line]:
+    room = cells if marked is None else cells - _MARK
+    layout = Columns.fitting(room, max((width(view.label) for view in views), default=0))
+    rows = [row(view, layout, now, symbols=symbols) for view in views]
+    if marked is None:
+        return rows
+    sign = "▸" if symbols else ">"
+    marks = [sign if view.job.id == marked else "" for view in views]
+    return [_moved(one, mark) for one, mark in zip(rows, marks, strict=True)]
+
+
+def _around(
+    marked: str | None, rows: Sequence[JobView], room: int
+) -> tuple[list[JobView], list[JobView]]:
+    """Return as many rows as there is room for, with the marked one, and the others."""
+    at = next((place for place, view in enumerate(rows) if view.job.id == marked), 0)
+    start = max(0, at - room + 1)
+    shown = list(rows[start : start + room])
+    return shown, [*rows[:start], *rows[start + room :]]
+
+
+def _moved(row: Line, mark: str) -> Line:
+    """Return a row that begins after a mark."""
+    moved = [
+        part if part.column is None else replace(part, column=part.column + _MARK) for part in row
+    ]
+    return (Part(mark, column=0), *moved)
 
 
 def _hidden_text(hidden: Sequence[JobView], *, symbols: bool) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from cli.output.messages import clear_busy, say
 from cli.output.progress.endings import MANY, Endings, wait_text
 from cli.output.progress.frame import frame
 from cli.output.progress.interruptions import Interruptions
+from cli.output.progress.row_choice import AS_GIVEN, RowChoice
 from cli.output.progress.screen import Screen
 from cli.output.progress.totals import NOTHING, Totals
 from cli.output.styled import Line, Style, line
@@ -18,13 +19,20 @@ from domain.job import JobStatus
 from domain.text import printable
 from tasks.api.job_view import JobView
 
-_ASCII = {"…": "...", "→": "->"}
+_ASCII = {"…": "...", "→": "->", "↑ ↓": "j k", "↑ and ↓": "j and k", "▏": "_"}
 
 
 class LiveDisplay:
-    """Shows jobs on the terminal of standard output; use it in the main thread, and close it."""
+    """Shows jobs on the terminal of standard output; use it in the main thread, and close it.
 
-    def __init__(self, terminal: Terminal) -> None:
+    Args:
+        terminal: what it can show.
+        before_stop: called before Ctrl-Z stops the process.
+    """
+
+    def __init__(
+        self, terminal: Terminal, *, before_stop: Callable[[], None] = lambda: None
+    ) -> None:
         clear_busy()
         self._terminal = terminal
         self._screen = Screen(sys.stdout, colour=terminal.has_colour)
@@ -34,7 +42,9 @@ class LiveDisplay:
         self._to_come = 0
         self._ended = NOTHING
         self._status = ""
-        self._interruptions = Interruptions(self._screen.clear, self._draw, self._screen.when_idle)
+        self._choice = AS_GIVEN
+        self._before_stop = before_stop
+        self._interruptions = Interruptions(self._restore, self._draw, self._screen.when_idle)
 
     def show(self, views: Sequence[JobView], to_come: int = 0, ended: Totals = NOTHING) -> None:
         """Update the rows; a job that has ended becomes a line above them."""
@@ -64,6 +74,11 @@ class LiveDisplay:
         self._status = text
         self._draw()
 
+    def choose(self, choice: RowChoice, status: str) -> None:
+        """Show these rows and this last line from now on."""
+        self._choice = choice
+        self.status(status)
+
     def end(self, text: str) -> None:
         """Print the last line."""
         self._status = ""
@@ -73,6 +88,10 @@ class LiveDisplay:
         """Remove the rows and restore the terminal."""
         self._interruptions.close()
         self._screen.clear()
+
+    def _restore(self) -> None:
+        self._screen.clear()
+        self._before_stop()
 
     def _draw(self, above: Sequence[Line] = ()) -> None:
         """Print lines that stay, and the rows as they are now."""
@@ -92,6 +111,7 @@ class LiveDisplay:
             to_come=self._to_come,
             ended=self._ended,
             status=status,
+            choice=self._choice,
             symbols=symbols,
         )
 

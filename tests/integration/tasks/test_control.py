@@ -60,7 +60,7 @@ def test_a_drained_job_is_requeued_with_its_bytes_and_its_attempt(
     with running(system, job) as outcomes:
         wait_until(lambda: downloaded(system, job) == 200_000)
         system.runtime.drain.start()
-        system.wait_for(job, S.QUEUED, deadline=3)
+        system.wait_for(job, S.QUEUED, deadline=30)
     assert outcomes == [Outcome.REQUEUED]
     row = system.job(job)
     assert (row.attempts, row.bytes_durable) == (0, 200_000)
@@ -75,7 +75,7 @@ def test_a_worker_that_loses_its_lock_stops_and_requeues_the_job(
     with running(system, silent) as outcomes:
         wait_for_progress(system, silent)
         cache.service.delete(cache.keys.download_lock_key(silent.id))
-        system.wait_for(silent, S.QUEUED, deadline=5)
+        system.wait_for(silent, S.QUEUED, deadline=30)
     assert outcomes == [Outcome.REQUEUED]
     assert system.job(silent).attempts == 0
 

@@ -36,7 +36,6 @@ class PseudoTerminal:
     Attributes:
         pid: of the command.
         written: all bytes that the command wrote.
-        first_output_after: seconds from the start to the first byte; None before that.
     """
 
     def __init__(
@@ -49,11 +48,9 @@ class PseudoTerminal:
         rows: int = 24,
     ) -> None:
         self.written = b""
-        self.first_output_after: float | None = None
         self.screen = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.ByteStream(self.screen)
         self._status: int | None = None
-        self._started = time.monotonic()
         read, write = os.pipe()
         self._shell, self._fd = pty.fork()
         if self._shell == 0:
@@ -143,8 +140,6 @@ class PseudoTerminal:
             data = os.read(self._fd, 65_536)
         except OSError:  # the command has closed its terminal
             return False
-        if data and self.first_output_after is None:
-            self.first_output_after = time.monotonic() - self._started
         self.written += data
         self._stream.feed(data)
         return bool(data)

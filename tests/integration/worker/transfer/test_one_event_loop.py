@@ -82,10 +82,9 @@ def test_many_need_no_thread_each_and_hear_a_stop_at_once(
         assert len(others) - len(pools) <= 5
         stopped = all_[MANY // 2]
         assert stopped.tracker is not None
-        began = time.monotonic()
         stopped.tracker.stop.set(CancelledError("cancelled"))
-        await asyncio.wait([tasks[MANY // 2]])
-        assert time.monotonic() - began < 1, "the next tick is at most 0.2 s away"
+        ended, _ = await asyncio.wait([tasks[MANY // 2]], timeout=30)
+        assert ended, "its origin is silent until the gate opens"
         gate.set()
         return await results(tasks)
 
