@@ -22,6 +22,7 @@ from domain import errors
 from domain.access import errors as account_errors
 from domain.text import requirement, sentence
 from tasks.api.published_file import FileUnavailableError
+from tasks.api.verified_files import FileBusyError
 from tasks.api.webhooks import UnknownDeliveryError
 from worker.storage.published_file import FileKeptError
 from worker.webhooks.secrets import UnreadableSecretError
@@ -89,6 +90,7 @@ STATUSES: Mapping[type[errors.SeenError], int] = MappingProxyType(
         UnreadableSecretError: 409,
         FileKeptError: 409,
         FileUnavailableError: 410,
+        FileBusyError: 503,
     }
 )
 #: Statuses of HTTP itself, with the codes that their problems have.

@@ -23,11 +23,16 @@ class HttpLimits:
 
     Attributes:
         body_bytes: of a body; 1,000 long URLs with mirrors fit.
+        bodies_bytes: of all bodies of requests that a process has in hand together.
+        small_body_bytes: up to here a body is not counted, so that large ones do not lock others out.
+            What all connections may send so is bounded by their number.
         body_seconds: until a body is complete.
         header_seconds: until the headers are complete, counted from the connection or the last response.
     """
 
     body_bytes: int = 8 * 2**20
+    bodies_bytes: int = 32 * 2**20
+    small_body_bytes: int = 16 * 2**10
     body_seconds: float = 30.0
     header_seconds: float = 15.0
 

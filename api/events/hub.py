@@ -90,14 +90,15 @@ class EventHub:
         """The position of the newest change."""
         return self._position
 
-    def check_room(self, owner: str) -> None:
-        """Raise RateLimitedError if too many streams are open, of this owner or of all."""
-        if self.watchers >= self._most or self._watchers[owner] >= self._most_of_one:
-            raise RateLimitedError("Too many event streams are open.", retry_after=_RETRY_AFTER)
-
     @contextmanager
     def watching(self, name: TopicName, owner: str) -> Iterator[Topic]:
-        """Count a watcher of a topic."""
+        """Count a watcher of a topic, if there is room for it.
+
+        Raises:
+            RateLimitedError: as many streams are open as may be, of this owner or of all.
+        """
+        if self.watchers >= self._most or self._watchers[owner] >= self._most_of_one:
+            raise RateLimitedError("Too many event streams are open.", retry_after=_RETRY_AFTER)
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(self._position)

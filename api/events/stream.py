@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from api.events.hub import EventHub, TopicName, encode
+from api.events.hub import EventHub, encode
 from api.events.topic import Topic
 
 #: Without a change, a comment is sent so often: proxies close silent connections. Seconds.
@@ -22,8 +22,7 @@ Snapshot = Callable[[], Awaitable[Mapping[str, Any]]]
 
 async def watch(
     hub: EventHub,
-    name: TopicName,
-    owner: str,
+    topic: Topic,
     *,
     snapshot: Snapshot,
     is_allowed: Callable[[], Awaitable[bool]],
@@ -36,21 +35,19 @@ async def watch(
 
     Args:
         hub: of the process.
-        name: of the topic.
-        owner: whose stream it is; each may have some.
+        topic: of the hub; the watcher is counted there (`EventHub.watching`).
         snapshot: reads the jobs as they are.
         is_allowed: whether the watcher is still signed in.
         last_event_id: what the watcher got last, as it says.
     """
-    with hub.watching(name, owner) as topic:
-        checked_at = time.monotonic()
-        async with aclosing(_events(hub, topic, snapshot, last_event_id)) as events:
-            async for event in events:
-                yield event
-                if time.monotonic() - checked_at >= _CHECK_INTERVAL:
-                    checked_at = time.monotonic()
-                    if not await is_allowed():
-                        return
+    checked_at = time.monotonic()
+    async with aclosing(_events(hub, topic, snapshot, last_event_id)) as events:
+        async for event in events:
+            yield event
+            if time.monotonic() - checked_at >= _CHECK_INTERVAL:
+                checked_at = time.monotonic()
+                if not await is_allowed():
+                    return
 
 
 async def _events(

@@ -1,94 +1,159 @@
-"""Bodies of requests: read before the route runs, up to a size and within a time."""
+"""Bodies of requests: read before the route runs, within a time, up to a size, and up to one for all."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
 from api.services import HttpLimits
 
 _JSON = "application/json"
+#: Of a request whose body is refused so much is still received. Seconds.
+_DISCARD_SECONDS = 5.0
+#: What follows of such a request is not read.
+_CLOSE = {"Connection": "close"}
+_LATER = {"Retry-After": "2"}
 
 
 class BodyLimit:
-    """Reads bodies within limits, so that neither their size nor their slowness ties up a route."""
+    """Reads bodies within limits, so that neither their size nor their slowness ties up a route.
+
+    A body counts until its request has been answered: so long it is in memory. It counts as it comes, so
+    that announcing one takes no room.
+    """
 
     def __init__(self, app: ASGIApp, limits: HttpLimits) -> None:
         self._app, self._limits = app, limits
+        self._room = limits.bodies_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or give the route the whole body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = _Body()
+        try:
+            await self._serve(body, scope, receive, send)
+        finally:
+            self._room += body.counted
+
+    async def _serve(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                body = await self._read(Headers(scope=scope), receive)
-        except _TooLarge:
-            detail = f"A body has at most {self._limits.body_bytes:,} bytes."
-            await problem(413, "body_too_large", detail, scope["path"], headers=_CLOSE)(
-                scope, receive, send
-            )
-            return
-        except TimeoutError:
-            detail = f"The body was not complete within {self._limits.body_seconds:g} s."
-            await problem(408, "slow_body", detail, scope["path"], headers=_CLOSE)(
-                scope, receive, send
-            )
-            return
-        if body is None:
-            return
-        if body and not _is_json(Headers(scope=scope)):
+                await self._read(body, headers, receive)
+        except (_TooLarge, _NoRoom) as reason:
+            refusal = self._refusal(scope, reason)
+            # A client that expects to be asked for its body sends nothing before.
+            if not body.is_complete and "expect" not in headers:
+                await self._discard(receive)
+        except TimeoutError as reason:
+            refusal = self._refusal(scope, reason)
+        else:
+            if not body.is_complete:
+                return
+            if not body.size or _is_json(headers):
+                await self._app(scope, body.replay(receive), send)
+                return
             detail = f"A body is sent as Content-Type: {_JSON}."
-            await problem(415, "unsupported_media_type", detail, scope["path"])(
-                scope, receive, send
-            )
-            return
-        await self._app(scope, _replay(body, receive), send)
+            refusal = problem(415, "unsupported_media_type", detail, scope["path"])
+        await refusal(scope, receive, send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """Return the body; None if the client has gone."""
+    def _refusal(self, scope: Scope, reason: Exception) -> Response:
+        """Return the answer to a request whose body is not read to its end."""
+        limits, path = self._limits, scope["path"]
+        if isinstance(reason, _TooLarge):
+            detail = f"A body has at most {limits.body_bytes:,} bytes."
+            return problem(413, "body_too_large", detail, path, headers=_CLOSE)
+        if isinstance(reason, _NoRoom):
+            detail = "The service has no room for more bodies of requests. Repeat this one later."
+            return problem(503, "busy", detail, path, headers={**_CLOSE, **_LATER})
+        detail = f"The body was not complete within {limits.body_seconds:g} s."
+        return problem(408, "slow_body", detail, path, headers=_CLOSE)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Receive what is still sent, within limits: a client that is sending reads no answer."""
+        left = self._limits.body_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(_DISCARD_SECONDS, self._limits.body_seconds)):
+                while left > 0:
+                    message = await receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
+                    left -= len(message["body"])
+
+    async def _read(self, body: _Body, headers: Headers, receive: Receive) -> None:
+        """Read the body until it is complete, or the client has gone."""
         announced = headers.get("content-length", "")
         if announced.isdigit() and int(announced[:20]) > self._limits.body_bytes:
             raise _TooLarge
-        parts: list[bytes] = []
-        size = 0
-        while True:
+        while not body.is_complete:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._limits.body_bytes:
+                return
+            body.add(message)
+            if body.size > self._limits.body_bytes:
                 raise _TooLarge
-            if not message.get("more_body", False):
-                return b"".join(parts)
+            self._count(body)
+
+    def _count(self, body: _Body) -> None:
+        """Take the room that a body needs and does not have yet."""
+        if body.size <= self._limits.small_body_bytes:
+            return
+        more = body.size - body.counted
+        if more > self._room:
+            raise _NoRoom
+        self._room -= more
+        body.counted += more
+
+
+class _Body:
+    """What has come of a body.
+
+    Attributes:
+        size: in bytes.
+        is_complete: nothing follows.
+        counted: bytes for which it has room of the budget for all.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = self.counted = 0
+        self.is_complete = False
+
+    def add(self, message: Message) -> None:
+        """Keep a further part."""
+        self._parts.append(message.get("body", b""))
+        self.size += len(self._parts[-1])
+        self.is_complete = not message.get("more_body", False)
+
+    def replay(self, receive: Receive) -> Receive:
+        """Return a `receive` that gives the body, then what the connection gives."""
+        is_given = False
+
+        async def next_message() -> Message:
+            nonlocal is_given
+            if is_given:
+                return await receive()
+            is_given = True
+            body, self._parts = b"".join(self._parts), []
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return next_message
 
 
 class _TooLarge(Exception):  # noqa: N818 - turned into a problem at once
     """The body is larger than allowed."""
 
 
-#: What follows of such a request is not read.
-_CLOSE = {"Connection": "close"}
+class _NoRoom(Exception):  # noqa: N818 - turned into a problem at once
+    """All bodies together would be larger than allowed."""
 
 
 def _is_json(headers: Headers) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body, then what the connection gives."""
-    is_given = False
-
-    async def next_message() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return next_message

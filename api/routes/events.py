@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
 
 from api.answers import download_as_json
 from api.authentication import BearerToken, Reader, client_address, presented
 from api.documented import problems
 from api.events.hub import EventHub, TopicName
+from api.events.response import EventStream
 from api.events.stream import watch
 from api.models.fields import JobId
 from api.routes.downloads import find, reader_of
@@ -36,8 +37,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-#: No cache, and no proxy that collects a response before it passes it on.
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class _Caller:
@@ -73,29 +72,26 @@ class _Caller:
 
     def stream(
         self, kind: TopicName, snapshot: Callable[[], list[Mapping[str, Any]]]
-    ) -> StreamingResponse:
+    ) -> EventStream:
         """Return the answer: the events of a topic."""
 
         async def read() -> Mapping[str, Any]:
             return {"downloads": await run_in_threadpool(snapshot)}
 
-        owner = self.principal.user_id or ""
-        self.hub.check_room(owner)
-        events = watch(
+        events = partial(
+            watch,
             self.hub,
-            kind,
-            owner,
             snapshot=read,
             is_allowed=self.is_allowed,
             last_event_id=self.last_event_id,
         )
-        return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
+        return EventStream(self.hub, kind, self.principal.user_id or "", events)
 
 
-@router.get("/events", response_class=StreamingResponse, responses={**_STREAM, **problems()})
+@router.get("/events", response_class=EventStream, responses={**_STREAM, **problems()})
 async def watch_all(
     caller: Annotated[_Caller, Depends()], limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 200
-) -> StreamingResponse:
+) -> EventStream:
     """Watch all downloads that you see: a snapshot of running and newest ones, then every change.
 
     `changed` has for each download what differs from what was sent before, and its id.
@@ -114,10 +110,10 @@ async def watch_all(
 
 @router.get(
     "/downloads/{job_id}/events",
-    response_class=StreamingResponse,
+    response_class=EventStream,
     responses={**_STREAM, **problems(404)},
 )
-async def watch_one(caller: Annotated[_Caller, Depends()], job_id: JobId) -> StreamingResponse:
+async def watch_one(caller: Annotated[_Caller, Depends()], job_id: JobId) -> EventStream:
     """Watch one download, as `/v1/events`. The stream stays open when the download has ended."""
     services, principal = caller.services, caller.principal
     await run_in_threadpool(find, services, principal, Scope.READ, job_id)

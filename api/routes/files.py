@@ -106,8 +106,8 @@ def _headers(opened: PublishedFile) -> dict[str, str]:
 
 
 def _etag(opened: PublishedFile) -> str:
-    """Return a strong validator: the digest of the content, which was checked when it was published."""
-    return f'"{opened.sha256 or f"{opened.size:x}-{int(opened.modified_at * 1e6):x}"}"'
+    """Return a strong validator: the digest of the content; without one, when it was last changed."""
+    return f'"{opened.sha256 or f"{opened.size:x}-{opened.changed_ns:x}"}"'
 
 
 def disposition(name: str) -> str:

@@ -33,8 +33,7 @@ def change(services: TheServices, principal: Controller, body: WebhookChange) ->
     """Have each end of your downloads delivered to a URL from now on."""
     runtime = services.runtime
     check_hosts(principal, "url", [check_webhook(body.url)])
-    webhooks.set_webhook(principal, principal.user_id, body.url, runtime=runtime)
-    url = webhooks.webhook_of(principal, principal.user_id, runtime=runtime)
+    url = webhooks.set_webhook(principal, principal.user_id, body.url, runtime=runtime)
     return Json({"url": url})
 
 

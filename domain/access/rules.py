@@ -92,5 +92,16 @@ def require_account(principal: Principal, user_id: str) -> None:
         require(principal, Scope.ADMIN)
 
 
+def require_end_of_sessions(principal: Principal, user_id: str) -> None:
+    """Raise ForbiddenError unless the principal may end all sessions of a user.
+
+    Admins end those of all. Others end their own, signed in by a session that a link has started, or a
+    key that may change what the user has (`control`). A key that only reads ends no one's sessions.
+    """
+    may_change = principal.kind is Kind.SESSION and Scope.CONTROL in principal.scopes
+    if principal.user_id != user_id or not may_change:
+        require_account(principal, user_id)
+
+
 def _reaches(principal: Principal, job: Job) -> bool:
     return visible_user(principal) in (None, job.user_id)

@@ -11,8 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from domain.errors import IllegalTransitionError, SeenError
 from domain.job import Job, JobStatus
+from tasks.api.verified_files import VerifiedFiles
 from worker.storage.published_file import READ_FLAGS, was_written_after
 
+_verified = VerifiedFiles()
+#: A worker has removed the name of the part file so long after the job has finished. Seconds.
+_SETTLING = 10.0
+#: Bytes that are read and hashed in a fraction of a second.
+_SMALL = 32 * 2**20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,6 +41,7 @@ class PublishedFile:
         name: of the file.
         size: in bytes.
         modified_at: in seconds since the epoch.
+        changed_ns: when it or its attributes were last changed, in ns since the epoch.
         sha256: of its content, as it was published; None if that was not recorded.
     """
 
@@ -42,6 +49,7 @@ class PublishedFile:
     name: str
     size: int
     modified_at: float
+    changed_ns: int
     sha256: str | None
 
 
@@ -55,6 +63,7 @@ def open_published_file(job: Job, root: Path) -> PublishedFile:
     Raises:
         IllegalTransitionError: the job is not completed.
         FileUnavailableError: there is no such file, or it was changed since.
+        FileBusyError: its digest has to be compared, and too many others are.
     """
     if job.status is not JobStatus.COMPLETED or job.path is None or job.finished_at is None:
         raise IllegalTransitionError(
@@ -72,6 +81,9 @@ def open_published_file(job: Job, root: Path) -> PublishedFile:
         raise FileUnavailableError(job.id, f"{error.strerror}") from None
     try:
         return _checked(job, descriptor, parts[-1], job.finished_at)
+    except OSError as error:
+        os.close(descriptor)
+        raise FileUnavailableError(job.id, f"{error.strerror}") from None
     except BaseException:
         os.close(descriptor)
         raise
@@ -95,7 +107,38 @@ def _checked(job: Job, descriptor: int, name: str, finished_at: datetime) -> Pub
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise FileUnavailableError(job.id, "it is no regular file any more")
-    is_changed = was_written_after(finished_at, status)
-    if is_changed or (job.bytes_total is not None and status.st_size != job.bytes_total):
+    is_other_size = job.bytes_total is not None and status.st_size != job.bytes_total
+    if (
+        is_other_size
+        or was_written_after(finished_at, status)
+        or not _has_its_content(job, descriptor, status, finished_at)
+    ):
         raise FileUnavailableError(job.id, "it was changed after the job had finished")
-    return PublishedFile(descriptor, name, status.st_size, status.st_mtime, job.sha256)
+    return PublishedFile(
+        descriptor, name, status.st_size, status.st_mtime, status.st_ctime_ns, job.sha256
+    )
+
+
+def _has_its_content(
+    job: Job, descriptor: int, status: os.stat_result, finished_at: datetime
+) -> bool:
+    """Return whether a file has the content that was published; True if no digest was recorded.
+
+    What writes a file may set the time of that back, and not the time of the last change. But a new
+    owner, mode, name or link changes that, too: a later one only means that the digest is compared.
+    """
+    if job.sha256 is None or not _may_be_rewritten(status, finished_at.timestamp()):
+        return True
+    return _verified.has_digest(descriptor, job.sha256)
+
+
+def _may_be_rewritten(status: os.stat_result, finished_at: float) -> bool:
+    """Return whether a file was changed after its job had finished, by more than its worker does.
+
+    A worker removes the name of the part file a moment later, which is a change. To read a small file is
+    quicker than to be in doubt; a large one is not rewritten within that moment.
+    """
+    if status.st_ctime <= finished_at:
+        return False
+    is_settling = max(status.st_ctime - _SETTLING, status.st_mtime) <= finished_at
+    return status.st_size <= _SMALL or not is_settling

@@ -77,8 +77,10 @@ def webhook_of(
 
 def set_webhook(
     principal: Principal, user_id: str | None, url: str | None, *, runtime: Runtime | None = None
-) -> None:
+) -> str | None:
     """Have all ends of a user's jobs delivered to a URL from now on; None: to none.
+
+    Returns: the webhook as `webhook_of` shows it, also to who may change it and not read it.
 
     Raises:
         ForbiddenError: it is another user's, or the scope `control` is missing.
@@ -90,6 +92,7 @@ def set_webhook(
     if checked is not None and not runtime.settings.secret_keys:
         raise InvalidInputError("webhook", HIDDEN, KEY_IS_MISSING)
     Receivers(runtime.database).set_url(user_id or "", checked, now=runtime.now())
+    return None if checked is None else display_url(checked, secret=True)
 
 
 def secret_of(

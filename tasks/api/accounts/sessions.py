@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from cache import SessionData
 from database.accounts import SignInLink, SignInLinkRepository, User, UserRepository
-from domain.access import Kind, Principal, Scope, require, require_account
+from domain.access import Principal, Scope, require, require_end_of_sessions
 from domain.access.errors import UnknownUserError
 from domain.errors import StoreError, StoreUnavailableError
 from domain.text import escaped
@@ -165,12 +165,12 @@ def sign_out_everywhere(principal: Principal, user_id: str, *, runtime: AccountR
     """End all sessions of a user, at once and for good, also without store. Keys stay valid.
 
     Raises:
-        ForbiddenError: it is another user, and the principal is no admin.
+        ForbiddenError: it is another user and the principal is no admin, or a session by a key without
+            the scope `control`.
         UnknownUserError: there is no such user.
         DatabaseUnavailableError: without database; nothing ended.
     """
-    if (principal.user_id, principal.kind) != (user_id, Kind.SESSION):
-        require_account(principal, user_id)
+    require_end_of_sessions(principal, user_id)
     if not UserRepository(runtime.database).sign_out_everywhere(user_id):
         raise UnknownUserError(user_id)
     forget_sessions(user_id, runtime=runtime)

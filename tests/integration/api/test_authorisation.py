@@ -99,17 +99,22 @@ def test_every_route_has_a_verdict(api: HttpApi) -> None:
 
 
 def _send(api: HttpApi, user: str, route: str, job_id: str) -> httpx.Response:
+    return send(api, api.client(user), route, job_id)
+
+
+def send(api: HttpApi, client: httpx.Client, route: str, job_id: str) -> httpx.Response:
+    """Make the request of a route; of a stream, only the beginning is read."""
     method, path = route.split()
     body = RULES[route].body
     raw = None if body is None else json.dumps(body).replace("<id>", job_id)
     headers = {"Content-Type": "application/json"} if raw is not None else {}
-    request = api.client(user).build_request(
+    request = client.build_request(
         method,
         path.format(job_id=job_id, delivery_id=_delivery_of(api, job_id)),
         content=raw,
         headers=headers,
     )
-    answer = api.client(user).send(request, stream=True)
+    answer = client.send(request, stream=True)
     if "text/event-stream" not in answer.headers.get("content-type", ""):  # which does not end
         answer.read()
     answer.close()
@@ -124,7 +129,7 @@ def _expected(rule: Rule, user: str) -> int:
 @pytest.mark.parametrize("route", RULES)
 @pytest.mark.parametrize("user", ROLES)
 def test_verdicts(api: HttpApi, user: str, route: str) -> None:
-    job = _job_for(api, route)
+    job = job_for(api, route)
     before = api.written()
     answer = _send(api, user, route, job.id)
     assert answer.status_code == _expected(RULES[route], user)
@@ -139,7 +144,8 @@ def _delivery_of(api: HttpApi, job_id: str) -> int:
     return found[0].id if found else 0
 
 
-def _job_for(api: HttpApi, route: str) -> Job:
+def job_for(api: HttpApi, route: str) -> Job:
+    """Submit a job of Ada's that a route can be tried on."""
     job = api.job_of("ada", new_job_id(), webhook="https://example.org/hook")
     if route.endswith("/retry") or "delivery_id" in route:
         runtime = api.system.runtime

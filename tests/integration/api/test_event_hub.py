@@ -14,6 +14,7 @@ import tasks
 from api.events import hub as hub_module
 from api.events import stream, topic
 from api.events.hub import EventHub, TopicName
+from api.events.topic import Topic
 from database.watching.event_log import EventLog
 from domain.errors import RateLimitedError
 from tasks.api.changes import ChangeFeed
@@ -78,9 +79,15 @@ class Rig:
         self.allowed = True
         self.snapshots = 0
 
-    def watch(
+    async def watch(
         self, name: TopicName = ALL, owner: str = "ada", last_id: str | None = None
     ) -> AsyncGenerator[bytes, None]:
+        with self.hub.watching(name, owner) as topic:
+            async with aclosing(self._events(topic, last_id)) as events:
+                async for event in events:
+                    yield event
+
+    def _events(self, topic: Topic, last_id: str | None) -> AsyncGenerator[bytes, None]:
         async def snapshot() -> Mapping[str, Any]:
             self.snapshots += 1
             views = await asyncio.to_thread(tasks.list_jobs, runtime=self.system.runtime)
@@ -91,8 +98,7 @@ class Rig:
 
         return stream.watch(
             self.hub,
-            name,
-            owner,
+            topic,
             snapshot=snapshot,
             is_allowed=is_allowed,
             last_event_id=last_id,
@@ -255,11 +261,11 @@ def test_too_many_streams_are_refused(system: System) -> None:
             await Watcher(one).next()
         for owner in ("ada", "bob", "eve"):
             with pytest.raises(RateLimitedError):
-                rig.hub.check_room(owner)
+                await anext(rig.watch(owner=owner))
         await streams[3].aclose()
         with pytest.raises(RateLimitedError):  # still three of hers
-            rig.hub.check_room("ada")
-        rig.hub.check_room("eve")
+            await anext(rig.watch(owner="ada"))
+        assert await anext(rig.watch(owner="eve"))
 
     scenario(system, play)
 

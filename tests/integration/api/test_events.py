@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -146,3 +147,62 @@ def test_client_that_reads_nothing_is_ended(api: HttpApi, monkeypatch: pytest.Mo
 def test_wrong_limit_is_refused(api: HttpApi) -> None:
     for limit in ("0", "501", "x"):
         assert api.client("ada").get(f"/v1/events?limit={limit}").status_code == 422
+
+
+#: Streams that are opened at once, the caps for one user and for all, and how many are open then.
+CAPS = {
+    "of one user": (["ada"] * 30, 7, 100, 7),
+    "of all users": (["ada", "eve", "vic"] * 10, 100, 8, 8),
+    "of both": (["ada"] * 20 + ["eve"] * 10, 5, 12, 10),
+    "of one": (["ada"] * 10, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("what", CAPS)
+def test_caps_are_exact_however_many_open_streams_at_once(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Also again after all have gone: none stays counted, of the refused ones neither."""
+    users, most_of_one, most, expected = CAPS[what]
+    monkeypatch.setattr(api.hub, "_most", most)
+    monkeypatch.setattr(api.hub, "_most_of_one", most_of_one)
+    wait_until(lambda: api.hub.watchers == 0, deadline=30)
+    for _ in range(2):
+        refusals = asyncio.run(_open_all(api, users, expected))
+        assert len(refusals) == len(users) - expected
+        assert {one.status_code for one in refusals} == {429}
+        assert {one.headers["content-type"] for one in refusals} == {"application/problem+json"}
+        assert all(int(one.headers["retry-after"]) >= 1 for one in refusals)
+        wait_until(lambda: api.hub.watchers == 0, deadline=30)
+
+
+async def _open_all(api: HttpApi, users: list[str], expected: int) -> list[httpx.Response]:
+    """Open a stream for each, keep them open until the last is answered, and return the refusals."""
+    async with httpx.AsyncClient(base_url=api.url, timeout=60, limits=httpx.Limits()) as client:
+
+        async def answer(user: str) -> httpx.Response:
+            request = client.build_request("GET", "/v1/events", headers=api.headers(user))
+            return await client.send(request, stream=True)
+
+        answers = await asyncio.gather(*map(answer, users))
+        streams = [one for one in answers if one.status_code == 200]
+        readers = [one.aiter_bytes() for one in streams]  # a reader that is dropped ends its stream
+        for reader in readers:
+            assert (await anext(reader)).startswith(b"id: ")
+        assert (len(streams), api.hub.watchers) == (expected, expected)
+        for one in answers:
+            await one.aclose()
+        return [one for one in answers if one not in streams]
+
+
+def test_clients_that_leave_at_once_are_forgotten(api: HttpApi) -> None:
+    request = (
+        f"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {api.keys['ada']}"
+    )
+    for _ in range(30):
+        with closing(socket.create_connection(("127.0.0.1", api.port))) as opened:
+            opened.sendall(f"{request}\r\n\r\n".encode())
+    with api.client("ada").stream("GET", "/v1/events") as answer:
+        events = events_of(answer)
+        next(events)
+        wait_until(lambda: api.hub.watchers == 1, deadline=30)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +20,10 @@ from api.routes.files import disposition
 from database.models import jobs
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
+from tasks.api import published_file
+from tasks.api.verified_files import MOST_AT_ONCE, FileBusyError, VerifiedFiles
 from tests.support.services.http_api import HttpApi
+from tests.support.wait import wait_until
 
 CONTENT = bytes(range(256)) * 4
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -187,6 +194,115 @@ def test_only_the_published_file_is_given(api: HttpApi, tmp_path: Path) -> None:
             statement = update(jobs).where(jobs.c.id == job.id).values(path=str(other))
             connection.execute(statement)
         _expect(api, job, 410, "file_unavailable")
+
+
+def _rewritten(path: Path) -> None:
+    path.write_bytes(OTHER)
+
+
+def _replaced(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(OTHER)
+    other.replace(path)
+
+
+def _rewritten_in_place(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(OTHER)
+
+
+def _copied_over(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(OTHER)
+    shutil.copystat(path, other)
+    shutil.copy2(other, path)
+
+
+OTHER = CONTENT[::-1]
+#: What was done to the file since it was published, with its times set back; whether it is still given.
+CHANGES: dict[str, tuple[Callable[[Path], object], bool]] = {
+    "nothing": (lambda path: None, True),
+    "rewritten": (_rewritten, False),
+    "rewritten in place": (_rewritten_in_place, False),
+    "replaced": (_replaced, False),
+    "copied over with its times": (_copied_over, False),
+    "rewritten with the same content": (lambda path: path.write_bytes(CONTENT), True),
+    "another mode": (lambda path: path.chmod(0o400), True),
+    "another name, and back": (
+        lambda path: path.rename(path.with_name("b")).rename(path),
+        True,
+    ),
+    "a further link": (lambda path: path.with_name("link").hardlink_to(path), True),
+    "an attribute": (lambda path: os.setxattr(path, "user.note", b"x"), True),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_rewritten_file_is_not_given_with_the_old_validator(api: HttpApi, what: str) -> None:
+    """Not even at once after the job has finished, and with its size and the time of its last write."""
+    change, is_given = CHANGES[what]
+    job, path = _completed(api)
+    runtime, before = api.system.runtime, path.stat()
+    with runtime.database.write() as connection:
+        values = {"finished_at": runtime.now()}
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
+    time.sleep(0.02)  # the system's clock for files has ticked
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for headers in ({}, {"If-None-Match": ETAG}, {"Range": "bytes=0-9", "If-Range": ETAG}):
+        answer = api.client("ada").get(f"/v1/downloads/{job.id}/file", headers=headers)
+        if is_given:
+            assert answer.headers["etag"] == ETAG
+            assert answer.content in (CONTENT, CONTENT[:10], b"")
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (410, "file_unavailable")
+
+
+#: By seconds after the end of the job: last change, last write, size; whether the digest is compared.
+TIMES = {
+    "not changed since": (-0.1, -1.0, 10, False),
+    "a small file, a moment later": (0.1, -1.0, 10, True),
+    "a large file, a moment later": (0.1, -1.0, 10**10, False),
+    "a large file, written a moment later": (0.1, 0.1, 10**10, True),
+    "a large file, long after": (60.0, -1.0, 10**10, True),
+}
+
+
+@pytest.mark.parametrize("what", TIMES)
+def test_when_the_digest_is_compared(what: str) -> None:
+    changed, written, size, is_compared = TIMES[what]
+    status = os.stat_result((0, 0, 0, 0, 0, 0, size, 0, 1000 + written, 1000 + changed))
+    assert published_file._may_be_rewritten(status, 1000.0) is is_compared
+
+
+def test_without_a_digest_the_validator_is_another_after_a_change(api: HttpApi) -> None:
+    job, path = _completed(api)
+    with api.system.runtime.database.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(sha256=None))
+    before = api.client("ada").get(f"/v1/downloads/{job.id}/file")
+    times = path.stat()
+    time.sleep(0.02)
+    path.write_bytes(OTHER)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = api.client("ada").get(f"/v1/downloads/{job.id}/file")
+    assert (before.content, after.content) == (CONTENT, OTHER)
+    assert before.headers["etag"] != after.headers["etag"]
+
+
+def test_digests_are_computed_once_and_not_for_too_many_at_once(tmp_path: Path) -> None:
+    files, path = VerifiedFiles(), tmp_path / "file"
+    path.write_bytes(CONTENT)
+    with ThreadPoolExecutor() as pool, path.open("rb") as file:
+        with files._computing:  # as while a large file is read
+            waiting = [
+                pool.submit(files.has_digest, file.fileno(), SHA256) for _ in range(MOST_AT_ONCE)
+            ]
+            wait_until(lambda: not files._room._value, deadline=30)
+            with pytest.raises(FileBusyError):
+                files.has_digest(file.fileno(), SHA256)
+        assert all(one.result(30) for one in waiting)
+        assert len(files._known) == 1
+        assert not files.has_digest(file.fileno(), "0" * 64)
 
 
 def test_descriptors_are_closed(api: HttpApi, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
@@ -18,6 +19,7 @@ from domain.access import (
     owner_for,
     require,
     require_account,
+    require_end_of_sessions,
     require_job,
     sees,
     visible_user,
@@ -165,6 +167,24 @@ def test_whose_keys_and_sessions_may_be_managed(
         assert not allowed
     else:
         assert allowed
+
+
+@pytest.mark.parametrize("scopes", [[one] for one in Scope] + [list(Scope), []])
+@pytest.mark.parametrize(("role", "kind", "is_by_key"), list(product(Role, Kind, [False, True])))
+def test_whose_sessions_may_be_ended(
+    role: Role, kind: Kind, is_by_key: bool, scopes: list[Scope]
+) -> None:
+    """An own session by a link, or by a key that may change something; an admin ends those of all."""
+    who = replace(principal(role, frozenset(scopes), kind), is_by_key=is_by_key)
+    is_session = kind is Kind.SESSION and (not is_by_key or Scope.CONTROL in who.scopes)
+    for user, allowed in (("ada", is_session), ("bob", False)):
+        expected = allowed or Scope.ADMIN in who.scopes
+        try:
+            require_end_of_sessions(who, user)
+        except ForbiddenError:
+            assert not expected
+        else:
+            assert expected
 
 
 def test_programs_of_this_machine_may_do_everything() -> None:
