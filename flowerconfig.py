@@ -15,14 +15,14 @@ from domain.ids import is_job_id
 from worker.celery_ext import flower_events as _flower_events
 from worker.celery_ext import flower_login as _flower_login
 from worker.celery_ext import ignored_signals as _ignored_signals
-from worker.celery_ext import log_format as _log_lines
+from worker.logs import setup as _log_setup
 from worker.process import listening as _listening
 
 try:
     _s = _settings.load()
 except _SettingsError as _error:
     raise SystemExit(str(_error)) from None
-_log_lines.install()
+_log_setup.use_line_records()
 _flower_events.install()
 _ignored_signals.install_in_flower()
 _flower_login.install()

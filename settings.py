@@ -350,6 +350,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that workers and beat log."
     )
+    log_format: Literal["lines", "json"] = Field(
+        "lines",
+        description="How all processes log: readable lines, or one JSON object a line "
+        "(`docs/operations/logging.md`).",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -824,7 +829,7 @@ def _unknown(name: str, known: frozenset[str]) -> str:
 @cache
 def _warn_of_unknown_name(text: str) -> None:
     """Log once a process that a variable has no effect."""
-    logger.warning("%s", escaped(text))
+    logger.warning("%s", escaped(text), extra={"event": "settings.unknown_variable"})
 
 
 @cache
@@ -893,6 +898,11 @@ def _value_of(name: str) -> str:
     """Return the variable of a field, "" without one. Case is ignored, and an exact name goes first."""
     variables = {key.upper(): value for key, value in os.environ.items()}
     return os.environ.get(_variable(name), variables.get(_variable(name), ""))
+
+
+def log_format() -> str:
+    """Return SEEN_LOG_FORMAT as it is set, also where `load` finds wrong variables; "" without one."""
+    return _value_of("log_format")
 
 
 def _variable(field: str) -> str:

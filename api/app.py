@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api import problems
 from api.events.hub import hub_of
+from api.middleware.access_log import AccessLog
 from api.middleware.body import BodyLimit
 from api.middleware.guard import Guard
 from api.middleware.headers import ResponseHeaders
@@ -34,6 +35,7 @@ from api.routes import (
 from api.services import Services
 from domain.errors import SeenError
 from seen_local.version import version
+from worker.logs import setup
 
 #: Routes that wait for SQL or the store at once. SQLAlchemy has so many connections to SQLite; others
 #: wait for a thread, and not for a connection.
@@ -81,6 +83,8 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(BodyLimit, limits=services.limits)
     app.add_middleware(Guard, services=services)
     app.add_middleware(ResponseHeaders, is_secure=services.is_secure)
+    if setup.uses_json():
+        app.add_middleware(AccessLog)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign] # FastAPI's way to change it
     return app
 

@@ -70,6 +70,7 @@ def _principal(
         )
     runtime = services.runtime
     principal = accounts.authenticate(secret, address=client_address(request), runtime=runtime)
+    request.state.user = principal.user_id  # for the log
     decision = accounts.limit_requests(principal, runtime=runtime)
     request.state.rate_limit = decision
     return principal

@@ -25,7 +25,7 @@ from domain.errors import SeenError, SettingsError
 from seen_local.late_settings import settings_module
 from worker import utf8_mode
 from worker.app import close_runtime, current_runtime
-from worker.celery_ext import log_format
+from worker.logs import setup as log_setup
 from worker.process import listening, standard_streams, stop_signals
 
 if TYPE_CHECKING:
@@ -109,10 +109,18 @@ class Server(uvicorn.Server):
 
 def application() -> FastAPI:
     """Return the application of this process, with the runtime of its settings."""
-    log_format.install()
-    logging.basicConfig(level=settings_module.load().log_level, format=_LINE)
+    _set_up_log()
     _end_with_parent()
     return create_app(Services.of(current_runtime()))
+
+
+def _set_up_log() -> None:
+    level = settings_module.load().log_level
+    if log_setup.start("api"):
+        logging.getLogger().setLevel(level)
+    else:
+        log_setup.use_line_records()
+        logging.basicConfig(level=level, format=_LINE)
 
 
 def _end_with_parent() -> None:
@@ -157,7 +165,7 @@ def serve(listener: socket.socket, *, processes: int) -> None:
     if processes > 1:
         from uvicorn.supervisors import Multiprocess
 
-        logging.basicConfig(level=settings_module.load().log_level, format=_LINE)
+        _set_up_log()
         several = config("api.server:application", workers=processes)
         Multiprocess(several, sockets=[listener]).run()
         return
@@ -170,6 +178,7 @@ def serve(listener: socket.socket, *, processes: int) -> None:
 def main() -> int:
     """Run the program, and return its exit status; what is wrong at the start is one line."""
     try:
+        log_setup.start("api")  # what is wrong at the start is a record, too
         settings = settings_module.load()
         listener = _listen(settings.api_address, settings.api_port)
         serve(listener, processes=settings.api_processes)

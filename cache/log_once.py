@@ -30,4 +30,4 @@ class LogOnce:
         if warning not in self._logged:
             if len(self._logged) < _MAX_REMEMBERED:
                 self._logged.add(warning)
-            logger.warning("%s", warning)
+            logger.warning("%s", warning, extra={"event": "store.foreign_content"})

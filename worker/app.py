@@ -24,7 +24,6 @@ from worker.broker import transport
 from worker.broker.client import Broker
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.celery_ext import command_line, ignored_signals
-from worker.celery_ext import log_format as log_lines
 from worker.celery_ext.beat_monitor import BeatMonitor
 from worker.celery_ext.heartbeat import Heartbeat
 from worker.celery_ext.interface import control_commands
@@ -34,10 +33,15 @@ from worker.cleanup.sweeper import DiskSweep, Sweeper, SweepResult
 from worker.exclusive import run_exclusive
 from worker.job_pool import JobPool
 from worker.leases.drain import Drain
+from worker.logs import setup as log_setup
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
 
+if log_setup.uses_json():
+    signals.setup_logging.connect(log_setup.for_celery)
+    if command_line.is_flower():
+        log_setup.start("flower")
 transport.install()
 ignored_signals.install()
 control_commands.install()
@@ -138,10 +142,9 @@ def _run_one_job(**_: Any) -> None:
 
 @signals.after_setup_logger.connect
 def _set_up_log(**_: Any) -> None:
-    """Escape log lines, and drop two of Celery's per message: the runner logs one that names the job."""
-    log_lines.install()
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Escape log lines, and drop two of Celery's per message."""
+    log_setup.use_line_records()
+    log_setup.quieten()
 
 
 @signals.worker_ready.connect

@@ -17,6 +17,7 @@ from datetime import datetime
 from database.operations import ConsumeMessage
 from domain.errors import StoreUnavailableError
 from domain.job import Priority
+from worker.logs import context
 from worker.outcome import JobEnd, Outcome
 from worker.runner import run_job
 from worker.runtime import Runtime
@@ -248,6 +249,7 @@ class JobPool:
             asyncio.get_running_loop().create_task(self._put_back_some(message, job_ids[::-1]))
 
     async def _put_back_some(self, message: _Waiting, job_ids: Sequence[str]) -> None:
+        context.enter(None)  # it may be started by another job's end
         runtime, sent = self._runtime, message.message
         try:
             await runtime.in_thread(runtime.publisher.put_back, job_ids, sent.queue, sent.sent_at)

@@ -36,6 +36,7 @@ from worker.attempts.holdings import Holdings
 from worker.cleanup.job_files import is_part_file_obsolete, try_remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
+from worker.logs import context
 from worker.outcome import JobEnd, Outcome
 from worker.publishing import Publication
 from worker.runtime import Runtime
@@ -64,6 +65,7 @@ async def run_job(
         sent_at: when the message was sent, as it says.
         on_received: called when the origin has sent all bytes, and they are verified.
     """
+    context.enter(context.JobContext(job_id))
     stop = StopSignal(runtime.drain)
     try:
         lease = await _lock(runtime, job_id, stop)
@@ -110,6 +112,8 @@ async def _claim_and_run(
         runtime.claim_pause.refused()  # else this worker would consume the whole queue for nothing
         logger.warning("Job %s was not started: %s", job_id, error)
         return JobEnd(job_id, Outcome.NOT_STARTED, str(error)), None
+    context.enter(context.JobContext(job_id, job.fence, job.user_id))
+    logger.debug("Job %s is claimed, for the %d. time", job_id, job.fence)
     attempt = Attempt(runtime, job, held, stop)
     try:
         return await attempt.run(), attempt.job

@@ -15,6 +15,7 @@ from cli.local_stack.client import use_running_stack
 from cli.local_stack.download_folder import make_download_folder
 from domain.errors import SettingsError
 from seen_local import discovery
+from worker.logs import setup
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -51,7 +52,7 @@ def worker(
         raise typer.Exit(local_worker.check(queue.value, as_json=as_json))
     if as_json:
         raise RefusedError("--json is allowed with --check only.")
-    settings = environment.ensure_secret_key(_prepare())
+    settings = environment.ensure_secret_key(_prepare(queue.value))
     if queue is QueueName.DOWNLOADS:
         make_download_folder(settings.files_dir)
     _exec(command_lines.worker(settings, queue.value, concurrency))
@@ -77,12 +78,12 @@ def beat(
         raise typer.Exit(check_beat(as_json=as_json))
     if as_json:
         raise RefusedError("--json is allowed with --check only.")
-    _exec(command_lines.beat(_prepare()))
+    _exec(command_lines.beat(_prepare("beat")))
 
 
 def flower() -> None:
     """Run Flower, Celery's web interface, in the foreground."""
-    settings = _prepare()
+    settings = _prepare("flower")
     if not settings.flower_password.get_secret_value():
         raise SettingsError(
             "Flower needs a password, because it shows and controls all tasks. "
@@ -110,7 +111,7 @@ def api(
         raise RefusedError("The HTTP API needs more packages: pip install 'seen-downloads[api]'.")
     given = {"api_address": address, "api_port": port, "api_processes": processes}
     environment.override({name: value for name, value in given.items() if value is not None})
-    settings = environment.ensure_secret_key(_prepare())
+    settings = environment.ensure_secret_key(_prepare("api"))
     from cli.context import ensure_schema
     from database import Database
 
@@ -122,7 +123,8 @@ def api(
     _exec(command_lines.api())
 
 
-def _prepare() -> Settings:
+def _prepare(role: str) -> Settings:
+    setup.start(role)
     use_running_stack(any_directory=True)
     settings = environment.resolve_paths()
     environment.make_data_dir(settings)

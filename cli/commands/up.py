@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 import time
@@ -21,11 +22,14 @@ from domain.text import printable
 from seen_local import discovery, stack_state
 from seen_local.late_settings import settings_module
 from seen_local.stack_state import StackState
+from worker.logs import setup
 from worker.process import listening, standard_streams
 
 if TYPE_CHECKING:
     from cli.local_stack.supervisor import Supervisor
     from settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two lines with the numbers of jobs; without a terminal they would fill a file.
 _STATUS_INTERVAL, _STATUS_INTERVAL_IN_A_FILE = 2.0, 60.0
@@ -45,6 +49,7 @@ def up(
     from cli.local_stack.supervisor import Supervisor
 
     standard_streams.prepare_service()
+    is_json = setup.start("supervisor", stream=sys.stdout)
     settings = _settings(download_dir)
     if environment.has_store(settings):
         raise RefusedError(
@@ -63,13 +68,13 @@ def up(
         )
         state = _start(supervisor)
     try:
-        append_line(supervisor_log(data_dir), "started by seen up")
-        _print_addresses(settings, state)
+        append_line(supervisor_log(data_dir), "started by seen up", "stack.started")
+        _print_addresses(settings, state, is_log=is_json)
         supervisor.run(_print_job_counts())
     finally:
-        log.write("stopping: downloads are checkpointed and stay queued")
+        log.write("stopping: downloads are checkpointed and stay queued", "stack.stopping")
         supervisor.stop()
-        log.write("stopped")
+        log.write("stopped", "stack.stopped")
 
 
 def _start(supervisor: Supervisor) -> StackState:
@@ -86,10 +91,10 @@ class _Log:
     def __init__(self, data_dir: Path) -> None:
         self._path = supervisor_log(data_dir)
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, event: str) -> None:
         """Print a line and append it to the log."""
-        append_line(self._path, printable(line))
-        _print_line(line)
+        append_line(self._path, printable(line), event)
+        _print_line(line, event)
 
 
 def _settings(download_dir: str | None) -> Settings:
@@ -138,17 +143,19 @@ def _free_port(settings: Settings, server: str) -> dict[str, object]:
     raise RefusedError(f"{text} --no-{server} runs the rest.")
 
 
-def _print_addresses(settings: Settings, state: StackState) -> None:
+def _print_addresses(settings: Settings, state: StackState, *, is_log: bool) -> None:
+    """Print where the services are; in a log without the secrets of Flower and of the sign-in."""
     print("seen is up. Ctrl-C stops it.")
     print(f"  files    {state.download_dir}")
     print(f"  data     {settings.data_dir}  (logs in {settings.data_dir / 'logs'})")
     print(f"  store    {state.cache_addr}")
     if state.flower_url:
-        login = f"user {state.flower_user}, password {state.flower_password}"
+        password = "in stack.json" if is_log else state.flower_password
+        login = f"user {state.flower_user}, password {password}"
         print(f"  Flower   {state.flower_url}  ({login})")
     if state.api_url:
         print(f"  API      {state.api_url}  (docs/api.md)")
-        for line in _sign_in_lines():
+        for line in () if is_log else _sign_in_lines():
             print(line)
     print("  try      seen add URL · seen list · seen watch", flush=True)
 
@@ -201,17 +208,21 @@ def _print_job_counts() -> Callable[[], None]:
         try:
             counts = jobs.count_by_status()
         except DatabaseUnavailableError as error:
-            _print_line(str(error))  # the stack goes on: workers wait for their database
+            # The stack goes on: workers wait for their database.
+            _print_line(str(error), "stack.no_database")
             return
         finally:
             database.close()
         line = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
         if line and line != printed:
             printed = line
-            _print_line(line)
+            _print_line(line, "stack.jobs")
 
     return tick
 
 
-def _print_line(text: str) -> None:
-    print(f"{datetime.now().astimezone():%H:%M:%S} {printable(text)}", flush=True)
+def _print_line(text: str, event: str) -> None:
+    if setup.uses_json():
+        logger.info("%s", text, extra={"event": event})
+    else:
+        print(f"{datetime.now().astimezone():%H:%M:%S} {printable(text)}", flush=True)

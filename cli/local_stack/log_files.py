@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seen_local.own_files import ForeignFileError, create_own_file, open_own_file
+from worker.logs import setup
 
 #: A larger log is rotated. Bytes.
 MAX_LOG_BYTES = 5_000_000
@@ -56,10 +57,17 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(open_own_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, event: str = "output") -> None:
     """Append a line with the time to a log; a log that cannot be written has no effect."""
     with suppress(OSError, ForeignFileError), open_log(path) as log:
-        log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n".encode())
+        log.write(f"{with_time(line, event)}\n".encode())
+
+
+def with_time(line: str, event: str) -> str:
+    """Return what the supervisor reports as a line of its log."""
+    if setup.uses_json():
+        return setup.json_line("supervisor", line, event)
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}"
 
 
 def last_line(log: Path) -> str:

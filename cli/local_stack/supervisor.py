@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cli.errors import StackError, exit_status, report
 from cli.local_stack import command_lines, embedded_store, environment, preload
 from cli.local_stack.child_process import Child
-from cli.local_stack.log_files import LogRotation, last_line, supervisor_log
+from cli.local_stack.log_files import LogRotation, last_line, supervisor_log, with_time
 from domain.errors import SeenError
 from seen_local import discovery, stack_state
 from seen_local.late_settings import settings_module
@@ -28,6 +28,7 @@ from seen_local.stack_settings import sqlite_url
 from seen_local.stack_state import StackState
 from seen_local.version import version
 from worker import utf8_mode
+from worker.logs import setup
 from worker.process import standard_streams, stop_signals
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Supervisor:
     Args:
         settings: of this process, with absolute paths.
         on_demand: whether it stops when no command uses it.
-        log: is called with a line for each process that exits.
+        log: is called with a line, and the name of its event, for each process that exits.
         flower_url: the address of Flower; "" for no Flower.
         api_url: the address of the HTTP API; "" for none.
         starter: the read end of a pipe from the command that started a stack on demand: a byte in it
@@ -62,7 +63,7 @@ class Supervisor:
         settings: Settings,
         *,
         on_demand: bool,
-        log: Callable[[str], None],
+        log: Callable[[str, str], None],
         flower_url: str = "",
         api_url: str = "",
         starter: int | None = None,
@@ -146,7 +147,7 @@ class Supervisor:
 
         requeued = recover(self._settings, self._started_at)
         if requeued:
-            self._log(f"{requeued} interrupted downloads are queued again")
+            self._log(f"{requeued} interrupted downloads are queued again", "stack.recovered")
 
     def _start_rest(self) -> None:
         self._start_rest_at = None
@@ -200,7 +201,7 @@ class Supervisor:
             for child in self._children:
                 event = child.restart_if_exited()
                 if event:
-                    self._log(event)
+                    self._log(event, "process.exited")
                     self._start_rest_soon(0.0)
             self._write_state()
             self._rotate_logs()
@@ -270,23 +271,25 @@ class Supervisor:
         self._lock.release()
 
 
-def _print_line(line: str) -> None:
-    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
+def _write_line(line: str, event: str) -> None:
+    # Not by `print`, whose lines are records already where the log is JSON.
+    print(with_time(line, event), file=sys.__stderr__, flush=True)
 
 
 def main(starter: int | None = None) -> None:
     """Run a stack on demand; the output goes to the supervisor's log."""
     try:
+        setup.start("supervisor")
         supervisor = Supervisor(
-            settings_module.load(), on_demand=True, log=_print_line, starter=starter
+            settings_module.load(), on_demand=True, log=_write_line, starter=starter
         )
         try:
             supervisor.start()
-            _print_line("started")
+            _write_line("started", "stack.started")
             supervisor.run()
         finally:
             supervisor.stop()
-            _print_line("stopped")
+            _write_line("stopped", "stack.stopped")
     except SeenError as error:
         report(str(error), error.code, as_json=False)
         sys.exit(exit_status(error))

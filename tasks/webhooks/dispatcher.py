@@ -219,5 +219,6 @@ class Dispatcher:
             f"{what}{host} did not get delivery {delivery.id} ({delivery.event}) in "
             f"{delivery.attempts + 1} attempts: {verdict.error}"
         )
-        logger.warning("Job %s: %s", delivery.job_id, text)
+        given_up = {"event": "webhook.given_up", "job_id": delivery.job_id}
+        logger.warning("Job %s: %s", delivery.job_id, text, extra=given_up)
         self._parts.jobs.note_many([delivery.job_id], text, now=self._parts.now())

@@ -179,4 +179,11 @@ class _UnsavedEnd:
 
 def _log(job: Job, result: AttemptResult) -> None:
     log = logger.warning if job.status is JobStatus.FAILED else logger.info
-    log("Job %s is %s%s", job.id, job.status, f": {result.reason}" if result.reason else "")
+    fields = {
+        "fence": job.fence,
+        "reason": result.reason,
+        "error_code": result.error_code,
+        "bytes": job.bytes_downloaded,
+    }
+    why = f": {result.reason}" if result.reason else ""
+    log("Job %s is %s%s", job.id, job.status, why, extra=fields)

@@ -19,20 +19,22 @@ from worker import utf8_mode
 from worker.app import app, drain
 from worker.broker.queues import DOWNLOAD_QUEUES
 from worker.celery_ext import command_line, descriptors
+from worker.logs import setup as log_setup
 from worker.process import standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program of the command line, and return its exit status."""
     options = _parser().parse_args(arguments)
+    is_json = log_setup.start(_role(options))
     drain.renew()  # the local stack forks all services, and may have stopped another one
     command_line.use_and_name_store()
     if options.program == "beat":
         # Without a pid file, which would stay in the current folder after a crash.
-        app.Beat(loglevel=options.loglevel).run()
+        app.Beat(loglevel=options.loglevel, quiet=is_json).run()
         return 0
     concurrency = options.concurrency
-    if set(DOWNLOAD_QUEUES) & set(options.queues.split(",")):
+    if _role(options) == "downloads":
         concurrency = descriptors.prepare(concurrency, settings_module.load().connections)
     worker = app.Worker(
         hostname=host_format(default_nodename(options.hostname)),
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         concurrency=concurrency,
         pool=options.pool,
         loglevel=options.loglevel,
+        quiet=is_json,
     )
     worker.start()
     return int(worker.exitcode or 0)
@@ -52,6 +55,14 @@ def run(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"seen: {error}\n")
         return 2
+
+
+def _role(options: argparse.Namespace) -> str:
+    """Return what the process is: ``beat``, or by its queues ``downloads`` or ``maintenance``."""
+    if options.program == "beat":
+        return "beat"
+    is_for_downloads = set(DOWNLOAD_QUEUES) & set(options.queues.split(","))
+    return "downloads" if is_for_downloads else "maintenance"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from datetime import datetime
 from database.operations import Operation, RequeueForSlot
 from domain.errors import DatabaseUnavailableError
 from domain.job import QueuedJob
+from worker.logs import context
 from worker.loop.batcher import Batcher
 from worker.publishing import Publication
 
@@ -49,6 +50,7 @@ class FreedSlots:
             self._passing_on = asyncio.get_running_loop().create_task(self._pass_on())
 
     async def _pass_on(self) -> None:
+        context.enter(None)  # the job that has freed a slot has started it
         try:
             while self._freed:
                 freed, self._freed = self._freed, Counter()

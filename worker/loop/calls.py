@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from worker.logs.context import carried
 from worker.resources import resource_error_of
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class CallThreads:
         If the future is cancelled before the call has started, it is not made.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._put(function, end_of(future), future.cancelled)
+        self._put(carried(function), end_of(future), future.cancelled)
         return future
 
     def start(self, function: Callable[[], Any], on_end: OnEnd) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from worker.logs.context import carried
 from worker.loop.calls import CallThreads, OnEnd, end_of, never
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ class FolderThreads:
         If the future is cancelled before the call has started, it is not made.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        call = _Call(function, end_of(future), future.cancelled, future.get_loop().time())
+        now = future.get_loop().time()
+        call = _Call(carried(function), end_of(future), future.cancelled, now)
         self._queue(folder, takes_long).add(call)
         return future
 
@@ -62,7 +64,7 @@ class FolderThreads:
             RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
         """
         now = asyncio.get_running_loop().time()
-        self._queue(folder, takes_long).add(_Call(function, on_end, never, now))
+        self._queue(folder, takes_long).add(_Call(carried(function), on_end, never, now))
 
     def shutdown(self) -> None:
         """Make the calls that wait, and end the threads."""

@@ -1,9 +1,9 @@
-"""The format of log records: one line of visible characters each, whatever text is in them.
+"""Log records: one line of visible characters each, without secrets, whatever text is in them.
 
 Log lines hold text from outside: URLs, headers of origins, arguments of messages. A newline in it
 would forge a line, and an escape sequence would act on the terminal that shows the log. Both are escaped
-in the record itself, so that every handler and every library that logs is covered. So are secrets in
-URLs, which are masked.
+in the record itself, so that every format, every handler and every library that logs is covered. So are
+secrets, which are masked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from domain.text import escaped
-from domain.urls import mask_urls
+from worker.logs.masking import mask_secrets
 
 #: Characters of one message, and of one line of a traceback.
 MAX_MESSAGE, MAX_TRACE_LINE = 4_000, 1_000
@@ -33,8 +33,15 @@ class LogLine(logging.LogRecord):
             self.exc_text = _trace(_formatter.formatException(self.exc_info))
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
-        """Return the message with its arguments, escaped and cut, without the secrets of URLs."""
-        return escaped(mask_urls(super().getMessage()), MAX_MESSAGE)
+        """Return the message with its arguments, escaped and cut, without secrets."""
+        return shown(self._formatted(), MAX_MESSAGE)
+
+    def _formatted(self) -> str:
+        """Return the message with its arguments, also where they do not fit, or have no text."""
+        try:
+            return super().getMessage()
+        except Exception as error:
+            return f"{self.msg!r:.200} cannot be formatted: {type(error).__name__}"
 
 
 def install() -> None:
@@ -42,8 +49,17 @@ def install() -> None:
     logging.setLogRecordFactory(LogLine)
 
 
+def shown(text: str, limit: int) -> str:
+    """Return at most `limit` characters of a text as logs show it, and how many more it has."""
+    # Twice as many are looked at: a secret that crosses the limit is masked as a whole.
+    masked, rest = mask_secrets(text[: 2 * limit]), max(0, len(text) - 2 * limit)
+    cut = max(0, len(masked) - limit) + rest
+    visible = escaped(masked[:limit])
+    return f"{visible}… ({cut:,} more characters)" if cut else visible
+
+
 def _trace(text: str) -> str:
     lines = text.split("\n")
     cut = len(lines) - MAX_TRACE
-    shown = [f"… ({cut:,} lines left out)", *lines[-MAX_TRACE:]] if cut > 0 else lines
-    return "\n".join(f"{TRACE_PREFIX}{escaped(mask_urls(line), MAX_TRACE_LINE)}" for line in shown)
+    kept = [f"… ({cut:,} lines left out)", *lines[-MAX_TRACE:]] if cut > 0 else lines
+    return "\n".join(f"{TRACE_PREFIX}{shown(line, MAX_TRACE_LINE)}" for line in kept)

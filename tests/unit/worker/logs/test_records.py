@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from domain.text import escaped
-from worker.celery_ext.log_format import MAX_MESSAGE, MAX_TRACE, TRACE_PREFIX, LogLine
+from worker.logs.records import MAX_MESSAGE, MAX_TRACE, TRACE_PREFIX, LogLine
 
 ROOT = Path(__file__).parents[4]
 
