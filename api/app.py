@@ -28,6 +28,7 @@ from api.routes import (
     health,
     limits,
     metrics,
+    page,
     session,
     submit,
     webhooks,
@@ -73,6 +74,7 @@ def create_app(services: Services) -> FastAPI:
         limits,
         session,
         webhooks,
+        page,
     ):
         app.include_router(module.router)
     app.add_exception_handler(SeenError, problems.on_seen_error)

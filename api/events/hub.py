@@ -214,12 +214,15 @@ class EventHub:
         self._topics[name].append(Frame(self._position, frame))
 
     def _patch(self, view: JobView) -> Mapping[str, Any]:
-        """Return what differs from what was sent of a running job; all of others."""
+        """Return what differs from what was sent of a running job; all of others.
+
+        Who has read a job meanwhile may know more than was sent: what stays must be right.
+        """
         job_id, whole = view.job.id, job_as_json(view)
         before = self._sent.pop(job_id, None)
         if view.status in RUNNING:
             self._sent[job_id] = whole
-        if before is None:
+        if before is None or view.status not in RUNNING:
             return whole
         known: Mapping[str, Any] = before
         return {"id": job_id} | {k: v for k, v in whole.items() if known[k] != v}

@@ -45,6 +45,7 @@ class Rule(NamedTuple):
 RULES = {
     "GET /healthz": Rule(200, 200, 200, 200, public=200),
     "GET /readyz": Rule(503, 503, 503, 503, public=503),  # this system has no workers
+    "GET /": Rule(200, 200, 200, 200, public=200),  # the page, which has no data in it
     "GET /metrics": Rule(200, 403, 403, 200),
     "GET /v1/downloads": Rule(200, 200, 200, 200),
     "POST /v1/downloads": Rule(201, 201, 201, 403, body=URL),
@@ -82,8 +83,8 @@ RULES = {
 }
 
 
-#: Of FastAPI and Starlette themselves: the OpenAPI document.
-PUBLIC = {"GET /openapi.json", "HEAD /openapi.json"}
+#: The OpenAPI document, of FastAPI itself, and the page's files: they have no data in them.
+PUBLIC = {"GET /openapi.json", "HEAD /openapi.json", "GET /page/{version}/{path:path}"}
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[str]:

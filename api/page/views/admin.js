@@ -1,0 +1,2 @@
+import { html } from "../lib.js";
+export function Admin() { return html`<section></section>`; }

@@ -1,0 +1,119 @@
+// What each state looks like: the one table from a job to words, tone and bar.
+import { duration, rate, secondsUntil, size, speedOf } from "./format.js";
+
+// Seconds without a byte after which a download is called stalled; as in the command line.
+const STALLED_AFTER = 5;
+export const FINISHED = new Set(["completed", "failed", "cancelled"]);
+export const RUNNING = new Set(["downloading", "verifying"]);
+
+const WAITING = {
+  retry: (job, now) => ({ label: "Retrying", tone: "warn", detail: retryDetail(job, now) }),
+  host_slot: (job) => waiting(`for a free slot of ${job.host ?? "its host"}`),
+  host_cooldown: (job) => waiting(`until ${job.host ?? "its host"} takes requests again`),
+  user_slot: (job) => waiting(`for a free slot of ${job.user_id ?? "its owner"}`),
+  disk_space: () => ({ label: "Disk full", tone: "bad", detail: "continues when the worker's disk has room" }),
+  disk: () => ({ label: "Disk unavailable", tone: "bad", detail: "continues when the worker's disk works again" }),
+  part_file: () => waiting("for its part file, which another process has locked"),
+  worker_resources: () => waiting("for memory, threads or file descriptors of a worker"),
+};
+
+const STATES = {
+  queued: () => ({ label: "Queued", tone: "idle", detail: "waits for a worker" }),
+  downloading: downloadingState,
+  verifying: () => ({ label: "Verifying", tone: "run", detail: "checks the file before it gets its name" }),
+  waiting: (job, now) => (WAITING[job.waiting_for] ?? WAITING.retry)(job, now),
+  paused: () => ({ label: "Paused", tone: "idle", detail: "until it is resumed" }),
+  completed: (job) => ({ label: "Completed", tone: "good", detail: job.path ?? "" }),
+  failed: (job) => ({ label: "Failed", tone: "bad", detail: job.reason ?? "" }),
+  cancelled: () => ({ label: "Cancelled", tone: "idle", detail: "" }),
+};
+
+const PENDING = { pause: "Pausing", cancel: "Cancelling" };
+
+// Returns {label, tone, detail, bar, amount, speed, eta}; `bar` is 0 to 100, "unknown" or null for none.
+export function describe(job, now) {
+  const state = STATES[job.status]?.(job, now) ?? { label: job.status, tone: "idle", detail: "" };
+  const isRunning = RUNNING.has(job.status);
+  if (PENDING[job.control] && !FINISHED.has(job.status)) {
+    state.label = PENDING[job.control];
+    state.detail = "as soon as its worker has stopped it";
+  }
+  const receives = job.status === "downloading" && state.label !== "Stalled";
+  return {
+    ...state,
+    bar: barOf(job, isRunning),
+    amount: amountOf(job),
+    speed: receives && job.speed_mbps > 0 ? rate(speedOf(job)) : "",
+    eta: receives && job.eta_seconds !== null ? duration(job.eta_seconds) : "",
+  };
+}
+
+export function nameOf(job) {
+  if (job.name) return job.name;
+  if (job.path) return job.path.split("/").at(-1);
+  const path = (job.url ?? "").split(/[?#]/)[0].replace(/\/+$/, "");
+  const last = path.split("/").at(-1);
+  try {
+    return decodeURIComponent(last) || job.url;
+  } catch {
+    return last || job.url;
+  }
+}
+
+function downloadingState(job) {
+  const silent = secondsStalled(job);
+  if (silent) return { label: "Stalled", tone: "warn", detail: `no data for ${duration(silent)}` };
+  const detail = job.bytes_total === null ? "its size is unknown" : "";
+  return { label: "Downloading", tone: "run", detail };
+}
+
+// Both times come from the store's clock.
+function secondsStalled(job) {
+  if (!job.last_byte_at || !job.updated_at) return 0;
+  const silent = (Date.parse(job.updated_at) - Date.parse(job.last_byte_at)) / 1000;
+  return silent >= STALLED_AFTER ? silent : 0;
+}
+
+function waiting(detail) {
+  return { label: "Waiting", tone: "idle", detail };
+}
+
+function retryDetail(job, now) {
+  const seconds = secondsUntil(job.next_attempt_at, now);
+  const when = seconds >= 1 ? `in ${duration(seconds)}` : "at once";
+  const attempt = `attempt ${job.attempts} of ${job.max_attempts} failed`;
+  return `${when}; ${attempt}${job.reason ? `: ${job.reason}` : ""}`;
+}
+
+function barOf(job, isRunning) {
+  if (job.status === "completed") return 100;
+  if (job.status === "cancelled") return null;
+  if (isRunning) return job.progress_percent ?? "unknown";
+  if (!job.bytes_downloaded) return null;
+  return job.progress_percent ?? "unknown-still";
+}
+
+function amountOf(job) {
+  if (job.bytes_total === null) return job.bytes_downloaded ? size(job.bytes_downloaded) : "";
+  if (job.status === "completed") return size(job.bytes_total);
+  return `${size(job.bytes_downloaded)} of ${size(job.bytes_total)}`;
+}
+
+const CHECK_URL = "Check the URL.";
+const REMEDIES = {
+  http_400: CHECK_URL,
+  http_401: "The origin requires a login: add the download again with one (seen add -u, or the API).",
+  http_403: "Check the URL; the origin may require a login or a header.",
+  http_404: CHECK_URL,
+  http_410: CHECK_URL,
+  http_451: "Try another source of the file.",
+  no_such_host: "Check the host's name in the URL.",
+  too_many_redirects: "Check the URL; the origin may require a cookie.",
+  checksum_mismatch: "Check the expected checksum, or try another source of the file.",
+  bad_range: "Add it again with one connection, or try another source of the file.",
+};
+
+// What to do about a failed download; "" where the reason says it.
+export function remedyOf(job) {
+  return job.status === "failed" ? (REMEDIES[job.error_code] ?? "") : "";
+}
