@@ -327,6 +327,13 @@ class Settings(BaseSettings):
         "if a proxy with TLS is in front of it. With https, cookies are for https alone.",
     )
 
+    api_trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks of the proxies in front of the HTTP API, comma separated "
+        "(`10.0.0.5/32`). Only what these send in `X-Forwarded-For` and `X-Forwarded-Proto`, or in "
+        "`Forwarded`, is believed: anyone can send such headers.",
+    )
+
     # ── ends of jobs ────────────────────────────────────────────────────────────────────────────
     on_end: Path | None = Field(
         None,
@@ -382,14 +389,14 @@ class Settings(BaseSettings):
         parse_addr(value)
         return value
 
-    @field_validator("allowed_networks", "api_hosts", mode="before")
+    @field_validator("allowed_networks", "api_hosts", "api_trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("allowed_networks")
+    @field_validator("allowed_networks", "api_trusted_proxies")
     @classmethod
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

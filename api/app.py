@@ -19,6 +19,7 @@ from api.middleware.access_log import AccessLog
 from api.middleware.body import BodyLimit
 from api.middleware.guard import Guard
 from api.middleware.headers import ResponseHeaders
+from api.middleware.proxy import ProxyHeaders
 from api.models.downloads import ManyDownloads
 from api.routes import (
     actions,
@@ -81,12 +82,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
     app.add_exception_handler(Exception, problems.on_bug)
-    # The last one is the outermost: refusals have the headers, too.
+    # The last one is the outermost: all others know the client, and refusals have the headers, too.
     app.add_middleware(BodyLimit, limits=services.limits)
     app.add_middleware(Guard, services=services)
-    app.add_middleware(ResponseHeaders, is_secure=services.is_secure)
+    app.add_middleware(ResponseHeaders, services=services)
     if setup.uses_json():
         app.add_middleware(AccessLog)
+    app.add_middleware(ProxyHeaders, trusted=services.runtime.settings.api_trusted_proxies)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign] # FastAPI's way to change it
     return app
 

@@ -32,13 +32,13 @@ _cookie = APIKeyCookie(
 BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def cookie_name(services: Services) -> str:
+def cookie_name(request: Request, services: Services) -> str:
     """Return the name of the session's cookie."""
-    return SECURE_COOKIE if services.is_secure else COOKIE
+    return SECURE_COOKIE if services.is_secure_request(request.scope) else COOKIE
 
 
 def client_address(request: Request) -> str | None:
-    """Return the address of the other end of the connection."""
+    """Return the address of the client; of the nearest proxy, where that is not a trusted one."""
     return request.client.host if request.client else None
 
 
@@ -48,7 +48,7 @@ def presented(
     """Return the secret that a request presents; a bearer token goes before a cookie."""
     if bearer is not None:
         return bearer.credentials
-    return request.cookies.get(cookie_name(services))
+    return request.cookies.get(cookie_name(request, services))
 
 
 def _principal(

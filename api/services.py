@@ -8,6 +8,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from settings import Settings
 from tasks.api.readiness import Readiness
@@ -45,7 +46,7 @@ class Services:
         runtime: of this process.
         hosts: the names in lower case under which the API may be called, beside IP addresses.
         readiness: whether the service can work.
-        is_secure: whether callers reach it by https, so that cookies are for https alone.
+        is_secure: whether all callers reach it by https, so that cookies are for https alone.
         limits: of requests.
     """
 
@@ -67,6 +68,10 @@ class Services:
             readiness=Readiness(runtime),
             limits=limits or HttpLimits(),
         )
+
+    def is_secure_request(self, scope: Scope) -> bool:
+        """Return whether the caller of a request has come by https, as far as that is known."""
+        return self.is_secure or scope.get("scheme") == "https"
 
     def is_own_host(self, authority: str) -> bool:
         """Return whether a Host header names this API.

@@ -34,7 +34,7 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._services.is_own_host(hosts[0]):
             refusal = problem(421, "unknown_host", _FOREIGN_HOST, scope["path"])
-        elif not self._is_own_origin(headers, hosts[0]) or not _is_own_site(scope, headers):
+        elif not self._is_own_origin(scope, headers, hosts[0]) or not _is_own_site(scope, headers):
             refusal = problem(403, "cross_site", _CROSS_SITE, scope["path"])
         elif _has_two_lengths(headers):
             close = {"Connection": "close"}
@@ -44,7 +44,7 @@ class Guard:
             return
         await refusal(scope, receive, send)
 
-    def _is_own_origin(self, headers: Headers, host: str) -> bool:
+    def _is_own_origin(self, scope: Scope, headers: Headers, host: str) -> bool:
         """Return whether Origin, if there is one, is the address under which the API was called."""
         origins = headers.getlist("origin")
         if not origins:
@@ -53,7 +53,7 @@ class Guard:
             parts = urlsplit(origins[0])
         except ValueError:
             return False
-        scheme = "https" if self._services.is_secure else "http"
+        scheme = "https" if self._services.is_secure_request(scope) else "http"
         is_same = parts.netloc.lower() == host.lower() and parts.scheme in {scheme, "https"}
         return len(origins) == 1 and is_same and host_of_authority(parts.netloc) is not None
 

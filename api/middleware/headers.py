@@ -6,6 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.authentication import rate_limit_headers
+from api.services import Services
 
 #: A route may set another value of these.
 DEFAULTS = {
@@ -23,12 +24,8 @@ _HTTPS_ONLY = "max-age=31536000"
 class ResponseHeaders:
     """Adds the headers, also to refusals and errors."""
 
-    def __init__(self, app: ASGIApp, *, is_secure: bool) -> None:
-        self._app = app
-        self._headers = {
-            **DEFAULTS,
-            **({"Strict-Transport-Security": _HTTPS_ONLY} if is_secure else {}),
-        }
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, and add headers to its response."""
@@ -36,8 +33,10 @@ class ResponseHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in DEFAULTS.items():
                     headers.setdefault(name, value)
+                if self._services.is_secure_request(scope):
+                    headers.setdefault("Strict-Transport-Security", _HTTPS_ONLY)
                 decision = scope.get("state", {}).get("rate_limit")
                 headers.update(rate_limit_headers(decision))
             await send(message)

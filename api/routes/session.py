@@ -41,9 +41,9 @@ def sign_in(request: Request, services: TheServices, body: SignIn) -> Json:
         address=client_address(request),
         runtime=services.runtime,
         client=request.headers.get("user-agent", ""),
-        former=request.cookies.get(cookie_name(services)),
+        former=request.cookies.get(cookie_name(request, services)),
     )
-    return _answer(session, services, bearer=body.bearer)
+    return _answer(request, session, services, bearer=body.bearer)
 
 
 @router.get("", response_model=WhoAmI, responses=problems())
@@ -63,7 +63,7 @@ def refresh(
         address=client_address(request),
         runtime=services.runtime,
     )
-    return _answer(session, services, bearer=bearer is not None)
+    return _answer(request, session, services, bearer=bearer is not None)
 
 
 @router.delete("", status_code=204, responses=problems())
@@ -73,15 +73,17 @@ def sign_out(
     """End this session."""
     _require_session(principal)
     accounts.sign_out(presented(request, services, bearer), runtime=services.runtime)
-    return _without_cookie(services)
+    return _without_cookie(request, services)
 
 
 @router.post("/everywhere", status_code=204, responses=problems())
-def sign_out_everywhere(services: TheServices, principal: AnyPrincipal) -> Response:
+def sign_out_everywhere(
+    request: Request, services: TheServices, principal: AnyPrincipal
+) -> Response:
     """End all sessions of this user. API keys stay valid."""
     _require_session(principal)
     accounts.sign_out_everywhere(principal, principal.user_id or "", runtime=services.runtime)
-    return _without_cookie(services)
+    return _without_cookie(request, services)
 
 
 def _require_session(principal: Principal) -> None:
@@ -98,7 +100,7 @@ def _as_json(principal: Principal) -> WhoAmI:
     }
 
 
-def _answer(session: NewSession, services: Services, *, bearer: bool) -> Json:
+def _answer(request: Request, session: NewSession, services: Services, *, bearer: bool) -> Json:
     content = _as_json(session.principal)
     content["expires_at"] = session.expires_at.isoformat()
     if bearer:
@@ -106,23 +108,23 @@ def _answer(session: NewSession, services: Services, *, bearer: bool) -> Json:
         return Json(content)
     answer = Json(content)
     answer.set_cookie(
-        cookie_name(services),
+        cookie_name(request, services),
         session.token,
         expires=session.expires_at,
         path="/",
-        secure=services.is_secure,
+        secure=services.is_secure_request(request.scope),
         httponly=True,
         samesite="strict",
     )
     return answer
 
 
-def _without_cookie(services: Services) -> Response:
+def _without_cookie(request: Request, services: Services) -> Response:
     answer = Response(status_code=204)
     answer.delete_cookie(
-        cookie_name(services),
+        cookie_name(request, services),
         path="/",
-        secure=services.is_secure,
+        secure=services.is_secure_request(request.scope),
         httponly=True,
         samesite="strict",
     )

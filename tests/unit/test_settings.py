@@ -189,6 +189,18 @@ def test_networks_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) ->
     assert load().allowed_networks == ("127.0.0.0/8", "::1/128")
 
 
+def test_trusted_proxies_are_a_comma_separated_list_of_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load().api_trusted_proxies == ()
+    monkeypatch.setenv("SEEN_API_TRUSTED_PROXIES", " 10.0.0.5, fd00::/64 ,")
+    load.cache_clear()
+    assert load().api_trusted_proxies == ("10.0.0.5", "fd00::/64")
+    for wrong in ("10.0.0.5/24", "proxy.example.org", "*"):
+        load.cache_clear()
+        assert "SEEN_API_TRUSTED_PROXIES" in refusal(monkeypatch, SEEN_API_TRUSTED_PROXIES=wrong)
+
+
 def test_several_keys_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().secret_keys == ()
     monkeypatch.setenv("SEEN_SECRET_KEY", f" {'n' * 16}, {'o' * 16},")
