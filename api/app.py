@@ -82,6 +82,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
     app.add_exception_handler(Exception, problems.on_bug)
+    _add_checks(app, services)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign] # FastAPI's way to change it
+    return app
+
+
+def _add_checks(app: FastAPI, services: Services) -> None:
+    """Add what each request passes before a route, and each response after it."""
     # The last one is the outermost: all others know the client, and refusals have the headers, too.
     app.add_middleware(BodyLimit, limits=services.limits)
     app.add_middleware(Guard, services=services)
@@ -89,8 +96,6 @@ def create_app(services: Services) -> FastAPI:
     if setup.uses_json():
         app.add_middleware(AccessLog)
     app.add_middleware(ProxyHeaders, trusted=services.runtime.settings.api_trusted_proxies)
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign] # FastAPI's way to change it
-    return app
 
 
 @asynccontextmanager

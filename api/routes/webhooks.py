@@ -92,7 +92,9 @@ def show_delivery(services: TheServices, principal: Reader, delivery_id: Deliver
     return Json(webhooks.delivery_as_json(found))
 
 
-@router.post("/deliveries/{delivery_id}/send", response_model=DeliveryDict, responses=problems(404))
+@router.post(
+    "/deliveries/{delivery_id}/send", response_model=DeliveryDict, responses=problems(404, 409)
+)
 def send_again(services: TheServices, principal: Controller, delivery_id: DeliveryId) -> Json:
     """Have a delivery made again within seconds; the receiver gets the same id and body."""
     found = webhooks.send_again(principal, delivery_id, runtime=services.runtime)

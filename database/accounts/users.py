@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from database.engine import Database
 from database.models import api_keys, sign_in_links, users
+from database.webhooks.outbox import make_due
 from domain.access.errors import UnknownUserError, UserDisabledError
 
 
@@ -107,7 +108,8 @@ class UserRepository:
         """Disable a user and end all that it has signed in with, in one transaction; None without user.
 
         Its keys are revoked, its sessions and sign-in links are over: none comes back when the user is
-        enabled again. A user that is disabled already stays as it is.
+        enabled again. Deliveries to its webhooks become due, and are given up then. A user that is
+        disabled already stays as it is.
         """
         with self._database.write() as connection:
             user = _change(
@@ -120,6 +122,7 @@ class UserRepository:
                 update(api_keys).where(own, api_keys.c.revoked_at.is_(None)).values(revoked_at=now)
             )
             connection.execute(delete(sign_in_links).where(sign_in_links.c.user_id == user_id))
+            make_due(connection, user_id, now=now, later_than=now + _UNDER_WAY)
             return user
 
     def sign_out_everywhere(self, user_id: str) -> bool:
@@ -128,6 +131,8 @@ class UserRepository:
             return _change(connection, user_id, _NEW_GENERATION) is not None
 
 
+#: A delivery that is due sooner may be one that is being made.
+_UNDER_WAY = timedelta(minutes=2)
 _NEW_GENERATION = {"session_generation": users.c.session_generation + 1}
 
 

@@ -206,6 +206,13 @@ class Outbox:
             return connection.execute(change).rowcount
 
 
+def make_due(connection: Connection, user_id: str, *, now: datetime, later_than: datetime) -> None:
+    """Make the pending deliveries to a user's receivers due that would wait longer than until then."""
+    is_users = and_(PENDING, _rows.user_id == user_id, _rows.target != Target.PROGRAM.value)
+    change = update(webhook_deliveries).where(is_users, _rows.next_attempt_at > later_than)
+    connection.execute(change.values(next_attempt_at=now))
+
+
 def delete_of_jobs(connection: Connection, job_ids: Sequence[str]) -> None:
     """Delete the deliveries of deleted jobs, unless they are still to be made."""
     is_over = _rows.state != DeliveryState.PENDING.value

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from database.engine import Database
-from database.models import end_programs, webhook_users
+from database.models import end_programs, users, webhook_users
 
 #: The name of the only row in `end_programs`.
 _PROGRAM = "program"
@@ -44,6 +44,12 @@ class Receivers:
         with self._database.read() as connection:
             row = connection.execute(query.where(webhook_users.c.user_id == user_id)).first()
         return UserWebhook() if row is None else UserWebhook(*row)
+
+    def is_disabled(self, user_id: str) -> bool:
+        """Return whether a user has an account that is disabled; other programs' owners have none."""
+        disabled = select(users.c.id).where(users.c.id == user_id, users.c.disabled_at.is_not(None))
+        with self._database.read() as connection:
+            return connection.execute(disabled).first() is not None
 
     def set_url(self, user_id: str, url: str | None, *, now: datetime) -> None:
         """Set or remove the webhook of a user."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from database.webhooks import Delivery, DeliveryState, Outbox, Receivers
+from database.webhooks import Delivery, DeliveryState, Outbox, Receivers, Target
 from domain.access import Principal, Scope, require, visible_user
+from domain.access.errors import UserDisabledError
 from domain.errors import ForbiddenError, InvalidInputError
 from domain.request_fields import HIDDEN, check_webhook
 from domain.urls import display_url
@@ -174,10 +175,14 @@ def send_again(
     Raises:
         ForbiddenError: the scope `control` is missing.
         UnknownDeliveryError: there is none, or it is of another user's job.
+        UserDisabledError: nothing is delivered to the webhooks of a disabled user.
     """
     require(principal, Scope.CONTROL)
     runtime = runtime or current_runtime()
-    _visible(principal, delivery_id, runtime)
+    wanted = _visible(principal, delivery_id, runtime)
+    is_program = wanted.target is Target.PROGRAM
+    if not is_program and Receivers(runtime.database).is_disabled(wanted.user_id or ""):
+        raise UserDisabledError(wanted.user_id or "")
     found = Outbox(runtime.database).send_again(delivery_id, runtime.now())
     if found is None:
         raise UnknownDeliveryError(delivery_id)

@@ -77,6 +77,10 @@ class DispatcherParts:
         )
 
 
+class _NoReceiver(Exception):  # noqa: N818 - a reason, recorded with the delivery
+    """Why a delivery is made no more."""
+
+
 class Dispatcher:
     """Makes deliveries on the thread that calls `run`."""
 
@@ -135,10 +139,10 @@ class Dispatcher:
                 variables = variables_of(delivery)
                 self._programs[delivery.id] = EndProgram(self._parts.program, variables)
             return
-        url = self._url_of(delivery)
-        if url is None:
-            gone = "The owner of the job has no webhook any more."
-            self._record(delivery, Verdict(DeliveryState.GIVEN_UP, gone))
+        try:
+            url = self._url_of(delivery)
+        except _NoReceiver as reason:
+            self._record(delivery, Verdict(DeliveryState.GIVEN_UP, str(reason)))
             return
         body, now = body_of(delivery), self._parts.now()
         try:
@@ -150,10 +154,20 @@ class Dispatcher:
         headers = {"content-type": "application/json", **signed}
         self._requests.start(delivery.id, url, headers, body)
 
-    def _url_of(self, delivery: Delivery) -> str | None:
-        if delivery.target is Target.JOB:
-            return delivery.url
-        return self._parts.receivers.get(delivery.user_id or "").url
+    def _url_of(self, delivery: Delivery) -> str:
+        """Return where a delivery goes.
+
+        Raises:
+            _NoReceiver: to none any more.
+        """
+        receivers, user_id = self._parts.receivers, delivery.user_id or ""
+        if receivers.is_disabled(user_id):
+            raise _NoReceiver(f"User {user_id} is disabled: nothing is delivered to its webhooks.")
+        is_own = delivery.target is Target.JOB
+        url = delivery.url if is_own else receivers.get(user_id).url
+        if url is None:
+            raise _NoReceiver("The owner of the job has no webhook any more.")
+        return url
 
     def _make_some(self) -> None:
         """Let requests and programs go on, and record those that have ended."""

@@ -68,7 +68,8 @@ def disable(name: Name, as_json: AsJson = False) -> None:
     from tasks.api.accounts import disable_user
 
     user = disable_user(Principal.local(), name, runtime=open_accounts())
-    text = f"User {user.id} is disabled. Its keys and sessions have ended."
+    ended = "Its keys and sessions have ended, and nothing is delivered to its webhooks."
+    text = f"User {user.id} is disabled. {ended}"
     _print(user, text, as_json=as_json)
 
 

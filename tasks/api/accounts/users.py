@@ -57,7 +57,7 @@ def set_role(principal: Principal, name: str, role: str, *, runtime: AccountRunt
 def disable_user(principal: Principal, name: str, *, runtime: AccountRuntime) -> User:
     """End a user's keys, sessions and links at once and for good, and let it not sign in; return it.
 
-    Its jobs go on, and stay its own.
+    Its jobs go on, and stay its own. Nothing is delivered to its webhooks any more.
 
     Raises:
         ForbiddenError: only admins may.

@@ -17,6 +17,7 @@ READ, FILES, SUBMIT, CONTROL = (
 
 #: By route: the scopes each of which suffices, for a key and for a session that a key has started.
 SUFFICE: dict[str, tuple[frozenset[Scope] | set[Scope], frozenset[Scope] | set[Scope]]] = {
+    "GET /": (ANY, ANY),
     "GET /healthz": (ANY, ANY),
     "GET /readyz": (ANY, ANY),
     "GET /metrics": (READ, READ),
