@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from domain.job import Job, Priority
+from domain.job import Job, JobFilter, JobStatus, Priority
 from tests.support.services.system import System
 from worker.job_pool import JobMessage, JobPool
 from worker.outcome import Outcome
@@ -58,3 +58,22 @@ def running(system: System, job: Job) -> Iterator[list[Outcome]]:
     finally:
         thread.join(30)
     assert not thread.is_alive()
+
+
+@contextmanager
+def queued_jobs_run(system: System) -> Iterator[None]:
+    """Run queued jobs meanwhile, one after the other, as a worker would."""
+    stop = threading.Event()
+
+    def run_queued() -> None:
+        while not stop.wait(0.05):
+            for job in system.runtime.jobs.find(JobFilter(JobStatus.QUEUED), limit=1):
+                run_download(system.runtime, job.id)
+
+    thread = threading.Thread(target=run_queued, name="worker")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""The operations of the API, as flows (`seen_client.steps`); both clients have them as methods."""

@@ -1,0 +1,1 @@
+"""`seen_client` on the real API, and on services that misbehave."""

@@ -1,0 +1,1 @@
+"""What tests of `seen_client` share."""

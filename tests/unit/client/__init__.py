@@ -1,0 +1,1 @@
+"""`seen_client` without a service."""
