@@ -1,6 +1,7 @@
 """``python -m tests.chaos --faults 1000 --seed 7 [--database sqlite|postgres] [--json]``.
 
 ``--small-files 20000 --kills 10`` downloads many small files instead, and kills workers meanwhile.
+``--webhooks 200`` breaks receivers of webhooks, the API and workers so many times instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from tests.chaos import report
 from tests.chaos.run import Outcome, run
 from tests.chaos.small_files import SmallFilesOutcome, run_small_files
+from tests.chaos.webhooks.run import WebhooksOutcome, run_webhooks
 from tests.support.environment import forget_developer_settings
 from tests.support.program import exit_with
 
@@ -31,21 +33,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument("--small-files", type=int, default=0, help="so many small files instead")
     parser.add_argument("--kills", type=int, default=10, help="of workers, with --small-files")
+    parser.add_argument(
+        "--webhooks", type=int, default=0, help="so many faults of webhooks instead"
+    )
     options = parser.parse_args(arguments)
     forget_developer_settings()
     seed = random.randrange(SEEDS) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="seen-chaos-"))
-    outcome: Outcome | SmallFilesOutcome
-    if options.small_files:
+    outcome: Outcome | SmallFilesOutcome | WebhooksOutcome
+    if options.webhooks:
+        outcome = run_webhooks(folder, faults=options.webhooks, seed=seed, say=_say)
+    elif options.small_files:
         outcome = run_small_files(
             folder, files=options.small_files, kills=options.kills, seed=seed, say=_say
         )
     else:
         outcome = run(folder, seed=seed, faults=options.faults, database=options.database, say=_say)
-    if options.json or isinstance(outcome, SmallFilesOutcome):
-        print(report.as_json(outcome))
-    else:
+    if isinstance(outcome, Outcome) and not options.json:
         report.show(outcome)
+    else:
+        print(report.as_json(outcome))
     if outcome.violations:
         _say(f"logs and database are in {folder}")
         return 1

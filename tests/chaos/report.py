@@ -10,9 +10,10 @@ from rich.table import Table
 
 from tests.chaos.run import Outcome
 from tests.chaos.small_files import SmallFilesOutcome
+from tests.chaos.webhooks.run import WebhooksOutcome
 
 
-def as_json(outcome: Outcome | SmallFilesOutcome) -> str:
+def as_json(outcome: Outcome | SmallFilesOutcome | WebhooksOutcome) -> str:
     """Return everything, on one line."""
     return json.dumps(asdict(outcome))
 

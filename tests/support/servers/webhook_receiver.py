@@ -30,12 +30,17 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. The body is sent in pieces for as long as the client reads them."""
+    """A response. The body is sent in pieces for as long as the client reads them.
+
+    Attributes:
+        missing: bytes that are announced and not sent: the connection closes in the middle.
+    """
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     times: int = 1
+    missing: int = 0
 
 
 class WebhookReceiver(Closing):
@@ -94,7 +99,8 @@ class WebhookReceiver(Closing):
             handler.send_response(answer.status)
             for name, value in answer.headers.items():
                 handler.send_header(name, value)
-            handler.send_header("content-length", str(len(answer.body) * answer.times))
+            length = len(answer.body) * answer.times + answer.missing
+            handler.send_header("content-length", str(length))
             handler.end_headers()
             for _ in range(answer.times):
                 handler.wfile.write(answer.body)
