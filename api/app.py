@@ -19,6 +19,7 @@ from api.middleware.access_log import AccessLog
 from api.middleware.body import BodyLimit
 from api.middleware.guard import Guard
 from api.middleware.headers import ResponseHeaders
+from api.middleware.metrics import RequestMetrics
 from api.middleware.proxy import ProxyHeaders
 from api.models.downloads import ManyDownloads
 from api.routes import (
@@ -38,6 +39,9 @@ from api.services import Services
 from domain.errors import SeenError
 from seen_local.version import version
 from worker.logs import setup
+from worker.metrics.catalog import PROCESSES
+from worker.metrics.loop_lag import LoopLag
+from worker.runtime import Runtime
 
 #: Routes that wait for SQL or the store at once. SQLAlchemy has so many connections to SQLite; others
 #: wait for a thread, and not for a connection.
@@ -95,6 +99,7 @@ def _add_checks(app: FastAPI, services: Services) -> None:
     app.add_middleware(ResponseHeaders, services=services)
     if setup.uses_json():
         app.add_middleware(AccessLog)
+    app.add_middleware(RequestMetrics, instruments=services.runtime.instruments)
     app.add_middleware(ProxyHeaders, trusted=services.runtime.settings.api_trusted_proxies)
 
 
@@ -105,12 +110,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     What is yielded is the state of each request, and of uvicorn's connections.
     """
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    hub = hub_of(app.state.services.runtime)
+    runtime: Runtime = app.state.services.runtime
+    hub = hub_of(runtime)
+    runtime.instruments.set_gauge(PROCESSES, "api", read=lambda: 1)
+    LoopLag(runtime.instruments, "api").start()
+    runtime.metrics.start()
     reading = asyncio.create_task(hub.run(), name="events")
     try:
         yield {"hub": hub}
     finally:
         reading.cancel()
+        await asyncio.to_thread(runtime.metrics.close)
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:

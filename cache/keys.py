@@ -179,6 +179,10 @@ class KeyBuilder:
         """The marker whose absence shows that the store has lost data."""
         return f"{self._prefix}continuity"
 
+    def metrics_key(self, server_id: str) -> str:
+        """Hash of the counts of all processes, since this server process of the store has started."""
+        return f"{self._prefix}metrics:{_escape('server_id', server_id)}"
+
     # ── logs ─────────────────────────────────────────────────────────────────────────────────────
 
     def redacted(self, key: str) -> str:

@@ -16,6 +16,7 @@ from cache.arguments import Duration
 from cache.coordination.beat_cache import BeatCache
 from cache.coordination.data_loss import DataLossDetector
 from cache.coordination.lock import Lock
+from cache.coordination.process_metrics import ProcessMetrics
 from cache.coordination.transfer_limits import TransferLimits
 from cache.coordination.worker_heartbeats import WorkerHeartbeats
 from cache.downloads.download_cache import DownloadCache
@@ -66,6 +67,8 @@ class CacheManager(Operations[S]):
         limits: slots, cooldowns and rates of transfers (reliable).
         data_loss: detects that the store has lost data (reliable).
         beat: beat's last tick and claims of periodic tasks (reliable).
+        workers: which workers run (reliable).
+        metrics: counts of all processes (reliable).
         keys: the key builder.
     """
 
@@ -97,6 +100,7 @@ class CacheManager(Operations[S]):
         self.data_loss = DataLossDetector(reliable, self.keys)
         self.beat = BeatCache(reliable, self.keys)
         self.workers = WorkerHeartbeats(reliable, self.keys)
+        self.metrics = ProcessMetrics(reliable, self.keys)
         self._lock_ttl = settings.lock_ttl
 
     # ── connecting ───────────────────────────────────────────────────────────────────────────────

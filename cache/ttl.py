@@ -20,6 +20,12 @@ UNPERSISTED: Final = 24 * 3600
 WORKER_HEARTBEAT: Final = 20
 #: Heartbeats older than this are removed.
 WORKERS: Final = 3600
+#: Counts of processes that have all ended.
+METRICS: Final = 24 * 3600
+#: A process that has not published its metrics for so long has ended, or hangs.
+METRICS_OF_PROCESS: Final = 20
+#: Its record is then kept for so long.
+METRICS_RECORD: Final = 3600
 #: Beat's last tick.
 BEAT: Final = 24 * 3600
 

@@ -34,6 +34,7 @@ from worker.exclusive import run_exclusive
 from worker.job_pool import JobPool
 from worker.leases.drain import Drain
 from worker.logs import setup as log_setup
+from worker.metrics.catalog import PROCESSES
 from worker.runtime import Runtime, build_runtime
 
 logger = logging.getLogger(__name__)
@@ -186,6 +187,15 @@ def _preload() -> None:
     """Load what the first job needs: later, it may fail for lack of descriptors."""
     scripts.load_all()
     _ = app.backend
+
+
+@signals.worker_process_init.connect
+@signals.worker_ready.connect
+def _start_metrics(**_: Any) -> None:
+    """Publish what this process counts, until its runtime is closed."""
+    runtime = current_runtime()
+    runtime.instruments.set_gauge(PROCESSES, "worker", read=lambda: 1)
+    runtime.metrics.start()
 
 
 @signals.worker_ready.connect

@@ -18,6 +18,8 @@ from database.operations import ConsumeMessage
 from domain.errors import StoreUnavailableError
 from domain.job import Priority
 from worker.logs import context
+from worker.metrics.catalog import JOB_RUNS, JOBS_IN_HAND, SLOT_WAIT, SLOTS, SLOTS_USED
+from worker.metrics.loop_lag import LoopLag
 from worker.outcome import JobEnd, Outcome
 from worker.runner import run_job
 from worker.runtime import Runtime
@@ -108,6 +110,11 @@ class JobPool:
         self._timer: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
         self._is_closed = False
+        self._loop_lag = LoopLag(runtime.instruments, "worker")
+        gauge = runtime.instruments.set_gauge
+        gauge(SLOTS, read=lambda: self._concurrency)
+        gauge(SLOTS_USED, read=lambda: self._running)
+        gauge(JOBS_IN_HAND, read=lambda: self._in_hand)
 
     # ── for other threads ───────────────────────────────────────────────────────────────────────
 
@@ -163,6 +170,7 @@ class JobPool:
     # ── on the loop ─────────────────────────────────────────────────────────────────────────────
 
     def _accept(self, message: _Waiting) -> None:
+        self._loop_lag.start()
         now = asyncio.get_running_loop().time()
         self._waiting.extend((job_id, message, now) for job_id in message.message.job_ids)
         self._start_waiting()
@@ -174,8 +182,9 @@ class JobPool:
         if runtime.drain.has_started:
             self._put_back(len(self._waiting))
         while self._waiting and not self._is_closed and pause <= 0 and self._may_start():
-            job_id, message, _ = self._waiting.popleft()
+            job_id, message, since = self._waiting.popleft()
             self._running += 1
+            runtime.instruments.observe(SLOT_WAIT, loop.time() - since, "worker")
             loop.create_task(self._run_one(job_id, message))
         if self._timer is None and (self._waiting or pause > 0):
             self._timer = loop.call_later(self._max_wait / 2, self._look_again)
@@ -229,6 +238,7 @@ class JobPool:
     def _end(self, end: JobEnd, message: _Waiting) -> None:
         with self._mutex:
             self._in_hand -= 1
+        self._runtime.instruments.count(JOB_RUNS, end.outcome)
         message.record(end)
         self._on_room()
 

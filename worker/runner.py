@@ -37,6 +37,7 @@ from worker.cleanup.job_files import is_part_file_obsolete, try_remove_job_files
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.logs import context
+from worker.metrics.catalog import LOCK_WAIT
 from worker.outcome import JobEnd, Outcome
 from worker.publishing import Publication
 from worker.runtime import Runtime
@@ -92,7 +93,8 @@ async def run_job(
 
 async def _lock(runtime: Runtime, job_id: str, stop: StopSignal) -> Lease | None:
     lock = runtime.cache.download_lock(job_id)
-    lease: Lease | None = await runtime.store(runtime.leases.acquire_flow(lock, stop))
+    with runtime.instruments.timed(LOCK_WAIT):
+        lease: Lease | None = await runtime.store(runtime.leases.acquire_flow(lock, stop))
     runtime.outages.record_success(_NOT_STARTED)
     runtime.outages.record_success(_job_not_started(job_id))
     return lease

@@ -35,6 +35,10 @@ from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
 from worker.loop.folder_threads import MOST_THREADS, FolderThreads
 from worker.loop.threads import Threads
+from worker.metrics.batches import timed_batches
+from worker.metrics.catalog import RECEIVED_BYTES
+from worker.metrics.instruments import Instruments
+from worker.metrics.publisher import MetricsPublisher
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
 from worker.publishing import JobPublisher, Publication
@@ -75,6 +79,8 @@ class Runtime:
         publish: publishes jobs, several in one pipeline. Called on the event loop.
         worker: this process in rows and logs, ``host:pid``.
         now: the wall clock, aware UTC.
+        instruments: count what happens in this process.
+        metrics: publishes it, once it is started.
     """
 
     settings: Settings
@@ -108,6 +114,8 @@ class Runtime:
     outages: OutageLog
     files_dir: Path
     worker: str
+    instruments: Instruments
+    metrics: MetricsPublisher
     now: Callable[[], datetime] = field(default_factory=lambda: _now)
 
     @property
@@ -154,6 +162,7 @@ class Runtime:
         self.rate_controller.close()
         self.engine.checkpoint_pool.shutdown()
         self.engine.hashing_pool.shutdown()
+        self.metrics.close()
         self.cache.close()
         self.flusher_cache.close()
         self.broker.close()
@@ -171,12 +180,11 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     flusher_cache = CacheManager.connect(settings, retries=0)
     cache = CacheManager.connect(settings)
     jobs = JobRepository(database)
-    files_dir = settings.files_dir.resolve()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
     disk_threads = FolderThreads(CallThreads(MOST_THREADS, "disk"))
-    sql = Batcher("sql", jobs.perform)
-    publish = Batcher("publish", JobPublisher(broker, jobs, _now, outages).publish_all)
+    instruments = Instruments()
+    sql, store, publish = _batchers(instruments, jobs, cache, broker, outages)
     return Runtime(
         settings=settings,
         broker=broker,
@@ -185,11 +193,13 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         database=database,
         jobs=jobs,
         sql=sql,
-        store=Batcher("store", cache.store.run_together, limit=STORE_BATCH),
+        store=store,
         publish=publish,
         freed_slots=FreedSlots(sql, publish, _now),
         outages=outages,
-        reporter=_reporter(settings, flusher_cache),
+        instruments=instruments,
+        metrics=MetricsPublisher(instruments, flusher_cache.metrics),
+        reporter=_reporter(settings, flusher_cache, instruments),
         leases=LeaseManager(ttl=settings.lock_ttl),
         slots=_slot_manager(settings, cache),
         rate_controller=_rate_controller(settings, flusher_cache, worker),
@@ -198,16 +208,40 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         disk_threads=disk_threads,
         engine=_engine_resources(settings, disk_threads),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
-        destinations=LocalDestinations(files_dir, DiskSpace(settings.min_free_bytes)),
+        destinations=_destinations(settings),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
-        files_dir=files_dir,
+        files_dir=settings.files_dir.resolve(),
         worker=worker,
     )
 
 
-def _reporter(settings: Settings, cache: CacheManager) -> ProgressReporter:
+def _batchers(
+    instruments: Instruments,
+    jobs: JobRepository,
+    cache: CacheManager,
+    broker: Broker,
+    outages: OutageLog,
+) -> tuple[Batcher[Operation], Batcher[Flow[Any]], Batcher[Publication]]:
+    """Return what does operations, flows and publications together, each measured."""
+    timed = partial(timed_batches, instruments)
+    publisher = JobPublisher(broker, jobs, _now, outages)
+    return (
+        Batcher("sql", timed("database", jobs.perform)),
+        Batcher("store", timed("store", cache.store.run_together), limit=STORE_BATCH),
+        Batcher("publish", timed("broker", publisher.publish_all)),
+    )
+
+
+def _destinations(settings: Settings) -> Destinations:
+    return LocalDestinations(settings.files_dir.resolve(), DiskSpace(settings.min_free_bytes))
+
+
+def _reporter(
+    settings: Settings, cache: CacheManager, instruments: Instruments
+) -> ProgressReporter:
     return ProgressReporter(
         cache.download,
+        on_received=lambda received: instruments.count(RECEIVED_BYTES, by=received),
         flush_interval=settings.flush_interval,
         heartbeat_interval=settings.heartbeat_interval,
     )

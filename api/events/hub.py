@@ -20,6 +20,8 @@ from domain.job import RUNNING
 from tasks.api.changes import ChangeFeed, Changes
 from tasks.api.job_json import JobDict, job_as_json
 from tasks.api.job_view import JobView
+from worker.metrics.catalog import RATE_LIMITED, WATCHERS
+from worker.metrics.instruments import Instruments
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -55,13 +57,23 @@ class EventHub:
         feed: finds the changes.
         most: watchers at once.
         most_of_one: watchers of one owner at once.
+        instruments: of the process.
 
     Attributes:
         is_closed: all streams end.
     """
 
-    def __init__(self, feed: ChangeFeed, *, most: int, most_of_one: int) -> None:
+    def __init__(
+        self,
+        feed: ChangeFeed,
+        *,
+        most: int,
+        most_of_one: int,
+        instruments: Instruments | None = None,
+    ) -> None:
         self._feed = feed
+        self.instruments = instruments or Instruments()
+        self.instruments.set_gauge(WATCHERS, read=lambda: self.watchers)
         self.is_closed = False
         self._most, self._most_of_one = most, most_of_one
         #: Positions of another process, or of this one before a restart, mean nothing here.
@@ -98,6 +110,7 @@ class EventHub:
             RateLimitedError: as many streams are open as may be, of this owner or of all.
         """
         if self.watchers >= self._most or self._watchers[owner] >= self._most_of_one:
+            self.instruments.count(RATE_LIMITED, "streams")
             raise RateLimitedError("Too many event streams are open.", retry_after=_RETRY_AFTER)
         topic = self._topics.get(name)
         if topic is None:
@@ -244,4 +257,4 @@ def encode(kind: str, data: Mapping[str, Any], event_id: str) -> bytes:
 def hub_of(runtime: Runtime) -> EventHub:
     """Return a hub for a process with this runtime."""
     feed = ChangeFeed(runtime.jobs, EventLog(runtime.database), runtime.cache.download)
-    return EventHub(feed, most=MOST, most_of_one=MOST_OF_ONE)
+    return EventHub(feed, most=MOST, most_of_one=MOST_OF_ONE, instruments=runtime.instruments)

@@ -9,6 +9,7 @@ from typing import Any
 
 from api.events.hub import EventHub, encode
 from api.events.topic import Topic
+from worker.metrics.catalog import WATCHERS_DROPPED
 
 #: Without a change, a comment is sent so often: proxies close silent connections. Seconds.
 HEARTBEAT = 15.0
@@ -68,6 +69,7 @@ async def _events(
         try:
             frames = topic.after(position)
         except LookupError:  # it reads too slowly
+            hub.instruments.count(WATCHERS_DROPPED)
             return
         if frames:
             position = frames[-1].position

@@ -10,8 +10,8 @@ import secrets
 from typing import Any
 
 from cache.clock import lease_clock
+from cache.coordination.server_id import server_id
 from cache.keys import KeyBuilder
-from cache.stats import parse_info
 from cache.store.flow import Batch, Flow
 from cache.store.operation import Operations, S, operation
 
@@ -23,7 +23,7 @@ class DataLossDetector(Operations[S]):
     """Watches one store from this process.
 
     A marker without a TTL is kept in the store. If it is missing or differs, data was lost. A snapshot
-    brings an old marker back, so the id of the server process is compared too (`_server_id`). A
+    brings an old marker back, so the id of the server process is compared too (`server_id`). A
     server without an id may have restarted between any two calls.
     """
 
@@ -42,26 +42,16 @@ class DataLossDetector(Operations[S]):
         """
         sent_at = lease_clock()
         token = secrets.token_hex(8)
-        server_id = yield from _server_id()
+        found = yield from server_id()
         _, marker, (seconds, micros) = yield Batch(
             ("SET", self._key, token, "NX"), ("GET", self._key), ("TIME",)
         )
         now = lease_clock()
         offset = int(seconds) + int(micros) / 1e6 - now
-        seen = (marker, server_id)
+        seen = (marker, found)
         # The time in the reply is uncertain by the duration of the round trip.
         jumped = abs(offset - self._offset) > _JUMP + (now - sent_at)
-        if seen != self._seen or jumped or server_id is None:
+        if seen != self._seen or jumped or found is None:
             self._seen, self._since = seen, sent_at
         self._offset = offset
         return sent_at - self._since
-
-
-def _server_id() -> Flow[str | None]:
-    """Return the id of the server process; None if INFO does not have one or is not permitted.
-
-    Redis and Valkey have `run_id`. Dragonfly has none, but its `master_replid` changes at every start.
-    """
-    replies = yield Batch(("INFO", "server"), ("INFO", "replication"), errors_as_replies=True)
-    info = parse_info(b"\n".join(reply for reply in replies if isinstance(reply, bytes)))
-    return info.get("run_id") or info.get("master_replid")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import TypeVar
 
 from domain.errors import DatabaseUnavailableError, StoreError
 from worker.app import current_runtime
 from worker.exclusive import run_exclusive
+from worker.metrics.task_run import TaskRun
 from worker.runtime import Runtime
 
 T = TypeVar("T")
@@ -21,14 +22,17 @@ def one_at_a_time(work: Callable[[Runtime], T]) -> Callable[[], T | None]:
     within its TTL.
     """
 
-    what = f"The periodic task {work.__name__} could not run"
+    name = work.__name__
+    what = f"The periodic task {name} could not run"
 
     @wraps(work)
     def body() -> T | None:
         runtime = current_runtime()
+        do = partial(work, runtime)
         try:
-            lock = runtime.cache.lock(f"task:{work.__name__}")
-            result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: work(runtime))
+            lock = runtime.cache.lock(f"task:{name}")
+            with TaskRun(runtime.instruments, name) as run:
+                result = run_exclusive(runtime.leases, lock, runtime.drain, lambda: run.do(do))
         except (StoreError, DatabaseUnavailableError) as error:
             # Log one line for each outage, not a traceback for each run: the next run tries again.
             runtime.outages.record_failure(what, error)

@@ -18,6 +18,8 @@ from database import JobRepository
 from database.webhooks import Attempt, Delivery, DeliveryState, Outbox, Receivers, Target
 from tasks.webhooks.content import body_of, variables_of
 from tasks.webhooks.schedule import Verdict, failed, verdict_of_reply
+from worker.metrics.catalog import WEBHOOK_ATTEMPTS, WEBHOOK_DURATION
+from worker.metrics.instruments import Instruments
 from worker.runtime import Runtime
 from worker.transfer.http.address_guard import AddressGuard
 from worker.webhooks.end_program import EndProgram, ProgramResult
@@ -35,6 +37,13 @@ TOTAL = 256
 LEASE = timedelta(minutes=2)
 #: Time between two looks for due deliveries, and between two looks at running programs. Seconds.
 _CLAIM_INTERVAL, _POLL_INTERVAL = 0.5, 0.1
+
+#: What metrics call the state after an attempt.
+_RESULTS = {
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.PENDING: "failed",
+    DeliveryState.GIVEN_UP: "given_up",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class DispatcherParts:
     program: Path | None
     is_stopping: Callable[[], bool]
     now: Callable[[], datetime]
+    instruments: Instruments
 
     @classmethod
     def of(cls, runtime: Runtime) -> DispatcherParts:
@@ -74,6 +84,7 @@ class DispatcherParts:
             program=runtime.settings.on_end,
             is_stopping=lambda: runtime.drain.has_started,
             now=runtime.now,
+            instruments=runtime.instruments,
         )
 
 
@@ -214,6 +225,7 @@ class Dispatcher:
     ) -> None:
         del self._claimed[delivery.id]
         self._made += 1
+        self._count(verdict, seconds)
         now = self._parts.now()
         attempt = Attempt(at=now, status=status, error=verdict.error, seconds=round(seconds, 3))
         is_recorded = self._parts.outbox.record(
@@ -224,6 +236,12 @@ class Dispatcher:
         )
         if is_recorded and verdict.state is DeliveryState.GIVEN_UP:
             self._note_failure(delivery, verdict)
+
+    def _count(self, verdict: Verdict, seconds: float) -> None:
+        instruments = self._parts.instruments
+        instruments.count(WEBHOOK_ATTEMPTS, _RESULTS[verdict.state])
+        if seconds:
+            instruments.observe(WEBHOOK_DURATION, seconds)
 
     def _note_failure(self, delivery: Delivery, verdict: Verdict) -> None:
         """Log that a delivery is given up, and say so in the history of its job."""

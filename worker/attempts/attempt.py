@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
 from worker.limits.slot_queue import lines_of
 from worker.limits.slots import HeldSlots
+from worker.metrics.catalog import SLOT_WAIT, TRANSFER_DURATION, TRANSFER_SIZE
 from worker.outcome import JobEnd
 from worker.progress.reporter import AttemptResult
 from worker.runtime import Runtime
@@ -152,7 +154,8 @@ class Attempt:
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
-        slots = await self._acquire_slots()
+        with runtime.instruments.timed(SLOT_WAIT, "host"):
+            slots = await self._acquire_slots()
         self._held.hold(slots, job.user_id)
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
@@ -199,7 +202,9 @@ class Attempt:
         self, destination: Destination, quota: TransferQuota
     ) -> tuple[Path, str]:
         async with self._transfer(destination, quota) as transfer:
+            began = time.monotonic()
             fetched, sha256 = await self._fetch(transfer)
+            self._count_transfer(time.monotonic() - began)
             self._held.free_slots()
             try:
                 await self._mark_verifying()
@@ -226,6 +231,11 @@ class Attempt:
             await transfer.restart_without_ranges(str(error))
             self._tracker.status = JobStatus.DOWNLOADING
             return await transfer.run(), await self._verify(transfer)
+
+    def _count_transfer(self, seconds: float) -> None:
+        instruments = self._runtime.instruments
+        instruments.observe(TRANSFER_DURATION, seconds)
+        instruments.observe(TRANSFER_SIZE, self._tracker.counts.downloaded)
 
     def _transfer(self, destination: Destination, quota: TransferQuota) -> Transfer:
         runtime, job = self._runtime, self._job

@@ -194,4 +194,4 @@ def pause_claims_if_refused(runtime: Runtime, error: SeenError) -> None:
 def _result_of(status: JobStatus, error: SeenError) -> AttemptResult:
     """Return the result of an error. A job that was stopped on purpose has no error code."""
     code = None if isinstance(error, StoppedError) else error.code
-    return AttemptResult(status=status, reason=str(error), error_code=code)
+    return AttemptResult(status=status, reason=str(error), error_code=code, cause=error.code)

@@ -15,6 +15,8 @@ from domain import history
 from domain.errors import DatabaseUnavailableError, FencedError, StoreError
 from domain.job import Job, JobStatus
 from worker.attempts.holdings import Holdings
+from worker.metrics.catalog import ATTEMPTS
+from worker.metrics.reasons import bounded_reason
 from worker.progress.reporter import AttemptResult, DownloadTracker, stop_error
 from worker.runtime import Runtime
 
@@ -86,13 +88,16 @@ class StateWriter:
             return None
         if changed.status is not result.status:  # a pause or cancel was pending
             self._set_durable(changed.bytes_durable)
-            result = AttemptResult(status=changed.status, reason=changed.reason)
+            cause = changed.status.value
+            result = AttemptResult(status=changed.status, reason=changed.reason, cause=cause)
             self._held.show_at_the_end(self._tracker, result)
         elif unsaved.is_shown:
             await unsaved.mark_persisted()
         else:
             self._held.show_at_the_end(self._tracker, result)
         self.job = changed
+        cause = bounded_reason(result.cause)
+        self._runtime.instruments.count(ATTEMPTS, changed.status.value, cause)
         _log(changed, result)
         return changed.status
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -67,6 +67,10 @@ def update_pause(downloads: int, flush_interval: float, heartbeat: float) -> flo
     return min(MAX_PAUSE, heartbeat, flush_interval * (downloads // OFTEN_UPDATED))
 
 
+def _ignore(_received: int) -> None:
+    """Count no bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
     """How one attempt ended: the state in which it leaves the job, the reason, and the file."""
@@ -78,6 +82,8 @@ class AttemptResult:
     sha256: str | None = None
     verification: str | None = None
     """How a completed file was verified: the digests that were compared, and its validators."""
+    cause: str = ""
+    """The code of the error that ended the attempt, also where that was on purpose; for metrics."""
     may_repeat: bool = False
     """The store caused this end and may cause more: the history counts repetitions in one event."""
 
@@ -100,7 +106,14 @@ class DownloadTracker:
         last: its last update, when that is under way or sent.
     """
 
-    def __init__(self, job: Job, stop: StopSignal, now: float, lease: Lease | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        stop: StopSignal,
+        now: float,
+        lease: Lease | None = None,
+        on_received: Callable[[int], None] = _ignore,
+    ) -> None:
         self.job_id, self.user_id, self.fence = job.id, job.user_id, job.fence
         self.stop = stop
         self._lease = lease
@@ -117,6 +130,7 @@ class DownloadTracker:
         self._unacknowledged: ProgressUpdate | None = None
         self.last: ProgressUpdate | None = None
         self._speed = SpeedMeter(now, self.counts.downloaded)
+        self._on_received, self._passed_on = on_received, self.counts.downloaded
 
     def update(self, counts: ByteCounts) -> None:
         """Replace the byte counts."""
@@ -125,7 +139,8 @@ class DownloadTracker:
     def restart(self, counts: ByteCounts) -> None:
         """Set the byte counts from which a transfer starts; the difference counts as no new bytes."""
         with self._mutex:
-            self.counts = counts
+            self._pass_on_received()
+            self.counts, self._passed_on = counts, counts.downloaded
             self._reset = True
             self._speed = SpeedMeter(time.monotonic(), counts.downloaded)
 
@@ -147,6 +162,7 @@ class DownloadTracker:
                 return self._unacknowledged
             if self._last_sent is not None and now - self._last_sent_at < pause:
                 return None
+            self._pass_on_received()
             counts = self.counts
             speed = self._speed.sample(now, counts.downloaded)
             sent = (counts, self.status, round(speed / _SPEED_STEP))
@@ -154,6 +170,17 @@ class DownloadTracker:
                 return None
             self._last_sent, self._last_sent_at = sent, now
             return self._update(self.status, counts, speed)
+
+    def end(self) -> None:
+        """Pass on the bytes received: no update follows."""
+        with self._mutex:
+            self._pass_on_received()
+
+    def _pass_on_received(self) -> None:
+        size = self.counts.downloaded
+        if size > self._passed_on:
+            self._on_received(size - self._passed_on)
+        self._passed_on = size
 
     @property
     def has_lease(self) -> bool:
@@ -220,12 +247,18 @@ class ProgressReporter:
         cache: writes it. It must not retry by itself: the next flush sends an update again.
         flush_interval: seconds between two flushes.
         heartbeat_interval: seconds after which unchanged progress is sent again, to renew its TTL.
+        on_received: called with the bytes that came from origins since the last call, in any thread.
     """
 
     def __init__(
-        self, cache: DownloadCache, *, flush_interval: float, heartbeat_interval: float
+        self,
+        cache: DownloadCache,
+        *,
+        flush_interval: float,
+        heartbeat_interval: float,
+        on_received: Callable[[int], None] = _ignore,
     ) -> None:
-        self._cache = cache
+        self._cache, self._on_received = cache, on_received
         self._heartbeat, self._flush_interval = heartbeat_interval, flush_interval
         self._trackers: dict[str, DownloadTracker] = {}
         self._mutex = threading.Lock()
@@ -236,7 +269,7 @@ class ProgressReporter:
 
     def track(self, job: Job, stop: StopSignal, lease: Lease | None = None) -> DownloadTracker:
         """Report a claimed job from the next flush on, until it is finished or its lease has expired."""
-        tracker = DownloadTracker(job, stop, time.monotonic(), lease)
+        tracker = DownloadTracker(job, stop, time.monotonic(), lease, self._on_received)
         with self._mutex:
             self._trackers[job.id] = tracker
         self._thread.start()
@@ -244,6 +277,7 @@ class ProgressReporter:
 
     def untrack(self, tracker: DownloadTracker) -> None:
         """Stop reporting a job without a last update."""
+        tracker.end()
         with self._mutex:
             if self._trackers.get(tracker.job_id) is tracker:
                 del self._trackers[tracker.job_id]

@@ -13,6 +13,7 @@ from cache.models import RateDecision
 from domain.access import Principal
 from domain.errors import RateLimitedError
 from tasks.api.accounts.parts import AccountRuntime
+from worker.metrics.catalog import RATE_LIMITED, SIGN_IN_FAILURES
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def limit_requests(
         principal.user_id, "requests", limit, _MINUTE, cost=cost, fail="open"
     )
     if not decision.allowed:
+        runtime.instruments.count(RATE_LIMITED, "requests")
         raise RateLimitedError(
             f"More than {limit:,} requests in a minute. Repeat this one later.",
             retry_after=decision.retry_after,
@@ -60,11 +62,13 @@ def count_failure(address: str | None, reason: str, *, runtime: AccountRuntime) 
     Raises:
         RateLimitedError: there were too many from this address in the last minute; nothing is logged.
     """
+    runtime.instruments.count(SIGN_IN_FAILURES)
     network, limit = network_of(address), runtime.settings.address_failures
     decision = runtime.cache.session.rate_limit_check(
         f"address:{network}", "sign-in", limit, _MINUTE, fail="open"
     )
     if not decision.allowed:
+        runtime.instruments.count(RATE_LIMITED, "sign_in")
         raise RateLimitedError(
             "Too many failed sign-ins from this address. Repeat this one later.",
             retry_after=decision.retry_after,

@@ -11,6 +11,7 @@ from cache import CacheManager
 from cache.store.sync import SyncStore
 from database import Database
 from settings import Settings
+from worker.metrics.instruments import Instruments
 
 
 class AccountRuntime(Protocol):
@@ -32,6 +33,10 @@ class AccountRuntime(Protocol):
     def now(self) -> Callable[[], datetime]:
         """Return the wall clock, aware UTC."""
 
+    @property
+    def instruments(self) -> Instruments:
+        """Count what is refused."""
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -45,3 +50,4 @@ class AccountParts:
     database: Database
     cache: CacheManager[SyncStore]
     now: Callable[[], datetime] = field(default=_now)
+    instruments: Instruments = field(default_factory=Instruments)

@@ -21,6 +21,8 @@ from tasks.api.changes import ChangeFeed
 from tests.support.origins.origin import Origin
 from tests.support.services.running import running
 from tests.support.services.system import System
+from worker.metrics.catalog import WATCHERS_DROPPED
+from worker.metrics.instruments import encode
 
 ALL = TopicName()
 URL = "http://127.0.0.1:9"
@@ -225,6 +227,8 @@ def test_watcher_that_reads_too_slowly_is_ended(
                 await reader.jobs_until(lambda known, job=job: job in known)  # type: ignore[misc]
             assert await Watcher(slow).kinds_until_the_end() == []
         assert rig.hub.watchers == 0
+        dropped = encode(WATCHERS_DROPPED.name)
+        assert rig.hub.instruments.take() == {dropped: 1}
 
     scenario(system, play)
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 import tasks
 from domain.job import JobStatus
+from tasks.api import readiness
 from tests.support.services.http_api import HttpApi, samples
+from worker.metrics.catalog import METRICS
+from worker.runtime import Runtime
 
 PAGES = Path(__file__).parents[3] / "docs" / "operations"
+PAGE = (PAGES / "monitoring.md").read_text()
 #: `seen_beat_age_seconds` is there when a beat has ticked.
 WITHOUT_BEAT = {"seen_beat_age_seconds"}
 
@@ -66,20 +75,120 @@ def test_openmetrics_is_negotiated(api: HttpApi) -> None:
     assert plain.headers["content-type"].startswith("text/plain")
 
 
-def test_rules_dashboard_and_page_name_metrics_that_there_are(api: HttpApi) -> None:
+def families(text: str) -> dict[str, Any]:
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def documented() -> dict[str, tuple[str, str]]:
+    """Type and labels of each metric by its name, as the tables of the page have them."""
+    lines = (line for line in PAGE.splitlines() if line.startswith("| `seen_"))
+    rows = [[cell.strip().replace("`", "") for cell in line.split("|")[1:-1]] for line in lines]
+    assert all(len(row) == 5 and row[3] and row[4] for row in rows)
+    assert len({row[0] for row in rows}) == len(rows)
+    return {name: (kind, labels) for name, kind, labels, *_ in rows}
+
+
+def test_page_documents_every_metric_with_its_type_and_labels(api: HttpApi) -> None:
     api.system.downloads.mkdir(exist_ok=True)  # the first job makes it
-    text = api.client("vic").get("/metrics").text
-    there_are = {family.name for family in text_string_to_metric_families(text)} | WITHOUT_BEAT
-    rules = (PAGES / "monitoring" / "alerts.yml").read_text()
-    dashboard = (PAGES / "monitoring" / "dashboard.json").read_text()
+    found = families(api.client("vic").get("/metrics").text)
+    page = documented()
+    there_are = {name + "_total" * (one.type == "counter") for name, one in found.items()}
+    assert set(page) == there_are | WITHOUT_BEAT
+    for name, family in found.items():
+        kind, labels = page[name + "_total" * (family.type == "counter")]
+        assert kind == family.type, name
+        if name in METRICS:
+            assert labels == ", ".join(METRICS[name].labels), name
+        elif family.samples:
+            assert labels == ", ".join(family.samples[0].labels), name
+
+
+def test_rules_and_dashboard_name_samples_and_labels_that_there_are() -> None:
     expressions = {
-        rule["expr"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]
+        rule["expr"]
+        for group in yaml.safe_load((PAGES / "monitoring" / "alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
     }
-    expressions |= {
-        target["expr"] for panel in json.loads(dashboard)["panels"] for target in panel["targets"]
+    panels = json.loads((PAGES / "monitoring" / "dashboard.json").read_text())["panels"]
+    expressions |= {target["expr"] for panel in panels for target in panel["targets"]}
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    page, used = documented(), set()
+    parts = {"histogram": ("_bucket", "_sum", "_count")}
+    samples = {
+        name + part: labels.split(", ") + ["le"] * (kind == "histogram")
+        for name, (kind, labels) in page.items()
+        for part in parts.get(kind, ("",))
     }
     for expression in expressions:
-        assert names_in(expression), expression
-        assert names_in(expression) <= there_are, expression
-    documented = names_in((PAGES / "monitoring.md").read_text())
-    assert documented == there_are
+        names = names_in(expression)
+        assert names, expression
+        assert names <= set(samples), expression
+        used |= names
+        labels = {label for name in names for label in samples[name]}
+        grouped = re.findall(r"\bby \(([^)]*)\)", expression)
+        named = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", expression)
+        assert {one.strip() for text in grouped for one in text.split(",")} <= labels, expression
+        assert set(named) <= labels, expression
+    unused = {name for name in page if not any(one.startswith(name) for one in used)}
+    assert unused == set(), "each metric is in a rule or on the dashboard"
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [
+        ("text/plain", text_string_to_metric_families),
+        ("application/openmetrics-text; version=1.0.0", openmetrics),
+    ],
+)
+def test_every_format_is_valid(api: HttpApi, accept: str, parse: Callable[[str], Any]) -> None:
+    """prometheus_client checks names, types, and that buckets do not decrease."""
+    api.job_of("ada", "formats")
+    found = list(parse(api.client("vic").get("/metrics", headers={"Accept": accept}).text))
+    assert {family.name for family in found} >= set(METRICS)
+    for family in found:
+        if family.type == "histogram":
+            check_buckets(family.samples)
+
+
+def check_buckets(samples: list[Any]) -> None:
+    """Each series has buckets up to +Inf that do not decrease; the last one is the count."""
+    series: dict[frozenset[tuple[str, str]], dict[str, float]] = {}
+    for sample in samples:
+        labels = frozenset((k, v) for k, v in sample.labels.items() if k != "le")
+        key = sample.labels.get("le", sample.name.rpartition("_")[2])
+        series.setdefault(labels, {})[key] = sample.value
+    for values in series.values():
+        count = values.pop("count")
+        assert values.pop("sum") >= 0
+        counts = [values[bound] for bound in sorted(values, key=float)]
+        assert counts == sorted(counts)
+        assert values["+Inf"] == count
+
+
+def test_reading_metrics_checks_the_parts_once(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for each of many requests: `Readiness` keeps its answer for a second."""
+    checks: list[int] = []
+
+    def check(runtime: Runtime) -> list[str]:
+        checks.append(1)
+        return ["beat"]
+
+    monkeypatch.setattr(readiness, "failed_parts", check)
+    monkeypatch.setattr(readiness, "_FRESH", 600.0)
+    monkeypatch.setattr(api.services.readiness, "_last", None)
+    for _ in range(5):
+        assert read(api)["seen_up", "beat"] == 0
+        assert api.client().get("/readyz").json()["failed"] == ["beat"]
+    assert len(checks) == 1
+
+
+def test_statuses_that_origins_make_up_are_one_reason(api: HttpApi) -> None:
+    for status in (597, 598):
+        job = api.job_of("ada", f"metrics-{status}")
+        with api.system.runtime.database.write() as connection:
+            connection.exec_driver_sql(
+                f"UPDATE jobs SET status='waiting', error_code='http_{status}' WHERE id='{job.id}'"
+            )
+    assert read(api)["seen_jobs_waiting", "http_5xx"] == 2

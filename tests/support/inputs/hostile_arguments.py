@@ -138,6 +138,7 @@ KEY_BUILDER: dict[str, Method] = {
         "demand_key": ("host:a",),
         "slots_key": ("downloads:a",),
         "cooldown_key": ("a",),
+        "metrics_key": ("0a1b",),
         "beat_sent_key": ("download.purge",),
         "rate_limit_key": ("ada", "call"),
         "lock_key": ("download:job-1",),

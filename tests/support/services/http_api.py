@@ -136,6 +136,15 @@ def http_api(
             yield api
 
 
+def counted(text: str) -> dict[str, float]:
+    """Return each sample of metrics by its name and the values of its labels, by the names of these."""
+    return {
+        " ".join([sample.name, *(value or "-" for value in sample.labels.values())]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def samples(text: str) -> dict[tuple[str, str], float]:
     """Return each sample of metrics by its name and the value of its label."""
     return {

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from cache import CacheManager, DownloadProgress, RateLimit, SessionData, UserData
 from cache.coordination.limit_models import Demand
+from cache.coordination.process_metrics import MetricsReport
 from cache.models import WorkerHeartbeat
 from domain.errors import StoreUnavailableError
 from domain.job import JobStatus
 from tests.support.build import progress_update
 
 S = JobStatus
+METRICS = MetricsReport("a", 1, {"series": 1.0}, {}, "[]")
 WORKER = WorkerHeartbeat(name="downloads-1@here", process="a")
 PROGRESS = DownloadProgress(job_id="job-1", status=S.DOWNLOADING)
 UPDATE = progress_update(
@@ -90,6 +92,7 @@ RAISING_WRITES: dict[str, Use] = {
     "request_control_many": lambda m: m.download.request_control_many("leave", [("job-1", 1)]),
     "seconds_without_loss": lambda m: m.data_loss.seconds_without_loss(),
     "acquire": lambda m: m.lock("new").acquire(),
+    "add_metrics": lambda m: m.metrics.add("id", METRICS),
     "record_worker": lambda m: m.workers.record(WORKER),
     "tick": lambda m: m.beat.tick("host:1"),
     "claim": lambda m: m.beat.claim("new", "host:1", 60),
@@ -148,6 +151,9 @@ RAISING: dict[str, Use] = {
     "demands": lambda m: m.limits.demands(["total"]),
     "remove_worker": lambda m: m.workers.remove(WORKER),
     "running_workers": lambda m: m.workers.running(),
+    "metrics_server": lambda m: m.metrics.server(),
+    "read_metrics": lambda m: m.metrics.read(),
+    "remove_metrics": lambda m: m.metrics.remove("id", "a"),
     "release_claim": lambda m: m.beat.release("a"),
     "status": lambda m: m.beat.status(),
 }
@@ -178,7 +184,7 @@ LOCAL = {
     "close", "keys", "counts", "store", "client", "connect", "connect_async", "aclose", "discover",
     "search", "watch_later", "continue_watching", "recommendations", "service", "session", "catalog",
     "download", "download_lock", "key", "model", "limits", "data_loss", "beat",
-    "workers",
+    "workers", "metrics",
 }  # fmt: skip
 
 
