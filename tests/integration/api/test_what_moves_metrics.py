@@ -43,22 +43,17 @@ class Stage:
     origin: Origin
     receiver: WebhookReceiver
     monkeypatch: pytest.MonkeyPatch
-    number: int = 0
 
     @property
     def runtime(self) -> Runtime:
         return self.api.system.runtime
-
-    def path(self) -> str:
-        self.number += 1
-        return f"/{os.urandom(4).hex()}-{self.number}"
 
     def job(self, **fields: Any) -> Job:
         """Submit a job; fields of its file, then of the job as `job_…`."""
         own = {
             name.removeprefix("job_"): fields.pop(name) for name in list(fields) if "job_" in name
         }
-        file = self.origin.serve(self.path(), size=SIZE, **fields)
+        file = self.origin.serve(f"/{os.urandom(8).hex()}", size=SIZE, **fields)
         return self.api.system.submit(file.url, user_id="ada", **own)
 
     def run(self, **fields: Any) -> None:
