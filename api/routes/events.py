@@ -88,7 +88,9 @@ class _Caller:
         return EventStream(self.hub, kind, self.principal.user_id or "", events)
 
 
-@router.get("/events", response_class=EventStream, responses={**_STREAM, **problems()})
+@router.get(
+    "/events", status_code=200, response_class=EventStream, responses={**_STREAM, **problems()}
+)
 async def watch_all(
     caller: Annotated[_Caller, Depends()], limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 200
 ) -> EventStream:
@@ -110,6 +112,7 @@ async def watch_all(
 
 @router.get(
     "/downloads/{job_id}/events",
+    status_code=200,  # FastAPI finds none in the class, and makes no OpenAPI document without it
     response_class=EventStream,
     responses={**_STREAM, **problems(404)},
 )
