@@ -354,6 +354,11 @@ class Settings(BaseSettings):
     flower_read_only: bool = Field(
         True, description="Flower only shows; false lets it revoke tasks and restart workers."
     )
+    flower_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/?#@\s\"'<>]+[^?#@\s\"'<>]*)?$",
+        description="Address of Flower for people, to which the page has a link; empty for no link.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that workers and beat log."
     )

@@ -23,6 +23,7 @@ from api.middleware.metrics import RequestMetrics
 from api.middleware.proxy import ProxyHeaders
 from api.models.downloads import ManyDownloads
 from api.routes import (
+    accounts,
     actions,
     downloads,
     events,
@@ -47,6 +48,22 @@ from worker.runtime import Runtime
 #: wait for a thread, and not for a connection.
 THREADS = 15
 
+#: `actions` before `downloads`: its path would fit the routes of one download, too.
+_ROUTES = (
+    health,
+    metrics,
+    actions,
+    submit,
+    downloads,
+    events,
+    files,
+    limits,
+    session,
+    webhooks,
+    accounts,
+    page,
+)
+
 _DESCRIPTION = """Downloads, by HTTP: submit, follow, control, fetch.
 
 Every path but the health checks, this document and the sign-in needs an API key
@@ -67,20 +84,7 @@ def create_app(services: Services) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.services = services
-    # `actions` first: its path would fit the routes of one download, too.
-    for module in (
-        health,
-        metrics,
-        actions,
-        submit,
-        downloads,
-        events,
-        files,
-        limits,
-        session,
-        webhooks,
-        page,
-    ):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.add_exception_handler(SeenError, problems.on_seen_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)

@@ -70,6 +70,7 @@ function Root() {
 window.addEventListener("hashchange", () => {
   linkToken.value = tokenOfAddress() ?? linkToken.value;
   address.value = location.hash;
+  dialog.value = "";
 });
 window.addEventListener("keydown", (event) => {
   const isList = !PAGES.some(([pattern]) => pattern.test(address.value));

@@ -42,6 +42,7 @@ export function setFilter(changes) {
 // Reads the first page again; until it is there, the former rows stay where the filter is the same.
 export async function reload({ keepRows = false } = {}) {
   generation += 1;
+  problem.value = "";
   cursor = null;
   isComplete = false;
   loading.value = false;
@@ -65,10 +66,20 @@ export async function loadMore({ replace = false } = {}) {
     append(found);
     problem.value = "";
   } catch (error) {
-    if (mine === generation) problem.value = error.message;
+    if (mine === generation) giveUpOrRepeat(error, replace);
   } finally {
     if (mine === generation) loading.value = false;
   }
+}
+
+const REPEAT_AFTER = 3_000;
+
+// What is temporary is repeated until it succeeds or another list is wanted.
+function giveUpOrRepeat(error, replace) {
+  const mine = generation;
+  problem.value = error.message;
+  if (error.status && error.status < 500 && error.status !== 429) return;
+  setTimeout(() => mine === generation && loadMore({ replace }), REPEAT_AFTER);
 }
 
 async function readPages(mine) {

@@ -1,5 +1,5 @@
 // What each state looks like: the one table from a job to words, tone and bar.
-import { duration, rate, secondsUntil, size, speedOf } from "./format.js";
+import { duration, moment, rate, secondsUntil, size, speedOf } from "./format.js";
 
 // Seconds without a byte after which a download is called stalled; as in the command line.
 const STALLED_AFTER = 5;
@@ -23,7 +23,7 @@ const STATES = {
   verifying: () => ({ label: "Verifying", tone: "run", detail: "checks the file before it gets its name" }),
   waiting: (job, now) => (WAITING[job.waiting_for] ?? WAITING.retry)(job, now),
   paused: () => ({ label: "Paused", tone: "idle", detail: "until it is resumed" }),
-  completed: (job) => ({ label: "Completed", tone: "good", detail: job.path ?? "" }),
+  completed: (job) => ({ label: "Completed", tone: "good", detail: moment(job.finished_at) }),
   failed: (job) => ({ label: "Failed", tone: "bad", detail: job.reason ?? "" }),
   cancelled: () => ({ label: "Cancelled", tone: "idle", detail: "" }),
 };
@@ -86,8 +86,7 @@ function retryDetail(job, now) {
 }
 
 function barOf(job, isRunning) {
-  if (job.status === "completed") return 100;
-  if (job.status === "cancelled") return null;
+  if (job.status === "completed" || job.status === "cancelled") return null;
   if (isRunning) return job.progress_percent ?? "unknown";
   if (!job.bytes_downloaded) return null;
   return job.progress_percent ?? "unknown-still";

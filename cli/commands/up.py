@@ -119,9 +119,11 @@ def _flower(settings: Settings) -> tuple[Settings, str]:
     chosen: dict[str, object] = {}
     if not settings.flower_password.get_secret_value():
         chosen["flower_password"] = secrets.token_urlsafe(12)
-    chosen |= _free_port(settings, "flower")
-    settings = environment.override(chosen)
-    return settings, listening.url(settings.flower_address, settings.flower_port)
+    settings = environment.override(chosen | _free_port(settings, "flower"))
+    url = listening.url(settings.flower_address, settings.flower_port)
+    if not settings.flower_url:
+        settings = environment.override({"flower_url": url})
+    return settings, url
 
 
 def _api(settings: Settings) -> tuple[Settings, str]:

@@ -1,6 +1,6 @@
 // The speed of a download over time, drawn by uPlot; its code is loaded with the first curve.
 import { rate } from "../format.js";
-import { html, useEffect, useRef } from "../lib.js";
+import { html, useEffect, useLayoutEffect, useRef } from "../lib.js";
 
 let library = null;
 function load() {
@@ -23,26 +23,28 @@ function optionsFor(element) {
     cursor: { show: false },
     scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, high) * 1.1] } },
     axes: [axis, { ...axis, size: 80, values: (_plot, values) => values.map(rate) }],
-    series: [{}, { stroke: colour(element, "--run"), width: 1.5, fill: colour(element, "--run-soft") }],
+    series: [{}, { stroke: colour(element, "--run"), width: 1.5, fill: colour(element, "--run-soft"), points: { show: false } }],
   };
 }
 
 export function Curve({ speeds }) {
   const box = useRef(null);
   const plot = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     let isGone = false;
     let observer = null;
+    const element = box.current;
     load().then((UPlot) => {
       if (isGone) return;
-      plot.current = new UPlot(optionsFor(box.current), dataOf(speeds), box.current);
-      observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT }));
-      observer.observe(box.current);
+      plot.current = new UPlot(optionsFor(element), dataOf(speeds), element);
+      observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
+      observer.observe(element);
     });
     return () => {
       isGone = true;
       observer?.disconnect();
       plot.current?.destroy();
+      plot.current = null;
     };
   }, []);
   useEffect(() => plot.current?.setData(dataOf(speeds)));

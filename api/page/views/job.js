@@ -3,6 +3,7 @@ import { ACTIONS, act, fits, setPriority } from "../actions.js";
 import { call, may } from "../api.js";
 import { moment, size } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
+import { connection } from "../live.js";
 import { jobs, kept, mergeRead, now, position, speedsOf, version } from "../store.js";
 import { describe, FINISHED, nameOf, remedyOf } from "../words.js";
 import { Curve } from "./curve.js";
@@ -16,10 +17,13 @@ export function JobPage({ id }) {
     kept.add(id);
     const since = position();
     call("GET", `/v1/downloads/${id}`)
-      .then((found) => mergeRead([found], since))
+      .then((found) => {
+        mergeRead([found], since);
+        setProblem("");
+      })
       .catch((error) => setProblem(error.message));
     return () => kept.delete(id);
-  }, [id]);
+  }, [id, connection.value]);
   if (!job) return html`<section class="job"><p class=${problem ? "notice bad" : ""} role="status">
     ${problem || "Loading…"}</p><p><a href="#/">Back to the list</a></p></section>`;
   return html`<section class="job" aria-label=${nameOf(job)}>
@@ -67,7 +71,7 @@ function Timeline({ job }) {
       .then((found) => isCurrent && setEvents(found.events))
       .catch(() => {});
     return () => (isCurrent = false);
-  }, [job.id, job.status, job.attempts, job.control]);
+  }, [job.id, job.status, job.attempts, job.control, connection.value]);
   if (!events) return null;
   return html`<h3>Life</h3><ol class="timeline">${events.map((event) => html`<li>
     <time datetime=${event.at}>${moment(event.at)}</time>

@@ -88,7 +88,10 @@ function rowHeight() {
 function Grid() {
   const box = useRef(null);
   const [view, setView] = useState({ top: 0, height: 600, row: rowHeight() });
-  const look = () => setView({ top: box.current.scrollTop, height: box.current.clientHeight, row: rowHeight() });
+  const look = () => {
+    const grid = box.current;
+    if (grid) setView({ top: grid.scrollTop, height: grid.clientHeight, row: rowHeight() });
+  };
   useLayoutEffect(() => {
     const observer = new ResizeObserver(look);
     observer.observe(box.current);
@@ -124,6 +127,7 @@ function Head() {
 }
 
 function Empty() {
+  if (problem.value) return null;
   if (loading.value) return html`<p class="empty" role="row"><span role="gridcell">Loading…</span></p>`;
   const { search, tab } = filter.value;
   const text = search ? `Nothing was found for “${search}”.` : emptyText(tab);

@@ -41,7 +41,8 @@ export function Spark({ speeds }) {
   const values = speeds ? speeds.values.slice(-SPARK) : [];
   if (values.length < 3) return null;
   const top = Math.max(...values, 1);
-  const points = values.map((value, index) => `${index * 2},${(15 - (value / top) * 14).toFixed(1)}`);
+  const left = (SPARK - values.length) * 2; // the newest is at the right edge
+  const points = values.map((value, index) => `${left + index * 2},${(15 - (value / top) * 14).toFixed(1)}`);
   return html`<svg class="spark" viewBox="0 0 ${(SPARK - 1) * 2} 16" aria-hidden="true"
     preserveAspectRatio="none"><polyline points=${points.join(" ")} /></svg>`;
 }

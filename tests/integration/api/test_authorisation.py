@@ -75,6 +75,15 @@ RULES = {
     "GET /v1/deliveries": Rule(200, 200, 200, 200),
     "GET /v1/deliveries/{delivery_id}": Rule(200, 200, 404, 200),
     "POST /v1/deliveries/{delivery_id}/send": Rule(200, 200, 404, 403),
+    "GET /v1/health": Rule(200, 200, 200, 200),
+    "GET /v1/users": Rule(200, 403, 403, 403),
+    "POST /v1/users": Rule(201, 403, 403, 403, body={"name": "<new>"}),
+    "PATCH /v1/users/{name}": Rule(200, 403, 403, 403, body={"role": "user"}),
+    "POST /v1/users/{name}/link": Rule(201, 403, 403, 403),
+    # These callers have keys: only a session that a link has started manages keys of its own user.
+    "GET /v1/keys": Rule(200, 403, 403, 403),
+    "POST /v1/keys": Rule(201, 403, 403, 403, body={"user": "ada"}),
+    "DELETE /v1/keys/{prefix}": Rule(204, 404, 404, 404),
     "POST /v1/session": Rule(422, 422, 422, 422, public=422, body={}),
     "GET /v1/session": Rule(200, 200, 200, 200),
     "POST /v1/session/refresh": Rule(403, 403, 403, 403),  # these callers have keys
@@ -108,10 +117,16 @@ def send(api: HttpApi, client: httpx.Client, route: str, job_id: str) -> httpx.R
     method, path = route.split()
     body = RULES[route].body
     raw = None if body is None else json.dumps(body).replace("<id>", job_id)
+    raw = raw and raw.replace("<new>", new_job_id())
     headers = {"Content-Type": "application/json"} if raw is not None else {}
     request = client.build_request(
         method,
-        path.format(job_id=job_id, delivery_id=_delivery_of(api, job_id)),
+        path.format(
+            job_id=job_id,
+            delivery_id=_delivery_of(api, job_id),
+            name="ada",
+            prefix=api.new_key("ada").split("_")[1] if "{prefix}" in path else "",
+        ),
         content=raw,
         headers=headers,
     )

@@ -93,15 +93,23 @@ class PageWorld:
 
 
 @contextmanager
-def page_world(folder: Path, store: StoreServer) -> Iterator[PageWorld]:
-    """Run a stack with all its processes, and a browser."""
+def page_world(
+    folder: Path, store: StoreServer, *, has_workers: bool = True
+) -> Iterator[PageWorld]:
+    """Run a stack with all its processes, or with the API alone, and a browser."""
     with Origin() as origin, http_api(folder, store, settings=_SETTINGS) as api:
-        api.system.start_all()
+        if has_workers:
+            api.system.start_all()
         with Proxy(api.port) as proxy, chromium() as browser:
             yield PageWorld(api, origin, proxy, browser)
 
 
-_SETTINGS = {"SEEN_USER_REQUESTS": "0", "SEEN_MAX_PER_HOST": "0"}
+FLOWER = "http://127.0.0.1:5555"
+_SETTINGS = {
+    "SEEN_USER_REQUESTS": "0",
+    "SEEN_MAX_PER_HOST": "0",
+    "SEEN_FLOWER_URL": FLOWER,
+}
 
 
 def row(page: Page, name: str) -> Locator:
