@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select, update
+from sqlalchemy import Connection, select, update
 
 from database.engine import Database
 from database.job_rows import (
@@ -23,10 +23,6 @@ from database.job_rows import (
 from database.models import PUBLISHED, WAITING, jobs
 from database.operations.rows import insert_events
 from domain.job import Job, JobStatus, QueuedJob
-
-#: The error codes of jobs that wait for a slot: at their host, among those of their user.
-HOST_BUSY, USER_BUSY = "host_busy", "user_busy"
-
 
 class JobMessages:
     """Writes `published_at` and its like, and requeues jobs. Methods raise DatabaseUnavailableError."""
@@ -95,49 +91,32 @@ class JobMessages:
             .with_for_update(skip_locked=True)
         )
         return self._database.transact(
-            lambda connection: _requeue(connection, due, now, "its back-off is over")
+            lambda connection: requeue(
+                connection,
+                dict.fromkeys(connection.execute(due).scalars(), "its back-off is over"),
+                now,
+            )
         )
 
 
-def requeue_for_host(
-    connection: Connection, host: str, limit: int, now: datetime
+def requeue(
+    connection: Connection, reasons: Mapping[str, str], now: datetime
 ) -> list[QueuedJob]:
-    """Queue the jobs that have waited longest for a slot of this host; return them."""
-    waiting = _waiting_for_slot(jobs.c.host == host, HOST_BUSY, limit)
-    return _requeue(connection, waiting, now, f"{host} has a free slot")
+    """Queue waiting jobs that a query has selected and locked; return them in order of their ids.
 
+    It has to be a query of its own: PostgreSQL may run a subquery once for each row, and each run would
+    skip the rows that are locked and updated already.
 
-def requeue_for_user(
-    connection: Connection, user_id: str, limit: int, now: datetime
-) -> list[QueuedJob]:
-    """Queue the jobs that have waited longest for a slot of their user; return them."""
-    waiting = _waiting_for_slot(jobs.c.user_id == user_id, USER_BUSY, limit)
-    return _requeue(connection, waiting, now, "its user has a free slot")
-
-
-def _waiting_for_slot(group: ColumnElement[bool], code: str, limit: int) -> Select[tuple[str]]:
-    return (
-        select(jobs.c.id)
-        .where(group, jobs.c.status == JobStatus.WAITING.value, jobs.c.error_code == code)
-        .order_by(jobs.c.id)
-        .limit(limit)
-        # Two slots that become free at once are for two jobs.
-        .with_for_update(skip_locked=True)
-    )
-
-
-def _requeue(
-    connection: Connection, chosen: Select[tuple[str]], now: datetime, reason: str
-) -> list[QueuedJob]:
-    """Queue the waiting jobs that a query selects and locks; return them in order of their ids."""
-    # The query runs as a statement of its own. PostgreSQL may run a subquery once for each row,
-    # and each run would skip the rows that are locked and updated already.
-    job_ids = connection.execute(chosen).scalars().all()
-    if not job_ids:
+    Args:
+        connection: of the transaction.
+        reasons: of their events, by job id.
+        now: the time of the events.
+    """
+    if not reasons:
         return []
     rows = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(job_ids), jobs.c.status == JobStatus.WAITING.value)
+        .where(jobs.c.id.in_([*reasons]), jobs.c.status == JobStatus.WAITING.value)
         .values(
             status=JobStatus.QUEUED.value,
             updated_at=now,
@@ -147,7 +126,8 @@ def _requeue(
         .returning(*COLUMNS)
     ).all()
     requeued = [to_job(row) for row in rows]
-    insert_events(connection, [event_row(job, JobStatus.WAITING, now, reason) for job in requeued])
+    events = [event_row(job, JobStatus.WAITING, now, reasons[job.id]) for job in requeued]
+    insert_events(connection, events)
     return sorted(QueuedJob(job.id, job.priority, job.updated_at) for job in requeued)
 
 

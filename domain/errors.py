@@ -331,10 +331,25 @@ class HostBusyError(TransientError):
     """The job may not connect yet: a limit is reached, or its host has a cooldown.
 
     It uses no attempt. `code` is ``host_busy``, ``user_busy`` or ``host_cooling``.
+
+    Attributes:
+        place: the job's place in a line for slots: a resource and the job's id. None without a place.
+        ahead: how many jobs are before it there.
+        called: for how many jobs that wait in SQL a slot was found free meanwhile.
     """
 
-    def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        code: str = "host_busy",
+        place: tuple[str, str] | None = None,
+        ahead: int | None = None,
+        called: int = 0,
+    ) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
+        self.place, self.ahead, self.called = place, ahead, called
 
 
 class PermanentError(SeenError):

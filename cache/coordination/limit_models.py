@@ -37,6 +37,10 @@ class SlotDecision(NamedTuple):
     """Set if the host has a cooldown."""
     full: tuple[SlotRequest, int] | None
     """The first request that could not be granted, and how many slots others hold."""
+    ahead: int | None = None
+    """How many are before it in the line for that request; None if it has no place there."""
+    called: int = 0
+    """For how many members that wait elsewhere a slot was found free: they have to be called."""
 
     @property
     def granted(self) -> bool:

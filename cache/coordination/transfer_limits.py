@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cache import arguments
 from cache import ttl as ttls
@@ -25,6 +25,13 @@ from domain.limits import check_rate
 MAX_SLOTS = 2**31
 #: A longer reason is truncated to this many characters.
 MAX_REASON = 200
+
+#: Places in the line for one resource at most. Who has none tries again later.
+MAX_PLACES = 100
+#: How long a place is kept for a member that does not try again; it does so several times a second.
+_PLACE = 2.0
+#: How long a free slot is kept for a member in the line that does not come. Seconds.
+_PATIENCE = 1.0
 
 #: The slots of one member, and their expiry in milliseconds since the epoch.
 _SLOTS = re.compile(rb"(\d{1,10}) (\d{1,15})")
@@ -48,14 +55,14 @@ class TransferLimits(Operations[S]):
     ) -> Flow[Slots]:
         """Set how many slots of a resource a member holds; return how many were granted.
 
-        It gets as many of the wanted slots as are free. To hold fewer is always granted. Slots that are
-        not renewed expire after `ttl` seconds.
+        It gets as many of the wanted slots as are free, and as none waits for. To hold fewer is always
+        granted. Slots that are not renewed expire after `ttl` seconds.
         """
         request = SlotRequest(resource, want, limit)
-        reply = yield from scripts.run(
-            "slots_take", *_take_arguments(self._keys, request, member, ttl)
+        granted, used, _, _ = yield from scripts.run(
+            "slots_take", *_take_arguments(self._keys, request, member, ttl, None)
         )
-        return Slots(*reply)
+        return Slots(granted, used)
 
     @operation
     def renew_slots(
@@ -117,35 +124,67 @@ class TransferLimits(Operations[S]):
 
     @operation
     def acquire_slots(
-        self, host: str, member: str, requests: Sequence[SlotRequest], ttl: Duration = ttls.SLOTS
+        self,
+        host: str,
+        member: str,
+        requests: Sequence[SlotRequest],
+        ttl: Duration = ttls.SLOTS,
+        *,
+        rank: int | None = None,
     ) -> Flow[SlotDecision]:
         """Take all slots that a member needs at a host, or none; none during a cooldown.
 
         One round trip. In a cooldown, or if a request is refused, a second one reads the reason of the
         cooldown and releases the slots of the others.
+
+        With a rank, slots are given in turn: of those that were refused, to the member with the lowest
+        rank and name. Its place in the line of the refused resource lapses if it does not try again
+        within two seconds, or for as long as `keep_place` says. A free slot is kept one second for a
+        member in the line; then the next one gets it.
+
+        Args:
+            host: whose cooldown counts.
+            member: who needs the slots.
+            requests: of each resource.
+            ttl: seconds after which slots that are not renewed expire.
+            rank: 0 to 9; None for a member that leaves no place in a line, and passes those who have one.
         """
         arguments.string("member", member)
+        if rank is not None:
+            arguments.integer("rank", rank, most=9)
         requests = [
             arguments.instance("requests", one, SlotRequest)
             for one in arguments.items("requests", requests)
         ]
         taking = [
-            scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl))
+            scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl, rank))
             for one in requests
         ]
         cooling = self._keys.cooldown_key(host)
         left_ms, *taken = yield from scripts.run_pipeline(
             ["slots_take"], [("PTTL", cooling), *taking]
         )
-        answered = zip(requests, (Slots(*reply) for reply in taken), strict=True)
-        short = next(
-            ((one, slots.used) for one, slots in answered if slots.granted < one.want), None
-        )
+        answers = [_Taken(one, *reply) for one, reply in zip(requests, taken, strict=True)]
+        short = next((one for one in answers if one.granted < one.request.want), None)
+        called = sum(one.called for one in answers)
         if left_ms <= 0 and short is None:
-            return SlotDecision(None, None)
-        holdings = [(one.resource, member) for one in requests]
-        reason, *_ = yield Batch(("GET", cooling), *self._release_commands(holdings))
-        return SlotDecision(_read_cooldown(left_ms, reason), short)
+            return SlotDecision(None, None, None, called)
+        # In one line at a time: who waits in another could not use a slot of this one.
+        keeps = short if left_ms <= 0 and rank is not None else None
+        others = [(one.request.resource, member) for one in answers if one is not keeps]
+        reason, *_ = yield Batch(("GET", cooling), *self._release_commands(others))
+        return _refusal(_read_cooldown(left_ms, reason), short, called)
+
+    @operation
+    def keep_place(self, resource: str, member: str, seconds: Duration) -> Flow[bool]:
+        """Keep a member's place in the line of a resource while it waits elsewhere until it is called.
+
+        Return False if it has none.
+        """
+        arguments.string("member", member)
+        key, ttl_ms = self._keys.slots_key(resource), _milliseconds("seconds", seconds)
+        reply = yield from scripts.run("slots_wait", key, member, ttl_ms)
+        return bool(reply)
 
     # ── rates ────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,14 +252,32 @@ class TransferLimits(Operations[S]):
         return [("HDEL", self._keys.slots_key(resource), member) for resource, member in holdings]
 
 
+class _Taken(NamedTuple):
+    """What slots_take returned for a request."""
+
+    request: SlotRequest
+    granted: int
+    used: int
+    ahead: int
+    called: int
+
+
+def _refusal(cooldown: Cooldown | None, short: _Taken | None, called: int) -> SlotDecision:
+    if short is None:
+        return SlotDecision(cooldown, None, None, called)
+    ahead = None if short.ahead < 0 or cooldown is not None else short.ahead
+    return SlotDecision(cooldown, (short.request, short.used), ahead, called)
+
+
 def _take_arguments(
-    keys: KeyBuilder, request: SlotRequest, member: str, ttl: Duration
-) -> tuple[str, Argument, Argument, Argument, Argument]:
+    keys: KeyBuilder, request: SlotRequest, member: str, ttl: Duration, rank: int | None
+) -> tuple[str, *tuple[Argument, ...]]:
     arguments.string("member", member)
     arguments.integer("want", request.want, most=MAX_SLOTS)
     arguments.integer("limit", request.limit, least=1, most=MAX_SLOTS)
-    key = keys.slots_key(request.resource)
-    return key, member, request.want, request.limit, _milliseconds("ttl", ttl)
+    key, place = keys.slots_key(request.resource), "" if rank is None else rank
+    line = (place, round(_PLACE * 1000), MAX_PLACES, round(_PATIENCE * 1000))
+    return key, member, request.want, request.limit, _milliseconds("ttl", ttl), *line
 
 
 def _read_cooldown(left_ms: Any, reason: Any) -> Cooldown | None:

@@ -4,75 +4,139 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Column,
     Connection,
     Select,
     Text,
+    TextClause,
     bindparam,
     func,
+    literal,
     literal_column,
     select,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from database.job_messages import HOST_BUSY, USER_BUSY, requeue_for_host, requeue_for_user
-from database.models import WAITING, jobs
+from database.job_messages import requeue
+from database.models import WAITING_FOR_HOST, WAITING_FOR_USER, jobs
 from database.operations import RequeueForSlot
-from domain.job import QueuedJob
+from domain.job import Priority, QueuedJob
 
-_REQUEUE = {HOST_BUSY: requeue_for_host, USER_BUSY: requeue_for_user}
-_COLUMNS = {HOST_BUSY: jobs.c.host, USER_BUSY: jobs.c.user_id}
+
+class _Kind(NamedTuple):
+    """What jobs wait for a slot of: hosts, or users."""
+
+    column: Column[Any]
+    waiting: TextClause
+    reason: str
+
+
+_KINDS = {
+    "host": _Kind(jobs.c.host, WAITING_FOR_HOST, "{} has a free slot"),
+    # Reasons do not name users.
+    "user": _Kind(jobs.c.user_id, WAITING_FOR_USER, "its user has a free slot"),
+}
+_RANKS = {priority.value: rank for rank, priority in enumerate(Priority)}
+
+#: A kind, and the name of a host or user.
+_Line = tuple[str, str]
 
 
 def requeue_for_slots(
     connection: Connection, slots: Sequence[RequeueForSlot]
 ) -> list[list[QueuedJob]]:
-    """Queue for each slot the jobs that have waited longest; return for each what was queued."""
+    """Queue for each slot the jobs whose turn it is; return for each slot what was queued.
+
+    Those with the highest priority are first, and of these the oldest ones. It is one statement for any
+    number of slots to select jobs, and one to queue them.
+    """
     waiting = awaited(connection, slots)
+    freed: dict[_Line, list[int]] = defaultdict(list)
+    for position, slot in enumerate(slots):
+        for line in _lines(slot):
+            if line in waiting:
+                freed[line].append(position)
+    chosen = _first_of(connection, {line: len(some) for line, some in freed.items()})
+    reasons = {
+        job_id: _KINDS[kind].reason.format(name)
+        for (kind, name), job_ids in chosen.items()
+        for job_id in job_ids
+    }
+    now = max((slot.now for slot in slots), default=None)
+    queued = {} if now is None else {job.id: job for job in requeue(connection, reasons, now)}
     requeued: list[list[QueuedJob]] = [[] for _ in slots]
-    for code, requeue in _REQUEUE.items():
-        positions = defaultdict(list)
-        for position, slot in enumerate(slots):
-            name = slot.host if code == HOST_BUSY else slot.user_id
-            if name is not None and (code, name) in waiting:
-                positions[name].append(position)
-        for name, some in positions.items():
-            now = max(slots[position].now for position in some)
-            queued = requeue(connection, name, len(some), now)
-            for position, job in zip(some, queued, strict=False):
-                requeued[position].append(job)
+    for line, job_ids in chosen.items():
+        for position, job_id in zip(freed[line], job_ids, strict=False):
+            requeued[position].append(queued[job_id])
     return requeued
 
 
-def awaited(connection: Connection, slots: Sequence[RequeueForSlot]) -> set[tuple[str, str]]:
-    """Return for which of these slots a job waits: its error code, and its host or user."""
+def _lines(slot: RequeueForSlot) -> list[_Line]:
+    of_user = [] if slot.user_id is None else [("user", slot.user_id)]
+    return [("host", slot.host), *of_user]
+
+
+def _first_of(connection: Connection, numbers: Mapping[_Line, int]) -> dict[_Line, list[str]]:
+    """Lock and return the ids of the first jobs of each line, so many of each."""
+    chosen: dict[_Line, list[str]] = {line: [] for line in numbers}
+    if not numbers:
+        return chosen
+    parts = [
+        select(literal(position).label("position"), literal(rank).label("rank"), first.c.id)
+        for position, ((kind, name), number) in enumerate(numbers.items())
+        for priority, rank in _RANKS.items()
+        for first in [_first_with(_KINDS[kind], name, priority, number).subquery()]
+    ]
+    lines = list(numbers)
+    found = sorted(tuple(row) for row in connection.execute(union_all(*parts)))
+    for position, _rank, job_id in found:
+        line = lines[position]
+        if len(chosen[line]) < numbers[line]:
+            chosen[line].append(job_id)
+    return chosen
+
+
+def _first_with(kind: _Kind, name: str, priority: str, number: int) -> Select[tuple[str]]:
+    return (
+        select(jobs.c.id)
+        .where(kind.waiting, kind.column == name, jobs.c.priority == priority)
+        .order_by(jobs.c.id)
+        .limit(number)
+        # Two slots that become free at once are for two jobs.
+        .with_for_update(skip_locked=True)
+    )
+
+
+def awaited(connection: Connection, slots: Sequence[RequeueForSlot]) -> set[_Line]:
+    """Return for which of these slots a job waits: its kind, and its host or user."""
     hosts = sorted({slot.host for slot in slots})
     users = sorted({slot.user_id for slot in slots if slot.user_id is not None})
     is_postgresql = connection.dialect.name == "postgresql"
-    names: dict[str, Any] = {HOST_BUSY: hosts, USER_BUSY: users}
+    names: dict[str, Any] = {"host": hosts, "user": users}
     if not is_postgresql:
-        names = {code: json.dumps(some) for code, some in names.items()}
+        names = {kind: json.dumps(some) for kind, some in names.items()}
     rows = connection.execute(_awaited(is_postgresql=is_postgresql), names)
-    return {(code, name) for code, name in rows}
+    return {(kind, name) for kind, name in rows}
 
 
 @cache
 def _awaited(*, is_postgresql: bool) -> Any:
     """Return one statement for any number of hosts and users, since mostly no job waits."""
-    return union_all(*(_awaited_of(code, is_postgresql=is_postgresql) for code in _COLUMNS))
+    return union_all(*(_awaited_of(kind, is_postgresql=is_postgresql) for kind in _KINDS))
 
 
-def _awaited_of(code: str, *, is_postgresql: bool) -> Select[Any]:
+def _awaited_of(kind: str, *, is_postgresql: bool) -> Select[Any]:
     if is_postgresql:
-        rows = func.unnest(bindparam(code, type_=ARRAY(Text))).table_valued("value", name=code)
+        rows = func.unnest(bindparam(kind, type_=ARRAY(Text))).table_valued("value", name=kind)
         rows = rows.render_derived()
     else:
-        rows = func.json_each(bindparam(code, type_=Text)).table_valued("value", name=code)
-    name = rows.c.value
-    waits = select(jobs.c.id).where(WAITING, _COLUMNS[code] == name, jobs.c.error_code == code)
-    return select(literal_column(f"'{code}'"), name).where(waits.exists())
+        rows = func.json_each(bindparam(kind, type_=Text)).table_valued("value", name=kind)
+    name, (column, waiting, _reason) = rows.c.value, _KINDS[kind]
+    waits = select(jobs.c.id).where(waiting, column == name)
+    return select(literal_column(f"'{kind}'"), name).where(waits.exists())

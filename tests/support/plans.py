@@ -23,6 +23,8 @@ _UNFINISHED = (
     "ix_jobs_unpublished",
     "ix_jobs_published",
     "ix_jobs_next_attempt_at",
+    "ix_jobs_waiting_for_host",
+    "ix_jobs_waiting_for_user",
     "uq_jobs_flight_alive",
 )
 _PLANNED = ("SELECT", "UPDATE", "DELETE", "WITH", "INSERT")

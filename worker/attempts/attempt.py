@@ -17,17 +17,15 @@ from typing import Any, TypeVar
 from database.operations import Note
 from domain.byte_counts import ByteCounts
 from domain.cookies import cookie_header
-from domain.errors import ChecksumMismatchError, HostBusyError, SeenError
+from domain.errors import ChecksumMismatchError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
-from domain.limits import plain_host
 from domain.urls import host_of
 from worker.attempts.attempt_end import AttemptEnd
 from worker.attempts.holdings import Holdings
+from worker.attempts.slot_turn import SlotTurn
 from worker.leases.stop_signal import StopSignal
 from worker.limits.shared_quota import SharedQuota
-from worker.limits.slot_queue import lines_of
-from worker.limits.slots import HeldSlots
 from worker.metrics.catalog import SLOT_WAIT, TRANSFER_DURATION, TRANSFER_SIZE
 from worker.outcome import JobEnd
 from worker.progress.reporter import AttemptResult
@@ -154,49 +152,15 @@ class Attempt:
     async def _download_with_slots(self, destination: Destination) -> tuple[Path, str]:
         """Acquire slots of the host and user and a rate; then fetch, verify and publish."""
         runtime, job = self._runtime, self._job
+        turn = SlotTurn(runtime, job, self._host, self._held, self._raise_if_stopped)
         with runtime.instruments.timed(SLOT_WAIT, "host"):
-            slots = await self._acquire_slots()
+            slots = await turn.acquire()
         self._held.hold(slots, job.user_id)
         runtime.claim_pause.store_answered()
         rate = runtime.rate_controller.register(job.id, self._host, job.max_rate)
         self._held.until_received(partial(runtime.rate_controller.unregister, rate))
         quota = SharedQuota(slots, rate, runtime.store)
         return await self._fetch_and_publish(destination, quota)
-
-    async def _acquire_slots(self) -> HeldSlots:
-        """Acquire slots of the host and user, perhaps one that another job here is about to free."""
-        runtime, job = self._runtime, self._job
-        line: str | None = None
-        while True:
-            try:
-                slots: HeldSlots = await runtime.store(
-                    runtime.slots.acquire_flow(job.id, self._host, job.user_id)
-                )
-            except HostBusyError as error:
-                of_host, of_user = lines_of(plain_host(self._host), job.user_id)
-                former, line = line, {"host_busy": of_host, "user_busy": of_user}.get(error.code)
-                if former not in {None, line}:
-                    self._pass_on(former)
-                if line is None or not await runtime.slot_queue.wait(line, self._raise_if_stopped):
-                    raise
-                self._pass_on_if_stopped()
-            else:
-                runtime.slot_queue.taken(*lines_of(slots.host, job.user_id))
-                return slots
-
-    def _pass_on(self, line: str | None) -> None:
-        """Let another job have the slot that was freed for this one, which lacks another slot."""
-        host = plain_host(self._host)
-        if line is not None and not self._runtime.slot_queue.freed(line):
-            self._runtime.freed_slots.add(host, None if line == host else self._job.user_id)
-
-    def _pass_on_if_stopped(self) -> None:
-        """Raise if the attempt has to stop; the slot that was freed for it is for another one then."""
-        try:
-            self._raise_if_stopped()
-        except SeenError:
-            self._held.pass_on(plain_host(self._host), self._job.user_id)
-            raise
 
     async def _fetch_and_publish(
         self, destination: Destination, quota: TransferQuota

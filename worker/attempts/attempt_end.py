@@ -67,7 +67,7 @@ class AttemptEnd:
         self._runtime = runtime
         self._job = job
         self._tracker = tracker
-        self._host = host
+        self._host, self._held = host, held
         self.state = StateWriter(runtime, job, tracker, held)
 
     async def after_error(self, error: Exception) -> JobEnd:
@@ -165,11 +165,14 @@ class AttemptEnd:
 
     async def _wait(self, error: TransientError, *, attempts: int) -> JobEnd:
         delay = self._runtime.retry_policy.delay(self._job.attempts, error.retry_after)
-        return await self.finish(
+        end = await self.finish(
             _result_of(JobStatus.WAITING, error),
             next_attempt_at=self._runtime.now() + timedelta(seconds=delay),
             attempts=attempts,
         )
+        if end.outcome is Outcome.WAITING:
+            self._held.keep_place(delay)
+        return end
 
     async def _remove_files(self) -> None:
         runtime = self._runtime

@@ -29,6 +29,7 @@ class Holdings:
     Attributes:
         lease: of the job's lock.
         slots: None until some are acquired, and when they are free again.
+        place: of the job in a line for slots: a resource and the job's id.
     """
 
     def __init__(
@@ -37,6 +38,9 @@ class Holdings:
         self._runtime, self._on_received = runtime, on_received
         self.lease = lease
         self.slots: HeldSlots | None = None
+        self.place: tuple[str, str] | None = None
+        #: Seconds until the job tries again: it keeps its place.
+        self._tries_again_in: float | None = None
         self._user_id: str | None = None
         self._until_received: list[Callable[[], None]] = []
         self._last: _LastProgress | None = None
@@ -44,6 +48,11 @@ class Holdings:
     def hold(self, slots: HeldSlots, user_id: str | None) -> None:
         """Hold slots that were acquired for a job of this user."""
         self.slots, self._user_id = slots, user_id
+        self.place = None
+
+    def keep_place(self, seconds: float) -> None:
+        """Keep the job's place in a line, if it has one: it waits in SQL now, at most so long."""
+        self._tries_again_in = seconds
 
     def until_received(self, end: Callable[[], None]) -> None:
         """Call a function when the origin has sent all bytes or the attempt ends, the last one first."""
@@ -86,5 +95,11 @@ class Holdings:
             flows.append(runtime.reporter.finish_flow(*self._last, persisted=True))
         if self.slots is not None:
             flows.append(runtime.slots.release_flow(self.slots))
+        if self.place is not None:
+            flows.append(self._keep_or_leave(self.place))
         flows.append(runtime.leases.release_flow(self.lease))
         yield from gather(*flows)
+
+    def _keep_or_leave(self, place: tuple[str, str]) -> Flow[None]:
+        slots, seconds = self._runtime.slots, self._tries_again_in
+        return slots.leave_flow(place) if seconds is None else slots.keep_place_flow(place, seconds)

@@ -78,5 +78,6 @@ class FreedSlots:
         operation = RequeueForSlot(host, user_id, self._clock())
         requeued: Sequence[QueuedJob] = await self._sql(operation)
         for job in requeued:
-            await self._publish(Publication(job))
+            # To the queue that is read first: its slot is kept for a second.
+            await self._publish(Publication(job, requeued=True))
         return requeued

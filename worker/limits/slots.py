@@ -1,7 +1,9 @@
 """Slots of hosts and users: a job acquires them before it connects, and releases them at its end.
 
-A job acquires all that it needs or none. A thread renews the slots of the whole process. A job that gets
-none waits in SQL, where it uses no concurrency of its worker.
+A job acquires all that it needs or none, in turn: jobs that wait for slots of the same host or user are in
+a line, in the store for all workers, by priority and then by their ids, which are in order of their
+creation. A thread renews the slots of the whole process. A job that gets none waits a moment here
+(`slot_queue.py`) and then in SQL, where it uses no concurrency of its worker and keeps its place.
 """
 
 from __future__ import annotations
@@ -15,26 +17,38 @@ from types import TracebackType
 from typing import Self
 
 from cache import ttl as ttls
-from cache.coordination.limit_models import SlotDecision, SlotRequest, Slots
+from cache.coordination.limit_models import Cooldown, SlotDecision, SlotRequest, Slots
 from cache.coordination.transfer_limits import TransferLimits
 from cache.store.flow import Flow, gather
 from domain.errors import HostBusyError, StoreError
+from domain.job import Priority
 from domain.limits import plain_host
 from worker.outages import OutageLog
 from worker.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-#: Mean delay of a job without a slot. Seconds. A release requeues only one job; the others poll.
+#: Mean delays of a job without a slot that has a place in the line, and of one for which the line is too
+#: long. Seconds. Whoever frees a slot calls the first job; the delays are for when that fails.
 BUSY_RETRY_AFTER = 5.0
+NO_PLACE_RETRY_AFTER = 60.0
+#: How much longer than its delay a job keeps its place. Seconds.
+_LATE = 10.0
 #: Three renewals in one TTL, so that two of them may fail.
 RENEWALS_PER_TTL = 3
 
 _RENEWING = "Slots could not be renewed"
 _CONNECTIONS, _DOWNLOADS, _USER = "connections", "downloads", "user"
 
-#: A resource, and the job that holds slots of it.
+_RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+
+#: A resource, and the job that holds slots of it or has a place in its line.
 _Holding = tuple[str, str]
+
+
+def order_of(priority: Priority, job_id: str) -> str:
+    """Return the place of a job among others that wait: those with lower ones come first."""
+    return f"{_RANKS[priority]}{job_id}"
 
 
 class HeldSlots:
@@ -44,12 +58,14 @@ class HeldSlots:
         job_id: the holder.
         host: the host.
         requests: what was acquired.
+        called: for how many jobs that wait in SQL a slot was found free.
     """
 
     def __init__(
         self, manager: SlotManager, job_id: str, host: str, requests: Sequence[SlotRequest]
     ) -> None:
         self._manager = manager
+        self.called = 0
         self.job_id = job_id
         self.host = host
         self.requests = tuple(requests)
@@ -97,14 +113,22 @@ class SlotManager:
         self._outages = OutageLog(logger)
         self._thread = PeriodicThread("slot-renewal", self._renew, ttl / RENEWALS_PER_TTL)
 
-    def acquire_flow(self, job_id: str, host: str, user_id: str | None = None) -> Flow[HeldSlots]:
+    def acquire_flow(
+        self,
+        job_id: str,
+        host: str,
+        user_id: str | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> Flow[HeldSlots]:
         """Acquire what a job needs for one connection to a host, once for each attempt.
 
         Attempts acquire slots at the host of the job's URL alone: requests to a host of a redirect or a
         mirror use them, too.
 
         Raises:
-            HostBusyError: no slot is free, or the host has a cooldown; nothing is held.
+            HostBusyError: the host has a cooldown, no slot is free, or others have waited longer. Nothing
+                is held, but perhaps a place in a line: try again several times a second, or
+                `keep_place_flow`, or `leave_flow`.
             StoreUnavailableError: the store does not answer; slots it may have granted expire.
             InvalidInputError: `host` is empty or longer than any host.
         """
@@ -115,10 +139,13 @@ class SlotManager:
         with self._mutex:
             missing = [one for one in held.requests if (one.resource, job_id) not in self._slots]
         decision = yield from TransferLimits.acquire_slots.flow(
-            self._limits, host, job_id, missing, self._ttl
+            self._limits, host, job_id, missing, self._ttl, rank=_RANKS[priority]
         )
+        if decision.cooldown is not None:
+            raise _cooling(host, decision.cooldown)
         if not decision.granted:
-            raise _refusal(host, decision)
+            raise _refusal(decision, job_id, host)
+        held.called = decision.called
         with self._mutex:
             self._held.add(held)
             for one in held.requests:
@@ -158,6 +185,20 @@ class SlotManager:
             yield from TransferLimits.release_slots.flow(self._limits, done)
         except StoreError as error:
             logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
+
+    def keep_place_flow(self, place: _Holding, seconds: float) -> Flow[None]:
+        """Keep a job's place in a line while it waits in SQL, where it tries again after some seconds."""
+        try:
+            yield from TransferLimits.keep_place.flow(self._limits, *place, seconds + _LATE)
+        except StoreError as error:
+            logger.warning("Job %s loses its place in a line: %s", place[1], error)
+
+    def leave_flow(self, place: _Holding) -> Flow[None]:
+        """Give up a job's place in a line."""
+        try:
+            yield from TransferLimits.release_slots.flow(self._limits, [place])
+        except StoreError as error:
+            logger.warning("The place of job %s in a line lapses: %s", place[1], error)
 
     def cool_down_flow(self, host: str, seconds: float, reason: str) -> Flow[None]:
         """Start a cooldown of a host, for all workers. Without the store only this job waits."""
@@ -247,25 +288,36 @@ def _connections_of(held: HeldSlots) -> _Holding:
     return f"{_CONNECTIONS}:{held.host}", held.job_id
 
 
-def _refusal(host: str, decision: SlotDecision) -> HostBusyError:
-    if decision.cooldown is not None:
-        seconds, reason = decision.cooldown
-        return HostBusyError(
-            f"waiting for {host}: its cooldown ends in {seconds:.0f} s ({reason}).",
-            code="host_cooling",
-            retry_after=seconds,
-        )
+def _cooling(host: str, cooldown: Cooldown) -> HostBusyError:
+    seconds, reason = cooldown
+    return HostBusyError(
+        f"waiting for {host}: its cooldown ends in {seconds:.0f} s ({reason}).",
+        code="host_cooling",
+        retry_after=seconds,
+    )
+
+
+def _refusal(decision: SlotDecision, job_id: str, host: str) -> HostBusyError:
     assert decision.full is not None
     request, used = decision.full
     kind = request.resource.partition(":")[0]
+    mean = NO_PLACE_RETRY_AFTER if decision.ahead is None else BUSY_RETRY_AFTER
+    return HostBusyError(
+        _reason(kind, host, request.limit, used),
+        code="user_busy" if kind == _USER else "host_busy",
+        retry_after=mean * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
+        place=None if decision.ahead is None else (request.resource, job_id),
+        ahead=decision.ahead,
+        called=decision.called,
+    )
+
+
+def _reason(kind: str, host: str, limit: int, used: int) -> str:
     # Reasons are logged, so they do not name users.
     where, what, setting = {
         _CONNECTIONS: (f" at {host}", "connections are open", "SEEN_HOST_CONNECTIONS"),
         _DOWNLOADS: (f" at {host}", "downloads are running", "SEEN_HOST_DOWNLOADS"),
         _USER: ("", "downloads of its user are running", "SEEN_USER_DOWNLOADS"),
     }[kind]
-    return HostBusyError(
-        f"waiting for a slot{where}: {used} of {request.limit} {what}. {setting} sets the limit.",
-        code="user_busy" if kind == _USER else "host_busy",
-        retry_after=BUSY_RETRY_AFTER * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
-    )
+    state = f"{used} of {limit} {what}" if used >= limit else "other jobs have waited longer"
+    return f"waiting for a slot{where}: {state}. {setting} sets the limit."
