@@ -334,7 +334,7 @@ class HostBusyError(TransientError):
 
     Attributes:
         place: the job's place in a line for slots: a resource and the job's id. None without a place.
-        ahead: how many jobs are before it there.
+        unchanged: seconds since another job got slots of that resource; None where that is not known.
         called: for how many jobs that wait in SQL a slot was found free meanwhile.
     """
 
@@ -345,11 +345,11 @@ class HostBusyError(TransientError):
         retry_after: float,
         code: str = "host_busy",
         place: tuple[str, str] | None = None,
-        ahead: int | None = None,
+        unchanged: float | None = None,
         called: int = 0,
     ) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
-        self.place, self.ahead, self.called = place, ahead, called
+        self.place, self.unchanged, self.called = place, unchanged, called
 
 
 class PermanentError(SeenError):

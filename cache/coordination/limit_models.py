@@ -37,10 +37,12 @@ class SlotDecision(NamedTuple):
     """Set if the host has a cooldown."""
     full: tuple[SlotRequest, int] | None
     """The first request that could not be granted, and how many slots others hold."""
-    ahead: int | None = None
-    """How many are before it in the line for that request; None if it has no place there."""
+    has_place: bool = False
+    """Whether it has a place in the line for that request."""
     called: int = 0
     """For how many members that wait elsewhere a slot was found free: they have to be called."""
+    unchanged: float = 0.0
+    """Seconds since another member took or renewed slots of that request's resource."""
 
     @property
     def granted(self) -> bool:

@@ -59,7 +59,7 @@ class TransferLimits(Operations[S]):
         granted. Slots that are not renewed expire after `ttl` seconds.
         """
         request = SlotRequest(resource, want, limit)
-        granted, used, _, _ = yield from scripts.run(
+        granted, used, *_ = yield from scripts.run(
             "slots_take", *_take_arguments(self._keys, request, member, ttl, None)
         )
         return Slots(granted, used)
@@ -168,7 +168,7 @@ class TransferLimits(Operations[S]):
         short = next((one for one in answers if one.granted < one.request.want), None)
         called = sum(one.called for one in answers)
         if left_ms <= 0 and short is None:
-            return SlotDecision(None, None, None, called)
+            return SlotDecision(None, None, called=called)
         # In one line at a time: who waits in another could not use a slot of this one.
         keeps = short if left_ms <= 0 and rank is not None else None
         others = [(one.request.resource, member) for one in answers if one is not keeps]
@@ -258,15 +258,17 @@ class _Taken(NamedTuple):
     request: SlotRequest
     granted: int
     used: int
-    ahead: int
+    has_place: int
     called: int
+    unchanged_ms: int
 
 
 def _refusal(cooldown: Cooldown | None, short: _Taken | None, called: int) -> SlotDecision:
     if short is None:
-        return SlotDecision(cooldown, None, None, called)
-    ahead = None if short.ahead < 0 or cooldown is not None else short.ahead
-    return SlotDecision(cooldown, (short.request, short.used), ahead, called)
+        return SlotDecision(cooldown, None, called=called)
+    has_place = bool(short.has_place) and cooldown is None
+    full = (short.request, short.used)
+    return SlotDecision(cooldown, full, has_place, called, short.unchanged_ms / 1000)
 
 
 def _take_arguments(

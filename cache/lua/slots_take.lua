@@ -13,9 +13,9 @@
 -- ARGV[7]  places in the line at most
 -- ARGV[8]  the milliseconds for which a free slot is kept for a member in the line that does not come
 --
--- Returns {granted, used, ahead, called}: the slots that the member holds now, those that all members hold,
--- how many are before it in the line (-1: it is not in the line), and for how many that are away a slot is
--- free from now on.
+-- Returns {granted, used, place, called, unchanged}: the slots that the member holds now, those that all
+-- members hold, whether it has a place in the line (1 or 0), for how many that are away a slot is free from
+-- now on, and the milliseconds since another member has taken or renewed slots.
 --
 -- Idempotent: it sets the number. Expired and unreadable entries are removed. If the limit was lowered below
 -- the slots in use, a member that holds some keeps one: it is in the middle of a transfer.
@@ -25,7 +25,7 @@ local want, limit, rank = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local held, others, line = 0, 0, {}
+local held, others, line, newest = 0, 0, {}, 0
 local entries = redis.call('HGETALL', key)
 for i = 1, #entries, 2 do
     local name, value = entries[i], entries[i + 1]
@@ -40,6 +40,7 @@ for i = 1, #entries, 2 do
         held = tonumber(slots or 0)
     elseif slots then
         others = others + tonumber(slots)
+        newest = math.max(newest, tonumber(ends))
     else
         line[#line + 1] = {
             name = name, order = its_rank .. name, rank = its_rank, ends = place_ends,
@@ -56,7 +57,7 @@ local function keep(value, for_ms)
 end
 
 local free = limit - others
-local room, ahead, called = free, 0, 0
+local room, called, unchanged = free, 0, math.max(0, now + ttl - newest)
 if rank == '' or held > 0 then
     -- More slots for a member that holds some are those that none waits for.
     if held > 0 then
@@ -68,7 +69,6 @@ else
         if one.order > rank .. member then
             break
         end
-        ahead = ahead + 1
         if room > 0 and one.since == 0 then
             redis.call('HSET', key, one.name,
                 string.format('wait %s %s %s %.0f', one.rank, one.ends, one.where, now))
@@ -86,15 +86,15 @@ end
 local granted = math.max(0, math.min(want, room))
 if granted > 0 then
     keep(string.format('%.0f %.0f', granted, now + ttl), ttl)
-    return {granted, others + granted, -1, called}
+    return {granted, others + granted, 0, called, unchanged}
 end
 local last = line[#line]
 if rank == '' or want == 0 or (#line >= tonumber(ARGV[7]) and rank .. member > last.order) then
     redis.call('HDEL', key, member)
-    return {0, others, -1, called}
+    return {0, others, 0, called, unchanged}
 end
 if #line >= tonumber(ARGV[7]) then
     redis.call('HDEL', key, last.name)
 end
 keep(string.format('wait %s %.0f here 0', rank, now + tonumber(ARGV[6])), tonumber(ARGV[6]))
-return {0, others, ahead, called}
+return {0, others, 1, called, unchanged}

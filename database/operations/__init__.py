@@ -64,7 +64,7 @@ class ConsumeMessage:
 
 @dataclass(frozen=True, slots=True)
 class RequeueForSlot:
-    """A slot of this host, and of this user, became free: queue for each the job that waits longest.
+    """A slot of this host, and of this user, is free: queue for each the job whose turn it is.
 
     Its result is the list of requeued jobs (`QueuedJob`), to be published. Several operations of a group
     requeue different jobs, as many as there are free slots.

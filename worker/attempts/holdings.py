@@ -79,7 +79,7 @@ class Holdings:
             self.pass_on(self.slots.host, self._user_id)
 
     def pass_on(self, host: str, user_id: str | None) -> None:
-        """Let the job start that has waited longest for free slots of these: here, else in SQL."""
+        """Let the job try whose turn it is for free slots of these: here, else in SQL."""
         queue = self._runtime.slot_queue
         started = [queue.freed(line) for line in lines_of(host, user_id)]
         if not any(started):

@@ -36,9 +36,8 @@ class SlotTurn:
         self._host = plain_host(host)
         self._raise_if_stopped = raise_if_stopped
         self._order = order_of(job.priority, job.id)
-        #: The line in which the job waits here, and how many jobs of all workers were before it.
+        #: In which the job waits here.
         self._line: str | None = None
-        self._ahead: int | None = None
 
     async def acquire(self) -> HeldSlots:
         """Acquire slots of the host and user.
@@ -66,20 +65,20 @@ class SlotTurn:
     async def _wait(self) -> bool:
         assert self._line is not None
         return await self._runtime.slot_queue.wait(
-            self._line, self._raise_if_stopped, order=self._order, asks=self._ahead is not None
+            self._line, self._raise_if_stopped, order=self._order, asks=self._held.place is not None
         )
 
     def _note(self, error: HostBusyError) -> None:
-        """Note the line that the job is in now, and whether it has come nearer to its turn."""
+        """Note the line that the job is in now, and when a slot has changed hands."""
         of_host, of_user = lines_of(self._host, self._job.user_id)
         line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
         self._held.place = error.place
         self._call(error.called)
         if self._line not in {None, line}:
             self._pass_on()
-        elif line is not None and (error.ahead or 0) < (self._ahead or 0):
-            self._runtime.slot_queue.taken(line)
-        self._line, self._ahead = line, error.ahead
+        if line is not None and error.unchanged is not None:
+            self._runtime.slot_queue.taken(line, ago=error.unchanged)
+        self._line = line
 
     def _call(self, count: int) -> None:
         """Queue jobs that wait in SQL for slots that were found free."""

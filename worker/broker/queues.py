@@ -1,8 +1,8 @@
 """The names of the queues, and the order in which a download worker reads them.
 
-There is a queue for each priority, and one for jobs that were requeued after a drain, a lost lease or a
-dead worker. That one is usually read first (`PriorityOrder`): behind a long queue, the part file of such
-a job would wait for hours.
+There is a queue for each priority, and one for jobs that were requeued after a drain, a lost lease, a
+dead worker or a wait for a slot. That one is usually read first (`PriorityOrder`): behind a long queue,
+the part file of such a job, or its slot, would wait for hours.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class FreedSlots:
     """The slots that this process has freed and not passed on yet. Belongs to the event loop's thread.
 
     Args:
-        sql: queues the jobs that have waited longest.
+        sql: queues the jobs whose turn it is.
         publish: publishes them.
         clock: the wall clock, aware UTC.
     """
@@ -44,7 +44,7 @@ class FreedSlots:
         self._passing_on: asyncio.Task[None] | None = None
 
     def add(self, host: str, user_id: str | None) -> None:
-        """Queue soon the job that has waited longest for a slot of this host, and of this user."""
+        """Queue soon the job whose turn it is at this host, and that of this user."""
         self._freed[host, user_id] += 1
         if self._passing_on is None:
             self._passing_on = asyncio.get_running_loop().create_task(self._pass_on())

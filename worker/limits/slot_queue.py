@@ -53,11 +53,12 @@ class SlotQueue:
         self._max_wait = max_wait
         self._lines: dict[str, _Line] = {}
 
-    def taken(self, *names: str) -> None:
-        """Note that a job has got slots of these hosts or users, or has come nearer to it."""
-        now = asyncio.get_running_loop().time()
+    def taken(self, *names: str, ago: float = 0.0) -> None:
+        """Note that a job has got slots of these hosts or users, here or elsewhere, some seconds ago."""
+        at = asyncio.get_running_loop().time() - ago
         for name in names:
-            self._line(name, now).changed_at = now
+            line = self._line(name, at)
+            line.changed_at = max(line.changed_at, at)
 
     def freed(self, name: str) -> bool:
         """Note that a slot is free, and let the first that waits for it try; False if none waits."""
@@ -93,12 +94,12 @@ class SlotQueue:
                 left = line.changed_at + self._max_wait - now
                 if left <= 0:
                     return False
+                pause = _pause(now - line.changed_at)
                 is_first = asks and line.waiting[0] is one
-                pause = _pause(now - line.changed_at) if is_first else _LOOK
-                await asyncio.wait([one.turn], timeout=min(left, pause))
+                await asyncio.wait([one.turn], timeout=min(left, pause if is_first else _LOOK))
                 if not one.turn.done():
                     check()
-                    if is_first and loop.time() - since >= pause:
+                    if asks and line.waiting[0] is one and loop.time() - since >= pause:
                         return True
             return True
         finally:

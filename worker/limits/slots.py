@@ -301,13 +301,13 @@ def _refusal(decision: SlotDecision, job_id: str, host: str) -> HostBusyError:
     assert decision.full is not None
     request, used = decision.full
     kind = request.resource.partition(":")[0]
-    mean = NO_PLACE_RETRY_AFTER if decision.ahead is None else BUSY_RETRY_AFTER
+    mean = BUSY_RETRY_AFTER if decision.has_place else NO_PLACE_RETRY_AFTER
     return HostBusyError(
         _reason(kind, host, request.limit, used),
         code="user_busy" if kind == _USER else "host_busy",
         retry_after=mean * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
-        place=None if decision.ahead is None else (request.resource, job_id),
-        ahead=decision.ahead,
+        place=(request.resource, job_id) if decision.has_place else None,
+        unchanged=decision.unchanged,
         called=decision.called,
     )
 

@@ -313,6 +313,11 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
         lambda m: m.limits.release_slots([("downloads:a", "job-1")]),
         {"hash"},
     ),
+    "keep_place": (
+        "seen:slots:downloads:a",
+        lambda m: m.limits.keep_place("downloads:a", "job-1", 60),
+        {"hash"},
+    ),
     "cooldown": ("seen:cooldown:a", lambda m: m.limits.cooldown("a"), {"string"}),
     "end_cooldown": ("seen:cooldown:a", lambda m: m.limits.end_cooldown("a"), set(MAKE)),
     "rates": ("seen:limits", lambda m: m.limits.rates(), {"hash"}),

@@ -24,7 +24,7 @@ from database.operations import (
     Transition,
 )
 from domain.errors import DatabaseUnavailableError, DuplicateJobError
-from domain.job import Job, JobStatus
+from domain.job import Job, JobStatus, Priority
 from tests.support.build import NOW, new_job
 
 S = JobStatus
@@ -191,6 +191,49 @@ def test_two_free_slots_are_for_two_jobs(repo: JobRepository) -> None:
         [busy[2].id, busy[3].id],
     ]
     assert repo.get(busy[4].id).status is S.WAITING
+
+
+def test_slots_of_many_hosts_and_users_are_given_in_one_statement(
+    repo: JobRepository, database: Database
+) -> None:
+    """By priority, then by age; three hosts with two slots each, and two users."""
+    names = [f"{name}.example" for name in "abc"]
+    priorities = [Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.NORMAL]
+    at_hosts = {
+        host: [
+            added(repo, status=S.WAITING, error_code="host_busy", host=host, priority=priority)
+            for priority in priorities
+        ]
+        for host in names
+    }
+    of_users = {
+        user: added(repo, status=S.WAITING, error_code="user_busy", host=names[0], user_id=user)
+        for user in ("ann", "ben")
+    }
+    selects: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("SELECT", "UPDATE")):
+            selects.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        slots = [RequeueForSlot(host, "ann", LATER) for host in names * 2]
+        results = repo.perform([*slots, RequeueForSlot("none.example", "ben", LATER)])
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    assert len([one for one in selects if "EXISTS" not in one]) == 2
+    firsts = [[at_hosts[host][2].id, at_hosts[host][1].id] for host in names]
+    assert [[job.id for job in result] for result in results] == [
+        [firsts[0][0], of_users["ann"].id],
+        [firsts[1][0]],
+        [firsts[2][0]],
+        [firsts[0][1]],
+        [firsts[1][1]],
+        [firsts[2][1]],
+        [of_users["ben"].id],
+    ]
+    assert repo.count_by_status() == {S.WAITING: 6, S.QUEUED: 8}
 
 
 def test_a_lost_connection_raises_for_all_and_writes_nothing(

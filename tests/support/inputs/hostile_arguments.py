@@ -309,8 +309,14 @@ TRANSFERS: dict[str, Method] = {
     "limits.cooldown": _m(lambda m: m.limits.cooldown, "a"),
     "limits.end_cooldown": _m(lambda m: m.limits.end_cooldown, "a"),
     "limits.acquire_slots": _m(
-        lambda m: m.limits.acquire_slots, "a", "job-1", [SlotRequest("downloads:a", 1, 2)], 60
+        lambda m: m.limits.acquire_slots,
+        "a",
+        "job-1",
+        [SlotRequest("downloads:a", 1, 2)],
+        60,
+        rank=1,
     ),
+    "limits.keep_place": _m(lambda m: m.limits.keep_place, "downloads:a", "job-1", 60),
     "limits.set_rates": _m(lambda m: m.limits.set_rates, {"host:a": 10_000}),
     "limits.share_demands": _m(lambda m: m.limits.share_demands, "worker", {"total": Demand()}, 3),
     "limits.demands": _m(lambda m: m.limits.demands, ["total"]),

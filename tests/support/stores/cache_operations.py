@@ -142,6 +142,7 @@ RAISING: dict[str, Use] = {
     "release_slots": lambda m: m.limits.release_slots([("downloads:a", "job-1")]),
     "slots": lambda m: m.limits.slots("downloads:a"),
     "acquire_slots": lambda m: m.limits.acquire_slots("a", "job-1", [], 60),
+    "keep_place": lambda m: m.limits.keep_place("downloads:a", "job-1", 60),
     "start_cooldown": lambda m: m.limits.start_cooldown("a", 1, "busy"),
     "cooldown": lambda m: m.limits.cooldown("a"),
     "end_cooldown": lambda m: m.limits.end_cooldown("a"),

@@ -105,3 +105,65 @@ def test_who_gave_up_leaves_nothing() -> None:
         return len(queue._lines[HOST].waiting)
 
     assert asyncio.run(run()) == 0
+
+
+def test_the_line_is_in_order_whenever_one_has_come() -> None:
+    async def run() -> list[str]:
+        queue, order = SlotQueue(LONG), list[str]()
+        queue.taken(HOST)
+
+        async def wait(name: str) -> None:
+            assert await queue.wait(HOST, go_on, order=name[0])
+            order.append(name)
+
+        names = ["c", "a1", "b", "a2"]
+        tasks = [asyncio.create_task(wait(name)) for name in names]
+        await asyncio.sleep(0)
+        for _ in names:
+            done = len(order)
+            assert queue.freed(HOST)
+            while len(order) == done:
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(run()) == ["a1", "a2", "b", "c"]
+
+
+def test_the_first_alone_asks_the_store_now_and_then() -> None:
+    async def run() -> tuple[bool, bool]:
+        queue = SlotQueue(LONG)
+        queue.taken(HOST)
+        second = asyncio.create_task(queue.wait(HOST, go_on, order="2", asks=True))
+        await asyncio.sleep(0)
+        first = asyncio.create_task(queue.wait(HOST, go_on, order="1", asks=True))
+        asked = await asyncio.wait_for(first, 30)
+        is_left = not second.done()
+        assert await asyncio.wait_for(second, 30), "it is the first now"
+        return asked, is_left
+
+    assert asyncio.run(run()) == (True, True)
+
+
+def test_who_asks_has_to_stop_first() -> None:
+    def stop() -> None:
+        raise CancelledError("a cancel is requested")
+
+    async def run() -> None:
+        queue = SlotQueue(LONG)
+        queue.taken(HOST)
+        with pytest.raises(CancelledError):
+            await asyncio.wait_for(queue.wait(HOST, stop, asks=True), 30)
+
+    asyncio.run(run())
+
+
+def test_a_slot_that_changed_hands_elsewhere_counts() -> None:
+    async def run() -> tuple[bool, bool]:
+        queue = SlotQueue(LONG)
+        queue.taken(HOST, ago=LONG / 2)
+        queue.taken("host:old", ago=2 * LONG)
+        asked = await queue.wait(HOST, go_on, asks=True)
+        return asked, await queue.wait("host:old", go_on, asks=True)
+
+    assert asyncio.run(run()) == (True, False)
