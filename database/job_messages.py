@@ -24,6 +24,7 @@ from database.models import PUBLISHED, WAITING, jobs
 from database.operations.rows import insert_events
 from domain.job import Job, JobStatus, QueuedJob
 
+
 class JobMessages:
     """Writes `published_at` and its like, and requeues jobs. Methods raise DatabaseUnavailableError."""
 
@@ -99,9 +100,7 @@ class JobMessages:
         )
 
 
-def requeue(
-    connection: Connection, reasons: Mapping[str, str], now: datetime
-) -> list[QueuedJob]:
+def requeue(connection: Connection, reasons: Mapping[str, str], now: datetime) -> list[QueuedJob]:
     """Queue waiting jobs that a query has selected and locked; return them in order of their ids.
 
     It has to be a query of its own: PostgreSQL may run a subquery once for each row, and each run would

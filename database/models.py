@@ -162,21 +162,23 @@ jobs = Table(
     # No index has a column that the saving of progress changes: PostgreSQL need not write its entries.
     Index(None, "status", "id"),
     Index(None, "status", "host", "id"),
-    Index(None, "status", "user_id", "id"),
+    # With the host, so that a list by both reads no rows of other hosts.
+    Index(None, "status", "user_id", "id", "host"),
     _partial_index("ix_jobs_status_finished_at", "status", "finished_at", where=HAS_FINISHED),
     _partial_index(
         "ix_jobs_status_host_finished_at", "status", "host", "finished_at", where=HAS_FINISHED
     ),
     _partial_index(
-        "ix_jobs_status_user_id_finished_at", "status", "user_id", "finished_at", where=HAS_FINISHED
+        "ix_jobs_status_user_id_finished_at_host",
+        "status",
+        "user_id",
+        "finished_at",
+        "host",
+        where=HAS_FINISHED,
     ),
     _partial_index("ix_jobs_next_attempt_at", "next_attempt_at", where=WAITING),
-    _partial_index(
-        "ix_jobs_waiting_for_host", "host", "priority", "id", where=WAITING_FOR_HOST
-    ),
-    _partial_index(
-        "ix_jobs_waiting_for_user", "user_id", "priority", "id", where=WAITING_FOR_USER
-    ),
+    _partial_index("ix_jobs_waiting_for_host", "host", "priority", "id", where=WAITING_FOR_HOST),
+    _partial_index("ix_jobs_waiting_for_user", "user_id", "priority", "id", where=WAITING_FOR_USER),
     _partial_index("ix_jobs_unpublished", "id", where=UNPUBLISHED),
     # With all by which queued jobs are chosen, and first what orders them. PostgreSQL knows that rows
     # are stored in order of their ids, so it prefers this one to the primary key, which has all jobs.

@@ -7,6 +7,10 @@ is called; all other code handles these classes alone.
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from domain.limits import SlotWait
 
 
 class SeenError(Exception):
@@ -331,25 +335,12 @@ class HostBusyError(TransientError):
     """The job may not connect yet: a limit is reached, or its host has a cooldown.
 
     It uses no attempt. `code` is ``host_busy``, ``user_busy`` or ``host_cooling``.
-
-    Attributes:
-        place: the job's place in a line for slots: a resource and the job's id. None without a place.
-        unchanged: seconds since another job got slots of that resource; None where that is not known.
-        called: for how many jobs that wait in SQL a slot was found free meanwhile.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float,
-        code: str = "host_busy",
-        place: tuple[str, str] | None = None,
-        unchanged: float | None = None,
-        called: int = 0,
-    ) -> None:
+    wait: SlotWait | None = None  # of a job that waits for a slot
+
+    def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
         super().__init__(message, code=code, retry_after=retry_after)
-        self.place, self.unchanged, self.called = place, unchanged, called
 
 
 class PermanentError(SeenError):

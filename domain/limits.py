@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
+from typing import NamedTuple
 
 from domain.errors import InvalidInputError
 from domain.hosts import HostError, normal_host
@@ -13,6 +14,17 @@ MIN_RATE = 1024
 MAX_RATE = 2**50
 
 TOTAL = "total"
+
+
+class SlotWait(NamedTuple):
+    """How a job waits for a slot."""
+
+    place: tuple[str, str] | None
+    """Its place in a line: the resource and the job's id; None without one."""
+    unchanged: float
+    """Seconds since another job got slots of that resource."""
+    called: int
+    """For how many jobs that wait in SQL a slot was found free: they have to be called."""
 
 
 def host_scope(host: str) -> str:

@@ -135,31 +135,19 @@ class TransferLimits(Operations[S]):
         """Take all slots that a member needs at a host, or none; none during a cooldown.
 
         One round trip. In a cooldown, or if a request is refused, a second one reads the reason of the
-        cooldown and releases the slots of the others.
-
-        With a rank, slots are given in turn: of those that were refused, to the member with the lowest
-        rank and name. Its place in the line of the refused resource lapses if it does not try again
-        within two seconds, or for as long as `keep_place` says. A free slot is kept one second for a
-        member in the line; then the next one gets it.
+        cooldown and releases the slots of the others. With a rank, slots are given in turn: of those
+        that were refused, to the member with the lowest rank and name. Its place in the line of the
+        refused resource lapses if it does not try again within two seconds, or for as long as
+        `keep_place` says. A free slot is kept one second for who is in the line; then it is the next's.
 
         Args:
             host: whose cooldown counts.
             member: who needs the slots.
             requests: of each resource.
             ttl: seconds after which slots that are not renewed expire.
-            rank: 0 to 9; None for a member that leaves no place in a line, and passes those who have one.
+            rank: 0 to 9; None for a member that has no place in a line, and passes those that have.
         """
-        arguments.string("member", member)
-        if rank is not None:
-            arguments.integer("rank", rank, most=9)
-        requests = [
-            arguments.instance("requests", one, SlotRequest)
-            for one in arguments.items("requests", requests)
-        ]
-        taking = [
-            scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl, rank))
-            for one in requests
-        ]
+        requests, taking = self._taking(member, requests, ttl, rank)
         cooling = self._keys.cooldown_key(host)
         left_ms, *taken = yield from scripts.run_pipeline(
             ["slots_take"], [("PTTL", cooling), *taking]
@@ -241,6 +229,22 @@ class TransferLimits(Operations[S]):
         return {
             scope: Demand(*map(int, reply)) for scope, reply in zip(demands, replies, strict=True)
         }
+
+    def _taking(
+        self, member: str, requests: Sequence[SlotRequest], ttl: Duration, rank: int | None
+    ) -> tuple[list[SlotRequest], list[Command]]:
+        """Check the arguments of `acquire_slots`; return the requests, and a command for each."""
+        arguments.string("member", member)
+        if rank is not None:
+            arguments.integer("rank", rank, most=9)
+        checked = [
+            arguments.instance("requests", one, SlotRequest)
+            for one in arguments.items("requests", requests)
+        ]
+        return checked, [
+            scripts.call("slots_take", *_take_arguments(self._keys, one, member, ttl, rank))
+            for one in checked
+        ]
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
 

@@ -72,12 +72,13 @@ class SlotTurn:
         """Note the line that the job is in now, and when a slot has changed hands."""
         of_host, of_user = lines_of(self._host, self._job.user_id)
         line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
-        self._held.place = error.place
-        self._call(error.called)
+        wait = error.wait
+        self._held.place = None if wait is None else wait.place
         if self._line not in {None, line}:
             self._pass_on()
-        if line is not None and error.unchanged is not None:
-            self._runtime.slot_queue.taken(line, ago=error.unchanged)
+        if line is not None and wait is not None:
+            self._call(wait.called)
+            self._runtime.slot_queue.taken(line, ago=wait.unchanged)
         self._line = line
 
     def _call(self, count: int) -> None:

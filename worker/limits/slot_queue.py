@@ -20,8 +20,8 @@ from operator import attrgetter
 MAX_WAIT = 1.0
 #: Who waits looks so often whether it has to stop. Seconds.
 _LOOK = 0.2
-#: The first one asks the store again after half of the time that has passed since a slot changed hands, but
-#: not sooner or later than this. Seconds.
+#: The first one asks the store again after half of the time that has passed since a slot changed hands,
+#: but not sooner or later than this. Seconds.
 _SOONEST, _LATEST = 0.02, 0.2
 #: Hosts and users that are remembered.
 _MAX_LINES = 1000

@@ -1,7 +1,7 @@
 """Slots of hosts and users: a job acquires them before it connects, and releases them at its end.
 
-A job acquires all that it needs or none, in turn: jobs that wait for slots of the same host or user are in
-a line, in the store for all workers, by priority and then by their ids, which are in order of their
+A job acquires all that it needs or none, in turn: jobs that wait for slots of the same host or user are
+in a line, in the store for all workers, by priority and then by their ids, which are in order of their
 creation. A thread renews the slots of the whole process. A job that gets none waits a moment here
 (`slot_queue.py`) and then in SQL, where it uses no concurrency of its worker and keeps its place.
 """
@@ -22,7 +22,7 @@ from cache.coordination.transfer_limits import TransferLimits
 from cache.store.flow import Flow, gather
 from domain.errors import HostBusyError, StoreError
 from domain.job import Priority
-from domain.limits import plain_host
+from domain.limits import SlotWait, plain_host
 from worker.outages import OutageLog
 from worker.periodic_thread import PeriodicThread
 
@@ -126,9 +126,9 @@ class SlotManager:
         mirror use them, too.
 
         Raises:
-            HostBusyError: the host has a cooldown, no slot is free, or others have waited longer. Nothing
-                is held, but perhaps a place in a line: try again several times a second, or
-                `keep_place_flow`, or `leave_flow`.
+            HostBusyError: the host has a cooldown, no slot is free, or others have waited longer.
+                Nothing is held, but perhaps a place in a line (`wait`): try again several times a
+                second, or `keep_place_flow`, or `leave_flow`.
             StoreUnavailableError: the store does not answer; slots it may have granted expire.
             InvalidInputError: `host` is empty or longer than any host.
         """
@@ -187,7 +187,7 @@ class SlotManager:
             logger.warning("The slots of job %s expire by themselves: %s", held.job_id, error)
 
     def keep_place_flow(self, place: _Holding, seconds: float) -> Flow[None]:
-        """Keep a job's place in a line while it waits in SQL, where it tries again after some seconds."""
+        """Keep a job's place in a line while it waits in SQL for some seconds."""
         try:
             yield from TransferLimits.keep_place.flow(self._limits, *place, seconds + _LATE)
         except StoreError as error:
@@ -302,14 +302,14 @@ def _refusal(decision: SlotDecision, job_id: str, host: str) -> HostBusyError:
     request, used = decision.full
     kind = request.resource.partition(":")[0]
     mean = BUSY_RETRY_AFTER if decision.has_place else NO_PLACE_RETRY_AFTER
-    return HostBusyError(
+    refusal = HostBusyError(
         _reason(kind, host, request.limit, used),
         code="user_busy" if kind == _USER else "host_busy",
         retry_after=mean * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
-        place=(request.resource, job_id) if decision.has_place else None,
-        unchanged=decision.unchanged,
-        called=decision.called,
     )
+    place = (request.resource, job_id) if decision.has_place else None
+    refusal.wait = SlotWait(place, decision.unchanged, decision.called)
+    return refusal
 
 
 def _reason(kind: str, host: str, limit: int, used: int) -> str:

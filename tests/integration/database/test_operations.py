@@ -26,6 +26,7 @@ from database.operations import (
 from domain.errors import DatabaseUnavailableError, DuplicateJobError
 from domain.job import Job, JobStatus, Priority
 from tests.support.build import NOW, new_job
+from tests.support.plans import recorded
 
 S = JobStatus
 LATER = NOW + timedelta(seconds=5)
@@ -210,19 +211,11 @@ def test_slots_of_many_hosts_and_users_are_given_in_one_statement(
         user: added(repo, status=S.WAITING, error_code="user_busy", host=names[0], user_id=user)
         for user in ("ann", "ben")
     }
-    selects: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("SELECT", "UPDATE")):
-            selects.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        slots = [RequeueForSlot(host, "ann", LATER) for host in names * 2]
+    slots = [RequeueForSlot(host, "ann", LATER) for host in names * 2]
+    with recorded(database) as recording:
         results = repo.perform([*slots, RequeueForSlot("none.example", "ben", LATER)])
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
-    assert len([one for one in selects if "EXISTS" not in one]) == 2
+    of_jobs = [one for one in recording.statements if not one.startswith("INSERT")]
+    assert sum("EXISTS" not in one for one in of_jobs) == 2, of_jobs
     firsts = [[at_hosts[host][2].id, at_hosts[host][1].id] for host in names]
     assert [[job.id for job in result] for result in results] == [
         [firsts[0][0], of_users["ann"].id],

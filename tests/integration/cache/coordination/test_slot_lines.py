@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,8 @@ def release(manager: CacheManager, *members: str) -> None:
 
 def places(manager: CacheManager, resource: str = HOST) -> list[str]:
     """The members that have a place, in any order."""
-    entries = manager.client.hgetall(manager.keys.slots_key(resource))
+    client: Any = manager.client
+    entries = client.hgetall(manager.keys.slots_key(resource))
     return sorted(name.decode() for name, value in entries.items() if value.startswith(b"wait"))
 
 
@@ -220,5 +222,6 @@ def test_members_of_a_line_are_no_holders(manager: CacheManager) -> None:
     ask(manager, "second")
     assert manager.limits.slots(HOST) == {"first": 1}
     assert manager.limits.renew_slots([(HOST, "first"), (HOST, "second")], 600) == [1, 0]
-    value = manager.client.hget(manager.keys.slots_key(HOST), "first")
+    client: Any = manager.client
+    value = client.hget(manager.keys.slots_key(HOST), "first")
     assert re.fullmatch(rb"1 \d+", value), "as the release before reads it"

@@ -27,9 +27,7 @@ Start = Callable[..., list[JobEnd]]
 
 
 @pytest.fixture
-def system(
-    tmp_path: Path, store: StoreServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[System]:
+def system(tmp_path: Path, store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
     """A host has one slot; no place in the line lapses, and none is passed over."""
     monkeypatch.setattr(transfer_limits, "_PLACE", LONG)
     monkeypatch.setattr(transfer_limits, "_PATIENCE", LONG)
@@ -43,7 +41,9 @@ def starts(system: System) -> Iterator[list[Start]]:
     with ExitStack() as stack:
         other = client_runtime(system.variables)
         stack.callback(other.close)
-        yield [stack.enter_context(_starting(JobPool(one, SLOTS))) for one in (system.runtime, other)]
+        yield [
+            stack.enter_context(_starting(JobPool(one, SLOTS))) for one in (system.runtime, other)
+        ]
 
 
 @contextmanager
