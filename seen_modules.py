@@ -77,6 +77,11 @@ def is_own_program() -> bool:
     return str(app).partition(":")[0] == "worker.app"
 
 
+def is_own_process() -> bool:
+    """Return whether a program of this project, or the `seen` command, has claimed its names here."""
+    return _Finder.names.issuperset(_ALL)
+
+
 def load(name: str) -> ModuleType:
     """Load `name`.py of this project's folder; a module of the caller's with that name is untouched."""
     private = f"{__name__}.{name}"

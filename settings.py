@@ -14,6 +14,7 @@ import re
 import stat
 from difflib import get_close_matches
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -368,6 +369,13 @@ class Settings(BaseSettings):
         "(`docs/operations/logging.md`).",
     )
 
+    tracing: bool | None = Field(
+        None,
+        description="Whether all processes record traces of jobs with OpenTelemetry "
+        "(`docs/operations/logging.md`); by default if `OTEL_EXPORTER_OTLP_ENDPOINT` or "
+        "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -406,6 +414,13 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
             ipaddress.ip_network(network)
+        return value
+
+    @field_validator("tracing")
+    @classmethod
+    def _check_tracing(cls, value: bool | None) -> bool | None:
+        if value and not _can_trace():
+            raise ValueError("it needs more packages: pip install 'seen-downloads[tracing]'")
         return value
 
     @field_validator("max_rate")
@@ -562,6 +577,21 @@ class Settings(BaseSettings):
         """Return whether the database URL, which is set, names an SQLite file."""
         url = self.database_url
         return url is not None and url.get_secret_value().startswith("sqlite")
+
+    @property
+    def tracing_is_on(self) -> bool:
+        """Whether this process records traces: by SEEN_TRACING, or by OpenTelemetry's own variables."""
+        if self.tracing is not None:
+            return self.tracing
+        is_off = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        is_none = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
+        # Without the packages the variables are meant for other programs.
+        return any(map(os.environ.get, _OTEL_ENDPOINTS)) and not is_off | is_none and _can_trace()
+
+    @property
+    def otel_service_name(self) -> str:
+        """The name of the service in its traces."""
+        return os.environ.get("OTEL_SERVICE_NAME") or "seen-downloads"
 
     def celery_broker_url(self) -> str:
         """The broker URL, secrets included."""
@@ -910,6 +940,19 @@ def _value_of(name: str) -> str:
     """Return the variable of a field, "" without one. Case is ignored, and an exact name goes first."""
     variables = {key.upper(): value for key, value in os.environ.items()}
     return os.environ.get(_variable(name), variables.get(_variable(name), ""))
+
+
+#: Where OpenTelemetry sends traces.
+_OTEL_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+@cache
+def _can_trace() -> bool:
+    """Return whether the packages of the extra `tracing` are installed."""
+    try:
+        return all(map(find_spec, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")))
+    except ModuleNotFoundError:
+        return False
 
 
 def log_format() -> str:

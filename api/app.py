@@ -39,7 +39,8 @@ from api.routes import (
 from api.services import Services
 from domain.errors import SeenError
 from seen_local.version import version
-from worker.logs import setup
+from worker import tracing
+from worker.logs import setup as log_setup
 from worker.metrics.catalog import PROCESSES
 from worker.metrics.loop_lag import LoopLag
 from worker.runtime import Runtime
@@ -101,10 +102,19 @@ def _add_checks(app: FastAPI, services: Services) -> None:
     app.add_middleware(BodyLimit, limits=services.limits)
     app.add_middleware(Guard, services=services)
     app.add_middleware(ResponseHeaders, services=services)
-    if setup.uses_json():
-        app.add_middleware(AccessLog)
+    _observe(app)
     app.add_middleware(RequestMetrics, instruments=services.runtime.instruments)
     app.add_middleware(ProxyHeaders, trusted=services.runtime.settings.api_trusted_proxies)
+
+
+def _observe(app: FastAPI) -> None:
+    """Log and trace requests, as far as this process does that."""
+    if log_setup.uses_json():
+        app.add_middleware(AccessLog)
+    if tracing.active is not None:
+        from api.middleware.traces import Traces
+
+        app.add_middleware(Traces, recorder=tracing.active)
 
 
 @asynccontextmanager

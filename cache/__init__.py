@@ -7,6 +7,10 @@ import seen_modules
 
 seen_modules.claim(__name__)
 
+from cache.store import driver
+
+driver.load()
+
 from cache.accounts import SessionData, UserData
 from cache.arguments import Duration
 from cache.coordination.beat_cache import BeatCache

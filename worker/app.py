@@ -36,6 +36,7 @@ from worker.leases.drain import Drain
 from worker.logs import setup as log_setup
 from worker.metrics.catalog import PROCESSES
 from worker.runtime import Runtime, build_runtime
+from worker.tracing import setup as traces
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def current_runtime() -> Runtime:
             settings = settings_module.load()
             broker = Broker(app, timeout=settings.cache_timeout)
             runtime = build_runtime(settings, broker, drain=drain)
+            traces.start(settings, runtime.worker)
             _runtimes[os.getpid()] = runtime
         return runtime
 
@@ -108,6 +110,7 @@ def close_runtime() -> None:
         _job_pools.clear()
     if runtime is not None:
         runtime.close()
+        traces.stop()
 
 
 @signals.celeryd_init.connect

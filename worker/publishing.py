@@ -14,6 +14,7 @@ from typing import NamedTuple
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from domain.job import Job, QueuedJob
+from worker import tracing
 from worker.broker.client import Broker
 from worker.outages import OutageLog
 
@@ -74,6 +75,9 @@ class JobPublisher:
             self._outages.record_failure(_PUBLISHING, error)
             return None
         self._outages.record_success(_PUBLISHING)
+        if tracing.active is not None:
+            of_message = {"seen.requeued": requeued}
+            tracing.active.published([job.id for job in jobs], sent_at.timestamp(), of_message)
         try:
             self._jobs.mark_published(jobs, sent_at, requeued=requeued)
         except DatabaseUnavailableError as error:

@@ -16,10 +16,12 @@ time is done once for all (`Runtime.sql`, `Runtime.store`). Nothing here knows C
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 from database.operations import Claim, ConsumeMessage
 from domain.errors import (
@@ -30,6 +32,7 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.job import Job, Priority
+from worker import tracing
 from worker.attempts.attempt import Attempt
 from worker.attempts.attempt_end import pause_claims_if_refused, reduce_concurrency_if_starved
 from worker.attempts.holdings import Holdings
@@ -47,6 +50,14 @@ __all__ = ["JobEnd", "Outcome", "run_job"]
 logger = logging.getLogger(__name__)
 
 _NOT_STARTED = "Jobs are not started"
+
+
+class _Message(NamedTuple):
+    """What is known of the message of a job: its queue's priority, and when it was sent and consumed."""
+
+    priority: Priority | None
+    sent_at: datetime | None
+    since: float
 
 
 async def run_job(
@@ -67,7 +78,7 @@ async def run_job(
         on_received: called when the origin has sent all bytes, and they are verified.
     """
     context.enter(context.JobContext(job_id))
-    stop = StopSignal(runtime.drain)
+    message, stop = _Message(priority, sent_at, time.time()), StopSignal(runtime.drain)
     try:
         lease = await _lock(runtime, job_id, stop)
     except StoreError as error:
@@ -82,7 +93,7 @@ async def run_job(
         return JobEnd(job_id, Outcome.ALREADY_RUNNING)
     held = Holdings(runtime, lease, on_received)
     try:
-        end, job = await _claim_and_run(runtime, job_id, priority, held, stop)
+        end, job = await _claim_and_run(runtime, job_id, message, held, stop)
     finally:
         await held.give_back()
     if end.outcome is Outcome.REQUEUED and job is not None:
@@ -101,11 +112,11 @@ async def _lock(runtime: Runtime, job_id: str, stop: StopSignal) -> Lease | None
 
 
 async def _claim_and_run(
-    runtime: Runtime, job_id: str, priority: Priority | None, held: Holdings, stop: StopSignal
+    runtime: Runtime, job_id: str, message: _Message, held: Holdings, stop: StopSignal
 ) -> tuple[JobEnd, Job | None]:
     """Return the end, and the job as this attempt has left it; None without a claim."""
     try:
-        claim = Claim(job_id, runtime.worker, runtime.now(), priority)
+        claim = Claim(job_id, runtime.worker, runtime.now(), message.priority)
         job: Job | None = await runtime.sql(claim)
         if job is None:
             return await _handle_refused_claim(runtime, job_id), None
@@ -116,9 +127,12 @@ async def _claim_and_run(
         return JobEnd(job_id, Outcome.NOT_STARTED, str(error)), None
     context.enter(context.JobContext(job_id, job.fence, job.user_id))
     logger.debug("Job %s is claimed, for the %d. time", job_id, job.fence)
+    if tracing.active is not None:
+        tracing.active.claimed(job, message.since, message.sent_at)
     attempt = Attempt(runtime, job, held, stop)
     try:
-        return await attempt.run(), attempt.job
+        with tracing.span("attempt", job_id, fence=job.fence, attempt=job.attempts):
+            return await attempt.run(), attempt.job
     except DatabaseUnavailableError as error:
         logger.warning("Job %s: its state could not be saved yet: %s", job_id, error)
         return JobEnd(job_id, Outcome.UNSAVED, str(error)), attempt.job

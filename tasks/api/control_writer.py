@@ -11,6 +11,7 @@ from cache.downloads.download_cache import DownloadCache
 from database import JobRepository
 from domain.errors import StoreError
 from domain.job import Job, JobStatus
+from worker import tracing
 from worker.publishing import JobPublisher
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class ControlWriter:
             jobs, to, now=self._clock(), reason=reason, changes=changes
         )
         if to is JobStatus.CANCELLED:
+            for job in changed:
+                tracing.job_ended(job)
             self._publisher.publish_for_file_removal([job for job in changed if job.fence > 0])
         elif to is JobStatus.QUEUED:
             sent_at = self._publisher.publish(changed)

@@ -21,6 +21,7 @@ from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from domain.request_fields import HIDDEN
 from domain.urls import host_of
+from worker import tracing
 from worker.app import current_runtime
 from worker.credentials import CredentialCipher, RequestCredentials
 from worker.runtime import Runtime
@@ -75,6 +76,8 @@ def submit_many(
     # A stored job is new if it has the id that was made here; the others existed before.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
     sent_at = runtime.publisher.publish(list(new.values()))
+    if tracing.active is not None:
+        tracing.active.submitted(new.values())
     submitted = {
         row["id"]: SubmittedJob(**row, published_at=sent_at, is_new=True)
         for row in rows

@@ -13,6 +13,7 @@ from domain import history
 from domain.ids import is_job_id
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tasks.periodic.run_once import one_at_a_time
+from worker import tracing
 from worker.app import app
 from worker.publishing import JobPublisher
 from worker.runtime import Runtime
@@ -79,6 +80,7 @@ class FinalStates:
         finished = self._finish(job, progress)
         if finished is None:
             return False
+        tracing.job_ended(finished)
         self._publisher.publish_for_file_removal([finished])  # its worker could not
         return True
 

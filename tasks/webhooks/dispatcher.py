@@ -18,6 +18,7 @@ from database import JobRepository
 from database.webhooks import Attempt, Delivery, DeliveryState, Outbox, Receivers, Target
 from tasks.webhooks.content import body_of, variables_of
 from tasks.webhooks.schedule import Verdict, failed, verdict_of_reply
+from worker import tracing
 from worker.metrics.catalog import WEBHOOK_ATTEMPTS, WEBHOOK_DURATION
 from worker.metrics.instruments import Instruments
 from worker.runtime import Runtime
@@ -162,7 +163,7 @@ class Dispatcher:
             self._record(delivery, failed(str(error), delivery.attempts))
             return
         signed = signed_headers(secrets, delivery.message_id, int(now.timestamp()), body)
-        headers = {"content-type": "application/json", **signed}
+        headers = {"content-type": "application/json", **tracing.headers(delivery.job_id), **signed}
         self._requests.start(delivery.id, url, headers, body)
 
     def _url_of(self, delivery: Delivery) -> str:
@@ -226,6 +227,9 @@ class Dispatcher:
         del self._claimed[delivery.id]
         self._made += 1
         self._count(verdict, seconds)
+        if tracing.active is not None:
+            of_delivery = {"seen.delivery": delivery.message_id, "seen.status": status}
+            tracing.active.delivered(delivery.job_id, seconds, verdict.error, of_delivery)
         now = self._parts.now()
         attempt = Attempt(at=now, status=status, error=verdict.error, seconds=round(seconds, 3))
         is_recorded = self._parts.outbox.record(

@@ -21,6 +21,7 @@ from domain.errors import ChecksumMismatchError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
 from domain.urls import host_of
+from worker import tracing
 from worker.attempts.attempt_end import AttemptEnd
 from worker.attempts.holdings import Holdings
 from worker.attempts.slot_turn import SlotTurn
@@ -179,7 +180,8 @@ class Attempt:
                     digests=[f"sha256:{sha256}", *self._expected_digests(transfer.origin_digests)],
                     may_publish=self._lease.check,
                 )
-                path = await self._on_disk(publish, takes_long=True)
+                with tracing.span("publish", self._job.id):
+                    path = await self._on_disk(publish, takes_long=True)
                 self._save_notes(destination)
                 return path, sha256
             except SeenError:
@@ -190,11 +192,17 @@ class Attempt:
     async def _fetch(self, transfer: Transfer) -> tuple[TransferResult, str]:
         """Return what was fetched and its SHA-256; a file with a wrong digest is fetched once more."""
         try:
-            return await transfer.run(), await self._verify(transfer)
+            return await self._run_and_verify(transfer)
         except ChecksumMismatchError as error:
             await transfer.restart_without_ranges(str(error))
             self._tracker.status = JobStatus.DOWNLOADING
-            return await transfer.run(), await self._verify(transfer)
+            return await self._run_and_verify(transfer)
+
+    async def _run_and_verify(self, transfer: Transfer) -> tuple[TransferResult, str]:
+        with tracing.span("transfer", self._job.id):
+            fetched = await transfer.run()
+        with tracing.span("verify", self._job.id):
+            return fetched, await self._verify(transfer)
 
     def _count_transfer(self, seconds: float) -> None:
         instruments = self._runtime.instruments
@@ -328,6 +336,7 @@ class Attempt:
         A failure does not end the attempt.
         """
         logger.info("Job %s: %s", self._job.id, text)
+        tracing.note(text)
         if not self._lease.is_expired():
             saved = self._runtime.sql(Note(self._job, text, self._runtime.now()))
             saved.add_done_callback(self._log_unsaved_note)

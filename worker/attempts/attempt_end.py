@@ -27,6 +27,7 @@ from domain.errors import (
     TransientError,
 )
 from domain.job import Job, JobStatus
+from worker import tracing
 from worker.attempts.holdings import Holdings
 from worker.attempts.state_writer import StateWriter
 from worker.cleanup.job_files import try_remove_job_files
@@ -129,6 +130,7 @@ class AttemptEnd:
         logger.warning(
             "Job %s may have a newer claim; this worker stops working on it", self._job.id
         )
+        tracing.failed("A newer claim has the job.", "fenced")
         return JobEnd(self._job.id, Outcome.FENCED)
 
     async def _requeue(self, error: SeenError) -> JobEnd:

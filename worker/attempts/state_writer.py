@@ -14,6 +14,7 @@ from database.operations import Transition
 from domain import history
 from domain.errors import DatabaseUnavailableError, FencedError, StoreError
 from domain.job import Job, JobStatus
+from worker import tracing
 from worker.attempts.holdings import Holdings
 from worker.metrics.catalog import ATTEMPTS
 from worker.metrics.reasons import bounded_reason
@@ -192,3 +193,6 @@ def _log(job: Job, result: AttemptResult) -> None:
     }
     why = f": {result.reason}" if result.reason else ""
     log("Job %s is %s%s", job.id, job.status, why, extra=fields)
+    if result.error_code is not None:
+        tracing.failed(result.reason, result.error_code)
+    tracing.job_ended(job)

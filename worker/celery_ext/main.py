@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from celery import signals
 from celery.utils.nodenames import default_nodename, host_format
 
 import settings as settings_module
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program of the command line, and return its exit status."""
     options = _parser().parse_args(arguments)
     is_json = log_setup.start(_role(options))
+    if is_json:
+        signals.setup_logging.connect(log_setup.for_celery)
     drain.renew()  # the local stack forks all services, and may have stopped another one
     command_line.use_and_name_store()
     if options.program == "beat":

@@ -7,7 +7,7 @@ its own job; a callback of the loop is for all jobs, and has none. A thread gets
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +33,15 @@ _current: ContextVar[JobContext | None] = ContextVar("job", default=None)
 _is_shown = False
 
 
+def no_trace(_job_id: object) -> Mapping[str, str]:
+    """Return nothing: traces are off."""
+    return {}
+
+
+#: Returns the trace and the span of a record, which may belong to a job; set where traces are on.
+trace_ids: Callable[[object], Mapping[str, str]] = no_trace
+
+
 def show() -> None:
     """Hand the job over to threads, too, from now on."""
     global _is_shown
@@ -47,12 +56,15 @@ def enter(job: JobContext | None) -> None:
 def current() -> JobContext | None:
     """Return the job that a record belongs to which is logged now."""
     job = _current.get()
-    if job is None:
-        return None
+    return None if job is None or is_in_callback() else job
+
+
+def is_in_callback() -> bool:
+    """Return whether this is a callback of an event loop, which is for all jobs, and no task."""
     try:
-        return job if asyncio.current_task() is not None else None
+        return asyncio.current_task() is None
     except RuntimeError:  # no loop runs in this thread
-        return job
+        return False
 
 
 def carried(function: Callable[[], R]) -> Callable[[], R]:

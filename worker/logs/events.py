@@ -142,6 +142,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "The store at %s answers again.": ("store.available", "address"),
         "Events wait for the database: %s": ("events.wait_for_database", "error"),
+        "The collector of traces takes no spans; they are lost: %s": ("tracing.failed", "reason"),
+        "The collector of traces takes spans again": ("tracing.recovered",),
         # ── processes ───────────────────────────────────────────────────────────────────────────
         "No thread could be started; %d threads run": ("process.no_thread", "threads"),
         "This worker lacks resources: it runs at most %d downloads for now": (

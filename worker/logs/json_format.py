@@ -74,6 +74,7 @@ class _Fields:
             "event": named or _unnamed(record),
             "message": _Shown(record.getMessage()),
             **job,
+            **context.trace_ids(job.get("job_id") or fields.get("job_id")),
             **fields,
             **self._process,
             "pid": record.process,
