@@ -36,9 +36,10 @@ from worker.loop.event_loop import EventLoopThread
 from worker.loop.folder_threads import MOST_THREADS, FolderThreads
 from worker.loop.threads import Threads
 from worker.metrics.batches import timed_batches
-from worker.metrics.catalog import RECEIVED_BYTES
+from worker.metrics.catalog import RECEIVED_BYTES, TRANSFER_RETRIES
 from worker.metrics.instruments import Instruments
 from worker.metrics.publisher import MetricsPublisher
+from worker.metrics.reasons import bounded_reason
 from worker.outages import OutageLog
 from worker.progress.reporter import ProgressReporter
 from worker.publishing import JobPublisher, Publication
@@ -206,7 +207,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         drain=drain or Drain(),
         credential_cipher=CredentialCipher(settings.secret_keys),
         disk_threads=disk_threads,
-        engine=_engine_resources(settings, disk_threads),
+        engine=_engine_resources(settings, disk_threads, instruments),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         destinations=_destinations(settings),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
@@ -265,7 +266,9 @@ def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
     )
 
 
-def _engine_resources(settings: Settings, disk_threads: FolderThreads) -> EngineResources:
+def _engine_resources(
+    settings: Settings, disk_threads: FolderThreads, instruments: Instruments
+) -> EngineResources:
     return EngineResources(
         options=TransferOptions(
             connect_timeout=settings.connect_timeout,
@@ -287,4 +290,5 @@ def _engine_resources(settings: Settings, disk_threads: FolderThreads) -> Engine
         checkpoint_pool=Threads(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
         hashing_pool=Threads(os.cpu_count() or 1, thread_name_prefix="hashing"),
         parse_file_name=name_from_disposition,
+        on_retry=lambda code: instruments.count(TRANSFER_RETRIES, bounded_reason(code)),
     )

@@ -127,6 +127,10 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "%s, after %.0f s": ("broker.recovered", "reason", "seconds"),
         "Swept the broker: %s": ("broker.swept", "result"),
+        "The last metrics of this process are not published: %s": (
+            "metrics.unpublished",
+            "error",
+        ),
         # ── outages ─────────────────────────────────────────────────────────────────────────────
         "%s: %s. Repeated failures are not logged": ("outage.started", "what", "error"),
         "%s: that is over, after %d failures in %.0f s": (

@@ -47,6 +47,12 @@ RECEIVED_BYTES = Metric(
     Kind.COUNTER,
     "Bytes that workers received from origins and wrote, also those that were discarded later.",
 )
+TRANSFER_RETRIES = Metric(
+    "seen_transfer_retries",
+    Kind.COUNTER,
+    "Requests that transfers sent once more after an error, within their attempt.",
+    {"reason": None},
+)
 LOCK_WAIT = Metric(
     "seen_lock_wait_seconds",
     Kind.HISTOGRAM,

@@ -100,12 +100,12 @@ class Transfer:
         self._pool = ConnectionPool(
             self._sources, resources, self._network, may_continue=self._may_receive, wake=wake
         )
-        self._outcomes = self._new_outcomes(spec)
+        self._outcomes = self._new_outcomes(spec, resources)
 
-    def _new_outcomes(self, spec: TransferSpec) -> RequestOutcomes:
+    def _new_outcomes(self, spec: TransferSpec, resources: EngineResources) -> RequestOutcomes:
         return RequestOutcomes(
             spec,
-            self._options,
+            resources,
             output=self._output,
             sources=self._sources,
             pool=self._pool,

@@ -181,6 +181,7 @@ class EngineResources:
         checkpoint_pool: runs fsyncs.
         hashing_pool: computes digests.
         parse_file_name: returns the file name in a Content-Disposition header, or None.
+        on_retry: called with the code of an error after which a transfer sends a request once more.
     """
 
     options: TransferOptions
@@ -189,3 +190,4 @@ class EngineResources:
     checkpoint_pool: Executor
     hashing_pool: Executor
     parse_file_name: Callable[[str | None], str | None]
+    on_retry: Callable[[str], None]

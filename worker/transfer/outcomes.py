@@ -14,7 +14,7 @@ from worker.transfer.connection_pool import ConnectionPool
 from worker.transfer.http import statuses
 from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.statuses import Meaning
-from worker.transfer.interfaces import TransferOptions, TransferSpec
+from worker.transfer.interfaces import EngineResources, TransferSpec
 from worker.transfer.output_file import OutputFile
 from worker.transfer.response_rules import (
     Classification,
@@ -49,7 +49,7 @@ class RequestOutcomes:
     def __init__(
         self,
         spec: TransferSpec,
-        options: TransferOptions,
+        resources: EngineResources,
         *,
         output: OutputFile,
         sources: Sources,
@@ -57,10 +57,11 @@ class RequestOutcomes:
         policy: ConnectionPolicy,
         stall: StallDetector,
     ) -> None:
-        self._spec, self._options, self._job_id = spec, options, output.job_id
+        self._spec, self._options, self._job_id = spec, resources.options, output.job_id
+        self._on_retry = resources.on_retry
         self._output, self._sources, self._pool = output, sources, pool
         self._policy, self._stall = policy, stall
-        self._retries = RetryBudget(options, time.monotonic())
+        self._retries = RetryBudget(resources.options, time.monotonic())
         self._restarts = 0
         self.trust_ranges = True
         self.if_range: str | None = None
@@ -320,6 +321,7 @@ class RequestOutcomes:
         # Bytes that are about to be discarded are no progress.
         kept = self._output.segments.received if self.can_continue else 0
         delay = self._retries.next_delay(error, kept, time.monotonic())
+        self._on_retry(error.code)
         logger.info("Job %s tries again in %.1f s: %s", self._job_id, delay, error)
         self.retry_at = time.monotonic() + delay
 

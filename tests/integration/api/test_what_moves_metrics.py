@@ -6,23 +6,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 import tasks
 import worker.app
-from domain.access import Principal
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus
-from tasks.api import accounts
 from tasks.periodic.run_once import one_at_a_time
 from tasks.webhooks.dispatcher import Dispatcher, DispatcherParts
 from tests.support.origins.origin import Origin
 from tests.support.servers.webhook_receiver import Answer, WebhookReceiver
 from tests.support.services.http_api import HttpApi, counted
-from tests.support.services.running import run, running
+from tests.support.services.running import run, run_download, running
 from tests.support.wait import wait_until
 from worker.job_pool import JobMessage, JobPool
 from worker.metrics.catalog import METRICS
@@ -59,8 +57,8 @@ class Stage:
     def run(self, **fields: Any) -> None:
         run(self.api.system, self.job(**fields))
 
-    def get(self, path: str, user: str = "ada", **options: Any) -> None:
-        self.api.client(user).get(path, **options)
+    def get(self, path: str, user: str = "ada", *, method: str = "GET", **options: Any) -> None:
+        self.api.client(user).request(method, path, **options)
 
     def read(self) -> dict[str, float]:
         return counted(self.api.client("vic").get("/metrics").text)
@@ -96,6 +94,13 @@ def pause_while_it_runs(stage: Stage) -> None:
     gate.set()
 
 
+def break_off_once(stage: Stage) -> None:
+    runtime = stage.runtime
+    options = replace(runtime.engine.options, short_retries=3, retry_pause=0.01)
+    job = stage.job(truncate_after=100, faults=1)
+    run_download(replace(runtime, engine=replace(runtime.engine, options=options)), job.id)
+
+
 def run_locked(stage: Stage) -> None:
     job = stage.job()
     lock = stage.runtime.cache.download_lock(job.id)
@@ -127,10 +132,6 @@ def deliver(status: int) -> Callable[[Stage], None]:
     return event
 
 
-def succeed(stage: Stage) -> None:
-    stage.task(lambda _: None)
-
-
 def fail(stage: Stage) -> None:
     def work(_: Runtime) -> None:
         raise DatabaseUnavailableError("It does not answer.")
@@ -146,7 +147,7 @@ def break_down(stage: Stage) -> None:
 def skip(stage: Stage) -> None:
     lock = stage.runtime.cache.lock("task:a_task")
     assert lock.acquire()
-    succeed(stage)
+    stage.task(lambda _: None)
     lock.release()
 
 
@@ -168,10 +169,6 @@ def open_too_many(stage: Stage) -> None:
 
 def sign_in_wrongly(stage: Stage) -> None:
     stage.get("/v1/downloads", "", headers={"Authorization": "Bearer seen_wrong"})
-
-
-def brew(stage: Stage) -> None:
-    stage.api.client("ada").request("BREW", "/v1/nothing")
 
 
 def wait_for_a_timer(process: str) -> Callable[[Stage], None]:
@@ -224,6 +221,10 @@ MOVED: Mapping[str, tuple[Callable[[Stage], None], Mapping[str, float | None]]] 
         lambda stage: stage.run(status=503),
         {f"{RUNS} waiting": 1, f"{ENDS} http_503 waiting": 1},
     ),
+    "an origin breaks off once": (
+        break_off_once,
+        {"seen_transfer_retries_total truncated": 1, f"{RUNS} completed": 1},
+    ),
     "an origin answers with an unknown status": (
         lambda stage: stage.run(status=599),
         {f"{ENDS} http_5xx waiting": 1},
@@ -257,7 +258,7 @@ MOVED: Mapping[str, tuple[Callable[[Stage], None], Mapping[str, float | None]]] 
     "a receiver fails": (deliver(500), {f"{RESULTS} failed": 1}),
     "a receiver is gone": (deliver(410), {f"{RESULTS} given_up": 1}),
     "a task is done": (
-        succeed,
+        lambda stage: stage.task(lambda _: None),
         {
             "seen_task_runs_total ok a_task": 1,
             "seen_task_duration_seconds_count a_task": 1,
@@ -290,7 +291,7 @@ MOVED: Mapping[str, tuple[Callable[[Stage], None], Mapping[str, float | None]]] 
         {f"{HTTP} GET other 4xx": 1, f"{TIME} GET other": 1},
     ),
     "a method that there is not": (
-        brew,
+        lambda stage: stage.get("/v1/nothing", method="BREW"),
         {f"{HTTP} other other 4xx": 1},
     ),
     "a foreign Host": (
@@ -393,7 +394,6 @@ def test_no_label_has_what_was_requested(stage: Stage) -> None:
     stage.run(job_name=f"{secret}.bin")
     stage.get(f"/v1/downloads/{secret}?q={secret}")
     stage.get(f"/{secret}")
-    accounts.add_user(Principal.local(), secret, "user", runtime=stage.runtime)
     text = stage.api.client("vic").get("/metrics").text
     assert secret not in text
     assert "127.0.0.1" not in text

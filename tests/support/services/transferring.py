@@ -223,6 +223,7 @@ class Direct:
                     options=self.options,
                     address_policy=AddressGuard(self.networks),
                     parse_file_name=name_from_disposition,
+                    on_retry=lambda _: None,
                     **pools,
                 ),
                 check_may_write=self.check_may_write,
