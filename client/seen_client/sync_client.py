@@ -21,7 +21,7 @@ from seen_client.operations import (
 )
 from seen_client.service import Service
 from seen_client.steps import Emit, Flow, Open, Pause, Read, Step, Stream, Work
-from seen_client.transport import Ended, advanced, built, head_of, no_answer
+from seen_client.transport import LIMITS, Ended, advanced, built, head_of, no_answer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Client:
     ) -> None:
         self._service = Service(url, key, timeout, retry_for, max_answer_bytes)
         self._is_own = http is None
-        self._http = httpx.Client() if http is None else http
+        self._http = httpx.Client(limits=LIMITS) if http is None else http
 
     submit = _call(submitting.submit)
     submit_many = _call(submitting.submit_many)

@@ -14,6 +14,8 @@ from seen_client.steps import Emit, Flow, Head, Request, Step, Stream
 
 T = TypeVar("T")
 
+#: Streams stay open, so no call may wait until another connection is free.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _AGENT = "seen-client"
 #: The request has not left this machine.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)

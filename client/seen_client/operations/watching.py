@@ -107,6 +107,8 @@ class _Watcher:
 def wait(service: Service, download_id: str, *, timeout: float | None = None) -> Flow[Download]:
     """Return a download when it has ended: completed, failed or cancelled. A paused one has not.
 
+    To wait for several, wait for one after the other: those that have ended are returned at once.
+
     Args:
         service: where.
         download_id: of the download.
@@ -130,7 +132,7 @@ def wait(service: Service, download_id: str, *, timeout: float | None = None) ->
         try:
             yield from _until_news_of_end(service, download_id, end)
         except (NoAnswerError, ProblemError) as error:
-            pause = pause_after(number, error)
+            pause = max(pause_after(number), pause_after(number, error))
         else:
             pause = pause_after(0)
         number += 1

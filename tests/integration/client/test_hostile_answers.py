@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 from seen_client import (
     AsyncClient,
@@ -140,15 +139,11 @@ def test_the_key_goes_to_no_other_origin(serve: Serve, kind: str, status: int) -
     other = serve(lambda _: json_reply(download_json()))
     headers = {"Location": f"{other.url}/v1/downloads/{ID}"}
     service = serve(lambda _: bytes(Reply(status=status, headers=headers)))
-    with client_of(kind, service.url, KEY, http=_following(kind)) as client:
+    with client_of(kind, service.url, KEY, follow_redirects=True) as client:
         for call in (client.show, client.retry, lambda one: next(client.events(one))):
             with pytest.raises(UnexpectedAnswerError, match="redirects to"):
                 call(ID)
     assert other.requests == []
-
-
-def _following(kind: str) -> httpx.Client | httpx.AsyncClient:
-    return (httpx.Client if kind == "blocking" else httpx.AsyncClient)(follow_redirects=True)
 
 
 def test_no_cookie_is_sent_back(serve: Serve, kind: str) -> None:

@@ -219,14 +219,19 @@ def test_every_call_is_sent_once_the_service_listens(
         assert pauses == [0] or name in STREAMS, name
 
 
-def test_a_call_that_goes_on_failing_ends(serve: Serve, kind: str) -> None:
-    """After `retry_for`, with the last error; a service that asks for a longer pause ends it at once."""
-    service = serve(lambda _: problem_reply(503, "store_unavailable"))
-    with client_of(kind, service.url, retry_for=0.2) as client:
-        with pytest.raises(ProblemError) as caught:
-            client.totals()
-        assert (caught.value.code, caught.value.retry_after) == ("store_unavailable", None)
-    assert len(service.requests) > 2
+def test_a_call_that_goes_on_failing_ends(
+    serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last error, when the next pause is longer than what is left of `retry_for`."""
+    pauses = iter([0.0, 0.0, 0.0, 61.0])
+    with monkeypatch.context() as patched:
+        patched.setattr(repeating, "pause_after", lambda *_: next(pauses))
+        service = serve(lambda _: problem_reply(503, "store_unavailable"))
+        with client_of(kind, service.url, retry_for=60) as client:
+            with pytest.raises(ProblemError) as caught:
+                client.totals()
+            assert (caught.value.code, caught.value.retry_after) == ("store_unavailable", None)
+        assert len(service.requests) == 4
     patient = serve(lambda _: problem_reply(429, Retry_After="3600"))
     with client_of(kind, patient.url, retry_for=60) as client:
         with pytest.raises(ProblemError) as caught:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import httpx
+
 from seen_client import AsyncClient, Client
 
 KINDS = ("blocking", "asyncio")
+#: To make one takes longer than most tests.
+_CERTIFICATES = ssl.create_default_context()
 
 
 class _OnAsyncio:
@@ -42,15 +47,25 @@ class _OnAsyncio:
 
 
 @contextmanager
-def client_of(kind: str, url: str, key: str | None = None, **options: Any) -> Iterator[Client]:
-    """A client of this kind; both are used as the blocking one."""
+def client_of(
+    kind: str, url: str, key: str | None = None, *, follow_redirects: bool = False, **options: Any
+) -> Iterator[Client]:
+    """A client of this kind; both are used as the blocking one.
+
+    Args:
+        follow_redirects: of the client of httpx that it has.
+    """
     if kind == "blocking":
-        with Client(url, key, **options) as client:
+        with (
+            httpx.Client(verify=_CERTIFICATES, follow_redirects=follow_redirects) as http,
+            Client(url, key, http=http, **options) as client,
+        ):
             yield client
         return
     with asyncio.Runner() as runner:
-        client_ = AsyncClient(url, key, **options)
+        async_http = httpx.AsyncClient(verify=_CERTIFICATES, follow_redirects=follow_redirects)
         try:
-            yield cast(Client, _OnAsyncio(runner, client_))
+            found = _OnAsyncio(runner, AsyncClient(url, key, http=async_http, **options))
+            yield cast(Client, found)
         finally:
-            runner.run(client_.close())
+            runner.run(async_http.aclose())
