@@ -77,7 +77,6 @@ def change_many(
     """Do one action on many downloads. Those whose state does not allow it are `refused`.
 
     Args:
-        service: where.
         action: `move` gives another priority.
         ids: up to 1,000; or
         where: all that you may change and that have this.
@@ -114,7 +113,6 @@ def change_limits(
     """Set or remove limits in bytes a second; what is not named stays as it is.
 
     Args:
-        service: where.
         total: of all downloads together; None removes it. Only for admins.
         hosts: by host; None removes one. Only for admins.
         jobs: by the id of a download; None removes one.

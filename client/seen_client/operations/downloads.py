@@ -54,7 +54,6 @@ def list_downloads(
     """Yield downloads page by page; none comes twice, whatever is submitted meanwhile.
 
     Args:
-        service: where.
         state: one or several.
         user_id: of the owner.
         host: of the origin.

@@ -38,7 +38,6 @@ def read_file(
     checked; `fetch` does that.
 
     Args:
-        service: where.
         download_id: of the download.
         start: the first byte.
         end: before which byte to stop; None for the end of the file.
@@ -62,7 +61,6 @@ def fetch(
     left is continued. Two calls at once for one target are for you to avoid.
 
     Args:
-        service: where.
         download_id: of the download.
         target: the file.
         overwrite: replace it if it exists.
@@ -151,7 +149,6 @@ class _FileReader:
     """Reads a range of a file over as many connections as it takes.
 
     Args:
-        service: where.
         download_id: of the download.
         start: the first byte.
         end: before which to stop; None for the end of the file.

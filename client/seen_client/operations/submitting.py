@@ -29,7 +29,6 @@ def submit(
     """Submit one download, and return it: a new one, or an unfinished one for the same request.
 
     Args:
-        service: where.
         request: or its URL alone.
         wait: seconds that the answer waits for the end of the download, 60 at most. It may come sooner:
             the method `wait` waits until the end.
@@ -55,7 +54,6 @@ def submit_many(
     """Submit up to 1,000 downloads in one request; the results are in their order.
 
     Args:
-        service: where.
         requests: or their URLs.
         mode: `all_or_none`: one that is refused refuses all. `each`: its result is a problem.
         wait: as of `submit`, for the end of all.

@@ -39,7 +39,6 @@ def events(
     missed, or another snapshot comes.
 
     Args:
-        service: where.
         download_id: of the only one to watch; None for all that you see.
         limit: downloads of the snapshot, 500 at most.
         last_event_id: the `event_id` up to which you have all.
@@ -62,7 +61,6 @@ class _Watcher:
     """Reads one stream after the other, each from where the one before it has ended.
 
     Args:
-        service: where.
         request: makes the request of a stream from the id of the last event.
         last_id: the id from which the first one goes on; "" for a snapshot.
     """
@@ -110,7 +108,6 @@ def wait(service: Service, download_id: str, *, timeout: float | None = None) ->
     To wait for several, wait for one after the other: those that have ended are returned at once.
 
     Args:
-        service: where.
         download_id: of the download.
         timeout: seconds; None waits without end. A request that runs then may take a little longer.
 

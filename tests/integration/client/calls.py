@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seen_client import Client, Cookie, DownloadRequest, Selection
-
 from tests.support.clients.samples import ID
 
 #: With a value for each field that is not its default.

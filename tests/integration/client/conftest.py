@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from seen_client import Client
 
+from seen_client import Client
 from tests.support.clients.both import KINDS, client_of
 from tests.support.clients.scripted_service import Reaction, Received, ScriptedService
 from tests.support.services.http_api import HttpApi, http_api

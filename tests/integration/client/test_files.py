@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from seen_client import (
     Client,
     ConflictError,
@@ -19,7 +20,6 @@ from seen_client import (
     UnexpectedAnswerError,
     repeating,
 )
-
 from tests.integration.client.conftest import Serve
 from tests.support.clients.both import client_of
 from tests.support.clients.samples import ID, download_json

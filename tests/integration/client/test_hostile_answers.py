@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+
 from seen_client import (
     AsyncClient,
     Client,
@@ -17,7 +18,6 @@ from seen_client import (
     ServerError,
     UnexpectedAnswerError,
 )
-
 from tests.integration.client.conftest import Serve
 from tests.support.clients.both import client_of
 from tests.support.clients.samples import ID, download_json

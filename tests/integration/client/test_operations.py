@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from domain.ids import new_job_id
 from seen_client import (
     AuthenticationError,
     Client,
@@ -20,8 +22,6 @@ from seen_client import (
     Status,
     WaitTimeoutError,
 )
-
-from domain.ids import new_job_id
 from tests.support.clients.both import client_of
 from tests.support.clients.samples import ID
 from tests.support.services.http_api import HttpApi

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from seen_client import (
     Client,
     NoAnswerError,
@@ -20,7 +21,6 @@ from seen_client import (
     repeating,
 )
 from seen_client.operations import files, watching
-
 from tests.integration.client.calls import Call, calls
 from tests.integration.client.conftest import Serve
 from tests.support.clients.both import client_of

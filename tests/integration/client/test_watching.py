@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+
+from domain.ids import new_job_id
 from seen_client import (
     AuthenticationError,
     Changed,
@@ -20,8 +22,6 @@ from seen_client import (
     repeating,
 )
 from seen_client.operations import watching
-
-from domain.ids import new_job_id
 from tests.integration.client.conftest import Serve
 from tests.support.clients.both import client_of
 from tests.support.clients.samples import ID, download_json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from seen_client.errors import UnexpectedAnswerError
 from seen_client.sse import EventParser
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from seen_client import Status, WebhookError, verify_webhook
 
+from seen_client import Status, WebhookError, verify_webhook
 from tests.support.clients.samples import ID, download_json
 from worker.webhooks.signatures import new_secret, signed_headers
 
