@@ -1,4 +1,4 @@
-"""Pages of jobs in the order of their ids, a search in their URLs and names, and a user's numbers.
+"""Pages of jobs in the order of their ids or of their ends, a search, and a user's numbers.
 
 No statement reads more rows than a page, or than `rows` for a search, whatever the number of jobs.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -27,8 +28,8 @@ from sqlalchemy import (
 from database.engine import Database
 from database.job_queries import EVERY_JOB, conditions_by_status
 from database.job_rows import COLUMNS, limited, to_job
-from database.models import jobs
-from domain.job import Job, JobFilter, JobStatus, Priority
+from database.models import HAS_FINISHED, jobs
+from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
 from domain.urls import display_url
 
 #: Jobs that one search reads at most: about 20 ms. The next page goes on behind them.
@@ -39,6 +40,16 @@ _PLAIN_PARTS = 5
 #: Ids are hexadecimal.
 _AFTER_ALL_IDS = "g"
 _SEARCHED = (jobs.c.id, jobs.c.url, jobs.c.secret_url, jobs.c.name, jobs.c.path)
+
+
+class End(NamedTuple):
+    """Where a job is in the order of ends."""
+
+    at: datetime
+    job_id: str
+
+
+_AFTER_ALL_ENDS = End(datetime(9999, 12, 31, tzinfo=UTC), _AFTER_ALL_IDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,8 @@ class PageQuery:
         text: only jobs with this text in their URL, as it is shown, or in the name of their file. Upper
             and lower case are alike.
         after_id: the page before ended here.
+        by_end: only finished jobs, those that have ended last first; then no search.
+        after_end: the page before ended here.
         oldest_first: else the newest first.
         limit: how many jobs at most.
         rows: how many jobs a search reads at most.
@@ -62,6 +75,8 @@ class PageQuery:
     priority: Priority | None = None
     text: str | None = None
     after_id: str | None = None
+    by_end: bool = False
+    after_end: End | None = None
     oldest_first: bool = False
     limit: int = 50
     rows: int = SEARCHED_ROWS
@@ -90,9 +105,11 @@ class JobPages:
         """Return one page. Jobs that are added meanwhile shift none from one page to another."""
         if wanted.is_search:
             return self._search(wanted)
-        ids = _ids(wanted, wanted.limit + 1)
+        if wanted.by_end and not FINISHED & (wanted.statuses or FINISHED):
+            return JobPage([], None)
+        ids = (_ended_ids if wanted.by_end else _ids)(wanted, wanted.limit + 1)
         with self._database.read() as connection:
-            query = select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(_order(wanted))
+            query = select(*COLUMNS).where(jobs.c.id.in_(ids)).order_by(*_orders(wanted))
             found = [to_job(row) for row in connection.execute(query)]
         has_more = len(found) > wanted.limit
         return JobPage(found[: wanted.limit], found[wanted.limit - 1].id if has_more else None)
@@ -137,6 +154,28 @@ class JobPages:
 
 def _order(wanted: PageQuery) -> ColumnElement[str]:
     return jobs.c.id.asc() if wanted.oldest_first else jobs.c.id.desc()
+
+
+def _orders(wanted: PageQuery) -> list[ColumnElement[Any]]:
+    return [jobs.c.finished_at.desc(), jobs.c.id.desc()] if wanted.by_end else [_order(wanted)]
+
+
+def _ended_ids(wanted: PageQuery, limit: int) -> Select[tuple[str]]:
+    """Return the query for the ids of jobs that have ended last, each state by its own index."""
+    at, job_id = wanted.after_end or _AFTER_ALL_ENDS
+    column = jobs.c.finished_at
+    before = and_(column <= at, or_(column < at, jobs.c.id < job_id))
+    parts = [
+        select(jobs.c.id, column)
+        .where(*conditions, HAS_FINISHED, before)
+        .order_by(column.desc(), jobs.c.id.desc())
+        .limit(limited(limit))
+        for status, conditions in conditions_by_status(wanted.where)
+        if status in FINISHED and (wanted.statuses is None or status in wanted.statuses)
+    ]
+    ended = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    order = (ended.c.finished_at.desc(), ended.c.id.desc())
+    return select(select(ended.c.id).order_by(*order).limit(limited(limit)).subquery().c.id)
 
 
 def _after(wanted: PageQuery) -> ColumnElement[bool]:

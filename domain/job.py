@@ -74,6 +74,24 @@ FINISHED = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED})
 UNFINISHED = frozenset(_S) - FINISHED
 
 
+class Order(StrEnum):
+    """The order of a list: each has an index, or few jobs."""
+
+    NEWEST = "newest"
+    """By the time of submission."""
+    OLDEST = "oldest"
+    """By the time of submission."""
+    ENDED = "ended"
+    """Finished jobs, those that have ended last first."""
+    SPEED = "speed"
+    """Running jobs, the fastest first; on one page, since speeds change."""
+
+    @property
+    def states(self) -> frozenset[JobStatus]:
+        """The states whose jobs it orders."""
+        return {Order.ENDED: FINISHED, Order.SPEED: RUNNING}.get(self, frozenset(JobStatus))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One row of the `jobs` table, as read. Times are aware UTC, sizes are bytes."""

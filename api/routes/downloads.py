@@ -14,16 +14,20 @@ from api.models.downloads import DownloadPage, History, JobNumbers, PriorityChan
 from api.models.fields import TEXT_PATTERN, JobId
 from api.services import Services, TheServices
 from domain.access import Principal, Scope, filter_for, require_job, visible_user
-from domain.job import Job, JobFilter, JobStatus, Priority
+from domain.job import Job, JobFilter, JobStatus, Order, Priority
 from domain.limits import check_host
 from tasks.api import control, job_page, move, remove
 from tasks.api.job_json import JobDict, event_as_json
-from tasks.api.job_page import MAX_LIMIT, MAX_SEARCH, JobList, Order
+from tasks.api.job_page import MAX_LIMIT, MAX_SEARCH, JobList
 from tasks.api.job_view import JobReader
 
 router = APIRouter(prefix="/v1", tags=["downloads"])
 
 _CURSOR = "`next_cursor` of the page before."
+_SORT = (
+    "By the time of submission; `ended`: finished downloads, the last end first; `speed`: running ones, "
+    "the fastest first, on one page."
+)
 _SEARCH = "Text in the URL, as it is shown, or in the name of the file."
 
 
@@ -53,7 +57,7 @@ class _Wanted:
         search: Annotated[
             str | None, Query(min_length=1, max_length=MAX_SEARCH, description=_SEARCH)
         ] = None,
-        sort: Annotated[Order, Query(description="By the time of submission.")] = Order.NEWEST,
+        sort: Annotated[Order, Query(description=_SORT)] = Order.NEWEST,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
         cursor: Annotated[str | None, Query(max_length=1000, description=_CURSOR)] = None,
     ) -> None:

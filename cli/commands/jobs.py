@@ -20,7 +20,7 @@ from cli.output import formatting
 from cli.output.messages import say
 from cli.signals import interrupt_on_termination
 from domain.errors import OutputError, SeenError
-from domain.job import JobFilter, JobStatus, Priority
+from domain.job import JobFilter, JobStatus, Order, Priority
 from domain.limits import check_host
 from seen_local.late_settings import settings_module
 
@@ -40,6 +40,7 @@ Examples:
   seen list --status failed
   seen list --owner ada --host example.org --limit 200
   seen list --search film.mkv
+  seen list --sort ended --limit 20
   seen list --json | jq -r '.[] | select(.status == "completed") | .path'
 """
 
@@ -48,6 +49,18 @@ Search = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT", help="Only jobs with this text in their URL or file name, the newest first."
+    ),
+]
+
+Limit = Annotated[
+    int,
+    typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most this many."),
+]
+Sort = Annotated[
+    Order | None,
+    typer.Option(
+        help="By submission; `ended`: finished jobs, the last end first; `speed`: running jobs, the "
+        "fastest first."
     ),
 ]
 
@@ -158,21 +171,20 @@ def list_jobs(
         str | None, typer.Option(metavar="HOST", help="Only jobs from this host.")
     ] = None,
     search: Search = None,
-    limit: Annotated[
-        int,
-        typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most this many."),
-    ] = 50,
+    sort: Sort = None,
+    limit: Limit = 50,
     show_urls: ShowUrls = False,
     as_json: AsJson = False,
 ) -> None:
     """List jobs: running ones first, then waiting, queued, paused and finished ones.
 
-    The newest of each are first. Ids are shortened; commands take whole ids and their beginnings.
+    The newest of each are first. `--sort` gives another order. Ids are shortened; commands take whole
+    ids and their beginnings.
     """
     where = JobFilter(status, owner_from(owner, user), None if host is None else check_host(host))
     is_new = has_no_database(settings_module.load())
     reader = None if is_new else open_reader(show_urls=show_urls)
-    views = [] if reader is None else _find(reader, where, search, limit + 1)
+    views = [] if reader is None else _find(reader, where, search, sort, limit + 1)
     if as_json:
         from tasks.api.job_json import job_as_json
 
@@ -187,14 +199,19 @@ def list_jobs(
         say(text)
 
 
-def _find(reader: JobReader, where: JobFilter, search: str | None, limit: int) -> Sequence[JobView]:
-    """Return the first jobs of the overview, or of a search."""
-    if search is None:
+def _find(
+    reader: JobReader, where: JobFilter, search: str | None, sort: Order | None, limit: int
+) -> Sequence[JobView]:
+    """Return the first jobs of the overview, of a search, or in an order."""
+    if search is None and sort is None:
         return reader.overview(where, limit=limit)
     from tasks.api.job_page import MAX_LIMIT, JobList, read_page
 
     states = frozenset() if where.status is None else frozenset({where.status})
-    wanted = JobList(states=states, user_id=where.user_id, host=where.host, search=search)
+    order = sort or Order.NEWEST
+    wanted = JobList(
+        states=states, user_id=where.user_id, host=where.host, search=search, order=order
+    )
     views: list[JobView] = []
     while len(views) < limit:
         page = read_page(reader, replace(wanted, limit=min(limit - len(views), MAX_LIMIT)))

@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from database.job_pages import PageQuery
+from database.job_pages import End, PageQuery
 from domain.errors import InvalidInputError, StoreError
 from domain.ids import is_job_id
-from domain.job import RUNNING, JobFilter, JobStatus, Priority
+from domain.job import RUNNING, Job, JobFilter, JobStatus, Order, Priority
 from tasks.api.job_view import JobReader, JobView
 
 if TYPE_CHECKING:  # loads Celery, which reading does not need
@@ -28,15 +28,14 @@ MAX_LIMIT = 500
 MAX_SEARCH = 200
 #: A user's jobs of one state are counted up to this number: counting reads each.
 MAX_COUNT = 10_000
+#: Running jobs that a list by speed looks at, the newest ones.
+MAX_RUNNING = 2_000
 _VERSION = 1
 _DIGEST_BYTES = 9
-
-
-class Order(StrEnum):
-    """The order of a list."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
+_ALL = frozenset(JobStatus)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Up to the year 5138.
+_MICROS_DIGITS = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,8 @@ class JobList:
         host: only from this host, normalized as `domain.limits.check_host` returns it.
         priority: only of this priority.
         search: text in the URL, as it is shown (no secret of it is found), or in the name of the file.
-        order: by the time of their submission.
+        order: by the time of their submission; or only finished jobs by their end, or running ones by
+            their speed, without search and priority.
         limit: the size of a page, 1 to 500. A page of a search, or of a priority, may have fewer jobs,
             or none, and still a next one: each looks through 10,000 jobs.
         cursor: `JobListPage.next_cursor` of the page before.
@@ -68,43 +68,61 @@ class JobList:
         """Return what the database is asked for.
 
         Raises:
-            InvalidInputError: the search, the limit or the cursor is not valid.
+            InvalidInputError: the search, the order, the limit or the cursor is not valid.
         """
+        self._check_order()
         if self.search is not None and not _is_searchable(self.search):
             remedy = f"It has 1 to {MAX_SEARCH} characters, none of them a control character."
             raise InvalidInputError("search", self.search, remedy)
         if not 1 <= self.limit <= MAX_LIMIT:
             raise InvalidInputError("limit", self.limit, f"It is 1 to {MAX_LIMIT}.")
+        position = None if self.cursor is None else self._position(self.cursor)
+        is_by_end = self.order is Order.ENDED
         return PageQuery(
             where=JobFilter(user_id=self.user_id, host=self.host),
-            statuses=self.states or None,
+            statuses=self.states or (self.order.states if self.order.states != _ALL else None),
             priority=self.priority,
             text=self.search,
-            after_id=None if self.cursor is None else self._position(self.cursor),
+            after_id=None if is_by_end else position,
+            after_end=_end_from(position, self.cursor or "") if is_by_end and position else None,
+            by_end=is_by_end,
             oldest_first=self.order is Order.OLDEST,
             limit=self.limit,
         )
 
-    def cursor_after(self, job_id: str) -> str:
-        """Return the cursor of the page that follows this job."""
-        content = json.dumps([_VERSION, self._digest(), job_id], separators=(",", ":"))
+    def _check_order(self) -> None:
+        """Raise InvalidInputError if no index has this order of these jobs."""
+        states = self.order.states
+        if not self.states <= states:
+            names = ", ".join(sorted(states))
+            remedy = f"It orders jobs that are {names}: ask for these states, or for none."
+            raise InvalidInputError("sort", self.order.value, remedy)
+        if states != _ALL and (self.search is not None or self.priority is not None):
+            remedy = "A search, or a list of a priority, is ordered by newest or oldest."
+            raise InvalidInputError("sort", self.order.value, remedy)
+        if self.order is Order.SPEED and self.cursor is not None:
+            raise InvalidInputError("cursor", self.cursor, "A list by speed has one page.")
+
+    def cursor_after(self, position: str) -> str:
+        """Return the cursor of the page that follows a job: its id, behind its end where that orders."""
+        content = json.dumps([_VERSION, self._digest(), position], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
     def _position(self, cursor: str) -> str:
-        """Return the id of the last job before a page."""
+        """Return the position of the last job before a page."""
         try:
             padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-            version, digest, job_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
-            is_known = version == _VERSION and isinstance(job_id, str) and is_job_id(job_id)
-        except (ValueError, TypeError, RecursionError):
+            version, digest, position = json.loads(base64.b64decode(padded, b"-_", validate=True))
+            job_id = position.rpartition(" ")[2]
+            is_known = version == _VERSION and is_job_id(job_id)
+        except (ValueError, TypeError, RecursionError, AttributeError):
             is_known = False
         if not is_known:
-            remedy = "Use next_cursor of the page before as it is, or begin without a cursor."
-            raise InvalidInputError("cursor", cursor, remedy)
+            raise _unknown_cursor(cursor)
         if digest != self._digest():
             remedy = "It belongs to a list with another filter or order: begin without a cursor."
             raise InvalidInputError("cursor", cursor, remedy)
-        return str(job_id)
+        return str(position)
 
     def _digest(self) -> str:
         """Return a digest of the filter and the order; a cursor is for one of them."""
@@ -112,6 +130,25 @@ class JobList:
         same = [states, self.user_id, self.host, self.priority, self.search, self.order]
         digest = hashlib.sha256(json.dumps(same).encode("utf-8", "surrogatepass")).digest()
         return base64.urlsafe_b64encode(digest[:_DIGEST_BYTES]).decode()
+
+
+def _unknown_cursor(cursor: str) -> InvalidInputError:
+    remedy = "Use next_cursor of the page before as it is, or begin without a cursor."
+    return InvalidInputError("cursor", cursor, remedy)
+
+
+def _end_from(position: str, cursor: str) -> End:
+    """Read the end of a job from a position: microseconds since the epoch, and the id."""
+    micros, _, job_id = position.partition(" ")
+    if not (micros.isascii() and micros.isdigit() and len(micros) <= _MICROS_DIGITS):
+        raise _unknown_cursor(cursor)
+    return End(_EPOCH + timedelta(microseconds=int(micros)), job_id)
+
+
+def _end_of(job: Job) -> str:
+    """Return the position of a finished job in a list by ends."""
+    at = job.finished_at or _EPOCH
+    return f"{(at - _EPOCH) // timedelta(microseconds=1)} {job.id}"
 
 
 def _is_searchable(text: str) -> bool:
@@ -151,7 +188,7 @@ def list_page(wanted: JobList, *, runtime: Runtime) -> JobListPage:
     Pages are stable: a job is on one page only, whatever is submitted or changes its state meanwhile.
 
     Raises:
-        InvalidInputError: the search, the limit or the cursor is not valid.
+        InvalidInputError: the search, the order, the limit or the cursor is not valid.
         DatabaseUnavailableError: the database does not answer.
     """
     return read_page(JobReader(runtime.jobs, runtime.cache.download), wanted)
@@ -159,8 +196,20 @@ def list_page(wanted: JobList, *, runtime: Runtime) -> JobListPage:
 
 def read_page(reader: JobReader, wanted: JobList) -> JobListPage:
     """Do `list_page` with a reader."""
-    views, last_id = reader.page(wanted.query())
-    return JobListPage(views, None if last_id is None else wanted.cursor_after(last_id))
+    query = wanted.query()
+    if wanted.order is Order.SPEED:
+        return JobListPage(_fastest(reader, query), None)
+    views, last_id = reader.page(query)
+    if last_id is None:
+        return JobListPage(views, None)
+    last = _end_of(views[-1].job) if wanted.order is Order.ENDED else last_id
+    return JobListPage(views, wanted.cursor_after(last))
+
+
+def _fastest(reader: JobReader, query: PageQuery) -> list[JobView]:
+    """Return the fastest running jobs: all that run are read, up to a number."""
+    views, _ = reader.page(replace(query, limit=MAX_RUNNING))
+    return sorted(views, key=lambda view: -view.progress.speed)[: query.limit]
 
 
 def totals(*, user_id: str | None = None, runtime: Runtime) -> Totals:

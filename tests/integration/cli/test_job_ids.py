@@ -212,6 +212,18 @@ def test_list_has_running_jobs_first_and_says_that_there_are_more(
         (*some,) = _json(["list", "--host", "a.example", "--status", status, "--json"], capsys)
         assert [one["status"] for one in some] == [status] * states.count(status)
 
+    for sort, sorted_order in (
+        ("newest", [7, 6, 5, 4, 3, 2, 1, 0]),
+        ("oldest", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("ended", [0, 6]),
+    ):
+        listed = _json(["list", "--host", "a.example", "--sort", sort, "--json"], capsys)
+        assert [one["name"] for one in listed] == [f"job{number}" for number in sorted_order]
+    listed = _json(["list", "--host", "a.example", "--sort", "speed", "--json"], capsys)
+    assert {one["name"] for one in listed} == {"job4", "job5"}
+    assert run(["list", "--sort", "ended", "--status", "queued"]) == 2
+    assert "It orders jobs that are cancelled, completed, failed" in capsys.readouterr().err
+
     assert run(["list", "--host", "a.example", "-n", "3"]) == 0
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 4

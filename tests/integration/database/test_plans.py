@@ -22,7 +22,7 @@ import tasks
 from bench.scale.jobs import Numbers, fill, settle
 from database import Database, JobRepository, clock_skew
 from database.changes import Change
-from database.job_pages import PageQuery
+from database.job_pages import End, PageQuery
 from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
 from domain.job import JobFilter, JobStatus, Priority
@@ -150,7 +150,17 @@ def _read_pages(runtime: Runtime) -> None:
         page = runtime.jobs.page(query)
         runtime.jobs.page(replace(query, after_id=page.last_id))
         runtime.jobs.page(replace(query, oldest_first=True))
+        if text is None and priority is None:
+            _read_pages_by_end(runtime, query)
     runtime.jobs.count_of_user("user0.example", at_most=100)
+
+
+def _read_pages_by_end(runtime: Runtime, query: PageQuery) -> None:
+    ended = replace(query, by_end=True)
+    jobs = runtime.jobs.page(ended).jobs
+    if jobs:
+        end = End(jobs[-1].finished_at or runtime.now(), jobs[-1].id)
+        runtime.jobs.page(replace(ended, after_end=end))
 
 
 def _download(system: System, origin: Origin) -> None:

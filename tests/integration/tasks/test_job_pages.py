@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
+from sqlalchemy import update
 
 import tasks
 from database import JobRepository
 from database.job_pages import PageQuery
+from database.models import jobs
+from database.operations import Claim
 from domain.errors import InvalidInputError
 from domain.ids import new_job_id
-from domain.job import JobStatus, Priority
-from tasks import JobList, Order
+from domain.job import Job, JobStatus, Order, Priority
+from tasks import JobList
 from tests.support.build import new_job
 from tests.support.services.system import System
 
@@ -31,7 +37,7 @@ def _all_pages(system: System, wanted: JobList) -> list[list[str]]:
 _FIELDS = ("states", "user_id", "host", "priority", "search", "order", "limit")
 
 
-@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("order", [Order.NEWEST, Order.OLDEST])
 def test_each_job_is_on_one_page_while_jobs_arrive(any_system: System, order: Order) -> None:
     ids = [any_system.submit(f"{URL}/{n}").id for n in range(5)]
     first = tasks.list_page(JobList(order=order, limit=2), runtime=any_system.runtime)
@@ -45,6 +51,85 @@ def test_each_job_is_on_one_page_while_jobs_arrive(any_system: System, order: Or
         cursor = page.next_cursor
     found = [view.job.id for view in first.views] + rest
     assert found == ([*ids, later] if order is Order.OLDEST else ids[::-1])
+
+
+def _ended(system: System, number: int, at: int, state: JobStatus = S.FAILED) -> str:
+    """Return the id of a job that has ended so many seconds after others."""
+    runtime = system.runtime
+    job: Job = system.submit(f"{URL}/ended{number}", user_id="ada" if number % 2 else "bob")
+    now = runtime.now() + timedelta(seconds=at)
+    if state is not S.CANCELLED:
+        (job,) = runtime.jobs.perform([Claim(job.id, "w", now)])
+    steps = (S.VERIFYING, S.COMPLETED) if state is S.COMPLETED else (state,)
+    for step in steps:
+        moved = runtime.jobs.transition(job, step, now=now)
+        assert moved is not None
+        job = moved
+    return job.id
+
+
+def test_finished_jobs_are_listed_by_their_ends(any_system: System) -> None:
+    """Each once, whatever ends or is retried meanwhile; those that ended together by their ids."""
+    runtime, day = any_system.runtime, any_system.runtime.now()
+    at = (50, 10, 30, 10, 10, 40)
+    states = (S.FAILED, S.COMPLETED, S.CANCELLED, S.FAILED, S.COMPLETED, S.FAILED)
+    any_system.submit(f"{URL}/unfinished")
+    ids = [
+        _ended(any_system, number, seconds, state)
+        for number, (seconds, state) in enumerate(zip(at, states, strict=True))
+    ]
+    with runtime.database.write() as connection:  # to the microsecond
+        for job_id, seconds in zip(ids, at, strict=True):
+            same = {"finished_at": day + timedelta(seconds=seconds)}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(same))
+    expected = [ids[0], ids[5], ids[2], ids[4], ids[3], ids[1]]
+    for limit in (1, 2, 3, 6, 7):
+        pages = _all_pages(any_system, JobList(order=Order.ENDED, limit=limit))
+        assert [one for page in pages for one in page] == expected
+        assert all(len(page) <= limit for page in pages)
+    first = JobList(order=Order.ENDED, limit=2)
+    page = tasks.list_page(first, runtime=runtime)
+    tasks.retry(ids[3], runtime=runtime)
+    _ended(any_system, 9, 60)
+    rest = JobList(order=Order.ENDED, limit=10, cursor=page.next_cursor)
+    found = [view.job.id for view in tasks.list_page(rest, runtime=runtime).views]
+    assert found == [ids[2], ids[4], ids[1]]
+    for wanted, some in (
+        (JobList(user_id="bob"), [ids[0], ids[2], ids[4]]),
+        (JobList(states=frozenset({S.COMPLETED})), [ids[4], ids[1]]),
+        (JobList(host="127.0.0.1", user_id="ada"), [ids[5], ids[1]]),
+        (JobList(host="example.org"), []),
+    ):
+        by_end = replace(wanted, order=Order.ENDED)
+        listed = [view.job.id for view in tasks.list_page(by_end, runtime=runtime).views]
+        assert [one for one in listed if one in ids] == some
+
+
+@pytest.mark.parametrize("position", ["", "x", "-1 {}", "1{}", "9999999999999999999 {}", "1.5 {}"])
+def test_a_forged_position_among_ends_is_refused(system: System, position: str) -> None:
+    wanted = JobList(order=Order.ENDED)
+    cursor = wanted.cursor_after(position.format(new_job_id()))
+    with pytest.raises(InvalidInputError, match="cursor"):
+        tasks.list_page(replace(wanted, cursor=cursor), runtime=system.runtime)
+
+
+def test_running_jobs_are_listed_by_their_speed(system: System) -> None:
+    runtime = system.runtime
+    system.submit(f"{URL}/queued")
+    ids = []
+    for number, speed in enumerate((5.0, 20.0, 10.0)):
+        job = system.submit(f"{URL}/{number}", user_id="ada")
+        (claimed,) = runtime.jobs.perform([Claim(job.id, "w", runtime.now())])
+        with runtime.database.write() as connection:
+            values = {"speed_mbps": speed}
+            connection.execute(update(jobs).where(jobs.c.id == claimed.id).values(values))
+        ids.append(job.id)
+    for limit, expected in ((50, [ids[1], ids[2], ids[0]]), (2, [ids[1], ids[2]])):
+        page = tasks.list_page(JobList(order=Order.SPEED, limit=limit), runtime=runtime)
+        assert [view.job.id for view in page.views] == expected
+        assert page.next_cursor is None
+    nothing = tasks.list_page(JobList(order=Order.SPEED, user_id="bob"), runtime=runtime)
+    assert nothing.views == []
 
 
 def test_filters_select_jobs(any_system: System) -> None:
@@ -141,6 +226,13 @@ def test_a_cursor_is_for_the_list_that_it_came_from(system: System) -> None:
         (JobList(search="x" * 201), "search"),
         (JobList(limit=0), "limit"),
         (JobList(limit=501), "limit"),
+        (JobList(order=Order.ENDED, states=frozenset({S.QUEUED})), "sort"),
+        (JobList(order=Order.ENDED, states=frozenset({S.FAILED, S.PAUSED})), "sort"),
+        (JobList(order=Order.ENDED, search="x"), "sort"),
+        (JobList(order=Order.ENDED, priority=Priority.LOW), "sort"),
+        (JobList(order=Order.SPEED, states=frozenset({S.COMPLETED})), "sort"),
+        (JobList(order=Order.SPEED, search="x"), "sort"),
+        (JobList(order=Order.SPEED, cursor="x"), "cursor"),
     ],
 )
 def test_wrong_lists_are_refused(system: System, wanted: JobList, field: str) -> None:
