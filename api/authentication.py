@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -91,8 +91,8 @@ def rate_limit_headers(decision: RateDecision | None) -> dict[str, str]:
 AnyPrincipal = Annotated[Principal, Depends(_principal)]
 
 
-def _with(scope: Scope) -> Callable[..., Principal]:
-    def check(principal: AnyPrincipal) -> Principal:
+def _with(scope: Scope) -> Callable[..., Awaitable[Principal]]:
+    async def check(principal: AnyPrincipal) -> Principal:  # on the loop: it waits for nothing
         require(principal, scope)
         return principal
 

@@ -110,7 +110,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # on the loop: a thread would cost more
     found: Services = request.app.state.services
     return found
 
