@@ -45,6 +45,7 @@ class _Command:
 _COMMANDS = (
     _Command("get", _DOWNLOAD, "get:get", "EXAMPLES"),
     _Command("up", _DOWNLOAD, "up:up"),
+    _Command("open", _DOWNLOAD, "accounts.open_page:open_page"),
     _Command("add", _JOBS, "jobs:add", "ADD_EXAMPLES"),
     _Command("list", _JOBS, "jobs:list_jobs", "LIST_EXAMPLES"),
     _Command("show", _JOBS, "jobs:show"),

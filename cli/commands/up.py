@@ -157,14 +157,14 @@ def _print_addresses(settings: Settings, state: StackState, *, is_log: bool) -> 
         print(f"  Flower   {state.flower_url}  ({login})")
     if state.api_url:
         print(f"  API      {state.api_url}  (docs/api.md)")
-        for line in () if is_log else _sign_in_lines():
-            print(line)
-    print("  try      seen add URL · seen list · seen watch", flush=True)
+        print(f"  page     {state.api_url if is_log else _page(state.api_url)}")
+    print("  try      seen open · seen add URL · seen list · seen watch", flush=True)
 
 
-def _sign_in_lines() -> list[str]:
-    """Return how the admin signs in once; nothing if there are users, and none is an admin."""
+def _page(api_url: str) -> str:
+    """Return the page's address, which signs an admin in once if there is one."""
     from cache import CacheManager
+    from cli.commands.accounts.open_page import page_address
     from cli.context import ensure_schema
     from database import Database
     from domain.access import Principal
@@ -178,11 +178,12 @@ def _sign_in_lines() -> list[str]:
             parts = AccountParts(settings=settings, database=database, cache=cache)
             admin = any_admin(runtime=parts)
             if admin is None:
-                return []
+                return api_url
             link = create_link(Principal.local(), admin.id, runtime=parts)
     finally:
         database.close()
-    return [f"  sign in  as {admin.id}, once, within 10 minutes, with the token {link.token}"]
+    address = page_address(api_url, link.token)
+    return f"{address}  (signs in {admin.id} once, within 10 minutes)"
 
 
 def _print_job_counts() -> Callable[[], None]:

@@ -32,7 +32,7 @@ SYNONYMS: Mapping[str, Sequence[str]] = MappingProxyType(
         **dict.fromkeys(("check", "health", "diagnose", "ping"), ("doctor",)),
         **dict.fromkeys(("speed", "throttle", "bwlimit", "rate"), ("limit",)),
         **dict.fromkeys(("priority", "prio", "reorder"), ("move",)),
-        **dict.fromkeys(("web", "ui", "dashboard"), ("flower",)),
+        **dict.fromkeys(("web", "ui", "dashboard", "page", "browser"), ("open", "flower")),
         **dict.fromkeys(("scheduler", "cron"), ("beat",)),
         **dict.fromkeys(("statistics", "metrics"), ("cache stats",)),
         **dict.fromkeys(("migrate", "migration"), ("db upgrade",)),

@@ -6,6 +6,7 @@ import hashlib
 import re
 import signal
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -66,3 +67,34 @@ def test_several_processes_serve_one_port(tmp_path: Path, store: StoreServer, ur
         api.send_signal(signal.SIGTERM)
         assert api.wait(30) == 0
         assert not _answers(url)
+
+
+def test_open_gives_a_browser_an_address_that_signs_in(
+    tmp_path: Path, free_port: int, url: str
+) -> None:
+    """By a file, since all users see the arguments of programs. Without a browser it is printed."""
+    notes = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {notes}\n')
+    browser.chmod(0o700)
+    with Seen(tmp_path, SEEN_API_PORT=str(free_port)) as seen:
+        for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+            seen.environment.pop(name, None)
+        assert "No HTTP API runs here" in seen.run("open").error_line()
+        seen.start("up", "--no-flower")
+        wait_until(lambda: _answers(url), deadline=60, what="the API answers")
+        tokens = [seen.good("open").out, seen.good("open", "--json").json()["url"]]
+        seen.environment["BROWSER"] = str(browser)
+        assert "as admin" in seen.good("open").err
+        opened = wait_until(lambda: notes.is_file() and notes.read_text(), what="the browser runs")
+        argument = str(opened).strip()
+        assert "seen_link" not in argument
+        document = Path(unquote(urlsplit(argument).path))
+        assert document.stat().st_mode & 0o77 == 0
+        tokens.append(document.read_text())
+        for text in tokens:
+            assert f"{url}/#/sign-in/" in text
+            token = re.search(r"seen_link_\w+", text)
+            assert token is not None
+            answer = httpx.post(f"{url}/v1/session", json={"link_token": token[0]})
+            assert answer.json()["user_id"] == "admin"

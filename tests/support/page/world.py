@@ -76,6 +76,7 @@ class PageWorld:
             "user_id": "root",
         }
         common |= {"host": "example.org", "created_at": now, "updated_at": now}
+        common |= {"bytes_total": 4_200_000, "finished_at": now}
         rows = [
             {"id": new_job_id(), "url": f"https://example.org/{name}-{n:05}.iso", **common}
             for n in range(count)
