@@ -67,7 +67,8 @@ class ProcessMetrics(Operations[S]):
     @operation
     def server(self) -> Flow[str]:
         """Return the id of the store's server process, as `add` takes it."""
-        return (yield from server_id()) or _UNKNOWN
+        found, _ = yield from gather(server_id(), _answers())
+        return found or _UNKNOWN
 
     @operation
     def add(self, server: str, report: MetricsReport) -> Flow[bool]:
@@ -97,7 +98,7 @@ class ProcessMetrics(Operations[S]):
     @operation
     def read(self) -> Flow[MetricTotals]:
         """Return the totals of this server process, and forget processes that ended long ago."""
-        server, found = "", (yield from server_id()) or _UNKNOWN
+        server, found = "", (yield from ProcessMetrics.server.flow(self))
         while found != server:
             server = found
             # In one round trip: else a restart between the two would show the counts of a snapshot.
@@ -111,6 +112,11 @@ class ProcessMetrics(Operations[S]):
     def _raw(self, server: str) -> Flow[tuple[list[bytes], list[bytes]]]:
         raw, time = yield Batch(("HGETALL", self._keys.metrics_key(server)), ("TIME",))
         return raw, time
+
+
+def _answers() -> Flow[None]:
+    """Raise if the server refuses more than INFO."""
+    yield Batch(("TIME",))
 
 
 def _parse(raw: list[bytes], now: float) -> tuple[MetricTotals, list[bytes]]:
