@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 if log_setup.uses_json():
     signals.setup_logging.connect(log_setup.for_celery)
-    if command_line.is_flower():
-        log_setup.start("flower")
+    if service := command_line.service():
+        log_setup.start(service)
 transport.install()
 ignored_signals.install()
 control_commands.install()
@@ -111,6 +111,12 @@ def close_runtime() -> None:
     if runtime is not None:
         runtime.close()
         traces.stop()
+
+
+@signals.celeryd_init.connect
+def _print_no_banner(instance: Any, **_: Any) -> None:
+    """Let Celery print nothing of several lines where the log is JSON."""
+    instance.quiet = instance.quiet or log_setup.uses_json()
 
 
 @signals.celeryd_init.connect

@@ -76,6 +76,17 @@ def is_flower() -> bool:
     return "flower" in sys.orig_argv
 
 
+def service() -> str | None:
+    """Return which service Celery's command line runs here: worker, beat or flower; None for none.
+
+    Other commands of Celery print for people.
+    """
+    if is_flower():
+        return "flower"
+    found = [name for name in ("worker", "beat") if name in sys.orig_argv]
+    return found[0] if found and _is_celerys_command_line() else None
+
+
 def _is_celerys_command_line() -> bool:
     context = click.get_current_context(silent=True)
     celery = sys.modules.get("celery.bin.celery")

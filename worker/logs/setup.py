@@ -71,7 +71,7 @@ def json_line(role: str, message: str, event: str) -> str:
     """Return a line of a log that no handler writes."""
     from worker.logs.records import LogLine
 
-    record = LogLine("supervisor", logging.INFO, "", 0, "%s", (message,), None)
+    record = LogLine(role, logging.INFO, "", 0, "%s", (message,), None)
     record.event = event
     return _formatter(role).format(record)
 

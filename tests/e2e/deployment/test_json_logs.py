@@ -96,6 +96,23 @@ def _request_with_secrets(port: int) -> None:
     assert httpx.get(url, headers={"Authorization": f"Bearer {SECRET}"}).status_code == 401
 
 
+@pytest.mark.parametrize("service", ["worker", "beat"])
+def test_celerys_own_command_line_prints_records_alone(
+    service: str, tmp_path: Path, free_port: int
+) -> None:
+    settings = {"SEEN_LOG_FORMAT": "json", "SEEN_CACHE_ADDR": f"127.0.0.1:{free_port}"}
+    with Seen(tmp_path, **settings) as seen:
+        options = ["-l", "INFO", *(["-Q", "maintenance"] if service == "worker" else [])]
+        process = seen.start_module("celery", "-A", "worker.app", service, *options)
+        # There is no store.
+        wait_until(lambda: "onnect" in seen.printed, deadline=60, what="it has tried to connect")
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        records = _records(seen.printed)
+    assert {one["role"] for one in records} == {service}
+    assert any("onnect" in one["message"] and "level" in one for one in records)
+
+
 def test_what_is_wrong_at_the_start_is_a_record(tmp_path: Path) -> None:
     with Seen(tmp_path, SEEN_LOG_FORMAT="json", SEEN_MAX_ATTEMPTS="many") as seen:
         beat = seen.start_module("worker.celery_ext.main", "beat")

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
+#: What JSON in logs and traces need, and redis-py would load of the latter.
+OBSERVED = frozenset(
+    {
+        *("structlog", "worker.logs.masking", "worker.tracing.recorder"),
+        *("opentelemetry.sdk.metrics", "opentelemetry.sdk.trace"),
+    }
+)
 #: What takes long to import.
 HEAVY = frozenset(
     {
         *("settings", "pydantic", "pydantic_settings", "rich", "sqlalchemy", "alembic", "asyncio"),
         *("redis", "celery", "kombu", "pycurl", "flower", "tornado"),
+        *OBSERVED,
     }
 )
 #: Runs a command in this process, and prints which modules it has loaded.
@@ -93,6 +101,8 @@ def test_nothing_heavy_is_loaded_at_the_start(module: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
+        ("import cli.main; import tasks; tasks.submit", OBSERVED),
+        ("import cli; import worker.celery_ext.main", OBSERVED),
         ("import tasks, cli.output.tables; tasks.show", {"celery", "kombu", "pycurl", "alembic"}),
         ("import tasks; tasks.submit", {"alembic", "rich", "flower", "tornado"}),
         ("import worker.celery_ext.main", {"alembic", "rich", "flower", "tornado", "typer"}),
