@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from api.events.hub import EventHub, encode
-from api.events.topic import Topic
+from api.events.topic import Frame, Topic
 from worker.metrics.catalog import WATCHERS_DROPPED
 
 #: Without a change, a comment is sent so often: proxies close silent connections. Seconds.
@@ -28,6 +29,7 @@ async def watch(
     snapshot: Snapshot,
     is_allowed: Callable[[], Awaitable[bool]],
     last_event_id: str | None = None,
+    limit: int = 0,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a topic.
 
@@ -40,9 +42,12 @@ async def watch(
         snapshot: reads the jobs as they are.
         is_allowed: whether the watcher is still signed in.
         last_event_id: what the watcher got last, as it says.
+        limit: how many jobs the snapshot has at most; all watchers with the same one may share it.
     """
     checked_at = time.monotonic()
-    async with aclosing(_events(hub, topic, snapshot, last_event_id)) as events:
+    read = partial(_read, hub, snapshot)
+    read_shared = partial(topic.snapshots[limit].get, read)
+    async with aclosing(_events(hub, topic, read_shared, last_event_id)) as events:
         async for event in events:
             yield event
             if time.monotonic() - checked_at >= _CHECK_INTERVAL:
@@ -51,8 +56,14 @@ async def watch(
                     return
 
 
+async def _read(hub: EventHub, snapshot: Snapshot) -> Frame:
+    # Before the jobs are read: what changes meanwhile is sent afterwards, too.
+    position = hub.position
+    return Frame(position, encode("snapshot", await snapshot(), hub.event_id(position)))
+
+
 async def _events(
-    hub: EventHub, topic: Topic, snapshot: Snapshot, last_event_id: str | None
+    hub: EventHub, topic: Topic, read: Callable[[], Awaitable[Frame]], last_event_id: str | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield events and comments until the watcher has fallen behind, or the hub is closed."""
     while not await hub.wait_until_started(HEARTBEAT) and not hub.is_closed:
@@ -62,9 +73,8 @@ async def _events(
         position = None
     while not hub.is_closed:
         if position is None or topic.was_reset_after(position):
-            # Before the jobs are read: what changes meanwhile is sent afterwards, too.
-            position = hub.position
-            yield encode("snapshot", await snapshot(), hub.event_id(position))
+            position, event = await read()
+            yield event
             continue
         try:
             frames = topic.after(position)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from itertools import takewhile
 from typing import NamedTuple
+
+from api.events.shared_read import SharedRead
 
 #: Changes that are kept: a minute of them, at four a second.
 LENGTH = 240
@@ -27,6 +29,8 @@ class Topic:
         position: of the newest change of any topic.
 
     Attributes:
+        snapshots: reads the jobs for watchers that come together: by how many jobs they want, the
+            position and the event.
         watchers: how many there are.
         left_at: monotonic time at which the last one left; None while there are any.
     """
@@ -37,6 +41,7 @@ class Topic:
         self._forgotten = position
         self._reset_at = 0
         self._news = asyncio.Event()
+        self.snapshots: defaultdict[int, SharedRead[Frame]] = defaultdict(SharedRead)
         self.watchers = 0
         self.left_at: float | None = None
 

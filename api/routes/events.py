@@ -71,7 +71,7 @@ class _Caller:
         return (now.role, now.scopes) == (self.principal.role, self.principal.scopes)
 
     def stream(
-        self, kind: TopicName, snapshot: Callable[[], list[Mapping[str, Any]]]
+        self, kind: TopicName, snapshot: Callable[[], list[Mapping[str, Any]]], limit: int = 0
     ) -> EventStream:
         """Return the answer: the events of a topic."""
 
@@ -84,6 +84,7 @@ class _Caller:
             snapshot=read,
             is_allowed=self.is_allowed,
             last_event_id=self.last_event_id,
+            limit=limit,
         )
         return EventStream(self.hub, kind, self.principal.user_id or "", events)
 
@@ -107,7 +108,7 @@ async def watch_all(
 
     masked = _is_masked(principal)
     name = TopicName(masked=masked) if user_id is None else TopicName("user", user_id, masked)
-    return caller.stream(name, snapshot)
+    return caller.stream(name, snapshot, limit)
 
 
 @router.get(

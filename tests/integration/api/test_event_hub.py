@@ -14,9 +14,10 @@ import tasks
 from api.events import hub as hub_module
 from api.events import stream, topic
 from api.events.hub import EventHub, TopicName
+from api.events.shared_read import SharedRead
 from api.events.topic import Topic
 from database.watching.event_log import EventLog
-from domain.errors import RateLimitedError
+from domain.errors import DatabaseUnavailableError, RateLimitedError
 from tasks.api.changes import ChangeFeed
 from tests.support.origins.origin import Origin
 from tests.support.services.running import running
@@ -256,6 +257,58 @@ def test_store_that_is_back_leads_to_a_snapshot(system: System, origin: Origin) 
             await asyncio.to_thread(tasks.cancel, job.id, runtime=system.runtime)
 
     scenario(system, play)
+
+
+def test_watchers_that_come_together_share_a_snapshot(system: System) -> None:
+    """But not one that was being read before: a watcher sees what it has done itself."""
+
+    async def play(rig: Rig) -> None:
+        began, release = asyncio.Event(), asyncio.Event()
+        reads: list[list[str]] = []
+
+        async def read() -> list[str]:
+            before = [str(len(reads))]
+            reads.append(before)
+            began.set()
+            await release.wait()
+            return before
+
+        shared: SharedRead[list[str]] = SharedRead()
+        first = asyncio.create_task(shared.get(read))
+        await began.wait()
+        later = [asyncio.create_task(shared.get(read)) for _ in range(20)]
+        await asyncio.sleep(0)
+        later[0].cancel()  # the others go on
+        release.set()
+        assert await first == ["0"]
+        assert [await one for one in later[1:]] == [["1"]] * 19
+        assert await shared.get(read) == ["2"]
+        names = [await rig.submit(str(number)) for number in range(2)]
+        streams = [rig.watch(owner=owner) for owner in ("ada", "ada", "bob")]
+        events = await asyncio.gather(*(Watcher(one).next() for one in streams))
+        assert {len(data["downloads"]) for _, data in events} == {len(names)}
+        assert rig.snapshots < len(streams)
+
+    scenario(system, play)
+
+
+def test_a_read_that_fails_fails_for_its_own_callers_alone() -> None:
+    async def play() -> None:
+        shared: SharedRead[int] = SharedRead()
+
+        async def fail() -> int:
+            raise DatabaseUnavailableError("gone")
+
+        async def work() -> int:
+            return 1
+
+        failing = [asyncio.create_task(shared.get(fail)) for _ in range(3)]
+        for one in failing:
+            with pytest.raises(DatabaseUnavailableError):
+                await one
+        assert await shared.get(work) == 1
+
+    asyncio.run(play())
 
 
 def test_too_many_streams_are_refused(system: System) -> None:
