@@ -334,6 +334,17 @@ class Settings(BaseSettings):
         "(`10.0.0.5/32`). Only what these send in `X-Forwarded-For` and `X-Forwarded-Proto`, or in "
         "`Forwarded`, is believed: anyone can send such headers.",
     )
+    aria2_rpc: bool = Field(
+        False,
+        description="Serve aria2's JSON-RPC at `/jsonrpc` of the HTTP API (`docs/aria2.md`); its secret "
+        "token is an API key. `seen up` does so unless this is `false`.",
+    )
+    aria2_rpc_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins whose pages may call `/jsonrpc`, comma separated: "
+        "`https://ariang.example.org`, `chrome-extension://ID`, `moz-extension://*`, `null` for pages "
+        "from a file, `*` for all.",
+    )
 
     # ── ends of jobs ────────────────────────────────────────────────────────────────────────────
     on_end: Path | None = Field(
@@ -402,7 +413,9 @@ class Settings(BaseSettings):
         parse_addr(value)
         return value
 
-    @field_validator("allowed_networks", "api_hosts", "api_trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_networks", "api_hosts", "api_trusted_proxies", "aria2_rpc_origins", mode="before"
+    )
     @classmethod
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -422,6 +435,14 @@ class Settings(BaseSettings):
         if value and not _can_trace():
             raise ValueError("it needs more packages: pip install 'seen-downloads[tracing]'")
         return value
+
+    @field_validator("aria2_rpc_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is `scheme://host`, perhaps with a port, `null` or `*`")
+        return tuple(origin.lower() for origin in value)
 
     @field_validator("max_rate")
     @classmethod
@@ -787,6 +808,8 @@ def _check_listening_address(text: str) -> str:
     return address
 
 
+#: As browsers send it: without a path. A scheme of extensions may allow all of them.
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(\*|[^/?#@\s*]+)")
 #: Not a number with dots, which would be a mistyped address.
 _HOST_NAME = re.compile(r"(?![0-9.]+$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 

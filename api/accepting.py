@@ -7,8 +7,9 @@ or this network is for admins alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 from api.problems import FieldProblem, InvalidFieldsError
@@ -24,6 +25,8 @@ from worker.transfer.http.address_guard import AddressGuard
 #: Knows no network that is allowed beside the public ones.
 _PUBLIC_ONLY = AddressGuard()
 _LOCAL_NAMES = (".localhost", ".local", ".internal")
+
+_Submit = Callable[[Sequence[DownloadRequest]], list[SubmittedJob]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ def accept(
     each: bool,
     key: str | None,
     prefix: str = "",
+    paused: bool = False,
 ) -> list[Accepted]:
     """Accept downloads, all or none, or each for itself; return what became of them, in order.
 
@@ -51,6 +55,7 @@ def accept(
         each: a refused one does not refuse the others.
         key: makes a repetition of all of them return the same jobs; None without.
         prefix: the JSON pointer of the list, for errors.
+        paused: new jobs are paused, and do not start before they are resumed.
 
     Raises:
         InvalidFieldsError: one or more are not valid, unless `each`; nothing was stored.
@@ -62,10 +67,11 @@ def accept(
         for number, one in enumerate(raw)
     ]
     wanted = [one for one in checked if isinstance(one, DownloadRequest)]
+    submit = partial(submit_many, runtime=runtime, paused=paused)
     if not each:
         _refuse_all(checked, prefix)
-        return [Accepted(job) for job in submit_many(wanted, runtime=runtime)]
-    jobs = iter(_submit_each(wanted, runtime))
+        return [Accepted(job) for job in submit(wanted)]
+    jobs = iter(_submit_each(wanted, submit))
     return [next(jobs) if isinstance(one, DownloadRequest) else Accepted(one) for one in checked]
 
 
@@ -83,17 +89,17 @@ def _refuse_all(checked: Sequence[DownloadRequest | SeenError], prefix: str) -> 
         raise InvalidFieldsError(problems)
 
 
-def _submit_each(wanted: Sequence[DownloadRequest], runtime: Runtime) -> list[Accepted]:
+def _submit_each(wanted: Sequence[DownloadRequest], submit: _Submit) -> list[Accepted]:
     """Submit all in one transaction; one by one, if one of them cannot be stored."""
     try:
-        return [Accepted(job) for job in submit_many(wanted, runtime=runtime)]
+        return [Accepted(job) for job in submit(wanted)]
     except SeenError:
-        return [_submit_one(one, runtime) for one in wanted]
+        return [_submit_one(one, submit) for one in wanted]
 
 
-def _submit_one(request: DownloadRequest, runtime: Runtime) -> Accepted:
+def _submit_one(request: DownloadRequest, submit: _Submit) -> Accepted:
     try:
-        return Accepted(submit_many([request], runtime=runtime)[0])
+        return Accepted(submit([request])[0])
     except SeenError as error:
         return Accepted(error)
 

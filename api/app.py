@@ -87,6 +87,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in _ROUTES:
         app.include_router(module.router)
+    if services.runtime.settings.aria2_rpc:
+        _add_rpc(app)
     app.add_exception_handler(SeenError, problems.on_seen_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
@@ -115,6 +117,14 @@ def _observe(app: FastAPI) -> None:
         from api.middleware.traces import Traces
 
         app.add_middleware(Traces, recorder=tracing.active)
+
+
+def _add_rpc(app: FastAPI) -> None:
+    """Add aria2's JSON-RPC."""
+    from api.rpc import http, socket  # others need not load it
+
+    app.include_router(http.router)
+    app.include_router(socket.router)
 
 
 @asynccontextmanager

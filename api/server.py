@@ -78,6 +78,11 @@ class Protocol(H11Protocol):
         self._end_deadline()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """End the time: the connection is a WebSocket's from here on."""
+        self._end_deadline()
+        super().handle_websocket_upgrade(event)
+
     def _is_serving(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
@@ -148,7 +153,9 @@ def config(app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
         factory=isinstance(app, str),
         workers=workers,
         http=Protocol,
-        ws="none",
+        ws="websockets-sansio" if _has_sockets(app) else "none",
+        ws_max_size=HttpLimits().socket_bytes,
+        ws_per_message_deflate=False,  # a small message would become a large one
         lifespan="on",
         log_config=None,
         access_log=False,  # its lines would have the secrets of query strings
@@ -158,6 +165,14 @@ def config(app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def _has_sockets(app: FastAPI | str) -> bool:
+    """Return whether there are WebSockets: only aria2's JSON-RPC has them."""
+    if isinstance(app, str):
+        return settings_module.load().aria2_rpc
+    services: Services = app.state.services
+    return services.runtime.settings.aria2_rpc
 
 
 def serve(listener: socket.socket, *, processes: int) -> None:

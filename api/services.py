@@ -14,6 +14,8 @@ from settings import Settings
 from tasks.api.readiness import Readiness
 from worker.runtime import Runtime
 
+#: Where aria2's JSON-RPC is, if SEEN_ARIA2_RPC is set: `api.rpc`.
+RPC_PATH = "/jsonrpc"
 #: Names of this machine, which no other machine's page can have in its address.
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -29,6 +31,7 @@ class HttpLimits:
             What all connections may send so is bounded by their number.
         body_seconds: until a body is complete.
         header_seconds: until the headers are complete, counted from the connection or the last response.
+        socket_bytes: of a message of a WebSocket: as aria2's `--rpc-max-request-size`.
     """
 
     body_bytes: int = 8 * 2**20
@@ -36,6 +39,7 @@ class HttpLimits:
     small_body_bytes: int = 16 * 2**10
     body_seconds: float = 30.0
     header_seconds: float = 15.0
+    socket_bytes: int = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class Services:
         readiness: whether the service can work.
         is_secure: whether all callers reach it by https, so that cookies are for https alone.
         limits: of requests.
+        rpc_origins: of pages that may call aria2's JSON-RPC, as in SEEN_ARIA2_RPC_ORIGINS.
     """
 
     runtime: Runtime
@@ -55,6 +60,7 @@ class Services:
     is_secure: bool
     readiness: Readiness
     limits: HttpLimits = HttpLimits()
+    rpc_origins: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, runtime: Runtime, limits: HttpLimits | None = None) -> Services:
@@ -67,11 +73,12 @@ class Services:
             is_secure=url.scheme == "https",
             readiness=Readiness(runtime),
             limits=limits or HttpLimits(),
+            rpc_origins=frozenset(settings.aria2_rpc_origins if settings.aria2_rpc else ()),
         )
 
     def is_secure_request(self, scope: Scope) -> bool:
         """Return whether the caller of a request has come by https, as far as that is known."""
-        return self.is_secure or scope.get("scheme") == "https"
+        return self.is_secure or scope.get("scheme") in {"https", "wss"}
 
     def is_own_host(self, authority: str) -> bool:
         """Return whether a Host header names this API.
@@ -81,6 +88,14 @@ class Services:
         """
         host = host_of_authority(authority)
         return host is not None and (host in self.hosts or _is_address(host))
+
+    def allows_rpc_origin(self, origin: str) -> bool:
+        """Return whether pages of an origin may call aria2's JSON-RPC.
+
+        No cookie counts there: who has no token of its own reaches nothing.
+        """
+        scheme = origin.partition("://")[0]
+        return not self.rpc_origins.isdisjoint({"*", origin.lower(), f"{scheme.lower()}://*"})
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

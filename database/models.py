@@ -55,6 +55,12 @@ UNPUBLISHED = text("status = 'queued' AND published_at IS NULL")
 PUBLISHED = text("status = 'queued' AND published_at IS NOT NULL")
 
 
+#: The last 16 digits of an id: an index has this expression, and queries have the same one.
+GID = "substr(id, 20, 4) || substr(id, 25)"
+#: Of ids that are UUIDs.
+HAS_GID = text("length(id) = 36")
+
+
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware UTC time: `timestamptz` on PostgreSQL, naive UTC text on SQLite, aware in Python."""
 
@@ -92,7 +98,9 @@ class TextTuple(TypeDecorator[tuple[str, ...]]):
         return tuple(json.loads(value)) if value else ()
 
 
-def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+def _partial_index(
+    name: str, *columns: str | TextClause, where: TextClause, unique: bool = False
+) -> Index:
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
@@ -195,6 +203,8 @@ jobs = Table(
     # a job out of this index; only a retry brings it back, since a cancel cannot be withdrawn. Both
     # versions name it in ON CONFLICT, so it has the column's former name.
     _partial_index("uq_jobs_flight_alive", "flight", where=HOLDS_DEDUP_KEY, unique=True),
+    # By the GID that aria2's clients know a job by (docs/adr/0089-a-gid-is-the-end-of-a-job-id.md).
+    _partial_index("uq_jobs_gid", text(f"({GID})"), where=HAS_GID, unique=True),
 )
 
 idempotency_keys = Table(

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +34,10 @@ INTERVAL = 0.25
 _RETRY_AFTER = 2.0
 #: A topic without watchers is kept so long for those that connect again. Seconds.
 KEEP = 60.0
+
+
+#: Is called with jobs that have changed, or may have.
+Listener = Callable[[Sequence[JobView]], None]
 
 
 class TopicName(NamedTuple):
@@ -80,6 +84,7 @@ class EventHub:
         self._epoch = secrets.token_hex(4)
         self._position = 0
         self._topics: dict[TopicName, Topic] = {}
+        self._listeners: list[Listener] = []
         self._watchers: Counter[str] = Counter()
         self._has_topics, self._has_started = asyncio.Event(), asyncio.Event()
         self._sent: dict[str, JobDict] = {}
@@ -127,6 +132,15 @@ class EventHub:
             if not topic.watchers:
                 topic.left_at = time.monotonic()
 
+    def listen(self, listener: Listener) -> None:
+        """Call a function with the jobs that have changed, at each look that finds some."""
+        self._listeners.append(listener)
+        self._has_topics.set()
+
+    def unlisten(self, listener: Listener) -> None:
+        """Call it no longer."""
+        self._listeners.remove(listener)
+
     def close(self) -> None:
         """End all streams: the process stops."""
         self.is_closed = True
@@ -158,7 +172,7 @@ class EventHub:
     async def run(self) -> None:
         """Look for changes as long as there is a topic. Ends by cancellation only."""
         while True:
-            if not self._topics:
+            if not self._topics and not self._listeners:
                 await self._wait_for_topics()
             await self._look()
             await asyncio.sleep(INTERVAL)
@@ -200,6 +214,8 @@ class EventHub:
     def _pass_on(self, changes: Changes) -> None:
         if not (changes.views or changes.removed):
             return
+        for listener in self._listeners:
+            listener(changes.views)
         self._position += 1
         of_topic: dict[TopicName, list[Mapping[str, Any]]] = {}
         for view in changes.views:

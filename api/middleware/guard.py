@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import problem
-from api.services import Services, host_of_authority
+from api.services import RPC_PATH, Services, host_of_authority
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Values of Sec-Fetch-Site that a page of this API, a typed address or a program has.
@@ -27,14 +27,17 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or let the request through."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._services.is_own_host(hosts[0]):
             refusal = problem(421, "unknown_host", _FOREIGN_HOST, scope["path"])
-        elif not self._is_own_origin(scope, headers, hosts[0]) or not _is_own_site(scope, headers):
+        elif not (
+            self._is_rpc_page(scope, headers)
+            or (self._is_own_origin(scope, headers, hosts[0]) and _is_own_site(scope, headers))
+        ):
             refusal = problem(403, "cross_site", _CROSS_SITE, scope["path"])
         elif _has_two_lengths(headers):
             close = {"Connection": "close"}
@@ -42,7 +45,16 @@ class Guard:
         else:
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: 403
+            return
         await refusal(scope, receive, send)
+
+    def _is_rpc_page(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether a page that may call aria2's JSON-RPC does so."""
+        origins = headers.getlist("origin")
+        is_one = scope["path"] == RPC_PATH and len(origins) == 1
+        return is_one and self._services.allows_rpc_origin(origins[0])
 
     def _is_own_origin(self, scope: Scope, headers: Headers, host: str) -> bool:
         """Return whether Origin, if there is one, is the address under which the API was called."""
@@ -72,7 +84,7 @@ def _is_own_site(scope: Scope, headers: Headers) -> bool:
         None,
         "document",
     }
-    return is_link and scope["method"] in _READING
+    return is_link and scope.get("method") in _READING
 
 
 _FOREIGN_HOST = (

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+#: WebSockets have schemes of their own; proxies say with which of HTTP they came.
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 #: One `name=value` of the header Forwarded (RFC 7239), up to the next separator.
 _PAIR = re.compile(r'\s*([A-Za-z]{1,10})=(?:"([^"\\]*)"|([^\s";,]*))\s*(;|,|$)')
 _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([\d.]+):\d{1,5}")
@@ -52,8 +54,8 @@ class ProxyHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request with the client's own address and scheme."""
-        if scope["type"] == "http" and scope.get("client") and self._trusted:
-            peer = Client(scope["client"][0], scope.get("scheme", "http"))
+        if scope["type"] != "lifespan" and scope.get("client") and self._trusted:
+            peer = Client(scope["client"][0], _SCHEMES.get(scope.get("scheme", ""), "http"))
             found = self.client(peer, Headers(scope=scope))
             scope = {**scope, "client": (found.address, 0), "scheme": found.scheme}
         await self._app(scope, receive, send)

@@ -128,7 +128,8 @@ def _flower(settings: Settings) -> tuple[Settings, str]:
 
 def _api(settings: Settings) -> tuple[Settings, str]:
     """Choose a port for the API where none is configured; return its URL, too."""
-    settings = environment.override(_free_port(settings, "api"))
+    rpc = {} if "aria2_rpc" in settings.model_fields_set else {"aria2_rpc": True}
+    settings = environment.override({**rpc, **_free_port(settings, "api")})
     return settings, listening.url(settings.api_address, settings.api_port)
 
 
@@ -158,6 +159,8 @@ def _print_addresses(settings: Settings, state: StackState, *, is_log: bool) -> 
     if state.api_url:
         print(f"  API      {state.api_url}  (docs/api.md)")
         print(f"  page     {state.api_url if is_log else _page(state.api_url)}")
+        if settings.aria2_rpc:
+            print(f"  aria2    {state.api_url.rstrip('/')}/jsonrpc  (docs/aria2.md)")
     print("  try      seen open · seen add URL · seen list · seen watch", flush=True)
 
 

@@ -57,25 +57,33 @@ def submit(request: DownloadRequest, *, runtime: Runtime | None = None) -> Submi
 
 
 def submit_many(
-    requests: Sequence[DownloadRequest], *, runtime: Runtime | None = None
+    requests: Sequence[DownloadRequest], *, runtime: Runtime | None = None, paused: bool = False
 ) -> list[SubmittedJob]:
     """Accept several downloads, all or none, and return their jobs in the same order.
 
     It is one transaction, in which nothing else is written to SQLite: for about a second with 10,000
     requests.
+
+    Args:
+        requests: the downloads.
+        runtime: of this process.
+        paused: new jobs do not start before they are resumed.
     """
     runtime = runtime or current_runtime()
     check_folders(dict.fromkeys(request.directory for request in requests), runtime)
     check_webhooks(requests, runtime)
     cipher, max_attempts = runtime.credential_cipher, runtime.settings.max_attempts
     now = runtime.now()
-    rows = [_new_row(request, cipher, max_attempts, now) for request in requests]
+    status = JobStatus.PAUSED if paused else JobStatus.QUEUED
+    rows = [
+        {**_new_row(request, cipher, max_attempts, now), "status": status} for request in requests
+    ]
     wanted = [Job(**row) for row in rows]
     pairs = [(job.id, scoped_key(one)) for job, one in zip(wanted, requests, strict=True)]
     accepted = runtime.jobs.add(wanted, {job_id: key for job_id, key in pairs if key is not None})
     # A stored job is new if it has the id that was made here; the others existed before.
     new = {job.id: job for job, own in zip(accepted, wanted, strict=True) if job.id == own.id}
-    sent_at = runtime.publisher.publish(list(new.values()))
+    sent_at = None if paused else runtime.publisher.publish(list(new.values()))
     if tracing.active is not None:
         tracing.active.submitted(new.values())
     submitted = {
@@ -116,7 +124,7 @@ def _check_folder(directory: str, folder: Path) -> None:
 def _new_row(
     request: DownloadRequest, cipher: CredentialCipher, max_attempts: int, now: datetime
 ) -> Mapping[str, Any]:
-    """Return the fields of the job for a request."""
+    """Return the fields of the job for a request, but its state."""
     job_id = new_job_id()
     secrets = RequestCredentials.of(request)
     return {
@@ -125,7 +133,6 @@ def _new_row(
         "host": host_of(request.url),
         "secrets": cipher.encrypt(job_id, secrets),
         "dedup_key": request_fingerprint(request, cipher.fingerprint(secrets)),
-        "status": JobStatus.QUEUED,
         "created_at": now,
         "updated_at": now,
         "max_attempts": request.max_attempts or max_attempts,

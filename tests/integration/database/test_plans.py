@@ -21,6 +21,7 @@ import pytest
 import tasks
 from bench.scale.jobs import Numbers, fill, settle
 from database import Database, JobRepository, clock_skew
+from database.aria2 import QueuePlaces
 from database.changes import Change
 from database.job_pages import End, PageQuery
 from database.operations import Claim, RequeueForSlot, Transition
@@ -133,11 +134,23 @@ def _read(runtime: Runtime) -> None:
     reader.find_prefix(job.id[:8])
     reader.count_by_status()
     _read_pages(runtime)
+    _read_places(runtime)
     runtime.jobs.stamps([job.id])
     runtime.jobs.count_ahead(job)
     for column in ("host", "user_id"):
         for value in ("host0.example", "user0.example"):
             runtime.jobs.has_queued_of_others(column, value)
+
+
+def _read_places(runtime: Runtime) -> None:
+    """Do what aria2's clients ask for."""
+    places = QueuePlaces(runtime.database)
+    for user in (None, "user0.example", "none"):
+        places.waiting(JobFilter(user_id=user), limit=500)
+        places.stopped(JobFilter(user_id=user), limit=500)
+    places.ended_without_owner(limit=500)
+    for first, last in (("0" * 16, "f" * 16), ("8" * 16, "8" * 16)):
+        places.with_gid(first, last, limit=100)
 
 
 def _read_pages(runtime: Runtime) -> None:

@@ -1,0 +1,136 @@
+"""Options of downloads that exist, and of the service: read and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.rpc import options as aria2_options
+from api.rpc.callers import Caller
+from api.rpc.controlling import OK
+from api.rpc.errors import RpcError
+from api.rpc.options import CHECKSUMS, OPTIONS, problem
+from api.rpc.reading import MOST_STOPPED
+from api.rpc.structs import Structs
+from domain.access import Scope
+from domain.errors import InvalidInputError
+from domain.limits import MAX_RATE, TOTAL, check_rate, job_scope
+
+_JOB_RATE, _TOTAL_RATE = "max-download-limit", "max-overall-download-limit"
+_CONCURRENCY = "max-concurrent-downloads"
+#: Names that aria2 has for these options of a deployment; they are in its settings.
+_SETTINGS = {
+    "dir": "SEEN_DOWNLOAD_DIR",
+    "split": "SEEN_CONNECTIONS",
+    "max-connection-per-server": "SEEN_CONNECTIONS",
+    "max-tries": "SEEN_MAX_ATTEMPTS",
+    "user-agent": "SEEN_USER_AGENT",
+    _JOB_RATE: "the option of a download",
+    _CONCURRENCY: "SEEN_DOWNLOAD_CONCURRENCY, for each worker",
+}
+
+
+def get_option(caller: Caller, gid: str) -> dict[str, str]:
+    """Return the options of a download; headers and logins are not shown."""
+    job, runtime = caller.job(gid, Scope.READ), caller.runtime
+    scope = job_scope(job.id)
+    rate = _shown(runtime.cache.limits.rates().get(scope, job.max_rate or 0))
+    connections = str(job.connections or runtime.settings.connections)
+    found = {
+        "allow-overwrite": str(job.overwrite).lower(),
+        "auto-file-renaming": "true",
+        "continue": "true",
+        "dir": Structs(caller).folder(job),
+        "max-connection-per-server": connections,
+        _JOB_RATE: rate,
+        "max-tries": str(job.max_attempts),
+        "split": connections,
+    }
+    if job.name is not None:
+        found["out"] = job.name
+    if job.checksum is not None:
+        found["checksum"] = _aria2_checksum(job.checksum)
+    return found
+
+
+def change_option(caller: Caller, gid: str, options: Mapping[str, Any]) -> str:
+    """Change the limit of a download; other options are those that it was added with."""
+    job = caller.job(gid, Scope.CONTROL)
+    if job.is_finished:
+        raise RpcError(f"Cannot change option for GID#{caller.gid}")
+    changes: dict[str, int | None] = {}
+    for name, value in aria2_options.values(options):
+        aria2_options.refuse(name, value)
+        if name == _JOB_RATE:
+            changes[job_scope(job.id)] = _rate(name, value, has_default=bool(job.max_rate))
+        elif name in OPTIONS:
+            raise problem(name, "It cannot be changed after the download was added.")
+    if changes:
+        caller.runtime.cache.limits.set_rates(changes)
+    return OK
+
+
+def get_global_option(caller: Caller) -> dict[str, str]:
+    """Return the options of the service that have aria2's meaning."""
+    runtime = caller.runtime
+    settings = runtime.settings
+    rate = _shown(runtime.cache.limits.rates().get(TOTAL, settings.max_rate))
+    return {
+        "allow-overwrite": "false",
+        "auto-file-renaming": "true",
+        "continue": "true",
+        "dir": str(runtime.resolve("")),
+        _CONCURRENCY: str(settings.download_concurrency),
+        "max-connection-per-server": str(settings.connections),
+        _JOB_RATE: "0",
+        "max-download-result": str(MOST_STOPPED),
+        _TOTAL_RATE: rate,
+        "max-tries": str(settings.max_attempts),
+        "split": str(settings.connections),
+        "user-agent": settings.user_agent,
+    }
+
+
+def change_global_option(caller: Caller, options: Mapping[str, Any]) -> str:
+    """Change the limit of all downloads together."""
+    changes: dict[str, int | None] = {}
+    current = get_global_option(caller)
+    for name, value in aria2_options.values(options):
+        aria2_options.refuse(name, value)
+        if name == _TOTAL_RATE:
+            changes[TOTAL] = _rate(name, value, has_default=bool(caller.runtime.settings.max_rate))
+        elif value == current.get(name):
+            continue
+        elif name in _SETTINGS:
+            raise problem(name, f"It is set for the service: {_SETTINGS[name]}.")
+        elif name in OPTIONS:
+            raise problem(name, "It is an option of a download.")
+    if changes:
+        caller.runtime.cache.limits.set_rates(changes)
+    return OK
+
+
+def _rate(name: str, value: str, *, has_default: bool) -> int | None:
+    """Return a limit in bytes a second; None for 0, which is no limit.
+
+    Where there is a limit by default, the highest one takes its place.
+    """
+    try:
+        rate = aria2_options.size(value)
+        if not rate:
+            return MAX_RATE if has_default else None
+        return check_rate(rate)
+    except InvalidInputError as error:
+        raise problem(name, error.remedy) from None
+    except ValueError as error:
+        raise problem(name, str(error)) from None
+
+
+def _shown(rate: int) -> str:
+    return str(rate) if rate < MAX_RATE else "0"
+
+
+def _aria2_checksum(checksum: str) -> str:
+    kind, _, digest = checksum.partition(":")
+    names = {ours: theirs for theirs, ours in CHECKSUMS.items()}
+    return f"{names.get(kind, kind)}={digest}"
