@@ -121,10 +121,11 @@ def _observe(app: FastAPI) -> None:
 
 def _add_rpc(app: FastAPI) -> None:
     """Add aria2's JSON-RPC."""
-    from api.rpc import http, socket  # others need not load it
+    from api.rpc.http import router as by_http  # others need not load it
+    from api.rpc.socket import router as by_socket
 
-    app.include_router(http.router)
-    app.include_router(socket.router)
+    app.include_router(by_http)
+    app.include_router(by_socket)
 
 
 @asynccontextmanager

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from fastapi import APIRouter, WebSocket
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from api.rpc.callers import Callers
 from api.rpc.calls import answer
@@ -38,8 +42,25 @@ UNREAD = 30.0
 #: Whether tokens are still valid is asked so often. Seconds.
 CHECK = 30.0
 
+#: Where a request's state has the query.
+QUERY = "query_string"
 #: Close codes of RFC 6455.
 _REFUSED, _TOO_SLOW, _TRY_LATER = 1008, 1008, 1013
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """Moves the query, in which tokens are, from where uvicorn logs it to the state of the request."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn.debug = False  # it would log messages with tokens
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin to serve a WebSocket."""
+        super().handle_connect(event)
+        if not self.close_sent:  # else the request was refused
+            self.scope["state"][QUERY] = self.scope["query_string"]
+            self.scope["query_string"] = b""
 
 
 @router.websocket(RPC_PATH)
@@ -157,7 +178,8 @@ class Connection:
 
     async def _use_token_of_address(self) -> None:
         """Use `?token=` of the address, for clients that only listen."""
-        secret = self._socket.query_params.get("token")
+        query = QueryParams(getattr(self._socket.state, QUERY))
+        secret = query.get("token")
         if secret:
             with suppress(SeenError):
                 await self._remember({secret: await run_in_threadpool(self._principal, secret)})

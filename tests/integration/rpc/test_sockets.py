@@ -134,13 +134,24 @@ def test_a_key_that_may_not_read_is_sent_nothing(api: HttpApi) -> None:
         assert silent.notified == []
 
 
-def test_a_token_in_the_address_is_for_clients_that_only_listen(api: HttpApi) -> None:
-    with connect(_address(api, f"?token={api.keys['ada']}")) as connection:
+def test_a_token_in_the_address_is_for_clients_that_only_listen(
+    api: HttpApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    query = f"?token={api.keys['ada']}"
+    with pytest.raises(InvalidStatus):
+        connect(_address(api, query), additional_headers={"Origin": "https://evil.example"})
+    with connect(_address(api, query)) as connection:
         socket = Socket(connection, "")
         socket.call("system.listMethods")  # now the token is known
         gid = gid_of(_change(api, api.job_of("ada", new_job_id()), S.CANCELLED).id)
         assert socket.wait_for(1) == [("Stop", gid)]
         assert socket.call("aria2.getVersion")["error"]["message"] == "Unauthorized"
+    ours = [
+        one.getMessage() for one in caplog.records if not one.name.startswith("websockets.client")
+    ]
+    assert api.keys["ada"] not in "".join(ours)
+    assert any("/jsonrpc" in one for one in ours)
 
 
 def test_answers_are_those_of_http(api: HttpApi) -> None:
