@@ -132,7 +132,7 @@ def _do(name: str, params: list[object], callers: Callers) -> Any:
     except SeenError as error:
         raise from_seen(error, name, caller.gid) from None
     except Exception:
-        logger.exception("%s failed", name)
+        logger.exception("The call of %s failed", name)
         raise _INTERNAL from None
 
 

@@ -54,7 +54,7 @@ def from_seen(error: SeenError, what: str, gid: str = "") -> RpcError:
         return RpcError(str(error))
     status = status_of(error)
     if status == 500:
-        logger.error("%s failed", what, exc_info=error)
+        logger.error("The call of %s failed", what, exc_info=error)
     if status == 503:
-        logger.warning("%s: %s", what, error)
+        logger.warning("The call of %s was not done: %s", what, error)
     return RpcError(as_item(error)["detail"], status=status if status in {429, 500, 503} else 400)

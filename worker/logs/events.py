@@ -49,6 +49,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "job_id",
             "error",
         ),
+        # ── calls of aria2's clients ────────────────────────────────────────────────────────────
+        "The call of %s failed": ("rpc.internal_error", "method"),
+        "The call of %s was not done: %s": ("rpc.unavailable", "method", "error"),
         # ── transfers ───────────────────────────────────────────────────────────────────────────
         "Job %s closes a slow connection": ("transfer.slow_connection", "job_id"),
         "Job %s continues over one connection: %s": (
