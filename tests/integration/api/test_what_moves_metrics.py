@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import tasks
-import worker.app
 from domain.errors import DatabaseUnavailableError
-from domain.job import Job, JobStatus
-from tasks.periodic.run_once import one_at_a_time
+from domain.job import JobStatus
 from tasks.webhooks.dispatcher import Dispatcher, DispatcherParts
+from tests.integration.api.conftest import SIZE, Stage
 from tests.support.origins.origin import Origin
 from tests.support.servers.webhook_receiver import Answer, WebhookReceiver
-from tests.support.services.http_api import HttpApi, counted
-from tests.support.services.running import run, run_download, running
+from tests.support.services.http_api import HttpApi, http_api
+from tests.support.services.running import downloaded, run, run_download, running
+from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.job_pool import JobMessage, JobPool
 from worker.metrics.catalog import METRICS
@@ -28,45 +27,19 @@ from worker.metrics.metric import Kind
 from worker.publishing import Publication
 from worker.runtime import Runtime
 
-SIZE = 10_000
+PATIENT = {
+    **dict.fromkeys(("SEEN_LOCK_TTL", "SEEN_ORPHAN_AFTER", "SEEN_PROGRESS_TTL"), "60"),
+    **dict.fromkeys(("SEEN_CACHE_TIMEOUT", "SEEN_CONNECT_TIMEOUT", "SEEN_LOW_SPEED_TIME"), "60"),
+}
 #: Not moved by an event of this module: with what holds it.
 ELSEWHERE = {"seen_event_watchers_dropped": "test_event_hub.py"}
 
 
-@dataclass
-class Stage:
-    """An API, and what jobs in it need."""
-
-    api: HttpApi
-    origin: Origin
-    receiver: WebhookReceiver
-    monkeypatch: pytest.MonkeyPatch
-
-    @property
-    def runtime(self) -> Runtime:
-        return self.api.system.runtime
-
-    def job(self, **fields: Any) -> Job:
-        """Submit a job; fields of its file, then of the job as `job_…`."""
-        own = {
-            name.removeprefix("job_"): fields.pop(name) for name in list(fields) if "job_" in name
-        }
-        file = self.origin.serve(f"/{os.urandom(8).hex()}", size=SIZE, **fields)
-        return self.api.system.submit(file.url, user_id="ada", **own)
-
-    def run(self, **fields: Any) -> None:
-        run(self.api.system, self.job(**fields))
-
-    def get(self, path: str, user: str = "ada", *, method: str = "GET", **options: Any) -> None:
-        self.api.client(user).request(method, path, **options)
-
-    def read(self) -> dict[str, float]:
-        return counted(self.api.client("vic").get("/metrics").text)
-
-    def task(self, work: Callable[[Runtime], object]) -> None:
-        work.__name__ = "a_task"
-        self.monkeypatch.setitem(worker.app._runtimes, os.getpid(), self.runtime)
-        one_at_a_time(work)()
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, _shared_store: StoreServer) -> Iterator[HttpApi]:
+    """One for which a busy machine is no outage."""
+    with http_api(tmp_path_factory.mktemp("api"), _shared_store, settings=PATIENT) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +61,7 @@ def pause_while_it_runs(stage: Stage) -> None:
     gate = threading.Event()
     job = stage.job(gate=gate, gate_after=100)
     with running(stage.api.system, job):
-        wait_until(lambda: stage.api.system.job(job).status is JobStatus.DOWNLOADING, deadline=30)
+        wait_until(lambda: downloaded(stage.api.system, job) == 100, deadline=30)
         tasks.pause(job.id, runtime=stage.runtime)
         wait_until(lambda: stage.api.system.job(job).status is JobStatus.PAUSED, deadline=30)
     gate.set()
