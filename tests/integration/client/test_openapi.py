@@ -24,6 +24,7 @@ import pytest
 import seen_client
 from seen_client import AsyncClient, Client, SeenClientError, models
 from seen_client.models import Priority, Status
+from seen_client.operations import downloads, webhooks
 from tests.integration.client.calls import calls
 from tests.integration.client.conftest import Serve
 from tests.support.clients.scripted_service import Received, problem_reply
@@ -58,11 +59,16 @@ ENUMS: Mapping[str, type[StrEnum]] = {"JobStatus": Status, "Priority": Priority}
 BODIES = {"LimitChanges", "ManyActions", "ManyDownloads", "PriorityChange", "Selection", "SignIn"}
 BODIES |= {"WebhookChange"}
 #: Literal types of arguments.
-PARAMETERS = {"DeliveryState", "Order"}
-#: Of probes and of Prometheus.
-UNUSED = {"Health", "Readiness"}
+PARAMETERS: dict[str, tuple[Any, str]] = {"DeliveryState": (webhooks.deliveries, "state")}
+PARAMETERS |= {"Order": (downloads.list_downloads, "sort")}
+#: Of probes, of Prometheus, and of the administration of users, keys and processes.
+UNUSED = {"Health", "Readiness", "HealthReport", "PartDict", "WorkerDict", "KeyCreation", "KeyDict"}
+UNUSED |= {"Keys", "NewKeyDict", "NewLinkDict", "UserChange", "UserCreation", "UserDict", "Users"}
 UNUSED_PATHS = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
-UNUSED_PATHS |= {("HEAD", "/v1/downloads/{job_id}/file")}
+UNUSED_PATHS |= {("HEAD", "/v1/downloads/{job_id}/file"), ("GET", "/v1/health")}
+UNUSED_PATHS |= {("GET", "/v1/users"), ("POST", "/v1/users"), ("PATCH", "/v1/users/{name}")}
+UNUSED_PATHS |= {("POST", "/v1/users/{name}/link"), ("DELETE", "/v1/keys/{prefix}")}
+UNUSED_PATHS |= {("GET", "/v1/keys"), ("POST", "/v1/keys")}
 #: Differences, each with its reason.
 KNOWN_DIFFERENCES = {
     # A problem within an answer about several downloads has none.
@@ -82,7 +88,7 @@ def document(api: HttpApi) -> dict[str, Any]:
 
 
 def test_every_schema_has_its_place(document: dict[str, Any]) -> None:
-    places = [set(ANSWERS), set(ENUMS), BODIES, PARAMETERS, UNUSED]
+    places = [set(ANSWERS), set(ENUMS), BODIES, set(PARAMETERS), UNUSED]
     assert sorted(document["components"]["schemas"]) == sorted(
         name for one in places for name in one
     )
@@ -115,6 +121,14 @@ def test_fields_and_types_are_the_services(document: dict[str, Any], name: str) 
 @pytest.mark.parametrize("name", ENUMS)
 def test_values_are_the_services(document: dict[str, Any], name: str) -> None:
     assert document["components"]["schemas"][name]["enum"] == [one.value for one in ENUMS[name]]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_values_of_arguments_are_the_services(document: dict[str, Any], name: str) -> None:
+    operation, argument = PARAMETERS[name]
+    hint = typing.get_type_hints(operation)[argument]
+    literal = next((one for one in typing.get_args(hint) if typing.get_args(one)), hint)
+    assert document["components"]["schemas"][name]["enum"] == list(typing.get_args(literal))
 
 
 def _of_schema(schema: Mapping[str, Any]) -> set[str]:
