@@ -20,6 +20,16 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class _News(asyncio.Event):
+    """What all who wait for a topic wait for.
+
+    Attributes:
+        is_change: else nothing has come for a while.
+    """
+
+    is_change = True
+
+
 class Topic:
     """Belongs to the thread of an event loop.
 
@@ -40,7 +50,8 @@ class Topic:
         #: Changes up to here are no longer kept.
         self._forgotten = position
         self._reset_at = 0
-        self._news = asyncio.Event()
+        self._news = _News()
+        self._silence: asyncio.TimerHandle | None = None
         self.snapshots: defaultdict[int, SharedRead[Frame]] = defaultdict(SharedRead)
         self.watchers = 0
         self.left_at: float | None = None
@@ -78,14 +89,30 @@ class Topic:
         return list(newer)[::-1]
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for the next change or reset; return False if none comes within so many seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._news.wait()
-        except TimeoutError:
-            return False
+        """Wait for the next change or reset; return False if none comes within so many seconds.
+
+        All who wait share one timer: one for each of them, four times a second, would cost more than
+        all else.
+        """
+        loop = asyncio.get_running_loop()
+        if self._silence is None or self._silence.when() > loop.time() + seconds:
+            self._end_silence()
+            self._silence = loop.call_later(seconds, self._wake, False)
+        news = self._news
+        await news.wait()
+        return news.is_change
 
     def wake(self) -> None:
         """Let all who wait look again."""
-        news, self._news = self._news, asyncio.Event()
+        self._wake(True)
+
+    def _wake(self, is_change: bool) -> None:
+        self._end_silence()
+        news, self._news = self._news, _News()
+        news.is_change = is_change
         news.set()
+
+    def _end_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None

@@ -342,6 +342,25 @@ def test_silent_stream_gets_comments_and_ends_when_access_ends(
     scenario(system, play)
 
 
+def test_all_who_wait_for_a_topic_share_one_timer() -> None:
+    """Each gets a comment when nothing comes, the earliest time counts, and a change ends it."""
+
+    async def play() -> None:
+        found = topic.Topic(0)
+        waiting = [asyncio.create_task(found.wait(seconds)) for seconds in (60, 0.05, 60)]
+        waiting[0].cancel()
+        assert [await one for one in waiting[1:]] == [False, False]
+        waiting = [asyncio.create_task(found.wait(60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        timers = [one for one in asyncio.get_running_loop()._scheduled if not one.cancelled()]  # type: ignore[attr-defined]
+        assert len(timers) == 1
+        found.append(topic.Frame(1, b"x"))
+        assert [await one for one in waiting] == [True, True, True]
+        assert all(one.cancelled() for one in timers)
+
+    asyncio.run(play())
+
+
 def test_topic_without_watchers_is_forgotten(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
