@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ def start(settings: Settings, worker: str) -> None:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             tracing.active = Recorder(_exporter(), _resource(settings, worker))
             context.trace_ids = tracing.active.ids
+            atexit.register(stop)  # of programs that do not close their runtime, as commands
 
 
 def stop() -> None:

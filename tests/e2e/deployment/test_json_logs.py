@@ -35,7 +35,9 @@ class Logs:
         self._folder = seen.data_dir / "logs"
 
     def records(self, role: str) -> list[dict[str, Any]]:
-        return _records((self._folder / f"{role}.log").read_text())
+        """Return what a process has logged, up to the last whole line."""
+        whole, _, _ = (self._folder / f"{role}.log").read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def wait_for(self, role: str, **fields: object) -> dict[str, Any]:
         """Wait for a record with these fields, and return it."""

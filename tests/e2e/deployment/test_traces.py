@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.origins.origin import Origin
+from tests.support.servers.preloaded import run_module
 from tests.support.servers.trace_collector import Span, TraceCollector
 from tests.support.servers.webhook_receiver import WebhookReceiver
 from tests.support.services.http_api import HttpApi
@@ -136,6 +138,20 @@ def _check_logs(system: System, job: str, trace_id: str) -> None:
     assert records
     assert {record["trace_id"] for record in records} == {trace_id}
     assert any("span_id" in record for record in records)
+
+
+def test_command_sends_its_span_before_it_ends(
+    api: HttpApi, collector: TraceCollector, origin: Origin
+) -> None:
+    url = origin.serve("/added.bin", size=1_000).url
+    environment = {**os.environ, **api.system.environment}
+    done = run_module(
+        "cli", ["add", url], environment=environment, folder=api.system.folder, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.strip()
+    own = [span for span in collector.spans() if span.attributes["seen.job_id"] == job]
+    assert {"submit", "message"} <= {span.name for span in own}
 
 
 def test_hostile_header_starts_a_trace_of_its_own(api: HttpApi, collector: TraceCollector) -> None:
