@@ -17,7 +17,14 @@ export const ACTIONS = {
   delete: { title: "Remove", done: "Removed", states: [...FINISHED], undo: true },
 };
 const MOST = 1_000;
-const UNDO_FOR = 6_000;
+// Who needs more time for undo sets this in the browser's storage, in seconds.
+const UNDO_SETTING = "seen-undo-seconds";
+const UNDO_SECONDS = 6;
+
+function undoTime() {
+  const chosen = Number.parseFloat(localStorage.getItem(UNDO_SETTING) ?? "");
+  return 1000 * (chosen >= 0 ? Math.min(chosen, 3600) : UNDO_SECONDS);
+}
 
 // Ids whose cancel or removal is sent when the time for undo is over: id → action.
 export const pending = signal(new Map());
@@ -46,8 +53,9 @@ export function setPriority(ids, priority) {
 function later(action, ids) {
   const what = ids.length === 1 ? nameOf(jobs.get(ids[0])) : plural(ids.length, "download");
   const verb = action === "cancel" ? "Cancelling" : "Removing";
-  const id = toast(`${verb} ${what} in a moment.`, { undo: () => undo(id), milliseconds: UNDO_FOR });
-  waiting.set(id, { action, ids, timer: setTimeout(() => finish(id), UNDO_FOR) });
+  const milliseconds = undoTime();
+  const id = toast(`${verb} ${what} in a moment.`, { undo: () => undo(id), milliseconds });
+  waiting.set(id, { action, ids, timer: setTimeout(() => finish(id), milliseconds) });
   showPending();
   return id;
 }

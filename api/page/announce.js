@@ -40,7 +40,7 @@ onChanges((changes, isSnapshot) => {
 
 function speak() {
   const sentences = SPOKEN_STATES.map((state) => sentence(ended.filter((job) => job.status === state), state));
-  spoken.value = sentences.filter(Boolean).join(" ");
+  say(sentences.filter(Boolean).join(" "));
   ended = [];
   timer = setTimeout(() => {
     timer = null;
@@ -53,6 +53,7 @@ function sentence(found, state) {
   return found.length === 1 ? `${nameOf(found[0])} ${state}.` : `${plural(found.length, "download")} ${state}.`;
 }
 
+// The same text twice is no change, which would not be spoken: the second time a space follows it.
 export function say(text) {
-  spoken.value = text;
+  spoken.value = text === spoken.peek() ? `${text}\u00a0` : text;
 }

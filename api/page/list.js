@@ -35,8 +35,16 @@ export function hasMore() {
 }
 
 export function setFilter(changes) {
-  filter.value = { ...filter.value, ...changes };
+  const wanted = { ...filter.value, ...changes };
+  if (wanted.order === "ended" && !canOrderByEnd(wanted)) wanted.order = "newest";
+  filter.value = wanted;
   reload();
+}
+
+// The service orders finished downloads by their end, where nothing is searched for.
+export function canOrderByEnd({ tab, search }) {
+  const { states } = TABS[tab];
+  return !search && states.length > 0 && states.every((state) => FINISHED.has(state));
 }
 
 // Reads the first page again; until it is there, the former rows stay where the filter is the same.
@@ -135,7 +143,11 @@ export function removeRows(gone) {
 
 // Puts a job where it belongs, or takes it out. Of a page that was read, its place is loaded by now.
 function place(job, isRead) {
-  const index = position(job.id);
+  let index = position(job.id);
+  if (ids[index] !== job.id && filter.value.order === "ended") {
+    takeOut(job.id); // its end may be another one than before
+    index = position(job.id);
+  }
   const isThere = ids[index] === job.id;
   const belongs = fits(job);
   if (belongs && !isThere && (isRead || isInLoadedPart(job.id))) ids.splice(index, 0, job.id);
@@ -144,12 +156,24 @@ function place(job, isRead) {
   if (!isShown && FINISHED.has(job.status) && !kept.has(job.id) && !loading.value) jobs.delete(job.id);
 }
 
+function takeOut(id) {
+  const former = ids.indexOf(id);
+  if (former >= 0) ids.splice(former, 1);
+}
+
 function isInLoadedPart(id) {
   return isComplete || (ids.length > 0 && comesBefore(id, ids.at(-1)));
 }
 
 function comesBefore(left, right) {
-  return filter.value.order === "newest" ? left > right : left < right;
+  const { order } = filter.value;
+  if (order === "oldest") return left < right;
+  const difference = order === "ended" ? endOf(left) - endOf(right) : 0;
+  return difference ? difference > 0 : left > right;
+}
+
+function endOf(id) {
+  return Date.parse(jobs.get(id)?.finished_at ?? "") || 0;
 }
 
 function position(id) {

@@ -3,7 +3,7 @@ import { ACTIONS, act, setPriority } from "../actions.js";
 import { may } from "../api.js";
 import { count, plural } from "../format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
-import { filter, hasMore, loadMore, loading, problem, reload, rows, setFilter, TABS } from "../list.js";
+import { canOrderByEnd, filter, hasMore, loadMore, loading, problem, reload, rows, setFilter, TABS } from "../list.js";
 import { dialog, moved } from "../keys.js";
 import { clearSelection, current, selected, targets } from "../selection.js";
 import { jobs, totals, version } from "../store.js";
@@ -53,7 +53,8 @@ function Tools() {
     <input id="search" type="search" aria-label="Search in name and URL" placeholder="Search in name and URL"
       maxlength="200" value=${search} onInput=${onInput} />
     <label>Sort <select value=${order} onChange=${(event) => setFilter({ order: event.target.value })}>
-      <option value="newest">newest first</option><option value="oldest">oldest first</option></select></label>
+      <option value="newest">newest first</option><option value="oldest">oldest first</option>
+      ${canOrderByEnd(filter.value) && html`<option value="ended">last ended first</option>`}</select></label>
     ${may("submit") && html`<button type="button" class="main" onClick=${() => (dialog.value = "add")}>
       <${Icon} name="add" /> Add</button>`}
   </div>`;

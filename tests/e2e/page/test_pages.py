@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -187,6 +186,25 @@ def test_an_unknown_download_says_so(world: PageWorld, context: BrowserContext) 
     page.close()
 
 
+def test_finished_downloads_are_listed_by_their_end(world: PageWorld, page: Page) -> None:
+    first, second = (world.api.job_of("root", f"{n}.end", name=f"{n}.end") for n in (1, 2))
+    page.get_by_role("button", name="Failed").click()
+    found = page.locator(".rows .name a")
+    for job in (second, first):
+        fail(world, job, "Gone.")
+        expect(row(page, job.name or "")).to_be_visible()
+    expect(found.first).to_have_text("2.end")
+    page.get_by_label("Sort").select_option("ended")
+    expect(found.first).to_have_text("1.end")
+    third = world.api.job_of("root", "3.end", name="3.end")
+    fail(world, third, "Gone.")
+    expect(found.first).to_have_text("3.end")
+    row(page, "3.end").get_by_role("button", name="Retry").click()
+    expect(row(page, "3.end")).to_have_count(0)
+    page.get_by_role("searchbox").fill(".end")  # a search has an order of its own
+    expect(found.first).to_have_text("2.end")
+
+
 def test_health_names_what_does_not_work_and_what_to_do(world: PageWorld, page: Page) -> None:
     page.get_by_role("link", name="Health").click()
     workers = page.locator(".parts tr", has_text="workers")
@@ -302,6 +320,7 @@ def show(world: PageWorld, page: Page, view: str, job: Job) -> None:
         ).to_be_visible()
     else:
         page.goto(world.url + "#/")
+        expect(page.locator(".grid")).to_be_visible()
         if view == "limits":
             page.get_by_role("button", name="Limits").click()
         else:
@@ -328,4 +347,4 @@ def test_ends_are_spoken_and_not_one_by_one(world: PageWorld, page: Page) -> Non
     count = "() => window.spoken.reduce((sum, [, text]) => sum + (parseInt(text) || 1), 0)"
     wait_until(lambda: page.evaluate(count) >= len(jobs), deadline=60, what="all are spoken")
     times = [at for at, _ in page.evaluate("window.spoken")]
-    assert all(later - earlier >= 4_000 for earlier, later in pairwise(times))
+    assert len(times) <= (times[-1] - times[0]) / 5_000 + 2  # one in five seconds

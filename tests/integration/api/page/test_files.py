@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import tomllib
 
 import httpx
 import pytest
@@ -111,3 +112,11 @@ def test_no_file_of_the_page_names_another_host() -> None:
         if path.parent != VENDOR:
             found = set(re.findall(r"https?://[\w.]+", path.read_text()))
             assert found <= {"https://example.org", "http://www.w3.org"}, path
+
+
+def test_the_wheel_has_all_files() -> None:
+    root = FOLDER.parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["api"]
+    packed = {path for pattern in patterns for path in (root / "api").glob(pattern)}
+    assert {path for path in FOLDER.rglob("*") if path.is_file()} <= packed
