@@ -46,6 +46,9 @@ def test_up_serves_the_api_and_prints_how_to_sign_in_once(
             assert (job["status"], job["bytes_total"]) == ("completed", 100_000)
             content = client.get(f"/v1/downloads/{job['id']}/file").content
             assert hashlib.sha256(content).hexdigest() == job["sha256"]
+            assert f"{url}/jsonrpc" in seen.printed
+            call = {"id": 1, "method": "system.listMethods"}
+            assert "aria2.addUri" in client.post("/jsonrpc", json=call).json()["result"]
             ready = wait_until(
                 lambda: client.get("/readyz").json()["failed"] == [], deadline=60, what="ready"
             )

@@ -275,3 +275,7 @@ def test_an_outage_is_answered_without_the_names_of_servers() -> None:
         assert shown["status"] == 503
         assert "does not answer" in shown["detail"]
         assert "10.0.0.7" not in shown["detail"]
+
+
+def test_aria2s_json_rpc_is_not_there_unless_it_is_set(api: HttpApi) -> None:
+    assert api.client("root").post("/jsonrpc", json={}).status_code == 404

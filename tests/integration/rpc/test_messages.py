@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from pydantic import ValidationError
 
 from api.rpc.calls import MAX_CALLS
+from settings import Settings
 from tests.support.aria2 import rpc
 from tests.support.services.http_api import HttpApi
 
@@ -248,6 +251,31 @@ def test_pages_of_configured_origins_may_call(api: HttpApi, what: str) -> None:
     # A configured origin may call nothing else.
     if is_named:
         assert api.client("ada").get("/v1/totals", headers=headers).status_code == 403
+
+
+#: Settings, origins that they allow, and origins that they do not.
+ALLOWED = {
+    "*": (["https://a.example", "null", "moz-extension://x"], []),
+    "null": (["null"], ["https://a.example", "nullx"]),
+    "moz-extension://*": (["moz-extension://x"], ["https://a.example", "chrome-extension://x"]),
+    "https://a.example:8443": (["https://a.example:8443"], ["https://a.example"]),
+    "": ([], ["https://a.example", "null", "*", ""]),
+}
+
+
+@pytest.mark.parametrize("setting", ALLOWED)
+def test_origins_that_a_setting_allows(api: HttpApi, setting: str) -> None:
+    origins = Settings.model_validate({"aria2_rpc_origins": setting}).aria2_rpc_origins
+    services = replace(api.services, rpc_origins=frozenset(origins))
+    allowed, others = ALLOWED[setting]
+    assert all(map(services.allows_rpc_origin, allowed))
+    assert not any(map(services.allows_rpc_origin, others))
+
+
+@pytest.mark.parametrize("wrong", ["a.example", "https://a.example/", "https://*.example", "a b"])
+def test_what_is_no_origin_is_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="an origin is"):
+        Settings.model_validate({"aria2_rpc_origins": wrong})
 
 
 def test_a_cookie_or_a_header_is_no_token(api: HttpApi) -> None:

@@ -85,7 +85,6 @@ def test_aria2ps_command_line(api: HttpApi, files: Mapping[str, str]) -> None:
         return done.stdout
 
     client = rpc(api, "root")
-    run("call", "pauseAll")
     run("add", files["slow"])
     (gid,) = [one["gid"] for one in client.call("tellWaiting", 0, 100, ["gid"])] or [
         one["gid"] for one in client.call("tellActive", ["gid"])
