@@ -118,7 +118,7 @@ def _answer(api: HttpApi, case: Sent) -> bytes:
                 connection.sendall(part)
                 time.sleep(case.pause)
         except (BrokenPipeError, ConnectionResetError):
-            assert case.pause  # it was cut off
+            pass  # it was cut off, after its answer
         return connection.recv(65536)
 
 
