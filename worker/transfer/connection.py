@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pycurl
@@ -24,6 +25,7 @@ from worker.transfer.http.decoding import Decoder
 from worker.transfer.http.request import Request
 from worker.transfer.http.response import FtpReplies, Response
 from worker.transfer.interfaces import AddressPolicy, TransferOptions
+from worker.transfer.network import ONE_TURN, TransferBytes
 from worker.transfer.response_rules import Classification
 from worker.transfer.segments import Segment
 from worker.transfer.sources import Source
@@ -35,8 +37,6 @@ _MAX_DISCARDED_BODY = 64 * 1024
 _MAX_HEADER = 256 * 1024
 #: While a body is read at a pace, so many of its bytes are worth a turn of the transfer's coroutine.
 _WORTH_A_TURN = 64 * 1024
-#: A body is held back when so many times libcurl's buffer is received and not yet passed on.
-_MOST_BUFFERS = 4
 _END_REQUEST = 0  # a write callback that returns fewer bytes than it got ends the request
 
 
@@ -50,6 +50,7 @@ class Connection:
         may_receive: called with a number of bytes before they are read or decoded; when it returns
             False the body waits until `resume`.
         wake: called when something has happened that the transfer must handle.
+        waiting: the received bytes of the transfer that are not written yet.
 
     Attributes:
         classification: what the response means.
@@ -74,19 +75,24 @@ class Connection:
         write: Callable[[Connection, list[bytes]], None],
         may_receive: Callable[[int], bool],
         wake: Callable[[], None],
+        waiting: TransferBytes,
     ) -> None:
         self.source, self.request, self.segment = source, request, segment
         self._on_response, self._write, self._wake = on_response, write, wake
-        self._may_receive = may_receive
+        self._may_receive, self._waiting = may_receive, waiting
         self.redirects = 0
         self.accepted_at = 0.0
         self.classification: Classification | None = None
         self.expected_end: int | None = None
         self.truncated_by_split = self.is_paused = self._was_held_back = False
+        #: The body waits until others of its folder are written.
+        self._is_in_line = False
+        self._received_in_turn = 0
+        self._read_socket: Callable[[], None] = lambda: None
         self.decoder: Decoder | None = None
         self.handle: Any = None
         self._chunks: list[bytes] = []
-        self._pending = self._max_pending = 0
+        self._pending = 0
         #: Bytes that were consumed from the rate and are not decoded yet: their output is free so far.
         self._undecoded_credit = 0
         self._ftp = FtpReplies()
@@ -108,7 +114,7 @@ class Connection:
         self, handle: Any, options: TransferOptions, policy: AddressPolicy, buffer: int
     ) -> None:
         """Configure a libcurl handle for this request, to read `buffer` bytes at once."""
-        self.handle, self._max_pending = handle, _MOST_BUFFERS * buffer
+        self.handle = handle
         # With a proxy, the socket leads to the proxy, which resolves the origin's name itself.
         self._address_policy = None if options.proxy else policy
         configure(handle, self.request, options, buffer)
@@ -132,14 +138,37 @@ class Connection:
 
     def set_pace(self, curl: CurlLoop, seconds: float) -> None:
         """Have the body read every so many seconds; 0 for as soon as bytes arrive. Not in a callback."""
-        if seconds or self._wake_at:
-            curl.pace(int(self.handle.getinfo(pycurl.ACTIVESOCKET)), seconds)
-            self._wake_at = _WORTH_A_TURN if seconds else 0
+        socket = int(self.handle.getinfo(pycurl.ACTIVESOCKET))
+        curl.pace(socket, seconds, self._may_read)
+        self._read_socket = partial(curl.read_on, socket)
+        self._wake_at = _WORTH_A_TURN if seconds else 0
+
+    def _may_read(self) -> bool:
+        if self._waiting.folder.is_full:
+            self._stand_in_line()
+            return False
+        self._received_in_turn = 0
+        return True
+
+    def _stand_in_line(self) -> None:
+        self._is_in_line = self._was_held_back = True
+        self._waiting.folder.hold_back(self)
+
+    def read_on(self) -> None:
+        """Receive more: bytes of the folder were written."""
+        self._is_in_line = False
+        self._received_in_turn = 0
+        if not self.is_paused:
+            self._read_socket()
+        elif self.can_resume and self._may_receive(0):
+            self.resume()
+        else:
+            self._wake()
 
     @property
     def can_resume(self) -> bool:
-        """Whether the body waits for the rate limit or the disk only."""
-        return self.is_paused and not self.has_undecoded
+        """Whether the body waits for the rate limit or the transfer's own bytes only."""
+        return self.is_paused and not self._is_in_line and not self.has_undecoded
 
     def resume(self) -> None:
         """Continue a paused body. Not in a callback."""
@@ -157,7 +186,12 @@ class Connection:
     @property
     def is_held_back(self) -> bool:
         """Whether this worker holds the body back, so that the origin is not to blame for its speed."""
-        return self.is_paused or self.has_undecoded
+        return self._is_in_line or self.needs_turn
+
+    @property
+    def needs_turn(self) -> bool:
+        """Whether its body goes on only when the transfer lets it."""
+        return self.has_undecoded or (self.is_paused and not self._is_in_line)
 
     def was_held_back(self) -> bool:
         """Return whether it is or was held back since the last call of this."""
@@ -171,6 +205,13 @@ class Connection:
             self.flush()
         except Exception as error:
             self.error = error
+
+    def close(self) -> None:
+        """Drop the bytes that are not passed on."""
+        self._waiting.folder.forget(self)
+        self._waiting.count(-self._pending)
+        self._chunks, self._pending = [], 0
+        self.close_sockets()
 
     def close_sockets(self) -> None:
         """Close our descriptors of the sockets: pycurl works on duplicates."""
@@ -268,12 +309,14 @@ class Connection:
         try:
             if not self.is_classified:
                 self.classify(has_content=True)
-            is_full = self._pending >= self._max_pending or self.has_undecoded
-            if is_full or not self._may_receive(len(data)):
-                self.is_paused = self._was_held_back = True
-                self._wake()
-                return int(pycurl.WRITEFUNC_PAUSE)  # libcurl keeps the data until `resume`
-            self.received += len(data)
+            folder, size = self._waiting.folder, len(data)
+            is_over = self._received_in_turn >= ONE_TURN or folder.is_overfull
+            if is_over and folder.is_full:
+                return self._pause(in_line=True)
+            if self.has_undecoded or not self._may_receive(size):
+                return self._pause(in_line=False)
+            self.received += size
+            self._received_in_turn += size
             if not self.is_accepted:
                 return None if self.received <= _MAX_DISCARDED_BODY else _END_REQUEST
             if self.decoder is None:
@@ -287,6 +330,14 @@ class Connection:
             self._wake()
             return _END_REQUEST
 
+    def _pause(self, *, in_line: bool) -> int:
+        """Have libcurl keep the body until `resume`, which takes place when the turn has come."""
+        self.is_paused = self._was_held_back = True
+        if in_line:
+            self._stand_in_line()
+        self._wake()
+        return int(pycurl.WRITEFUNC_PAUSE)
+
     def _decode(self) -> None:
         """Do one step of decoding. Output beyond the received bytes is consumed from the rate."""
         if self.decoder is None or not self._may_receive(0):
@@ -298,9 +349,9 @@ class Connection:
 
     def _append(self, data: bytes) -> int | None:
         """Buffer bytes of the file for the segment, until `flush`."""
-        segment = self.segment
+        segment, size = self.segment, len(data)
         position = segment.received + self._pending
-        end = position + len(data)
+        end = position + size
         if self.expected_end is not None and end > self.expected_end:
             raise TransientError(
                 f"The origin announced bytes up to {self.expected_end:,} and sends more.",
@@ -310,9 +361,11 @@ class Connection:
             # The segment was split: another connection fetches the rest.
             self.truncated_by_split = True
             data = data[: segment.end - position]
-        if data:
+            size = len(data)
+        if size:
             self._chunks.append(data)
-            self._pending += len(data)
+            self._pending += size
+            self._waiting.count(size)
         return _END_REQUEST if self.truncated_by_split else None
 
     def _on_connect(self, _purpose: int, address: Any) -> Any:

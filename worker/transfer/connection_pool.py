@@ -21,6 +21,9 @@ _READ_BYTES = 256 * 1024
 #: The longest time from one read to the next, and the shortest that saves anything. Seconds.
 _MAX_PACE = 0.25
 _MIN_PACE = 0.02
+#: A slow one is read less often, as long as the receive window of a new socket holds what comes.
+_SLOW_PACE = 0.5
+_WINDOW = 48 * 1024
 #: After its response, a connection is read without such waits for this long. Seconds.
 _WARM_UP = 0.3
 
@@ -108,14 +111,19 @@ class ConnectionPool:
         connection.source.active_requests -= 1
         self.connections.remove(connection)
         self._curl.release(connection.handle)
-        connection.close_sockets()
+        connection.close()
 
     # ── run ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_held_back(self) -> bool:
-        """Whether this worker holds a body back, for the rate limit or for the decoder."""
+        """Whether this worker holds a body back, for the rate limit, the disk or the decoder."""
         return any(one.is_held_back for one in self.connections)
+
+    @property
+    def needs_turn(self) -> bool:
+        """Whether a body goes on only when the transfer lets it."""
+        return any(one.needs_turn for one in self.connections)
 
     def serve(self) -> Iterator[Finished]:
         """Pass on what has been received, then yield the requests that have ended.
@@ -128,7 +136,7 @@ class ConnectionPool:
             if connection.can_resume and self._may_continue(0):
                 connection.resume()
             connection.close_sockets()
-            if received:
+            if received and not connection.request.is_ftp:
                 self._pace(connection, now)
         ended, self._ended = self._ended, []
         for connection, code, detail in ended:
@@ -152,10 +160,10 @@ class ConnectionPool:
 
     def _pace(self, connection: Connection, now: float) -> None:
         """Let more bytes arrive before a socket is read again: this saves CPU."""
-        is_warm = connection.is_accepted and now - connection.accepted_at >= _WARM_UP
-        if not is_warm or connection.request.is_ftp:
-            return
-        speed = max(connection.stall.average(now, connection.received), 1.0)
-        missing = connection.segment.remaining or _READ_BYTES
-        pace = min(_MAX_PACE, min(_READ_BYTES, missing) / speed)
+        pace = 0.0
+        if now - connection.accepted_at >= _WARM_UP:
+            speed = max(connection.stall.average(now, connection.received), 1.0)
+            missing = connection.segment.remaining or _READ_BYTES
+            longest = _SLOW_PACE if speed * _SLOW_PACE <= _WINDOW else _MAX_PACE
+            pace = min(longest, min(_READ_BYTES, missing) / speed)
         connection.set_pace(self._curl, pace if pace >= _MIN_PACE else 0.0)

@@ -235,6 +235,7 @@ class Transfer:
                 write=self._write,
                 may_receive=self._may_receive,
                 wake=self._wakeup.set,
+                waiting=self._output.waiting,
             )
         )
 
@@ -248,7 +249,7 @@ class Transfer:
         now, connections = time.monotonic(), self._pool.connections
         if not connections:
             return max(0.0, self._outcomes.retry_at - now)
-        if self._pool.is_held_back and not self._output.is_full:
+        if self._pool.needs_turn and not self._output.waiting.is_full:
             return self._bucket.seconds_until_ready()
         # Its speed decides whether to open others.
         is_alone = len(connections) == 1 and self._policy.may_add(1)
@@ -257,7 +258,7 @@ class Transfer:
 
     def _on_tick(self, now: float) -> None:
         """Wake the coroutine when a check is due, or when it has to stop."""
-        if now >= self._check_at or self._output.is_due(now) or self._pool.is_held_back:
+        if now >= self._check_at or self._output.is_due(now) or self._pool.needs_turn:
             self._wakeup.set()
             return
         try:
@@ -336,6 +337,6 @@ def _gate(output: OutputFile, bucket: TokenBucket) -> Callable[[int], bool]:
     """
 
     def may_receive(size: int) -> bool:
-        return not output.is_full and bucket.try_consume(size)
+        return not output.waiting.is_full and bucket.try_consume(size)
 
     return may_receive

@@ -6,14 +6,25 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
+from itertools import islice
+from typing import Protocol
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from worker.transfer.http.curl_loop import CurlLoop
 
 #: A stop, a lost lease or a changed rate takes effect within this time. Seconds.
 TICK_INTERVAL = 0.2
-#: The most bytes of all transfers that may wait for their disks; beyond, none receives more.
-_MAX_WAITING_BYTES = 64 * 1024 * 1024
+#: The most received bytes that wait for all disks. The bytes of one folder may take as much as is left
+#: free, so half; where they do since its disk hangs, others have as much of the rest, and so on.
+MOST_WAITING = 64 * 1024 * 1024
+#: So many bytes each folder may always have, else those that hang could stop one that does not.
+LEAST_OF_FOLDER = 1024 * 1024
+#: The most of one transfer.
+MOST_OF_TRANSFER = 4 * 1024 * 1024
+#: So much a reader receives in its turn, while others are held back.
+ONE_TURN = 256 * 1024
+#: At this number not even those that read may receive more: many that read first did so at once.
+_TOO_MANY = MOST_WAITING + 16 * 1024 * 1024
 
 #: Called at every tick with the monotonic time.
 OnTick = Callable[[float], None]
@@ -24,25 +35,20 @@ class Network:
 
     Attributes:
         curl: runs their requests.
-        waiting_bytes: received bytes of all transfers that are not written yet.
+        waiting_bytes: the received bytes of all transfers that are not written yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running: set[OnTick] = set()
         self._ticker: asyncio.TimerHandle | None = None
-        self.curl = CurlLoop(loop)
-        self.waiting_bytes = 0
+        self.waiting_bytes = waiting = WaitingBytes(loop.call_soon)
+        self.curl = CurlLoop(loop, lambda: waiting.size)
 
     @property
     def transfers(self) -> int:
         """How many transfers run."""
         return len(self._running)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many bytes wait for the disks that no more are to be received."""
-        return self.waiting_bytes >= _MAX_WAITING_BYTES
 
     @contextmanager
     def running(self, on_tick: OnTick) -> Iterator[None]:
@@ -59,6 +65,7 @@ class Network:
         now = time.monotonic()
         for on_tick in self._running:
             on_tick(now)
+        self.waiting_bytes.let_read_soon()
         again = bool(self._running)
         self._ticker = self._loop.call_later(TICK_INTERVAL, self._tick) if again else None
 
@@ -105,3 +112,125 @@ class Wakeup:
                 if timer is not None:
                     timer.cancel()
         self._is_set = False
+
+
+class Reader(Protocol):
+    """Reads a socket."""
+
+    def read_on(self) -> None:
+        """Read on: it was held back, and more bytes may be received now."""
+
+
+class WaitingBytes:
+    """The received bytes of one event loop that are not written yet.
+
+    Args:
+        call_soon: calls a function in the loop's next turn.
+
+    Attributes:
+        size: their number.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self.size = 0
+        self._call_soon = call_soon
+        self._is_called = False
+        self._folders: WeakValueDictionary[str, FolderBytes] = WeakValueDictionary()
+
+    def of_transfer(self, folder: str) -> TransferBytes:
+        """Return those of a new transfer to a folder."""
+        return TransferBytes(self._of_folder(folder))
+
+    def let_read_soon(self) -> None:
+        """Let those read on that are held back and have room."""
+        if not self._is_called:
+            self._is_called = True
+            self._call_soon(self._let_read)
+
+    def _let_read(self) -> None:
+        self._is_called = False
+        for folder in list(self._folders.values()):
+            folder.let_read()
+
+    def _of_folder(self, folder: str) -> FolderBytes:
+        """Return those of one folder; its transfers share the object."""
+        found = self._folders.get(folder)
+        if found is None:
+            found = self._folders[folder] = FolderBytes(self)
+        return found
+
+
+class FolderBytes:
+    """The received bytes of one folder that are not written yet, and who waits to receive more."""
+
+    def __init__(self, all_folders: WaitingBytes) -> None:
+        self._all = all_folders
+        self.size = 0
+        #: Who is held back, the first one first.
+        self._held: dict[Reader, None] = {}
+
+    @property
+    def _limit(self) -> int:
+        return max(LEAST_OF_FOLDER, MOST_WAITING - self._all.size)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further readers are held back."""
+        size = self.size
+        return size + self._all.size >= MOST_WAITING and size >= LEAST_OF_FOLDER
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether no byte may be received, also by those that read."""
+        size = self.size
+        return size + self._all.size >= _TOO_MANY and size >= LEAST_OF_FOLDER
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether bytes should not wait for more of their file."""
+        return self.size >= self._limit * 3 // 4
+
+    def count(self, size: int) -> None:
+        """Count `size` more bytes; fewer, when it is negative."""
+        self.size += size
+        self._all.size += size
+        if size < 0 and self._held:
+            self._all.let_read_soon()
+
+    def hold_back(self, reader: Reader) -> None:
+        """Have a reader read on when bytes were written, after those that wait already."""
+        self._held[reader] = None
+
+    def forget(self, reader: Reader) -> None:
+        """Hold a reader back no more, since it has ended."""
+        self._held.pop(reader, None)
+
+    def let_read(self) -> None:
+        """Let those read on that are held back, as many as there is room for."""
+        turns = -(-(self._limit - self.size) // ONE_TURN)
+        for reader in list(islice(self._held, max(0, turns))):
+            del self._held[reader]
+            reader.read_on()
+
+
+class TransferBytes:
+    """The received bytes of one transfer that are not written yet.
+
+    Attributes:
+        size: their number.
+        folder: all those of its folder.
+    """
+
+    def __init__(self, folder: FolderBytes) -> None:
+        self.size = 0
+        self.folder = folder
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more bytes may be received."""
+        return self.size >= MOST_OF_TRANSFER or self.folder.is_overfull
+
+    def count(self, size: int) -> None:
+        """Count `size` more bytes; fewer, when it is negative."""
+        self.size += size
+        self.folder.count(size)

@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 _BATCH_BYTES = 256 * 1024
 _FIRST_WAIT = 0.2
 _MAX_WAIT = 0.9
-#: The most bytes of one transfer that may wait for its disk.
-_MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,7 @@ class OutputFile:
         description: total, validators and digests of the file as its first response gave them; later
             responses must match. They are held as a checkpoint without written bytes.
         segments: which bytes are received, and which are written.
+        waiting: the bytes received and not written, also those that connections have not passed on.
     """
 
     def __init__(
@@ -84,8 +83,7 @@ class OutputFile:
         self._shown_durable = 0
         #: When a batch is to be handed over although it is small; infinite before the first byte.
         self._due_at = math.inf
-        #: Bytes received and not written.
-        self._waiting_bytes = 0
+        self.waiting = network.waiting_bytes.of_transfer(destination.folder)
         interval, pool = self._options.checkpoint_interval, resources.checkpoint_pool
         self._checkpoints = CheckpointWriter(destination, self.job_id, pool=pool, interval=interval)
 
@@ -196,20 +194,12 @@ class OutputFile:
 
     # ── bytes ───────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so many bytes wait for the disk that no more are to be received."""
-        # Where a disk hangs, transfers to others go on.
-        most = _BATCH_BYTES if self._network.is_full else _MAX_WAITING_BYTES
-        return self._waiting_bytes >= most
-
     def write(self, segment: Segment, chunks: list[bytes]) -> int:
         """Append bytes to `segment`; return their number. The disk may refuse them later."""
         size = sum(map(len, chunks))
         self._due_at = min(self._due_at, time.monotonic() + _FIRST_WAIT)
         self._next.add(segment, chunks, size)
         self.segments.receive(segment, size)
-        self._count_waiting(size)
         if self.segments.total is None:
             self.check_size(self.segments.received)
         return size
@@ -221,8 +211,11 @@ class OutputFile:
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to hand bytes over to the disk."""
-        is_late = self._next.size > 0 and now >= self._due_at
-        return (is_late or self._next.size >= self._batch_bytes) and not self._queue.is_busy
+        size = self.waiting.size  # all of it, also what connections have not passed on
+        if self._queue.is_busy or not size:
+            return False
+        is_enough = size >= self._batch_bytes or self.waiting.folder.is_crowded
+        return is_enough or now >= self._due_at
 
     def write_if_due(self) -> None:
         """Hand bytes over to the disk when there are enough, or have waited long.
@@ -232,7 +225,7 @@ class OutputFile:
         """
         self._raise_error()
         now = time.monotonic()
-        if self.is_due(now):
+        if self._next.size and self.is_due(now):
             self._due_at = now + _MAX_WAIT
             run, count = self._take_batch()
             self._queue.post(run, lambda _: count())
@@ -257,10 +250,10 @@ class OutputFile:
             batch.run(self._destination, digests, grows=grows)
 
         def count() -> None:
-            was_full = self.is_full
+            was_full = self.waiting.is_full
             batch.count(segments)
             self._is_discarding = False
-            self._count_waiting(-batch.size)
+            self.waiting.count(-batch.size)
             self._progress.update(self.counts)
             self._digests.advance_to(self.segments.prefix)
             if was_full or self._next.size >= self._batch_bytes:
@@ -275,12 +268,8 @@ class OutputFile:
             self._queue.raise_error()
 
     def _drop_next(self) -> None:
-        self._count_waiting(-self._next.size)
+        self.waiting.count(-self._next.size)
         self._next = WriteBatch()
-
-    def _count_waiting(self, size: int) -> None:
-        self._waiting_bytes += size
-        self._network.waiting_bytes += size
 
     def check_size(self, size: int | None) -> None:
         """Raise PermanentError when `size` exceeds the limit of the job or of the service."""
@@ -370,7 +359,7 @@ class OutputFile:
         for one in all_digests:
             if one.is_busy:
                 await self._queue.call(one.close)
-        self._count_waiting(-self._waiting_bytes)
+        self.waiting.count(-self.waiting.size)
 
     # ── details ─────────────────────────────────────────────────────────────────────────────────
 

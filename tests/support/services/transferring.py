@@ -170,9 +170,9 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def transfer_pools() -> Iterator[dict[str, Any]]:
+def transfer_pools(disk_threads: int = 4) -> Iterator[dict[str, Any]]:
     """The thread pools of `EngineResources`, by attribute."""
-    disk = FolderThreads(CallThreads(4, "disk"))
+    disk = FolderThreads(CallThreads(disk_threads, "disk"))
     with (
         ThreadPoolExecutor(1, "checkpoint") as checkpoint,
         ThreadPoolExecutor(1, "hashing") as hashing,

@@ -16,6 +16,10 @@ import pycurl
 _SPARE_HANDLES = 64
 #: Idle connections kept open for further requests.
 _IDLE_CONNECTIONS = 256
+#: Sockets in one call of epoll.
+_SOCKETS_AT_ONCE = 16
+#: After so many bytes, other work has its turn: it hands them on to the disk.
+_BYTES_AT_ONCE = 4 * 1024 * 1024
 #: Sockets that are due within this time are read together. Seconds.
 _TICK = 0.02
 
@@ -28,10 +32,17 @@ class CurlLoop:
 
     All requests share connections, resolved names and TLS sessions. Every socket is armed for one event
     (EPOLLONESHOT), and armed again after it: at once, or at the pace that `pace` set for it.
+
+    Args:
+        loop: the event loop.
+        waiting_bytes: returns how many received bytes wait for other work.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, waiting_bytes: Callable[[], int] = lambda: 0
+    ) -> None:
         self._loop = loop
+        self._waiting_bytes = waiting_bytes
         self._multi = pycurl.CurlMulti()
         self._epoll = select.epoll()
         #: When libcurl is to be called without an event, by the loop's clock; a timer may ring sooner.
@@ -45,6 +56,8 @@ class CurlLoop:
         #: Seconds from one read to the next, by socket, and when it is due.
         self._pace: dict[int, float] = {}
         self._due: dict[int, float] = {}
+        #: Asked before a socket is read; after False, `read_on` follows.
+        self._gates: dict[int, Callable[[], bool]] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
@@ -76,12 +89,24 @@ class CurlLoop:
         else:
             handle.close()
 
-    def pace(self, socket: int, seconds: float) -> None:
-        """Read a socket not sooner than `seconds` after the last time: by then it has more bytes."""
+    def pace(self, socket: int, seconds: float, may_read: Callable[[], bool]) -> None:
+        """Choose when a socket is read.
+
+        Args:
+            socket: that of a running request.
+            seconds: not sooner than so long after the last time: by then it has more bytes.
+            may_read: called before each time; after it has returned False, the socket is not read until
+                `read_on`.
+        """
+        self._gates[socket] = may_read
         if seconds:
             self._pace[socket] = seconds
         else:
             self._pace.pop(socket, None)
+
+    def read_on(self, socket: int) -> None:
+        """Read a socket that was not to be read."""
+        self._arm(socket)
 
     def close(self) -> None:
         """Close all connections; no request may be running."""
@@ -99,7 +124,17 @@ class CurlLoop:
 
     def _on_ready(self) -> None:
         """Let libcurl serve the sockets that are ready; this runs the callbacks of their requests."""
-        ready = self._epoll.poll(0)
+        most, more = self._waiting_bytes() + _BYTES_AT_ONCE, True
+        while more and self._waiting_bytes() < most:
+            ready = self._epoll.poll(0, _SOCKETS_AT_ONCE)
+            more = len(ready) == _SOCKETS_AT_ONCE
+            self._read([one for one in ready if self._may_read(one[0])])
+
+    def _may_read(self, socket: int) -> bool:
+        may_read = self._gates.get(socket)
+        return may_read is None or may_read()
+
+    def _read(self, ready: list[tuple[int, int]]) -> None:
         for socket, event in ready:
             self._multi.socket_action(socket, _to_curl(event))
         self._end_requests()
@@ -156,6 +191,7 @@ class CurlLoop:
         if what == pycurl.POLL_REMOVE:
             self._events.pop(socket, None)
             self._pace.pop(socket, None)
+            self._gates.pop(socket, None)
             with suppress(OSError):  # a closed descriptor has already left the epoll set
                 self._epoll.unregister(socket)
         else:

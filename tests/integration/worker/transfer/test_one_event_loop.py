@@ -120,11 +120,11 @@ def test_a_disk_that_hangs_stops_no_other_transfer_and_takes_little_memory(
 
     async def run() -> list[str]:
         task = start(hanging, large.url, connections=1)
-        await wait_for(lambda: running_network().waiting_bytes >= 4 * MIB, "it is held back")
+        await wait_for(lambda: running_network().waiting_bytes.size >= 4 * MIB, "it is held back")
         assert await results([start(other, small.url)]) == [""]
         assert downloaded(hanging) == 0
         # 4 MiB, and what libcurl had read by then.
-        assert running_network().waiting_bytes <= 7 * MIB
+        assert running_network().waiting_bytes.size <= 7 * MIB
         blocked.gate.set()
         return await results([task])
 
