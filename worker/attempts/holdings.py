@@ -66,8 +66,9 @@ class Holdings:
         """Release the slots before the rest: the origin has sent all bytes, and they are verified."""
         self._on_received()
         self._end_reception()
-        slots, self.slots = self.slots, None
-        if slots is not None:
+        slots = self.slots
+        if slots is not None and slots.requests:  # else there are no limits, and nothing to free
+            self.slots = None
             freed = self._runtime.store(self._runtime.slots.release_flow(slots))
             freed.add_done_callback(lambda _: self.pass_on(slots.host, self._user_id))
 
