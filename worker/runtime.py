@@ -33,7 +33,7 @@ from worker.limits.slots import SlotManager
 from worker.loop.batcher import Batcher
 from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
-from worker.loop.folder_threads import MOST_THREADS, FolderThreads
+from worker.loop.folder_threads import BESIDE_STUCK, MOST_THREADS, FolderThreads
 from worker.loop.threads import Threads
 from worker.metrics.batches import timed_batches
 from worker.metrics.catalog import RECEIVED_BYTES, TRANSFER_RETRIES
@@ -54,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 #: fsyncs are few and slow; with two threads one slow disk does not delay another.
 CHECKPOINT_THREADS = 2
+#: Further threads of a pool while all of it are stuck on a disk that hangs.
+_BESIDE_STUCK = 64
 #: Threads for rare calls that wait for SQL or the broker.
 SERVER_THREADS = 8
 
@@ -183,7 +185,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     jobs = JobRepository(database)
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
-    disk_threads = FolderThreads(CallThreads(MOST_THREADS, "disk"))
+    disk_threads = FolderThreads(CallThreads(MOST_THREADS, "disk", beside_stuck=BESIDE_STUCK))
     instruments = Instruments()
     sql, store, publish = _batchers(instruments, jobs, cache, broker, outages)
     return Runtime(
@@ -287,8 +289,12 @@ def _engine_resources(
         ),
         address_policy=AddressGuard(settings.allowed_networks),
         disk_pool=disk_threads,
-        checkpoint_pool=Threads(CHECKPOINT_THREADS, thread_name_prefix="checkpoint"),
-        hashing_pool=Threads(os.cpu_count() or 1, thread_name_prefix="hashing"),
+        checkpoint_pool=Threads(
+            CHECKPOINT_THREADS, thread_name_prefix="checkpoint", beside_stuck=_BESIDE_STUCK
+        ),
+        hashing_pool=Threads(
+            os.cpu_count() or 1, thread_name_prefix="hashing", beside_stuck=_BESIDE_STUCK
+        ),
         parse_file_name=name_from_disposition,
         on_retry=lambda code: instruments.count(TRANSFER_RETRIES, bounded_reason(code)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,10 @@ from worker.transfer.output_file import TransferResult
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Seconds without answer from a disk, of a call and of one that reads or syncs a whole file, after which
+#: the job's history says so.
+DISK_PATIENCE, LONG_DISK_PATIENCE = 30.0, 600.0
 
 
 class Attempt:
@@ -103,8 +107,21 @@ class Attempt:
 
     # ── open, close ─────────────────────────────────────────────────────────────────────────────
 
-    def _on_disk(self, call: Callable[[], T], *, takes_long: bool = False) -> Awaitable[T]:
-        return self._runtime.on_disk(self._job.directory, call, takes_long=takes_long)
+    async def _on_disk(self, call: Callable[[], T], *, takes_long: bool = False) -> T:
+        """Call a function in a thread for the disk; a disk that hangs is noted in the history."""
+        patience = LONG_DISK_PATIENCE if takes_long else DISK_PATIENCE
+        note = partial(self._note_silent_disk, patience)
+        timer = asyncio.get_running_loop().call_later(patience, note)
+        try:
+            return await self._runtime.on_disk(self._job.directory, call, takes_long=takes_long)
+        finally:
+            timer.cancel()
+
+    def _note_silent_disk(self, seconds: float) -> None:
+        folder = self._job.directory or self._runtime.files_dir
+        text = f"the disk of its folder has not answered for {seconds:.0f} s: {folder}"
+        logger.warning("Job %s waits: %s", self._job.id, text)
+        self._save_note(text)
 
     def _open(self) -> tuple[Destination, bool]:
         """Open the destination; return it, and whether an earlier attempt has published a file there."""

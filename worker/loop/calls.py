@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.logs.context import carried
+from worker.loop.relief import Relief
 from worker.resources import resource_error_of
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,14 @@ class CallThreads:
     Args:
         most: threads at most.
         name: the first part of their names.
+        beside_stuck: further threads at most, which are started while all are stuck: calls wait, and
+            none ends for a second.
     """
 
-    def __init__(self, most: int, name: str) -> None:
-        self._most, self._name = most, name
+    def __init__(self, most: int, name: str, *, beside_stuck: int = 0) -> None:
+        self._most, self._name, self._beside_stuck = most, name, beside_stuck
+        self._relief = Relief(lambda: self._calls.qsize(), lambda: self._ended, self._add_threads)
+        self._ended = 0
         self._mutex = threading.Lock()
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         #: Calls that wait or run.
@@ -65,6 +70,7 @@ class CallThreads:
 
     def shutdown(self) -> None:
         """Make the calls that wait, and end the threads."""
+        self._relief.close()
         with self._mutex:
             self._is_closed = True
             for _ in self._threads:
@@ -83,6 +89,9 @@ class CallThreads:
                 self._start_thread()
             self._unfinished += 1
             self._calls.put(call)
+            are_all_busy = self._unfinished > len(self._threads)
+        if are_all_busy and self._beside_stuck:
+            self._relief.watch()
 
     def results(self) -> Results:
         """Return the way of results to this event loop."""
@@ -104,10 +113,27 @@ class CallThreads:
         else:
             self._threads.append(thread)
 
+    def _add_threads(self, count: int) -> None:
+        with self._mutex, suppress(RuntimeError):  # without one: the next look tries again
+            room = self._most + self._beside_stuck - len(self._threads)
+            for _ in range(0 if self._is_closed else min(count, room)):
+                self._start_thread()
+
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             self._make(call)
             del call  # and what it refers to, while this thread waits
+            if self._is_one_too_many():
+                return
+
+    def _is_one_too_many(self) -> bool:
+        """Return whether there are more threads than usual, and none is stuck any more."""
+        with self._mutex:
+            is_usual = len(self._threads) <= self._most
+            if self._is_closed or is_usual or self._unfinished >= self._most:
+                return False
+            self._threads.remove(threading.current_thread())
+            return True
 
     def _make(self, call: _Call) -> None:
         try:
@@ -119,6 +145,7 @@ class CallThreads:
 
     def _end(self, call: _Call, result: Any, error: BaseException | None) -> None:
         with self._mutex:
+            self._ended += 1
             self._unfinished -= 1  # first: who has the result may call this thread again
         call.results.put(call.on_end, result, error)
 

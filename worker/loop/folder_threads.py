@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 #: Threads for calls of all folders.
 MOST_THREADS = 128
+#: Further threads while all of these are stuck: a mount that hangs has many folders.
+BESIDE_STUCK = 896
 #: Threads of one folder at most, so that one which hangs leaves threads for others.
 MOST_QUICK, MOST_LONG = 8, 64
 #: When a call has waited so long, further threads serve its folder. Seconds.
