@@ -41,6 +41,11 @@ POSTGRES_OPTIONS = {
 _CONFLICTS = {"40P01", "40001"}
 
 
+def is_conflict(error: BaseException | None) -> bool:
+    """Return whether an error of a driver says that a transaction was rolled back for another one."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+
+
 class Database:
     """One engine a process. `read`, `write` and `transact` are the only ways in.
 
@@ -90,7 +95,7 @@ class Database:
                 with self.engine.begin() as connection:
                     return work(connection)
             except OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
+                if not is_conflict(error):
                     raise
             # A deadlock with another transaction, for which this one was rolled back.
             with self.engine.begin() as connection:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
 from database.changes import Change
+from database.engine import is_conflict
 from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_messages import JobMessages
 from database.job_pages import JobPages
@@ -88,8 +89,9 @@ class JobRepository(JobQueries, JobPages, JobMessages):
             return [[] for _ in operations]
         try:
             return self._database.transact(lambda connection: perform_all(connection, operations))
-        except DatabaseUnavailableError:
-            raise
+        except DatabaseUnavailableError as error:
+            if len(operations) == 1 or not is_conflict(error.__cause__):
+                raise
         except Exception as error:
             if len(operations) == 1:
                 return [self._own_result(operations[0], error)]

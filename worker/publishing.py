@@ -15,7 +15,7 @@ from database import JobRepository
 from domain.errors import DatabaseUnavailableError, StoreUnavailableError
 from domain.job import Job, QueuedJob
 from worker import tracing
-from worker.broker.client import Broker
+from worker.broker.client import Broker, UnsentMessagesError
 from worker.outages import OutageLog
 
 logger = logging.getLogger(__name__)
@@ -64,17 +64,23 @@ class JobPublisher:
             together: let a message name several jobs.
 
         Returns:
-            The time in the messages and in `published_at`; None when the broker did not answer.
+            The time in the messages and in `published_at`; None when the broker took none.
         """
         sent_at = self._clock()
         if not jobs:
             return sent_at
         try:
             self._broker.publish(jobs, sent_at, requeued=requeued, together=together)
+        except UnsentMessagesError as error:
+            self._outages.record_failure(_PUBLISHING, error)
+            jobs = [job for job in jobs if job.id not in error.unsent]
+            if not jobs:
+                return None
         except StoreUnavailableError as error:
             self._outages.record_failure(_PUBLISHING, error)
             return None
-        self._outages.record_success(_PUBLISHING)
+        else:
+            self._outages.record_success(_PUBLISHING)
         if tracing.active is not None:
             of_message = {"seen.requeued": requeued}
             tracing.active.published([job.id for job in jobs], sent_at.timestamp(), of_message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -54,6 +54,18 @@ class QueuedMessage(NamedTuple):
 _INVALID = QueuedMessage((), None)
 
 
+class UnsentMessagesError(StoreUnavailableError):
+    """The broker refused some messages, as of a queue whose key has another type.
+
+    Attributes:
+        unsent: the ids of their jobs. The other messages were sent.
+    """
+
+    def __init__(self, message: str, unsent: Set[str]) -> None:
+        super().__init__(message)
+        self.unsent = unsent
+
+
 class Broker:
     """Publishes through one Celery app. Every method raises StoreUnavailableError without broker.
 
@@ -93,11 +105,17 @@ class Broker:
         for job in jobs:
             queue = REQUEUED_QUEUE if requeued else queue_of(job.priority)
             waiting.setdefault(queue, []).append(job.id)
+        messages = [
+            (queue, ids[start : start + step])
+            for queue, ids in waiting.items()
+            for step in [_jobs_a_message(len(ids)) if together else 1]
+            for start in range(0, len(ids), step)
+        ]
         with self._client() as client, _pipeline(client) as pipe:
-            for queue, ids in waiting.items():
-                step = _jobs_a_message(len(ids)) if together else 1
-                for start in range(0, len(ids), step):
-                    pipe.lpush(queue, download_message(ids[start : start + step], queue, sent_at))
+            for queue, ids in messages:
+                pipe.lpush(queue, download_message(ids, queue, sent_at))
+            replies = pipe.execute(raise_on_error=False)
+        _raise_unsent(messages, replies)
 
     def put_back(self, job_ids: Sequence[str], queue: str, sent_at: datetime | None) -> None:
         """Return jobs of a consumed message that were not started; they are consumed next.
@@ -112,6 +130,7 @@ class Broker:
         with self._client() as client, _pipeline(client) as pipe:
             # The end that messages are consumed from.
             pipe.rpush(queue, download_message(job_ids, queue, sent_at))
+            pipe.execute()
 
     def send(self, task: str, **options: Any) -> None:
         """Send one task without arguments; `options` are those of Celery's `send_task`."""
@@ -205,13 +224,30 @@ def _jobs_a_message(count: int) -> int:
 
 @contextmanager
 def _pipeline(client: Any) -> Iterator[Any]:
-    """Yield a pipeline, and send it; errors are those of kombu's batches."""
+    """Yield a pipeline to be executed; errors are those of kombu's batches."""
     with client.pipeline(transaction=False) as pipe:
-        yield pipe
         try:
-            pipe.execute()
+            yield pipe
         except (RedisError, OSError) as error:
             raise BatchPublishError("Messages may not have been sent") from error
+
+
+def _raise_unsent(messages: Sequence[tuple[str, Sequence[str]]], replies: Sequence[Any]) -> None:
+    """Raise the first error among the replies to messages, with the jobs that have none now."""
+    errors = [reply for reply in replies if isinstance(reply, Exception)]
+    if not errors:
+        return
+    try:
+        with _broker_errors():
+            raise BatchPublishError("Messages were refused") from errors[0]
+    except StoreUnavailableError as error:
+        unsent = {
+            job_id
+            for (_, ids), reply in zip(messages, replies, strict=True)
+            if isinstance(reply, Exception)
+            for job_id in ids
+        }
+        raise UnsentMessagesError(str(error), unsent) from error
 
 
 def _unless_wrong_type(error: ResponseError, instead: T) -> T:
