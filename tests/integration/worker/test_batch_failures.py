@@ -1,11 +1,13 @@
-"""Everything that is done in batches, by everything that may go wrong for one item: others are unharmed.
+"""Everything that is done in batches, by what may go wrong for one item: others are unharmed.
 
-batch of                       | fence, row | text, value | constraint | conflict | refused | line lost
-claims, verifying, ends, notes | its own    | its own     | its own    | its own  | –       | all, nothing
-consumed messages, free slots  | none       | its own     | its own    | its own  | –       | written
-locks, slots                   | –          | –           | –          | –        | its own | sent again
-hashes, releases, places       | –          | –           | –          | –        | logged  | sent again
-messages                       | –          | –           | –          | –        | its own | all unmarked
+batch of                        | fence, row | text    | constraint, conflict | refused | line lost
+claims, verifying, ends, notes  | its own    | its own | its own              | –       | all
+consumed messages, free slots   | none       | –       | its own              | –       | all
+locks, slots                    | –          | –       | –                    | its own | sent again
+hashes, releases, places        | –          | –       | –                    | logged  | sent again
+messages                        | –          | –       | –                    | its own | all
+
+Lines to the store that are lost: `test_groups.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, event, update
 
 from cache import CacheManager
 from cache.store.flow import Flow
@@ -47,14 +49,15 @@ COUNT, BAD = 5, 2
 
 
 def _operation(kind: str, job: Job, text: str = "x") -> Operation:
-    return {
+    make: dict[str, Callable[[], Operation]] = {
         "claim": lambda: Claim(job.id, text, LATER),
         "verifying": lambda: Transition(job, Change(S.VERIFYING, LATER, event_reason=text)),
         "end": lambda: Transition(job, Change(S.COMPLETED, LATER, None, {"path": text})),
         "note": lambda: Note(job, text, LATER),
         "consumed": lambda: ConsumeMessage(job.id, LATER),
         "slot": lambda: RequeueForSlot(job.host or "", None, LATER),
-    }[kind]()
+    }
+    return make[kind]()
 
 
 _STATES = {
@@ -142,12 +145,12 @@ def test_a_text_that_the_database_refuses_is_that_items_alone(
 
 def _refuse(database: Database, kind: str, job: Job, code: str) -> None:
     """Let a trigger refuse what is written for one job, with an error's code on PostgreSQL."""
-    event = "INSERT ON job_events" if kind == "note" else "UPDATE ON jobs"
+    written = "INSERT ON job_events" if kind == "note" else "UPDATE ON jobs"
     column = "job_id" if kind == "note" else "id"
     with database.write() as connection:
         if database.is_sqlite:
             connection.exec_driver_sql(
-                f"CREATE TRIGGER refusing BEFORE {event} WHEN NEW.{column} = '{job.id}' "
+                f"CREATE TRIGGER refusing BEFORE {written} WHEN NEW.{column} = '{job.id}' "
                 "BEGIN SELECT RAISE(ABORT, 'refused'); END"
             )
             return
@@ -156,7 +159,7 @@ def _refuse(database: Database, kind: str, job: Job, code: str) -> None:
             f"RAISE EXCEPTION 'refused' USING ERRCODE = '{code}'; END $$"
         )
         connection.exec_driver_sql(
-            f"CREATE TRIGGER refusing BEFORE {event} FOR EACH ROW "
+            f"CREATE TRIGGER refusing BEFORE {written} FOR EACH ROW "
             f"WHEN (NEW.{column} = '{job.id}') EXECUTE FUNCTION refuse()"
         )
 
@@ -205,8 +208,6 @@ def test_a_lost_connection_writes_nothing_of_a_batch(
             seen.append(statement)
             connection.invalidate()
             raise OSError("the connection is gone")
-
-    from sqlalchemy import event
 
     event.listen(database.engine, "before_cursor_execute", lose)
     try:
