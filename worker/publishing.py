@@ -71,14 +71,11 @@ class JobPublisher:
             return sent_at
         try:
             self._broker.publish(jobs, sent_at, requeued=requeued, together=together)
-        except UnsentMessagesError as error:
-            self._outages.record_failure(_PUBLISHING, error)
-            jobs = [job for job in jobs if job.id not in error.unsent]
-            if not jobs:
-                return None
         except StoreUnavailableError as error:
             self._outages.record_failure(_PUBLISHING, error)
-            return None
+            jobs = _sent(jobs, error)
+            if not jobs:
+                return None
         else:
             self._outages.record_success(_PUBLISHING)
         if tracing.active is not None:
@@ -114,3 +111,12 @@ class JobPublisher:
             self._broker.publish(jobs, self._clock())
         except StoreUnavailableError as error:
             logger.warning("The part files of %d jobs are not removed yet: %s", len(jobs), error)
+
+
+def _sent(
+    jobs: Sequence[Job | QueuedJob], error: StoreUnavailableError
+) -> Sequence[Job | QueuedJob]:
+    """Return the jobs whose messages were sent all the same."""
+    if not isinstance(error, UnsentMessagesError):
+        return []
+    return [job for job in jobs if job.id not in error.unsent]

@@ -119,9 +119,7 @@ class Attempt:
 
     def _note_silent_disk(self, seconds: float) -> None:
         folder = self._job.directory or self._runtime.files_dir
-        text = f"the disk of its folder has not answered for {seconds:.0f} s: {folder}"
-        logger.warning("Job %s waits: %s", self._job.id, text)
-        self._save_note(text)
+        self._save_note(f"the disk of its folder has not answered for {seconds:.0f} s: {folder}")
 
     def _open(self) -> tuple[Destination, bool]:
         """Open the destination; return it, and whether an earlier attempt has published a file there."""

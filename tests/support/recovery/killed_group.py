@@ -21,6 +21,8 @@ from tests.support.servers.preloaded import run_module
 from tests.support.services.running import SLOTS
 from tests.support.services.system import ROOT, System, client_runtime
 from worker.job_pool import JobMessage, JobPool
+from worker.leases.drain import Drain
+from worker.publishing import JobPublisher, Publication
 from worker.storage.part_file import PartFile
 
 #: What an item of a batch does, from the name of its flow or from its operation.
@@ -29,6 +31,12 @@ _FLOWS = {
     "SlotManager.acquire_flow": "slots",
     "Holdings._give_back": "releases",
 }
+#: What carries the batches.
+_BATCHES: list[tuple[type, str]] = [
+    (SyncStore, "run_together"),
+    (JobRepository, "perform"),
+    (JobPublisher, "publish_all"),
+]
 _CHANGES = {JobStatus.VERIFYING: "verifying", JobStatus.COMPLETED: "ends"}
 
 #: The moments between the steps that a group has in common, and between the files that it publishes.
@@ -42,8 +50,13 @@ POINTS = [
     "after the third file",
     "before the ends",
     "after the ends",
+    "before the releases",
     "after the releases",
+    "before the messages",
+    "after the messages",
 ]
+#: At these the process drains, so that its jobs are queued again and published.
+_DRAINS = {point for point in POINTS if point.endswith("the messages")}
 
 
 def run_apart(system: System, jobs: Sequence[Job], point: str) -> str:
@@ -64,14 +77,18 @@ def run_apart(system: System, jobs: Sequence[Job], point: str) -> str:
 def _kind(item: Any) -> str | None:
     if isinstance(item, Claim):
         return "claims"
+    if isinstance(item, Publication):
+        return "messages"
     if isinstance(item, Transition):
         return _CHANGES.get(item.change.to)
     return _FLOWS.get(getattr(item, "__qualname__", ""))
 
 
-def _killing(run: Callable[..., Any], point: str) -> Callable[..., Any]:
+def _killing(run: Callable[..., Any], point: str, drain: Drain) -> Callable[..., Any]:
     def run_or_die(owner: Any, items: Sequence[Any], *rest: Any) -> Any:
         kinds = {_kind(item) for item in items}
+        if point in _DRAINS and "claims" in kinds:
+            drain.start()
         if any(point == f"before the {kind}" for kind in kinds):
             _die()
         results = run(owner, items, *rest)
@@ -102,13 +119,14 @@ def _die() -> None:
 def main() -> None:
     """Run the jobs of the command line."""
     point, *job_ids = sys.argv[1:]
-    for owner, name in ((SyncStore, "run_together"), (JobRepository, "perform")):
-        setattr(owner, name, _killing(getattr(owner, name), point))
+    drain = Drain()
+    for owner, name in _BATCHES:
+        setattr(owner, name, _killing(getattr(owner, name), point, drain))
     if point.endswith("file"):
         number = {"first": 1, "third": 3}[point.split()[2]]
         PartFile.publish = _dying_publish(number)  # type: ignore[method-assign]
     variables = {name: value for name, value in os.environ.items() if name.startswith("SEEN_")}
-    runtime = client_runtime(variables)
+    runtime = client_runtime(variables, drain=drain)
     try:
         ends = JobPool(runtime, SLOTS).run(JobMessage(tuple(job_ids)))
         sys.stdout.write(" ".join(end.outcome.value for end in ends))

@@ -26,6 +26,7 @@ from tests.support.wait import wait_until
 from worker.broker import transport
 from worker.broker.client import Broker, read_message
 from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 
 transport.install()  # as in the services: `app` checks messages before kombu decodes them
@@ -230,12 +231,12 @@ class System:
         self.close()
 
 
-def client_runtime(variables: Mapping[str, str]) -> Runtime:
+def client_runtime(variables: Mapping[str, str], *, drain: Drain | None = None) -> Runtime:
     """Build a runtime of this process from SEEN_ variables, beside the environment's."""
     fields = {name.removeprefix("SEEN_").lower(): value for name, value in variables.items()}
     settings = Settings.model_validate(fields)
     broker = Broker(client_app(settings), timeout=settings.cache_timeout)
-    return build_runtime(settings, broker)
+    return build_runtime(settings, broker, drain=drain)
 
 
 def client_app(settings: Settings) -> Celery:
