@@ -11,8 +11,8 @@ from tests.integration.api.test_authorisation import RULES, job_for, send
 from tests.support.services.http_api import HttpApi
 
 ANY, NONE = frozenset(Scope), frozenset[Scope]()
-READ, FILES, SUBMIT, CONTROL = (
-    {one} for one in (Scope.READ, Scope.FILES, Scope.SUBMIT, Scope.CONTROL)
+READ, FILES, SUBMIT, CONTROL, ADMIN = (
+    {one} for one in (Scope.READ, Scope.FILES, Scope.SUBMIT, Scope.CONTROL, Scope.ADMIN)
 )
 
 #: By route: the scopes each of which suffices, for a key and for a session that a key has started.
@@ -47,6 +47,14 @@ SUFFICE: dict[str, tuple[frozenset[Scope] | set[Scope], frozenset[Scope] | set[S
     "GET /v1/deliveries": (READ, READ),
     "GET /v1/deliveries/{delivery_id}": (READ, READ),
     "POST /v1/deliveries/{delivery_id}/send": (CONTROL, CONTROL),
+    "GET /v1/health": (READ, READ),
+    "GET /v1/users": (ADMIN, ADMIN),
+    "POST /v1/users": (ADMIN, ADMIN),
+    "PATCH /v1/users/{name}": (ADMIN, ADMIN),
+    "POST /v1/users/{name}/link": (ADMIN, ADMIN),
+    "GET /v1/keys": (ADMIN, ADMIN),
+    "POST /v1/keys": (ADMIN, ADMIN),
+    "DELETE /v1/keys/{prefix}": (ANY, ANY),  # without `admin` the key is unknown
     "POST /v1/session": (ANY, ANY),
     "GET /v1/session": (ANY, ANY),
     "POST /v1/session/refresh": (NONE, ANY),
