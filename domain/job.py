@@ -176,11 +176,16 @@ class JobStamp(NamedTuple):
     control: str | None
     updated_at: datetime
     bytes_downloaded: int
+    priority: Priority
+    """`updated_at` of a job that is not queued stays when it gets another one."""
 
     @classmethod
     def of(cls, job: Job) -> JobStamp:
         """Return the stamp of a row."""
-        return cls(job.status, job.fence, job.control, job.updated_at, job.bytes_downloaded)
+        return cls(
+            *(job.status, job.fence, job.control, job.updated_at, job.bytes_downloaded),
+            priority=job.priority,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,13 +156,17 @@ def test_three_are_added_move_are_paused_and_cancelled(world: PageWorld, page: P
             world.api.system.wait_for(job, JobStatus.CANCELLED)
 
 
-def test_a_failure_says_why_and_is_retried(world: PageWorld, page: Page) -> None:
+def test_a_failure_says_why_is_retried_and_saved(world: PageWorld, page: Page) -> None:
     served = world.origin.serve("/gone.bin", size=2000, statuses=[404])
     add(page, served.url)
     gone = row(page, "gone.bin")
     expect(gone).to_contain_text("The origin answered 404 Not Found.")
     gone.get_by_role("button", name="Retry").click()
     expect(gone).to_contain_text("Completed")
+    gone.get_by_role("link", name="gone.bin").click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the file").click()
+    assert saved.value.path().stat().st_size == 2000
 
 
 WRONG = {
@@ -335,6 +339,7 @@ def test_everything_works_by_keyboard(world: PageWorld, page: Page) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="keys.bin")).to_be_visible()
+    expect(page.locator(".curve canvas")).to_be_visible()
     page.keyboard.press("g")
     expect(keys).to_be_visible()
     undo_for(page, 0)

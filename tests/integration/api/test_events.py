@@ -18,6 +18,7 @@ from api import server
 from api.events import stream
 from domain.access import Principal
 from tasks.api import accounts
+from tests.support.services import operations
 from tests.support.services.http_api import HttpApi
 from tests.support.wait import wait_until
 
@@ -99,6 +100,31 @@ def test_connecting_again_with_the_last_id(api: HttpApi) -> None:
             _, kind, data = next(events_of(answer))
             assert kind == "changed"
             assert data["downloads"][0]["status"] == "paused"
+
+
+@pytest.mark.parametrize("state", ["queued", "paused", "running"])
+def test_another_priority_is_sent_in_each_state(api: HttpApi, state: str) -> None:
+    client, runtime = api.client("ada"), api.system.runtime
+    with client.stream("GET", "/v1/events") as answer:
+        events = events_of(answer)
+        next(events)
+        job = api.job_of("ada", f"moved-{state}.bin")
+        if state == "paused":
+            tasks.pause(job.id, runtime=runtime)
+        if state == "running":
+            operations.claim(runtime.jobs, job.id, worker="w", now=runtime.now())
+        status = {"running": "downloading"}.get(state, state)
+        _until(events, job.id, "status", status)
+        api.client("ada").patch(f"/v1/downloads/{job.id}", json={"priority": "high"})
+        _until(events, job.id, "priority", "high")
+
+
+def _until(events: Iterator[tuple[str, str, Any]], job_id: str, field: str, value: str) -> None:
+    """Read events until one says this of a job; the stream has a comment every 15 s at least."""
+    for _, _, data in events:
+        if any(one["id"] == job_id and one.get(field) == value for one in data["downloads"]):
+            return
+    raise AssertionError("the stream has ended")
 
 
 def test_stream_of_a_revoked_key_ends(api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
