@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from worker.runtime import Runtime
 
 #: Where aria2's JSON-RPC is, if SEEN_ARIA2_RPC is set: `api.rpc`.
 RPC_PATH = "/jsonrpc"
+#: Messages of it that a process does at once: fewer than it has threads.
+RPC_TURNS = 5
 #: Names of this machine, which no other machine's page can have in its address.
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -26,12 +29,14 @@ class HttpLimits:
 
     Attributes:
         body_bytes: of a body; 1,000 long URLs with mirrors fit.
-        bodies_bytes: of all bodies of requests that a process has in hand together.
+        bodies_bytes: of all bodies of requests that a process has in hand together; those of one
+            address have half of it.
         small_body_bytes: up to here a body is not counted, so that large ones do not lock others out.
             What all connections may send so is bounded by their number.
         body_seconds: until a body is complete.
         header_seconds: until the headers are complete, counted from the connection or the last response.
         socket_bytes: of a message of a WebSocket: as aria2's `--rpc-max-request-size`.
+        sockets_bytes: of all such messages that a process has in hand together; small ones as bodies.
     """
 
     body_bytes: int = 8 * 2**20
@@ -40,6 +45,7 @@ class HttpLimits:
     body_seconds: float = 30.0
     header_seconds: float = 15.0
     socket_bytes: int = 2 * 2**20
+    sockets_bytes: int = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ class Services:
         is_secure: whether all callers reach it by https, so that cookies are for https alone.
         limits: of requests.
         rpc_origins: of pages that may call aria2's JSON-RPC, as in SEEN_ARIA2_RPC_ORIGINS.
+        rpc_turns: messages of aria2's JSON-RPC that a process does at once. One can have 1,000 calls,
+            and other requests need threads meanwhile.
     """
 
     runtime: Runtime
@@ -61,6 +69,7 @@ class Services:
     readiness: Readiness
     limits: HttpLimits = HttpLimits()
     rpc_origins: frozenset[str] = frozenset()
+    rpc_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RPC_TURNS))
 
     @classmethod
     def of(cls, runtime: Runtime, limits: HttpLimits | None = None) -> Services:

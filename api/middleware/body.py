@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
 from api.services import RPC_PATH, HttpLimits
+from tasks.api.accounts import network_of
 
 _JSON = "application/json"
 #: Of a request whose body is refused so much is still received. Seconds.
@@ -30,17 +32,20 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, limits: HttpLimits) -> None:
         self._app, self._limits = app, limits
         self._room = limits.bodies_bytes
+        self._by_network: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or give the route the whole body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body()
+        client = scope.get("client")
+        body = _Body(network_of(client[0] if client else None))
         try:
             await self._serve(body, scope, receive, send)
         finally:
             self._room += body.counted
+            self._by_network -= Counter({body.network: body.counted})
 
     async def _serve(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -107,22 +112,30 @@ class BodyLimit:
         if body.size <= self._limits.small_body_bytes:
             return
         more = body.size - body.counted
-        if more > self._room:
+        # One client that sends slowly leaves half of the room to others.
+        of_network = self._by_network[body.network] + more
+        if more > self._room or of_network > self._limits.bodies_bytes // 2:
             raise _NoRoom
         self._room -= more
+        self._by_network[body.network] += more
         body.counted += more
 
 
 class _Body:
     """What has come of a body.
 
+    Args:
+        network: where it comes from.
+
     Attributes:
+        network: the same.
         size: in bytes.
         is_complete: nothing follows.
         counted: bytes for which it has room of the budget for all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, network: str) -> None:
+        self.network = network
         self._parts: list[bytes] = []
         self.size = self.counted = 0
         self.is_complete = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from api.rpc import gids
 from api.rpc.errors import UNAUTHORIZED, RpcError, from_seen
 from api.services import Services
@@ -12,6 +15,12 @@ from tasks.api import accounts
 from worker.runtime import Runtime
 
 _PREFIX = "token:"
+#: Characters in the results of one message: all lists of 10,000 downloads together.
+MOST_CHARACTERS = 32 * 2**20
+#: No call of a message starts later than this after its first one. Seconds.
+MOST_SECONDS = 60.0
+_TOO_MUCH = RpcError("This message asks for too much at once. Ask in several messages.")
+_TOO_LONG = RpcError("The calls before this one have taken too long. Send it again by itself.")
 
 
 class Callers:
@@ -20,11 +29,26 @@ class Callers:
     Args:
         services: of this process.
         address: of the other end.
+
+    Attributes:
+        services: the same.
     """
 
     def __init__(self, services: Services, address: str | None) -> None:
-        self._services, self._address = services, address
+        self.services, self._address = services, address
         self._known: dict[str, Principal | RpcError] = {}
+        self._room = MOST_CHARACTERS
+        self._ends_at: float | None = None
+
+    def spend(self, characters: int) -> None:
+        """Count what comes into the results of this message.
+
+        Raises:
+            RpcError: they would be too large; few calls can ask for much, and all of it is in memory.
+        """
+        self._room -= characters
+        if self._room < 0:
+            raise _TOO_MUCH
 
     @property
     def found(self) -> dict[str, Principal]:
@@ -35,12 +59,17 @@ class Callers:
         """Return who makes a call, and its parameters without the token; None without a token.
 
         Raises:
-            RpcError: the token is not valid, or its user has made too many requests.
+            RpcError: the token is not valid, its user has made too many requests, or the calls before
+                have taken too long.
         """
+        now = time.monotonic()
+        self._ends_at = self._ends_at or now + MOST_SECONDS
+        if now > self._ends_at:
+            raise _TOO_LONG
         if not (params and isinstance(params[0], str) and params[0].startswith(_PREFIX)):
             return None, params
         principal = self._principal(params[0].removeprefix(_PREFIX))
-        return Caller(self._services, principal), params[1:]
+        return Caller(self.services, principal, self.spend), params[1:]
 
     @staticmethod
     def without_token(params: list[object]) -> list[object]:
@@ -55,13 +84,13 @@ class Callers:
         if isinstance(known, RpcError):
             raise known
         try:
-            accounts.limit_requests(known, runtime=self._services.runtime)
+            accounts.limit_requests(known, runtime=self.services.runtime)
         except SeenError as error:
             raise from_seen(error, "/jsonrpc") from None
         return known
 
     def _authenticate(self, secret: str) -> Principal | RpcError:
-        runtime = self._services.runtime
+        runtime = self.services.runtime
         try:
             return accounts.authenticate(secret, address=self._address, runtime=runtime)
         except SeenError as error:
@@ -74,11 +103,14 @@ class Caller:
     Attributes:
         services: of this process.
         principal: who it is.
+        spend: counts characters of results, and raises RpcError where they are too many.
         gid: what the call has named a download by, for errors.
     """
 
-    def __init__(self, services: Services, principal: Principal) -> None:
-        self.services, self.principal = services, principal
+    def __init__(
+        self, services: Services, principal: Principal, spend: Callable[[int], None]
+    ) -> None:
+        self.services, self.principal, self.spend = services, principal, spend
         self.gid = ""
 
     @property

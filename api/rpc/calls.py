@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from starlette.concurrency import run_in_threadpool
 
 from api.rpc import parameters
 from api.rpc.callers import Callers, require_token
@@ -35,6 +38,12 @@ class Answer:
 
     content: bytes
     status: int = 200
+
+
+async def answer_in_turn(message: str | bytes, callers: Callers) -> Answer:
+    """Do what a message asks for in a thread, when few other messages are in hand."""
+    async with callers.services.rpc_turns:
+        return await run_in_threadpool(answer, message, callers)
 
 
 def answer(message: str | bytes, callers: Callers) -> Answer:
@@ -85,7 +94,9 @@ def _answer_one(call: object, callers: Callers) -> tuple[dict[str, Any], int]:
 
 
 def _is_id(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float)
+    if isinstance(value, float):
+        return math.isfinite(value)  # 1e999 is JSON, and becomes Infinity, which is not
+    return value is None or isinstance(value, str | int)
 
 
 def _do_several(params: list[object], callers: Callers) -> list[Any]:

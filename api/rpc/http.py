@@ -6,12 +6,11 @@ There is no GET: tokens would be in addresses and logs, and any page could read 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.authentication import client_address
 from api.rpc.callers import Callers
-from api.rpc.calls import answer
+from api.rpc.calls import answer_in_turn
 from api.services import RPC_PATH, Services, TheServices
 
 router = APIRouter(include_in_schema=False)
@@ -25,7 +24,7 @@ _MAX_AGE = "7200"
 async def call(request: Request, services: TheServices) -> Response:
     """Do the calls of a body."""
     callers = Callers(services, client_address(request))
-    found = await run_in_threadpool(answer, await request.body(), callers)
+    found = await answer_in_turn(await request.body(), callers)
     return Response(
         found.content,
         status_code=found.status,

@@ -23,6 +23,10 @@ _FEATURES = ("Async DNS", "GZip", "HTTPS", "Message Digest")
 MOST_WAITING = 10_000
 #: That of stopped ones has the newest: as aria2's `--max-download-result`.
 MOST_STOPPED = 1_000
+#: Downloads of a list that are read at once.
+_BATCH = 500
+#: Characters of an id: those of a list are read, however few downloads of it are asked for.
+_ID = 36
 
 
 def view_of(caller: Caller, gid: str) -> JobView:
@@ -85,6 +89,7 @@ def list_stopped(
     where = _seen(caller)
     places = QueuePlaces(caller.runtime.database)
     ids = [] if where is None else places.stopped(where, limit=MOST_STOPPED)
+    caller.spend(_ID * len(ids))
     return _part(caller, ids, offset, number, keys)
 
 
@@ -92,7 +97,9 @@ def waiting_ids(caller: Caller) -> list[str]:
     """Return the waiting and paused jobs that the caller sees, in the order of the list."""
     where = _seen(caller)
     places = QueuePlaces(caller.runtime.database)
-    return [] if where is None else places.waiting(where, limit=MOST_WAITING)
+    ids = [] if where is None else places.waiting(where, limit=MOST_WAITING)
+    caller.spend(_ID * len(ids))
+    return ids
 
 
 def get_global_stat(caller: Caller) -> dict[str, str]:
@@ -138,8 +145,13 @@ def _part(
     if offset < 0:
         ids, offset = ids[::-1], -offset - 1
     wanted = ids[offset : offset + number]
-    found = caller.runtime.jobs.get_many(wanted)
-    return _shown(caller, _merged(caller, [found[one] for one in wanted if one in found]), keys)
+    shown: list[dict[str, Any]] = []
+    for start in range(0, len(wanted), _BATCH):  # a message that asks for too much ends early
+        batch = wanted[start : start + _BATCH]
+        found = caller.runtime.jobs.get_many(batch)
+        views = _merged(caller, [found[one] for one in batch if one in found])
+        shown += _shown(caller, views, keys)
+    return shown
 
 
 def _merged(caller: Caller, jobs: Sequence[Job]) -> list[JobView]:

@@ -27,6 +27,8 @@ STATES: Mapping[JobStatus, str] = {
     JobStatus.CANCELLED: "removed",
 }
 PIECE = 2**20
+#: Characters of a download in an answer, without its URLs; about.
+_SIZE = 1_000
 #: aria2's exit statuses, by the beginnings of our codes; the longest one that fits counts.
 _ERRORS: Mapping[str, str] = {
     "timeout": "2",
@@ -68,10 +70,12 @@ class Structs:
 
     def __init__(self, caller: Caller) -> None:
         self._principal, self._runtime = caller.principal, caller.runtime
+        self._spend = caller.spend
         self._folders: dict[str, str] = {}
 
     def status(self, view: JobView, keys: Collection[str] = ()) -> dict[str, Any]:
         """Return the status of a download; without keys, all of it."""
+        self._spend(_SIZE)
         progress, total = view.progress, view.progress.bytes_total or 0
         is_active = view.status in RUNNING
         found: dict[str, Any] = {
@@ -131,6 +135,7 @@ class Structs:
 
     def _urls(self, job: Job) -> Sequence[str]:
         urls, is_whole = (job.url, *job.mirrors), changes(self._principal, job)
+        self._spend(sum(map(len, urls)))
         return [display_url(url, secret=job.secret_url, whole=is_whole) for url in urls]
 
     def _path(self, view: JobView) -> str:

@@ -6,7 +6,7 @@ the same machine is `Principal.local()`.
 
 from tasks.api.accounts.authentication import authenticate, authenticate_key, authenticate_session
 from tasks.api.accounts.keys import NewKey, create_key, list_keys, revoke_key
-from tasks.api.accounts.limits import limit_requests
+from tasks.api.accounts.limits import limit_requests, network_of
 from tasks.api.accounts.parts import AccountParts, AccountRuntime
 from tasks.api.accounts.sessions import (
     NewLink,
@@ -45,6 +45,7 @@ __all__ = [
     "limit_requests",
     "list_keys",
     "list_users",
+    "network_of",
     "refresh",
     "revoke_key",
     "set_role",

@@ -9,8 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
+from api.app import THREADS
+from api.rpc import callers
 from api.rpc.calls import MAX_CALLS
+from api.rpc.gids import gid_of
+from api.services import RPC_TURNS
 from settings import Settings
+from tasks.api import control
 from tests.support.aria2 import rpc
 from tests.support.services.http_api import HttpApi
 
@@ -75,6 +80,10 @@ CASES = {
     "NaN": Case(_raw('{"id":NaN,"method":"x"}'), 400, PARSE),
     "NaN as a param": Case(_raw('{"id":1,"method":"x","params":[NaN]}'), 400, PARSE),
     "Infinity": Case(_raw('{"id":1,"method":"x","params":[-Infinity]}'), 400, PARSE),
+    "an id beyond all floats": Case(_raw('{"id":1e999,"method":"' + LIST + '"}'), 400, REQUEST),
+    "an id below all floats": Case(
+        _raw('[{"id":-1e999,"method":"' + LIST + '"}]'), 200, says="Inv"
+    ),
     "a number of 5,000 digits": Case(_raw('{"id":' + "9" * 5_000 + "}"), 400, PARSE),
     "a float beyond all": Case(_call("aria2.tellWaiting", 1e300, 1), 400, 1, "wrong type"),
     "an infinite float": Case(
@@ -183,6 +192,68 @@ def test_messages(api: HttpApi, what: str) -> None:
     elif isinstance(content, dict):
         assert set(content) == {"id", "jsonrpc", "result"}
     assert api.written() == before
+
+
+TOO_MUCH, TOO_LONG = "asks for too much", "have taken too long"
+#: Calls of which one message may not have many: each can read as many downloads as there are.
+LARGE: dict[str, list[Any]] = {
+    "aria2.tellWaiting": [0, 1_000],
+    "aria2.tellWaiting, of which nothing is asked for": [0, 0],
+    "aria2.tellStopped": [-1, 1_000],
+    "aria2.tellStatus": ["<gid>"],
+    "aria2.getFiles": ["<gid>"],
+    "aria2.getUris": ["<gid>"],
+    "aria2.changePosition": ["<gid>", 0, "POS_END"],
+}
+
+
+@pytest.fixture(scope="module")
+def waiting_gid(api: HttpApi) -> str:
+    """Give eve a download that waits, whose GID it is, and one that was removed."""
+    control.cancel(api.job_of("eve", "removed").id, runtime=api.system.runtime)
+    return gid_of(api.job_of("eve", "waits" + "x" * 1_000).id)
+
+
+@pytest.mark.parametrize("method", LARGE)
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_what_one_message_reads_is_limited(
+    api: HttpApi,
+    waiting_gid: str,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    is_batch: bool,
+) -> None:
+    client, gid = rpc(api, "eve"), waiting_gid
+    params = client.params(*(gid if one == "<gid>" else one for one in LARGE[method]))
+    name = method.partition(",")[0]
+    monkeypatch.setattr(callers, "MOST_CHARACTERS", 36 * 20)
+    if is_batch:
+        answers = client.send([{"id": n, "method": name, "params": params} for n in range(30)])
+        errors = [one.get("error") for one in answers.json()]
+    else:
+        inner = [{"methodName": name, "params": params}] * 30
+        answers = client.send({"id": 1, "method": "system.multicall", "params": [inner]})
+        errors = [None if isinstance(one, list) else one for one in answers.json()["result"]]
+    assert len(errors) == 30
+    assert TOO_MUCH in errors[-1]["message"]
+    # Another message begins with all of it again.
+    monkeypatch.undo()
+    assert client.answer(name, *params[1:])["result"] is not None
+
+
+def test_a_message_whose_calls_take_long_ends_early(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "MOST_SECONDS", -1.0)
+    client, before = rpc(api, "ada"), api.written()
+    inner = [{"methodName": "aria2.addUri", "params": client.params(["http://127.0.0.1:9/l"])}] * 2
+    found = client.send({"id": 1, "method": "system.multicall", "params": [inner]}).json()["result"]
+    assert [TOO_LONG in one["message"] for one in found] == [True, True]
+    assert api.written() == before
+
+
+def test_messages_leave_threads_to_other_requests() -> None:
+    assert RPC_TURNS < THREADS // 2
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])

@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.rpc import socket as sockets
 from api.rpc.gids import gid_of
+from api.services import HttpLimits
 from domain.access import Principal
 from domain.ids import new_job_id
 from domain.job import Job, JobStatus
@@ -287,6 +288,105 @@ def test_the_number_of_sockets_is_limited(api: HttpApi, monkeypatch: pytest.Monk
         monkeypatch.setattr(sockets, "MOST", len(api.app.state.rpc_notifier.sockets))
         with pytest.raises(InvalidStatus, match="403"):
             connect(_address(api))
+
+
+def test_calls_without_a_valid_token_keep_no_socket_open(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SILENCE", 0.2)
+    with connect(_address(api)) as connection:
+        socket = Socket(connection, "seen_0000aaaa_wrong")
+        with suppress(ConnectionClosed):
+            for _ in range(100_000):
+                socket.call("system.listNotifications")
+        assert _is_dropped(socket)
+
+
+def test_the_number_of_sockets_of_a_user_is_limited(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "MOST_OF_USER", 2)
+    with _open(api, "ada") as first, _open(api, "ada"), connect(_address(api)) as third:
+        with suppress(ConnectionClosed):
+            Socket(third, api.keys["ada"]).call("aria2.getVersion")
+        assert _is_dropped(Socket(third, ""))
+        assert first.call("aria2.getVersion")["result"]
+        with _open(api, "eve"):
+            pass
+
+
+def test_the_number_of_sockets_of_an_address_is_limited(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _open(api, "ada"):
+        monkeypatch.setattr(sockets, "MOST_OF_ADDRESS", len(api.app.state.rpc_notifier.sockets))
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(_address(api))
+        for one in api.app.state.rpc_notifier.sockets:
+            one.network = "192.0.2.1"
+        with _open(api, "ada"):
+            pass
+
+
+#: What a client sends that never completes a message, and how often at most until it is dropped.
+UNFINISHED = {
+    "a large frame": (b"\x81\xff" + (1_900_000).to_bytes(8, "big") + bytes(4) + b" " * 200_000, 1),
+    "a large message in frames": (b"\x01\xfe\xc3\x50" + bytes(4) + b" " * 50_000, 20),
+    "frames without content": (b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 50_000, 20),
+    "a small frame, slowly": (b"\x81\x85" + bytes(4) + b"{", 1),
+}
+
+
+@pytest.mark.parametrize("what", UNFINISHED)
+def test_messages_that_do_not_end_take_little_room_and_time(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    content, times = UNFINISHED[what]
+    limits = HttpLimits(sockets_bytes=100_000, body_seconds=0.3 if "slowly" in what else 600.0)
+    monkeypatch.setattr(sockets.SocketProtocol, "limits", limits)
+    with _open(api, "ada") as ada:
+        with socket_module.create_connection(("127.0.0.1", api.port), timeout=30) as raw:
+            raw.sendall(_handshake(api.port, f"?token={api.keys['eve']}"))
+            assert raw.recv(65536).startswith(b"HTTP/1.1 101")
+            with suppress(ConnectionError):
+                for _ in range(times):
+                    raw.sendall(content)
+                while raw.recv(65536):
+                    pass
+        wait_until(lambda: not sockets.SocketProtocol.of_all, deadline=30, what="the room is back")
+        assert ada.call("aria2.getVersion")["result"]
+
+
+def test_room_is_counted_until_a_message_is_answered(
+    api: HttpApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets.SocketProtocol, "limits", HttpLimits(sockets_bytes=150_000))
+    filled = json.dumps({"id": "x" * 100_000, "method": "system.listNotifications"})
+    with _open(api, "ada") as socket:
+        for _ in range(5):
+            socket.connection.send(filled)
+            assert "result" in json.loads(socket.connection.recv(timeout=30))
+            for _ in range(100):
+                socket.connection.ping()
+        wait_until(lambda: not sockets.SocketProtocol.of_all, deadline=30, what="the room is back")
+
+
+def test_pings_of_a_client_that_reads_nothing_are_not_answered(api: HttpApi) -> None:
+    """The answers would be in memory, as many as it sends."""
+    ping = (b"\x89\xfd" + bytes(4) + b" " * 125) * 500
+    with _open(api, "ada"):
+        before = set(api.server.server_state.connections)
+        with socket_module.create_connection(("127.0.0.1", api.port)) as raw:
+            raw.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 4_096)
+            raw.settimeout(30)
+            raw.sendall(_handshake(api.port, f"?token={api.keys['eve']}"))
+            assert raw.recv(65536).startswith(b"HTTP/1.1 101")
+            own: Any
+            (own,) = set(api.server.server_state.connections) - before
+            with suppress(ConnectionError):  # it may be dropped
+                for _ in range(300):
+                    raw.sendall(ping)
+                    assert own.transport.get_write_buffer_size() < 2**20
 
 
 def test_nothing_is_left_of_a_client_that_has_gone(api: HttpApi) -> None:

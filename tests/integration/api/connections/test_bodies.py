@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import time
@@ -130,15 +131,26 @@ async def _large_ones_wait(release: asyncio.Event, _scope: Any, receive: Any, se
 
 
 class Caller:
-    """One request to the middleware, whose body comes as the test says."""
+    """One request to the middleware, from an address of its own; its body comes as the test says."""
 
-    def __init__(self, served: BodyLimit, length: int | None = None) -> None:
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self, served: BodyLimit, length: int | None = None, address: str | None = None
+    ) -> None:
         self._parts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sent: list[dict[str, Any]] = []
         headers = [(b"content-type", b"application/json")]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
-        scope = {"type": "http", "path": "/x", "method": "POST", "headers": headers}
+        client = (address or f"192.0.2.{next(self._numbers) % 250}", 0)
+        scope = {
+            "type": "http",
+            "path": "/x",
+            "method": "POST",
+            "headers": headers,
+            "client": client,
+        }
         self.task = asyncio.create_task(served(scope, self._parts.get, self._send))
 
     async def _send(self, message: Any) -> None:
@@ -204,12 +216,43 @@ def test_all_bodies_together_have_a_limit() -> None:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(
+    ("mine", "other", "status"),
+    [
+        ("192.0.2.1", "192.0.2.1", 503),
+        ("192.0.2.1", "::ffff:192.0.2.1", 503),
+        ("2001:db8::1", "2001:db8::2", 503),
+        ("192.0.2.1", "192.0.2.2", 201),
+        ("2001:db8::1", "2001:db8:0:1::1", 201),
+    ],
+)
+def test_one_network_leaves_half_of_the_room_to_others(mine: str, other: str, status: int) -> None:
+    async def play() -> None:
+        release = asyncio.Event()
+        release.set()
+        limits = HttpLimits(body_bytes=40_000, bodies_bytes=100_000, small_body_bytes=1_000)
+        served = BodyLimit(partial(_large_ones_wait, release), limits)
+        for _ in range(3):
+            slow = Caller(served, address=mine)
+            await slow.give(40_000)
+            large = Caller(served, address=other)
+            await large.give(30_000, more=False)
+            small = Caller(served, address=mine)
+            await small.give(1_000, more=False)
+            assert (await large.ended(), await small.ended()) == (status, 201)
+            slow.leave()
+            assert await slow.ended() is None
+            assert not served._by_network
+
+    asyncio.run(play())
+
+
 def test_room_is_given_back_whatever_ends_a_request() -> None:
     async def play() -> None:
         async def app(_scope: Any, receive: Any, send: Any) -> None:
             raise ValueError("a bug")
 
-        limits = HttpLimits(body_bytes=80_000, bodies_bytes=100_000, small_body_bytes=0)
+        limits = HttpLimits(body_bytes=80_000, bodies_bytes=160_000, small_body_bytes=0)
         served = BodyLimit(app, limits)
         for _ in range(2):
             failing = Caller(served)
