@@ -100,7 +100,7 @@ def _completed(service: Service, download_id: str, part: Path, sha256: str | Non
 
 def _received(service: Service, download_id: str, part: Path, sha256: str | None) -> Flow[None]:
     """Write what is missing of a file to its part file, and check the whole."""
-    with part.open("a+b") as output:
+    with open(part, "a+b", opener=_opener) as output:
         digest = yield from work(partial(_digest_of, output))
         start = output.tell()
         if not start or digest.hexdigest() != sha256:
@@ -110,6 +110,11 @@ def _received(service: Service, download_id: str, part: Path, sha256: str | None
         yield from work(partial(_sync, output))
     if sha256 is not None and digest.hexdigest() != sha256:
         raise FileCheckError(f"The file of {download_id} has another SHA-256 than it should have.")
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a file that is no link: another user of the folder may have put one where its name is."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _digest_of(output: BinaryIO) -> hashlib._Hash:

@@ -211,6 +211,18 @@ def test_an_empty_file(serve: Serve, kind: str, tmp_path: Path) -> None:
         assert client.fetch(ID, tmp_path / "a.bin").read_bytes() == b""
 
 
+def test_no_link_is_followed(serve: Serve, kind: str, tmp_path: Path) -> None:
+    """In a folder that others can write to, one may have the name of the part file."""
+    service = serve(file_service(content=CONTENT, sha256=DIGEST))
+    victim = tmp_path / "victim"
+    victim.write_bytes(CONTENT[:100])
+    (tmp_path / PART).symlink_to(victim)
+    with client_of(kind, service.url) as client, pytest.raises(OSError, match=re.escape(PART)):
+        client.fetch(ID, tmp_path / "a.bin")
+    assert victim.read_bytes() == CONTENT[:100]
+    assert not (tmp_path / "a.bin").exists()
+
+
 def test_wrong_ranges_are_refused(kind: str) -> None:
     with client_of(kind, "http://127.0.0.1:9") as client:
         for start, end in ((-1, None), (5, 5), (5, 4)):
