@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -44,9 +44,17 @@ def metrics(
             "Metrics are of the jobs of all users: an admin or a viewer reads them."
         )
     monitoring = Monitoring(services.runtime, services.readiness)
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _format(accept)
     collected: Any = _Collected(monitoring.read(), monitoring.read_counted())
     return Response(encode(collected), media_type=content_type)
+
+
+def _format(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """Return the encoder and the type that fit an Accept header; those of plain text for a wrong one."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
 
 
 class _Collected:

@@ -71,8 +71,34 @@ def test_openmetrics_is_negotiated(api: HttpApi) -> None:
     answer = api.client("vic").get("/metrics", headers=headers)
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
-    plain = api.client("vic").get("/metrics", headers={"Accept": "\x7f;;q=x"})
-    assert plain.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        "abc",
+        "v1",
+        "1.0.0rc1",
+        "99!1",
+        "1.0.0+x",
+        "-1",
+        "",
+        ".",
+        "1..0",
+        "1" * 5_000,
+        "\xb2",
+        "1;q=x",
+    ],
+)
+def test_a_wrong_version_of_a_format_gets_a_valid_answer(
+    api: HttpApi, kind: str, version: str
+) -> None:
+    """The header is anyone's, and prometheus_client raises errors for some."""
+    accept = f"\x7f;;q=x, {kind};version={version}".encode("latin-1")
+    answer = api.client("vic").get("/metrics", headers=[(b"Accept", accept)])
+    assert answer.status_code == 200
+    assert "seen_up" in answer.text
 
 
 def families(text: str) -> dict[str, Any]:
@@ -171,11 +197,11 @@ def test_reading_metrics_checks_the_parts_once(
     """And not for each of many requests: `Readiness` keeps its answer for a second."""
     checks: list[int] = []
 
-    def check(runtime: Runtime) -> list[str]:
+    def check(runtime: Runtime) -> list[readiness.Part]:
         checks.append(1)
-        return ["beat"]
+        return [readiness.Part("beat", works=False, detail="")]
 
-    monkeypatch.setattr(readiness, "failed_parts", check)
+    monkeypatch.setattr(readiness, "examine", check)
     monkeypatch.setattr(readiness, "_FRESH", 600.0)
     monkeypatch.setattr(api.services.readiness, "_last", None)
     for _ in range(5):
