@@ -15,6 +15,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _OTHER = "other"
 
 
+def shown_method(scope: Scope) -> str:
+    """Return the method of a request as metrics and names of spans have it: one of a few."""
+    method: str = scope["method"]
+    return method if method in _METHODS else _OTHER
+
+
 class RequestMetrics:
     """Counts every request, also those that are refused."""
 
@@ -49,6 +55,6 @@ class RequestMetrics:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", _OTHER)
-        method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        method = shown_method(scope)
         self._instruments.count(HTTP_REQUESTS, route, method, f"{status // 100}xx")
         self._instruments.observe(HTTP_DURATION, seconds, route, method)

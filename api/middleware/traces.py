@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.middleware.metrics import shown_method
 from domain.urls import display_url
 from worker.tracing.recorder import Recorder, values
 from worker.tracing.traceparent import read_traceparent
@@ -23,7 +24,8 @@ class Traces:
             return
         sent = Headers(scope=scope).getlist("traceparent")
         parent = read_traceparent(sent[0]) if len(sent) == 1 else None
-        with self._recorder.request(scope["method"], parent) as span:
+        method = shown_method(scope)
+        with self._recorder.request(method, parent) as span:
 
             async def send_and_note(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -34,13 +36,13 @@ class Traces:
                 await self._app(scope, receive, send_and_note)
             finally:
                 path = getattr(scope.get("route"), "path_format", None)
-                span.update_name(f"{scope['method']} {path}" if path else scope["method"])
+                span.update_name(f"{method} {path}" if path else method)
 
 
 def _attributes(scope: Scope, status: int) -> dict[str, str | int | float | bool]:
     return values(
         {
-            "http.request.method": scope["method"],
+            "http.request.method": shown_method(scope),
             "http.response.status_code": status,
             "url.path": display_url(scope["path"]),
             "enduser.id": scope.get("state", {}).get("user"),
