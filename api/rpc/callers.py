@@ -60,8 +60,9 @@ class Callers:
 
         Raises:
             RpcError: the token is not valid, its user has made too many requests, or the calls before
-                have taken too long.
+                have read too much or taken too long.
         """
+        self.spend(0)  # nothing is read for calls behind one that was refused
         now = time.monotonic()
         self._ends_at = self._ends_at or now + MOST_SECONDS
         if now > self._ends_at:

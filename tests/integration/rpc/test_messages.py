@@ -241,6 +241,26 @@ def test_what_one_message_reads_is_limited(
     assert client.answer(name, *params[1:])["result"] is not None
 
 
+def test_nothing_is_done_behind_a_call_that_was_refused(
+    api: HttpApi, waiting_gid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of a thousand calls would read its downloads, only to be refused, too."""
+    client, before = rpc(api, "eve"), api.written()
+    monkeypatch.setattr(callers, "MOST_CHARACTERS", 1_500)
+    calls = [("aria2.tellStatus", [waiting_gid])] * 3 + [
+        ("aria2.getVersion", []),
+        ("aria2.remove", [waiting_gid]),
+        ("aria2.pauseAll", []),
+    ]
+    several = [
+        {"id": n, "method": method, "params": client.params(*params)}
+        for n, (method, params) in enumerate(calls)
+    ]
+    answers = client.send(several).json()
+    assert [TOO_MUCH in one.get("error", {}).get("message", "") for one in answers] == [True] * 6
+    assert api.written() == before
+
+
 def test_a_message_whose_calls_take_long_ends_early(
     api: HttpApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
