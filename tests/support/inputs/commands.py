@@ -35,6 +35,7 @@ ARGUMENTS = MappingProxyType(
         "beat": [],
         "flower": [],
         "api": [],
+        "open": ["--print"],
         "completion": ["bash"],
         "cache stats": [],
         "cache forget-user": ["ada"],
@@ -68,7 +69,15 @@ ARGUMENTS = MappingProxyType(
 #: Commands that open, print and fail as others of their group do, and so are in no environment's calls.
 _ALIKE = frozenset(
     {
-        *("user role", "user link", "user disable", "user enable", "key list", "key revoke"),
+        *(
+            "open",
+            "user role",
+            "user link",
+            "user disable",
+            "user enable",
+            "key list",
+            "key revoke",
+        ),
         *("webhook set", "webhook show", "webhook clear", "webhook secret", "webhook redeliver"),
     }
 )
