@@ -43,6 +43,7 @@ ONE: list[Callable[[str], str]] = [
     KEYS.download_lock_key,
     KEYS.health_key,
     KEYS.cooldown_key,
+    KEYS.metrics_key,
     KEYS.beat_sent_key,
     slots_key,
     demand_key,
