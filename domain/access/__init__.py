@@ -12,6 +12,7 @@ from domain.access.rules import (
     require_account,
     require_end_of_sessions,
     require_job,
+    require_to_give,
     sees,
     visible_user,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "require_account",
     "require_end_of_sessions",
     "require_job",
+    "require_to_give",
     "sees",
     "visible_user",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from domain.access.principal import Kind, Principal, Role, Scope
+from domain.access.principal import SCOPES_OF_ROLE, Kind, Principal, Role, Scope
 from domain.errors import ForbiddenError, UnknownJobError
 from domain.job import Job, JobFilter
 
@@ -101,6 +101,22 @@ def require_end_of_sessions(principal: Principal, user_id: str) -> None:
     may_change = principal.kind is Kind.SESSION and Scope.CONTROL in principal.scopes
     if principal.user_id != user_id or not may_change:
         require_account(principal, user_id)
+
+
+def require_to_give(principal: Principal, role: Role | None) -> None:
+    """Raise ForbiddenError unless the principal may give a role, or with None a sign-in link.
+
+    A key gives no one more than it may do itself: a link has all that its user may, and some roles see
+    what all users have.
+    """
+    require(principal, Scope.ADMIN)
+    if role is not None and role not in _SEES_ALL:
+        return
+    missing = SCOPES_OF_ROLE[role or Role.ADMIN] - principal.scopes
+    if missing:
+        what = "A sign-in link" if role is None else f"The role {role.value!r}"
+        lacking = ", ".join(sorted(missing))
+        raise ForbiddenError(f"{what} gives more than the key of this request has: {lacking}.")
 
 
 def _reaches(principal: Principal, job: Job) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from database.accounts import User, UserRepository
-from domain.access import Principal, Role, Scope, require
+from domain.access import Principal, Role, Scope, require, require_to_give
 from domain.access.errors import UnknownUserError, UserExistsError
 from domain.access.names import check_role, check_user_name
 from tasks.api.accounts.parts import AccountRuntime
@@ -21,12 +21,13 @@ def add_user(principal: Principal, name: str, role: str, *, runtime: AccountRunt
     """Add a user and return it.
 
     Raises:
-        ForbiddenError: only admins may.
+        ForbiddenError: only admins may, and not with a key that has less than the role.
         InvalidInputError: the name or the role is not valid.
         UserExistsError: there is a user of this name, perhaps a disabled one.
     """
     require(principal, Scope.ADMIN)
     user = User(id=check_user_name(name), email="", display_name=name, role=check_role(role))
+    require_to_give(principal, check_role(role))
     added = UserRepository(runtime.database).add(user, now=runtime.now())
     if added is None:
         raise UserExistsError(name)
@@ -44,12 +45,13 @@ def set_role(principal: Principal, name: str, role: str, *, runtime: AccountRunt
     """Change a user's role and return it; the next request with its keys and sessions has it.
 
     Raises:
-        ForbiddenError: only admins may.
+        ForbiddenError: only admins may, and not with a key that has less than the role.
         InvalidInputError: the role is not valid.
         UnknownUserError: there is no such user.
     """
     require(principal, Scope.ADMIN)
     new = check_role(role)
+    require_to_give(principal, new)
     user = UserRepository(runtime.database).set_role(name, new, now=runtime.now())
     return _changed(user, name, f"has the role {new.value}")
 

@@ -51,7 +51,7 @@ SUFFICE: dict[str, tuple[frozenset[Scope] | set[Scope], frozenset[Scope] | set[S
     "GET /v1/users": (ADMIN, ADMIN),
     "POST /v1/users": (ADMIN, ADMIN),
     "PATCH /v1/users/{name}": (ADMIN, ADMIN),
-    "POST /v1/users/{name}/link": (ADMIN, ADMIN),
+    "POST /v1/users/{name}/link": (NONE, NONE),  # it gives all scopes, so all are needed
     "GET /v1/keys": (ADMIN, ADMIN),
     "POST /v1/keys": (ADMIN, ADMIN),
     "DELETE /v1/keys/{prefix}": (ANY, ANY),  # without `admin` the key is unknown
@@ -116,3 +116,32 @@ def test_a_refused_request_writes_nothing(api: HttpApi) -> None:
                 before = api.written()
                 assert send(api, client, route, job_id).status_code == 403, route
                 assert api.written() == before, route
+
+
+#: What a request gives, and the scopes with which a key may give it.
+GIVEN: dict[str, tuple[str, str, dict[str, str] | None, frozenset[Scope] | set[Scope]]] = {
+    "a link for a viewer": ("POST", "/v1/users/vic/link", None, ANY),
+    "a link for a user": ("POST", "/v1/users/eve/link", None, ANY),
+    "a link for an admin": ("POST", "/v1/users/root/link", None, ANY),
+    "the role of a user": ("PATCH", "/v1/users/eve", {"role": "user"}, ADMIN),
+    "the role of a viewer": ("PATCH", "/v1/users/vic", {"role": "viewer"}, ADMIN | READ | FILES),
+    "the role of an admin": ("PATCH", "/v1/users/root", {"role": "admin"}, ANY),
+    "a new user": ("POST", "/v1/users", {"role": "user"}, ADMIN),
+    "a new viewer": ("POST", "/v1/users", {"role": "viewer"}, ADMIN | READ | FILES),
+    "a new admin": ("POST", "/v1/users", {"role": "admin"}, ANY),
+}
+
+
+@pytest.mark.parametrize("scopes", [ADMIN, ADMIN | READ | FILES, ANY - FILES, ANY], ids=len)
+@pytest.mark.parametrize("what", GIVEN)
+def test_a_key_gives_no_more_than_it_has(
+    api: HttpApi, what: str, scopes: frozenset[Scope] | set[Scope]
+) -> None:
+    method, path, body, needed = GIVEN[what]
+    if path == "/v1/users" and body is not None:
+        body = {**body, "name": f"u{new_job_id()[-12:]}"}
+    key = api.new_key("root", sorted(scopes))
+    with api.new_client(headers={"Authorization": f"Bearer {key}"}) as client:
+        answer = client.request(method, path, json=body)
+    assert (answer.status_code in {200, 201}) == (needed <= scopes), answer.text
+    assert answer.status_code in {200, 201, 403}
