@@ -322,7 +322,7 @@ def test_the_number_of_sockets_of_an_address_is_limited(
         monkeypatch.setattr(sockets, "MOST_OF_ADDRESS", len(api.app.state.rpc_notifier.sockets))
         with pytest.raises(InvalidStatus, match="403"):
             connect(_address(api))
-        for one in api.app.state.rpc_notifier.sockets:
+        for one in list(api.app.state.rpc_notifier.sockets):
             one.network = "192.0.2.1"
         with _open(api, "ada"):
             pass
