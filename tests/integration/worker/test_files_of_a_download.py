@@ -8,8 +8,9 @@ from tests.support.profiled_files import files_run_by
 from tests.support.services.running import run_download
 from tests.support.services.system import System, client_runtime
 
-#: Of one plain, successful download. Lower it when files are merged or no longer needed.
-MOST_FILES = 100
+#: Of one plain, successful download; seven of them count, trace and log it. Lower it when files are
+#: merged or no longer needed.
+MOST_FILES = 107
 
 
 def test_a_plain_download_runs_code_in_a_bounded_number_of_files(
