@@ -72,7 +72,8 @@ class JobPublisher:
         try:
             self._broker.publish(jobs, sent_at, requeued=requeued, together=together)
         except StoreUnavailableError as error:
-            self._outages.record_failure(_PUBLISHING, error)
+            reason = error.reason if isinstance(error, UnsentMessagesError) else error
+            self._outages.record_failure(_PUBLISHING, reason)
             jobs = _sent(jobs, error)
             if not jobs:
                 return None

@@ -58,11 +58,13 @@ class UnsentMessagesError(StoreUnavailableError):
     """The broker refused some messages, as of a queue whose key has another type.
 
     Attributes:
+        reason: of the first refusal.
         unsent: the ids of their jobs. The other messages were sent.
     """
 
-    def __init__(self, message: str, unsent: Set[str]) -> None:
-        super().__init__(message)
+    def __init__(self, reason: StoreUnavailableError, unsent: Set[str]) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
         self.unsent = unsent
 
 
@@ -247,7 +249,7 @@ def _raise_unsent(messages: Sequence[tuple[str, Sequence[str]]], replies: Sequen
             if isinstance(reply, Exception)
             for job_id in ids
         }
-        raise UnsentMessagesError(str(error), unsent) from error
+        raise UnsentMessagesError(error, unsent) from error
 
 
 def _unless_wrong_type(error: ResponseError, instead: T) -> T:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.run import run
 
-SEED, FAULTS = 11, 30
+SEED, FAULTS = 11, 20
 
 
 @pytest.mark.timeout(400)

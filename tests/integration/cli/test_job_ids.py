@@ -25,7 +25,7 @@ from tests.support.stores.server import StoreServer
 
 FIRST = "0199a2b3-c4d5-7e6f-8a9b-0c1d2e3f4a5b"
 #: From the same millisecond as the first.
-SECOND = "0199a2b3-c4d5-7e70-8a9b-0c1d2e3f4a5b"
+SECOND = "0199a2b3-c4d5-7e70-8a9b-0c1d2e3f4a5c"
 LATER = "0199a2b4-0000-7000-8000-000000000000"
 IDS = (FIRST, SECOND, LATER)
 
@@ -122,9 +122,9 @@ def test_ids_are_resolved_in_order_and_each_once() -> None:
 
 
 def test_an_error_lists_some_of_many_candidates(jobs: JobRepository) -> None:
-    jobs.add([new_job(id=f"0199a2c0-0000-7000-8000-00000000000{n}") for n in range(7)])
+    jobs.add([new_job(id=f"0199a2c0-0000-7000-8000-00000000001{n}") for n in range(7)])
     with pytest.raises(
-        AmbiguousIdError, match=r"0199a2c0-0000-7000-8000-000000000006 .*, and more\."
+        AmbiguousIdError, match=r"0199a2c0-0000-7000-8000-000000000016 .*, and more\."
     ):
         resolve_ids(["0199a2c"])
 
@@ -239,7 +239,7 @@ def test_list_shows_short_ids_sizes_and_reasons(
 ) -> None:
     failed = new_job(
         status=JobStatus.FAILED, name="film.mkv", reason="HTTP 404.", bytes_total=2_500_000,
-        finished_at=NOW, id="0200a2b3-c4d5-7e6f-8a9b-0c1d2e3f4a5b",
+        finished_at=NOW, id="0200a2b3-c4d5-7e6f-8a9b-0c1d2e3f4a5d",
     )  # fmt: skip
     jobs.add([failed])
     assert run(["list", "--status", "failed"]) == 0
