@@ -24,26 +24,6 @@ def world(
         yield world
 
 
-@pytest.fixture(scope="module")
-def context(world: PageWorld) -> Iterator[BrowserContext]:
-    """A browser in which Root has signed in."""
-    page = world.signed_in()
-    yield page.context
-    page.context.close()
-
-
-@pytest.fixture
-def page(world: PageWorld, context: BrowserContext) -> Iterator[Page]:
-    """A connected page of Root's; at its end nothing may have been written to the console."""
-    page = context.new_page()
-    world.errors.clear()
-    page.goto(world.url)
-    page.locator(".connection.live").wait_for()
-    yield page
-    page.close()
-    assert not world.errors
-
-
 def add(page: Page, text: str) -> None:
     """Open the dialog by its key, and submit lines."""
     page.keyboard.press("a")

@@ -29,25 +29,6 @@ def world(
         yield world
 
 
-@pytest.fixture(scope="module")
-def context(world: PageWorld) -> Iterator[BrowserContext]:
-    page = world.signed_in()
-    yield page.context
-    page.context.close()
-
-
-@pytest.fixture
-def page(world: PageWorld, context: BrowserContext) -> Iterator[Page]:
-    """A connected page of Root's; at its end nothing may have been written to the console."""
-    page = context.new_page()
-    world.errors.clear()
-    page.goto(world.url)
-    page.locator(".connection.live").wait_for()
-    yield page
-    page.close()
-    assert not world.errors
-
-
 def fail(world: PageWorld, job: Job, reason: str, code: str = "http_404") -> None:
     """End a job as an attempt does."""
     runtime = world.api.system.runtime
