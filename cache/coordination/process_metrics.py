@@ -1,4 +1,4 @@
-"""The metrics of all processes: each adds what it has counted; whoever is asked reads the totals.
+"""The metrics of all processes: each adds what it has counted; any process reads the totals.
 
 The hash belongs to one server process of the store. After a restart, which may bring back an older
 snapshot, counting starts from 0 in a new hash (docs/adr/0086).

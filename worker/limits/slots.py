@@ -29,7 +29,7 @@ from worker.periodic_thread import PeriodicThread
 logger = logging.getLogger(__name__)
 
 #: Mean delays of a job without a slot that has a place in the line, and of one for which the line is too
-#: long. Seconds. Whoever frees a slot calls the first job; the delays are for when that fails.
+#: long. Seconds. A job that frees a slot calls the first one; the delays are for when that fails.
 BUSY_RETRY_AFTER = 5.0
 NO_PLACE_RETRY_AFTER = 60.0
 #: How much longer than its delay a job keeps its place. Seconds.

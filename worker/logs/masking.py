@@ -1,4 +1,4 @@
-"""Secrets in text that is logged: replaced wherever they may stand, whoever has written the text.
+"""Secrets in text that is logged: replaced wherever they may stand, in texts of any origin.
 
 Messages of drivers and libraries repeat what they were given: a connection string, a header, a URL.
 """

@@ -87,7 +87,7 @@ def fetch(
 
 
 def _completed(service: Service, download_id: str, part: Path, sha256: str | None) -> Flow[None]:
-    """Complete a part file. One that cannot be continued is begun again."""
+    """Complete a part file. One that cannot be continued starts again."""
     is_continued = part.exists()
     try:
         yield from _received(service, download_id, part, sha256)

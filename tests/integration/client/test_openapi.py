@@ -2,7 +2,7 @@
 
 A field, a path or a parameter that only one of them has is found here.
 
-A field that the API gets anew gets a default in the client, so that it works with a service of before.
+A field that is new in the API gets a default in the client, so that it works with a service of before.
 """
 
 from __future__ import annotations
