@@ -186,7 +186,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outages = OutageLog(logger)
     disk_threads = FolderThreads(CallThreads(MOST_THREADS, "disk", beside_stuck=BESIDE_STUCK))
-    instruments = Instruments()
+    instruments, files_dir = Instruments(), settings.files_dir.resolve()
     sql, store, publish = _batchers(instruments, jobs, cache, broker, outages)
     return Runtime(
         settings=settings,
@@ -211,9 +211,9 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         disk_threads=disk_threads,
         engine=_engine_resources(settings, disk_threads, instruments),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
-        destinations=_destinations(settings),
+        destinations=LocalDestinations(files_dir, DiskSpace(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
-        files_dir=settings.files_dir.resolve(),
+        files_dir=files_dir,
         worker=worker,
     )
 
@@ -233,10 +233,6 @@ def _batchers(
         Batcher("store", timed("store", cache.store.run_together), limit=STORE_BATCH),
         Batcher("publish", timed("broker", publisher.publish_all)),
     )
-
-
-def _destinations(settings: Settings) -> Destinations:
-    return LocalDestinations(settings.files_dir.resolve(), DiskSpace(settings.min_free_bytes))
 
 
 def _reporter(

@@ -64,11 +64,6 @@ class Readiness:
             self._mutex.release()
 
 
-def failed_parts(runtime: Runtime) -> list[str]:
-    """Return which of database, store, beat, workers and disk do not work; empty if all do."""
-    return [part.name for part in examine(runtime) if not part.works]
-
-
 def part_names() -> list[str]:
     """Return the names of all parts."""
     return list(_CHECKS)
