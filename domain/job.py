@@ -204,6 +204,19 @@ class QueuedJob(NamedTuple):
     updated_at: datetime
 
 
+class Action(StrEnum):
+    """An action on jobs."""
+
+    PAUSE = "pause"
+    """Stop until it is resumed; the part file is kept, and no attempt is used up."""
+    RESUME = "resume"
+    """Queue a paused job again, and a waiting one at once."""
+    CANCEL = "cancel"
+    """Stop for good; the part file is removed."""
+    RETRY = "retry"
+    """Queue a failed or cancelled job again, with all its attempts."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobFilter:
     """Selects jobs; None does not restrict.

@@ -10,7 +10,7 @@ seen_modules.claim(__name__)
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from domain.job import Job, JobEvent, JobFilter, JobStatus, Order, Priority, SubmittedJob
+from domain.job import Action, Job, JobEvent, JobFilter, JobStatus, Order, Priority, SubmittedJob
 from domain.request import DownloadRequest
 from tasks.api.job_json import EventDict, JobDict, event_as_json, job_as_json
 from tasks.api.job_page import JobList, JobListPage, Totals, list_page, totals
@@ -18,7 +18,6 @@ from tasks.api.job_view import JobReader, JobView, WaitingFor, history, list_job
 
 if TYPE_CHECKING:
     from tasks.api.control import (
-        Action,
         ControlResult,
         cancel,
         control_many,

@@ -8,10 +8,9 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from api.models.fields import EXAMPLE_ID, ID_PATTERN, TEXT_PATTERN, Body
-from domain.job import Priority
+from domain.job import Action, Priority
 from domain.limits import MAX_RATE, MIN_RATE
 from domain.request import DownloadRequest
-from tasks.api.control import Action
 from tasks.api.job_json import EventDict, JobDict
 
 MAX_DOWNLOADS = 1_000

@@ -11,9 +11,9 @@ from api.rpc.errors import RpcError
 from database.aria2 import QueuePlaces
 from domain.access import Role, Scope, filter_for
 from domain.errors import IllegalTransitionError, UnknownJobError
-from domain.job import Job, JobFilter, JobStatus, Priority
+from domain.job import Action, Job, JobFilter, JobStatus, Priority
 from tasks.api import control
-from tasks.api.control import Action, control_matching
+from tasks.api.control import control_matching
 from tasks.api.move import move
 from tasks.api.remove import remove_many, remove_matching
 from worker.runtime import Runtime

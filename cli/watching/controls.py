@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import MappingProxyType
 
 from cli.output.progress.row_choice import RowChoice
-from domain.job import JobStatus
+from domain.job import Action, JobStatus
 from tasks.api.job_view import JobView
 
 #: Characters of a filter.
@@ -17,19 +16,11 @@ _HINT = "↑ ↓ mark  p pause or resume  c cancel  s sort: {order}  / filter{co
 _UNMARKED = "↑ and ↓ mark a job first."
 
 
-class Request(StrEnum):
-    """What a key requests for the marked job."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    CANCEL = "cancel"
-
-
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A request for one job."""
+    """An action on one job."""
 
-    request: Request
+    action: Action
     job_id: str
 
 
@@ -96,7 +87,7 @@ class Controls:
         if view is None or key not in {"y", "Y"}:
             self._message = "It is not cancelled."
             return None
-        return JobRequest(Request.CANCEL, view.job.id)
+        return JobRequest(Action.CANCEL, view.job.id)
 
     def _move(self, rows: Sequence[JobView], step: int) -> None:
         """Mark the row so many rows below the marked one."""
@@ -126,7 +117,7 @@ class Controls:
         if view is None:
             return None
         is_paused = view.job.status is JobStatus.PAUSED or view.job.control == "pause"
-        return JobRequest(Request.RESUME if is_paused else Request.PAUSE, view.job.id)
+        return JobRequest(Action.RESUME if is_paused else Action.PAUSE, view.job.id)
 
     def _cancel(self, rows: Sequence[JobView]) -> None:
         self._to_cancel = self._marked(rows)

@@ -125,10 +125,9 @@ class _KeyedWatch(_Watch):
         import tasks
 
         try:
-            action = tasks.Action(request.request.value)
-            refused = tasks.control_many(action, [request.job_id], runtime=runtime).refused
+            result = tasks.control_many(request.action, [request.job_id], runtime=runtime)
         except SeenError as error:
             self._display.fail(str(error))
             return
-        for refusal in refused:
+        for refusal in result.refused:
             self._display.fail(str(refusal))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TypeVar
 
 from database import JobRepository
@@ -23,7 +22,7 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.history import requested
-from domain.job import FINISHED, RUNNING, Job, JobFilter, JobStatus
+from domain.job import FINISHED, RUNNING, Action, Job, JobFilter, JobStatus
 from tasks.api.control_writer import ROUNDS, ControlWriter
 from worker.app import current_runtime
 from worker.runtime import Runtime
@@ -35,19 +34,6 @@ T = TypeVar("T")
 
 _S = JobStatus
 Refusal = IllegalTransitionError | DuplicateJobError
-
-
-class Action(StrEnum):
-    """An action on jobs."""
-
-    PAUSE = "pause"
-    """Stop until it is resumed; the part file is kept, and no attempt is used up."""
-    RESUME = "resume"
-    """Queue a paused job again, and a waiting one at once."""
-    CANCEL = "cancel"
-    """Stop for good; the part file is removed."""
-    RETRY = "retry"
-    """Queue a failed or cancelled job again, with all its attempts."""
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import tasks
-from domain.job import Job
-from tasks.api.control import _RULES, Action, _Batch
+from domain.job import Action, Job
+from tasks.api.control import _RULES, _Batch
 from tasks.api.control_writer import ControlWriter
 from tests.support.build import unused_url
 from tests.support.servers.tcp_proxy import Proxy

@@ -11,8 +11,8 @@ import pytest
 
 import tasks
 from domain.errors import IllegalTransitionError, InvalidInputError, UnknownJobError, in_words
-from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
-from tasks.api.control import BATCH, Action
+from domain.job import FINISHED, Action, Job, JobFilter, JobStatus, Priority
+from tasks.api.control import BATCH
 from tasks.api.move import _Mover
 from tasks.periodic import maintenance
 from tests.support.build import unused_url

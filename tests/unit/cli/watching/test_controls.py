@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cli.output.progress.row_choice import Order, RowChoice
-from cli.watching.controls import Controls, JobRequest, Request
+from cli.watching.controls import Controls, JobRequest
+from domain.job import Action
 from domain.job import JobStatus as S
 from tasks import JobView
 from tests.support.inputs.job_views import job, live
@@ -60,12 +61,12 @@ def mark(name: str) -> list[str]:
     [
         (["p"], []),
         (["c", "y"], []),
-        ([*mark("slow"), "p"], [JobRequest(Request.PAUSE, "slow")]),
-        ([*mark("queued"), "p"], [JobRequest(Request.PAUSE, "queued")]),
-        ([*mark("paused"), "p"], [JobRequest(Request.RESUME, "paused")]),
-        ([*mark("pausing"), "p"], [JobRequest(Request.RESUME, "pausing")]),
+        ([*mark("slow"), "p"], [JobRequest(Action.PAUSE, "slow")]),
+        ([*mark("queued"), "p"], [JobRequest(Action.PAUSE, "queued")]),
+        ([*mark("paused"), "p"], [JobRequest(Action.RESUME, "paused")]),
+        ([*mark("pausing"), "p"], [JobRequest(Action.RESUME, "pausing")]),
         ([*mark("slow"), "c"], []),
-        ([*mark("slow"), "c", "y"], [JobRequest(Request.CANCEL, "slow")]),
+        ([*mark("slow"), "c", "y"], [JobRequest(Action.CANCEL, "slow")]),
         ([*mark("slow"), "c", "n", "y"], []),
         ([*mark("slow"), "c", "enter"], []),
         ([*mark("slow"), "c", "q"], []),
