@@ -25,6 +25,7 @@ for _number, _handler in (
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
+from tests.support.databases import KINDS, create_migrated, write_migrated  # noqa: E402
 from tests.support.origins.origin import Origin  # noqa: E402
 from tests.support.servers import process  # noqa: E402
 from tests.support.servers.nginx import Nginx, find_nginx  # noqa: E402
@@ -145,13 +146,33 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop_database(url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
+def migrated_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of a migrated PostgreSQL database without a row."""
+    postgres.start()  # only after a test left it stopped
+    url = create_migrated(postgres)
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest) -> str:
     """The SQLAlchemy URL of a fresh empty database, once for each kind of database."""
     # Asked for by name, so that a test of SQLite starts no PostgreSQL.
     name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     url: str = request.getfixturevalue(name)
     return url
+
+
+@pytest.fixture(params=KINDS)
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of a migrated database without a row, once for each kind of database."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("migrated_postgres_url")
+        return url
+    write_migrated(tmp_path / "seen.db")
+    return f"sqlite:///{tmp_path / 'seen.db'}"
 
 
 @pytest.fixture

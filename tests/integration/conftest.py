@@ -25,9 +25,9 @@ def system(tmp_path: Path, store: StoreServer) -> Iterator[System]:
 
 
 @pytest.fixture
-def any_system(tmp_path: Path, store: StoreServer, database_url: str) -> Iterator[System]:
+def any_system(tmp_path: Path, store: StoreServer, migrated_url: str) -> Iterator[System]:
     """One on each kind of database."""
-    with System(tmp_path, store, database_url=database_url) as system:
+    with System(tmp_path, store, database_url=migrated_url) as system:
         yield system
 
 

@@ -246,11 +246,11 @@ def test_without_database_it_ends_as_well_and_nothing_is_lost(
     tmp_path: Path,
     private_store: StoreServer,
     postgres: PostgresServer,
-    postgres_url: str,
+    migrated_postgres_url: str,
     origin: Origin,
 ) -> None:
     with System(
-        tmp_path, private_store, settings=LONG_TIMEOUTS, database_url=postgres_url
+        tmp_path, private_store, settings=LONG_TIMEOUTS, database_url=migrated_postgres_url
     ) as service:
         worker = service.start_worker()
         downloads = slow_downloads(service, origin, 4)

@@ -140,10 +140,10 @@ def test_a_database_that_goes_away_delays_only_the_last_word(
     tmp_path: Path,
     store: StoreServer,
     postgres: PostgresServer,
-    postgres_url: str,
+    migrated_postgres_url: str,
     origin: Origin,
 ) -> None:
-    with System(tmp_path, store, database_url=postgres_url) as service:
+    with System(tmp_path, store, database_url=migrated_postgres_url) as service:
         service.start_all()
         file = origin.serve("/a.bin", size=1_500_000, bytes_per_second=700_000)
         job = service.submit(file.url)

@@ -19,6 +19,7 @@ from database.backup import back_up, restore
 from domain.errors import BackupError, UnknownRevisionError
 from domain.job import Job
 from tests.support.build import new_job
+from tests.support.databases import write_migrated
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,8 +31,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
+    write_migrated(path)
     database = Database(f"sqlite:///{path}")
-    migrate.upgrade(database)
     yield database
     database.close()
 

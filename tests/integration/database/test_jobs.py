@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import text, update
 
-from database import Database, JobRepository, migrate
+from database import Database, JobRepository
 from database.models import jobs
 from domain.errors import UnknownJobError
 from domain.ids import new_job_id
@@ -156,10 +156,11 @@ def test_a_completed_job_keeps_no_secrets(repo: JobRepository) -> None:
         assert ended.secrets == left
 
 
-def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(postgres_url: str) -> None:
+def test_a_note_stands_behind_the_change_that_it_had_to_wait_for(
+    migrated_postgres_url: str,
+) -> None:
     """Given a claim that commits while a note waits to be written: the note has its state."""
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+    database = Database(migrated_postgres_url)
     repo = JobRepository(database)
     job = new_job()
     repo.add([job])

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text, update
 
-from database import Database, JobRepository, migrate
+from database import Database, JobRepository
 from database.models import jobs
 from domain.job import JobStatus, QueuedJob
 from tests.support.build import NOW, new_job
@@ -49,10 +49,9 @@ def test_due_jobs_are_requeued_once(repo: JobRepository) -> None:
     assert repo.get(paused.id) == paused
 
 
-def test_requeue_and_resume_do_not_deadlock(postgres_url: str) -> None:
+def test_requeue_and_resume_do_not_deadlock(migrated_postgres_url: str) -> None:
     """Given jobs that are due in another order than that of their ids, in which all else goes."""
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+    database = Database(migrated_postgres_url)
     repo = JobRepository(database)
     first, second = (
         new_job(status=S.WAITING, next_attempt_at=NOW - timedelta(seconds=number))
@@ -143,9 +142,8 @@ def test_a_users_slot_goes_to_that_users_jobs(repo: JobRepository) -> None:
     assert repo.get(theirs.id) == theirs
 
 
-def test_two_slots_at_once_are_for_two_jobs(postgres_url: str) -> None:
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+def test_two_slots_at_once_are_for_two_jobs(migrated_postgres_url: str) -> None:
+    database = Database(migrated_postgres_url)
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(2)]
     repo.add(waiting)
@@ -156,10 +154,9 @@ def test_two_slots_at_once_are_for_two_jobs(postgres_url: str) -> None:
     database.close()
 
 
-def test_one_slot_requeues_one_job_whatever_the_query_plan(postgres_url: str) -> None:
+def test_one_slot_requeues_one_job_whatever_the_query_plan(migrated_postgres_url: str) -> None:
     # Without statistics of a table PostgreSQL joins by a loop that evaluates the subquery for each row.
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+    database = Database(migrated_postgres_url)
     repo = JobRepository(database)
     waiting = [new_job(status=S.WAITING, error_code="host_busy", host="a") for _ in range(20)]
     repo.add(waiting)

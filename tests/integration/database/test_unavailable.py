@@ -25,6 +25,7 @@ from domain.byte_counts import ByteCounts
 from domain.errors import DatabaseUnavailableError
 from domain.job import Job, JobStatus, Priority
 from tests.support.build import NOW, new_job
+from tests.support.databases import write_migrated
 from tests.support.servers.postgres import PostgresServer
 
 SECRET = "https://example.com/?token=hunter2"
@@ -77,9 +78,8 @@ EVERY: dict[str, Use] = {
 
 
 @pytest.fixture
-def database(postgres_url: str) -> Iterator[Database]:
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+def database(migrated_postgres_url: str) -> Iterator[Database]:
+    database = Database(migrated_postgres_url)
     yield database
     database.close()
 
@@ -182,8 +182,8 @@ def test_an_sqlite_file_that_is_damaged_while_it_is_open_is_reported_in_words(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "seen.db"
+    write_migrated(path)
     database = Database(f"sqlite:///{path}")
-    migrate.upgrade(database)
     repo = JobRepository(database)
     repo.add([new_job()])
     with closing(sqlite3.connect(path)) as other:  # whose change makes the file be read again
@@ -262,12 +262,10 @@ repo.count_by_status()
 
 @pytest.mark.parametrize("before", ["used", "not used"])
 def test_database_is_unavailable_to_a_process_without_descriptors(
-    database_url: str, before: str
+    migrated_url: str, before: str
 ) -> None:
-    with closing(Database(database_url)) as database:
-        migrate.upgrade(database)
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_DESCRIPTORS, database_url, before],
+        [sys.executable, "-c", _WITHOUT_DESCRIPTORS, migrated_url, before],
         capture_output=True,
         text=True,
         timeout=60,

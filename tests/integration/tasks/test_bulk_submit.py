@@ -185,9 +185,9 @@ def test_no_request_is_no_job(any_system: System) -> None:
 
 
 def test_without_broker_all_are_accepted_and_published_later(
-    tmp_path: Path, private_store: StoreServer, database_url: str
+    tmp_path: Path, private_store: StoreServer, migrated_url: str
 ) -> None:
-    with System(tmp_path, private_store, database_url=database_url) as system:
+    with System(tmp_path, private_store, database_url=migrated_url) as system:
         private_store.stop()
         jobs = submit(system, wanted(1_200))
         assert {job.published_at for job in jobs} == {None}

@@ -97,9 +97,9 @@ def test_many_jobs_are_saved_in_batches(tmp_path: Path, store: StoreServer) -> N
 
 
 def test_a_database_that_is_down_loses_no_progress(
-    tmp_path: Path, store: StoreServer, postgres: PostgresServer, postgres_url: str
+    tmp_path: Path, store: StoreServer, postgres: PostgresServer, migrated_postgres_url: str
 ) -> None:
-    with System(tmp_path, store, database_url=postgres_url) as system:
+    with System(tmp_path, store, database_url=migrated_postgres_url) as system:
         job = claimed(system)
         report_progress(system, job, 1, 100)
         postgres.stop()

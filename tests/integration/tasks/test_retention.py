@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 import tasks
-from database import Database, JobRepository, migrate
+from database import Database, JobRepository
 from database.job_rows import event_row
 from database.models import job_events, jobs
 from database.operations.rows import insert_events
@@ -162,10 +162,9 @@ def test_a_job_that_is_retried_meanwhile_stays_with_its_history(any_system: Syst
     assert events_left(runtime.database) == set(retried)
 
 
-def test_a_job_whose_retry_is_not_yet_committed_is_passed_by(postgres_url: str) -> None:
+def test_a_job_whose_retry_is_not_yet_committed_is_passed_by(migrated_postgres_url: str) -> None:
     """On SQLite there is no such moment: one writes at a time."""
-    database = Database(postgres_url)
-    migrate.upgrade(database)
+    database = Database(migrated_postgres_url)
     (held,) = stored(database, S.FAILED, ended=NOW - 2 * DAY)
     (free,) = stored(database, S.FAILED, ended=NOW - DAY)
     with database.write() as connection:
@@ -306,9 +305,9 @@ def test_a_store_that_is_away_is_asked_once_and_stops_nothing(
 
 
 def test_what_the_database_gave_up_leaves_the_store_though_it_goes_away_then(
-    tmp_path: Path, store: StoreServer, postgres: PostgresServer, postgres_url: str
+    tmp_path: Path, store: StoreServer, postgres: PostgresServer, migrated_postgres_url: str
 ) -> None:
-    with System(tmp_path, store, database_url=postgres_url) as system:
+    with System(tmp_path, store, database_url=migrated_postgres_url) as system:
         old = stored(system.runtime.database, S.COMPLETED, ended=NOW - DAY, count=BATCH + 1)
         system.runtime.cache.download.apply([progress_update(job_id=job_id) for job_id in old])
         steps = purge_finished(system.runtime)

@@ -118,9 +118,9 @@ def test_without_broker_the_job_is_accepted_and_published_later(
 
 
 def test_without_database_nothing_is_accepted_and_nothing_published(
-    tmp_path: Path, store: StoreServer, postgres: PostgresServer, postgres_url: str
+    tmp_path: Path, store: StoreServer, postgres: PostgresServer, migrated_postgres_url: str
 ) -> None:
-    with System(tmp_path, store, database_url=postgres_url) as system:
+    with System(tmp_path, store, database_url=migrated_postgres_url) as system:
         postgres.stop()
         with pytest.raises(DatabaseUnavailableError):
             system.submit(URL)

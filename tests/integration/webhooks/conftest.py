@@ -84,10 +84,10 @@ def service(tmp_path: Path, store: StoreServer) -> Iterator[Service]:
 
 
 @pytest.fixture
-def any_service(tmp_path: Path, store: StoreServer, database_url: str) -> Iterator[Service]:
+def any_service(tmp_path: Path, store: StoreServer, migrated_url: str) -> Iterator[Service]:
     """One on each kind of database."""
     settings = {"SEEN_SECRET_KEY": SECRET_KEY}
-    with System(tmp_path, store, database_url=database_url, settings=settings) as system:
+    with System(tmp_path, store, database_url=migrated_url, settings=settings) as system:
         yield Service(system)
 
 

@@ -30,8 +30,8 @@ SETTINGS = {
 
 
 @pytest.fixture
-def system(tmp_path: Path, store: StoreServer, postgres_url: str) -> Iterator[System]:
-    with System(tmp_path, store, database_url=postgres_url, settings=SETTINGS) as system:
+def system(tmp_path: Path, store: StoreServer, migrated_postgres_url: str) -> Iterator[System]:
+    with System(tmp_path, store, database_url=migrated_postgres_url, settings=SETTINGS) as system:
         yield system
 
 

@@ -109,13 +109,18 @@ class PostgresServer:
         self.stop()
         self._forget()
 
-    def create_database(self) -> str:
-        """Create a fresh empty database and return its SQLAlchemy URL.
+    def create_database(self, *, template: str = "") -> str:
+        """Create a fresh database and return its SQLAlchemy URL.
+
+        Args:
+            template: the URL of a database without sessions, to copy; by default it is empty.
 
         Raises `psycopg.OperationalError` when the server is not running.
         """
         name = f"seen_{next(self._numbers)}"
-        self._admin(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        source = self._name(template) if template else "template1"
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        self._admin(create.format(sql.Identifier(name), sql.Identifier(source)))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
@@ -123,11 +128,14 @@ class PostgresServer:
 
         Raises `ValueError` for a URL of another server or of the administration database.
         """
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        self._admin(drop.format(sql.Identifier(self._name(url))))
+
+    def _name(self, url: str) -> str:
         name = url.split("?", 1)[0].rsplit("/", 1)[-1]
         if url != self.url(name) or name == ADMIN:
             raise ValueError(f"not a database of this server: {url}")
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        self._admin(drop.format(sql.Identifier(name)))
+        return name
 
     def __enter__(self) -> Self:
         self.start()

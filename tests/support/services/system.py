@@ -19,6 +19,7 @@ from database import migrate
 from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
 from settings import Settings
+from tests.support.databases import write_migrated
 from tests.support.servers.preloaded import has_usual_start, start_service
 from tests.support.servers.process import Process, spawn
 from tests.support.stores.server import StoreServer
@@ -91,6 +92,8 @@ class System:
             **(settings or {}),
         }
         self.environment = {**os.environ, **self.variables, "PYTHONPATH": str(ROOT)}
+        if database_url is None and not (folder / "seen.db").exists():
+            write_migrated(folder / "seen.db")
         self._processes: list[Process] = []
         self.runtime = client_runtime(self.variables)
         self.app = client_app(self.runtime.settings)
