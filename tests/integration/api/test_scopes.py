@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from domain.access import Scope
@@ -93,7 +92,7 @@ def test_limits_of_all_downloads_need_two_scopes(api: HttpApi) -> None:
     for body in ({"total": 5000}, {"hosts": {"example.org": 5000}}):
         for scopes, status in ((["control"], 403), (["admin"], 403), (["control", "admin"], 200)):
             headers = {"Authorization": f"Bearer {api.new_key('root', scopes)}"}
-            answer = httpx.patch(f"{api.url}/v1/limits", json=body, headers=headers)
+            answer = api.client().patch("/v1/limits", json=body, headers=headers)
             assert answer.status_code == status
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -11,10 +10,9 @@ from typing import Any, cast
 import httpx
 
 from seen_client import AsyncClient, Client
+from tests.support.services.http_api import CERTIFICATES
 
 KINDS = ("blocking", "asyncio")
-#: To make one takes longer than most tests.
-_CERTIFICATES = ssl.create_default_context()
 
 
 class _OnAsyncio:
@@ -57,13 +55,13 @@ def client_of(
     """
     if kind == "blocking":
         with (
-            httpx.Client(verify=_CERTIFICATES, follow_redirects=follow_redirects) as http,
+            httpx.Client(verify=CERTIFICATES, follow_redirects=follow_redirects) as http,
             Client(url, key, http=http, **options) as client,
         ):
             yield client
         return
     with asyncio.Runner() as runner:
-        async_http = httpx.AsyncClient(verify=_CERTIFICATES, follow_redirects=follow_redirects)
+        async_http = httpx.AsyncClient(verify=CERTIFICATES, follow_redirects=follow_redirects)
         try:
             found = _OnAsyncio(runner, AsyncClient(url, key, http=async_http, **options))
             yield cast(Client, found)

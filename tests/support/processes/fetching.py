@@ -1,6 +1,7 @@
-"""One transfer in a process of its own: ``python -m tests.support.processes.fetching URL FOLDER``.
+"""Transfers in a process of its own: ``python -m tests.support.processes.fetching FOLDER URL …``.
 
-Prints how it ended, as JSON: the error's class, its code and its message, or nulls.
+They run one after the other. Prints how each ended, as JSON: a list of the error's class, its code and
+its message, or of nulls.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ from pathlib import Path
 from domain.errors import SeenError
 from tests.support.services.transferring import Direct
 
-if __name__ == "__main__":
-    kind = code = message = None
+
+def end_of(url: str, folder: Path) -> tuple[str | None, str | None, str | None]:
+    """Run one transfer and return how it ended."""
     try:
-        Direct(Path(sys.argv[2])).fetch(sys.argv[1])
+        Direct(folder).fetch(url)
     except SeenError as error:
-        kind, code, message = type(error).__name__, error.code, str(error)
-    sys.stdout.write(json.dumps([kind, code, message]))
+        return type(error).__name__, error.code, str(error)
+    return None, None, None
+
+
+if __name__ == "__main__":
+    root, *urls = sys.argv[1:]
+    ends = [end_of(url, Path(root, str(number))) for number, url in enumerate(urls)]
+    sys.stdout.write(json.dumps(ends))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from worker.process import listening
 USERS: Mapping[str, str] = {"root": "admin", "ada": "user", "eve": "user", "vic": "viewer"}
 
 
+#: For clients of httpx, which would each make one: that takes longer than most tests.
+CERTIFICATES = ssl.create_default_context()
 _ALL = ("read", "files", "submit", "control")
 #: Headers and logins of jobs are stored with a key.
 _SETTINGS = {"SEEN_SECRET_KEY": "a key of the tests alone"}
@@ -74,12 +77,12 @@ class HttpApi:
         """Return the client of a user; "" is one that has not signed in."""
         if user not in self._clients:
             headers = self.headers(user) if user else {}
-            self._clients[user] = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+            self._clients[user] = self.new_client(headers=headers)
         return self._clients[user]
 
     def new_client(self, **options: Any) -> httpx.Client:
         """Return a client of its own, without sign-in; close it."""
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, timeout=30, verify=CERTIFICATES, **options)
 
     def written(self) -> Sequence[int]:
         """Return what changes with each write to jobs: their number, events, and controls."""

@@ -73,7 +73,7 @@ def test_large_file_is_decoded_whole(
 def test_decoding_takes_little_memory(
     tmp_path: Path, origin: Origin, encoding: str, encode: Callable[[bytes], bytes]
 ) -> None:
-    """The peak of a process that decodes 200 MB, beside that of one that decodes nothing."""
+    """The peak of a process that decodes 60 MB, beside that of one that decodes nothing."""
 
     def run(body: bytes, folder: str) -> tuple[str, int]:
         command = [
@@ -82,13 +82,13 @@ def test_decoding_takes_little_memory(
             "tests.support.processes.decoding_memory",
             str(tmp_path / folder),
         ]
-        command += [serve(origin, encoding, body), "100000000"]
+        command += [serve(origin, encoding, body), "60000000"]
         output = subprocess.check_output(command, cwd=ROOT, text=True, timeout=120)
         result, peak = output.split()
         return result, int(peak) * 1024
 
     small = run(encode(b"x"), "small")
-    large = run(encode(bytes(200_000_000)), "large")
+    large = run(encode(bytes(100_000_000)), "large")
     assert (small[0], large[0]) == ("1", "too_large")
     # Two windows of zstd, the buffers on the way, and what the allocator keeps.
     assert large[1] - small[1] < 40 * MIB

@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -37,7 +38,13 @@ CODES = [
     (socket.EAI_SOCKTYPE, "dns", "TransientError"),
 ]
 
-Fetch = Callable[[str, list[int]], tuple[str | None, str | None, str]]
+
+class End(NamedTuple):
+    """How a transfer ended: the error's class, its code and its message."""
+
+    kind: str
+    code: str
+    message: str
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +54,50 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return resolver.build(tmp_path_factory.mktemp("resolver"))
 
 
-@pytest.fixture
-def fetch(library: Path, tmp_path: Path) -> Fetch:
-    """Run one transfer in a process whose resolver answers with these codes, one after the other."""
+@dataclass(frozen=True)
+class Fetch:
+    """Runs transfers in a process whose resolver answers as `resolver.c` says."""
 
-    def run(url: str, codes: list[int]) -> tuple[str | None, str | None, str]:
+    library: Path
+    folder: Path
+
+    def each(self, urls: list[str], codes: list[int], *, timeout: float = 60) -> list[End]:
+        """Run one after the other and return how they ended."""
+        module = "tests.support.processes.fetching"
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "tests.support.processes.fetching",
-                url,
-                str(tmp_path / "files"),
-            ],
-            env=os.environ | resolver.environment(library, tmp_path, codes),
+            [sys.executable, "-m", module, str(self.folder / "files"), *urls],
+            env=os.environ | resolver.environment(self.library, self.folder, codes),
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=timeout,
         )
-        kind, code, message = json.loads(done.stdout)
-        return kind, code, message
+        return [End(*end) for end in json.loads(done.stdout)]
 
-    return run
+    def __call__(self, url: str, codes: list[int]) -> End:
+        """Run one, with these codes of the resolver one after the other."""
+        (end,) = self.each([url], codes)
+        return end
+
+
+@pytest.fixture
+def fetch(library: Path, tmp_path: Path) -> Fetch:
+    return Fetch(library, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ends(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, End]:
+    """How a transfer ends, by the code that the resolver answers with; all in one process."""
+    fetch = Fetch(library, tmp_path_factory.mktemp("ends"))
+    urls = [f"http://eai-{-code}.test/a.bin" for code, _, _ in CODES]
+    found = fetch.each(urls, [], timeout=150)
+    return {code: end for (code, _, _), end in zip(CODES, found, strict=True)}
 
 
 @pytest.mark.parametrize(("answer", "code", "kind"), CODES)
 def test_resolver_code_decides_whether_the_job_waits(
-    fetch: Fetch, answer: int, code: str, kind: str
+    ends: dict[int, End], answer: int, code: str, kind: str
 ) -> None:
-    assert fetch("http://files.test/a.bin", [answer])[:2] == (kind, code)
+    assert (ends[answer].kind, ends[answer].code) == (kind, code)
 
 
 def test_every_code_of_the_resolver_has_a_row_above() -> None:
