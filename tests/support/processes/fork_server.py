@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import pkgutil
 import runpy
 import signal
 import socket
@@ -25,19 +26,32 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
+import cli
+import tasks.api
 from cli.local_stack import preload
 from tests.support.processes import broken_process
 
+
+def _all_in(package: ModuleType) -> list[str]:
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [module.name for module in found if "__" not in module.name]
+
+
 #: What the programs import, except modules that read settings at import.
 MODULES = (
-    *("alembic.command", "celery.result", "concurrent.futures.thread", "kombu.transport.redis"),
-    *("pycurl", "redis.asyncio", "rich.console", "rich.table", "typer.rich_utils"),
+    *("alembic.command", "celery.app.amqp", "celery.result", "concurrent.futures.thread"),
+    *("encodings.idna", "kombu.transport.redis", "pycurl", "redis.asyncio"),
+    *("rich._emoji_codes", "rich.console", "rich.table"),
     *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite"),
-    *("cli.main", "cli.local_stack.client", "cli.local_stack.embedded_store", "tasks"),
-    *("worker.broker.client", "worker.runner", "worker.runtime"),
-    *("cli.local_stack.forking", *preload.COMMON, *preload.SERVICES),
+    *("typer._adapters", "typer._click.decorators", "typer.rich_utils"),
+    *_all_in(cli),
+    *_all_in(tasks.api),
+    *("worker.broker.client", "worker.celery_ext.interface.queue_names"),
+    *("worker.runner", "worker.runtime"),
+    *(*preload.COMMON, *preload.SERVICES),
 )
 #: More than one request has.
 REQUEST_SIZE = 1 << 20
