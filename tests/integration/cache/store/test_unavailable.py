@@ -201,7 +201,7 @@ def test_every_operation_works_with_the_rights_of_the_document(
 def test_every_operation_knows_every_refusal(
     stand_in: StoreServer, connect: Connect, text: Text
 ) -> None:
-    with connect(stand_in) as manager:
+    with connect(stand_in, cache_timeout=60, cache_budget=60) as manager:
         for use in EVERY.values():
             use(manager)  # each script and connection is known from here on
         if "script" in text.server:
