@@ -32,6 +32,7 @@ def cache_settings(store: StoreServer, **changes: Any) -> Settings:
         "cache_password": store.password,
         "cache_timeout": 5.0,
         "cache_connect_timeout": 5.0,
+        "cache_budget": 5.0,
     }
     return Settings(**(values | changes))
 

@@ -73,7 +73,9 @@ def test_an_expired_value_is_not_served_without_an_invalidation(
 ) -> None:
     with (
         Proxy(store.port) as proxy,
-        connect(store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
+        connect(
+            store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=1
+        ) as caching,
     ):
         caching.service.set(KEY, 1, 0.3)
         keep(caching, KEY)

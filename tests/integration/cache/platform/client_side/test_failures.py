@@ -87,7 +87,9 @@ def test_a_silent_connection_is_trusted_for_a_second_only(
 ) -> None:
     with (
         Proxy(private_store.port) as proxy,
-        connect(private_store, cache_client_side_entries=9, cache_addr=proxy.addr) as caching,
+        connect(
+            private_store, cache_client_side_entries=9, cache_addr=proxy.addr, cache_budget=1
+        ) as caching,
         connect(private_store) as other,
     ):
         caching.service.set(KEY, 1, 60)

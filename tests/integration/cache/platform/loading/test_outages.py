@@ -120,7 +120,7 @@ def test_a_stale_value_is_served_by_who_could_not_claim_it(
 
 def through(proxy: Proxy, connect: Connect, store: StoreServer) -> CacheManager:
     """A manager behind the proxy, on a server that knows the scripts."""
-    manager = connect(store, cache_addr=proxy.addr)
+    manager = connect(store, cache_addr=proxy.addr, cache_budget=1)
     manager.service.get_or_load("seen:warm", int, Loader(0), 60)
     return manager
 
