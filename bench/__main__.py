@@ -19,6 +19,7 @@ MODULES = {
     "scale": "bench.scale.main",
     "api": "bench.http.requests",
     "watch": "bench.http.watching",
+    "page": "bench.http.page",
 }
 
 

@@ -1,4 +1,5 @@
 // What each state looks like: the one table from a job to words, tone and bar.
+import { REMEDIES } from "./remedies.js";
 import { duration, moment, rate, secondsUntil, size, speedOf } from "./format.js";
 
 // Seconds without a byte after which a download is called stalled; as in the command line.
@@ -97,20 +98,6 @@ function amountOf(job) {
   if (job.status === "completed") return size(job.bytes_total);
   return `${size(job.bytes_downloaded)} of ${size(job.bytes_total)}`;
 }
-
-const CHECK_URL = "Check the URL.";
-const REMEDIES = {
-  http_400: CHECK_URL,
-  http_401: "The origin requires a login: add the download again with one (seen add -u, or the API).",
-  http_403: "Check the URL; the origin may require a login or a header.",
-  http_404: CHECK_URL,
-  http_410: CHECK_URL,
-  http_451: "Try another source of the file.",
-  no_such_host: "Check the host's name in the URL.",
-  too_many_redirects: "Check the URL; the origin may require a cookie.",
-  checksum_mismatch: "Check the expected checksum, or try another source of the file.",
-  bad_range: "Add it again with one connection, or try another source of the file.",
-};
 
 // What to do about a failed download; "" where the reason says it.
 export function remedyOf(job) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from domain.remedies import downloads
 
 router = APIRouter(include_in_schema=False)
 
@@ -85,7 +88,7 @@ class Page:
 @lru_cache(maxsize=1)
 def page() -> Page:
     """Read the files, once in a process."""
-    files = dict(sorted(_read()))
+    files = dict(sorted([*_read(), _remedies()]))
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0{len(file.content)}\0".encode() + file.content)
@@ -100,6 +103,13 @@ def _read() -> Iterator[tuple[str, PageFile]]:
         media_type = MEDIA_TYPES.get(path.suffix)
         if media_type is not None:
             yield path.relative_to(FOLDER).as_posix(), PageFile(media_type, path.read_bytes())
+
+
+def _remedies() -> tuple[str, PageFile]:
+    """Return what to do about failed downloads, as a module: commands have the same table."""
+    table = json.dumps(dict(downloads.BY_CODE), indent=2)
+    content = f"// By the code of the error.\nexport const REMEDIES = {table};\n"
+    return "remedies.js", PageFile(MEDIA_TYPES[".js"], content.encode())
 
 
 @router.get("/")

@@ -17,6 +17,7 @@ from cli.output import formatting
 from database import Database, JobRepository, migrate
 from domain.errors import DatabaseUnavailableError
 from domain.job import JobStatus
+from domain.remedies import parts
 from worker.celery_ext import descriptors
 from worker.storage.folder_check import folder_error
 
@@ -61,7 +62,7 @@ def _database(settings: Settings) -> Finding:
         revision = migrate.current(database)
         version = _version(database)
     except DatabaseUnavailableError as error:
-        return problem("database", str(error), "Start it, or set SEEN_DATABASE_URL.")
+        return problem("database", str(error), parts.START_DATABASE)
     finally:
         database.close()
     if revision != migrate.HEAD:
@@ -84,12 +85,12 @@ def _version(database: Database) -> str:
 def _check_folder(what: str, folder: Path, variable: str) -> Finding:
     existing = _existing(folder)
     if not existing.is_dir():
-        return problem(what, f"{existing} is a file", f"Set {variable} to a folder.")
+        return problem(what, f"{existing} is a file", parts.of_folder(variable))
     if not os.access(existing, os.W_OK | os.X_OK):
-        return problem(what, f"{existing} is not writable", f"Change its owner, or set {variable}.")
+        return problem(what, f"{existing} is not writable", parts.of_folder(variable))
     error = folder_error(existing.resolve())
     if error is not None:
-        return problem(what, str(error), f"Repair it, or set {variable}. Jobs wait until then.")
+        return problem(what, str(error), parts.of_folder(variable))
     return ok(what, str(folder) if existing == folder else f"{folder} (will be created)")
 
 
@@ -128,7 +129,7 @@ def _free_space(settings: Settings) -> Finding:
             "free space",
             f"{formatting.size(free)}, less than SEEN_MIN_FREE_BYTES "
             f"({formatting.size(settings.min_free_bytes)})",
-            "Free disk space, or set SEEN_DOWNLOAD_DIR to another disk.",
+            parts.FREE_SPACE,
         )
     if free < 4 * settings.min_free_bytes:
         return warning("free space", formatting.size(free), "Free disk space soon.")

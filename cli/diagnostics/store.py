@@ -13,6 +13,7 @@ from cli.diagnostics.findings import Finding, ok, problem, warning
 from cli.local_stack import environment
 from cli.output import formatting
 from domain.errors import StoreRefusesError, StoreUnavailableError
+from domain.remedies import parts
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -66,12 +67,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _refused(what: str, error: StoreRefusesError) -> Finding:
-    return problem(what, f"it refuses: {error.words}", error.remedy)
+    return problem(what, f"it refuses: {error.words}", parts.of_store(error))
 
 
 def _away(settings: Settings, error: StoreUnavailableError) -> Finding:
     if environment.has_store(settings):
-        return problem("store", str(error), "Start it, or set SEEN_CACHE_ADDR to where it is.")
+        return problem("store", str(error), parts.of_store(error))
     return warning(
         "store",
         "none is configured or running",

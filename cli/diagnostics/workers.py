@@ -11,19 +11,19 @@ from cache import CacheManager, ttl
 from cache.models import WorkerHeartbeat
 from cli.diagnostics.beat import described
 from cli.diagnostics.findings import Finding, ok, problem, warning
-from cli.local_stack.command_lines import QUEUES
 from cli.output import formatting
 from domain.errors import StoreError
+from domain.remedies import parts
 from domain.text import escaped
 from worker.app import app
 from worker.broker import dead_letters
 from worker.broker.client import Broker
 from worker.broker.dead_letters import DeadLetter
+from worker.broker.queues import QUEUES
 
 if TYPE_CHECKING:
     from settings import Settings
 
-_START_BEAT = "Start one or two: seen beat (or `seen up`, which runs all services here)."
 _WITHOUT_BEAT = "waiting jobs and jobs of dead workers are not requeued, progress is not saved"
 
 
@@ -46,7 +46,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with CacheManager.connect(settings, retries=0) as cache:
             running = cache.workers.running()
     except StoreError as error:
-        yield problem("workers", str(error), "Repair the store; workers write heartbeats to it.")
+        yield problem("workers", str(error), parts.REPAIR_STORE_FOR_WORKERS)
         return
     yield from _shared_names(running)
     served = _served(running)
@@ -62,13 +62,13 @@ def _workers_of(kind: str, served: dict[str, list[str]]) -> Finding:
         return warning(
             f"workers of {kind}",
             f"none has sent a heartbeat within {ttl.WORKER_HEARTBEAT} s",
-            f"Start one: seen worker --queue {kind} (or `seen up`, which runs all services here).",
+            parts.of_workers(kind, some_run=False),
         )
     if unserved:
         return warning(
             f"workers of {kind}",
             f"{', '.join(workers)}; none serves {', '.join(unserved)}",
-            f"Start one that serves all queues: seen worker --queue {kind}.",
+            parts.of_workers(kind, some_run=True),
         )
     return ok(f"workers of {kind}", f"{len(workers)}: {', '.join(workers)}")
 
@@ -78,11 +78,11 @@ def _beat(settings: Settings) -> Finding:
         with CacheManager.connect(settings, retries=0) as cache:
             status = cache.beat.status()
     except StoreError as error:
-        return problem("beat", str(error), "Repair the store; beat records its ticks there.")
+        return problem("beat", str(error), parts.REPAIR_STORE_FOR_BEAT)
     if status is None:
-        return warning("beat", "none has ticked within a day", _START_BEAT)
+        return warning("beat", "none has ticked within a day", parts.START_BEAT)
     if status.is_missing:
-        return problem("beat", f"{described(status)}: {_WITHOUT_BEAT}", _START_BEAT)
+        return problem("beat", f"{described(status)}: {_WITHOUT_BEAT}", parts.START_BEAT)
     return ok("beat", described(status))
 
 

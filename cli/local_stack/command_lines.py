@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cli.local_stack.environment import ROOT
-from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+from worker.broker.queues import MAINTENANCE_QUEUE, QUEUES
 from worker.utf8_mode import UTF8
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 #: The module of Celery's programs, worker and beat.
 _PROGRAM = "worker.celery_ext.main"
 DOWNLOADS, MAINTENANCE = "downloads", MAINTENANCE_QUEUE
-#: The queues of each kind of worker.
-QUEUES = {DOWNLOADS: DOWNLOAD_QUEUES, MAINTENANCE: (MAINTENANCE_QUEUE,)}
 
 
 def supervisor() -> list[str]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from domain.errors import SeenError
-from worker.broker.queues import DOWNLOAD_QUEUES, MAINTENANCE_QUEUE
+from domain.errors import SeenError, StoreRefusesError, StoreReplyError
+from domain.remedies import parts
+from worker.broker.queues import QUEUES
 from worker.runtime import Runtime
 
 #: Seconds for which an answer is given again: anyone may ask, and each check asks servers.
@@ -76,51 +77,65 @@ def examine(runtime: Runtime) -> list[Part]:
 
 def _examine(name: str, runtime: Runtime) -> Part:
     try:
-        works, detail = _CHECKS[name](runtime)
-    except (SeenError, OSError):
-        works, detail = False, _NO_ANSWER.get(name, "unknown: the store does not answer")
-    return Part(name, works, detail, "" if works else _REMEDIES[name])
+        detail, remedy = _CHECKS[name](runtime)
+    except (SeenError, OSError) as error:
+        detail, remedy = _without_answer(name, error)
+    return Part(name, not remedy, detail, remedy)
 
 
-#: Whether a part works, and what was found.
-_Found = tuple[bool, str]
+#: What was found, and what to do; empty if the part works.
+_Found = tuple[str, str]
+
+
+def _without_answer(name: str, error: Exception) -> _Found:
+    if name == "store" and isinstance(error, SeenError):
+        return _STORE_ERRORS.get(type(error), "does not answer"), parts.of_store(error)
+    return _NO_ANSWER[name]
 
 
 def _database(runtime: Runtime) -> _Found:
     with runtime.database.read() as connection:
-        return connection.execute(text("SELECT 1")).scalar() == 1, "answers"
+        connection.execute(text("SELECT 1")).scalar()
+    return "answers", ""
 
 
 def _store(runtime: Runtime) -> _Found:
     runtime.cache.download.totals()
-    return True, "answers"
+    return "answers", ""
 
 
 def _beat(runtime: Runtime) -> _Found:
     status = runtime.cache.beat.status()
     if status is None:
-        return False, "has not ticked within a day"
-    return not status.is_missing, f"ticked {status.age_seconds:.0f} s ago"
+        return "has not ticked within a day", parts.START_BEAT
+    return f"ticked {status.age_seconds:.0f} s ago", parts.START_BEAT if status.is_missing else ""
 
 
 def _workers(runtime: Runtime) -> _Found:
     """Look whether all queues are served."""
     running = runtime.cache.workers.running()
     served = {queue for worker in running for queue in worker.queues}
-    missing = sorted({*DOWNLOAD_QUEUES, MAINTENANCE_QUEUE} - served)
+    missing, remedies = [], []
+    for kind, queues in QUEUES.items():
+        unserved = [queue for queue in queues if queue not in served]
+        missing += unserved
+        if unserved:
+            remedies.append(parts.of_workers(kind, some_run=len(unserved) < len(queues)))
     if missing:
-        return False, f"{len(running)} running; none serves {', '.join(missing)}"
-    return True, f"{len(running)} running, which serve all queues"
+        return f"{len(running)} running; none serves {', '.join(missing)}", " ".join(remedies)
+    return f"{len(running)} running, which serve all queues", ""
 
 
 def _disk(runtime: Runtime) -> _Found:
     """Look whether the download folder is there with room to write, as far as this machine sees it."""
     free = shutil.disk_usage(runtime.files_dir).free
     if not os.access(runtime.files_dir, os.R_OK | os.X_OK):
-        return False, "the download folder cannot be read"
-    return free > runtime.settings.min_free_bytes, f"{free / 10**9:,.1f} GB free"
+        return "the download folder cannot be read", _REPAIR_FOLDER
+    is_full = free < runtime.settings.min_free_bytes
+    return f"{free / 10**9:,.1f} GB free", parts.FREE_SPACE if is_full else ""
 
 
+_REPAIR_FOLDER = parts.of_folder("SEEN_DOWNLOAD_DIR")
 _CHECKS: Mapping[str, Callable[[Runtime], _Found]] = {
     "database": _database,
     "store": _store,
@@ -128,15 +143,14 @@ _CHECKS: Mapping[str, Callable[[Runtime], _Found]] = {
     "workers": _workers,
     "disk": _disk,
 }
-_NO_ANSWER: Mapping[str, str] = {
-    "database": "does not answer",
-    "store": "does not answer",
-    "disk": "the download folder is not there",
+_UNKNOWN = "unknown: the store does not answer"
+_NO_ANSWER: Mapping[str, _Found] = {
+    "database": ("does not answer", parts.START_DATABASE),
+    "beat": (_UNKNOWN, parts.REPAIR_STORE_FOR_BEAT),
+    "workers": (_UNKNOWN, parts.REPAIR_STORE_FOR_WORKERS),
+    "disk": ("the download folder is not there", _REPAIR_FOLDER),
 }
-_REMEDIES: Mapping[str, str] = {
-    "database": "Start it, or set SEEN_DATABASE_URL. Jobs are safe; nothing is accepted until then.",
-    "store": "Start it, or set SEEN_CACHE_ADDR. Downloads continue when it is back.",
-    "beat": "Start one or two: seen beat (or `seen up`, which runs all services).",
-    "workers": "Start them: seen worker, and seen worker --queue maintenance (or `seen up`).",
-    "disk": "Free disk space, or repair the download folder (SEEN_DOWNLOAD_DIR). Jobs wait until then.",
+_STORE_ERRORS: Mapping[type[Exception], str] = {
+    StoreRefusesError: "refuses what it is asked for",
+    StoreReplyError: "another program wrote one of its keys",
 }

@@ -18,6 +18,8 @@ REQUEUED_QUEUES = (REQUEUED_QUEUE, FORMER_REQUEUED_QUEUE)
 #: In the order in which a worker reads them.
 DOWNLOAD_QUEUES = (*REQUEUED_QUEUES, *(f"downloads.{priority}" for priority in Priority))
 MAINTENANCE_QUEUE = "maintenance"
+#: The queues of each kind of worker, as ``seen worker --queue`` names the kinds.
+QUEUES = {"downloads": DOWNLOAD_QUEUES, MAINTENANCE_QUEUE: (MAINTENANCE_QUEUE,)}
 
 #: Messages in a round.
 _ROUND = 12

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.local_stack.command_lines import QUEUES
 from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.services.operations import consume_message
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
-from worker.broker.queues import REQUEUED_QUEUES
+from worker.broker.queues import QUEUES, REQUEUED_QUEUES
 from worker.broker.task_messages import FORMER_REQUEUE_DUE_TASK, REQUEUE_DUE_TASK
 
 

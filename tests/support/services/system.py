@@ -14,7 +14,6 @@ from celery import Celery
 from kombu import pools
 
 import tasks
-from cli.local_stack.command_lines import QUEUES
 from database import migrate
 from domain.job import Job, JobStatus, SubmittedJob
 from domain.request import DownloadRequest
@@ -26,7 +25,7 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.broker import transport
 from worker.broker.client import Broker, read_message
-from worker.broker.queues import DOWNLOAD_QUEUES
+from worker.broker.queues import DOWNLOAD_QUEUES, QUEUES
 from worker.leases.drain import Drain
 from worker.runtime import Runtime, build_runtime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 import tomllib
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from api.routes.page import FOLDER, MEDIA_TYPES, page
+from domain.remedies import downloads
 from tests.support.services.http_api import HttpApi
 
 VENDOR = FOLDER / "vendor"
@@ -57,6 +59,11 @@ def test_files_are_kept_forever_and_sent_compressed(api: HttpApi, name: str) -> 
         assert gzip.decompress(b"".join(answer.iter_raw())) == content
     again = api.client().get(address(name), headers={"If-None-Match": plain.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_page_has_the_remedies_of_commands(api: HttpApi) -> None:
+    module = api.client().get(address("remedies.js")).text
+    assert json.loads(module.partition("=")[2].rstrip("; \n")) == downloads.BY_CODE
 
 
 @pytest.mark.parametrize(
