@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -136,8 +137,15 @@ class Beat(_CeleryBeat):  # type: ignore[misc]
         exception may be lost.
         """
         stop_signals.handle(_stop)
+        sys.unraisablehook = _report_lost_exception
 
 
 def _stop(_number: int, _frame: object) -> None:
     _stop_requested.set()
     raise SystemExit(0)
+
+
+def _report_lost_exception(lost: sys.UnraisableHookArgs) -> None:
+    """Report what Python cannot raise, as in a callback of a weak reference, but for `_stop`'s exit."""
+    if not (_stop_requested.is_set() and lost.exc_type is SystemExit):
+        sys.__unraisablehook__(lost)
