@@ -218,6 +218,11 @@ class Settings(BaseSettings):
     user_downloads: Limit = Field(
         0, description="Downloads of one user at once in all workers; 0 for no limit."
     )
+    max_downloads: Limit = Field(
+        0,
+        description="Downloads of all workers at once, unless `seen limit --downloads` sets another "
+        "limit; 0 for no limit but that of each worker.",
+    )
     concurrency_share: Annotated[int, Field(ge=1, le=100)] = Field(
         75,
         description="Percent of a worker's concurrency that downloads from one host, or of one "

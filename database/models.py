@@ -46,9 +46,10 @@ HOLDS_DEDUP_KEY = text(
 )
 HAS_FINISHED = text("finished_at IS NOT NULL")
 WAITING = text("status = 'waiting'")
-#: Of jobs that wait for a slot: at their host, or among those of their user.
+#: Of jobs that wait for a slot: at their host, among those of their user, or of all downloads.
 WAITING_FOR_HOST = text("status = 'waiting' AND error_code = 'host_busy'")
 WAITING_FOR_USER = text("status = 'waiting' AND error_code = 'user_busy'")
+WAITING_FOR_ANY = text("status = 'waiting' AND error_code = 'total_busy'")
 #: Of queued jobs without a message.
 UNPUBLISHED = text("status = 'queued' AND published_at IS NULL")
 #: Of queued jobs with a message.
@@ -187,6 +188,7 @@ jobs = Table(
     _partial_index("ix_jobs_next_attempt_at", "next_attempt_at", where=WAITING),
     _partial_index("ix_jobs_waiting_for_host", "host", "priority", "id", where=WAITING_FOR_HOST),
     _partial_index("ix_jobs_waiting_for_user", "user_id", "priority", "id", where=WAITING_FOR_USER),
+    _partial_index("ix_jobs_waiting_for_any", "priority", "id", where=WAITING_FOR_ANY),
     _partial_index("ix_jobs_unpublished", "id", where=UNPUBLISHED),
     # With all by which queued jobs are chosen, and first what orders them. PostgreSQL knows that rows
     # are stored in order of their ids, so it prefers this one to the primary key, which has all jobs.

@@ -334,12 +334,12 @@ class WorkerResourcesError(TransientError):
 class HostBusyError(TransientError):
     """The job may not connect yet: a limit is reached, or its host has a cooldown.
 
-    It uses no attempt. `code` is ``host_busy``, ``user_busy`` or ``host_cooling``.
+    It uses no attempt. `code` is ``host_busy``, ``user_busy``, ``total_busy`` or ``host_cooling``.
     """
 
     wait: SlotWait | None = None  # of a job that waits for a slot
 
-    def __init__(self, message: str, *, retry_after: float, code: str = "host_busy") -> None:
+    def __init__(self, message: str, *, retry_after: float, code: str) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
 
 

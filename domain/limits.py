@@ -13,7 +13,13 @@ from domain.hosts import HostError, normal_host
 MIN_RATE = 1024
 MAX_RATE = 2**50
 
+#: Downloads at once, of all workers.
+MAX_DOWNLOADS = 100_000
+
 TOTAL = "total"
+
+#: The error codes of jobs that wait for a slot: of their host, of their user, of all downloads.
+HOST_BUSY, USER_BUSY, TOTAL_BUSY = "host_busy", "user_busy", "total_busy"
 
 
 class SlotWait(NamedTuple):
@@ -54,6 +60,14 @@ def check_host(text: str) -> str:
     if host.startswith("-"):
         raise _no_host(text, "It begins like an option.")
     return host
+
+
+def check_downloads(count: int) -> int:
+    """Return a valid number of downloads at once; raise InvalidInputError for an invalid one."""
+    if not 1 <= count <= MAX_DOWNLOADS:
+        remedy = f"It is a number from 1 to {MAX_DOWNLOADS:,}."
+        raise InvalidInputError("downloads", count, remedy)
+    return count
 
 
 def _no_host(text: str, why: str) -> InvalidInputError:

@@ -17,6 +17,7 @@ from datetime import datetime
 from database.operations import ConsumeMessage
 from domain.errors import StoreUnavailableError
 from domain.job import Priority
+from worker.limits.slot_queue import TOTAL_LINE
 from worker.logs import context
 from worker.metrics.catalog import JOB_RUNS, JOBS_IN_HAND, SLOT_WAIT, SLOTS, SLOTS_USED
 from worker.metrics.loop_lag import LoopLag
@@ -110,6 +111,7 @@ class JobPool:
         self._timer: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
         self._is_closed = False
+        runtime.slots.total.on_look(self._on_total_limit)
         self._loop_lag = LoopLag(runtime.instruments, "worker")
         gauge = runtime.instruments.set_gauge
         gauge(SLOTS, read=lambda: self._concurrency)
@@ -129,6 +131,11 @@ class JobPool:
         self._runtime.event_loop.call_soon(self._start_waiting)
 
     @property
+    def _slots(self) -> int:
+        # With more jobs in hand than may run in all workers, the others would only wait.
+        return min(self._concurrency, self._runtime.slots.total.value or self._concurrency)
+
+    @property
     def running(self) -> int:
         """How many jobs run or wait here."""
         return self._in_hand
@@ -141,7 +148,7 @@ class JobPool:
         bound, ending = runtime.concurrency.bound, min(self._ending, MOST_ENDING)
         # A job that ends needs no slot; it does use what the process lacks.
         has_resources = bound is None or self._in_hand < bound
-        return has_resources and self._in_hand - ending < self._concurrency
+        return has_resources and self._in_hand - ending < self._slots
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call a function, in any thread, each time that `has_room` may have become true."""
@@ -167,6 +174,10 @@ class JobPool:
         done.wait()
         return found
 
+    def _on_total_limit(self, more: int) -> None:
+        if more > 0:
+            self._runtime.event_loop.call_soon(self._use, min(more, self._concurrency))
+
     # ── on the loop ─────────────────────────────────────────────────────────────────────────────
 
     def _accept(self, message: _Waiting) -> None:
@@ -188,6 +199,14 @@ class JobPool:
             loop.create_task(self._run_one(job_id, message))
         if self._timer is None and (self._waiting or pause > 0):
             self._timer = loop.call_later(self._max_wait / 2, self._look_again)
+
+    def _use(self, free: int) -> None:
+        """Let so many jobs start that waited for a higher limit: here, in SQL, in the broker."""
+        self._start_waiting()
+        for _ in range(free):
+            if not self._runtime.slot_queue.freed(TOTAL_LINE):
+                self._runtime.freed_slots.add(None, None)
+        self._on_room()
 
     def _look_again(self) -> None:
         self._timer = None
@@ -244,7 +263,7 @@ class JobPool:
 
     def _may_start(self) -> bool:
         """Return whether one more job may run, and count it if so."""
-        has_slot = self._running + max(0, self._ending - MOST_ENDING) < self._concurrency
+        has_slot = self._running + max(0, self._ending - MOST_ENDING) < self._slots
         return has_slot and self._runtime.concurrency.try_acquire()
 
     # ── jobs that are not started ───────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from worker.limits.freed_slots import FreedSlots
 from worker.limits.rate_controller import RateController
 from worker.limits.slot_queue import SlotQueue
 from worker.limits.slots import SlotManager
+from worker.limits.total_limit import TotalLimit
 from worker.loop.batcher import Batcher
 from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
@@ -260,6 +261,7 @@ def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
         per_host_connections=settings.host_connections,
         per_host_downloads=settings.host_downloads,
         per_user_downloads=settings.user_downloads,
+        total=TotalLimit(cache.limits, settings.max_downloads),
         ttl=settings.lock_ttl,
     )
 

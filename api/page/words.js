@@ -12,6 +12,7 @@ const WAITING = {
   host_slot: (job) => waiting(`for a free slot of ${job.host ?? "its host"}`),
   host_cooldown: (job) => waiting(`until ${job.host ?? "its host"} takes requests again`),
   user_slot: (job) => waiting(`for a free slot of ${job.user_id ?? "its owner"}`),
+  total_slot: () => waiting("for a free slot: all downloads have a limit"),
   disk_space: () => ({ label: "Disk full", tone: "bad", detail: "continues when the worker's disk has room" }),
   disk: () => ({ label: "Disk unavailable", tone: "bad", detail: "continues when the worker's disk works again" }),
   part_file: () => waiting("for its part file, which another process has locked"),

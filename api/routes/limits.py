@@ -1,4 +1,4 @@
-"""`/v1/limits`: limits of bytes a second, read and changed."""
+"""`/v1/limits`: limits of downloads at once and of bytes a second, read and changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["limits"])
 
 @router.get("/limits", response_model=Limits, responses=problems())
 def limits(services: TheServices, principal: Reader) -> Json:
-    """Return the limits in bytes a second, and what is used of them: of jobs only those that you see."""
+    """Return the limits, and what is used of them: of jobs only those that you see."""
     return Json(_read(services, principal))
 
 
@@ -27,7 +27,7 @@ def limits(services: TheServices, principal: Reader) -> Json:
 def change(services: TheServices, principal: Controller, body: LimitChanges) -> Json:
     """Set or remove limits. Workers apply them within a second. What is not named stays as it is."""
     changes: dict[str, int | None] = {}
-    if "total" in body.model_fields_set or body.hosts:
+    if body.model_fields_set & {"total", "concurrent_downloads"} or body.hosts:
         require(principal, Scope.ADMIN)
     if "total" in body.model_fields_set:
         changes[TOTAL] = body.total
@@ -38,7 +38,10 @@ def change(services: TheServices, principal: Controller, body: LimitChanges) -> 
         if rate is not None and job.is_finished:
             raise IllegalTransitionError(job_id, job.status, "limited")
         changes[job_scope(job_id)] = rate
-    services.runtime.cache.limits.set_rates(changes)
+    limits = services.runtime.cache.limits
+    limits.set_rates(changes)
+    if "concurrent_downloads" in body.model_fields_set:
+        limits.set_most_downloads(body.concurrent_downloads)
     return Json(_read(services, principal))
 
 
@@ -51,7 +54,7 @@ def _host(name: str) -> str:
 
 def _read(services: Services, principal: Principal) -> Limits:
     runtime = services.runtime
-    found = read_limits(runtime.cache, default=runtime.settings.max_rate)
+    found = read_limits(runtime.cache, runtime.settings)
     jobs = runtime.jobs.get_many([one["job_id"] for one in found["jobs"]])
     found["jobs"] = [
         one

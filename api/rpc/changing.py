@@ -14,7 +14,7 @@ from api.rpc.reading import MOST_STOPPED
 from api.rpc.structs import Structs
 from domain.access import Scope
 from domain.errors import InvalidInputError
-from domain.limits import MAX_RATE, TOTAL, check_rate, job_scope
+from domain.limits import MAX_RATE, TOTAL, check_downloads, check_rate, job_scope
 
 _JOB_RATE, _TOTAL_RATE = "max-download-limit", "max-overall-download-limit"
 _CONCURRENCY = "max-concurrent-downloads"
@@ -26,7 +26,6 @@ _SETTINGS = {
     "max-tries": "SEEN_MAX_ATTEMPTS",
     "user-agent": "SEEN_USER_AGENT",
     _JOB_RATE: "the option of a download",
-    _CONCURRENCY: "SEEN_DOWNLOAD_CONCURRENCY, for each worker",
 }
 
 
@@ -75,12 +74,13 @@ def get_global_option(caller: Caller) -> dict[str, str]:
     runtime = caller.runtime
     settings = runtime.settings
     rate = _shown(runtime.cache.limits.rates().get(TOTAL, settings.max_rate))
+    most = runtime.cache.limits.most_downloads()
     return {
         "allow-overwrite": "false",
         "auto-file-renaming": "true",
         "continue": "true",
         "dir": str(runtime.resolve("")),
-        _CONCURRENCY: str(settings.download_concurrency),
+        _CONCURRENCY: str(most or settings.max_downloads or settings.download_concurrency),
         "max-connection-per-server": str(settings.connections),
         _JOB_RATE: "0",
         "max-download-result": str(MOST_STOPPED),
@@ -92,8 +92,9 @@ def get_global_option(caller: Caller) -> dict[str, str]:
 
 
 def change_global_option(caller: Caller, options: Mapping[str, Any]) -> str:
-    """Change the limit of all downloads together."""
+    """Change the limits of all downloads: of their rate, and of how many run at once."""
     changes: dict[str, int | None] = {}
+    most: int | None = None
     current = get_global_option(caller)
     for name, value in aria2_options.values(options):
         aria2_options.refuse(name, value)
@@ -101,13 +102,24 @@ def change_global_option(caller: Caller, options: Mapping[str, Any]) -> str:
             changes[TOTAL] = _rate(name, value, has_default=bool(caller.runtime.settings.max_rate))
         elif value == current.get(name):
             continue
+        elif name == _CONCURRENCY:
+            most = _downloads(name, value)
         elif name in _SETTINGS:
             raise problem(name, f"It is set for the service: {_SETTINGS[name]}.")
         elif name in OPTIONS:
             raise problem(name, "It is an option of a download.")
     if changes:
         caller.runtime.cache.limits.set_rates(changes)
+    if most is not None:
+        caller.runtime.cache.limits.set_most_downloads(most)
     return OK
+
+
+def _downloads(name: str, value: str) -> int:
+    try:
+        return check_downloads(int(value) if value.isascii() and value.isdigit() else 0)
+    except InvalidInputError as error:
+        raise problem(name, error.remedy) from None
 
 
 def _rate(name: str, value: str, *, has_default: bool) -> int | None:

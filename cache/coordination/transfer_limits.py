@@ -1,7 +1,7 @@
 """Limits that all workers share: slots, cooldowns of hosts, bytes per second.
 
-A *resource* has slots: ``connections:<host>``, ``downloads:<host>``, ``user:<id>``. A *scope* has a
-rate: ``total``, ``host:<host>``, ``job:<id>``.
+A *resource* has slots: ``connections:<host>``, ``downloads:<host>``, ``user:<id>``, ``total:downloads``.
+A *scope* has a rate: ``total``, ``host:<host>``, ``job:<id>``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cache.store import scripts
 from cache.store.flow import Argument, Batch, Command, Flow
 from cache.store.operation import Operations, S, operation
 from domain.errors import InvalidInputError
-from domain.limits import check_rate
+from domain.limits import check_downloads, check_rate
 
 #: The largest number of slots of one resource.
 MAX_SLOTS = 2**31
@@ -32,6 +32,9 @@ MAX_PLACES = 100
 _PLACE = 2.0
 #: How long a free slot is kept for a member in the line that does not come. Seconds.
 _PATIENCE = 1.0
+
+#: The field of the limits' hash with the number of downloads; others are scopes of rates.
+_DOWNLOADS = "downloads"
 
 #: The slots of one member, and their expiry in milliseconds since the epoch.
 _SLOTS = re.compile(rb"(\d{1,10}) (\d{1,15})")
@@ -173,6 +176,28 @@ class TransferLimits(Operations[S]):
         key, ttl_ms = self._keys.slots_key(resource), _milliseconds("seconds", seconds)
         reply = yield from scripts.run("slots_wait", key, member, ttl_ms)
         return bool(reply)
+
+    # ── downloads at once ────────────────────────────────────────────────────────────────────────
+
+    @operation
+    def set_most_downloads(self, count: int | None) -> Flow[None]:
+        """Set how many downloads may run at once in all workers; None removes the limit."""
+        key = self._keys.limits_key()
+        if count is None:
+            yield Batch(("HDEL", key, _DOWNLOADS))
+        else:
+            yield Batch(
+                ("HSET", key, _DOWNLOADS, check_downloads(arguments.integer("count", count)))
+            )
+
+    @operation
+    def most_downloads(self) -> Flow[int | None]:
+        """Return how many downloads may run at once in all workers; None without such a limit."""
+        (raw,) = yield Batch(("HGET", self._keys.limits_key(), _DOWNLOADS))
+        try:
+            return None if raw is None else check_downloads(int(raw))
+        except (ValueError, InvalidInputError):
+            return None  # another program may have written something else
 
     # ── rates ────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""`seen limit`: limits of bytes a second, in total, for a host, for a job."""
+"""`seen limit`: limits of downloads at once, and of bytes a second in total, for a host, for a job."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cli.context import open_cache, open_reader
 from cli.errors import RefusedError
 from cli.output import formatting
 from domain.errors import InvalidInputError, in_words
-from domain.limits import TOTAL, check_host, host_scope, job_scope
+from domain.limits import TOTAL, check_downloads, check_host, host_scope, job_scope
 from domain.text import printable
 from seen_local.late_settings import settings_module
 
 if TYPE_CHECKING:  # imported in the function, so that `seen --help` is fast
-    from tasks.api.rate_limits import HostLimit, JobLimit, Limits, TotalLimit
+    from tasks.api.rate_limits import DownloadsLimit, HostLimit, JobLimit, Limits, TotalLimit
 
 
 def limit(
@@ -31,12 +31,35 @@ def limit(
     job: Annotated[
         tuple[str, str] | None, typer.Option(metavar="ID RATE", help="One download.")
     ] = None,
+    downloads: Annotated[
+        str | None, typer.Option(metavar="N", help='Downloads at once in all workers, or "none".')
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Limit bytes a second, or show the limits. Workers apply a new limit within a second.
+    """Limit bytes a second or downloads at once, or show the limits. Workers apply them within a second.
 
     RATE is a number such as 500k, 10M or 1.5MiB, or "none": k, M, G count in 1000s, Ki, Mi, Gi in 1024s.
     """
+    most = None if downloads is None else _count(downloads)
+    changes = _changes(total, host, job)
+    from tasks.api.rate_limits import read_limits
+
+    with open_cache() as manager:
+        manager.limits.set_rates(changes)
+        if downloads is not None:
+            manager.limits.set_most_downloads(most)
+        found = read_limits(manager, settings_module.load())
+    if as_json:
+        formatting.print_json(found)
+        return
+    for what, allowed, used in _rows(found):
+        print(printable(f"{what:<42} {allowed:<24} {used}"))
+
+
+def _changes(
+    total: str | None, host: tuple[str, str] | None, job: tuple[str, str] | None
+) -> dict[str, int | None]:
+    """Return the rates to set, by scope."""
     changes: dict[str, int | None] = {}
     if total is not None:
         changes[TOTAL] = parse_rate("--total", total)
@@ -47,16 +70,17 @@ def limit(
         (job_id,) = resolve_ids([job[0]])
         _check_job(job_id, is_limited=rate is not None)
         changes[job_scope(job_id)] = rate
-    from tasks.api.rate_limits import read_limits
+    return changes
 
-    with open_cache() as manager:
-        manager.limits.set_rates(changes)
-        found = read_limits(manager, default=settings_module.load().max_rate)
-    if as_json:
-        formatting.print_json(found)
-        return
-    for what, allowed, used in _rows(found):
-        print(printable(f"{what:<42} {allowed:<24} {used}"))
+
+def _count(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return check_downloads(int(text) if text.isascii() and text.isdigit() else 0)
+    except InvalidInputError as error:
+        remedy = f'{error.remedy} Or it is "none".'
+        raise InvalidInputError("--downloads", text, remedy) from None
 
 
 def _host(option: str, name: str) -> str:
@@ -79,7 +103,7 @@ def _rows(found: Limits) -> list[tuple[str, str, str]]:
     total = found["total"]
     allowed = "no limit" if total["limit"] is None else formatting.rate(total["limit"])
     default = " (SEEN_MAX_RATE)" if total["limit"] and total["is_default"] else ""
-    rows = [("total", allowed + default, _used(total))]
+    rows = [("total", allowed + default, _used(total)), _downloads(found["concurrent_downloads"])]
     for one in found["hosts"]:
         count = f" in {one['transfers']} downloads" if one["transfers"] else ""
         rows.append((f"host {one['host']}", formatting.rate(one["limit"]), _used(one) + count))
@@ -87,6 +111,12 @@ def _rows(found: Limits) -> list[tuple[str, str, str]]:
         (f"job {one['job_id']}", formatting.rate(one["limit"]), _used(one)) for one in found["jobs"]
     ]
     return rows
+
+
+def _downloads(one: DownloadsLimit) -> tuple[str, str, str]:
+    allowed = "no limit" if one["limit"] is None else str(one["limit"])
+    default = " (SEEN_MAX_DOWNLOADS)" if one["limit"] and one["is_default"] else ""
+    return "downloads at once", allowed + default, f"now {one['running']}"
 
 
 def _used(one: TotalLimit | HostLimit | JobLimit) -> str:

@@ -19,7 +19,7 @@ DEFAULT_ATTEMPTS = 5
 _MAX_SILENCE = 60.0
 #: Waiting jobs with these codes have not failed at the origin.
 _NOT_THE_ORIGINS_FAULT = frozenset(
-    {"disk_full", "host_busy", "user_busy", "part_file_busy", "worker_resources"}
+    {"disk_full", "host_busy", "user_busy", "total_busy", "part_file_busy", "worker_resources"}
 )
 
 

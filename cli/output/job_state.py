@@ -31,6 +31,8 @@ def waiting(view: JobView, reason: WaitingFor, now: datetime) -> str:
             return f"waiting for a slot at {printable(job.host or 'its host')}"
         case WaitingFor.USER_SLOT:
             return f"waiting for a slot for {_owner(job)}"
+        case WaitingFor.TOTAL_SLOT:
+            return "waiting for a slot of all downloads"
         case WaitingFor.HOST_COOLDOWN:
             return f"cooldown of {printable(job.host or 'its host')}, {_in(seconds)}"
         case WaitingFor.DISK_SPACE:

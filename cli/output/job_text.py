@@ -19,6 +19,7 @@ _LONGEST_LEFT = 99 * 86_400
 _SHORT_WAITS = {
     WaitingFor.HOST_SLOT: ("waiting for a slot", "waiting"),
     WaitingFor.USER_SLOT: ("waiting for a slot", "waiting"),
+    WaitingFor.TOTAL_SLOT: ("waiting for a slot", "waiting"),
     WaitingFor.HOST_COOLDOWN: ("cooldown",),
     WaitingFor.DISK: ("disk error",),
     WaitingFor.PART_FILE: ("file in use",),

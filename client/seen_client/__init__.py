@@ -27,6 +27,7 @@ from seen_client.live import Change, Changed, Event, Snapshot
 from seen_client.models import (
     ENDED,
     ActionResult,
+    ConcurrencyLimit,
     Cookie,
     Delivery,
     DeliveryAttempt,
@@ -61,6 +62,7 @@ __all__ = [
     "Change",
     "Changed",
     "Client",
+    "ConcurrencyLimit",
     "ConflictError",
     "Cookie",
     "Delivery",

@@ -261,6 +261,15 @@ class TotalLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyLimit:
+    """The limit of downloads at once in all workers; None for none but that of each worker."""
+
+    limit: int | None
+    is_default: bool
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostLimit:
     """The limit of one host."""
 
@@ -281,9 +290,10 @@ class DownloadLimit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """All limits, in bytes a second, and what is used of them."""
+    """All limits, of rates in bytes a second, and what is used of them."""
 
     total: TotalLimit
+    concurrent_downloads: ConcurrencyLimit
     hosts: tuple[HostLimit, ...]
     jobs: tuple[DownloadLimit, ...]
 

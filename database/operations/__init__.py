@@ -64,13 +64,13 @@ class ConsumeMessage:
 
 @dataclass(frozen=True, slots=True)
 class RequeueForSlot:
-    """A slot of this host, and of this user, is free: queue for each the job whose turn it is.
+    """A slot of this host, of this user, and of all downloads is free: queue the job whose turn it is.
 
     Its result is the list of requeued jobs (`QueuedJob`), to be published. Several operations of a group
     requeue different jobs, as many as there are free slots.
     """
 
-    host: str
+    host: str | None
     user_id: str | None
     now: datetime
 

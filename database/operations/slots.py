@@ -1,4 +1,4 @@
-"""Requeues jobs that wait for slots of hosts and users, as many as there are free slots."""
+"""Requeues jobs that wait for slots of hosts, users and all downloads: as many as slots are free."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Select,
     Text,
@@ -24,15 +25,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from database.job_messages import requeue
-from database.models import WAITING_FOR_HOST, WAITING_FOR_USER, jobs
+from database.models import WAITING_FOR_ANY, WAITING_FOR_HOST, WAITING_FOR_USER, jobs
 from database.operations import RequeueForSlot
 from domain.job import Priority, QueuedJob
 
 
 class _Kind(NamedTuple):
-    """What jobs wait for a slot of: hosts, or users."""
+    """What jobs wait for a slot of: hosts, users, or all downloads."""
 
-    column: Column[Any]
+    column: Column[Any] | None
+    """Of the name in the line; None if all jobs are in one."""
     waiting: TextClause
     reason: str
 
@@ -41,10 +43,11 @@ _KINDS = {
     "host": _Kind(jobs.c.host, WAITING_FOR_HOST, "{} has a free slot"),
     # Reasons do not name users.
     "user": _Kind(jobs.c.user_id, WAITING_FOR_USER, "its user has a free slot"),
+    "all": _Kind(None, WAITING_FOR_ANY, "another download may run"),
 }
 _RANKS = {priority.value: rank for rank, priority in enumerate(Priority)}
 
-#: A kind, and the name of a host or user.
+#: A kind, and the name of a host or user, or "".
 _Line = tuple[str, str]
 
 
@@ -78,8 +81,8 @@ def requeue_for_slots(
 
 
 def _lines(slot: RequeueForSlot) -> list[_Line]:
-    of_user = [] if slot.user_id is None else [("user", slot.user_id)]
-    return [("host", slot.host), *of_user]
+    lines = [("host", slot.host), ("user", slot.user_id), ("all", "")]
+    return [(kind, name) for kind, name in lines if name is not None]
 
 
 def _first_of(connection: Connection, numbers: Mapping[_Line, int]) -> dict[_Line, list[str]]:
@@ -105,7 +108,7 @@ def _first_of(connection: Connection, numbers: Mapping[_Line, int]) -> dict[_Lin
 def _first_with(kind: _Kind, name: str, priority: str, number: int) -> Select[tuple[str]]:
     return (
         select(jobs.c.id)
-        .where(kind.waiting, kind.column == name, jobs.c.priority == priority)
+        .where(*_waiting_in(kind, name), jobs.c.priority == priority)
         .order_by(jobs.c.id)
         .limit(number)
         # Two slots that become free at once are for two jobs.
@@ -115,7 +118,7 @@ def _first_with(kind: _Kind, name: str, priority: str, number: int) -> Select[tu
 
 def awaited(connection: Connection, slots: Sequence[RequeueForSlot]) -> set[_Line]:
     """Return for which of these slots a job waits: its kind, and its host or user."""
-    hosts = sorted({slot.host for slot in slots})
+    hosts = sorted({slot.host for slot in slots if slot.host is not None})
     users = sorted({slot.user_id for slot in slots if slot.user_id is not None})
     is_postgresql = connection.dialect.name == "postgresql"
     names: dict[str, Any] = {"host": hosts, "user": users}
@@ -131,12 +134,20 @@ def _awaited(*, is_postgresql: bool) -> Any:
     return union_all(*(_awaited_of(kind, is_postgresql=is_postgresql) for kind in _KINDS))
 
 
+def _waiting_in(kind: _Kind, name: Any) -> list[ColumnElement[bool] | TextClause]:
+    """Return the conditions of the jobs in a line."""
+    return [kind.waiting] if kind.column is None else [kind.waiting, kind.column == name]
+
+
 def _awaited_of(kind: str, *, is_postgresql: bool) -> Select[Any]:
+    if _KINDS[kind].column is None:
+        waits = select(jobs.c.id).where(_KINDS[kind].waiting)
+        return cast("Select[Any]", select(literal(kind), literal("")).where(waits.exists()))
     if is_postgresql:
         rows = func.unnest(bindparam(kind, type_=ARRAY(Text))).table_valued("value", name=kind)
         rows = rows.render_derived()
     else:
         rows = func.json_each(bindparam(kind, type_=Text)).table_valued("value", name=kind)
-    name, (column, waiting, _reason) = rows.c.value, _KINDS[kind]
-    waits = select(jobs.c.id).where(waiting, column == name)
+    name = rows.c.value
+    waits = select(jobs.c.id).where(*_waiting_in(_KINDS[kind], name))
     return select(literal_column(f"'{kind}'"), name).where(waits.exists())

@@ -19,6 +19,7 @@ from database.job_pages import PageQuery
 from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStamp, JobStatus
+from domain.limits import HOST_BUSY, TOTAL_BUSY, USER_BUSY
 from domain.text import printable
 from domain.urls import display_url, distinguishing_query
 from worker.storage.filenames import name_from_url
@@ -49,6 +50,8 @@ class WaitingFor(StrEnum):
     """The end of its host's cooldown."""
     USER_SLOT = "user_slot"
     """A slot of its owner."""
+    TOTAL_SLOT = "total_slot"
+    """A slot of all downloads."""
     DISK_SPACE = "disk_space"
     """Room on the worker's disk."""
     DISK = "disk"
@@ -60,9 +63,10 @@ class WaitingFor(StrEnum):
 
 
 _WAITING_FOR_BY_ERROR_CODE: Mapping[str | None, WaitingFor] = {
-    "host_busy": WaitingFor.HOST_SLOT,
+    HOST_BUSY: WaitingFor.HOST_SLOT,
     "host_cooling": WaitingFor.HOST_COOLDOWN,
-    "user_busy": WaitingFor.USER_SLOT,
+    USER_BUSY: WaitingFor.USER_SLOT,
+    TOTAL_BUSY: WaitingFor.TOTAL_SLOT,
     "disk_full": WaitingFor.DISK_SPACE,
     "disk_unavailable": WaitingFor.DISK,
     "part_file_busy": WaitingFor.PART_FILE,

@@ -1,4 +1,4 @@
-"""The limits of bytes a second as they are now, and what is used of them; changing them."""
+"""The limits as they are now, and what is used of them: of bytes a second, and of downloads at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 if TYPE_CHECKING:  # it is not needed to refuse wrong arguments
     from cache import CacheManager
+    from settings import Settings
 from domain.limits import TOTAL, job_scope
 
 
@@ -19,6 +20,15 @@ class TotalLimit(TypedDict):
     is_default: bool
     """Whether it is that of SEEN_MAX_RATE."""
     used: int
+
+
+class DownloadsLimit(TypedDict):
+    """The limit of downloads at once in all workers; null for none but that of each worker."""
+
+    limit: int | None
+    is_default: bool
+    """Whether it is that of SEEN_MAX_DOWNLOADS."""
+    running: int
 
 
 class HostLimit(TypedDict):
@@ -39,19 +49,20 @@ class JobLimit(TypedDict):
 
 
 class Limits(TypedDict):
-    """All limits, in bytes a second."""
+    """All limits: of downloads at once, the others in bytes a second."""
 
     total: TotalLimit
+    concurrent_downloads: DownloadsLimit
     hosts: list[HostLimit]
     jobs: list[JobLimit]
 
 
-def read_limits(manager: CacheManager, *, default: int) -> Limits:
+def read_limits(manager: CacheManager, settings: Settings) -> Limits:
     """Return all limits and the present rates.
 
     Args:
         manager: the cache.
-        default: the setting `max_rate`.
+        settings: have those that hold where the store has none.
 
     Raises:
         StoreUnavailableError: the store does not answer.
@@ -59,11 +70,17 @@ def read_limits(manager: CacheManager, *, default: int) -> Limits:
     rates = manager.limits.rates()
     hosts = sorted(scope for scope in rates if scope.startswith("host:"))
     job_ids = sorted(scope.removeprefix("job:") for scope in rates if scope.startswith("job:"))
+    totals, most = manager.download.totals(), manager.limits.most_downloads()
     return {
         "total": {
-            "limit": rates.get(TOTAL, default or None),
+            "limit": rates.get(TOTAL, settings.max_rate or None),
             "is_default": TOTAL not in rates,
-            "used": round(manager.download.totals().bytes_per_second),
+            "used": round(totals.bytes_per_second),
+        },
+        "concurrent_downloads": {
+            "limit": most or settings.max_downloads or None,
+            "is_default": most is None,
+            "running": totals.active,
         },
         "hosts": _hosts(manager, rates, hosts),
         "jobs": _jobs(manager, rates, job_ids),

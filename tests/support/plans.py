@@ -25,6 +25,7 @@ _UNFINISHED = (
     "ix_jobs_next_attempt_at",
     "ix_jobs_waiting_for_host",
     "ix_jobs_waiting_for_user",
+    "ix_jobs_waiting_for_any",
     "uq_jobs_flight_alive",
 )
 _PLANNED = ("SELECT", "UPDATE", "DELETE", "WITH", "INSERT")

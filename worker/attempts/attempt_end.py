@@ -27,6 +27,7 @@ from domain.errors import (
     TransientError,
 )
 from domain.job import Job, JobStatus
+from domain.limits import HOST_BUSY, TOTAL_BUSY, USER_BUSY
 from worker import tracing
 from worker.attempts.holdings import Holdings
 from worker.attempts.state_writer import StateWriter
@@ -46,8 +47,9 @@ UNCOUNTED_ERROR_CODES = frozenset(
         "disk_full",
         "disk_unavailable",
         "worker_resources",
-        "host_busy",
-        "user_busy",
+        HOST_BUSY,
+        USER_BUSY,
+        TOTAL_BUSY,
         "host_cooling",
     }
 )
@@ -88,7 +90,7 @@ class AttemptEnd:
             case StoreReplyError():
                 # The key of one of its slot limits holds a wrong type; the error names the key.
                 return await self._retry_later(
-                    HostBusyError(str(error), retry_after=_BAD_KEY_RETRY_AFTER)
+                    HostBusyError(str(error), code=HOST_BUSY, retry_after=_BAD_KEY_RETRY_AFTER)
                 )
             case PausedError():
                 # A pause uses no attempt.

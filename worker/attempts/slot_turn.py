@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from domain.errors import HostBusyError, SeenError
 from domain.job import Job
-from domain.limits import plain_host
+from domain.limits import HOST_BUSY, TOTAL_BUSY, USER_BUSY, plain_host
 from worker.attempts.holdings import Holdings
 from worker.limits.slot_queue import lines_of
 from worker.limits.slots import HeldSlots, order_of
@@ -70,8 +70,8 @@ class SlotTurn:
 
     def _note(self, error: HostBusyError) -> None:
         """Note the line that the job is in now, and when a slot has changed hands."""
-        of_host, of_user = lines_of(self._host, self._job.user_id)
-        line = {"host_busy": of_host, "user_busy": of_user}.get(error.code)
+        lines = lines_of(self._host, self._job.user_id)
+        line = dict(zip((HOST_BUSY, USER_BUSY, TOTAL_BUSY), lines, strict=True)).get(error.code)
         wait = error.wait
         self._held.place = None if wait is None else wait.place
         if self._line not in {None, line}:

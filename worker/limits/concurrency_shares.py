@@ -12,6 +12,7 @@ from functools import partial
 
 from database import JobRepository
 from domain.errors import DatabaseUnavailableError, HostBusyError
+from domain.limits import HOST_BUSY, USER_BUSY
 
 #: Mean delay of a refused job. Seconds.
 _RETRY_AFTER = 5.0
@@ -129,6 +130,6 @@ def _refusal(holder: _Holder, share: int) -> HostBusyError:
     return HostBusyError(
         f"waiting{where}: {share} downloads {of} use their share of this worker, and jobs of others "
         "are queued. SEEN_CONCURRENCY_SHARE sets the share in percent.",
-        code="host_busy" if is_host else "user_busy",
+        code=HOST_BUSY if is_host else USER_BUSY,
         retry_after=_RETRY_AFTER * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
     )

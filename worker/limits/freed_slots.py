@@ -1,4 +1,4 @@
-"""Queues waiting jobs when slots of their hosts and users become free: a few times a second for all."""
+"""Queues waiting jobs when slots become free: a few times a second for all."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at SQL. The first slot that becomes free is passed on at once.
 INTERVAL = 0.1
 
-#: A host, and a user if the job had one.
-_Freed = tuple[str, str | None]
+#: A host, and a user if the job had one; neither for a slot of all downloads alone.
+_Freed = tuple[str | None, str | None]
 
 
 class FreedSlots:
@@ -43,8 +43,8 @@ class FreedSlots:
         self._freed: Counter[_Freed] = Counter()
         self._passing_on: asyncio.Task[None] | None = None
 
-    def add(self, host: str, user_id: str | None) -> None:
-        """Queue soon the job whose turn it is at this host, and that of this user."""
+    def add(self, host: str | None, user_id: str | None) -> None:
+        """Queue soon the job whose turn it is at this host, that of this user, and that of all."""
         self._freed[host, user_id] += 1
         if self._passing_on is None:
             self._passing_on = asyncio.get_running_loop().create_task(self._pass_on())
@@ -74,7 +74,7 @@ class FreedSlots:
         except DatabaseUnavailableError as error:
             logger.warning("Jobs that wait for a slot are not requeued yet: %s", error)
 
-    async def _requeue_one(self, host: str, user_id: str | None) -> Sequence[QueuedJob]:
+    async def _requeue_one(self, host: str | None, user_id: str | None) -> Sequence[QueuedJob]:
         operation = RequeueForSlot(host, user_id, self._clock())
         requeued: Sequence[QueuedJob] = await self._sql(operation)
         for job in requeued:

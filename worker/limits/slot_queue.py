@@ -27,9 +27,13 @@ _SOONEST, _LATEST = 0.02, 0.2
 _MAX_LINES = 1000
 
 
-def lines_of(host: str, user_id: str | None) -> tuple[str, str]:
-    """Return the names of the lines for slots of a host, and of a user."""
-    return host, f"user:{user_id}"
+#: The name of the line for slots of all downloads; hosts have no colon before their name.
+TOTAL_LINE = "total:"
+
+
+def lines_of(host: str, user_id: str | None) -> tuple[str, str, str]:
+    """Return the names of the lines for slots of a host, of a user, and of all downloads."""
+    return host, f"user:{user_id}", TOTAL_LINE
 
 
 @dataclass(eq=False, slots=True)

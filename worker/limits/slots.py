@@ -1,9 +1,10 @@
-"""Slots of hosts and users: a job acquires them before it connects, and releases them at its end.
+"""Slots of hosts, users and all downloads: a job acquires them before it connects.
 
-A job acquires all that it needs or none, in turn: jobs that wait for slots of the same host or user are
-in a line, in the store for all workers, by priority and then by their ids, which are in order of their
-creation. A thread renews the slots of the whole process. A job that gets none waits a moment here
-(`slot_queue.py`) and then in SQL, where it uses no concurrency of its worker and keeps its place.
+A job acquires all that it needs or none, and releases them at its end. It gets them in turn: jobs that
+wait for slots of the same resource are in a line, in the store for all workers, by priority and then by
+their ids, which are in order of their creation. A thread renews the slots of the whole process. A job
+that gets none waits a moment here (`slot_queue.py`) and then in SQL, where it uses no concurrency of its
+worker and keeps its place.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Self
 
 from cache import ttl as ttls
 from cache.coordination.limit_models import Cooldown, SlotDecision, SlotRequest, Slots
-from cache.coordination.transfer_limits import TransferLimits
+from cache.coordination.transfer_limits import MAX_SLOTS, TransferLimits
 from cache.store.flow import Flow, gather
 from domain.errors import HostBusyError, StoreError
 from domain.job import Priority
-from domain.limits import SlotWait, plain_host
+from domain.limits import HOST_BUSY, TOTAL_BUSY, USER_BUSY, SlotWait, plain_host
+from worker.limits.total_limit import TotalLimit
 from worker.outages import OutageLog
 from worker.periodic_thread import PeriodicThread
 
@@ -38,7 +40,11 @@ _LATE = 10.0
 RENEWALS_PER_TTL = 3
 
 _RENEWING = "Slots could not be renewed"
-_CONNECTIONS, _DOWNLOADS, _USER = "connections", "downloads", "user"
+_CONNECTIONS, _DOWNLOADS, _USER, _TOTAL = "connections", "downloads", "user", "total"
+#: The resource of all downloads.
+_ALL = f"{_TOTAL}:downloads"
+#: The codes of refusals, by the kind of the resource.
+_CODES = {_CONNECTIONS: HOST_BUSY, _DOWNLOADS: HOST_BUSY, _USER: USER_BUSY, _TOTAL: TOTAL_BUSY}
 
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
@@ -57,7 +63,7 @@ class HeldSlots:
     Attributes:
         job_id: the holder.
         host: the host.
-        requests: what was acquired.
+        requests: what was acquired; a slot of all downloads is added when they get a limit.
         called: for how many jobs that wait in SQL a slot was found free.
     """
 
@@ -87,7 +93,11 @@ class SlotManager:
         per_host_connections: connections to a host, by all workers. Here and below, 0 is no limit.
         per_host_downloads: downloads from a host.
         per_user_downloads: downloads of a user.
+        total: how many downloads may run at once.
         ttl: seconds until the slots of a process that no longer renews them are free.
+
+    Attributes:
+        total: as the argument.
     """
 
     def __init__(
@@ -97,6 +107,7 @@ class SlotManager:
         per_host_connections: int,
         per_host_downloads: int = 0,
         per_user_downloads: int = 0,
+        total: TotalLimit | None = None,
         ttl: float = ttls.SLOTS,
     ) -> None:
         self._limits = limits
@@ -105,6 +116,8 @@ class SlotManager:
         self._per_host_downloads = per_host_downloads
         self._per_user_downloads = per_user_downloads
         self._ttl = ttl
+        self.total = total or TotalLimit(limits)
+        self.total.on_look(lambda _: self._count_running())
         self._mutex = threading.Lock()
         self._held: set[HeldSlots] = set()
         #: How many `HeldSlots` use a holding: an attempt may start here while the job's former one ends.
@@ -133,7 +146,8 @@ class SlotManager:
             InvalidInputError: `host` is empty or longer than any host.
         """
         host = plain_host(host)
-        held = HeldSlots(self, job_id, host, self._required_slots(host, user_id))
+        most = yield from self.total.read_flow()
+        held = HeldSlots(self, job_id, host, self._required_slots(host, user_id, most))
         if held.requests:
             self._thread.start()  # first: without it, no slots are acquired
         with self._mutex:
@@ -227,6 +241,7 @@ class SlotManager:
 
     def close(self) -> None:
         """Stop the threads; slots still held expire by themselves."""
+        self.total.close()
         self._thread.close()
 
     def __enter__(self) -> Self:
@@ -240,14 +255,40 @@ class SlotManager:
     ) -> None:
         self.close()
 
-    def _required_slots(self, host: str, user_id: str | None) -> list[SlotRequest]:
+    def _required_slots(self, host: str, user_id: str | None, most: int) -> list[SlotRequest]:
         requests = [
             SlotRequest(f"{_CONNECTIONS}:{host}", 1, self._per_host_connections),
             SlotRequest(f"{_DOWNLOADS}:{host}", 1, self._per_host_downloads),
         ]
         if user_id:
             requests.append(SlotRequest(f"{_USER}:{user_id}", 1, self._per_user_downloads))
+        requests.append(SlotRequest(_ALL, 1, most))
         return [one for one in requests if one.limit]
+
+    def _count_running(self) -> None:
+        """While all downloads have a limit: give those that began without one a slot, also beyond it."""
+        if not self.total.value:
+            return
+        slot = SlotRequest(_ALL, 1, MAX_SLOTS)
+        with self._mutex:
+            uncounted = [
+                held for held in self._held if all(one.resource != _ALL for one in held.requests)
+            ]
+            for held in uncounted:
+                held.requests += (slot,)
+                self._needed[_ALL, held.job_id] += 1
+                self._slots.setdefault((_ALL, held.job_id), slot)
+        if not uncounted:
+            return
+        self._thread.start()
+        try:
+            self._store.run(
+                gather(*(self._reacquire((_ALL, one.job_id), slot) for one in uncounted))
+            )
+        except StoreError as error:
+            logger.warning(
+                "%d downloads are counted at the next renewal: %s", len(uncounted), error
+            )
 
     def _renew(self) -> None:
         try:
@@ -304,7 +345,7 @@ def _refusal(decision: SlotDecision, job_id: str, host: str) -> HostBusyError:
     mean = BUSY_RETRY_AFTER if decision.has_place else NO_PLACE_RETRY_AFTER
     refusal = HostBusyError(
         _reason(kind, host, request.limit, used),
-        code="user_busy" if kind == _USER else "host_busy",
+        code=_CODES[kind],
         retry_after=mean * random.uniform(0.5, 1.5),  # noqa: S311 - not used for security
     )
     place = (request.resource, job_id) if decision.has_place else None
@@ -318,6 +359,11 @@ def _reason(kind: str, host: str, limit: int, used: int) -> str:
         _CONNECTIONS: (f" at {host}", "connections are open", "SEEN_HOST_CONNECTIONS"),
         _DOWNLOADS: (f" at {host}", "downloads are running", "SEEN_HOST_DOWNLOADS"),
         _USER: ("", "downloads of its user are running", "SEEN_USER_DOWNLOADS"),
+        _TOTAL: (
+            "",
+            "downloads are running in all",
+            "SEEN_MAX_DOWNLOADS or `seen limit --downloads`",
+        ),
     }[kind]
     state = f"{used} of {limit} {what}" if used >= limit else "other jobs have waited longer"
     return f"waiting for a slot{where}: {state}. {setting} sets the limit."

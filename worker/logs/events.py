@@ -83,6 +83,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "The bytes of job %s are kept: %s": ("transfer.bytes_kept", "job_id", "error"),
         "The slots of job %s expire by themselves: %s": ("slots.unreleased", "job_id", "error"),
+        "%d downloads are counted at the next renewal: %s": ("slots.uncounted", "count", "error"),
         "Job %s loses its place in a line: %s": ("slots.place_lost", "job_id", "error"),
         "The place of job %s in a line lapses: %s": ("slots.unreleased", "job_id", "error"),
         "The cooldown of %s holds for this job only: %s": ("cooldown.unsaved", "host", "error"),

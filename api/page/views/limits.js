@@ -1,4 +1,4 @@
-// Limits of bytes a second: read by all, changed by admins.
+// Limits of downloads at once and of bytes a second: read by all, changed by admins.
 import { call, may } from "../api.js";
 import { rate } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
@@ -37,27 +37,30 @@ export function Limits() {
   };
   return html`<${Dialog} title="Limits" onClose=${close}>
     ${limits && html`<${Table} limits=${limits} change=${change} />`}
-    ${limits && may("admin") && html`<${Form} change=${change} setProblems=${setProblems} />`}
+    ${limits && may("admin") && html`<${Form} change=${change} setProblems=${setProblems} />
+      <${NumberForm} change=${change} />`}
     <${Problems} lines=${problems} />
   </${Dialog}>`;
 }
 
-// [{title, limit, used, removal}]: `removal` is the request that removes the limit.
-function linesOf({ total, hosts, jobs: ofJobs }) {
+// [{title, limit, used, show, removal}]: `removal` is the request that removes the limit.
+function linesOf({ total, concurrent_downloads: atOnce, hosts, jobs: ofJobs }) {
+  const number = { title: "Downloads at once", limit: atOnce.limit, used: atOnce.running, show: String,
+    removal: atOnce.is_default ? null : { concurrent_downloads: null } };
   const all = { title: "All downloads", ...total, removal: total.is_default ? null : { total: null } };
   const byHost = hosts.map((one) => ({ title: one.host, ...one, removal: { hosts: { [one.host]: null } } }));
   const byJob = ofJobs.map((one) => {
     const job = jobs.get(one.job_id);
     return { title: job ? nameOf(job) : one.job_id, ...one, removal: { jobs: { [one.job_id]: null } } };
   });
-  return [all, ...byHost, ...byJob];
+  return [all, number, ...byHost, ...byJob];
 }
 
 function Table({ limits, change }) {
   return html`<table class="plain"><thead><tr><th scope="col">Of</th><th scope="col">Limit</th>
     <th scope="col">Used</th><th scope="col">Change</th></tr></thead>
-    <tbody>${linesOf(limits).map(({ title, limit, used, removal }) => html`<tr><th scope="row">${title}</th>
-      <td>${limit ? rate(limit) : "none"}</td><td>${rate(used)}</td>
+    <tbody>${linesOf(limits).map(({ title, limit, used, show = rate, removal }) => html`<tr><th scope="row">${title}</th>
+      <td>${limit ? show(limit) : "none"}</td><td>${show(used)}</td>
       <td>${limit && removal && may("admin") && html`<button type="button"
         onClick=${() => change(removal)}>Remove</button>`}</td></tr>`)}</tbody></table>`;
 }
@@ -74,5 +77,15 @@ function Form({ change, setProblems }) {
   return html`<form class="inline" onSubmit=${submit}>
     <label>Host <input name="host" placeholder="empty for all downloads" /></label>
     <label>Limit <input name="rate" placeholder="5 MB/s" required /></label>
-    <button type="submit" class="main">Set</button></form>`;
+    <button type="submit" class="main">Set the rate</button></form>`;
+}
+
+function NumberForm({ change }) {
+  const submit = (event) => {
+    event.preventDefault();
+    change({ concurrent_downloads: Number(new FormData(event.target).get("number")) });
+  };
+  return html`<form class="inline" onSubmit=${submit}>
+    <label>Downloads at once <input name="number" type="number" min="1" max="100000" required /></label>
+    <button type="submit" class="main">Set the number</button></form>`;
 }

@@ -11,7 +11,7 @@ from domain.text import printable
 from tasks.api.job_view import JobView, WaitingFor
 
 #: Waits that many jobs have at once and that end by themselves: their rows say enough.
-_ORDINARY_WAITS = frozenset({WaitingFor.HOST_SLOT, WaitingFor.USER_SLOT})
+_ORDINARY_WAITS = frozenset({WaitingFor.HOST_SLOT, WaitingFor.USER_SLOT, WaitingFor.TOTAL_SLOT})
 
 
 #: Of more jobs, a terminal names those that failed, and counts the others.

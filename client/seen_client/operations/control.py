@@ -107,18 +107,25 @@ def change_limits(
     service: Service,
     *,
     total: int | Unchanged | None = UNCHANGED,
+    concurrent_downloads: int | Unchanged | None = UNCHANGED,
     hosts: Mapping[str, int | None] | None = None,
     jobs: Mapping[str, int | None] | None = None,
 ) -> Flow[Limits]:
-    """Set or remove limits in bytes a second; what is not named stays as it is.
+    """Set or remove limits, of rates in bytes a second; what is not named stays as it is.
 
     Args:
         total: of all downloads together; None removes it. Only for admins.
+        concurrent_downloads: how many may run at once in all workers; None removes it. Only for admins.
         hosts: by host; None removes one. Only for admins.
         jobs: by the id of a download; None removes one.
     """
     body = {
         **({} if total is UNCHANGED else {"total": total}),
+        **(
+            {}
+            if concurrent_downloads is UNCHANGED
+            else {"concurrent_downloads": concurrent_downloads}
+        ),
         **({"hosts": hosts} if hosts else {}),
         **({"jobs": jobs} if jobs else {}),
     }

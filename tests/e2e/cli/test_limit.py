@@ -24,7 +24,10 @@ def seen(tmp_path: Path, store: StoreServer) -> Iterator[Seen]:
 
 
 def test_limits_are_set_shown_and_taken_away(seen: Seen, store: StoreServer) -> None:
-    assert seen.good("limit").out.split() == ["total", "no", "limit", "now", "0", "B/s"]
+    assert [line.split() for line in seen.good("limit").out.splitlines()] == [
+        ["total", "no", "limit", "now", "0", "B/s"],
+        ["downloads", "at", "once", "no", "limit", "now", "0"],
+    ]
     (job_id,) = seen.good("add", "https://example.com/film.mkv").out.split()
     set_all = seen.good(
         "limit", "--total", "10M", "--host", "Example.ORG", "5mi", "--job", job_id, "1MiB", "--json"
@@ -39,13 +42,30 @@ def test_limits_are_set_shown_and_taken_away(seen: Seen, store: StoreServer) -> 
         ]
         assert {**shown, "hosts": []} == {**set_all.json(), "hosts": []}
         table = seen.good("limit", "--total", "none").out.splitlines()
-        assert [line.split()[0] for line in table] == ["total", "host", "job"]
+        assert [line.split()[0] for line in table] == ["total", "downloads", "host", "job"]
         assert "no limit" in table[0]
-        assert "now 4.9 MB/s in 3 downloads" in table[1]
+        assert "now 4.9 MB/s in 3 downloads" in table[2]
         seen.good("limit", "--host", "example.org", "none", "--job", job_id, "none")
         assert manager.limits.rates() == {}
     seen.environment["SEEN_MAX_RATE"] = str(M)
     assert "1.0 MB/s (SEEN_MAX_RATE)" in seen.good("limit").out
+
+
+def test_a_limit_of_downloads_at_once_is_set_shown_and_taken_away(
+    seen: Seen, store: StoreServer
+) -> None:
+    limited = seen.good("limit", "--downloads", "4", "--json").json()["concurrent_downloads"]
+    assert limited == {"limit": 4, "is_default": False, "running": 0}
+    seen.environment["SEEN_MAX_DOWNLOADS"] = "7"
+    assert seen.good("limit").out.splitlines()[1].split()[3:] == ["4", "now", "0"]
+    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663"):
+        refused = seen.run("limit", "--downloads", wrong, "--total", "10M")
+        assert refused.status == 2, wrong
+        assert "--downloads" in refused.error_line()
+    with cache_manager(store) as manager:
+        assert manager.limits.most_downloads() == 4
+        assert manager.limits.rates() == {}
+    assert "7 (SEEN_MAX_DOWNLOADS)" in seen.good("limit", "--downloads", "none").out
 
 
 def test_wrong_input_changes_nothing(seen: Seen, store: StoreServer) -> None:

@@ -228,14 +228,20 @@ def test_limits_are_set_and_removed(page: Page) -> None:
     page.get_by_role("button", name="Limits").click()
     page.get_by_label("Host").fill("example.org")
     page.get_by_role("textbox", name="Limit").fill("2.5 MB/s")
-    page.get_by_role("button", name="Set").click()
+    page.get_by_role("button", name="Set the rate").click()
     line = page.locator("dialog tr", has_text="example.org")
     expect(line).to_contain_text("2.5 MB/s")
     line.get_by_role("button", name="Remove").click()
     expect(line).to_have_count(0)
     page.get_by_role("textbox", name="Limit").fill("fast")
-    page.get_by_role("button", name="Set").click()
+    page.get_by_role("button", name="Set the rate").click()
     expect(page.locator("dialog .problems")).to_contain_text("“fast” is no rate")
+    page.get_by_label("Downloads at once").fill("20")
+    page.get_by_role("button", name="Set the number").click()
+    at_once = page.locator("dialog tr", has_text="Downloads at once")
+    expect(at_once).to_contain_text("20")
+    at_once.get_by_role("button", name="Remove").click()
+    expect(at_once).to_contain_text("none")
 
 
 # ── for all ─────────────────────────────────────────────────────────────────────────────────────

@@ -89,7 +89,7 @@ def test_one_scope_allows_its_routes_and_no_others(
 
 
 def test_limits_of_all_downloads_need_two_scopes(api: HttpApi) -> None:
-    for body in ({"total": 5000}, {"hosts": {"example.org": 5000}}):
+    for body in ({"total": 5000}, {"hosts": {"example.org": 5000}}, {"concurrent_downloads": 2}):
         for scopes, status in ((["control"], 403), (["admin"], 403), (["control", "admin"], 200)):
             headers = {"Authorization": f"Bearer {api.new_key('root', scopes)}"}
             answer = api.client().patch("/v1/limits", json=body, headers=headers)

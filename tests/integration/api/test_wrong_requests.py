@@ -182,6 +182,14 @@ WRONG = {
     "a limit below the least": Wrong(
         f"PATCH {LIMITS}", {"total": 1}, 422, "invalid_input", "/total", "1024"
     ),
+    "no download at once": Wrong(
+        f"PATCH {LIMITS}",
+        {"concurrent_downloads": 0, "total": 5000},
+        422,
+        "invalid_input",
+        "/concurrent_downloads",
+        "at least 1",
+    ),
     "a limit of no host": Wrong(
         f"PATCH {LIMITS}", {"hosts": {"a/b": 5000}}, 422, "invalid_input", "/hosts", "host name"
     ),

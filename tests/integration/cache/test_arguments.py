@@ -320,6 +320,7 @@ OPERATIONS: dict[str, tuple[str, Callable[[CacheManager], Any], set[str]]] = {
     ),
     "cooldown": ("seen:cooldown:a", lambda m: m.limits.cooldown("a"), {"string"}),
     "end_cooldown": ("seen:cooldown:a", lambda m: m.limits.end_cooldown("a"), set(MAKE)),
+    "most_downloads": ("seen:limits", lambda m: m.limits.most_downloads(), {"hash"}),
     "rates": ("seen:limits", lambda m: m.limits.rates(), {"hash"}),
     "beat.tick": ("seen:beat", lambda m: m.beat.tick("host:1"), {"hash"}),
     "held_download_locks": (

@@ -109,7 +109,9 @@ def _once() -> dict[str, Run]:
         "retry": lambda c: c.retry(ID),
         "set_priority": lambda c: c.set_priority(ID, "high"),
         "delete": lambda c: c.delete(ID, with_file=True),
-        "change_limits": lambda c: c.change_limits(total=None, hosts={"h": 5000}, jobs={ID: None}),
+        "change_limits": lambda c: c.change_limits(
+            total=None, concurrent_downloads=2, hosts={"h": 5000}, jobs={ID: None}
+        ),
         "sign_in": lambda c: c.sign_in(key="seen_x_y"),
         "sign_in:link": lambda c: c.sign_in(link_token="seen_link_x"),
         "refresh": lambda c: c.refresh(),

@@ -50,6 +50,7 @@ ANSWERS: Mapping[str, type] = {
     "SubmitResult": models.SubmitResult,
     "SubmitResults": models.SubmitResults,
     "TotalLimit": models.TotalLimit,
+    "DownloadsLimit": models.ConcurrencyLimit,
     "Webhook": models.Webhook,
     "WebhookSecret": models.WebhookSecret,
     "WhoAmI": models.Identity,

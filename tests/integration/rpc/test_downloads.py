@@ -219,7 +219,16 @@ def test_the_limit_of_all_downloads_is_read_and_changed(api: HttpApi) -> None:
         assert rpc(api, "vic").call("getGlobalOption")["max-overall-download-limit"] == shown
     limits = api.client("root").get("/v1/limits").json()
     assert limits["total"]["limit"] is None
-    for name, value in (("dir", "/etc"), ("split", "9"), ("max-concurrent-downloads", "99")):
+    for most in ("3", 1, "100000"):
+        client.call("changeGlobalOption", {"max-concurrent-downloads": most})
+        assert client.call("getGlobalOption")["max-concurrent-downloads"] == str(most)
+    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663", " 4"):
+        with pytest.raises(RpcError, match=r"'--max-concurrent-downloads'\. It is a number from 1"):
+            client.call("changeGlobalOption", {"max-concurrent-downloads": wrong})
+    limits = api.client("root").get("/v1/limits").json()
+    assert limits["concurrent_downloads"] == {"limit": 100_000, "is_default": False, "running": 0}
+    api.client("root").patch("/v1/limits", json={"concurrent_downloads": None})
+    for name, value in (("dir", "/etc"), ("split", "9")):
         with pytest.raises(RpcError, match=f"'--{name}'. It is set for the service"):
             client.call("changeGlobalOption", {name: value})
     same = client.call("getGlobalOption")

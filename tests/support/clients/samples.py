@@ -27,6 +27,7 @@ ANYTHING: dict[str, Any] = {
     "changed": 0,
     "unchanged": 0,
     "total": {"limit": None, "is_default": True, "used": 0},
+    "concurrent_downloads": {"limit": None, "is_default": True, "running": 0},
     "hosts": [],
     "jobs": [],
     "role": "user",

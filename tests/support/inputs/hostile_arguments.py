@@ -318,6 +318,7 @@ TRANSFERS: dict[str, Method] = {
     ),
     "limits.keep_place": _m(lambda m: m.limits.keep_place, "downloads:a", "job-1", 60),
     "limits.set_rates": _m(lambda m: m.limits.set_rates, {"host:a": 10_000}),
+    "limits.set_most_downloads": _m(lambda m: m.limits.set_most_downloads, 3),
     "limits.share_demands": _m(lambda m: m.limits.share_demands, "worker", {"total": Demand()}, 3),
     "limits.demands": _m(lambda m: m.limits.demands, ["total"]),
 }

@@ -147,6 +147,8 @@ RAISING: dict[str, Use] = {
     "cooldown": lambda m: m.limits.cooldown("a"),
     "end_cooldown": lambda m: m.limits.end_cooldown("a"),
     "set_rates": lambda m: m.limits.set_rates({"total": 10_000}),
+    "set_most_downloads": lambda m: m.limits.set_most_downloads(3),
+    "most_downloads": lambda m: m.limits.most_downloads(),
     "rates": lambda m: m.limits.rates(),
     "share_demands": lambda m: m.limits.share_demands("worker", {"total": Demand()}),
     "demands": lambda m: m.limits.demands(["total"]),

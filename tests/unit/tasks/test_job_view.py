@@ -48,6 +48,7 @@ def test_job_as_json() -> None:
         ("host_busy", "host_slot"),
         ("host_cooling", "host_cooldown"),
         ("user_busy", "user_slot"),
+        ("total_busy", "total_slot"),
         ("disk_full", "disk_space"),
         ("disk_unavailable", "disk"),
         ("part_file_busy", "part_file"),

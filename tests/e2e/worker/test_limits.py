@@ -1,4 +1,4 @@
-"""One host uses up a worker's concurrency, or its slots: which jobs run before others."""
+"""Which jobs run, and how many, where a host or all downloads have limits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from tests.support.wait import wait_until
 from worker.limits.concurrency_shares import CHECK_INTERVAL
 
 S = JobStatus
+#: Downloads whose gates are shut hold their places: none may end because it stands still.
+PATIENT = {"SEEN_LOW_SPEED_TIME": "120"}
 
 
 def test_job_of_another_host_passes_the_queued_ones(
     tmp_path: Path, store: StoreServer, origin: Origin
 ) -> None:
-    # Downloads whose gates are shut hold their places: none may end because it stands still.
-    with System(tmp_path, store, settings={"SEEN_LOW_SPEED_TIME": "120"}) as system:
+    with System(tmp_path, store, settings=PATIENT) as system:
         gates = [threading.Event() for _ in range(8)]
         files = [
             origin.serve(f"/{n}.bin", size=50_000, gate=gate, gate_after=1000)
@@ -81,3 +82,60 @@ def test_jobs_that_wait_for_a_slot_start_before_later_ones_of_another_worker(
 def _submit(system: System, origin: Origin, paths: list[str]) -> list[SubmittedJob]:
     files = [origin.serve(path, size=10_000, bytes_per_second=100_000) for path in paths]
     return [system.submit(file.url) for file in files]
+
+
+class Downloads:
+    """Jobs whose origin sends the body when it is allowed to."""
+
+    def __init__(self, system: System, origin: Origin) -> None:
+        self._system, self._origin = system, origin
+        self._gates: dict[str, threading.Event] = {}
+        self.jobs: dict[str, SubmittedJob] = {}
+
+    def submit(self, *names: str) -> None:
+        """Accept a job for each name."""
+        for name in names:
+            gate = self._gates[name] = threading.Event()
+            file = self._origin.serve(f"/{name}", size=10, gate=gate)
+            self.jobs[name] = self._system.submit(file.url)
+
+    def running(self) -> set[str]:
+        """Return the names of those that the origin was asked for and has not sent."""
+        asked = {request.path[1:] for request in self._origin.requests}
+        return {name for name in asked if not self._gates[name].is_set()}
+
+    def finish(self, *names: str) -> None:
+        """Let the origin send bodies, and wait for the end of the jobs."""
+        for name in names:
+            self._gates[name].set()
+        for name in names:
+            self._system.wait_for(self.jobs[name], S.COMPLETED, deadline=60)
+
+
+def test_the_limit_holds_for_all_workers_and_changes_while_they_run(
+    tmp_path: Path, store: StoreServer, origin: Origin
+) -> None:
+    settings = {**PATIENT, "SEEN_CONCURRENCY_SHARE": "100"}
+    with System(tmp_path, store, settings=settings) as system:
+        limits, downloads = system.runtime.cache.limits, Downloads(system, origin)
+        for _ in range(2):
+            system.start_worker(concurrency=4)
+        early = [f"early-{n}" for n in range(6)]
+        downloads.submit(*early)
+        wait_until(lambda: downloads.running() == set(early), what="all run without a limit")
+        limits.set_most_downloads(2)
+        wait_until(lambda: len(limits.slots("total:downloads")) == 6, what="all are counted")
+        late = [f"late-{n}" for n in range(6)]
+        downloads.submit(*late)
+        for name in early[:4]:
+            downloads.finish(name)
+            assert downloads.running() <= set(early), "fewer have to run first"
+        for name in early[4:]:
+            downloads.finish(name)
+            wait_until(lambda: len(downloads.running()) == 2, what="another one starts")
+        limits.set_most_downloads(4)
+        wait_until(lambda: len(downloads.running()) == 4, what="two more start")
+        limits.set_most_downloads(None)
+        wait_until(lambda: downloads.running() == set(late), what="all run")
+        downloads.finish(*late)
+        assert len(origin.requests) == 12, "each is fetched once"
