@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, get_args
 
 from api.problems import FieldProblem, InvalidFieldsError
@@ -62,8 +62,9 @@ def accept(
         ForbiddenError: this caller may not ask for one of them, unless `each`; nothing was stored.
         DatabaseUnavailableError: nothing was stored.
     """
+    check_directory = cache(partial(_check_directory, runtime=runtime))  # most have the same
     checked = [
-        _checked(one, principal, runtime, key and f"{key}:{number}")
+        _checked(one, principal, check_directory, key and f"{key}:{number}")
         for number, one in enumerate(raw)
     ]
     wanted = [one for one in checked if isinstance(one, DownloadRequest)]
@@ -105,12 +106,16 @@ def _submit_one(request: DownloadRequest, submit: _Submit) -> Accepted:
 
 
 def _checked(
-    raw: Mapping[str, Any], principal: Principal, runtime: Runtime, key: str | None
+    raw: Mapping[str, Any],
+    principal: Principal,
+    check_directory: Callable[[str], None],
+    key: str | None,
 ) -> DownloadRequest | SeenError:
     """Return the request; or the error that refuses it."""
     try:
         _refuse_conversions(raw)
-        return _allowed(DownloadRequest.model_validate(raw), principal, runtime, key)
+        request = DownloadRequest.model_validate(raw)
+        return _allowed(request, principal, check_directory, key)
     except SeenError as error:
         return error
 
@@ -138,11 +143,14 @@ _REMEDIES = {bool: "It must be true or false.", int: "It must be a whole number.
 
 
 def _allowed(
-    request: DownloadRequest, principal: Principal, runtime: Runtime, key: str | None
+    request: DownloadRequest,
+    principal: Principal,
+    check_directory: Callable[[str], None],
+    key: str | None,
 ) -> DownloadRequest:
     """Return the request with its owner and its key; raise if this caller may not ask for it."""
     owner = owner_for(principal, request.user_id)
-    _check_directory(request.directory, runtime)
+    check_directory(request.directory)
     if principal.role is not Role.ADMIN and request.overwrite:
         raise ForbiddenError(
             "overwrite: only an admin replaces files, which may be those of other users."

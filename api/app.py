@@ -45,16 +45,16 @@ from worker.metrics.catalog import PROCESSES
 from worker.metrics.loop_lag import LoopLag
 from worker.runtime import Runtime
 
-#: Routes that wait for SQL or the store at once. SQLAlchemy has so many connections to SQLite; others
-#: wait for a thread, and not for a connection.
+#: Routes that wait for SQL or the store at once, beside `api.services.SUBMIT_THREADS`. SQLAlchemy has
+#: connections for all; further requests wait for a thread, and not for a connection.
 THREADS = 15
 
 #: `actions` before `downloads`: its path would fit the routes of one download, too.
 _ROUTES = (
+    submit,
     health,
     metrics,
     actions,
-    submit,
     downloads,
     events,
     files,
@@ -146,6 +146,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {"hub": hub}
     finally:
         reading.cancel()
+        await asyncio.to_thread(app.state.services.threads.shutdown)
         await asyncio.to_thread(runtime.metrics.close)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from api.services import Services, TheServices
+from api.services import Services
 from cache.models import RateDecision
 from domain.access import Principal, Scope, require
 from domain.errors import AuthenticationError
@@ -17,6 +20,8 @@ from tasks.api import accounts
 #: The name under https says to browsers that no other host and no path may set it.
 COOKIE, SECURE_COOKIE = "seen_session", "__Host-seen_session"
 
+#: Where the scope of a request has its principal once it has signed in.
+_PRINCIPAL = "seen.principal"
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",
@@ -51,18 +56,33 @@ def presented(
     return request.cookies.get(cookie_name(request, services))
 
 
-def _principal(
-    request: Request,
-    services: TheServices,
-    bearer: BearerToken,
-    _documented: Annotated[str | None, Depends(_cookie)],
-) -> Principal:
-    """Return who makes the request, and count it.
+async def sign_in(request: Request, scope: Scope | None) -> Principal:
+    """Return who makes a request, and count it, the first time it is asked; its body is not read.
+
+    Args:
+        request: the request.
+        scope: that its route needs; None for none.
 
     Raises:
         AuthenticationError: nothing valid is presented.
         RateLimitedError: the user has made too many requests.
+        ForbiddenError: the principal has not this scope.
     """
+    services: Services = request.app.state.services
+    principal: Principal | None = request.scope.get(_PRINCIPAL)
+    if principal is None:
+        bearer = await _bearer(request)
+        check = partial(_authenticate, request, services, bearer)
+        principal = await services.threads.call(partial(copy_context().run, check))
+        request.scope[_PRINCIPAL] = principal
+    if scope is not None:
+        require(principal, scope)
+    return principal
+
+
+def _authenticate(
+    request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None
+) -> Principal:
     secret = presented(request, services, bearer)
     if secret is None:
         raise AuthenticationError(
@@ -87,20 +107,48 @@ def rate_limit_headers(decision: RateDecision | None) -> dict[str, str]:
     }
 
 
-#: As a parameter of a route: any principal.
-AnyPrincipal = Annotated[Principal, Depends(_principal)]
+#: The dependencies that sign in, and the scope that each requires.
+_SCOPES: dict[Callable[..., Any], Scope | None] = {}
 
 
-def _with(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    async def check(principal: AnyPrincipal) -> Principal:  # on the loop: it waits for nothing
-        require(principal, scope)
-        return principal
+def _with(scope: Scope | None) -> Callable[..., Awaitable[Principal]]:
+    async def check(
+        request: Request,
+        # Both are for OpenAPI: `sign_in` reads the request.
+        _by_bearer: BearerToken,
+        _by_cookie: Annotated[str | None, Depends(_cookie)],
+    ) -> Principal:
+        return await sign_in(request, scope)
 
+    _SCOPES[check] = scope
     return check
 
 
-def _needs(scope: Scope) -> Any:
+def _needs(scope: Scope | None) -> Any:
     return Depends(_with(scope))
+
+
+class SignInFirst(APIRoute):
+    """A route that reads no body before the sign-in: FastAPI reads it before it calls dependencies."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what serves a request."""
+        serve = super().get_route_handler()
+        checks = [one.call for one in self.dependant.dependencies if one.call in _SCOPES]
+        if self.body_field is None or not checks:
+            return serve
+        (check,) = checks
+        assert check is not None
+
+        async def signed_in_first(request: Request) -> Response:
+            await sign_in(request, _SCOPES[check])
+            return await serve(request)
+
+        return signed_in_first
+
+
+#: As a parameter of a route: any principal.
+AnyPrincipal = Annotated[Principal, _needs(None)]
 
 
 #: As parameters of routes: a principal that has the scope.

@@ -104,6 +104,7 @@ _CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
     421: "unknown_host",
+    503: "busy",
 }
 
 

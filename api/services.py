@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,12 +14,15 @@ from starlette.types import Scope
 
 from settings import Settings
 from tasks.api.readiness import Readiness
+from worker.loop.calls import CallThreads
 from worker.runtime import Runtime
 
 #: Where aria2's JSON-RPC is, if SEEN_ARIA2_RPC is set: `api.rpc`.
 RPC_PATH = "/jsonrpc"
 #: Messages of it that a process does at once: fewer than it has threads.
 RPC_TURNS = 5
+#: Threads for sign-ins and submits, beside those that Starlette has for all other routes.
+SUBMIT_THREADS = 8
 #: Names of this machine, which no other machine's page can have in its address.
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -61,6 +65,8 @@ class Services:
         rpc_origins: of pages that may call aria2's JSON-RPC, as in SEEN_ARIA2_RPC_ORIGINS.
         rpc_turns: messages of aria2's JSON-RPC that a process does at once. One can have 1,000 calls,
             and other requests need threads meanwhile.
+        threads: for what every request or a submit waits for: a call in one of Starlette's threads
+            takes four times as much processor time.
     """
 
     runtime: Runtime
@@ -70,6 +76,7 @@ class Services:
     limits: HttpLimits = HttpLimits()
     rpc_origins: frozenset[str] = frozenset()
     rpc_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RPC_TURNS))
+    threads: CallThreads = field(default_factory=lambda: CallThreads(SUBMIT_THREADS, "submit"))
 
     @classmethod
     def of(cls, runtime: Runtime, limits: HttpLimits | None = None) -> Services:
@@ -112,6 +119,7 @@ def _hosts(settings: Settings) -> frozenset[str]:
     return _LOCAL_NAMES | {name.lower().rstrip(".") for name in named if name}
 
 
+@lru_cache(maxsize=256)  # most requests have the same few
 def host_of_authority(authority: str) -> str | None:
     """Return the host of ``host:port`` in lower case; None if it cannot be parsed."""
     if not authority or set(authority) & set("/\\?#@ ,"):

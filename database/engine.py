@@ -112,7 +112,10 @@ def _create(url: str) -> Engine:
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         engine = create_engine(
-            parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True
+            parsed,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS},
+            hide_parameters=True,
+            max_overflow=20,  # beside 5 that stay open: the API's threads wait for none
         )
         event.listen(engine, "do_connect", _make_private)
         event.listen(engine, "connect", _prepare_sqlite)

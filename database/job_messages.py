@@ -56,7 +56,7 @@ class JobMessages:
         rows = sorted((job.id, job.updated_at) for job in some)
 
         def work(connection: Connection) -> None:
-            if len(times) == 1:
+            if len(times) == 1 < len(rows):
                 for ids in batches([job_id for job_id, _ in rows]):
                     _mark_all_published(connection, ids, {**values, "b_updated_at": rows[0][1]})
             else:

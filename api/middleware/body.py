@@ -1,4 +1,4 @@
-"""Bodies of requests: read before the route runs, within a time, up to a size, and up to one for all."""
+"""Bodies of requests: read within a time, up to a size, and up to one for all."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections import Counter
 from contextlib import suppress
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem
+from api import problems
 from api.services import RPC_PATH, HttpLimits
 from tasks.api.accounts import network_of
 
@@ -22,11 +23,16 @@ _CLOSE = {"Connection": "close"}
 _LATER = {"Retry-After": "2"}
 
 
+class BodyRefusedError(HTTPException):
+    """A body is not read to its end; the application's handler of HTTP errors answers."""
+
+
 class BodyLimit:
     """Reads bodies within limits, so that neither their size nor their slowness ties up a route.
 
-    A body counts until its request has been answered: so long it is in memory. It counts as it comes, so
-    that announcing one takes no room.
+    A body is read when a route asks for it, which is after the sign-in (`api.authentication`); all of it
+    then. It counts until its request has been answered: so long it is in memory. It counts as it comes,
+    so that announcing one takes no room.
     """
 
     def __init__(self, app: ASGIApp, limits: HttpLimits) -> None:
@@ -35,52 +41,56 @@ class BodyLimit:
         self._by_network: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a problem, or give the route the whole body."""
+        """Give the route its body, or the error that refuses it, when it asks for that."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
         body = _Body(network_of(client[0] if client else None))
+
+        async def receive_whole() -> Message:
+            if not body.is_given:
+                await self._read_checked(body, scope, receive)
+                return body.give()
+            return await receive()
+
         try:
-            await self._serve(body, scope, receive, send)
+            await self._app(scope, receive_whole, send)
+        except BodyRefusedError as error:  # of an application that handles no errors of HTTP
+            refusal = problems.on_http_error(Request(scope), error)
+            await refusal(scope, receive, send)
         finally:
             self._room += body.counted
             self._by_network -= Counter({body.network: body.counted})
 
-    async def _serve(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _read_checked(self, body: _Body, scope: Scope, receive: Receive) -> None:
+        """Read a body; raise BodyRefusedError for one that is too large, too slow, or no JSON."""
         headers = Headers(scope=scope)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 await self._read(body, headers, receive)
         except (_TooLarge, _NoRoom) as reason:
-            refusal = self._refusal(scope, reason)
             # A client that expects to be asked for its body sends nothing before.
             if not body.is_complete and "expect" not in headers:
                 await self._discard(receive)
+            raise self._refusal(reason) from None
         except TimeoutError as reason:
-            refusal = self._refusal(scope, reason)
-        else:
-            if not body.is_complete:
-                return
-            # aria2 looks at no type, and its clients send any; a token in the body says who calls.
-            if not body.size or scope["path"] == RPC_PATH or _is_json(headers):
-                await self._app(scope, body.replay(receive), send)
-                return
-            detail = f"A body is sent as Content-Type: {_JSON}."
-            refusal = problem(415, "unsupported_media_type", detail, scope["path"])
-        await refusal(scope, receive, send)
+            raise self._refusal(reason) from None
+        # aria2 looks at no type, and its clients send any; a token in the body says who calls.
+        if body.size and scope["path"] != RPC_PATH and not _is_json(headers):
+            raise BodyRefusedError(415, f"A body is sent as Content-Type: {_JSON}.")
 
-    def _refusal(self, scope: Scope, reason: Exception) -> Response:
-        """Return the answer to a request whose body is not read to its end."""
-        limits, path = self._limits, scope["path"]
+    def _refusal(self, reason: Exception) -> BodyRefusedError:
+        """Return the error for a body that is not read to its end."""
+        limits = self._limits
         if isinstance(reason, _TooLarge):
             detail = f"A body has at most {limits.body_bytes:,} bytes."
-            return problem(413, "body_too_large", detail, path, headers=_CLOSE)
+            return BodyRefusedError(413, detail, headers=_CLOSE)
         if isinstance(reason, _NoRoom):
             detail = "The service has no room for more bodies of requests. Repeat this one later."
-            return problem(503, "busy", detail, path, headers={**_CLOSE, **_LATER})
+            return BodyRefusedError(503, detail, headers={**_CLOSE, **_LATER})
         detail = f"The body was not complete within {limits.body_seconds:g} s."
-        return problem(408, "slow_body", detail, path, headers=_CLOSE)
+        return BodyRefusedError(408, detail, headers=_CLOSE)
 
     async def _discard(self, receive: Receive) -> None:
         """Receive what is still sent, within limits: a client that is sending reads no answer."""
@@ -94,14 +104,14 @@ class BodyLimit:
                     left -= len(message["body"])
 
     async def _read(self, body: _Body, headers: Headers, receive: Receive) -> None:
-        """Read the body until it is complete, or the client has gone."""
+        """Read the body until it is complete."""
         announced = headers.get("content-length", "")
         if announced.isdigit() and int(announced[:20]) > self._limits.body_bytes:
             raise _TooLarge
         while not body.is_complete:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return
+                raise BodyRefusedError(400, "The client has gone.", headers=_CLOSE)
             body.add(message)
             if body.size > self._limits.body_bytes:
                 raise _TooLarge
@@ -131,6 +141,7 @@ class _Body:
         network: the same.
         size: in bytes.
         is_complete: nothing follows.
+        is_given: the application has it.
         counted: bytes for which it has room of the budget for all.
     """
 
@@ -138,7 +149,7 @@ class _Body:
         self.network = network
         self._parts: list[bytes] = []
         self.size = self.counted = 0
-        self.is_complete = False
+        self.is_complete = self.is_given = False
 
     def add(self, message: Message) -> None:
         """Keep a further part."""
@@ -146,19 +157,11 @@ class _Body:
         self.size += len(self._parts[-1])
         self.is_complete = not message.get("more_body", False)
 
-    def replay(self, receive: Receive) -> Receive:
-        """Return a `receive` that gives the body, then what the connection gives."""
-        is_given = False
-
-        async def next_message() -> Message:
-            nonlocal is_given
-            if is_given:
-                return await receive()
-            is_given = True
-            body, self._parts = b"".join(self._parts), []
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        return next_message
+    def give(self) -> Message:
+        """Return the whole body as one message, and forget it."""
+        body, self._parts = b"".join(self._parts), []
+        self.is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 class _TooLarge(Exception):  # noqa: N818 - turned into a problem at once

@@ -16,7 +16,7 @@ from bench.processes import cpu_seconds
 from bench.recoveries.defaults import defaults
 from domain.access import Principal
 from tasks.api import accounts
-from tests.support.servers.process import Process, spawn
+from tests.support.servers.process import LOG_TAIL, Process, ServerError, spawn
 from tests.support.services.system import ROOT, System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
@@ -47,13 +47,6 @@ class Served:
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
-    def answers(self) -> bool:
-        """Return whether the API answers."""
-        try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
-        except httpx.TransportError:
-            return False
-
     def cpu_seconds(self) -> float:
         """Return the CPU time of the API's process."""
         return cpu_seconds(self.process.pid)
@@ -63,6 +56,27 @@ class Served:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         (line,) = [one for one in lines if one.startswith("VmRSS:")]
         return int(line.split()[1]) * 1024
+
+
+def wait_until_it_answers(process: Process, url: str, log: Path) -> None:
+    """Return when the API at this URL answers.
+
+    Raises:
+        ServerError: its process has ended before; the message has the end of its log.
+    """
+    with httpx.Client(base_url=url) as client:  # one: each makes a context of TLS
+
+        def answers() -> bool:
+            status = process.poll()
+            if status is not None:
+                text = log.read_text(errors="replace")[-LOG_TAIL:]
+                raise ServerError(f"The API has ended with status {status}, unanswered:\n{text}")
+            try:
+                return client.get("/healthz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(answers, deadline=60, what=f"the API answers; its log is {log}")
 
 
 @contextmanager
@@ -87,7 +101,7 @@ def served(settings: Mapping[str, str] | None = None) -> Iterator[Served]:
         process = spawn(command, log=log, env=system.environment, cwd=ROOT)
         found = Served(system, process, port)
         try:
-            wait_until(found.answers, deadline=60, what="the API answers")
+            wait_until_it_answers(process, found.url, log)
             yield found
         finally:
             process.terminate()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
+from operator import attrgetter
+from types import NoneType
 from typing import cast
 
 from typing_extensions import TypedDict
@@ -33,6 +35,9 @@ _FROM_PROGRESS = (
     *("status", "reason", "error_code", "bytes_downloaded", "bytes_durable", "bytes_total"),
     *("progress_percent", "eta_seconds", "path", "sha256", "updated_at", "last_byte_at"),
 )
+_of_row, _of_progress = attrgetter(*_FROM_ROW), attrgetter(*_FROM_PROGRESS)
+#: What JSON has by itself.
+_PLAIN = frozenset({NoneType, str, bool, int, float, list})
 
 
 class JobDict(TypedDict):
@@ -116,8 +121,8 @@ def job_as_json(view: JobView) -> JobDict:
     """Return a job as a dict that `json.dumps` takes."""
     job, progress = view.job, view.progress
     values: dict[str, object] = {
-        **{name: getattr(job, name) for name in _FROM_ROW},
-        **{name: getattr(progress, name) for name in _FROM_PROGRESS},
+        **dict(zip(_FROM_ROW, _of_row(job), strict=True)),
+        **dict(zip(_FROM_PROGRESS, _of_progress(progress), strict=True)),
         "url": view.url,
         "mirrors": view.mirrors,
         "webhook": None if job.webhook is None else display_url(job.webhook, secret=True),
@@ -125,7 +130,10 @@ def job_as_json(view: JobView) -> JobDict:
         "waiting_for": view.waiting_for,
         "speed_mbps": progress.download_speed_mbps,
     }
-    ordered = {name: _plain(values[name]) for name in JobDict.__annotations__}
+    ordered = {
+        name: value if type(value := values[name]) in _PLAIN else _plain(value)
+        for name in JobDict.__annotations__
+    }
     return cast(JobDict, ordered)
 
 
