@@ -18,7 +18,7 @@ PEERS = [*aria2(MANY), axel(MANY)]
 def run(environment: Environment, size: int, rounds: int) -> list[ResultTable]:
     """Compare with a file of `size` bytes, ours with one connection and with eight."""
     log(f"limited: {size // MIB} MiB at {RATE} MiB/s a connection, {rounds} rounds")
-    with Origin(environment.folder / "limited", mebibytes_per_second=RATE) as origin:
+    with Origin(environment.folder / "limited", rate=RATE * MIB) as origin:
         scenario = Scenario(environment, origin.serve("file", size), origin.serve("small", SMALL))
         one, many = "ours, 1 conn.", f"ours, {MANY} conn."
         notes = [f"ideal: {origin.ideal(size, 1):.2f} s with 1, "]

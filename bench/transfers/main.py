@@ -56,7 +56,8 @@ def _run(part: str, environment: Environment, options: argparse.Namespace) -> li
         return loopback.run(environment, options.size or 2**30, options.rounds or 5)
     if part == "limited":
         return limited.run(environment, options.size or 400 * 2**20, options.rounds or 3)
-    return many.run(environment, options.size or 10 * 2**20, options.count)
+    size = options.size or many.SECONDS * options.rate
+    return many.run(environment, size, options.count, options.rate)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="5 of loopback, 3 of limited, where not given")
     parser.add_argument("--count", type=int, default=1000, help="downloads at once, of many")
     parser.add_argument(
+        "--rate", type=_rate, default=2**20, help="of each download of many, a second: 1M, 64K"
+    )
+    parser.add_argument(
         "--folder", type=Path, help="on the disk to write to; default: the system's"
     )
     parser.add_argument("--json", action="store_true")
@@ -81,3 +85,10 @@ def _size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 64M or 1G")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _rate(text: str) -> int:
+    rate = _size(text)
+    if rate < many.LEAST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than {many.LEAST_RATE // 1024}K")
+    return rate

@@ -16,9 +16,7 @@ from tests.support.servers.process import Process, end_process, on_a_port, spawn
 
 MIB = 2**20
 
-#: A limited response goes out in chunks of this size, each followed by its pause. So the first chunk
-#: comes without delay; nginx' default chunk is 2 MiB.
-CHUNK = 256 * 1024
+MOST_CHUNK = 256 * 1024
 
 CONFIG = """\
 daemon off;
@@ -60,15 +58,16 @@ class Origin:
 
     Args:
         folder: an empty one, for files and configuration.
-        mebibytes_per_second: the limit of each connection; None for none.
+        rate: the limit of each connection in bytes a second, whole KiB; None for none.
         ranges: answer range requests; without, a client can use only one connection.
     """
 
-    def __init__(
-        self, folder: Path, *, mebibytes_per_second: int | None = None, ranges: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, *, rate: int | None = None, ranges: bool = True) -> None:
         self._folder = folder
-        self._rate = mebibytes_per_second
+        self._rate = rate
+        #: A limited response goes out in chunks of this size, each followed by its pause. So the first
+        #: one comes without delay; nginx' default chunk is 2 MiB.
+        self._chunk = min(MOST_CHUNK, (rate or MOST_CHUNK) // 4)
         self._ranges = ranges
         self._port = 0
         self._process: Process | None = None
@@ -78,7 +77,7 @@ class Origin:
         """Return the seconds it takes this origin to send `size` bytes over so many connections."""
         if self._rate is None:
             raise ValueError("an origin without limit has no ideal time")
-        return max(0.0, size / connections - CHUNK) / (self._rate * MIB)
+        return max(0.0, size / connections - self._chunk) / self._rate
 
     def serve(self, name: str, size: int) -> OriginFile:
         """Make a file of `size` random bytes and serve it under `name`."""
@@ -108,7 +107,8 @@ class Origin:
     def _launch(self, port: int) -> None:
         options = "" if self._ranges else "max_ranges 0; "
         if self._rate is not None:
-            options += f"limit_rate {self._rate}m; limit_rate_after 0; sendfile_max_chunk {CHUNK};"
+            limit = f"limit_rate {self._rate // 1024}k; limit_rate_after 0; "
+            options += f"{limit}sendfile_max_chunk {self._chunk};"
         # By default, workers of root's nginx run as a user who cannot read the folder.
         user = "user root root;" if os.geteuid() == 0 else ""
         text = (
