@@ -77,14 +77,7 @@ def _table(
         ("CPU, of a core", run.cpu / run.seconds * 100, "%", Aim(most=25) if is_slow else None),
         ("CPU a download", run.cpu / len(batch.ends) * 1000, "ms", None),
     ]
-    if peer is not None:
-        found += [
-            ("aria2c: the last had ended after", peer.seconds, "s", None),
-            ("aria2c: the last to the ideal", peer.seconds / ideal, "×", None),
-            ("aria2c: peak memory", peer.peak / 1e6, "MB", None),
-            ("aria2c: CPU", peer.cpu, "s", None),
-            ("aria2c: CPU, of a core", peer.cpu / peer.seconds * 100, "%", None),
-        ]
+    found += _peers(peer, ideal)
     rows = [[what, f"{value:.2f}", unit, shown(aim, value)] for what, value, unit, aim in found]
     figures = [
         {"what": what, "value": value, "unit": unit}
@@ -97,3 +90,15 @@ def _table(
         "aria2c neither hashes nor syncs",
     ]
     return ResultTable(title, ["", "value", "unit", "aim"], rows, notes, figures)
+
+
+def _peers(run: Run | None, ideal: float) -> list[tuple[str, float, str, Aim | None]]:
+    if run is None:
+        return []
+    return [
+        ("aria2c: the last had ended after", run.seconds, "s", None),
+        ("aria2c: the last to the ideal", run.seconds / ideal, "×", None),
+        ("aria2c: peak memory", run.peak / 1e6, "MB", None),
+        ("aria2c: CPU", run.cpu, "s", None),
+        ("aria2c: CPU, of a core", run.cpu / run.seconds * 100, "%", None),
+    ]
