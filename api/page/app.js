@@ -42,7 +42,7 @@ function App() {
   }
   if (!session.value) return html`<${SignIn} token=${linkToken.value} onTaken=${() => (linkToken.value = null)} />`;
   return html`<${Header} address=${address.value} />
-    ${connection.value === "lost" && html`<p class="notice warn lost">Disconnected: what is shown may be old.
+    ${connection.value === "lost" && html`<p class="notice warn lost">Disconnected: what is shown may be old.${" "}
       ${lostReason.value} It connects again by itself.</p>`}
     <main>${page()}</main>
     ${dialog.value === "add" && html`<${Add} text=${dropped.value} />`}

@@ -46,6 +46,13 @@ export function moment(text) {
   return text ? MOMENT.format(new Date(text)) : "";
 }
 
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+// With the time zone, for titles.
+export function exactly(text) {
+  return text ? EXACT.format(new Date(text)) : "";
+}
+
 export function secondsUntil(text, now) {
   return text ? Math.max(0, (Date.parse(text) - now) / 1000) : 0;
 }

@@ -1,6 +1,6 @@
 // What each state looks like: the one table from a job to words, tone and bar.
 import { REMEDIES } from "./remedies.js";
-import { duration, moment, rate, secondsUntil, size, speedOf } from "./format.js";
+import { duration, exactly, moment, rate, secondsUntil, size, speedOf } from "./format.js";
 
 // Seconds without a byte after which a download is called stalled; as in the command line.
 const STALLED_AFTER = 5;
@@ -25,14 +25,14 @@ const STATES = {
   verifying: () => ({ label: "Verifying", tone: "run", detail: "checks the file before it gets its name" }),
   waiting: (job, now) => (WAITING[job.waiting_for] ?? WAITING.retry)(job, now),
   paused: () => ({ label: "Paused", tone: "idle", detail: "until it is resumed" }),
-  completed: (job) => ({ label: "Completed", tone: "good", detail: moment(job.finished_at) }),
+  completed: (job) => ({ label: "Completed", tone: "good", detail: moment(job.finished_at), title: exactly(job.finished_at) }),
   failed: (job) => ({ label: "Failed", tone: "bad", detail: job.reason ?? "" }),
   cancelled: () => ({ label: "Cancelled", tone: "idle", detail: "" }),
 };
 
 const PENDING = { pause: "Pausing", cancel: "Cancelling" };
 
-// Returns {label, tone, detail, bar, amount, speed, eta}; `bar` is 0 to 100, "unknown" or null for none.
+// Returns {label, tone, detail, title (what a pointer shows beside it), bar, percent, amount, speed, eta}; `bar` is 0 to 100, "unknown" or null for none.
 export function describe(job, now) {
   const state = STATES[job.status]?.(job, now) ?? { label: job.status, tone: "idle", detail: "" };
   const isRunning = RUNNING.has(job.status);
@@ -41,9 +41,12 @@ export function describe(job, now) {
     state.detail = "as soon as its worker has stopped it";
   }
   const receives = job.status === "downloading" && state.label !== "Stalled";
+  const bar = barOf(job, isRunning);
   return {
+    title: state.detail,
     ...state,
-    bar: barOf(job, isRunning),
+    bar,
+    percent: percentOf(bar),
     amount: amountOf(job),
     speed: receives && job.speed_mbps > 0 ? rate(speedOf(job)) : "",
     eta: receives && job.eta_seconds !== null ? duration(job.eta_seconds) : "",
@@ -92,6 +95,11 @@ function barOf(job, isRunning) {
   if (isRunning) return job.progress_percent ?? "unknown";
   if (!job.bytes_downloaded) return null;
   return job.progress_percent ?? "unknown-still";
+}
+
+// Rounded down: 100 % is what has all bytes.
+function percentOf(bar) {
+  return typeof bar === "number" && bar > 0 && bar < 100 ? `${Math.floor(bar)} %` : "";
 }
 
 function amountOf(job) {

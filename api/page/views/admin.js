@@ -3,7 +3,7 @@ import { toast } from "../announce.js";
 import { call, may } from "../api.js";
 import { moment } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
-import { Problems } from "./parts.js";
+import { Moment, Problems } from "./parts.js";
 
 export function Admin() {
   const [secret, setSecret] = useState(null);
@@ -73,7 +73,7 @@ function User({ user, again, setSecret }) {
   return html`<tr><th scope="row">${user.name}</th>
     <td><select aria-label=${`Role of ${user.name}`} value=${user.role} onChange=${(event) => change({ role: event.target.value })}>
       ${ROLES.map((role) => html`<option>${role}</option>`)}</select></td>
-    <td>${moment(user.created_at)}</td>
+    <td><${Moment} at=${user.created_at} /></td>
     <td>${user.disabled_at
       ? html`<button type="button" onClick=${() => change({ disabled: false })}>Enable</button> disabled`
       : html`<button type="button" onClick=${link}>Sign-in link</button>
@@ -115,7 +115,7 @@ function Key({ found, again }) {
   const isOver = found.expires_at && Date.parse(found.expires_at) < Date.now();
   const state = (found.revoked_at && "revoked") || (isOver && "expired");
   return html`<tr><th scope="row"><code>${found.prefix}</code></th><td>${found.user}</td><td>${found.name}</td>
-    <td>${found.scopes.join(", ")}</td><td>${moment(found.last_used_at) || "never"}</td>
+    <td>${found.scopes.join(", ")}</td><td><${Moment} at=${found.last_used_at} none="never" /></td>
     <td>${state || html`<${Confirmed} text="Revoke" question="Revoke it for good" run=${revoke} />`}</td></tr>`;
 }
 
@@ -134,9 +134,12 @@ function Deliveries() {
 function Delivery({ found }) {
   const [delivery, setDelivery] = useState(found);
   const newest = delivery.attempts.at(-1);
-  const send = () => attempt(() => call("POST", `/v1/deliveries/${delivery.id}/send`), setDelivery);
+  const send = () => attempt(() => call("POST", `/v1/deliveries/${delivery.id}/send`), (sent) => {
+    setDelivery(sent);
+    toast("It is sent again.");
+  });
   return html`<tr><th scope="row"><a href=${`#/job/${delivery.job_id}`}>${delivery.job_id.slice(0, 8)}…</a></th>
     <td>${delivery.event}</td><td>${delivery.host || delivery.target}</td><td>${delivery.state.replace("_", " ")}</td>
-    <td>${newest ? `${moment(newest.at)}: ${newest.error ?? newest.status ?? ""}` : "none yet"}</td>
+    <td>${newest ? html`<${Moment} at=${newest.at} />: ${newest.error ?? newest.status ?? ""}` : "none yet"}</td>
     <td><button type="button" onClick=${send}>Send again</button></td></tr>`;
 }

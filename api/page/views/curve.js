@@ -9,20 +9,24 @@ function load() {
 }
 
 const HEIGHT = 160;
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
 function optionsFor(element) {
-  const axis = { stroke: colour(element, "--muted"), grid: { stroke: colour(element, "--line") }, ticks: { show: false } };
+  const axis = { stroke: colour(element, "--muted"), grid: { stroke: colour(element, "--line"), width: 1 }, ticks: { show: false } };
   return {
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, high) * 1.1] } },
-    axes: [axis, { ...axis, size: 80, values: (_plot, values) => values.map(rate) }],
+    axes: [
+      { ...axis, space: 110, size: 28, values: (_plot, values) => values.map((at) => TIME.format(at * 1000)) },
+      { ...axis, size: 80, values: (_plot, values) => values.map(rate) },
+    ],
     series: [{}, { stroke: colour(element, "--run"), width: 1.5, fill: colour(element, "--run-soft"), points: { show: false } }],
   };
 }

@@ -1,13 +1,13 @@
 // The page of one download: its state, speed, life and request.
 import { ACTIONS, act, fits, setPriority } from "../actions.js";
 import { call, may } from "../api.js";
-import { moment, size } from "../format.js";
+import { size } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { connection } from "../live.js";
 import { jobs, kept, mergeRead, now, position, speedsOf, version } from "../store.js";
 import { describe, FINISHED, nameOf, remedyOf } from "../words.js";
 import { Curve } from "./curve.js";
-import { Bar } from "./parts.js";
+import { Bar, Moment } from "./parts.js";
 
 export function JobPage({ id }) {
   const [problem, setProblem] = useState("");
@@ -28,7 +28,7 @@ export function JobPage({ id }) {
     ${problem || "Loading…"}</p><p><a href="#/">Back to the list</a></p></section>`;
   return html`<section class="job" aria-label=${nameOf(job)}>
     <p><a href="#/">Downloads</a></p>
-    <h2>${nameOf(job)}</h2>
+    <h2 dir="auto">${nameOf(job)}</h2>
     <${Now} job=${job} />
     <div class="columns"><div><${Speed} job=${job} /><${Timeline} job=${job} /></div>
       <${Facts} job=${job} /></div>
@@ -42,7 +42,7 @@ function Now({ job }) {
     <p><b class="tone ${shown.tone}">${shown.label}</b> ${shown.detail}</p>
     ${remedy && html`<p class="remedy">${remedy}</p>`}
     <${Bar} ...${shown} label="Progress" />
-    <p class="numbers">${[shown.amount, shown.speed, shown.eta && `${shown.eta} left`].filter(Boolean).join(" · ")}</p>
+    <p class="numbers">${[shown.percent, shown.amount, shown.speed, shown.eta && `${shown.eta} left`].filter(Boolean).join(" · ")}</p>
     <p class="actions">
       ${may("control") && Object.keys(ACTIONS).filter((name) => fits(name, job)).map((name) => html`<button
         type="button" onClick=${() => act(name, [job.id])}>${ACTIONS[name].title}</button>`)}
@@ -74,7 +74,7 @@ function Timeline({ job }) {
   }, [job.id, job.status, job.attempts, job.control, connection.value]);
   if (!events) return null;
   return html`<h3>Life</h3><ol class="timeline">${events.map((event) => html`<li>
-    <time datetime=${event.at}>${moment(event.at)}</time>
+    <${Moment} at=${event.at} />
     <span><b>${event.to_status}</b> ${event.reason ?? ""}
       <small>${[event.worker, event.attempt > 0 && `attempt ${event.attempt}`].filter(Boolean).join(" · ")}</small></span>
   </li>`)}</ol>`;
@@ -96,9 +96,9 @@ const FACTS = [
   ["Attempts", (job) => `${job.attempts} of ${job.max_attempts}`],
   ["Limit", (job) => job.max_rate && `${size(job.max_rate)}/s`],
   ["Worker", (job) => job.worker],
-  ["Submitted", (job) => moment(job.created_at)],
-  ["Started", (job) => moment(job.started_at)],
-  ["Ended", (job) => moment(job.finished_at)],
+  ["Submitted", (job) => job.created_at && html`<${Moment} at=${job.created_at} />`],
+  ["Started", (job) => job.started_at && html`<${Moment} at=${job.started_at} />`],
+  ["Ended", (job) => job.finished_at && html`<${Moment} at=${job.finished_at} />`],
   ["Error", (job) => job.error_code],
   ["Id", (job) => job.id],
 ];

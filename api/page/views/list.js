@@ -137,7 +137,8 @@ function Empty() {
 
 function emptyText(tab) {
   if (tab !== "all") return `No downloads are ${TABS[tab].title.toLowerCase()}.`;
-  return may("submit") ? "There are no downloads yet. Press a, or drop a list of URLs here." : "There are no downloads yet.";
+  if (!may("submit")) return "There are no downloads yet.";
+  return html`There are no downloads yet. Press <kbd>a</kbd>, or drop a list of URLs here.`;
 }
 
 function showCurrent(box, row) {

@@ -1,4 +1,5 @@
 // Small parts that several views have.
+import { exactly, moment } from "../format.js";
 import { html, useLayoutEffect, useRef } from "../lib.js";
 
 const PATHS = {
@@ -12,6 +13,11 @@ const PATHS = {
 
 export function Icon({ name }) {
   return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${PATHS[name]} /></svg>`;
+}
+
+// A moment in the local time zone; a pointer shows which one.
+export function Moment({ at, none = "" }) {
+  return at ? html`<time datetime=${at} title=${exactly(at)}>${moment(at)}</time>` : none;
 }
 
 export function IconButton({ name, label, onClick, disabled = false }) {

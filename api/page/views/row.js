@@ -17,12 +17,12 @@ export function Row({ job, index, top }) {
   return html`<div role="row" id=${`row-${job.id}`} class=${classes.filter(Boolean).join(" ")}
     aria-rowindex=${index + 2} aria-selected=${isSelected} style=${{ transform: `translateY(${top}px)` }}
     onClick=${(event) => choose(event, job.id)} onDblClick=${() => openJob(job.id)}>
-    <span role="gridcell" class="name"><a href=${`#/job/${job.id}`} tabindex="-1" title=${job.url}>${nameOf(job)}</a>
+    <span role="gridcell" class="name"><a href=${`#/job/${job.id}`} tabindex="-1" dir="auto" title=${job.url}>${nameOf(job)}</a>
       <small>${subtitle(job)}</small></span>
     <span role="gridcell" class="state"><b class="tone ${shown.tone}">${shown.label}</b>
-      <small title=${shown.detail}>${shown.detail}</small></span>
+      <small title=${shown.title}>${shown.detail}</small></span>
     <span role="gridcell" class="progress"><${Bar} ...${shown} label=${`Progress of ${nameOf(job)}`} />
-      <small>${percent(shown.bar)} ${shown.amount}</small></span>
+      <small>${[shown.percent, shown.amount].filter(Boolean).join(" · ")}</small></span>
     <span role="gridcell" class="speed"><${Spark} speeds=${shown.speed && speedsOf(job.id)} />
       <small>${shown.speed}</small></span>
     <span role="gridcell" class="eta"><small>${shown.eta}</small></span>
@@ -33,10 +33,6 @@ export function Row({ job, index, top }) {
 function subtitle(job) {
   const priority = job.priority === "normal" ? "" : `${job.priority} priority`;
   return [job.host, job.directory, priority].filter(Boolean).join(" · ");
-}
-
-function percent(bar) {
-  return typeof bar === "number" && bar > 0 && bar < 100 ? `${bar.toFixed(0)} %` : "";
 }
 
 // The first that fits of each pair; a waiting job can be paused, and resumed from its page.

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlalchemy import update
 
 from api.routes import page as routes
+from database.models import webhook_deliveries
 from domain.job import Job, JobStatus
 from tests.support.page.world import FLOWER, PATIENCE, PageWorld, page_world, row, violations
 from tests.support.services import operations
@@ -50,11 +52,13 @@ LOOKS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "downloading": (
         RUNS | KNOWN | {"speed_mbps": 8.0, "eta_seconds": 75},
         {"label": "Downloading", "tone": "run", "bar": 50, "amount": "500.0 kB of 1.0 MB"}
+        | {"percent": "50 %"}
         | {"speed": "1.0 MB/s", "eta": "1 min 15 s"},
     ),
+    "nearly whole": (RUNS | KNOWN | {"progress_percent": 99.97}, {"percent": "99 %"}),
     "unknown total": (
         RUNS | {"speed_mbps": 8.0},
-        {"label": "Downloading", "bar": "unknown", "amount": "500.0 kB", "eta": ""}
+        {"label": "Downloading", "bar": "unknown", "amount": "500.0 kB", "eta": "", "percent": ""}
         | {"detail": "its size is unknown"},
     ),
     "stalled": (
@@ -222,6 +226,24 @@ def test_admins_manage_users_and_keys(world: PageWorld, page: Page) -> None:
     made.get_by_role("button", name="Revoke").click()
     made.get_by_role("button", name="Revoke it for good").click()
     expect(made).to_contain_text("revoked")
+
+
+def test_admins_send_a_delivery_again(world: PageWorld, page: Page) -> None:
+    hook = "https://hooks.example.org/seen"
+    job = world.api.job_of("ada", "hooked.bin", name="hooked.bin", webhook=hook)
+    fail(world, job, "Gone.")
+    with world.api.system.runtime.database.write() as connection:
+        connection.execute(update(webhook_deliveries).values(state="given_up"))
+    page.get_by_role("link", name="Admin").click()
+    delivery = page.locator("tr", has_text="hooks.example.org")
+    expect(delivery).to_contain_text("given up")
+    delivery.get_by_role("button", name="Send again").click()
+    expect(delivery).to_contain_text("pending")
+    expect(page.locator(".toast")).to_contain_text("It is sent again.")
+    delivery.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="hooked.bin")).to_be_visible()
+    ended = page.locator(".facts time").last
+    assert ended.get_attribute("title") != ended.inner_text()  # the zone is in the title
 
 
 def test_limits_are_set_and_removed(page: Page) -> None:

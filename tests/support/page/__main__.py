@@ -44,6 +44,7 @@ def _take(world: PageWorld, folder: Path) -> None:
     expect(row(page, "busy.tar.gz")).to_contain_text("Retrying")
     expect(row(page, "debian-13.iso")).to_contain_text("MB of 60.0 MB")
     expect(row(page, "debian-13.iso").locator(".spark")).to_be_visible()
+    page.wait_for_timeout(6_000)  # the small curves grow
     page.screenshot(path=folder / "page-list.png")
     row(page, "debian-13.iso").get_by_role("link").click()
     expect(page.locator(".curve canvas")).to_be_visible()
