@@ -100,7 +100,7 @@ def test_two_beats_send_at_the_interval_together(service: System) -> None:
     status = service.runtime.cache.beat.status()
     assert status is not None
     assert int(status.process.rpartition(":")[2]) in {beat.pid for beat in beats}
-    assert status.age_seconds < 5
+    assert status.age_seconds < 60
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
@@ -227,12 +227,12 @@ def test_check_and_doctor_show_whether_beat_ticks(with_store: Seen, store: Store
 
     beat = with_store.start("beat")
     wait_until(lambda: with_store.run("beat", "--check").status == 0, deadline=30)
-    one_line = rf"beat ticked \d\.\d s ago on \S+:{beat.pid}\n"
+    one_line = rf"beat ticked \d+\.\d s ago on \S+:{beat.pid}\n"
     assert re.fullmatch(one_line, with_store.good("beat", "--check").out)
     shown = with_store.good("beat", "--check", "--json").json()
     assert shown["ok"] is True
     assert shown["worker"].endswith(f":{beat.pid}")
-    assert shown["age_seconds"] < 5
+    assert shown["age_seconds"] < 60
     found = beat_finding(with_store)
     assert found["level"] == "ok"
     assert "ago on" in found["message"]

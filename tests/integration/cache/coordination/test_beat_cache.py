@@ -34,7 +34,7 @@ def test_a_tick_says_who_and_when_by_the_clock_of_the_store(manager: CacheManage
     assert status is not None
     assert status.process == "host:1"
     assert before <= status.ticked_at.timestamp() * 1000 <= after
-    assert 0 <= status.age_seconds < 5
+    assert 0 <= status.age_seconds < 60
     assert not status.is_missing
     assert 0 < manager.client.pttl("seen:beat") <= 24 * 3600 * 1000
 

@@ -39,7 +39,7 @@ def test_a_progress_comes_back_as_it_was(cache: DownloadCache) -> None:
     assert found is not None
     assert found.model_copy(update={"updated_at": None}) == given
     assert found.updated_at is not None
-    assert abs((found.updated_at - before).total_seconds()) < 5
+    assert abs((found.updated_at - before).total_seconds()) < 60
     assert (found.progress_percent, found.eta_seconds) == (45.0, 288)
 
 

@@ -72,7 +72,7 @@ def test_a_message_names_the_task_and_goes_stale(store: StoreServer, beat: Beat)
     (message,) = sent(store)
     seconds, _ = store.client().time()
     assert message.pid == os.getpid()
-    assert abs(message.at - seconds) < 5
+    assert abs(message.at - seconds) < 60
 
 
 def test_a_tick_comes_when_something_is_due(store: StoreServer, beat: Beat) -> None:
