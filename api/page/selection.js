@@ -54,10 +54,14 @@ export function moveCurrent(step, { extend = false } = {}) {
   return ids[next];
 }
 
-// What an action is for: the selection, else the keyboard's row. Rows that the list has no more are left out.
+// The selected rows. Those that the list has no more are left out.
+export function chosenRows() {
+  return selected.value.size ? rows().filter((id) => selected.value.has(id)) : [];
+}
+
+// What an action is for: the selection, else the keyboard's row.
 export function targets() {
-  const ids = rows();
-  const chosen = ids.filter((id) => selected.value.has(id));
+  const chosen = chosenRows();
   if (chosen.length) return chosen;
-  return ids.includes(current.value) ? [current.value] : [];
+  return rows().includes(current.value) ? [current.value] : [];
 }

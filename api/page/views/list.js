@@ -5,15 +5,18 @@ import { count, plural } from "../format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { canOrderByEnd, filter, hasMore, loadMore, loading, problem, reload, rows, setFilter, TABS } from "../list.js";
 import { dialog, moved } from "../keys.js";
-import { clearSelection, current, selected, targets } from "../selection.js";
+import { chosenRows, clearSelection, current } from "../selection.js";
 import { jobs, totals, version } from "../store.js";
+import { FINISHED } from "../words.js";
 import { Icon } from "./parts.js";
 import { Row } from "./row.js";
 
 export function ListView() {
+  version.value; // what is selected may leave the list, or change its state
+  const chosen = chosenRows();
   return html`<section class="list" aria-label="Downloads">
     <${Tabs} />
-    ${selected.value.size ? html`<${SelectionBar} />` : html`<${Tools} />`}
+    ${chosen.length ? html`<${SelectionBar} chosen=${chosen} />` : html`<${Tools} />`}
     ${problem.value && html`<p class="notice bad" role="alert">${problem.value}
       <button type="button" onClick=${() => reload({ keepRows: true })}>Try again</button></p>`}
     <${Grid} />
@@ -60,14 +63,14 @@ function Tools() {
   </div>`;
 }
 
-function SelectionBar() {
-  const chosen = targets();
+function SelectionBar({ chosen }) {
+  const isMovable = chosen.some((id) => !FINISHED.has(jobs.get(id)?.status));
   const canUse = (name) => chosen.some((id) => ACTIONS[name].states.includes(jobs.get(id)?.status));
   return html`<div class="tools" role="toolbar" aria-label="Selection">
     <b>${plural(chosen.length, "row")} selected</b>
     ${may("control") && Object.entries(ACTIONS).map(([name, { title }]) => html`<button type="button"
       disabled=${!canUse(name)} onClick=${() => act(name, chosen)}>${title}</button>`)}
-    ${may("control") && html`<label>Priority <select value="" onChange=${(event) => {
+    ${may("control") && html`<label>Priority <select value="" disabled=${!isMovable} onChange=${(event) => {
       setPriority(chosen, event.target.value);
       event.target.value = "";
     }}><option value="" disabled>…</option><option>high</option><option>normal</option><option>low</option>

@@ -285,8 +285,12 @@ def test_rows_are_selected_by_mouse(world: PageWorld, page: Page) -> None:
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".row.pending")).to_have_count(0)
     undo_for(page, 0)
-    page.get_by_role("button", name="Remove", exact=True).click()
+    bar = page.get_by_role("toolbar")
+    expect(bar.get_by_role("button", name="Retry")).to_be_disabled()
+    expect(bar.get_by_label("Priority")).to_be_disabled()
+    bar.get_by_role("button", name="Remove", exact=True).click()
     expect(page.locator(".rows .row")).to_have_count(7)
+    expect(bar).to_have_count(0)  # what was selected is gone
 
 
 @pytest.mark.usefixtures("many")
