@@ -15,10 +15,10 @@ from typing import Any, get_args
 from api.problems import FieldProblem, InvalidFieldsError
 from domain.access import Principal, Role, owner_for
 from domain.errors import ForbiddenError, InvalidInputError, SeenError
-from domain.job import SubmittedJob
+from domain.job import Job, SubmittedJob
 from domain.request import DownloadRequest
 from domain.urls import host_of
-from tasks.api.submit import check_folders, submit_many
+from tasks.api.submit import check_folders, fields_of, submit_many
 from worker.runtime import Runtime
 from worker.transfer.http.address_guard import AddressGuard
 
@@ -74,6 +74,23 @@ def accept(
         return [Accepted(job) for job in submit(wanted)]
     jobs = iter(_submit_each(wanted, submit))
     return [next(jobs) if isinstance(one, DownloadRequest) else Accepted(one) for one in checked]
+
+
+def checked_change(
+    job: Job, changes: Mapping[str, Any], principal: Principal, runtime: Runtime
+) -> DownloadRequest:
+    """Return the request of a job with other fields, checked as if this caller had submitted it.
+
+    Raises:
+        InvalidInputError: one is not valid.
+        ForbiddenError: this caller may not ask for it.
+        PermanentError: the job's headers or login cannot be decrypted.
+    """
+    raw = {**fields_of(job, runtime.credential_cipher), **changes}
+    checked = _checked(raw, principal, partial(_check_directory, runtime=runtime), None)
+    if isinstance(checked, SeenError):
+        raise checked
+    return checked.model_copy(update={"user_id": job.user_id})
 
 
 def _refuse_all(checked: Sequence[DownloadRequest | SeenError], prefix: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, exists, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from database.changes import Change
 from database.engine import is_conflict
@@ -20,6 +22,7 @@ from database.job_rows import (
     MOVE,
     REQUEST_CONTROL,
     SAVE_PROGRESS,
+    UNFINISHED_NAMES,
     ProgressRow,
     batches,
     event_row,
@@ -27,7 +30,7 @@ from database.job_rows import (
     note_statement,
     to_job,
 )
-from database.models import jobs
+from database.models import idempotency_keys, jobs
 from database.operations import Operation, RequeueForSlot, Transition
 from database.operations.group import perform_all, perform_possible
 from database.operations.rows import insert_events
@@ -217,6 +220,41 @@ class JobRepository(JobQueries, JobPages, JobMessages):
 
         return self._database.transact(work) if rows else []
 
+    def revise(
+        self, job: Job, changes: Mapping[str, Any], *, now: datetime, reason: str
+    ) -> Job | None:
+        """Change what an unfinished job asks for that no worker has claimed yet; note it in its history.
+
+        Returns the job; None, and nothing is written, if it is not so, another caller has changed it, or
+        it has a new dedup key and an idempotency key, which stands for the request it was given with.
+
+        Args:
+            job: as read.
+            changes: columns with their new values.
+            now: the time.
+            reason: what was changed, for people.
+
+        Raises:
+            DuplicateJobError: another unfinished job is for the same request.
+        """
+        statement = _revision(job, changes)
+
+        def work(connection: Connection) -> Job | None:
+            row = connection.execute(statement).first()
+            if row is None:
+                return None
+            changed = to_job(row)
+            insert_events(connection, [event_row(changed, changed.status, now, reason)])
+            return changed
+
+        try:
+            return self._database.transact(work)
+        except IntegrityError:
+            duplicate_id = self.active_duplicate(replace(job, dedup_key=changes.get("dedup_key")))
+            if duplicate_id is None:
+                return None  # it has just ended
+            raise DuplicateJobError(job.id, duplicate_id) from None
+
     # ── notes in the history ────────────────────────────────────────────────────────────────────
 
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
@@ -283,3 +321,18 @@ def _reset_one(connection: Connection, job: Job, now: datetime) -> bool:
 def _in_order(some: Sequence[Job]) -> list[Job]:
     """Return jobs by id, the order in which all statements lock rows, against deadlocks."""
     return sorted(some, key=lambda job: job.id)
+
+
+def _revision(job: Job, changes: Mapping[str, Any]) -> ReturningUpdate[Any]:
+    """Return the statement of `JobRepository.revise`."""
+    is_as_read = [
+        jobs.c.id == job.id,
+        jobs.c.fence == 0,
+        jobs.c.status.in_(UNFINISHED_NAMES),
+        jobs.c.dedup_key.is_not_distinct_from(job.dedup_key),
+    ]
+    values = dict(changes)
+    if "dedup_key" in values:
+        values["flight"] = values["dedup_key"]  # its former name, which has the unique index
+        is_as_read.append(~exists().where(idempotency_keys.c.job_id == job.id))
+    return update(jobs).where(*is_as_read).values(values).returning(*COLUMNS)

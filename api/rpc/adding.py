@@ -33,7 +33,7 @@ def add_uri(
     url, *mirrors = _usable(uris)
     draft = Draft(url)
     aria2_options.read(options or {}, draft)
-    fields = _placed(draft.request(), caller.runtime)
+    fields = placed(draft.request(), caller.runtime)
     if mirrors:
         fields["mirrors"] = mirrors
     if position == 0:
@@ -53,7 +53,7 @@ def _usable(uris: Sequence[str]) -> list[str]:
     return found
 
 
-def _placed(fields: dict[str, Any], runtime: Runtime) -> dict[str, Any]:
+def placed(fields: dict[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Return a request whose folder is relative to the download folder; clients name it whole."""
     folder, inner = fields.pop("directory", ""), fields.pop("out_folder", "")
     if folder.startswith("/"):
@@ -74,9 +74,13 @@ def _accepted(fields: Mapping[str, Any], caller: Caller, *, paused: bool) -> Job
     """
     (one,) = accept([fields], caller.principal, caller.runtime, each=True, key=None, paused=paused)
     if isinstance(one.outcome, InvalidInputError):
-        name = one.outcome.field.partition(".")[0]
-        option = _OPTION_OF_FIELD.get(name)
-        raise problem(option, one.outcome.remedy) if option else RpcError(str(one.outcome))
+        raise invalid(one.outcome)
     if isinstance(one.outcome, SeenError):
         raise one.outcome
     return one.outcome
+
+
+def invalid(error: InvalidInputError) -> RpcError:
+    """Return aria2's error for a field that is not valid, by the option that it comes from."""
+    option = _OPTION_OF_FIELD.get(error.field.partition(".")[0])
+    return problem(option, error.remedy) if option else RpcError(str(error))

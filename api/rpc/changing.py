@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from api.accepting import checked_change
 from api.rpc import options as aria2_options
+from api.rpc.adding import invalid, placed
 from api.rpc.callers import Caller
 from api.rpc.controlling import OK
 from api.rpc.errors import RpcError
-from api.rpc.options import CHECKSUMS, OPTIONS, problem
+from api.rpc.options import CHECKSUMS, HEADERS, OPTIONS, Draft, problem
 from api.rpc.reading import MOST_STOPPED
 from api.rpc.structs import Structs
 from domain.access import Scope
 from domain.errors import InvalidInputError
+from domain.job import Job
 from domain.limits import MAX_RATE, TOTAL, check_downloads, check_rate, job_scope
+from tasks.api.submit import revise
+from worker.runtime import Runtime
 
 _JOB_RATE, _TOTAL_RATE = "max-download-limit", "max-overall-download-limit"
 _CONCURRENCY = "max-concurrent-downloads"
+#: Options of `aria2.addUri` that cannot be changed in aria2 either, which ignores them here.
+_FIXED = frozenset({"pause"})
+_TOO_LATE = (
+    "It can be changed until the download starts for the first time, unless it was added with an "
+    "Idempotency-Key. Remove it, and add another one."
+)
 #: Names that aria2 has for these options of a deployment; they are in its settings.
 _SETTINGS = {
     "dir": "SEEN_DOWNLOAD_DIR",
@@ -31,8 +42,11 @@ _SETTINGS = {
 
 def get_option(caller: Caller, gid: str) -> dict[str, str]:
     """Return the options of a download; headers and logins are not shown."""
-    job, runtime = caller.job(gid, Scope.READ), caller.runtime
-    scope = job_scope(job.id)
+    return _options_of(caller.job(gid, Scope.READ), caller)
+
+
+def _options_of(job: Job, caller: Caller) -> dict[str, str]:
+    runtime, scope = caller.runtime, job_scope(job.id)
     rate = _shown(runtime.cache.limits.rates().get(scope, job.max_rate or 0))
     connections = str(job.connections or runtime.settings.connections)
     found = {
@@ -53,20 +67,68 @@ def get_option(caller: Caller, gid: str) -> dict[str, str]:
 
 
 def change_option(caller: Caller, gid: str, options: Mapping[str, Any]) -> str:
-    """Change the limit of a download; other options are those that it was added with."""
+    """Change the limit of a download at any time, other options until a worker has claimed it.
+
+    An option that has the value already changes nothing: clients send back what they were shown.
+    """
     job = caller.job(gid, Scope.CONTROL)
     if job.is_finished:
         raise RpcError(f"Cannot change option for GID#{caller.gid}")
-    changes: dict[str, int | None] = {}
+    rates: dict[str, int | None] = {}
+    draft, current = Draft(job.url), _options_of(job, caller)
+    changed: dict[str, None] = {}
     for name, value in aria2_options.values(options):
         aria2_options.refuse(name, value)
         if name == _JOB_RATE:
-            changes[job_scope(job.id)] = _rate(name, value, has_default=bool(job.max_rate))
-        elif name in OPTIONS:
-            raise problem(name, "It cannot be changed after the download was added.")
-    if changes:
-        caller.runtime.cache.limits.set_rates(changes)
+            rates[job_scope(job.id)] = _rate(name, value, has_default=bool(job.max_rate))
+        elif name in OPTIONS and name not in _FIXED and value != current.get(name):
+            aria2_options.use(name, value, draft)
+            changed[name] = None
+    if changed:
+        _revise(job, draft, list(changed), caller)
+    if rates:
+        caller.runtime.cache.limits.set_rates(rates)
     return OK
+
+
+def _revise(job: Job, draft: Draft, names: Sequence[str], caller: Caller) -> None:
+    """Change what a download asks for that no worker has claimed yet.
+
+    Raises:
+        RpcError: a worker has claimed it, or a value is not valid; nothing was written.
+        SeenError: this caller may not ask for it; nothing was written.
+    """
+    if job.fence:
+        raise problem(names[0], _TOO_LATE)
+    runtime = caller.runtime
+    fields = _changes(job, draft, names, runtime)
+    try:
+        request = checked_change(job, fields, caller.principal, runtime)
+    except InvalidInputError as error:
+        raise invalid(error) from None
+    if revise(job, request, what=", ".join(names), runtime=runtime) is None:
+        raise problem(names[0], _TOO_LATE)
+
+
+def _changes(job: Job, draft: Draft, names: Sequence[str], runtime: Runtime) -> dict[str, Any]:
+    """Return the fields of the request that a draft changes; a header that is left out stays."""
+    fields = draft.request()
+    del fields["url"]
+    if {"directory", "out_folder"} & fields.keys():
+        fields = placed({"directory": job.directory, **fields}, runtime)
+    replaced = {header for name in names for header in HEADERS.get(name, ())}
+    of_options = {header for some in HEADERS.values() for header in some}
+    secrets = runtime.credential_cipher.decrypt(job)
+    kept = {
+        name: value
+        for name, value in secrets.headers.items()
+        if name.lower() not in {*replaced, *draft.headers}
+        and ("header" not in names or name.lower() in of_options)
+    }
+    fields["headers"] = {**kept, **fields.get("headers", {})}
+    if "header" in names:
+        fields.setdefault("cookies", None)
+    return fields
 
 
 def get_global_option(caller: Caller) -> dict[str, str]:

@@ -181,7 +181,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             parameters=(_GID, _OPTIONS),
             scope=_CONTROL,
             handler=changing.change_option,
-            difference="`max-download-limit`; other options with an effect are refused",
+            difference="`max-download-limit` at any time, others until the download starts: below",
         ),
         "aria2.getGlobalOption": Method(
             scope=_READ,
@@ -192,7 +192,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             parameters=(_OPTIONS,),
             scope=Scope.ADMIN,
             handler=changing.change_global_option,
-            difference="`max-overall-download-limit`; other options with an effect are refused",
+            difference="`max-overall-download-limit`, and `max-concurrent-downloads` of all workers, "
+            "which changes no worker's own concurrency; other options with an effect are refused",
         ),
         "aria2.purgeDownloadResult": Method(
             scope=_CONTROL,

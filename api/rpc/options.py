@@ -100,10 +100,15 @@ def read(options: Mapping[str, Any], draft: Draft) -> None:
     for name, value in values(options):
         refuse(name, value)
         if name in OPTIONS:
-            try:
-                OPTIONS[name].use(draft, value)
-            except ValueError as error:
-                raise problem(name, str(error)) from None
+            use(name, value, draft)
+
+
+def use(name: str, value: str, draft: Draft) -> None:
+    """Put an option that has an effect into a draft. Raises RpcError for a value that is not valid."""
+    try:
+        OPTIONS[name].use(draft, value)
+    except ValueError as error:
+        raise problem(name, str(error)) from None
 
 
 def refuse(name: str, value: str) -> None:
@@ -208,6 +213,14 @@ def _login(field: str, schemes: tuple[str, ...]) -> Callable[[Draft, str], None]
     return use
 
 
+#: By option, the headers that it sets, in lower case; `header` sets all others.
+HEADERS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "referer": frozenset({"referer"}),
+        "user-agent": frozenset({"user-agent"}),
+        "http-no-cache": frozenset({"cache-control", "pragma"}),
+    }
+)
 _HTTP, _FTP = ("http:", "https:"), ("ftp:", "ftps:")
 
 OPTIONS: Mapping[str, Option] = MappingProxyType(

@@ -97,6 +97,40 @@ def submit_many(
     ]
 
 
+def fields_of(job: Job, cipher: CredentialCipher) -> dict[str, Any]:
+    """Return the fields of the request that a job was made for, credentials too.
+
+    Raises:
+        PermanentError: the credentials cannot be decrypted.
+    """
+    secrets = cipher.decrypt(job)
+    return {
+        **{name: getattr(job, name) for name in (*_COPIED, "max_attempts")},
+        **{field.name: getattr(secrets, field.name) for field in fields(secrets)},
+    }
+
+
+def revise(job: Job, request: DownloadRequest, *, what: str, runtime: Runtime) -> Job | None:
+    """Make a job that no worker has claimed yet one for another request; see `JobRepository.revise`.
+
+    Args:
+        job: as read.
+        request: with the URL of the job.
+        what: was changed, for the history.
+        runtime: of this process.
+    """
+    cipher, secrets = runtime.credential_cipher, RequestCredentials.of(request)
+    fingerprint = cipher.fingerprint(secrets)
+    wanted = {name: getattr(request, name) for name in (*_COPIED, "max_attempts")}
+    wanted["dedup_key"] = request_fingerprint(request, fingerprint)
+    changes = {name: value for name, value in wanted.items() if value != getattr(job, name)}
+    if fingerprint != cipher.fingerprint(cipher.decrypt(job)):
+        changes["secrets"] = cipher.encrypt(job.id, secrets)
+    if not changes:
+        return job
+    return runtime.jobs.revise(job, changes, now=runtime.now(), reason=f"changed: {what}")
+
+
 def _existing(job: Job) -> SubmittedJob:
     return SubmittedJob(**{name: getattr(job, name) for name in _JOB_FIELDS}, is_new=False)
 

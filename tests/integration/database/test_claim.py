@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from database import Database, JobRepository
+from domain.errors import DuplicateJobError
 from domain.job import FINISHED, RUNNING, TRANSITIONS, Job, JobStatus
 from tests.support.build import NOW, new_job
 from tests.support.services.operations import claim
@@ -256,3 +259,60 @@ def test_what_was_asked_stays_until_the_job_stops_running(repo: JobRepository) -
     assert ended is not None
     assert ended.control is None
     assert repo.pending_controls() == []
+
+
+# ── what a job asks for, before its first claim ─────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, S.PAUSED])
+def test_a_job_is_revised_before_its_first_claim(repo: JobRepository, status: JobStatus) -> None:
+    job = new_job(status=status, dedup_key="a" * 64)
+    repo.add([job])
+    changes: dict[str, Any] = {"name": "new.bin", "dedup_key": "b" * 64}
+    revised = repo.revise(job, changes, now=LATER, reason="changed: out")
+    assert revised == replace(job, **changes) == repo.get(job.id)
+    assert repo.events(job.id)[-1].reason == "changed: out"
+    # Its keys are those of the new request: another job may be for the old one, and none for the new.
+    same, old = new_job(dedup_key="b" * 64), new_job(dedup_key="a" * 64)
+    assert [one.id for one in repo.add([same, old])] == [job.id, old.id]
+    with pytest.raises(DuplicateJobError, match=job.id):
+        repo.revise(old, changes, now=LATER, reason="x")
+    assert repo.revise(job, {"name": "late"}, now=LATER, reason="x") is None  # it was read before
+    assert (repo.get(old.id), repo.get(job.id)) == (old, revised)
+
+
+def test_a_job_with_a_claim_an_end_or_an_idempotency_key_is_not_revised(
+    repo: JobRepository,
+) -> None:
+    running = claimed(repo)
+    now: dict[str, Any] = {"now": NOW, "reason": "x"}
+    paused = repo.transition(running, S.PAUSED, now=NOW)
+    assert paused is not None
+    ended, keyed = new_job(status=S.CANCELLED), new_job(dedup_key="c" * 64)
+    repo.add([ended, keyed], {keyed.id: "k" * 64})
+    for job in (running, paused, ended):
+        assert repo.revise(job, {"name": "x"}, **now) is None
+    assert repo.revise(keyed, {"dedup_key": "d" * 64}, **now) is None
+    assert repo.get_many([paused.id, ended.id, keyed.id]) == {
+        one.id: one for one in (paused, ended, keyed)
+    }
+    assert repo.revise(keyed, {"connections": 3}, **now) == replace(keyed, connections=3)
+
+
+def test_a_worker_works_on_what_a_revision_has_left(repo: JobRepository) -> None:
+    for _ in range(5):
+        job = new_job()
+        repo.add([job])
+        start = threading.Barrier(2)
+
+        def revise(job: Job = job, start: threading.Barrier = start) -> Job | None:
+            start.wait(30)
+            return repo.revise(job, {"name": "new"}, now=NOW, reason="x")
+
+        with ThreadPoolExecutor() as threads:
+            revised = threads.submit(revise)
+            start.wait(30)
+            taken = claim(repo, job.id, worker="w", now=NOW)
+        assert taken is not None
+        assert (taken.name == "new") is (revised.result() is not None)
+        assert repo.get(job.id) == taken

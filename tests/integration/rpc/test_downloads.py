@@ -204,9 +204,6 @@ def test_options_are_read_and_changed(api: HttpApi) -> None:
     for given, shown in (("30K", "30720"), ("0", "0"), (4096, "4096")):
         assert client.call("changeOption", gid, {"max-download-limit": given, "nope": "1"}) == "OK"
         assert client.call("getOption", gid)["max-download-limit"] == shown
-    with pytest.raises(RpcError, match=r"'--out'\. It cannot be changed"):
-        client.call("changeOption", gid, {"out": "x", "max-download-limit": "50K"})
-    assert client.call("getOption", gid)["max-download-limit"] == "4096"
     client.call("remove", gid)
     with pytest.raises(RpcError, match=f"Cannot change option for GID#{gid}"):
         client.call("changeOption", gid, {"max-download-limit": "1K"})
