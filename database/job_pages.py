@@ -1,4 +1,4 @@
-"""Pages of jobs in the order of their ids or of their ends, a search, and a user's numbers.
+"""Pages of jobs in the order of their ids, their ends or another value, a search, and a user's numbers.
 
 No statement reads more rows than a page, or than `rows` for a search, whatever the number of jobs.
 """
@@ -6,10 +6,12 @@ No statement reads more rows than a page, or than `rows` for a search, whatever 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -29,7 +31,9 @@ from database.engine import Database
 from database.job_queries import EVERY_JOB, conditions_by_status
 from database.job_rows import COLUMNS, limited, to_job
 from database.models import HAS_FINISHED, jobs
-from domain.job import FINISHED, Job, JobFilter, JobStatus, Priority
+from domain.errors import InvalidInputError
+from domain.files import MAX_SIZE
+from domain.job import FINISHED, Job, JobFilter, JobStatus, Order, Priority
 from domain.urls import display_url
 
 #: Jobs that one search reads at most: about 20 ms. The next page goes on behind them.
@@ -40,6 +44,12 @@ _PLAIN_PARTS = 5
 #: Ids are hexadecimal.
 _AFTER_ALL_IDS = "g"
 _SEARCHED = (jobs.c.id, jobs.c.url, jobs.c.secret_url, jobs.c.name, jobs.c.path)
+#: Of a name that orders; names that begin alike are ordered by their ids.
+_RANK_CHARACTERS = 100
+_TOO_MANY = (
+    "More than {most:,} jobs are in this list, and no index has this order: choose fewer by state, host "
+    "or user, or order them by newest, oldest or ended."
+)
 
 
 class End(NamedTuple):
@@ -67,7 +77,9 @@ class PageQuery:
         after_end: the page before ended here.
         oldest_first: else the newest first.
         limit: how many jobs at most.
-        rows: how many jobs a search reads at most.
+        rows: how many jobs a search reads at most, and a list by rank may have.
+        rank: by size, name or priority, if no more than `rows` jobs fit states and `where`.
+        after_rank: the page before ended here.
     """
 
     where: JobFilter = EVERY_JOB
@@ -80,11 +92,20 @@ class PageQuery:
     oldest_first: bool = False
     limit: int = 50
     rows: int = SEARCHED_ROWS
+    rank: Order | None = None
+    after_rank: Rank | None = None
 
     @property
     def is_search(self) -> bool:
         """Whether no index finds its jobs: it reads more than it returns, in steps of `rows`."""
         return self.priority is not None or self.text is not None
+
+
+class Rank(NamedTuple):
+    """Where a job is in an order that no index has; texts that compare as jobs do."""
+
+    key: str
+    job_id: str
 
 
 class JobPage(NamedTuple):
@@ -93,6 +114,8 @@ class JobPage(NamedTuple):
     jobs: list[Job]
     last_id: str | None
     """Where the next page goes on; None at the end."""
+    last_rank: Rank | None = None
+    """The same in a list by rank."""
 
 
 class JobPages:
@@ -103,6 +126,8 @@ class JobPages:
 
     def page(self, wanted: PageQuery) -> JobPage:
         """Return one page. Jobs that are added meanwhile shift none from one page to another."""
+        if wanted.rank is not None:
+            return self._ranked(wanted, wanted.rank)
         if wanted.is_search:
             return self._search(wanted)
         if wanted.by_end and not FINISHED & (wanted.statuses or FINISHED):
@@ -130,6 +155,28 @@ class JobPages:
             found = connection.execute(union_all(*counts)).all()
         return {JobStatus(status): int(count) for status, count in found if count}
 
+    def _ranked(self, wanted: PageQuery, order: Order) -> JobPage:
+        """Read what orders all jobs of a list, then those of one page.
+
+        Raises:
+            InvalidInputError: the list has more jobs than may be read.
+        """
+        most = wanted.rows
+        with self._database.read() as connection:
+            query = select(*_ranked_columns(wanted, order)).where(jobs.c.id.in_(_ids(wanted, most + 1)))
+            rows = connection.execute(query.order_by(jobs.c.id.desc())).all()
+            if len(rows) > most:
+                raise InvalidInputError("sort", order.value, _TOO_MANY.format(most=most))
+            ranks = [Rank(_RANKS[order](row), row.id) for row in rows if _fits(row, wanted)]
+            ranks.sort(key=itemgetter(0))  # stable: of one key the newest first
+            start = 0 if wanted.after_rank is None else _behind(ranks, wanted.after_rank)
+            chosen = ranks[start : start + wanted.limit]
+            by_id = select(*COLUMNS).where(jobs.c.id.in_([rank.job_id for rank in chosen]))
+            found = {row.id: to_job(row) for row in connection.execute(by_id)}
+        last = chosen[-1] if start + wanted.limit < len(ranks) else None
+        page = [found[rank.job_id] for rank in chosen if rank.job_id in found]
+        return JobPage(page, last and last.job_id, last)
+
     def _search(self, wanted: PageQuery) -> JobPage:
         """Search the next `rows` jobs. The end of that part does not depend on what it contains.
 
@@ -150,6 +197,53 @@ class JobPages:
         if len(ids) > wanted.limit:
             return JobPage(found, ids[wanted.limit - 1])
         return JobPage(found, last_id if count == wanted.rows else None)
+
+
+def _size_rank(row: Any) -> str:
+    return "~" if row.bytes_total is None else f"{MAX_SIZE - row.bytes_total:019d}"
+
+
+def _name_rank(row: Any) -> str:
+    """Return what is shown of a name: a cursor has it, too."""
+    name = (row.path or "").rpartition("/")[2] or row.name
+    if not name:
+        shown = display_url(row.url, secret=row.secret_url)
+        name = unquote(shown.partition("?")[0].rpartition("/")[2])
+    return str(name).casefold()[:_RANK_CHARACTERS]
+
+
+def _ranked_columns(wanted: PageQuery, order: Order) -> list[ColumnElement[Any]]:
+    """Return what orders and chooses jobs: each further column takes time for each job of the list."""
+    columns: list[ColumnElement[Any]] = [jobs.c.id]
+    if order is Order.SIZE:
+        columns.append(jobs.c.bytes_total)
+    if order is Order.PRIORITY or wanted.priority is not None:
+        columns.append(jobs.c.priority)
+    if order is Order.NAME or wanted.text is not None:
+        columns += _SEARCHED[1:]
+    return columns
+
+
+_PRIORITIES = {one.value: str(place) for place, one in enumerate(Priority)}
+_RANKS: Mapping[Order, Callable[[Any], str]] = {
+    Order.SIZE: _size_rank,
+    Order.NAME: _name_rank,
+    Order.PRIORITY: lambda row: _PRIORITIES[row.priority],
+}
+
+
+def _fits(row: Any, wanted: PageQuery) -> bool:
+    """Return whether a job has the priority and the text."""
+    has_priority = wanted.priority is None or row.priority == wanted.priority.value
+    return has_priority and (wanted.text is None or _has_text(row, wanted.text.casefold()))
+
+
+def _behind(ranks: Sequence[Rank], last: Rank) -> int:
+    """Return where the jobs behind a rank begin, whether or not there still is a job with it."""
+    start = bisect_left(ranks, last.key, key=itemgetter(0))
+    while start < len(ranks) and ranks[start].key == last.key and ranks[start].job_id >= last.job_id:
+        start += 1
+    return start
 
 
 def _order(wanted: PageQuery) -> ColumnElement[str]:

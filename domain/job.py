@@ -75,7 +75,7 @@ UNFINISHED = frozenset(_S) - FINISHED
 
 
 class Order(StrEnum):
-    """The order of a list: each has an index, or few jobs."""
+    """The order of a list: each has an index, or is for few jobs."""
 
     NEWEST = "newest"
     """By the time of submission."""
@@ -85,6 +85,17 @@ class Order(StrEnum):
     """Finished jobs, those that have ended last first."""
     SPEED = "speed"
     """Running jobs, the fastest first; on one page, since speeds change."""
+    SIZE = "size"
+    """The largest file first, those of unknown size last."""
+    NAME = "name"
+    """By the name of the file as it is shown; upper and lower case are alike."""
+    PRIORITY = "priority"
+    """The most urgent first, of one priority the newest."""
+
+    @property
+    def most_jobs(self) -> int | None:
+        """How many jobs a list in this order may have at most, since all are read; None for any number."""
+        return {Order.SIZE: 5_000, Order.PRIORITY: 5_000, Order.NAME: 2_000}.get(self)
 
     @property
     def states(self) -> frozenset[JobStatus]:

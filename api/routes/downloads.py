@@ -26,7 +26,8 @@ router = APIRouter(prefix="/v1", tags=["downloads"], route_class=SignInFirst)
 _CURSOR = "`next_cursor` of the page before."
 _SORT = (
     "By the time of submission; `ended`: finished downloads, the last end first; `speed`: running ones, "
-    "the fastest first, on one page."
+    "the fastest first, on one page; `size`, `name`, `priority`: lists that `state`, `host` and `user_id` "
+    "make short."
 )
 _SEARCH = "Text in the URL, as it is shown, or in the name of the file."
 
@@ -59,7 +60,7 @@ class _Wanted:
         ] = None,
         sort: Annotated[Order, Query(description=_SORT)] = Order.NEWEST,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
-        cursor: Annotated[str | None, Query(max_length=1000, description=_CURSOR)] = None,
+        cursor: Annotated[str | None, Query(max_length=2000, description=_CURSOR)] = None,
     ) -> None:
         self.where = JobFilter(None, user_id, None if host is None else check_host(host))
         self.fields: dict[str, Any] = {

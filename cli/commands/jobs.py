@@ -60,7 +60,7 @@ Sort = Annotated[
     Order | None,
     typer.Option(
         help="By submission; `ended`: finished jobs, the last end first; `speed`: running jobs, the "
-        "fastest first."
+        "fastest first; `size`, `name` and `priority`: short lists."
     ),
 ]
 

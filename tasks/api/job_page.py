@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from database.job_pages import End, PageQuery
+from database.job_pages import SEARCHED_ROWS, End, PageQuery, Rank
 from domain.errors import InvalidInputError, StoreError
 from domain.ids import is_job_id
 from domain.job import RUNNING, Job, JobFilter, JobStatus, Order, Priority
@@ -49,7 +49,8 @@ class JobList:
         priority: only of this priority.
         search: text in the URL, as it is shown (no secret of it is found), or in the name of the file.
         order: by the time of their submission; or only finished jobs by their end, or running ones by
-            their speed, without search and priority.
+            their speed, without search and priority; or by size, name or priority, if `states`,
+            `user_id` and `host` leave no more than `Order.most_jobs`.
         limit: the size of a page, 1 to 500. A page of a search, or of a priority, may have fewer jobs,
             or none, and still a next one: each looks through 10,000 jobs.
         cursor: `JobListPage.next_cursor` of the page before.
@@ -77,15 +78,18 @@ class JobList:
         if not 1 <= self.limit <= MAX_LIMIT:
             raise InvalidInputError("limit", self.limit, f"It is 1 to {MAX_LIMIT}.")
         position = None if self.cursor is None else self._position(self.cursor)
-        is_by_end = self.order is Order.ENDED
+        is_by_end, is_ranked = self.order is Order.ENDED, self.order.most_jobs is not None
         return PageQuery(
             where=JobFilter(user_id=self.user_id, host=self.host),
             statuses=self.states or (self.order.states if self.order.states != _ALL else None),
             priority=self.priority,
             text=self.search,
-            after_id=None if is_by_end else position,
+            after_id=None if is_by_end or is_ranked else position,
             after_end=_end_from(position, self.cursor or "") if is_by_end and position else None,
             by_end=is_by_end,
+            rows=self.order.most_jobs or SEARCHED_ROWS,
+            rank=self.order if is_ranked else None,
+            after_rank=_rank_from(position) if is_ranked and position else None,
             oldest_first=self.order is Order.OLDEST,
             limit=self.limit,
         )
@@ -135,6 +139,11 @@ class JobList:
 def _unknown_cursor(cursor: str) -> InvalidInputError:
     remedy = "Use next_cursor of the page before as it is, or begin without a cursor."
     return InvalidInputError("cursor", cursor, remedy)
+
+
+def _rank_from(position: str) -> Rank:
+    key, _, job_id = position.rpartition(" ")
+    return Rank(key, job_id)
 
 
 def _end_from(position: str, cursor: str) -> End:
@@ -199,16 +208,21 @@ def read_page(reader: JobReader, wanted: JobList) -> JobListPage:
     query = wanted.query()
     if wanted.order is Order.SPEED:
         return JobListPage(_fastest(reader, query), None)
-    views, last_id = reader.page(query)
-    if last_id is None:
+    page = reader.page(query)
+    views = reader.merge(page.jobs)
+    if page.last_id is None:
         return JobListPage(views, None)
-    last = _end_of(views[-1].job) if wanted.order is Order.ENDED else last_id
+    last = page.last_id
+    if page.last_rank is not None:
+        last = f"{page.last_rank.key} {page.last_rank.job_id}"
+    elif wanted.order is Order.ENDED:
+        last = _end_of(views[-1].job)
     return JobListPage(views, wanted.cursor_after(last))
 
 
 def _fastest(reader: JobReader, query: PageQuery) -> list[JobView]:
     """Return the fastest running jobs: all that run are read, up to a number."""
-    views, _ = reader.page(replace(query, limit=MAX_RUNNING))
+    views = reader.merge(reader.page(replace(query, limit=MAX_RUNNING)).jobs)
     return sorted(views, key=lambda view: -view.progress.speed)[: query.limit]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from cache.downloads.download_cache import DownloadCache
 from cache.models import DownloadProgress
 from database import JobRepository
-from database.job_pages import PageQuery
+from database.job_pages import JobPage, PageQuery
 from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStamp, JobStatus
@@ -282,10 +282,9 @@ class JobReader:
         live = self._read_store([job.id for job in jobs if not job.is_finished])
         return [self._view(job, live) for job in jobs]
 
-    def page(self, wanted: PageQuery) -> tuple[list[JobView], str | None]:
-        """Return a page of jobs, and the id where the next one goes on; None at the end."""
-        page = self._jobs.page(wanted)
-        return self.merge(page.jobs), page.last_id
+    def page(self, wanted: PageQuery) -> JobPage:
+        """Return a page of jobs, to be merged with their progress."""
+        return self._jobs.page(wanted)
 
     def overview(self, where: JobFilter | None = None, *, limit: int = 50) -> list[JobView]:
         """Return running jobs, then waiting, queued, paused and at last the newest finished ones."""

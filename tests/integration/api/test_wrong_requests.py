@@ -105,7 +105,7 @@ WRONG = {
     "a limit of zero": _get("limit=0", "limit", "at least 1"),
     "a limit that is too large": _get("limit=501", "limit", "at most 500"),
     "a limit that is no number": _get("limit=x", "limit", "whole number"),
-    "an unknown order": _get("sort=size", "sort", "'newest'"),
+    "an unknown order": _get("sort=length", "sort", "'newest'"),
     "ends of jobs that have not ended": _get("sort=ended&state=queued", "sort", "completed"),
     "ends of a search": _get("sort=ended&search=x", "sort", "newest or oldest"),
     "ends of a priority": _get("sort=ended&priority=low", "sort", "newest or oldest"),

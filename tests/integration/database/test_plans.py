@@ -12,6 +12,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,8 @@ from database.changes import Change
 from database.job_pages import End, PageQuery
 from database.operations import Claim, RequeueForSlot, Transition
 from database.retention import Retention
-from domain.job import JobFilter, JobStatus, Priority
+from domain.errors import InvalidInputError
+from domain.job import JobFilter, JobStatus, Order, Priority
 from tasks.api.job_view import JobReader
 from tasks.periodic import missing_messages, orphans
 from tasks.periodic.maintenance import cleanup_stale, requeue_due
@@ -163,9 +165,18 @@ def _read_pages(runtime: Runtime) -> None:
         page = runtime.jobs.page(query)
         runtime.jobs.page(replace(query, after_id=page.last_id))
         runtime.jobs.page(replace(query, oldest_first=True))
+        for order in (Order.SIZE, Order.NAME, Order.PRIORITY):
+            _read_pages_by_rank(runtime, replace(query, rank=order))
         if text is None and priority is None:
             _read_pages_by_end(runtime, query)
     runtime.jobs.count_of_user("user0.example", at_most=100)
+
+
+def _read_pages_by_rank(runtime: Runtime, query: PageQuery) -> None:
+    """Lists of more jobs are refused, after as many have been read."""
+    with suppress(InvalidInputError):
+        page = runtime.jobs.page(query)
+        runtime.jobs.page(replace(query, after_rank=page.last_rank))
 
 
 def _read_pages_by_end(runtime: Runtime, query: PageQuery) -> None:

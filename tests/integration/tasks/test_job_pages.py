@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 import tasks
 from database import JobRepository
@@ -130,6 +131,80 @@ def test_running_jobs_are_listed_by_their_speed(system: System) -> None:
         assert page.next_cursor is None
     nothing = tasks.list_page(JobList(order=Order.SPEED, user_id="bob"), runtime=runtime)
     assert nothing.views == []
+
+
+#: Name, size, priority and state of jobs, the oldest first; the name of a job without one is its URL's.
+_RANKED = (
+    ("b.mkv", 10, "low", S.QUEUED),
+    ("A.mkv", 30, "normal", S.FAILED),
+    (None, None, "high", S.PAUSED),
+    ("c d.mkv", 10, "high", S.COMPLETED),
+    ("B.mkv", None, "normal", S.COMPLETED),
+    ("a" * 150, 2**63 - 1, "low", S.QUEUED),
+)
+#: The numbers of these jobs in each order.
+_IN_ORDER = {
+    Order.SIZE: [5, 1, 3, 0, 4, 2],
+    Order.NAME: [1, 5, 4, 0, 3, 2],
+    Order.PRIORITY: [3, 2, 4, 1, 5, 0],
+}
+
+
+def _ranked_jobs(system: System) -> list[str]:
+    ids = []
+    for name, size, priority, state in _RANKED:
+        job = system.submit(f"{URL}/z%20z.mkv?{new_job_id()}", name=name, priority=priority)
+        with system.runtime.database.write() as connection:
+            values = {"bytes_total": size, "status": state.value}
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
+        ids.append(job.id)
+    return ids
+
+
+@pytest.mark.parametrize("order", _IN_ORDER)
+def test_short_lists_are_ordered_by_values_without_index(any_system: System, order: Order) -> None:
+    """Each job is on one page while jobs arrive and leave, also the one where a page ended."""
+    ids, runtime = _ranked_jobs(any_system), any_system.runtime
+    expected = [ids[number] for number in _IN_ORDER[order]]
+    for limit in (1, 2, 5, 6, 7):
+        pages = _all_pages(any_system, JobList(order=order, limit=limit))
+        assert [one for page in pages for one in page] == expected
+        assert all(len(page) <= limit for page in pages)
+    for wanted, chosen in (
+        (JobList(states=frozenset({S.QUEUED, S.PAUSED})), {0, 2, 5}),
+        (JobList(priority=Priority.HIGH), {2, 3}),
+        (JobList(search="B.mkv"), {0, 4}),
+        (JobList(user_id="none"), set()),
+    ):
+        (page,) = _all_pages(any_system, replace(wanted, order=order))
+        assert page == [one for one in expected if ids.index(one) in chosen]
+    first = tasks.list_page(JobList(order=order, limit=3), runtime=runtime)
+    _ranked_jobs(any_system)
+    with runtime.database.write() as connection:
+        connection.execute(delete(jobs).where(jobs.c.id == expected[2]))
+    rest = JobList(order=order, limit=50, cursor=first.next_cursor)
+    found = [view.job.id for view in tasks.list_page(rest, runtime=runtime).views]
+    assert [one for one in found if one in ids] == expected[3:]
+
+
+@pytest.mark.parametrize("order", _IN_ORDER)
+def test_a_list_that_is_too_long_for_an_order_is_refused(system: System, order: Order) -> None:
+    ids = _ranked_jobs(system)
+    query, runtime = JobList(order=order).query(), system.runtime
+    assert len(runtime.jobs.page(replace(query, rows=len(ids))).jobs) == len(ids)
+    for fewer in ({}, {"priority": Priority.HIGH}, {"text": "nothing has this"}):
+        with pytest.raises(InvalidInputError, match="choose fewer by state, host or user"):
+            runtime.jobs.page(replace(query, rows=len(ids) - 1, **fewer))
+    one_state = replace(query, rows=2, statuses=frozenset({S.COMPLETED}))
+    assert len(runtime.jobs.page(one_state).jobs) == 2
+
+
+def test_a_cursor_shows_no_secret_of_a_url(system: System) -> None:
+    for number in range(2):
+        system.submit(f"{URL}/secret-of-{number}", secret_url=True)
+    page = tasks.list_page(JobList(order=Order.NAME, limit=1), runtime=system.runtime)
+    assert page.next_cursor is not None
+    assert b"secret-of" not in base64.urlsafe_b64decode(page.next_cursor + "==")
 
 
 def test_filters_select_jobs(any_system: System) -> None:
