@@ -14,13 +14,13 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from api.services import Services
 from cache.models import RateDecision
 from domain.access import Principal, Scope, require
-from domain.errors import AuthenticationError
+from domain.errors import AuthenticationError, SeenError
 from tasks.api import accounts
 
 #: The name under https says to browsers that no other host and no path may set it.
 COOKIE, SECURE_COOKIE = "seen_session", "__Host-seen_session"
 
-#: Where the scope of a request has its principal once it has signed in.
+#: Where the scope of a request has its principal, or why it has none, once that was asked.
 _PRINCIPAL = "seen.principal"
 _bearer = HTTPBearer(
     auto_error=False,
@@ -69,15 +69,35 @@ async def sign_in(request: Request, scope: Scope | None) -> Principal:
         ForbiddenError: the principal has not this scope.
     """
     services: Services = request.app.state.services
-    principal: Principal | None = request.scope.get(_PRINCIPAL)
-    if principal is None:
+    found: Principal | SeenError | None = request.scope.get(_PRINCIPAL)
+    if found is None:
         bearer = await _bearer(request)
-        check = partial(_authenticate, request, services, bearer)
-        principal = await services.threads.call(partial(copy_context().run, check))
-        request.scope[_PRINCIPAL] = principal
+        check = partial(_outcome, request, services, bearer)
+        found = await services.threads.call(partial(copy_context().run, check))
+        request.scope[_PRINCIPAL] = found
+    if isinstance(found, SeenError):
+        raise found
     if scope is not None:
-        require(principal, scope)
-    return principal
+        require(found, scope)
+    return found
+
+
+async def has_signed_in(request: Request) -> bool:
+    """Return whether a request has a principal; what it lacks is raised when its route asks for it."""
+    try:
+        await sign_in(request, None)
+    except SeenError:
+        return False
+    return True
+
+
+def _outcome(
+    request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None
+) -> Principal | SeenError:
+    try:
+        return _authenticate(request, services, bearer)
+    except SeenError as error:
+        return error
 
 
 def _authenticate(

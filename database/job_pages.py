@@ -163,7 +163,9 @@ class JobPages:
         """
         most = wanted.rows
         with self._database.read() as connection:
-            query = select(*_ranked_columns(wanted, order)).where(jobs.c.id.in_(_ids(wanted, most + 1)))
+            query = select(*_ranked_columns(wanted, order)).where(
+                jobs.c.id.in_(_ids(wanted, most + 1))
+            )
             rows = connection.execute(query.order_by(jobs.c.id.desc())).all()
             if len(rows) > most:
                 raise InvalidInputError("sort", order.value, _TOO_MANY.format(most=most))
@@ -241,7 +243,9 @@ def _fits(row: Any, wanted: PageQuery) -> bool:
 def _behind(ranks: Sequence[Rank], last: Rank) -> int:
     """Return where the jobs behind a rank begin, whether or not there still is a job with it."""
     start = bisect_left(ranks, last.key, key=itemgetter(0))
-    while start < len(ranks) and ranks[start].key == last.key and ranks[start].job_id >= last.job_id:
+    while (
+        start < len(ranks) and ranks[start].key == last.key and ranks[start].job_id >= last.job_id
+    ):
         start += 1
     return start
 

@@ -94,7 +94,7 @@ class Order(StrEnum):
 
     @property
     def most_jobs(self) -> int | None:
-        """How many jobs a list in this order may have at most, since all are read; None for any number."""
+        """Jobs that a list in this order may have at most, since all are read; None for any number."""
         return {Order.SIZE: 5_000, Order.PRIORITY: 5_000, Order.NAME: 2_000}.get(self)
 
     @property

@@ -26,8 +26,8 @@ router = APIRouter(prefix="/v1", tags=["downloads"], route_class=SignInFirst)
 _CURSOR = "`next_cursor` of the page before."
 _SORT = (
     "By the time of submission; `ended`: finished downloads, the last end first; `speed`: running ones, "
-    "the fastest first, on one page; `size`, `name`, `priority`: lists that `state`, `host` and `user_id` "
-    "make short."
+    "the fastest first, on one page; `size`, `name`, `priority`: lists that `state`, `host` and "
+    "`user_id` make short."
 )
 _SEARCH = "Text in the URL, as it is shown, or in the name of the file."
 

@@ -20,7 +20,7 @@ from seen_local.late_settings import settings_module
 
 _POLL = 0.3
 #: Those of a local stack, whether or not they have logged yet.
-_PROCESSES = ("beat", "downloads", "flower", "maintenance", "store", "supervisor")
+_PROCESSES = ("api", "beat", "downloads", "flower", "maintenance", "store", "supervisor")
 
 
 def logs(

@@ -163,3 +163,18 @@ def test_hostile_header_starts_a_trace_of_its_own(api: HttpApi, collector: Trace
         wait_until(lambda: len(collector.spans()) > number, deadline=30, what="it is recorded")  # noqa: B023
     assert not collector.spans(CALLER_TRACE)
     assert {span.parent for span in collector.spans()} == {""}
+
+
+@pytest.mark.parametrize("token", [None, "seen_aaaaaaaa_wrong", "seen_session_wrong"])
+def test_who_has_not_signed_in_starts_a_trace_of_its_own(
+    api: HttpApi, collector: TraceCollector, token: str | None
+) -> None:
+    headers = {"traceparent": CALLER}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    paths = {"/healthz": 200, "/v1/none": 404, "/v1/downloads": 401}
+    for path, status in paths.items():
+        assert api.client().get(path, headers=headers).status_code == status
+    wait_until(lambda: len(collector.spans()) == len(paths), deadline=30, what="all are recorded")
+    assert not collector.spans(CALLER_TRACE)
+    assert {span.parent for span in collector.spans()} == {""}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import settings
+from cli.local_stack import supervisor
 from cli.local_stack.log_reader import LogReader, log_names
 from cli.main import run
+
+#: The processes that the supervisor starts.
+STARTED = re.findall(r'_start_child\(\s*"(\w+)"', inspect.getsource(supervisor))
 
 
 @pytest.fixture
@@ -26,6 +32,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _write(folder: Path, name: str, *lines: str, end: str = "\n") -> None:
     with (folder / name).open("a") as file:
         file.write("\n".join(lines) + end)
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_each_process_of_the_stack_has_a_log_before_it_has_logged(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    _write(folder, "other.log", "a line")
+    assert run(["logs", name]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_no_other_process_has_one(folder: Path) -> None:
+    assert "downloads" in STARTED
+    assert "api" in STARTED
+    _write(folder, "other.log", "a line")
+    assert run(["logs", "none"]) == 2
 
 
 def test_the_end_of_every_log_is_printed_with_its_name(
