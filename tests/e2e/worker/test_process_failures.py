@@ -17,6 +17,7 @@ from tests.support.services.running import downloaded
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
+from worker.metrics.reading import read_totals
 
 S = JobStatus
 
@@ -156,6 +157,27 @@ def test_a_database_that_goes_away_delays_only_the_last_word(
         done = service.wait_for(job, S.COMPLETED)
         assert done.sha256 == file.sha256
         assert len(origin.requests_for("/a.bin")) == 1
+
+
+def _counted(service: System, name: str, *labels: str) -> float:
+    """Return one series of what all processes have published."""
+    found = {one.name: totals for one, totals in read_totals(service.runtime.cache.metrics.read())}
+    return sum(total.value for total in found[name] if total.labels == labels)
+
+
+def test_the_children_of_a_prefork_pool_count_for_all(service: System, origin: Origin) -> None:
+    """Two slow transfers at once are in two children; each publishes its own counts, once."""
+    service.start_worker(pool="prefork", concurrency=2)
+    jobs = [
+        service.submit(origin.serve(f"/{n}.bin", size=600_000, bytes_per_second=300_000).url)
+        for n in range(2)
+    ]
+    for job in jobs:
+        service.wait_for(job, S.COMPLETED)
+    # The parent and its children.
+    wait_until(lambda: _counted(service, "seen_processes", "worker") == 3, deadline=60)
+    wait_until(lambda: _counted(service, "seen_job_runs", "completed") == 2, deadline=60)
+    wait_until(lambda: _counted(service, "seen_received_bytes") == 1_200_000, deadline=60)
 
 
 def test_the_prefork_pool_works_and_drains_too(service: System, origin: Origin) -> None:
