@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from worker.runtime import Runtime
 NO_TORRENTS = "BitTorrent is not supported: this service downloads from HTTP and FTP servers."
 NO_METALINKS = "Metalink is not supported: add the URIs of the file by aria2.addUri."
 _SCHEMES = ("http://", "https://", "ftp://", "ftps://", "sftp://")
+#: White space and control characters, which are no part of a URI.
+_NEITHER = re.compile(r"[\x00-\x20\x7f]")
 #: By field of a request, the option that it comes from.
 _OPTION_OF_FIELD = {option.field: name for name, option in OPTIONS.items() if option.field}
 
@@ -42,15 +45,20 @@ def add_uri(
 
 
 def _usable(uris: Sequence[str]) -> list[str]:
-    """Return the URIs that aria2 would take: it leaves others out."""
+    """Return the URIs that aria2 would take: it leaves others out, and encodes spaces in them."""
     if not uris:
         raise RpcError("URI is not provided.")
     if any(uri.lower().startswith("magnet:") for uri in uris):
         raise RpcError(NO_TORRENTS)
-    found = [uri for uri in uris if uri.lower().startswith(_SCHEMES)]
+    encoded = [_NEITHER.sub(_percent, uri.strip()) for uri in uris]
+    found = [uri for uri in encoded if uri.lower().startswith(_SCHEMES)]
     if not found:
         raise RpcError("No URI to download.")
     return found
+
+
+def _percent(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 def placed(fields: dict[str, Any], runtime: Runtime) -> dict[str, Any]:

@@ -143,12 +143,14 @@ def _number(text: str, low: int) -> int:
 def _out(draft: Draft, value: str) -> None:
     # aria2 takes a path in the folder.
     folder, _, name = value.rpartition("/")
-    draft.fields["name"] = name
+    draft.fields["name"] = name if value else None
     if folder:
         draft.fields["out_folder"] = folder
 
 
 def _header(draft: Draft, line: str) -> None:
+    if not line:
+        return
     name, colon, value = line.partition(":")
     if not colon:
         raise ValueError("A header is written `Name: value`.")
@@ -208,7 +210,7 @@ def _login(field: str, schemes: tuple[str, ...]) -> Callable[[Draft, str], None]
 
     def use(draft: Draft, value: str) -> None:
         if draft.url.lower().startswith(schemes):
-            draft.fields[field] = value
+            draft.fields[field] = value or None
 
     return use
 

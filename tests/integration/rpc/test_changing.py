@@ -52,7 +52,7 @@ CHANGES = {
     ("out", "the same"): Change("a.bin"),
     ("out", "above"): Change("../../b.bin", error="'--dir'. It must stay inside"),
     ("out", "absolute"): Change("/b/c.bin", {"name": "c.bin", "directory": "films//b"}),
-    ("out", "empty"): Change("", error="'--out'. A file name"),
+    ("out", "empty"): Change("", {"name": None, "directory": "films"}),
     ("dir", "relative"): Change("music", {"directory": "music", "name": "a.bin"}),
     ("dir", "absolute"): Change("<downloads>/music", {"directory": "music"}),
     ("dir", "another"): Change("/etc", error="'--dir'. It is in the download folder"),
@@ -64,6 +64,7 @@ CHANGES = {
     ("header", "of another option"): Change(
         "referer: r", {"cookies": None}, _without("X-A", "Referer", referer="r")
     ),
+    ("header", "none"): Change("", {"cookies": None}, _without("X-A")),
     ("header", "without a colon"): Change("X-A", error="A header is written"),
     ("header", "of framing"): Change("Host: a", error="'--header'. This header cannot"),
     ("referer", "another"): Change("r", {"cookies": "c=d"}, _without("Referer", Referer="r")),

@@ -50,7 +50,8 @@ EFFECTS = {
     ("out", "in a folder"): Effect("b/c.bin", {"name": "c.bin", "directory": "b"}),
     ("out", "above"): Effect("../c.bin", error="'--dir'. It must stay inside"),
     ("out", "absolute"): Effect("/etc/c.bin", error="'--dir'. It is relative"),
-    ("out", "empty"): Effect("", error="'--out'. A file name"),
+    ("out", "empty"): Effect("", {"name": None, "directory": ""}),
+    ("out", "a folder"): Effect("b/", error="'--out'. A file name"),
     ("dir", "relative"): Effect("films", {"directory": "films"}),
     ("dir", "absolute"): Effect("<downloads>/films/", {"directory": "films"}),
     ("dir", "itself"): Effect("<downloads>", {"directory": ""}),
@@ -61,6 +62,7 @@ EFFECTS = {
     ("header", "two"): Effect(["X-A: b", "X-B:c"], headers={"X-A": "b", "X-B": "c"}),
     ("header", "twice"): Effect(["X-A: b", "x-a: c"], headers={"x-a": "c"}),
     ("header", "without a colon"): Effect("X-A", error="A header is written"),
+    ("header", "empty"): Effect("", {"secrets": None}),
     ("header", "two lines"): Effect("X-A: b\r\nX-B: c", error="'--header'. "),
     ("header", "of framing"): Effect("Host: a", error="'--header'. This header cannot"),
     ("header", "cookie"): Effect(["Cookie: a=b", "Cookie: c=d"], {"cookies": "a=b; c=d"}),
@@ -72,6 +74,8 @@ EFFECTS = {
     ),
     ("http-no-cache", "not"): Effect("false"),
     ("http-user", "alone"): Effect("u", {"username": "u"}),
+    ("http-user", "empty"): Effect("", {"username": None}),
+    ("http-passwd", "empty"): Effect("", {"password": None}),
     ("http-passwd", "alone"): Effect("p", error="password"),
     ("ftp-user", "for http"): Effect("u"),
     ("ftp-passwd", "for http"): Effect("p"),
@@ -177,6 +181,22 @@ def test_uris_of_one_file_are_mirrors(api: HttpApi) -> None:
     gid = rpc(api, "ada").call("addUri", uris)
     found = rpc(api, "ada").call("getUris", gid)
     assert found == [{"status": "waiting", "uri": uri} for uri in uris[:2]]
+
+
+URIS = {
+    " https://example.org/<id>\n": "https://example.org/<id>",
+    "https://example.org/<id> a": "https://example.org/<id>%20a",
+    "https://example.org/<id>\tb\x7f": "https://example.org/<id>%09b%7F",
+    "https://example.org/<id>%20c": "https://example.org/<id>%20c",
+}
+
+
+def test_white_space_of_a_uri_is_encoded_as_by_aria2(api: HttpApi) -> None:
+    client = rpc(api, "ada")
+    for number, (given, expected) in enumerate(URIS.items()):
+        name = f"{new_job_id()}{number}"
+        gid = client.call("addUri", [given.replace("<id>", name)])
+        assert client.call("getUris", gid)[0]["uri"] == expected.replace("<id>", name)
 
 
 def test_the_same_download_has_the_same_gid_until_it_ends(api: HttpApi) -> None:

@@ -105,6 +105,38 @@ def test_every_method_has_a_verdict() -> None:
     assert {name for name, method in METHODS.items() if method.scope is None} == PUBLIC
 
 
+def test_every_method_that_is_listed_has_a_verdict(api: HttpApi) -> None:
+    listed = {*rpc(api, "vic").call("system.listMethods")}
+    refused = {name for name, method in METHODS.items() if not method.is_supported}
+    assert listed | refused == {*VERDICTS, "system.multicall"}
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+@pytest.mark.parametrize("user", ["eve", "vic"])
+def test_verdicts_are_the_same_for_many_calls_at_once(
+    api: HttpApi, user: str, is_batch: bool
+) -> None:
+    client = rpc(api, user)
+    gids = {name: gid_of(_job(api, one.status).id) for name, one in VERDICTS.items()}
+    params = {
+        name: client.params(*_params(one, gids[name]))
+        for name, one in VERDICTS.items()
+        if name not in PUBLIC
+    }
+    if is_batch:
+        calls = [{"id": name, "method": name, "params": some} for name, some in params.items()]
+        answers = [one.get("error") for one in client.send(calls).json()]
+    else:
+        inner = [{"methodName": name, "params": some} for name, some in params.items()]
+        body = {"id": 1, "method": "system.multicall", "params": [inner]}
+        found = client.send(body).json()["result"]
+        answers = [None if isinstance(one, list) else one for one in found]
+    for name, error in zip(params, answers, strict=True):
+        expected = _expected(VERDICTS[name], user, gids[name])
+        assert bool(error) is bool(expected), name
+        assert error is None or error["message"].startswith(expected), name
+
+
 def _expected(verdict: Verdict, user: str, gid: str) -> str:
     by_user = {"root": verdict.admin, "ada": verdict.owner, "eve": verdict.other}
     return {**by_user, "vic": verdict.viewer}[user].replace(GID, gid)
