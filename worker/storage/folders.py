@@ -10,23 +10,25 @@ from pathlib import Path
 
 from seen_local.own_files import open_folder
 from worker.storage.disk_errors import sync_folder
+from worker.storage.folder_check import trusted_uids
+
+#: What a folder is known by: its file system's number, and its own there.
+_Key = tuple[int, int]
 
 
 @dataclass(slots=True)
 class _OpenFolder:
-    path: str
+    path: Path
+    key: _Key
     users: int = 1
+    uids: frozenset[int] | None = None
 
 
 class OpenFolders:
-    """Opens folders, each once for all that use it at the same time.
-
-    Attributes:
-        sync: makes the names in a folder durable.
-    """
+    """Opens folders, each once for all that use it at the same time."""
 
     def __init__(self) -> None:
-        self.sync = FolderSync()
+        self._sync = FolderSync()
         self._mutex = threading.Lock()
         self._open: dict[int, _OpenFolder] = {}
         self._newest: dict[str, int] = {}
@@ -41,10 +43,27 @@ class OpenFolders:
         if shared is not None:
             return shared
         fd = open_folder(directory)
+        try:
+            folder = _OpenFolder(directory, _key(os.fstat(fd)))
+        except BaseException:
+            os.close(fd)
+            raise
         with self._mutex:
-            self._open[fd] = _OpenFolder(str(directory))
+            self._open[fd] = folder
             self._newest[str(directory)] = fd
         return fd
+
+    def trusted_uids(self, fd: int) -> frozenset[int]:
+        """Return the users whose files in a folder are trusted; as `trusted_uids` of `folder_check`."""
+        folder = self._open[fd]
+        if folder.uids is None:
+            folder.uids = trusted_uids(folder.path, fd)
+        return folder.uids
+
+    def sync(self, fd: int) -> None:
+        """Return when all names that a folder has by now are durable; errors are logged."""
+        folder = self._open[fd]
+        self._sync(fd, folder.path, folder.key)
 
     def close(self, fd: int) -> None:
         """Stop using a descriptor; the last user closes it."""
@@ -54,8 +73,8 @@ class OpenFolders:
             if folder.users:
                 return
             del self._open[fd]
-            if self._newest.get(folder.path) == fd:
-                del self._newest[folder.path]
+            if self._newest.get(str(folder.path)) == fd:
+                del self._newest[str(folder.path)]
             os.close(fd)
 
     def _share(self, directory: Path) -> int | None:
@@ -64,14 +83,19 @@ class OpenFolders:
             fd = self._newest.get(str(directory))
             if fd is None:
                 return None
-            self._open[fd].users += 1
+            folder = self._open[fd]
+            folder.users += 1
         try:
-            if os.path.samestat(directory.lstat(), os.fstat(fd)):
+            if _key(directory.lstat()) == folder.key:
                 return fd
         except OSError:
             pass  # it was removed, and is made again
         self.close(fd)
         return None
+
+
+def _key(status: os.stat_result) -> _Key:
+    return status.st_dev, status.st_ino
 
 
 @dataclass(slots=True)
@@ -97,16 +121,10 @@ class FolderSync:
     def __init__(self, sync: Callable[[int, Path], None] = sync_folder) -> None:
         self._sync = sync
         self._changed = threading.Condition()
-        self._folders: dict[tuple[int, int], _Folder] = {}
+        self._folders: dict[_Key, _Folder] = {}
 
-    def __call__(self, fd: int, path: Path) -> None:
+    def __call__(self, fd: int, path: Path, key: _Key) -> None:
         """Return when all names that the folder has by now are durable; errors are logged."""
-        try:
-            status = os.fstat(fd)
-        except OSError:  # as of a file server that does not answer; `sync` logs it
-            self._sync(fd, path)
-            return
-        key = status.st_dev, status.st_ino
         with self._changed:
             folder = self._folders.setdefault(key, _Folder())
             folder.threads += 1

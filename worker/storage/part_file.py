@@ -23,7 +23,6 @@ from worker.storage.disk_errors import disk_errors, optional_operation, sync_fil
 from worker.storage.disk_space import DiskSpace
 from worker.storage.errno_table import FileOperation
 from worker.storage.filenames import part_path, working_file
-from worker.storage.folder_check import trusted_uids
 from worker.storage.folders import OpenFolders
 from worker.storage.publishing.publication import Publication
 from worker.storage.publishing.record import remove_attribute
@@ -48,6 +47,7 @@ class PartFile:
 
     Attributes:
         folder: the path of its folder.
+        device: the number of the file system (`st_dev`).
         checkpoint: the one that was written last, or found on opening.
         notes: what the job's history should say about how the file was opened and published.
     """
@@ -74,19 +74,17 @@ class PartFile:
         self._space = space or DiskSpace(0)
         self._folders = folders or OpenFolders()
         self._is_allocated = self._fsync_failed = False
+        #: In bytes, of a file that was created and then only written here; else None: look at the disk.
+        self._length: int | None = None
         #: Whether this job may have other working files than the part file.
         self._may_have_others = True
         self._fd = -1
         self._published_path: Path | None = None
-        create = (
-            FileOperation.CREATE_FOLDER_OUTSIDE_ROOT
-            if is_outside_root
-            else FileOperation.CREATE_FOLDER
-        )
-        with disk_errors(create, directory):
+        outside, inside = FileOperation.CREATE_FOLDER_OUTSIDE_ROOT, FileOperation.CREATE_FOLDER
+        with disk_errors(outside if is_outside_root else inside, directory):
             self._folder = self._folders.open(directory)
         try:
-            self._uids = trusted_uids(directory, self._folder)
+            self._uids = self._folders.trusted_uids(self._folder)
             self._checkpoint_file = CheckpointFile(self.path, self._folder, self._uids)
             self._open()
         except BaseException:
@@ -106,12 +104,7 @@ class PartFile:
     @property
     def allocated(self) -> int:
         """Bytes of the disk that the file occupies."""
-        return self._status().st_blocks * 512
-
-    @property
-    def device(self) -> int:
-        """The number of the file system (`st_dev`)."""
-        return self._status().st_dev
+        return 0 if self._length == 0 else self._status().st_blocks * 512
 
     def _status(self) -> os.stat_result:
         with disk_errors(FileOperation.EXAMINE, self.path):
@@ -140,6 +133,7 @@ class PartFile:
             DiskFullError: there are not enough.
         """
         if total > 0:
+            self._length = None
             with optional_operation(self.path):
                 allocate(self._fd, total)
 
@@ -149,6 +143,7 @@ class PartFile:
         Raises:
             DiskFullError: they do not fit.
         """
+        length, self._length = self._length, None  # what a write that fails leaves is not known
         try:
             with disk_errors(FileOperation.WRITE, self.path):
                 size = write_all(self._fd, chunks, position)
@@ -156,6 +151,8 @@ class PartFile:
             # A quota, or a disk that other programs fill: the free space did not show it.
             error.uses_attempt = self._space.is_largest_growing_file(self)
             raise
+        if length is not None:
+            self._length = max(length, position + size)
         if not self._is_allocated:
             self._space.mark_written(self, size)
         return size
@@ -175,7 +172,7 @@ class PartFile:
         """
         with disk_errors(FileOperation.SYNC, self.path):
             self._fsync(os.fdatasync)
-            self._may_have_others = True
+            self._may_have_others, self._length = True, None
             self._checkpoint_file.write(checkpoint)
         self.checkpoint = checkpoint
 
@@ -186,15 +183,18 @@ class PartFile:
 
     def discard(self) -> None:
         """Delete all bytes, the checkpoint first, and release the reserved space."""
-        with disk_errors(FileOperation.WRITE, self.path):
-            self._checkpoint_file.remove()
-            self._truncate(0)
+        if self._length != 0:  # else it is as it was created, and has no checkpoint
+            with disk_errors(FileOperation.WRITE, self.path):
+                self._checkpoint_file.remove()
+                self._truncate(0)
         self.checkpoint = Checkpoint()
         self._is_allocated = False
         self._space.release(self)
 
     def _truncate(self, size: int) -> None:
-        if os.fstat(self._fd).st_size != size:  # some file systems cannot truncate
+        # Not for nothing: some file systems cannot truncate.
+        if size != self._length and os.fstat(self._fd).st_size != size:
+            self._length = None
             os.ftruncate(self._fd, size)
 
     def _fsync(self, sync: Callable[[int], None]) -> None:
@@ -241,7 +241,7 @@ class PartFile:
             path = self._publication.publish(
                 self._fd, name, overwrite=overwrite, digests=tuple(digests)
             )
-        self._folders.sync(self._folder, self.path.parent)
+        self._folders.sync(self._folder)
         if self._publication.base_name != name:
             self.notes.append(f"named it {path.name!r}: its file system refuses {name!r}")
         return path
@@ -249,7 +249,8 @@ class PartFile:
     def find_published(self) -> PublishedFile | None:
         """Return the published file if an earlier attempt published this one, else None."""
         with disk_errors(FileOperation.EXAMINE, self.path):
-            path = self._published_path or self._publication.find(self._fd)
+            is_new = self._length == 0
+            path = None if is_new else self._published_path or self._publication.find(self._fd)
         record = self._publication.record
         return None if path is None or record is None else PublishedFile(path, record.digests)
 
@@ -259,7 +260,7 @@ class PartFile:
         if published is not None:
             with disk_errors(FileOperation.REMOVE, published.path):
                 self._publication.unpublish(published.path)
-            self._folders.sync(self._folder, self.path.parent)
+            self._folders.sync(self._folder)
 
     def check_replaceable(self, name: str) -> None:
         """Raise PermanentError if a folder has the name."""
@@ -301,6 +302,7 @@ class PartFile:
             if not is_published and self._may_have_others:
                 self._resolve_links()
             self.checkpoint = self._checkpoint_file.read(0 if is_new else self.size)
+            self._length = 0 if is_new and self.checkpoint == Checkpoint() else None
 
     def _open_locked(self) -> tuple[int, bool]:
         """Open and lock the file; return its descriptor, and whether it was created."""
@@ -309,7 +311,10 @@ class PartFile:
             try:
                 with disk_errors(FileOperation.LOCK, self.path):
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_name_of(path, fd):
+                status = os.fstat(fd)
+                # A new file has one name.
+                if status.st_nlink if is_new else self._is_name_of(path, status):
+                    self.device = status.st_dev
                     self._published_path = None if path == self.path else path
                     return fd, is_new
             except BaseException:
@@ -351,7 +356,8 @@ class PartFile:
         """Remove what an interrupted publication left, and never write to a file with another name."""
         self._publication.reload(self._fd)
         replacement = working_file(self.path, ".new")
-        if os.fstat(self._fd).st_nlink > 1 and self._is_name_of(replacement, self._fd):
+        status = os.fstat(self._fd)
+        if status.st_nlink > 1 and self._is_name_of(replacement, status):
             remove_name(replacement, folder=self._folder)
         if self._publication.find(self._fd) is not None:
             return
@@ -359,14 +365,14 @@ class PartFile:
         if os.fstat(self._fd).st_nlink > 1:
             self.start_empty(f"{self.path.name} has another name (a hard link)")
 
-    def _is_name_of(self, path: Path | str, fd: int) -> bool:
+    def _is_name_of(self, path: Path | str, status: os.stat_result) -> bool:
         try:
             found = os.stat(
                 str(path).rpartition("/")[2], dir_fd=self._folder, follow_symlinks=False
             )
         except FileNotFoundError:
             return False
-        return os.path.samestat(found, os.fstat(fd))
+        return os.path.samestat(found, status)
 
     def close(self) -> None:
         """Close the file and release its lock and the reserved space; the bytes stay."""
@@ -377,6 +383,7 @@ class PartFile:
             self._folder = -1
 
     def _close_file(self) -> None:
+        self._length = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -34,13 +34,18 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
+def key_of(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 def test_calls_that_come_during_a_sync_share_the_next_one(tmp_path: Path) -> None:
     slow = SlowSync()
     sync = FolderSync(slow)
     with opened(tmp_path) as fd, ThreadPoolExecutor(9) as threads:
-        first = threads.submit(sync, fd, tmp_path)
+        first = threads.submit(sync, fd, tmp_path, key_of(fd))
         wait_until(lambda: len(slow.calls) == 1)
-        others = [threads.submit(sync, fd, tmp_path) for _ in range(8)]
+        others = [threads.submit(sync, fd, tmp_path, key_of(fd)) for _ in range(8)]
         folder = next(iter(sync._folders.values()))
         wait_until(lambda: folder.threads == 9)
         assert not any(one.done() for one in (first, *others))
@@ -61,9 +66,9 @@ def test_one_folder_does_not_wait_for_another(tmp_path: Path) -> None:
         lambda fd, path: slow(fd, path) if path == slow_folder else quick.append(path)
     )
     with opened(slow_folder) as fd, opened(other) as second, ThreadPoolExecutor(1) as threads:
-        running = threads.submit(sync, fd, slow_folder)
+        running = threads.submit(sync, fd, slow_folder, key_of(fd))
         wait_until(lambda: slow.calls)
-        sync(second, other)
+        sync(second, other, key_of(second))
         assert quick == [other]
         slow.gate.set()
         running.result(10)
@@ -71,4 +76,4 @@ def test_one_folder_does_not_wait_for_another(tmp_path: Path) -> None:
 
 def test_a_real_folder_is_synced(tmp_path: Path) -> None:
     with opened(tmp_path) as fd:
-        FolderSync()(fd, tmp_path)
+        FolderSync()(fd, tmp_path, key_of(fd))
