@@ -151,7 +151,11 @@ class JobPool:
         return has_resources and self._in_hand - ending < self._slots
 
     def on_room(self, callback: Callable[[], None]) -> None:
-        """Call a function, in any thread, each time that `has_room` may have become true."""
+        """Call a function, in any thread, each time that `has_room` may have become true.
+
+        It is not called while jobs of the messages in hand take all slots: to look for nothing would
+        cost its thread as much as a good part of a small job.
+        """
         self._on_room = callback
 
     def start(self, message: JobMessage, on_end: Callable[[list[JobEnd]], None]) -> None:
@@ -252,14 +256,18 @@ class JobPool:
         self._ending += 1
         self._ended_at = asyncio.get_running_loop().time()
         self._start_waiting()
-        self._on_room()
+        self._announce_room()
+
+    def _announce_room(self) -> None:
+        if self.has_room():
+            self._on_room()
 
     def _end(self, end: JobEnd, message: _Waiting) -> None:
         with self._mutex:
             self._in_hand -= 1
         self._runtime.instruments.count(JOB_RUNS, end.outcome)
         message.record(end)
-        self._on_room()
+        self._announce_room()
 
     def _may_start(self) -> bool:
         """Return whether one more job may run, and count it if so."""

@@ -144,6 +144,20 @@ def test_room_is_announced(system: System, origin: Origin, gate: threading.Event
     assert has_room.wait(10)
 
 
+def test_room_is_announced_only_where_there_is_some(
+    system: System, origin: Origin, gate: threading.Event
+) -> None:
+    message = submit(system, origin, 4, gate)
+    pool = JobPool(system.runtime, 1, max_wait=60)
+    looks: list[bool] = []
+    pool.on_room(lambda: looks.append(pool.has_room()))
+    with started(pool, message, gate) as ends:
+        pass
+    assert ends.outcomes == [Outcome.COMPLETED] * 4
+    assert looks
+    assert all(looks)
+
+
 def test_a_pool_may_grow_while_jobs_run(
     system: System, origin: Origin, gate: threading.Event
 ) -> None:
