@@ -69,6 +69,7 @@ def _run(script: Script) -> dict[str, Any]:
     """Make all calls; return what each was answered with."""
     _describe(script)
     _download(script)
+    _change(script)
     _fail(script)
     _control(script)
     _queue(script)
@@ -100,6 +101,21 @@ def _download(script: Script) -> None:
     script.note("complete: changePosition", "changePosition", gid, 0, "POS_SET")
     script.note("complete: removeDownloadResult", "removeDownloadResult", gid)
     script.note("complete: removed", "tellStatus", gid)
+
+
+def _change(script: Script) -> None:
+    """Change a download before it starts: it is downloaded as it was changed."""
+    gid = script.add("g.bin", "fast", pause="true")
+    changes = {"out": "h.bin", "dir": str(script.folder / "other"), "header": "X-A: b"}
+    script.note("changed", "changeOption", gid, {**changes, "max-download-limit": "1M"})
+    options = script.client.call("getOption", gid)
+    script.found["changed: options"] = script._named({one: options[one] for one in ("out", "dir")})
+    script.note("changed: unpause", "unpause", gid)
+    script.wait(gid, "complete")
+    (file,) = script.client.call("getFiles", gid)
+    script.found["changed: file"] = script._named(file["path"])
+    script.found["changed: size"] = Path(file["path"]).stat().st_size
+    script.note("changed: removeDownloadResult", "removeDownloadResult", gid)
 
 
 def _fail(script: Script) -> None:
