@@ -46,6 +46,24 @@ def is_conflict(error: BaseException | None) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
 
 
+#: query_canceled (as by statement_timeout, behind a row that another session has locked),
+#: lock_not_available
+_TIMEOUTS = {"57014", "55P03"}
+#: program_limit_exceeded, as of a value that is too long for an index
+_LIMITS_CLASS = "54"
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Return whether an error of PostgreSQL says that a statement waited or ran for too long."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _TIMEOUTS
+
+
+def may_be_of_one_row(error: BaseException | None) -> bool:
+    """Return whether the same transaction without one of its rows could succeed at once."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return state in _CONFLICTS | _TIMEOUTS or state.startswith(_LIMITS_CLASS)
+
+
 class Database:
     """One engine a process. `read`, `write` and `transact` are the only ways in.
 

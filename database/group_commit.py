@@ -7,11 +7,13 @@ transaction with one fsync.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 T = TypeVar("T")
 
@@ -79,10 +81,19 @@ class GroupCommit:
                 self._waiting.remove(item)
 
     def _commit_together(self, items: list[_Item]) -> bool:
-        """Commit all in one transaction; False, and nothing committed, when any of them fails."""
+        """Commit all in one transaction; False, and nothing committed, when any of them fails.
+
+        If another process has locked the database for too long, that is the error of all.
+        """
         try:
             with self._engine.begin() as connection:
                 results = [item.work(connection) for item in items]
+        except OperationalError as error:
+            if not _is_locked(error):
+                return False
+            for item in items:  # each alone would wait as long again
+                item.error, item.done = error, True
+            return True
         except Exception:
             return False
         for item, result in zip(items, results, strict=True):
@@ -96,3 +107,8 @@ class GroupCommit:
         except Exception as error:  # its thread raises it
             item.error = error
         item.done = True
+
+
+def _is_locked(error: OperationalError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None) or 0
+    return code & 0xFF == sqlite3.SQLITE_BUSY

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from database.changes import Change
-from database.engine import is_conflict
+from database.engine import is_timeout, may_be_of_one_row
 from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_messages import JobMessages
 from database.job_pages import JobPages
@@ -37,6 +37,10 @@ from database.operations.rows import insert_events
 from database.operations.slots import awaited
 from domain.errors import DatabaseUnavailableError, DuplicateJobError
 from domain.job import Job, JobStatus, Priority
+
+#: A statement of one operation, after one on its whole group took too long. Milliseconds: all 64 of the
+#: largest group take no longer than the group's own time-out.
+_ALONE_TIMEOUT = 500
 
 #: How often an insert is tried again after another one used the same idempotency key.
 _ROUNDS = 5
@@ -83,22 +87,50 @@ class JobRepository(JobQueries, JobPages, JobMessages):
         """Do several operations in one transaction; return for each its result, or its own exception.
 
         An operation that fails does not affect the others: each is then done in a transaction of its
-        own. Operations on one job are done in the given order, all others in any order.
+        own, with little time for each if it was time that the group lacked. Operations on one job are
+        done in the given order, all others in any order.
 
         Raises:
             DatabaseUnavailableError: nothing was written.
         """
         if not operations or not self._writes(operations):
             return [[] for _ in operations]
+        if len(operations) == 1:
+            return [self._perform_alone(operations[0])]
         try:
             return self._database.transact(lambda connection: perform_all(connection, operations))
         except DatabaseUnavailableError as error:
-            if len(operations) == 1 or not is_conflict(error.__cause__):
+            if not may_be_of_one_row(error.__cause__):
                 raise
+            timeout = _ALONE_TIMEOUT if is_timeout(error.__cause__) else None
+        except Exception:  # it is the result of the operation that causes it
+            timeout = None
+        return self._perform_each(operations, timeout)
+
+    def _perform_each(self, operations: Sequence[Operation], timeout: int | None) -> list[Any]:
+        """Do each in a transaction of its own, up to the first that finds the database away."""
+        results: list[Any] = []
+        for operation in operations:
+            try:
+                results.append(self._perform_alone(operation, timeout))
+            except DatabaseUnavailableError as error:
+                results.append(error)  # others of its group may be written
+                if not may_be_of_one_row(error.__cause__):
+                    return results + [error] * (len(operations) - len(results))
+        return results
+
+    def _perform_alone(self, operation: Operation, timeout: int | None = None) -> Any:
+        def work(connection: Connection) -> Any:
+            if timeout is not None:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout}")
+            return perform_all(connection, [operation])[0]
+
+        try:
+            return self._database.transact(work)
+        except DatabaseUnavailableError:
+            raise
         except Exception as error:
-            if len(operations) == 1:
-                return [self._own_result(operations[0], error)]
-        return [self._perform_alone(operation) for operation in operations]
+            return self._own_result(operation, error)
 
     def _writes(self, operations: Sequence[Operation]) -> bool:
         """Return False for freed slots that no job waits for: reading needs no lock for writing."""
@@ -107,12 +139,6 @@ class JobRepository(JobQueries, JobPages, JobMessages):
             return True
         with self._database.read() as connection:
             return bool(awaited(connection, slots))
-
-    def _perform_alone(self, operation: Operation) -> Any:
-        try:
-            return self.perform([operation])[0]
-        except DatabaseUnavailableError as error:
-            return error  # others of its group may be written
 
     def _own_result(self, operation: Operation, error: Exception) -> Any:
         """Return what an operation that failed alone results in."""

@@ -1,11 +1,12 @@
 """Everything that is done in batches, by what may go wrong for one item: others are unharmed.
 
-batch of                        | fence, row | text    | constraint, conflict | refused | line lost
-claims, verifying, ends, notes  | its own    | its own | its own              | –       | all
-consumed messages, free slots   | none       | –       | its own              | –       | all
-locks, slots                    | –          | –       | –                    | its own | sent again
-hashes, releases, places        | –          | –       | –                    | logged  | sent again
-messages                        | –          | –       | –                    | its own | all
+batch of                        | fence, row | text    | constraint, conflict, | refused | line lost,
+                                |            |         | time-out, limit       |         | SQLite locked
+claims, verifying, ends, notes  | its own    | its own | its own               | –       | all
+consumed messages, free slots   | none       | –       | its own               | –       | all
+locks, slots                    | –          | –       | –                     | its own | sent again
+hashes, releases, places        | –          | –       | –                     | logged  | sent again
+messages                        | –          | –       | –                     | its own | all
 
 Lines to the store that are lost: `test_groups.py`.
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,15 +23,14 @@ from sqlalchemy import delete, event, update
 from cache import CacheManager
 from cache.store.flow import Flow
 from database import Database, JobRepository
-from database.changes import Change
 from database.models import jobs as table
-from database.operations import Claim, ConsumeMessage, Note, Operation, RequeueForSlot, Transition
 from domain.errors import DatabaseUnavailableError, StoreReplyError, StoreUnavailableError
 from domain.job import Job, JobStatus, Priority
-from tests.support.build import NOW, cache_manager, new_job
+from tests.support.build import cache_manager, new_job
 from tests.support.reporting import claimed, reporting, shown, tracked
 from tests.support.services.slots import BlockingSlots
 from tests.support.services.system import System
+from tests.support.stores.batches import BAD, COUNT, KINDS, check_others, operation_of, stored_for
 from tests.support.stores.refused_commands import RefusingProxy
 from tests.support.stores.server import StoreServer
 from worker.broker.queues import queue_of
@@ -42,62 +41,8 @@ from worker.progress.reporter import AttemptResult, ProgressReporter
 from worker.publishing import Publication
 
 S = JobStatus
-LATER = NOW + timedelta(seconds=5)
-COUNT, BAD = 5, 2
 
 # ── SQL ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _operation(kind: str, job: Job, text: str = "x") -> Operation:
-    make: dict[str, Callable[[], Operation]] = {
-        "claim": lambda: Claim(job.id, text, LATER),
-        "verifying": lambda: Transition(job, Change(S.VERIFYING, LATER, event_reason=text)),
-        "end": lambda: Transition(job, Change(S.COMPLETED, LATER, None, {"path": text})),
-        "note": lambda: Note(job, text, LATER),
-        "consumed": lambda: ConsumeMessage(job.id, LATER),
-        "slot": lambda: RequeueForSlot(job.host or "", None, LATER),
-    }
-    return make[kind]()
-
-
-_STATES = {
-    "claim": S.QUEUED,
-    "verifying": S.DOWNLOADING,
-    "end": S.VERIFYING,
-    "note": S.DOWNLOADING,
-    "consumed": S.QUEUED,
-    "slot": S.WAITING,
-}
-KINDS = [*_STATES]
-
-
-def _stored(repo: JobRepository, kind: str) -> list[Job]:
-    busy = {"error_code": "host_busy"} if kind == "slot" else {}
-    jobs = [
-        new_job(status=_STATES[kind], fence=3, host=f"{n}.example", worker="w", **busy)
-        for n in range(COUNT)
-    ]
-    repo.add(jobs)
-    return jobs
-
-
-def _is_done(repo: JobRepository, kind: str, job: Job) -> bool:
-    row, events = repo.get(job.id), repo.events(job.id)
-    return {
-        "claim": row.status is S.DOWNLOADING and row.fence == 4,
-        "verifying": row.status is S.VERIFYING,
-        "end": row.status is S.COMPLETED,
-        "note": events[-1].reason == "x",
-        "consumed": row.published_at is None and row.status is S.QUEUED,
-        "slot": row.status is S.QUEUED,
-    }[kind]
-
-
-def _check_others(repo: JobRepository, kind: str, jobs: list[Job], results: list[Any]) -> None:
-    for number, (job, result) in enumerate(zip(jobs, results, strict=True)):
-        if number != BAD:
-            assert not isinstance(result, Exception)
-            assert _is_done(repo, kind, job), number
 
 
 @pytest.mark.parametrize("kind", ["verifying", "end", "note"])
@@ -105,28 +50,28 @@ def _check_others(repo: JobRepository, kind: str, jobs: list[Job], results: list
 def test_a_lost_fence_or_row_is_that_items_alone(
     repo: JobRepository, database: Database, kind: str, gone: str
 ) -> None:
-    jobs = _stored(repo, kind)
+    jobs = stored_for(repo, kind)
     mine = table.c.id == jobs[BAD].id
     change = (
         update(table).where(mine).values(fence=9) if gone == "fence" else delete(table).where(mine)
     )
     with database.write() as connection:
         connection.execute(change)
-    results = repo.perform([_operation(kind, job) for job in jobs])
+    results = repo.perform([operation_of(kind, job) for job in jobs])
     assert results[BAD] in (None, False)
-    _check_others(repo, kind, jobs, results)
+    check_others(repo, kind, jobs, results)
 
 
 @pytest.mark.parametrize("kind", ["claim", "consumed", "slot"])
 def test_a_deleted_row_is_that_items_alone(
     repo: JobRepository, database: Database, kind: str
 ) -> None:
-    jobs = _stored(repo, kind)
+    jobs = stored_for(repo, kind)
     with database.write() as connection:
         connection.execute(delete(table).where(table.c.id == jobs[BAD].id))
-    results = repo.perform([_operation(kind, job) for job in jobs])
+    results = repo.perform([operation_of(kind, job) for job in jobs])
     assert not results[BAD]
-    _check_others(repo, kind, jobs, results)
+    check_others(repo, kind, jobs, results)
 
 
 @pytest.mark.parametrize("kind", ["claim", "verifying", "end", "note"])
@@ -134,11 +79,11 @@ def test_a_deleted_row_is_that_items_alone(
 def test_a_text_that_the_database_refuses_is_that_items_alone(
     repo: JobRepository, kind: str, text: str
 ) -> None:
-    jobs = _stored(repo, kind)
-    operations = [_operation(kind, job) for job in jobs]
-    operations[BAD] = _operation(kind, jobs[BAD], text)
+    jobs = stored_for(repo, kind)
+    operations = [operation_of(kind, job) for job in jobs]
+    operations[BAD] = operation_of(kind, jobs[BAD], text)
     results = repo.perform(operations)
-    _check_others(repo, kind, jobs, results)
+    check_others(repo, kind, jobs, results)
     if isinstance(results[BAD], Exception):  # SQLite stores some of these
         assert repo.get(jobs[BAD].id) == jobs[BAD]
 
@@ -183,17 +128,19 @@ def refuse(database: Database) -> Iterator[Callable[[str, Job, str], None]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "code", ["23514", "40001", "40P01"], ids=["check", "serialization", "deadlock"]
+    "code",
+    ["23514", "40001", "40P01", "57014", "55P03", "54000"],
+    ids=["check", "serialization", "deadlock", "time-out", "lock time-out", "limit"],
 )
-def test_a_constraint_or_a_conflict_is_that_items_alone(
+def test_a_constraint_a_conflict_or_a_time_out_is_that_items_alone(
     repo: JobRepository, refuse: Callable[[str, Job, str], None], kind: str, code: str
 ) -> None:
-    jobs = _stored(repo, kind)
+    jobs = stored_for(repo, kind)
     refuse(kind, jobs[BAD], code)
-    results = repo.perform([_operation(kind, job) for job in jobs])
+    results = repo.perform([operation_of(kind, job) for job in jobs])
     # What a constraint refuses for a job's new state is read again: None.
     assert results[BAD] is None or isinstance(results[BAD], Exception)
-    _check_others(repo, kind, jobs, results)
+    check_others(repo, kind, jobs, results)
     assert repo.get(jobs[BAD].id) == jobs[BAD]
 
 
@@ -201,7 +148,7 @@ def test_a_constraint_or_a_conflict_is_that_items_alone(
 def test_a_lost_connection_writes_nothing_of_a_batch(
     repo: JobRepository, database: Database, kind: str
 ) -> None:
-    jobs, seen = _stored(repo, kind), list[str]()
+    jobs, seen = stored_for(repo, kind), list[str]()
 
     def lose(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith(("UPDATE", "INSERT")):
@@ -212,7 +159,7 @@ def test_a_lost_connection_writes_nothing_of_a_batch(
     event.listen(database.engine, "before_cursor_execute", lose)
     try:
         with pytest.raises(DatabaseUnavailableError):
-            repo.perform([_operation(kind, job) for job in jobs])
+            repo.perform([operation_of(kind, job) for job in jobs])
     finally:
         event.remove(database.engine, "before_cursor_execute", lose)
     assert len(seen) == 1, "it is not tried one by one"
