@@ -96,7 +96,7 @@ def test_a_locked_sqlite_is_waited_for_once_for_all_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("database.engine.SQLITE_BUSY_SECONDS", 0.2)
-    path, begun = tmp_path / "locked.db", list[Any]()
+    path = tmp_path / "locked.db"
     with closing(Database(f"sqlite:///{path}")) as database, ThreadPoolExecutor(COUNT) as threads:
         lock, group = database._writer_lock, database._group
         assert lock is not None
@@ -104,10 +104,11 @@ def test_a_locked_sqlite_is_waited_for_once_for_all_threads(
         database.transact(lambda _: None)  # makes the file
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            event.listen(database.engine, "begin", lambda one: begun.append(one), insert=True)
             with lock:
                 writes = [threads.submit(database.transact, lambda _: None) for _ in range(COUNT)]
                 wait_until(lambda: len(group._waiting) == COUNT, deadline=60, what="all wait")
             errors = [write.exception() for write in writes]
     assert [type(error) for error in errors] == [DatabaseUnavailableError] * COUNT
-    assert len(begun) == 1
+    causes = {id(error.__cause__) for error in errors if error is not None}
+    assert len(causes) == 1, "one wait, one error for all"
+    assert "locked" in str(errors[0])
