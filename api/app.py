@@ -87,6 +87,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(health.checked)
     if services.runtime.settings.aria2_rpc:
         _add_rpc(app)
     app.add_exception_handler(SeenError, problems.on_seen_error)

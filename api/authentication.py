@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
+from api.problems import FieldProblem, InvalidFieldsError
 from api.services import Services
 from cache.models import RateDecision
 from domain.access import Principal, Scope, require
@@ -128,7 +130,7 @@ def rate_limit_headers(decision: RateDecision | None) -> dict[str, str]:
 
 
 #: The dependencies that sign in, and the scope that each requires.
-_SCOPES: dict[Callable[..., Any], Scope | None] = {}
+_SCOPES: dict[Callable[..., Any] | None, Scope | None] = {}
 
 
 def _with(scope: Scope | None) -> Callable[..., Awaitable[Principal]]:
@@ -148,23 +150,49 @@ def _needs(scope: Scope | None) -> Any:
     return Depends(_with(scope))
 
 
-class SignInFirst(APIRoute):
-    """A route that reads no body before the sign-in: FastAPI reads it before it calls dependencies."""
+class CheckedRoute(APIRoute):
+    """A route that reads no body before the sign-in, and refuses parameters that it does not have.
+
+    FastAPI reads the body before it calls dependencies, and ignores parameters without a meaning: with a
+    misspelled filter a list would have all downloads.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what serves a request."""
         serve = super().get_route_handler()
-        checks = [one.call for one in self.dependant.dependencies if one.call in _SCOPES]
-        if self.body_field is None or not checks:
-            return serve
-        (check,) = checks
-        assert check is not None
+        everything = list(_with_dependencies(self.dependant))
+        scopes = [_SCOPES[one.call] for one in everything if one.call in _SCOPES]
+        known = frozenset(field.alias for one in everything for field in one.query_params)
+        reads_body = self.body_field is not None
 
-        async def signed_in_first(request: Request) -> Response:
-            await sign_in(request, _SCOPES[check])
+        async def checked(request: Request) -> Response:
+            if scopes and (reads_body or request.url.query):
+                await sign_in(request, scopes[0])
+            refuse_unknown_parameters(request, known)
             return await serve(request)
 
-        return signed_in_first
+        return checked
+
+
+def _with_dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for one in dependant.dependencies:
+        yield from _with_dependencies(one)
+
+
+def refuse_unknown_parameters(request: Request, known: Collection[str]) -> None:
+    """Raise InvalidFieldsError if the address of a request has parameters that its route has not."""
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        names = f"There are: {', '.join(sorted(known))}." if known else "There is none here."
+        raise InvalidFieldsError(
+            [
+                FieldProblem(
+                    pointer=name[:64], detail=f"There is no parameter of this name. {names}"
+                )
+                for name in unknown[:20]
+            ]
+        )
 
 
 #: As a parameter of a route: any principal.

@@ -220,7 +220,7 @@ def on_seen_error(request: Request, error: Exception) -> JSONResponse:
 def _detail(error: errors.SeenError) -> str:
     """Return what the caller reads of an error."""
     found = (text for kind, text in _OUTAGES.items() if isinstance(error, kind))
-    return next(found, str(error))
+    return next(found, str(error).removesuffix(error.command).rstrip())
 
 
 def _fields(error: errors.SeenError) -> Sequence[FieldProblem] | None:

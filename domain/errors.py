@@ -18,6 +18,8 @@ class SeenError(Exception):
 
     #: A short, stable code for programs: it is stored with the job and printed in JSON.
     code = "error"
+    #: A sentence at the end of the message, with a command that helps; for terminals only.
+    command = ""
 
 
 # ── what a caller did ────────────────────────────────────────────────────────────────────────────
@@ -38,10 +40,8 @@ class InvalidInputError(SeenError):
         self.field = field
         self.remedy = remedy
         shown = _shown(value)
-        if len(shown) > 120:
-            shown = f"{shown[:117]}…"
-        self._shown = shown
-        super().__init__(f"{field}: {shown} is not valid. {remedy}")
+        self._shown = shown if len(shown) <= 120 else f"{shown[:117]}…"
+        super().__init__(f"{field}: {self._shown} is not valid. {remedy}")
 
     def about(self, field: str) -> InvalidInputError:
         """Return the same complaint about another field."""
@@ -67,11 +67,11 @@ class SettingsError(SeenError):
 class UnknownJobError(SeenError):
     """There is no job with this id."""
 
-    code = "unknown_job"
+    code, command = "unknown_job", "`seen list` shows the jobs there are."
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        super().__init__(f"There is no job {job_id!r}. `seen list` shows the jobs there are.")
+        super().__init__(f"There is no job {job_id!r}. {self.command}")
 
 
 def in_words(status: str) -> str:

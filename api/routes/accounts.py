@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api.answers import Json
-from api.authentication import Admin, AnyPrincipal, SignInFirst
+from api.authentication import Admin, AnyPrincipal, CheckedRoute
 from api.documented import problems
 from api.models.accounts import (
     KeyCreation,
@@ -27,7 +27,7 @@ from domain.access import Scope
 from tasks.api import accounts
 from tasks.api.accounts.as_json import UserDict, key_as_json, user_as_json
 
-router = APIRouter(prefix="/v1", tags=["accounts"], route_class=SignInFirst)
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=CheckedRoute)
 
 
 @router.get("/users", response_model=Users, responses=problems())

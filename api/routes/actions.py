@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter
 
 from api.answers import Json
-from api.authentication import Controller, SignInFirst
+from api.authentication import CheckedRoute, Controller
 from api.documented import problems
 from api.models.downloads import (
     CONTROLS,
@@ -28,7 +28,7 @@ from tasks.api.move import move_many, move_matching
 from tasks.api.remove import RemoveResult, remove_many, remove_matching
 from worker.runtime import Runtime
 
-router = APIRouter(prefix="/v1", tags=["downloads"], route_class=SignInFirst)
+router = APIRouter(prefix="/v1", tags=["downloads"], route_class=CheckedRoute)
 
 _Result = ControlResult | RemoveResult
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.answers import Json, download_as_json
-from api.authentication import Controller, Reader, SignInFirst
+from api.authentication import CheckedRoute, Controller, Reader
 from api.documented import problems
 from api.models.downloads import DownloadPage, History, JobNumbers, PriorityChange
 from api.models.fields import TEXT_PATTERN, JobId
@@ -21,7 +21,7 @@ from tasks.api.job_json import JobDict, event_as_json
 from tasks.api.job_page import MAX_LIMIT, MAX_SEARCH, JobList
 from tasks.api.job_view import JobReader
 
-router = APIRouter(prefix="/v1", tags=["downloads"], route_class=SignInFirst)
+router = APIRouter(prefix="/v1", tags=["downloads"], route_class=CheckedRoute)
 
 _CURSOR = "`next_cursor` of the page before."
 _SORT = (

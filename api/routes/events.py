@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.answers import download_as_json
-from api.authentication import BearerToken, Reader, client_address, presented
+from api.authentication import BearerToken, CheckedRoute, Reader, client_address, presented
 from api.documented import problems
 from api.events.hub import EventHub, TopicName
 from api.events.response import EventStream
@@ -29,7 +29,7 @@ from domain.job import JobFilter
 from tasks.api import accounts
 from tasks.api.job_page import MAX_LIMIT
 
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], route_class=CheckedRoute)
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {

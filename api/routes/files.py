@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from api.authentication import FileReader
+from api.authentication import CheckedRoute, FileReader
 from api.documented import problems
 from api.models.fields import JobId
 from api.routes.downloads import find
@@ -22,7 +22,7 @@ from api.services import TheServices
 from domain.access import Scope
 from tasks.api.published_file import PublishedFile, open_published_file
 
-router = APIRouter(prefix="/v1", tags=["files"])
+router = APIRouter(prefix="/v1", tags=["files"], route_class=CheckedRoute)
 
 _TYPE = "application/octet-stream"
 _CHUNK = 256 * 1024

@@ -8,12 +8,14 @@ from fastapi import APIRouter
 from typing_extensions import TypedDict
 
 from api.answers import Json
-from api.authentication import Reader
+from api.authentication import CheckedRoute, Reader
 from api.documented import problems
 from api.services import TheServices
 from domain.errors import StoreError
 
 router = APIRouter(tags=["health"])
+#: Probes may add parameters, against caches.
+checked = APIRouter(tags=["health"], route_class=CheckedRoute)
 
 
 class Health(TypedDict):
@@ -80,7 +82,7 @@ def readyz(services: TheServices) -> Json:
     return Json(answer, status_code=503 if failed else 200)
 
 
-@router.get("/v1/health", response_model=HealthReport, responses=problems())
+@checked.get("/v1/health", response_model=HealthReport, responses=problems())
 def health_report(services: TheServices, _principal: Reader) -> Json:
     """Return each part of the service with what to do about one that does not work."""
     runtime = services.runtime

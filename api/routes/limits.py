@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.answers import Json
-from api.authentication import Controller, Reader, SignInFirst
+from api.authentication import CheckedRoute, Controller, Reader
 from api.documented import problems
 from api.models.limits import LimitChanges
 from api.services import Services, TheServices
@@ -14,7 +14,7 @@ from domain.errors import IllegalTransitionError, InvalidInputError
 from domain.limits import TOTAL, check_host, host_scope, job_scope
 from tasks.api.rate_limits import Limits, read_limits
 
-router = APIRouter(prefix="/v1", tags=["limits"], route_class=SignInFirst)
+router = APIRouter(prefix="/v1", tags=["limits"], route_class=CheckedRoute)
 
 
 @router.get("/limits", response_model=Limits, responses=problems())

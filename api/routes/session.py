@@ -8,6 +8,7 @@ from api.answers import Json
 from api.authentication import (
     AnyPrincipal,
     BearerToken,
+    CheckedRoute,
     client_address,
     cookie_name,
     presented,
@@ -21,7 +22,7 @@ from domain.errors import ForbiddenError
 from tasks.api import accounts
 from tasks.api.accounts import NewSession
 
-router = APIRouter(prefix="/v1/session", tags=["session"])
+router = APIRouter(prefix="/v1/session", tags=["session"], route_class=CheckedRoute)
 
 _ANSWERS = {**problems(401, 429, public=True)}
 

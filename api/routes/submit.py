@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from api.accepting import Accepted, accept
 from api.answers import Json, download_as_json
-from api.authentication import Submitter, sign_in
+from api.authentication import Submitter, refuse_unknown_parameters, sign_in
 from api.documented import problems
 from api.models.downloads import (
     REQUEST_SCHEMA,
@@ -81,6 +81,7 @@ class _Direct(APIRoute):
 
 async def _serve(request: Request) -> Response:
     principal = await sign_in(request, Scope.SUBMIT)
+    refuse_unknown_parameters(request, ())
     headers = request.headers
     key, prefer, body = _checked(
         {

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.accepting import check_hosts
 from api.answers import Json
-from api.authentication import Controller, Reader, SignInFirst
+from api.authentication import CheckedRoute, Controller, Reader
 from api.documented import problems
 from api.models.fields import ID_PATTERN
 from api.models.webhooks import Deliveries, DeliveryId, Webhook, WebhookChange, WebhookSecret
@@ -18,7 +18,7 @@ from domain.request_fields import check_webhook
 from tasks.api import webhooks
 from tasks.api.webhooks import DeliveryDict
 
-router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=SignInFirst)
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=CheckedRoute)
 
 
 @router.get("/webhook", response_model=Webhook, responses=problems())

@@ -26,11 +26,11 @@ class UnknownDeliveryError(InvalidInputError):
     """There is no delivery with this id, or it is of another user's job."""
 
     code = "unknown_delivery"
+    command = "`seen webhook deliveries` lists those there are."
 
     def __init__(self, delivery_id: int) -> None:
-        super().__init__(
-            "delivery", delivery_id, "`seen webhook deliveries` lists those there are."
-        )
+        super().__init__("delivery", delivery_id, "None has this number.")
+        self.args = (f"{self} {self.command}",)
 
 
 class AttemptDict(TypedDict):

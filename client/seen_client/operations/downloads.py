@@ -48,7 +48,7 @@ def list_downloads(
     host: str | None = None,
     priority: Priority | str | None = None,
     search: str | None = None,
-    sort: Literal["newest", "oldest", "ended", "speed"] = "newest",
+    sort: Literal["newest", "oldest", "ended", "speed", "size", "name", "priority"] = "newest",
     page_size: int = 100,
 ) -> Stream[Download]:
     """Yield downloads page by page; none comes twice, whatever is submitted meanwhile.
@@ -60,7 +60,7 @@ def list_downloads(
         priority: the queue.
         search: text in the URL, or in the name of the file.
         sort: by the time of submission; `ended`: finished ones, the last end first; `speed`: running
-            ones, the fastest first.
+            ones, the fastest first; `size`, `name`, `priority`: of lists that are not too long.
         page_size: downloads of one request, 500 at most.
     """
     states = (state,) if isinstance(state, str) else tuple(state)

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _USE_INTERVAL = timedelta(minutes=1)
 _NOT_SIGNED_IN = (
     "This needs a valid API key or session. What was sent is wrong, expired, revoked or used up; "
-    "sign in again, or create a key with `seen key add`."
+    "sign in again, or with another key."
 )
 
 

@@ -92,7 +92,7 @@ def revoke_key(principal: Principal, prefix: str, *, runtime: AccountRuntime) ->
         raise InvalidInputError(
             "prefix",
             shown(prefix),
-            "It has 8 lower-case letters and digits; `seen key list` shows it.",
+            "It has 8 lower-case letters and digits, as the list of keys shows it.",
         )
     keys = ApiKeyRepository(runtime.database)
     found = keys.find(prefix)

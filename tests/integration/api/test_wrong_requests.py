@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 import api.problems as problems
@@ -237,6 +239,7 @@ def test_wrong_requests_get_their_problem_and_write_nothing(api: HttpApi, name: 
     pointers = [one.pointer for one in problem.errors or ()]
     assert wrong.pointer is None or wrong.pointer in pointers, answer.text
     assert wrong.words in answer.text
+    assert "`seen " not in answer.text, "a caller over HTTP has no command line"
     assert "hunter2" not in answer.text
     assert api.written() == before
 
@@ -287,3 +290,24 @@ def test_an_outage_is_answered_without_the_names_of_servers() -> None:
 
 def test_aria2s_json_rpc_is_not_there_unless_it_is_set(api: HttpApi) -> None:
     assert api.client("root").post("/jsonrpc", json={}).status_code == 404
+
+
+def test_no_request_has_parameters_that_are_not_documented(api: HttpApi) -> None:
+    # A misspelled filter would change or list all downloads.
+    for path, operations in api.app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            if not path.startswith("/v1/"):
+                continue
+            names = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+            before, url = api.written(), re.sub(r"{\w+}", ID, path)
+            for name in ("no-such", "state ", *(one.upper() for one in names)):
+                answer = api.client("root").request(method, url, params={name: "x"})
+                assert answer.status_code == 422, (method, path, answer.text)
+                if method != "head":
+                    (problem,) = answer.json()["errors"]
+                    assert problem["pointer"] == name
+                    assert all(one in problem["detail"] for one in names), problem
+                anyone = httpx.request(method, f"{api.url}{url}", params={name: "x"})
+                is_open = not operation.get("security")
+                assert anyone.status_code == (422 if is_open else 401), (method, path)
+            assert api.written() == before
