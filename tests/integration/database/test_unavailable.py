@@ -65,6 +65,7 @@ EVERY: dict[str, Use] = {
     "reset_progress": lambda repo, job: repo.reset_progress([job], now=NOW),
     "mark_messages_lost": lambda repo, job: repo.mark_messages_lost(NOW),
     "note_many": lambda repo, job: repo.note_many([job.id], "something happened", now=NOW),
+    "revise": lambda repo, job: repo.revise(job, {"max_rate": 9000}, now=NOW, reason="changed"),
     "transition_many": lambda repo, job: repo.transition_many([job], JobStatus.PAUSED, now=NOW),
     "move": lambda repo, job: repo.move([job], Priority.HIGH, now=NOW),
     "active_duplicate": lambda repo, job: repo.active_duplicate(job),
