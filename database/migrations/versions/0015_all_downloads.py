@@ -1,6 +1,6 @@
 """An index of the jobs that wait for a slot of all downloads.
 
-docs/adr/0102-all-downloads-have-slots-too.md
+docs/adr/0095-all-downloads-have-slots-too.md
 """
 
 import sqlalchemy as sa
