@@ -61,7 +61,7 @@ class Stage:
     def read(self) -> dict[str, float]:
         return counted(self.api.client("vic").get("/metrics").text)
 
-    def task(self, work: Callable[[Runtime], object]) -> None:
-        work.__name__ = "a_task"
+    def task(self, work: Callable[[Runtime], object], name: str = "a_task") -> None:
+        work.__name__ = name
         self.monkeypatch.setitem(worker.app._runtimes, os.getpid(), self.runtime)
         one_at_a_time(work)()
