@@ -251,6 +251,9 @@ def _call_the_rest(system: System) -> None:
     assert one is not None
     note(jobs, one, "a note", now=now)
     jobs.active_duplicate(one)
+    changed = {"max_rate": 9000, "dedup_key": "of-another-request"}
+    new = runtime.jobs.get(system.submit("http://127.0.0.1:9/changed").id)
+    assert jobs.revise(new, changed, now=now, reason="changed") is not None
     refused = jobs.transition(one, S.QUEUED, now=now, reason="refused", may_repeat=True)
     assert refused is not None
     consume_message(jobs, one.id, now)
