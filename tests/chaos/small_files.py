@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tests.support.origins.resource import ServedFile
 from tests.support.servers.process import Process
 from tests.support.services.system import System
 from tests.support.stores.server import StoreServer
+from tests.support.wait import wait_until
+from worker.app import sweep_disk
 
 #: Bytes of each file.
 SIZE = 4096
@@ -61,6 +64,7 @@ def run_small_files(
         one = _Run(system, origin, random.Random(f"small files of {seed}"), say)
         groups = one.go(files, kills)
         jobs, requests = all_jobs(system.runtime), origin.requests
+        _wait_for_the_end_of_working_files(system, jobs)
         found = tuple(_violations(one.served, jobs, requests, origin, system.downloads))
     for text in found[:20]:
         say(f"VIOLATION {text}")
@@ -74,6 +78,26 @@ def run_small_files(
         wall_seconds=round(time.monotonic() - began, 1),
         violations=found,
     )
+
+
+def _wait_for_the_end_of_working_files(system: System, jobs: Mapping[str, Job]) -> None:
+    """Sweep until no working file is left, or for too long.
+
+    A worker removes those of a job after it has written the job's end; a sweep, ten seconds later, those
+    that a killed worker has left.
+    """
+    expected = _paths(jobs)
+
+    def are_gone() -> bool:
+        sweep_disk(system.runtime)
+        return set(system.downloads.iterdir()) <= expected
+
+    with suppress(AssertionError):  # what is left is a violation
+        wait_until(are_gone, deadline=PATIENCE, interval=LOOK)
+
+
+def _paths(jobs: Mapping[str, Job]) -> set[Path]:
+    return {Path(job.path) for job in jobs.values() if job.path}
 
 
 class _Run:
@@ -149,8 +173,7 @@ def _violations(
             yield f"job {job.id}: {whole[file.path]} whole answers for {job.fence} claims"
         if origin.max_concurrent(file.path) > 1:
             yield f"job {job.id}: its file was fetched twice at once"
-    paths = {Path(job.path) for job in jobs.values() if job.path}
-    for path in set(folder.iterdir()) - paths:
+    for path in set(folder.iterdir()) - _paths(jobs):
         yield f"{path.name} belongs to no job"
 
 
