@@ -7,7 +7,6 @@ import json
 import re
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
 import api.problems as problems
@@ -294,7 +293,7 @@ def test_aria2s_json_rpc_is_not_there_unless_it_is_set(api: HttpApi) -> None:
 
 def test_no_request_has_parameters_that_are_not_documented(api: HttpApi) -> None:
     # A misspelled filter would change or list all downloads.
-    root, stranger = api.client("root"), httpx.Client(base_url=api.url, verify=False)
+    root, stranger = api.client("root"), api.client()
     for path, operations in api.app.openapi()["paths"].items():
         for method, operation in operations.items():
             if not path.startswith("/v1/"):
