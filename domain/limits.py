@@ -70,6 +70,13 @@ def check_downloads(count: int) -> int:
     return count
 
 
+def parse_downloads(text: str) -> int:
+    """Return the number of downloads at once in a text; raise InvalidInputError for any other text."""
+    # Python refuses to read a number of thousands of digits.
+    is_number = text.isascii() and text.isdigit() and len(text) < 20
+    return check_downloads(int(text) if is_number else 0)
+
+
 def _no_host(text: str, why: str) -> InvalidInputError:
     remedy = f"It is a host name or an address, without scheme, port or path. {why}"
     return InvalidInputError("host", text, remedy)

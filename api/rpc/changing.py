@@ -17,7 +17,7 @@ from api.rpc.structs import Structs
 from domain.access import Scope
 from domain.errors import InvalidInputError
 from domain.job import Job
-from domain.limits import MAX_RATE, TOTAL, check_downloads, check_rate, job_scope
+from domain.limits import MAX_RATE, TOTAL, check_rate, job_scope, parse_downloads
 from tasks.api.submit import revise
 from worker.runtime import Runtime
 
@@ -179,7 +179,7 @@ def change_global_option(caller: Caller, options: Mapping[str, Any]) -> str:
 
 def _downloads(name: str, value: str) -> int:
     try:
-        return check_downloads(int(value) if value.isascii() and value.isdigit() else 0)
+        return parse_downloads(value)
     except InvalidInputError as error:
         raise problem(name, error.remedy) from None
 

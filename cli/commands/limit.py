@@ -12,7 +12,7 @@ from cli.context import open_cache, open_reader
 from cli.errors import RefusedError
 from cli.output import formatting
 from domain.errors import InvalidInputError, in_words
-from domain.limits import TOTAL, check_downloads, check_host, host_scope, job_scope
+from domain.limits import TOTAL, check_host, host_scope, job_scope, parse_downloads
 from domain.text import printable
 from seen_local.late_settings import settings_module
 
@@ -77,7 +77,7 @@ def _count(text: str) -> int | None:
     if text == "none":
         return None
     try:
-        return check_downloads(int(text) if text.isascii() and text.isdigit() else 0)
+        return parse_downloads(text)
     except InvalidInputError as error:
         remedy = f'{error.remedy} Or it is "none".'
         raise InvalidInputError("--downloads", text, remedy) from None

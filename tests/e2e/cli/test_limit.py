@@ -58,7 +58,7 @@ def test_a_limit_of_downloads_at_once_is_set_shown_and_taken_away(
     assert limited == {"limit": 4, "is_default": False, "running": 0}
     seen.environment["SEEN_MAX_DOWNLOADS"] = "7"
     assert seen.good("limit").out.splitlines()[1].split()[3:] == ["4", "now", "0"]
-    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663"):
+    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663", "1" * 5000):
         refused = seen.run("limit", "--downloads", wrong, "--total", "10M")
         assert refused.status == 2, wrong
         assert "--downloads" in refused.error_line()

@@ -239,7 +239,7 @@ def test_the_limit_of_all_downloads_is_read_and_changed(api: HttpApi) -> None:
     for most in ("3", 1, "100000"):
         client.call("changeGlobalOption", {"max-concurrent-downloads": most})
         assert client.call("getGlobalOption")["max-concurrent-downloads"] == str(most)
-    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663", " 4"):
+    for wrong in ("0", "-1", "1.5", "many", "", "100001", "\u0663", " 4", "1" * 5000):
         with pytest.raises(RpcError, match=r"'--max-concurrent-downloads'\. It is a number from 1"):
             client.call("changeGlobalOption", {"max-concurrent-downloads": wrong})
     limits = api.client("root").get("/v1/limits").json()
