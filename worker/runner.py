@@ -32,6 +32,7 @@ from domain.errors import (
     UnknownJobError,
 )
 from domain.job import Job, Priority
+from domain.remedies import disks
 from worker import tracing
 from worker.attempts.attempt import Attempt
 from worker.attempts.attempt_end import pause_claims_if_refused, reduce_concurrency_if_starved
@@ -168,10 +169,17 @@ async def _handle_refused_claim(runtime: Runtime, job_id: str) -> JobEnd:
         logger.warning("A message names job %s, which is not in the database", job_id)
     else:
         if is_part_file_obsolete(job):
-            await runtime.on_disk(
-                job.directory,
-                partial(
-                    try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, job
-                ),
-            )
+            await _remove_files(runtime, job)
     return JobEnd(job_id, Outcome.NOT_QUEUED)
+
+
+async def _remove_files(runtime: Runtime, job: Job) -> None:
+    """Remove the working files of a finished job, whose history does not change any more."""
+
+    def log_silence(seconds: float) -> None:
+        logger.warning("Job %s: %s", job.id, disks.silence_note(disk.folder, seconds))
+
+    disk = runtime.disk_of(job.directory, log_silence)
+    remove = partial(try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, job)
+    with runtime.disk_watch.watching(disk):
+        await disk.call(remove)

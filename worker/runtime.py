@@ -35,6 +35,7 @@ from worker.loop.batcher import Batcher
 from worker.loop.calls import CallThreads
 from worker.loop.event_loop import EventLoopThread
 from worker.loop.folder_threads import BESIDE_STUCK, MOST_THREADS, FolderThreads
+from worker.loop.job_disk import DiskWatch, JobDisk, OnSilence
 from worker.loop.threads import Threads
 from worker.metrics.batches import timed_batches
 from worker.metrics.catalog import RECEIVED_BYTES, TRANSFER_RETRIES
@@ -98,6 +99,7 @@ class Runtime:
         default_factory=lambda: CallThreads(SERVER_THREADS, "server")
     )
     disk_threads: FolderThreads
+    disk_watch: DiskWatch = field(default_factory=DiskWatch)
     sql: Batcher[Operation]
     store: Batcher[Flow[Any]]
     publish: Batcher[Publication]
@@ -133,16 +135,21 @@ class Runtime:
         """Call a function that waits for SQL or the broker, in a thread for that. On the event loop."""
         return self.server_threads.call(partial(function, *arguments, **options))
 
-    def on_disk(
-        self, directory: str, call: Callable[[], R], *, takes_long: bool = False
-    ) -> Awaitable[R]:
-        """Call a function that waits for the disk of a job's folder, in a thread for that.
+    def disk_of(
+        self, directory: str, on_silent: OnSilence, on_answer: OnSilence = lambda _: None
+    ) -> JobDisk:
+        """Return what calls functions that wait for the disk of a job's folder, in threads for that.
 
-        On the event loop. Those of a disk that hangs take none of the threads of `in_thread`.
+        For the event loop. Those of a disk that hangs take none of the threads of `in_thread`.
+
+        Args:
+            directory: of the job.
+            on_silent: called once when the disk has not answered for long, while `disk_watch` watches.
+            on_answer: called when it answers after all.
         """
         is_whole = directory.startswith("/")
         folder = directory if is_whole else f"{self.files_dir}/{directory}".rstrip("/")
-        return self.disk_threads.call(folder, call, takes_long=takes_long)
+        return JobDisk(self.disk_threads, folder, on_silent, on_answer)
 
     def resolve(self, directory: str) -> Path:
         """Return the folder of a job's file; raise InvalidInputError when files may not go there."""
@@ -210,7 +217,7 @@ def build_runtime(settings: Settings, broker: Broker, *, drain: Drain | None = N
         drain=drain or Drain(),
         credential_cipher=CredentialCipher(settings.secret_keys),
         disk_threads=disk_threads,
-        engine=_engine_resources(settings, disk_threads, instruments),
+        engine=_engine_resources(settings, instruments),
         retry_policy=RetryPolicy(first=settings.retry_backoff, longest=settings.retry_backoff_max),
         destinations=LocalDestinations(files_dir, DiskSpace(settings.min_free_bytes)),
         concurrency_shares=ConcurrencyShares(jobs, settings.concurrency_share),
@@ -266,9 +273,7 @@ def _slot_manager(settings: Settings, cache: CacheManager) -> SlotManager:
     )
 
 
-def _engine_resources(
-    settings: Settings, disk_threads: FolderThreads, instruments: Instruments
-) -> EngineResources:
+def _engine_resources(settings: Settings, instruments: Instruments) -> EngineResources:
     return EngineResources(
         options=TransferOptions(
             connect_timeout=settings.connect_timeout,
@@ -286,7 +291,6 @@ def _engine_resources(
             ca_file=settings.ca_file,
         ),
         address_policy=AddressGuard(settings.allowed_networks),
-        disk_pool=disk_threads,
         checkpoint_pool=Threads(
             CHECKPOINT_THREADS, thread_name_prefix="checkpoint", beside_stuck=_BESIDE_STUCK
         ),

@@ -19,10 +19,13 @@ const WAITING = {
   worker_resources: () => waiting("for memory, threads or file descriptors of a worker"),
 };
 
+// The code of a running download whose disk does not answer.
+const DISK_SILENT = "disk_silent";
+
 const STATES = {
   queued: () => ({ label: "Queued", tone: "idle", detail: "waits for a worker" }),
   downloading: downloadingState,
-  verifying: () => ({ label: "Verifying", tone: "run", detail: "checks the file before it gets its name" }),
+  verifying: (job) => silentDisk(job) ?? { label: "Verifying", tone: "run", detail: "checks the file before it gets its name" },
   waiting: (job, now) => (WAITING[job.waiting_for] ?? WAITING.retry)(job, now),
   paused: () => ({ label: "Paused", tone: "idle", detail: "until it is resumed" }),
   completed: (job) => ({ label: "Completed", tone: "good", detail: moment(job.finished_at), title: exactly(job.finished_at) }),
@@ -38,9 +41,9 @@ export function describe(job, now) {
   const isRunning = RUNNING.has(job.status);
   if (PENDING[job.control] && !FINISHED.has(job.status)) {
     state.label = PENDING[job.control];
-    state.detail = "as soon as its worker has stopped it";
+    state.detail = silentDisk(job)?.detail ?? "as soon as its worker has stopped it";
   }
-  const receives = job.status === "downloading" && state.label !== "Stalled";
+  const receives = job.status === "downloading" && state.label !== "Stalled" && !silentDisk(job);
   const bar = barOf(job, isRunning);
   return {
     title: state.detail,
@@ -65,7 +68,14 @@ export function nameOf(job) {
   }
 }
 
+function silentDisk(job) {
+  if (!RUNNING.has(job.status) || job.error_code !== DISK_SILENT) return null;
+  return { label: "Disk does not answer", tone: "bad", detail: job.reason ?? "" };
+}
+
 function downloadingState(job) {
+  const hangs = silentDisk(job);
+  if (hangs) return hangs;
   const silent = secondsStalled(job);
   if (silent) return { label: "Stalled", tone: "warn", detail: `no data for ${duration(silent)}` };
   const detail = job.bytes_total === null ? "its size is unknown" : "";

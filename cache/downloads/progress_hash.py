@@ -23,6 +23,8 @@ _log_once = LogOnce()
 
 #: Fields that most jobs lack.
 _OPTIONAL = ("user_id", "reason", "error_code", "path", "sha256")
+#: Of these, what an update may empty again: a running download's trouble has ended.
+_MAY_BE_EMPTIED = ("reason", "error_code")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,9 @@ def read_hash(job_id: str, raw: Mapping[bytes, bytes]) -> DownloadProgress | Non
     try:
         fields: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
         fields["bytes_total"] = fields.get("bytes_total") or None
+        for name in _MAY_BE_EMPTIED:
+            if fields.get(name) == "":
+                del fields[name]
         for name in ("updated_at", "last_byte_at"):
             if name in fields:
                 fields[name] = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)

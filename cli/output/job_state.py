@@ -14,12 +14,18 @@ def state(view: JobView, now: datetime | None = None) -> str:
     """Return the state of a job; of a waiting one, what it waits for."""
     if view.waiting_for is not None:
         return waiting(view, view.waiting_for, now or datetime.now(UTC))
+    if view.has_silent_disk:
+        return f"disk does not answer{_control(view.job)}"
     return state_and_control(view.job) if view.job.status is view.status else view.status.value
 
 
 def state_and_control(job: Job) -> str:
     """Return the state and the pending control request: ``downloading (pause requested)``."""
-    return job.status.value + (f" ({job.control} requested)" if job.control else "")
+    return job.status.value + _control(job)
+
+
+def _control(job: Job) -> str:
+    return f" ({job.control} requested)" if job.control else ""
 
 
 def waiting(view: JobView, reason: WaitingFor, now: datetime) -> str:

@@ -77,6 +77,7 @@ def is_receiving(view: JobView) -> bool:
     return (
         view.status is JobStatus.DOWNLOADING
         and not view.job.control
+        and not view.has_silent_disk
         and bool(view.progress.bytes_downloaded)
         and (view.progress.speed > 0 or view.progress.last_byte_at is not None)
         and not seconds_stalled(view)
@@ -86,6 +87,8 @@ def is_receiving(view: JobView) -> bool:
 def states(view: JobView, now: datetime) -> tuple[str, ...]:
     """Return the state of a job that receives no bytes, in words: the longest text first."""
     stalled = seconds_stalled(view)
+    if view.has_silent_disk:
+        return (state(view, now), "disk does not answer", "disk hangs")
     if view.job.control and view.status in RUNNING:
         short = "pausing" if view.job.control == "pause" else "cancelling"
         return (state(view, now), short)
@@ -106,9 +109,10 @@ def speed_or_state(view: JobView, now: datetime | None = None) -> str:
         speed, left = formatting.rate(view.progress.speed), time_left(view)
         return f"{speed}, {left} left" if left else speed
     stalled = seconds_stalled(view)
-    if stalled:
+    if stalled and not view.has_silent_disk:
         return f"stalled for {formatting.duration(stalled)}"
-    if view.status is JobStatus.DOWNLOADING and not view.job.control:
+    is_plain = not (view.job.control or view.has_silent_disk)
+    if view.status is JobStatus.DOWNLOADING and is_plain:
         return "connecting"
     return state(view, now)
 

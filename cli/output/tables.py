@@ -130,7 +130,8 @@ def _name_and_reason(view: JobView) -> Text:
     """Return the name, and for a job that waits or failed the reason on the next line."""
     text = Text(view.label)
     reason = view.progress.reason
-    if reason and view.status in {JobStatus.WAITING, JobStatus.FAILED}:
+    has_reason = view.status in {JobStatus.WAITING, JobStatus.FAILED} or view.has_silent_disk
+    if reason and has_reason:
         text.append(f"\n{printable(reason)}", style="dim")
     return text
 

@@ -20,6 +20,7 @@ from domain.errors import StoreError, UnknownJobError
 from domain.ids import id_range, shared_length
 from domain.job import FINISHED, RUNNING, Job, JobEvent, JobFilter, JobStamp, JobStatus
 from domain.limits import HOST_BUSY, TOTAL_BUSY, USER_BUSY
+from domain.remedies.disks import DISK_SILENT
 from domain.text import printable
 from domain.urls import display_url, distinguishing_query
 from worker.storage.filenames import name_from_url
@@ -120,6 +121,11 @@ class JobView:
         if self.status is not JobStatus.WAITING:
             return None
         return _WAITING_FOR_BY_ERROR_CODE.get(self.progress.error_code, WaitingFor.RETRY)
+
+    @property
+    def has_silent_disk(self) -> bool:
+        """Whether it runs, and its disk does not answer; its reason names the folder."""
+        return self.status in RUNNING and self.progress.error_code == DISK_SILENT
 
     @property
     def seconds_to_next_attempt(self) -> float:

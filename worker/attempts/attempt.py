@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from database.operations import Note
 from domain.byte_counts import ByteCounts
@@ -20,6 +20,7 @@ from domain.cookies import cookie_header
 from domain.errors import ChecksumMismatchError, SeenError
 from domain.files import Checksum
 from domain.job import Job, JobStatus
+from domain.remedies import disks
 from domain.urls import host_of
 from worker import tracing
 from worker.attempts.attempt_end import AttemptEnd
@@ -30,6 +31,7 @@ from worker.limits.shared_quota import SharedQuota
 from worker.metrics.catalog import SLOT_WAIT, TRANSFER_DURATION, TRANSFER_SIZE
 from worker.outcome import JobEnd
 from worker.progress.reporter import AttemptResult
+from worker.progress.trouble import AttemptTrouble
 from worker.runtime import Runtime
 from worker.storage.destination import Destination
 from worker.storage.filenames import name_from_url
@@ -39,12 +41,6 @@ from worker.transfer.interfaces import TransferQuota, TransferSpec
 from worker.transfer.output_file import TransferResult
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-#: Seconds without answer from a disk, of a call and of one that reads or syncs a whole file, after which
-#: the job's history says so.
-DISK_PATIENCE, LONG_DISK_PATIENCE = 30.0, 600.0
 
 
 class Attempt:
@@ -64,7 +60,10 @@ class Attempt:
         self._stop = stop
         self._host = host_of(job.url) or job.host or ""
         self._tracker = runtime.reporter.track(job, stop, held.lease)
-        self._end = AttemptEnd(runtime, job, self._tracker, held, self._host)
+        self._disk = runtime.disk_of(job.directory, self._disk_is_silent, self._disk_answers)
+        self._end = AttemptEnd(runtime, job, self._tracker, held, self._host, self._disk)
+        #: Of a file that an earlier attempt has published.
+        self._published_digests: PrefixDigests | None = None
         #: How a complete file was verified, for the job's history.
         self._verification: str | None = None
 
@@ -79,10 +78,11 @@ class Attempt:
         Raises:
             DatabaseUnavailableError: the result could not be written.
         """
-        try:
-            return await self._download()
-        except Exception as error:
-            return await self._end_after(error)
+        with self._runtime.disk_watch.watching(self._disk):
+            try:
+                return await self._download()
+            except Exception as error:
+                return await self._end_after(error)
 
     async def _end_after(self, error: Exception) -> JobEnd:
         try:
@@ -92,34 +92,31 @@ class Attempt:
             raise
 
     async def _download(self) -> JobEnd:
-        destination, may_be_published = await self._on_disk(self._open)
+        destination, may_be_published = await self._disk.call(self._open)
         try:
             published = None
             if may_be_published:
                 adopt = partial(self._adopt_or_start_empty, destination)
-                published = await self._on_disk(adopt, takes_long=True)
+                published = await self._disk.call(
+                    adopt, takes_long=True, progress=self._bytes_adopted
+                )
             if published is not None:
                 await self._mark_verifying()
             path, sha256 = published or await self._download_within_share(destination)
             return await self._complete(path, sha256)
         finally:
-            await self._on_disk(partial(self._close, destination))
+            await self._disk.call(partial(self._close, destination))
 
     # ── open, close ─────────────────────────────────────────────────────────────────────────────
 
-    async def _on_disk(self, call: Callable[[], T], *, takes_long: bool = False) -> T:
-        """Call a function in a thread for the disk; a disk that hangs is noted in the history."""
-        patience = LONG_DISK_PATIENCE if takes_long else DISK_PATIENCE
-        note = partial(self._note_silent_disk, patience)
-        timer = asyncio.get_running_loop().call_later(patience, note)
-        try:
-            return await self._runtime.on_disk(self._job.directory, call, takes_long=takes_long)
-        finally:
-            timer.cancel()
+    def _disk_is_silent(self, seconds: float) -> None:
+        folder = self._disk.folder
+        self._tracker.trouble = AttemptTrouble(disks.DISK_SILENT, disks.silence(folder))
+        self._save_note(disks.silence_note(folder, seconds))
 
-    def _note_silent_disk(self, seconds: float) -> None:
-        folder = self._job.directory or self._runtime.files_dir
-        self._save_note(f"the disk of its folder has not answered for {seconds:.0f} s: {folder}")
+    def _disk_answers(self, seconds: float) -> None:
+        self._tracker.trouble = None
+        self._save_note(disks.answer_note(seconds))
 
     def _open(self) -> tuple[Destination, bool]:
         """Open the destination; return it, and whether an earlier attempt has published a file there."""
@@ -196,7 +193,7 @@ class Attempt:
                     may_publish=self._lease.check,
                 )
                 with tracing.span("publish", self._job.id):
-                    path = await self._on_disk(publish, takes_long=True)
+                    path = await self._disk.call(publish, takes_long=True)
                 self._save_notes(destination)
                 return path, sha256
             except SeenError:
@@ -245,6 +242,7 @@ class Attempt:
             destination,
             self._tracker,
             resources=runtime.engine,
+            disk=self._disk,
             check_may_write=self._lease.check,
             quota=quota,
             add_note=self._save_note,
@@ -286,6 +284,10 @@ class Attempt:
         await self._end.state.mark_verifying()
         self._tracker.status = JobStatus.VERIFYING
 
+    def _bytes_adopted(self) -> int:
+        digests = self._published_digests
+        return 0 if digests is None else digests.position
+
     def _adopt_or_start_empty(self, destination: Destination) -> tuple[Path, str] | None:
         published = self._adopt_published_file(destination)
         if published is None:
@@ -312,6 +314,7 @@ class Attempt:
         expected = self._expected_digests(digests)
         algorithms = {"sha256", *map(_algorithm, expected)}
         hashes = PrefixDigests(destination, algorithms, self._runtime.engine.hashing_pool)
+        self._published_digests = hashes
         actual = hashes.finish(destination.size, self._raise_if_stopped)
         try:
             _compare(actual, expected)

@@ -32,6 +32,7 @@ from worker import tracing
 from worker.attempts.holdings import Holdings
 from worker.attempts.state_writer import StateWriter
 from worker.cleanup.job_files import try_remove_job_files
+from worker.loop.job_disk import JobDisk
 from worker.outcome import JobEnd, Outcome
 from worker.progress.reporter import AttemptResult, DownloadTracker
 from worker.resources import resource_error_of
@@ -65,9 +66,15 @@ class AttemptEnd:
     """
 
     def __init__(
-        self, runtime: Runtime, job: Job, tracker: DownloadTracker, held: Holdings, host: str
+        self,
+        runtime: Runtime,
+        job: Job,
+        tracker: DownloadTracker,
+        held: Holdings,
+        host: str,
+        disk: JobDisk,
     ) -> None:
-        self._runtime = runtime
+        self._runtime, self._disk = runtime, disk
         self._job = job
         self._tracker = tracker
         self._host, self._held = host, held
@@ -183,7 +190,7 @@ class AttemptEnd:
         remove = partial(
             try_remove_job_files, runtime.jobs, runtime.destinations, runtime.resolve, self._job
         )
-        await runtime.on_disk(self._job.directory, remove)
+        await self._disk.call(remove)
 
 
 def reduce_concurrency_if_starved(runtime: Runtime, error: SeenError) -> None:

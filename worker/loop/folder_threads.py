@@ -58,15 +58,23 @@ class FolderThreads:
         return future
 
     def start(
-        self, folder: str, function: Callable[[], Any], on_end: OnEnd, *, takes_long: bool = False
+        self,
+        folder: str,
+        function: Callable[[], Any],
+        on_end: OnEnd,
+        *,
+        takes_long: bool = False,
+        is_cancelled: Callable[[], bool] = never,
     ) -> None:
         """Call a function in a thread, then `on_end` on this event loop.
+
+        If `is_cancelled` returns True when its turn has come, it is not called.
 
         Raises:
             RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
         """
         now = asyncio.get_running_loop().time()
-        self._queue(folder, takes_long).add(_Call(carried(function), on_end, never, now))
+        self._queue(folder, takes_long).add(_Call(carried(function), on_end, is_cancelled, now))
 
     def shutdown(self) -> None:
         """Make the calls that wait, and end the threads."""

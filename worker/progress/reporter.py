@@ -29,12 +29,13 @@ from domain.errors import (
     StoreError,
 )
 from domain.history import requested
-from domain.job import Job, JobStatus
+from domain.job import RUNNING, Job, JobStatus
 from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.outages import OutageLog
 from worker.periodic_thread import PeriodicThread
 from worker.progress.speed import SpeedMeter
+from worker.progress.trouble import NO_TROUBLE, AttemptTrouble
 
 logger = logging.getLogger(__name__)
 
@@ -98,11 +99,12 @@ class AttemptResult:
 
 
 class DownloadTracker:
-    """The progress of one running download. Only its attempt writes `counts` and `status`.
+    """The progress of one running download. Only its attempt writes `counts`, `status` and `trouble`.
 
     Attributes:
         counts: the byte counts; replaced as a whole, so that other threads read one record.
         status: downloading or verifying.
+        trouble: what holds it up; None for nothing that its speed does not say.
         last: its last update, when that is under way or sent.
     """
 
@@ -118,6 +120,8 @@ class DownloadTracker:
         self.stop = stop
         self._lease = lease
         self.status = JobStatus.DOWNLOADING
+        self.trouble: AttemptTrouble | None = None
+        self._has_shown_trouble = False
         # The durable bytes of the earlier attempt, until the transfer starts and corrects them.
         self.counts = ByteCounts(job.bytes_durable, job.bytes_durable, job.bytes_total)
         # Held while an update is made or acknowledged, not while it is sent.
@@ -165,7 +169,7 @@ class DownloadTracker:
             self._pass_on_received()
             counts = self.counts
             speed = self._speed.sample(now, counts.downloaded)
-            sent = (counts, self.status, round(speed / _SPEED_STEP))
+            sent = (counts, self.status, round(speed / _SPEED_STEP), self.trouble)
             if sent == self._last_sent and now - self._last_sent_at < heartbeat:
                 return None
             self._last_sent, self._last_sent_at = sent, now
@@ -208,6 +212,10 @@ class DownloadTracker:
         size = counts.downloaded
         self._sequence += 1
         reset, self._reset = self._reset or size < self._last_sent_size, False
+        trouble = self.trouble if status in RUNNING else None
+        if trouble is not None or self._has_shown_trouble:
+            self._has_shown_trouble = True
+            (trouble or NO_TROUBLE).fill(last)
         increment = 0 if reset else size - self._last_sent_size
         self._last_sent_size = size
         self._unacknowledged = ProgressUpdate(

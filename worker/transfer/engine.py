@@ -22,6 +22,7 @@ from worker.transfer.connection_policy import MIN_MEASURE_TIME, ConnectionPolicy
 from worker.transfer.connection_pool import ConnectionPool
 from worker.transfer.http.request import Request
 from worker.transfer.interfaces import (
+    DiskCalls,
     EngineResources,
     ProgressSink,
     TransferQuota,
@@ -57,6 +58,7 @@ class Transfer:
         destination: open for this attempt.
         progress: receives the byte counts, and holds the stop flag.
         resources: shared by all transfers of the process.
+        disk: makes the calls that wait for the destination's disk.
         check_may_write: called before every write, in any thread; raises when the lease is lost.
         quota: this transfer's part of shared limits.
         add_note: adds a sentence to the job's history, when bytes are discarded for example. It must not
@@ -70,6 +72,7 @@ class Transfer:
         progress: ProgressSink,
         *,
         resources: EngineResources,
+        disk: DiskCalls,
         check_may_write: Callable[[], None],
         quota: TransferQuota | None = None,
         add_note: Callable[[str], None] = logger.info,
@@ -91,6 +94,7 @@ class Transfer:
             destination,
             progress,
             resources=resources,
+            disk=disk,
             network=self._network,
             check_may_write=check_may_write,
             add_note=add_note,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -135,26 +135,29 @@ class TransferQuota(Protocol):
         """
 
 
-class DiskThreads(Protocol):
-    """Threads for calls that wait for a disk."""
+class DiskCalls(Protocol):
+    """Makes the calls of one transfer that wait for its disk, one after another."""
 
     def start(
         self,
-        folder: str,
         function: Callable[[], Any],
         on_end: Callable[[Any, BaseException | None], None],
         /,
         *,
         takes_long: bool = False,
+        progress: Callable[[], object] | None = None,
     ) -> None:
         """Call a function in a thread, then `on_end` with its result or error on this event loop.
 
         Args:
-            folder: what hangs as one.
             function: to call.
             on_end: as above.
             takes_long: the call reads a whole file, or makes it durable.
+            progress: returns how far the call is, in any form; None if that cannot be seen.
         """
+
+    def watch_sync(self, sync: Future[None], /) -> None:
+        """Watch also what makes bytes durable in the background, until the next one."""
 
 
 class UnlimitedQuota:
@@ -177,7 +180,6 @@ class EngineResources:
     Attributes:
         options: how transfers behave.
         address_policy: which addresses they may connect to.
-        disk_pool: runs what waits for a disk.
         checkpoint_pool: runs fsyncs.
         hashing_pool: computes digests.
         parse_file_name: returns the file name in a Content-Disposition header, or None.
@@ -186,7 +188,6 @@ class EngineResources:
 
     options: TransferOptions
     address_policy: AddressPolicy
-    disk_pool: DiskThreads
     checkpoint_pool: Executor
     hashing_pool: Executor
     parse_file_name: Callable[[str | None], str | None]

@@ -21,7 +21,7 @@ from worker.transfer.http.curl_options import buffer_size
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digests import PrefixDigests
-from worker.transfer.interfaces import EngineResources, ProgressSink, TransferSpec
+from worker.transfer.interfaces import DiskCalls, EngineResources, ProgressSink, TransferSpec
 from worker.transfer.network import Network
 from worker.transfer.response_rules import describe_file
 from worker.transfer.segments import Interval, Segment, SegmentMap
@@ -62,6 +62,7 @@ class OutputFile:
         progress: ProgressSink,
         *,
         resources: EngineResources,
+        disk: DiskCalls,
         network: Network,
         check_may_write: Callable[[], None],
         add_note: Callable[[str], None],
@@ -69,7 +70,7 @@ class OutputFile:
     ) -> None:
         self._spec, self._destination, self._progress = spec, destination, progress
         self._network, self._wake = network, wake
-        self._queue = DiskQueue(resources.disk_pool, destination.folder, on_error=wake)
+        self._queue = DiskQueue(disk, on_error=wake)
         self._resources, self._options = resources, resources.options
         self._check_may_write, self.add_note = check_may_write, add_note
         self.job_id = progress.job_id
@@ -85,7 +86,9 @@ class OutputFile:
         self._due_at = math.inf
         self.waiting = network.waiting_bytes.of_transfer(destination.folder)
         interval, pool = self._options.checkpoint_interval, resources.checkpoint_pool
-        self._checkpoints = CheckpointWriter(destination, self.job_id, pool=pool, interval=interval)
+        self._checkpoints = CheckpointWriter(
+            destination, self.job_id, pool=pool, interval=interval, on_start=disk.watch_sync
+        )
 
     @property
     def counts(self) -> ByteCounts:
@@ -236,7 +239,8 @@ class OutputFile:
         self._raise_error()
         if self._next.has_work:
             run, count = self._take_batch()
-            await self._queue.call(run)
+            # It may wait for a checkpoint.
+            await self._queue.call(run, takes_long=self._checkpoints.is_running)
             count()
 
     def _take_batch(self) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -347,7 +351,8 @@ class OutputFile:
         size, digests = self.segments.downloaded, self._digests
         if digests.has_hashed(size):
             return digests.finish(size, check)
-        return await self._queue.call(partial(digests.finish, size, check), takes_long=True)
+        finish = partial(digests.finish, size, check)
+        return await self._queue.call(finish, takes_long=True, progress=lambda: digests.position)
 
     async def aclose(self) -> None:
         """Stop using the destination, which may be closed after this."""

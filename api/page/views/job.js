@@ -71,7 +71,7 @@ function Timeline({ job }) {
       .then((found) => isCurrent && setEvents(found.events))
       .catch(() => {});
     return () => (isCurrent = false);
-  }, [job.id, job.status, job.attempts, job.control, connection.value]);
+  }, [job.id, job.status, job.error_code, job.attempts, job.control, connection.value]);
   if (!events) return null;
   return html`<h3>Life</h3><ol class="timeline">${events.map((event) => html`<li>
     <${Moment} at=${event.at} />

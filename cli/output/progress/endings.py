@@ -51,7 +51,7 @@ class Endings:
 
 
 def wait_text(view: JobView) -> str:
-    """Return a line that says why a job waits; empty for an ordinary wait."""
+    """Return a line that says why a job waits, or is held up; empty for an ordinary wait."""
     if view.waiting_for in _ORDINARY_WAITS or not view.progress.reason:
         return ""
     return f"{view.label}: {state(view)}. {printable(view.progress.reason)}"

@@ -123,7 +123,8 @@ class LiveDisplay:
         """Yield each reason for a wait once: it does not fit beside a bar."""
         for view in views:
             reason = view.progress.reason or ""
-            if view.status is JobStatus.WAITING and reason not in self._explained:
+            waits = view.status is JobStatus.WAITING or view.has_silent_disk
+            if waits and reason not in self._explained:
                 text = wait_text(view)
                 if text:
                     self._explained.add(reason)

@@ -64,11 +64,16 @@ class PlainLines:
 
     def _show_change(self, view: JobView) -> None:
         """Print a line when a job has started, waits for another reason, or is paused."""
-        reason = (view.progress.reason or "") if view.status is JobStatus.WAITING else ""
+        has_reason = view.status is JobStatus.WAITING or view.has_silent_disk
+        reason = (view.progress.reason or "") if has_reason else ""
         if self._shown.get(view.job.id) == (view.status, reason):
             return
-        self._shown[view.job.id] = (view.status, reason)
-        if view.status is JobStatus.DOWNLOADING:
+        before, self._shown[view.job.id] = self._shown.get(view.job.id), (view.status, reason)
+        if view.has_silent_disk:
+            self.note(wait_text(view))
+        elif view.status in RUNNING and before and before[1] and before[0] in RUNNING:
+            self.note(f"{view.label}: {speed_or_state(view)}")
+        elif view.status is JobStatus.DOWNLOADING:
             self.note(f"{view.label}: started")
         elif view.status is JobStatus.WAITING:
             self.note(wait_text(view) or f"{view.label}: {speed_or_state(view)}")

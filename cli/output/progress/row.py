@@ -141,7 +141,7 @@ def _bar(view: JobView, cells: int, now: datetime, *, symbols: bool) -> tuple[Pa
     contrast on a dark and on a light background.
     """
     done, missing = ("━", "─") if symbols else ("#", ".")
-    style = Style.PENDING if seconds_stalled(view) else _style(view)
+    style = _style(view)
     share = view.progress.progress_percent
     if share is None:
         before, length = _moving_part(cells, now)
@@ -165,6 +165,7 @@ def _moving_part(cells: int, now: datetime) -> tuple[int, int]:
 
 
 def _style(view: JobView) -> Style:
-    if view.status in {JobStatus.WAITING, JobStatus.PAUSED} or seconds_stalled(view):
+    is_idle = view.status in {JobStatus.WAITING, JobStatus.PAUSED}
+    if is_idle or view.has_silent_disk or seconds_stalled(view):
         return Style.PENDING
     return Style.PLAIN

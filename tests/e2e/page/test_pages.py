@@ -13,6 +13,7 @@ from sqlalchemy import update
 from api.routes import page as routes
 from database.models import webhook_deliveries
 from domain.job import Job, JobStatus
+from domain.remedies.disks import DISK_SILENT, silence
 from tests.support.page.world import FLOWER, PATIENCE, PageWorld, page_world, row, violations
 from tests.support.services import operations
 from tests.support.stores.server import StoreServer
@@ -45,6 +46,7 @@ def fail(world: PageWorld, job: Job, reason: str, code: str = "http_404") -> Non
 RUNS = {"status": "downloading", "bytes_downloaded": 500_000}
 KNOWN = {"bytes_total": 1_000_000, "progress_percent": 50.0}
 WAITS = {"status": "waiting", "host": "example.org", "user_id": "ada"}
+SILENT = {"error_code": DISK_SILENT, "reason": silence("/mnt/disk")}
 AT = "2026-01-01T00:00:"
 #: What differs from a queued job, and what is shown.
 LOOKS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -68,6 +70,19 @@ LOOKS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "not yet stalled": (
         RUNS | KNOWN | {"last_byte_at": AT + "00Z", "updated_at": AT + "04Z"},
         {"label": "Downloading", "tone": "run"},
+    ),
+    "disk silent": (
+        RUNS | KNOWN | SILENT | {"speed_mbps": 1.0, "eta_seconds": 9},
+        {"label": "Disk does not answer", "tone": "bad", "detail": SILENT["reason"]}
+        | {"bar": 50, "speed": "", "eta": ""},
+    ),
+    "disk silent while verifying": (
+        {"status": "verifying"} | KNOWN | SILENT,
+        {"label": "Disk does not answer", "tone": "bad", "detail": SILENT["reason"]},
+    ),
+    "pausing on a silent disk": (
+        RUNS | KNOWN | SILENT | {"control": "pause"},
+        {"label": "Pausing", "detail": SILENT["reason"]},
     ),
     "pausing": (RUNS | KNOWN | {"control": "pause"}, {"label": "Pausing"}),
     "cancelling": (RUNS | KNOWN | {"control": "cancel"}, {"label": "Cancelling"}),

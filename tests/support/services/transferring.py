@@ -29,6 +29,7 @@ from worker.leases.lease import Lease
 from worker.leases.stop_signal import StopSignal
 from worker.loop.calls import CallThreads
 from worker.loop.folder_threads import FolderThreads
+from worker.loop.job_disk import JobDisk
 from worker.progress.reporter import DownloadTracker, ProgressReporter
 from worker.storage.disk_space import DiskSpace
 from worker.storage.filenames import name_from_disposition
@@ -171,7 +172,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def transfer_pools(disk_threads: int = 4) -> Iterator[dict[str, Any]]:
-    """The thread pools of `EngineResources`, by attribute."""
+    """The thread pools of transfers: `disk_threads`, and two of `EngineResources`."""
     disk = FolderThreads(CallThreads(disk_threads, "disk"))
     with (
         ThreadPoolExecutor(1, "checkpoint") as checkpoint,
@@ -179,7 +180,7 @@ def transfer_pools(disk_threads: int = 4) -> Iterator[dict[str, Any]]:
         ExitStack() as stack,
     ):
         stack.callback(disk.shutdown)
-        yield {"disk_pool": disk, "checkpoint_pool": checkpoint, "hashing_pool": hashing}
+        yield {"disk_threads": disk, "checkpoint_pool": checkpoint, "hashing_pool": hashing}
 
 
 @dataclass
@@ -205,7 +206,7 @@ class Direct:
     space: DiskSpace = field(default_factory=lambda: DiskSpace(0))
     notes: list[str] = field(default_factory=list)
     tracker: WatchedTracker | None = None
-    pools: dict[str, ThreadPoolExecutor] | None = None
+    pools: dict[str, Any] | None = None
     part_type: type[PartFile] = PartFile
 
     @asynccontextmanager
@@ -224,8 +225,10 @@ class Direct:
                     address_policy=AddressGuard(self.networks),
                     parse_file_name=name_from_disposition,
                     on_retry=lambda _: None,
-                    **pools,
+                    checkpoint_pool=pools["checkpoint_pool"],
+                    hashing_pool=pools["hashing_pool"],
                 ),
+                disk=JobDisk(pools["disk_threads"], str(self.folder)),
                 check_may_write=self.check_may_write,
                 quota=self.quota,
                 add_note=self.notes.append,

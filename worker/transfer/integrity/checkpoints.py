@@ -22,6 +22,7 @@ class CheckpointWriter:
     Args:
         pool: runs the fsyncs, shared by all transfers of the process.
         interval: seconds between two checkpoints.
+        on_start: called with each that is started in the background.
     """
 
     def __init__(
@@ -31,11 +32,17 @@ class CheckpointWriter:
         *,
         pool: Executor,
         interval: float,
+        on_start: Callable[[Future[None]], None] = lambda _: None,
     ) -> None:
         self._destination, self._job_id = destination, job_id
-        self._pool, self._interval = pool, interval
+        self._pool, self._interval, self._on_start = pool, interval, on_start
         self._running: Future[None] | None = None
         self._started_at = time.monotonic()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether one is written in the background."""
+        return self._running is not None and not self._running.done()
 
     def write_if_due(self, describe: _Describe) -> None:
         """Start one in the background when it is due.
@@ -50,12 +57,13 @@ class CheckpointWriter:
         now = time.monotonic()
         if now - self._started_at < self._interval:
             return
-        if self._running is None or self._running.done():
+        if not self.is_running:
             self.wait()
             self._started_at = now
             checkpoint = describe()
             if self._adds_durable_bytes(checkpoint):
                 self._running = self._pool.submit(self._destination.write_checkpoint, checkpoint)
+                self._on_start(self._running)
 
     def wait(self) -> None:
         """Wait for the running one; raise its error."""

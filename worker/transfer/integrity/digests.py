@@ -111,6 +111,11 @@ class PrefixDigests:
                 self._pool.submit(self._hash_batch)
 
     @property
+    def position(self) -> int:
+        """How many bytes of the file are hashed."""
+        return self._position
+
+    @property
     def is_busy(self) -> bool:
         """Whether a thread hashes."""
         return self._busy

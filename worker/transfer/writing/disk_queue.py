@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from domain.errors import SeenError
-from worker.transfer.interfaces import DiskThreads
+from worker.transfer.interfaces import DiskCalls
 
 _T = TypeVar("_T")
 
@@ -22,22 +22,22 @@ class _Operation:
     on_error: Callable[[BaseException], None]
     is_posted: bool
     takes_long: bool = False
+    progress: Callable[[], object] | None = None
 
 
 class DiskQueue:
     """Runs operations one after another. Belongs to the thread of an event loop.
 
     Args:
-        pool: its threads run them, shared by all transfers of the process.
-        folder: of the destination.
+        disk: runs them.
         on_error: called when a posted operation has failed.
 
     Attributes:
         error: of a posted operation; further posted ones are not run.
     """
 
-    def __init__(self, pool: DiskThreads, folder: str, on_error: Callable[[], None]) -> None:
-        self._pool, self._folder, self._on_error = pool, folder, on_error
+    def __init__(self, disk: DiskCalls, on_error: Callable[[], None]) -> None:
+        self._disk, self._on_error = disk, on_error
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Operation] = deque()
         self._is_running = False
@@ -52,12 +52,19 @@ class DiskQueue:
         """Run `work` after those before it, then `on_success` with its result, on the event loop."""
         self._add(_Operation(work, on_success, self._fail, is_posted=True))
 
-    async def call(self, work: Callable[[], _T], *, takes_long: bool = False) -> _T:
+    async def call(
+        self,
+        work: Callable[[], _T],
+        *,
+        takes_long: bool = False,
+        progress: Callable[[], object] | None = None,
+    ) -> _T:
         """Run `work` after those before it, even if one of them failed; return or raise its result.
 
         Args:
             work: what to run.
             takes_long: it reads the whole file, or makes it durable.
+            progress: returns how far it is, in any form; None if that cannot be seen.
         """
         result: asyncio.Future[_T] = self._loop.create_future()
         self._add(
@@ -67,6 +74,7 @@ class DiskQueue:
                 lambda error: None if result.done() else result.set_exception(error),
                 is_posted=False,
                 takes_long=takes_long,
+                progress=progress,
             )
         )
         return await result
@@ -92,8 +100,12 @@ class DiskQueue:
             operation = self._queue.popleft()
             if self.error is None or not operation.is_posted:
                 self._is_running = True
-                end, takes_long = partial(self._end, operation), operation.takes_long
-                self._pool.start(self._folder, operation.work, end, takes_long=takes_long)
+                self._disk.start(
+                    operation.work,
+                    partial(self._end, operation),
+                    takes_long=operation.takes_long,
+                    progress=operation.progress,
+                )
                 return
         self._is_running = False
 

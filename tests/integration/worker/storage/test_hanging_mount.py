@@ -12,8 +12,8 @@ from domain.job import JobStatus
 from tests.support.origins.origin import Origin
 from tests.support.services.system import System
 from tests.support.wait import wait_until
-from worker.attempts import attempt
 from worker.job_pool import JobMessage, JobPool
+from worker.loop import job_disk
 from worker.loop.folder_threads import MOST_THREADS
 from worker.storage.local_destinations import LocalDestinations
 
@@ -33,7 +33,7 @@ def test_jobs_of_other_mounts_run_while_more_calls_hang_than_there_are_threads(
         return open_one(self, folder, job_id)
 
     monkeypatch.setattr(LocalDestinations, "open", open_or_hang)
-    monkeypatch.setattr(attempt, "DISK_PATIENCE", 0.5)
+    monkeypatch.setattr(job_disk, "DISK_PATIENCE", 0.5)
     bad = [
         system.submit(origin.serve(f"/bad-{n}", size=100).url, directory=f"mount/{n}")
         for n in range(HANGING)

@@ -8,7 +8,9 @@ import pytest
 
 from cli.output.job_state import state
 from cli.output.job_text import amount, percent, result_line, speed_or_state, states
+from cli.output.progress.endings import wait_text
 from domain.job import JobStatus
+from domain.remedies.disks import DISK_SILENT, silence
 from tasks import JobView
 from tests.support.inputs.job_views import job, live
 
@@ -78,6 +80,21 @@ def test_download_without_bytes_for_five_seconds_is_stalled() -> None:
     assert speed_or_state(silent(4.9)) == "1.0 MB/s, 0 s left"
     assert speed_or_state(silent(12)) == "stalled for 12 s"
     assert states(silent(12), NOW) == ("stalled for 12 s", "stalled")
+
+
+def test_download_whose_disk_hangs_says_so() -> None:
+    def hanging(**changes: object) -> JobView:
+        times = {"updated_at": NOW, "last_byte_at": NOW - timedelta(seconds=60)}
+        fields = {"error_code": DISK_SILENT, "reason": silence("/mnt/disk")} | times
+        return merge(job(JobStatus.DOWNLOADING, **changes), live(2, **fields))
+
+    assert speed_or_state(hanging()) == "disk does not answer"
+    assert states(hanging(), NOW)[::2] == ("disk does not answer", "disk hangs")
+    pausing = "disk does not answer (pause requested)"
+    assert states(hanging(control="pause"), NOW)[0] == pausing
+    assert wait_text(hanging()) == f"film.mkv: disk does not answer. {silence('/mnt/disk')}"
+    waiting = merge(job(JobStatus.WAITING, error_code=DISK_SILENT), None)
+    assert not waiting.has_silent_disk
 
 
 @pytest.mark.parametrize(

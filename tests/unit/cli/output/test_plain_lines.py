@@ -10,6 +10,7 @@ from cli.output.progress.program_output import JsonLines, NoProgress, Quiet
 from cli.output.progress.summary import Summary
 from cli.output.progress.totals import Totals
 from domain.job import JobStatus as S
+from domain.remedies.disks import DISK_SILENT, silence
 from tasks import JobView
 from tests.support.inputs.job_views import job, live
 
@@ -51,6 +52,20 @@ def test_job_has_a_line_when_it_starts_waits_pauses_and_ends(
         "film.mkv: 10 B → /tmp/film.mkv",
     ]
     assert not printed.err
+
+
+def test_job_whose_disk_hangs_has_a_line_and_one_when_it_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, why = PlainLines(), silence("/mnt/disk")
+    hanging = running(5, error_code=DISK_SILENT, reason=why)
+    for one in (running(5), hanging, hanging, running(6)):
+        lines.show([one])
+    assert capsys.readouterr().out.splitlines() == [
+        "film.mkv: started",
+        f"film.mkv: disk does not answer. {why}",
+        "film.mkv: 1.0 MB/s, 20 s left",
+    ]
 
 
 def test_failure_is_printed_once_and_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
