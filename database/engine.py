@@ -13,15 +13,14 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, TimeoutError
 
+from database.conditions.verdict import RAISED, Verdict
+from database.conditions.verdicts import explain, is_conflict, verdict_of
 from database.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
-
-#: SQLite's errors for a file that is damaged or is no SQLite database.
-_UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 #: A writer waits this long for another process's transaction on SQLite.
 SQLITE_BUSY_SECONDS = 30
@@ -35,33 +34,6 @@ POSTGRES_OPTIONS = {
     "tcp_user_timeout": 20_000,
     "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
 }
-
-
-#: deadlock_detected, serialization_failure
-_CONFLICTS = {"40P01", "40001"}
-
-
-def is_conflict(error: BaseException | None) -> bool:
-    """Return whether an error of a driver says that a transaction was rolled back for another one."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
-
-
-#: query_canceled (as by statement_timeout, behind a row that another session has locked),
-#: lock_not_available
-_TIMEOUTS = {"57014", "55P03"}
-#: program_limit_exceeded, as of a value that is too long for an index
-_LIMITS_CLASS = "54"
-
-
-def is_timeout(error: BaseException | None) -> bool:
-    """Return whether an error of PostgreSQL says that a statement waited or ran for too long."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in _TIMEOUTS
-
-
-def may_be_of_one_row(error: BaseException | None) -> bool:
-    """Return whether the same transaction without one of its rows could succeed at once."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-    return state in _CONFLICTS | _TIMEOUTS or state.startswith(_LIMITS_CLASS)
 
 
 class Database:
@@ -83,14 +55,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Yield a connection for reading; each statement sees the latest committed state."""
-        with _database_errors(), self._reader.connect() as connection:
+        with self._errors(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection inside a transaction: committed at the end, rolled back on an error."""
         with (
-            _database_errors(),
+            self._errors(),
             self._writer_lock or nullcontext(),
             self.engine.begin() as connection,
         ):
@@ -106,7 +78,7 @@ class Database:
         On SQLite, concurrent threads share one commit. `work` may be run again, so it must do nothing
         but use its connection.
         """
-        with _database_errors():
+        with self._errors():
             if self._group is not None:
                 return self._group.run(work)
             try:
@@ -122,6 +94,19 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, TimeoutError, OSError) as error:
+            verdict = verdict_of(error)
+            if verdict in RAISED:
+                raise
+            if verdict is Verdict.RECONNECT:
+                # After a failover, connections to the former primary would be used for ever.
+                self.engine.dispose()
+            raise DatabaseUnavailableError(explain(error)) from error
 
 
 def _create(url: str) -> Engine:
@@ -182,58 +167,3 @@ def _begin_immediate(connection: Connection) -> None:
         raise OperationalError(begin, None, error) from error
     except sqlite3.DatabaseError as error:  # a file that was damaged since the connection was made
         raise DatabaseError(begin, None, error) from error
-
-
-#: What to do about errors of SQLite, by primary code.
-_REMEDIES = {
-    sqlite3.SQLITE_FULL: "Free space on its disk.",
-    sqlite3.SQLITE_READONLY: "This user needs the right to write the file and its folder.",
-    sqlite3.SQLITE_PERM: "This user needs the right to write the file and its folder.",
-    sqlite3.SQLITE_CANTOPEN: "It must be a file, in a folder that this user may write.",
-    sqlite3.SQLITE_BUSY: "Another process has locked it for too long.",
-    sqlite3.SQLITE_IOERR: "See the disk, and the log of the system.",
-}
-
-
-def _explain(cause: BaseException) -> str:
-    """Return what a driver says as a sentence, and what to do."""
-    lines = [line.strip() for line in str(cause).splitlines()]
-    # libpq's second line is a question.
-    text = " ".join(line for line in lines if line and not line.startswith("Is the server"))
-    if _lacks_tables(cause):
-        return f"The database lacks tables of this version ({text}). Run: seen db upgrade"
-    remedy = _REMEDIES.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF, "")
-    return f"The database does not answer: {text.rstrip('.')}. {remedy}".rstrip()
-
-
-#: How SQLite says that a table or column is missing, and PostgreSQL's states for both.
-_LACKS_TABLES = ("no such table", "no such column", "has no column")
-_LACKS_TABLES_STATES = frozenset({"42P01", "42703"})
-
-
-def _lacks_tables(cause: BaseException | None) -> bool:
-    """Return whether the database was never migrated, or not to this version."""
-    state = getattr(cause, "sqlstate", None)
-    return state in _LACKS_TABLES_STATES or any(one in str(cause) for one in _LACKS_TABLES)
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
-        # The driver raises OSError when it lacks a descriptor or memory for a connection.
-        raise DatabaseUnavailableError(_explain(getattr(error, "orig", None) or error)) from error
-    except DBAPIError as error:
-        if error.orig is not None and _lacks_tables(error.orig):
-            raise DatabaseUnavailableError(_explain(error.orig)) from error
-        if error.connection_invalidated:
-            raise DatabaseUnavailableError(
-                f"The connection to the database was lost: {error.orig}"
-            ) from error
-        if getattr(error.orig, "sqlite_errorcode", None) in _UNREADABLE:
-            raise DatabaseUnavailableError(
-                f"The database file cannot be read ({error.orig}): restore it from a backup, or move it "
-                "away for a new one."
-            ) from error
-        raise

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from database.changes import Change
-from database.engine import is_timeout, may_be_of_one_row
+from database.conditions.verdicts import is_timeout, may_be_of_one_row
 from database.insertion import ConcurrentInsertError, insert_or_get
 from database.job_messages import JobMessages
 from database.job_pages import JobPages

@@ -96,6 +96,12 @@ class PostgresServer:
             self.crash()
             raise
 
+    def become_standby(self) -> None:
+        """Restart as a hot standby: it reads, and writes again after ``SELECT pg_promote()``."""
+        self.stop()
+        (self._data / "standby.signal").touch()
+        self.start()
+
     def stop(self) -> None:
         """Cut off open sessions and shut down; the data stays. Killed after 10 s."""
         self._end(signal.SIGINT)

@@ -1,0 +1,1 @@
+"""What errors of the databases mean, provoked on real ones."""
