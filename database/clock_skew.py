@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, case, or_, select, union_a
 from database.engine import Database
 from database.job_rows import in_state, limited, note_statement
 from database.models import PUBLISHED, UNPUBLISHED, jobs
+from database.operations.unlocked import on_unlocked
 from domain.job import UNFINISHED, JobStatus
 
 #: Rows that are corrected in one transaction.
@@ -80,11 +81,15 @@ def correct_future_times(database: Database, now: datetime, longest_wait: float)
         if not job_ids:
             return corrected
 
-        def work(connection: Connection, job_ids: Sequence[str] = job_ids) -> None:
-            connection.execute(_CORRECT, [{"b_id": job_id, **times} for job_id in job_ids])
+        def work(connection: Connection, job_ids: Collection[str]) -> None:
+            if not job_ids:
+                return
+            connection.execute(_CORRECT, [{"b_id": job_id, **times} for job_id in sorted(job_ids)])
             connection.execute(
                 note_statement(jobs.c.id.in_(job_ids)), {"b_now": now, "b_reason": _NOTE}
             )
 
-        database.transact(work)
-        corrected += len(job_ids)
+        _, locked = on_unlocked(database, job_ids, work)
+        corrected += len(job_ids) - len(locked)
+        if locked:  # the next time, or they would be found again at once
+            return corrected

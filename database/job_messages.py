@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from database.job_rows import (
 )
 from database.models import PUBLISHED, WAITING, jobs
 from database.operations.rows import insert_events
+from database.operations.unlocked import on_unlocked
 from domain.job import Job, JobStatus, QueuedJob
 
 
@@ -35,7 +36,7 @@ class JobMessages:
 
     def mark_published(
         self, some: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool = False
-    ) -> None:
+    ) -> list[str]:
         """Note that the broker got a message for each of these jobs.
 
         A worker may have consumed the message before this is written. So a job that was claimed,
@@ -46,24 +47,29 @@ class JobMessages:
             some: queued jobs, as read before their messages were sent.
             sent_at: the time that the messages carry.
             requeued: whether they went to the queue for requeued jobs.
+
+        Returns:
+            The ids of those for which it is not noted: others have locked their rows for too long.
         """
         if not some:
-            return
+            return []
         values = {"b_sent_at": sent_at, "b_requeued": requeued}
         times = {job.updated_at for job in some}
         # In order of id, as every statement on many rows: two transactions that lock the same rows in
         # different orders would wait for each other.
         rows = sorted((job.id, job.updated_at) for job in some)
 
-        def work(connection: Connection) -> None:
-            if len(times) == 1 < len(rows):
-                for ids in batches([job_id for job_id, _ in rows]):
+        def work(connection: Connection, only: Collection[str]) -> None:
+            marked = [row for row in rows if row[0] in only]
+            if len(times) == 1 < len(marked):
+                for ids in batches([job_id for job_id, _ in marked]):
                     _mark_all_published(connection, ids, {**values, "b_updated_at": rows[0][1]})
-            else:
-                every = [{"b_id": job_id, "b_updated_at": at, **values} for job_id, at in rows]
+            elif marked:
+                every = [{"b_id": job_id, "b_updated_at": at, **values} for job_id, at in marked]
                 connection.execute(MARK_PUBLISHED, every)
 
-        self._database.transact(work)
+        _, locked = on_unlocked(self._database, {job_id: None for job_id, _ in rows}, work)
+        return locked
 
     def mark_messages_lost(self, before: datetime) -> None:
         """Note that all messages sent by `before` were lost with the broker's data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -35,6 +35,7 @@ from database.operations import Operation, RequeueForSlot, Transition
 from database.operations.group import perform_all, perform_possible
 from database.operations.rows import insert_events
 from database.operations.slots import awaited
+from database.operations.unlocked import on_unlocked
 from domain.errors import DatabaseUnavailableError, DuplicateJobError
 from domain.job import Job, JobStatus, Priority
 
@@ -195,19 +196,26 @@ class JobRepository(JobQueries, JobPages, JobMessages):
         now: datetime,
         reason: str | None = None,
         changes: Mapping[str, Any] | None = None,
+        may_leave_out: bool = False,
     ) -> list[Job]:
         """Do `transition` for several jobs in one transaction; return the jobs that were changed.
 
-        Jobs that are not as given, or whose dedup key another job holds, are left out.
+        Jobs that are not as given, or whose dedup key another job holds, are left out; with
+        `may_leave_out` also those whose rows another session has locked for too long.
         """
         change = Change(to, now, reason, changes or {})
-        operations = [Transition(job, change) for job in _in_order(some)]
+        operations = {job.id: Transition(job, change) for job in _in_order(some)}
 
-        def work(connection: Connection) -> list[Job]:
-            changed = perform_possible(connection, operations)
+        def work(connection: Connection, only: Collection[str]) -> list[Job]:
+            wanted = [one for job_id, one in operations.items() if job_id in only]
+            changed = perform_possible(connection, wanted) if wanted else []
             return [job for job in changed if job is not None]
 
-        return self._database.transact(work) if some else []
+        if not some:
+            return []
+        if may_leave_out:
+            return on_unlocked(self._database, operations, work)[0]
+        return self._database.transact(lambda connection: work(connection, operations))
 
     def request_control(self, some: Sequence[Job], control: str | None) -> list[Job]:
         """Request "pause" or "cancel" of running jobs; None withdraws a pause.
@@ -286,23 +294,27 @@ class JobRepository(JobQueries, JobPages, JobMessages):
     def note_many(self, job_ids: Sequence[str], reason: str, *, now: datetime) -> None:
         """Add the same event to the histories of several jobs, under any claim.
 
-        A history that ends with the same event is left as it is: maintenance repeats its findings.
+        A history that ends with the same event is left as it is: maintenance repeats its findings. So is
+        that of a job whose row another session has locked for too long.
         """
 
-        def work(connection: Connection) -> None:
-            for some in batches(sorted(job_ids)):
+        def work(connection: Connection, only: Collection[str]) -> None:
+            for some in batches(sorted(only)):
                 statement = note_statement(jobs.c.id.in_(some) & ~is_newest_note(reason))
                 connection.execute(statement, {"b_now": now, "b_reason": reason})
 
         if job_ids:
-            self._database.transact(work)
+            on_unlocked(self._database, set(job_ids), work)
 
     # ── progress ────────────────────────────────────────────────────────────────────────────────
 
-    def save_progress(self, rows: Sequence[ProgressRow], now: datetime) -> None:
-        """Write the progress of running jobs; an older version than the row's changes nothing."""
+    def save_progress(self, rows: Sequence[ProgressRow], now: datetime) -> list[str]:
+        """Write the progress of running jobs; an older version than the row's changes nothing.
+
+        Returns the ids of those whose rows others have locked for too long: theirs is not written.
+        """
         if not rows:
-            return
+            return []
         parameters = [
             {
                 "b_id": row.job_id,
@@ -315,15 +327,22 @@ class JobRepository(JobQueries, JobPages, JobMessages):
             }
             for row in sorted(rows, key=lambda row: row.job_id)  # two savers must not deadlock
         ]
-        self._database.transact(lambda connection: connection.execute(SAVE_PROGRESS, parameters))
+
+        def work(connection: Connection, only: Collection[str]) -> None:
+            if some := [one for one in parameters if one["b_id"] in only]:
+                connection.execute(SAVE_PROGRESS, some)
+
+        return on_unlocked(self._database, {row.job_id for row in rows}, work)[1]
 
     def reset_progress(self, some: Sequence[Job], *, now: datetime) -> int:
         """Set the byte counts of inactive jobs without part file to 0; return how many changed."""
 
-        def work(connection: Connection) -> int:
-            return sum(_reset_one(connection, job, now) for job in _in_order(some))
+        def work(connection: Connection, only: Collection[str]) -> int:
+            return sum(
+                _reset_one(connection, job, now) for job in _in_order(some) if job.id in only
+            )
 
-        return self._database.transact(work) if some else 0
+        return on_unlocked(self._database, {job.id for job in some}, work)[0] if some else 0
 
 
 def _reset_one(connection: Connection, job: Job, now: datetime) -> bool:

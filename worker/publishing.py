@@ -82,12 +82,18 @@ class JobPublisher:
         if tracing.active is not None:
             of_message = {"seen.requeued": requeued}
             tracing.active.published([job.id for job in jobs], sent_at.timestamp(), of_message)
-        try:
-            self._jobs.mark_published(jobs, sent_at, requeued=requeued)
-        except DatabaseUnavailableError as error:
-            # They get a second message, which does nothing.
-            logger.warning("published_at of %d jobs is not saved: %s", len(jobs), error)
+        self._mark(jobs, sent_at, requeued=requeued)
         return sent_at
+
+    def _mark(self, jobs: Sequence[Job | QueuedJob], sent_at: datetime, *, requeued: bool) -> None:
+        """Note in SQL that they have messages; one that it is not noted of gets a second, in vain."""
+        count, why = len(jobs), "their rows are locked"
+        try:
+            count = len(self._jobs.mark_published(jobs, sent_at, requeued=requeued))
+        except DatabaseUnavailableError as error:
+            why = str(error)
+        if count:
+            logger.warning("published_at of %d jobs is not saved: %s", count, why)
 
     def publish_all(self, wanted: Sequence[Publication]) -> list[None]:
         """Publish jobs to the queues that they are for; return None for each."""

@@ -98,6 +98,7 @@ class Orphans:
             now=self._clock(),
             reason="its worker is gone",
             changes={"worker": None},
+            may_leave_out=True,
         )
         moved += self._jobs.transition_many(
             [job for job in orphans if job.attempts >= job.max_attempts],
@@ -105,6 +106,7 @@ class Orphans:
             now=self._clock(),
             reason="Its worker is gone, and this was the last attempt.",
             changes={"error_code": "worker_lost"},
+            may_leave_out=True,
         )
         self._publisher.publish(
             [job for job in moved if job.status is JobStatus.QUEUED], requeued=True

@@ -39,7 +39,9 @@ def persist_progress(runtime: Runtime) -> int:
     for start in range(0, len(unsaved), BATCH):
         found = list(download.get_many(unsaved[start : start + BATCH]).values())
         now = runtime.now()
-        jobs.save_progress([_row(one, now) for one in found if one.status in RUNNING], now)
+        running = [_row(one, now) for one in found if one.status in RUNNING]
+        locked = set(jobs.save_progress(running, now))
+        found = [one for one in found if one.job_id not in locked]
         finished = [one for one in found if one.status in FINISHED and final_states.save(one)]
         download.mark_persisted(
             [(one.job_id, one.version) for one in found], [one.job_id for one in finished]
