@@ -189,7 +189,25 @@ def sweep_disk(runtime: Runtime, sweep: DiskSweep | None = None) -> SweepResult:
     """Sweep the disk once, unless another worker of this machine is doing so."""
     sweep = sweep or disk_sweep(runtime)
     lock = runtime.cache.lock(f"task:sweep:{socket.gethostname()}")
-    return run_exclusive(runtime.leases, lock, runtime.drain, sweep.run) or SweepResult(0, 0, 0)
+    work = partial(_watched_sweep, runtime, sweep)
+    return run_exclusive(runtime.leases, lock, runtime.drain, work) or SweepResult(0, 0, 0)
+
+
+def _watched_sweep(runtime: Runtime, sweep: DiskSweep) -> SweepResult:
+    """Sweep; the log says if the disk does not answer, since no other worker of the machine sweeps."""
+
+    def log_silence(seconds: float) -> None:
+        logger.warning(
+            "The sweep waits: the disk has not answered for %.0f s: %s", seconds, disk.folder
+        )
+
+    disk = runtime.disk_of("", log_silence)
+    disk.expect(lambda: sweep.steps)
+    runtime.event_loop.call_soon(runtime.disk_watch.add, disk)
+    try:
+        return sweep.run()
+    finally:
+        runtime.event_loop.call_soon(runtime.disk_watch.remove, disk)
 
 
 def _preload() -> None:

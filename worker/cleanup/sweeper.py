@@ -83,6 +83,9 @@ class DiskSweep:
         allow_any_directory: whether jobs may have folders outside of `root`.
         drain: ends a sweep early.
         clock: the wall clock, aware UTC.
+
+    Attributes:
+        steps: how far the sweep is: it rises with each folder and each job.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class DiskSweep:
         self._jobs, self._destinations = jobs, destinations
         self._root, self._allow_any_directory = root, allow_any_directory
         self._drain, self._clock = drain, clock
+        self.steps = 0
         #: By when the jobs ended that a sweep has looked up; the same of the present sweep.
         self._looked_up_until = self._looks_up_until = self._all_looked_up_at = _NEVER
 
@@ -133,6 +137,7 @@ class DiskSweep:
         if self._allow_any_directory:
             yield from self._find_working_files_elsewhere()
         for directory, folders, names in os.walk(self._root):
+            self.steps += 1
             if self._drain.has_started:
                 return
             folders.sort()
@@ -151,6 +156,7 @@ class DiskSweep:
             self._all_looked_up_at, self._looked_up_until = now, _NEVER
         for job in self._jobs_finished_since(self._looked_up_until - OVERLAP):
             directory = Path(job.directory)
+            self.steps += 1
             if self._drain.has_started:
                 return
             if directory.is_absolute() and not directory.is_relative_to(self._root):
@@ -175,6 +181,7 @@ class DiskSweep:
 
     def _remove(self, found: WorkingFiles) -> bool:
         """Remove the working files, unless the job was claimed again, and note it in its history."""
+        self.steps += 1
         removed = remove_job_files(self._jobs, self._destinations, found.directory, found.job_id)
         if removed:
             note = "removed the part file that its worker left behind"
@@ -200,6 +207,7 @@ class DiskSweep:
         return lost
 
     def _is_missing(self, job: Job) -> bool:
+        self.steps += 1
         try:
             folder = resolve_directory(
                 self._root, job.directory, allow_any=self._allow_any_directory

@@ -98,6 +98,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "The file system has no fsync: %s": ("disk.no_fsync", "error"),
         "Could not fsync the folder %s: %s": ("disk.folder_not_synced", "folder", "error"),
         "The file system refuses the name %r: %s": ("disk.name_refused", "name", "error"),
+        "The sweep waits: the disk has not answered for %.0f s: %s": (
+            "disk.silent",
+            "seconds",
+            "folder",
+        ),
         "Swept the disk: removed the part files of %d finished and %d unknown jobs, reset the "
         "progress of %d jobs whose part file is gone": (
             "disk.swept",

@@ -137,6 +137,16 @@ class JobDisk:
         """Watch also what makes bytes durable in the background, until the next one."""
         self._sync, self._sync_since = sync, time.monotonic()
 
+    def expect(self, progress: Callable[[], object]) -> None:
+        """Watch what another thread does for a long time, as a call that has begun; once.
+
+        Args:
+            progress: returns how far it is, in any form. It may wait for others than the disk, too: it
+                is silent after `LONG_DISK_PATIENCE`.
+        """
+        self._came_on_at, self._patience = time.monotonic(), LONG_DISK_PATIENCE
+        self._progress = progress
+
     def let_go(self) -> None:
         """Say nothing any more, and refer no more to whom it is said."""
         self._on_silent = self._on_answer = _ignore

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from tests.support.stores.server import StoreServer
 from tests.support.wait import wait_until
 from worker.app import sweep_disk
 from worker.cleanup.sweeper import PROBE_FILE_GRACE, UNKNOWN_GRACE, DiskSweep, SweepResult
+from worker.loop import job_disk
 from worker.outcome import Outcome
 from worker.storage.part_file import PartFile
 
@@ -242,3 +245,27 @@ def test_what_another_machine_has_is_not_missed_here(system: System, origin: Ori
     age_jobs(system)
     assert sweep_disk(system.runtime) == SweepResult(0, 0, 0)
     assert system.job(job).bytes_durable == 200_000
+
+
+def test_a_sweep_whose_disk_hangs_says_so(
+    system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(job_disk, "LONG_DISK_PATIENCE", 0.3)
+    monkeypatch.setattr(job_disk, "LOOK_EVERY", 0.05)
+    job, gate = ended(system, S.CANCELLED), threading.Event()
+    leave_part(system.downloads / "deep/er", job.id)
+    remove = PartFile.remove_working_files
+
+    def wait_and_remove(part: PartFile) -> None:
+        assert gate.wait(60)
+        remove(part)
+
+    monkeypatch.setattr(PartFile, "remove_working_files", wait_and_remove)
+    with ThreadPoolExecutor(1) as threads:
+        sweeping = threads.submit(sweep_disk, system.runtime)
+        try:
+            wait_until(lambda: "The sweep waits" in caplog.text, what="the log says so")
+        finally:
+            gate.set()
+        assert sweeping.result() == SweepResult(1, 0, 0)
+    assert str(system.runtime.files_dir) in caplog.text
