@@ -22,6 +22,13 @@ LATENESS = 1.5
 #: What may lie in buffers besides: one block that waits to be written.
 BUFFERS = 512 * 1024
 
+#: How long a fetch may overlap with one that had its slot: the time between the renewals of slots and of
+#: locks, and until the origin notices. Seconds.
+HANDED_OVER = 2.5
+#: From when a slot is acquired, with a limit as it was a second before, to the first byte of the answer,
+#: on that same machine. Seconds.
+ADMITTED = 5.0
+
 S = JobStatus
 Check = Callable[[Evidence], Iterator["Violation"]]
 
@@ -278,6 +285,33 @@ def _stood_still(evidence: Evidence, answer: RequestLog) -> float:
     )
 
 
+# ── the limit of all downloads ──────────────────────────────────────────────────────────────────
+
+
+def no_more_run_than_the_limit_allows(evidence: Evidence) -> Iterator[Violation]:
+    """Of the files that are fetched at one time, the last one was begun within a limit that held.
+
+    What runs goes on when the limit falls, and a slot is acquired some time before the first byte comes.
+    So all limits count from the beginning of the first of these fetches and some time before. Slots of
+    a worker that is cut off expire some time before its downloads stop, and one that stands still keeps
+    its connections: what is fetched together for a moment only, or then, is left out.
+    """
+    fetches = evidence.fetches
+    for number, (begin, _) in enumerate(fetches):
+        until = begin + HANDED_OVER
+        live = [one for one in fetches[: number + 1] if one[1] > until]
+        since = min((one[0] for one in live), default=begin) - ADMITTED
+        allowed = evidence.highest_limit(since, begin)
+        stood_still = any(frozen < until and thawed > since for frozen, thawed in evidence.frozen)
+        if len(live) > allowed and not stood_still:
+            yield Violation(
+                "no more run than the limit allows",
+                None,
+                f"{len(live)} files were fetched at {begin:.2f} s; "
+                f"{allowed:g} may be since {since:.2f} s",
+            )
+
+
 # ── what was seen on the way ────────────────────────────────────────────────────────────────────
 
 
@@ -303,6 +337,7 @@ CHECKS: tuple[Check, ...] = (
     no_claim_fetches_a_small_file_twice,
     a_failure_is_its_jobs_own,
     few_bytes_are_fetched_again,
+    no_more_run_than_the_limit_allows,
     the_history_is_legal,
     every_number_was_true,
     programs_stayed_up,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.chaos.evidence import LimitLog
 from tests.chaos.fault_injector import WorkerFaults
 from tests.chaos.schedule import WORKERS, DatabaseKind, StoreKind
 from tests.support.faults.refusing_disk import RefusingDisk
@@ -68,6 +69,8 @@ class Cluster:
     programs: dict[str, Program] = field(default_factory=dict)
     frozen: list[tuple[float, float]] = field(default_factory=list)
     """When workers stood still, in seconds of the monotonic clock."""
+    limit: LimitLog = field(default_factory=LimitLog)
+    """Of all downloads at once."""
     incidents: list[str] = field(default_factory=list)
     """What no fault explains: programs that ended by themselves, or did not end on SIGTERM."""
 

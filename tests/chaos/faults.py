@@ -206,6 +206,15 @@ def _refuse(cluster: Cluster, fault: Fault) -> Undo:
     return way.close
 
 
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _set_limit(cluster: Cluster, fault: Fault) -> Undo:
+    count = int(fault.amount) if fault.kind is Kind.LIMIT_SET else None
+    cluster.limit.set(cluster.system.runtime.flusher_cache.limits, count)
+    return _done
+
+
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -352,6 +361,8 @@ inject_by_kind: Mapping[Kind, Do] = MappingProxyType(
         Kind.DISK_READ_ONLY: _remount_read_only,
         Kind.CLOCK_STEPPED: _step_clock,
         Kind.WORKER_WITHOUT_DESCRIPTORS: _take_descriptors,
+        Kind.LIMIT_SET: _set_limit,
+        Kind.LIMIT_REMOVED: _set_limit,
         Kind.MESSAGES_FORGED: _forge_messages,
     }
 )

@@ -144,15 +144,23 @@ class _Run:
             while time.monotonic() - self._began < at:
                 self._tick()
             act(fault)
+        if not self._wait(self._limit_is_removed, RECOVERY):
+            self._cluster.incidents.append(f"the store took no limit within {RECOVERY:g} s")
         self._say("everything is healed")
 
+    def _limit_is_removed(self) -> bool:
+        return self._cluster.limit.set(self._cluster.system.runtime.cache.limits, None)
+
     def _begin(self, fault: Fault) -> None:
+        if fault.kind in LOSES_DATA:
+            self._cluster.limit.may_be_lost()
         self._say(f"#{fault.number} {fault}")
         self._undo[fault.number] = inject(self._cluster, fault)
 
     def _end(self, fault: Fault) -> None:
         if fault.kind in LOSES_DATA:
             self.watcher.store_went_back()
+            self._cluster.limit.may_be_lost()
         self._undo.pop(fault.number)()
 
     def _tick(self) -> None:
@@ -243,5 +251,6 @@ class _Run:
             frozen=tuple(self._cluster.frozen),
             checkpoint_interval=system.runtime.settings.checkpoint_interval,
             seen=(*self.watcher.findings, *self.client.complaints),
+            limits=tuple(self._cluster.limit.changes),
             incidents=tuple(self._cluster.incidents),
         )

@@ -72,6 +72,9 @@ class Kind(StrEnum):
     CLOCK_STEPPED = "clock stepped"
     WORKER_WITHOUT_DESCRIPTORS = "worker without descriptors"
     """Its limit of open files is as many as it has."""
+    LIMIT_SET = "limit of all downloads set"
+    """It stays until it is set to something else or removed, or the store loses it."""
+    LIMIT_REMOVED = "limit of all downloads removed"
     MESSAGES_FORGED = "messages forged"
     """Another program pushes messages of another kind into every queue."""
 
@@ -132,6 +135,9 @@ _WAYS: Mapping[Kind, _Way] = MappingProxyType(
         K.DISK_FULL: _Way(5, (0.5, 4.0), "disk", each_worker=True),
         K.DISK_READ_ONLY: _Way(5, (0.5, 4.0), "disk", each_worker=True),
         K.WORKER_WITHOUT_DESCRIPTORS: _Way(4, (0.5, 5.0), "process", each_worker=True),
+        # Downloads at once; there are two workers of eight.
+        K.LIMIT_SET: _Way(10, (0.0, 0.0), "limit", amounts=(1, 2, 3, 5, 10)),
+        K.LIMIT_REMOVED: _Way(3, (0.0, 0.0), "limit"),
         K.MESSAGES_FORGED: _Way(4, (0.0, 0.0), "messages"),
         # Seconds by which it is wrong.
         K.CLOCK_STEPPED: _Way(5, (1.0, 6.0), "clock", each_worker=True, amounts=(-3600, 3600)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -309,3 +310,37 @@ def test_a_failure_that_reached_another_job(good: Evidence, spec: FileSpec) -> N
             events={job.id: events, other.id: history(other)},
         )
         assert ((check, job.id) in found(evidence)) is is_found
+
+
+@pytest.mark.parametrize(
+    ("limits", "frozen", "is_wrong"),
+    [
+        ([(0.0, 1.0)], (), True),
+        ([(0.0, 2.0)], (), False),
+        ([(0.0, math.inf)], (), False),
+        # It was higher when the first one began, or rose since.
+        ([(0.0, 2.0), (12.0, 1.0)], (), False),
+        ([(0.0, 1.0), (10.5, 2.0)], (), False),
+        # It was higher long before.
+        ([(0.0, 2.0), (2.0, 1.0)], (), True),
+        ([(0.0, 1.0)], ((11.0, 14.0),), False),
+    ],
+)
+def test_more_downloads_than_the_limit_allows(
+    good: Evidence,
+    spec: FileSpec,
+    limits: list[tuple[float, float]],
+    frozen: tuple[tuple[float, float], ...],
+    is_wrong: bool,
+) -> None:
+    first = answer(spec, 0, 0, 10.0, 15.0)
+    second = replace(answer(spec, 0, 0, 11.0, 16.0), path="/another")
+    wrong = replace(good, requests=[first, second], limits=limits, frozen=frozen)
+    checks = [one.check for one in violations(wrong)]
+    assert ("no more run than the limit allows" in checks) is is_wrong
+
+
+def test_fetches_that_overlap_for_a_moment_are_handed_over(good: Evidence, spec: FileSpec) -> None:
+    first = answer(spec, 0, 0, 10.0, 12.0)
+    second = replace(answer(spec, 0, 0, 11.0, 16.0), path="/another")
+    assert violations(replace(good, requests=[first, second], limits=[(0.0, 1.0)])) == []
