@@ -51,6 +51,9 @@ MODULES = (
     *_all_in(tasks.api),
     *("worker.broker.client", "worker.celery_ext.interface.queue_names"),
     *("worker.runner", "worker.runtime"),
+    # What modules of the tests need that are run here; not `services`, which change kombu at import.
+    *("psycopg", "pytest", "tests.support.databases", "tests.support.faults.refusing_disk"),
+    *("tests.support.stores.server", "tests.support.wait"),
     *(*preload.COMMON, *preload.SERVICES),
 )
 #: More than one request has.
