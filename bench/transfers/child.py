@@ -1,7 +1,7 @@
 """A worker process without a queue: it runs the jobs that stdin names, and measures itself.
 
-It uses a worker's own runtime and `run_download`, in one thread for each job. An input line is a JSON
-list of job ids; the output line says when each ended, and what the process has used.
+It hands messages to the job pool of a worker's own runtime. An input line is a JSON list of job ids; the
+output line says when each ended, and what the process has used.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker.job_pool import JobPool
+    from worker.outcome import JobEnd
 
 
 def main() -> None:
-    """Serve until stdin ends: ``--threads N``, ``--no-fsync``."""
+    """Serve until stdin ends: ``--slots N``, ``--no-fsync``."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--no-fsync", action="store_true")
     options = parser.parse_args()
     if options.no_fsync:
@@ -30,13 +33,12 @@ def main() -> None:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 
-    from tests.support.services.running import run_download
-    from worker.app import close_runtime, current_runtime
+    from worker.app import close_runtime, current_job_pool
 
-    download = partial(run_download, current_runtime())
-    with ThreadPoolExecutor(options.threads) as pool:
-        for line in sys.stdin:
-            print(json.dumps(_measured(pool, download, json.loads(line))), flush=True)
+    pool = current_job_pool()
+    pool.concurrency = options.slots
+    for line in sys.stdin:
+        print(json.dumps(_measured(pool, json.loads(line))), flush=True)
     close_runtime()
 
 
@@ -44,21 +46,28 @@ def _nothing(_fd: int) -> None:
     return None
 
 
-def _measured(pool: ThreadPoolExecutor, download: Any, jobs: list[str]) -> dict[str, Any]:
+def _measured(pool: JobPool, jobs: list[str]) -> dict[str, Any]:
+    from worker.job_pool import JobMessage
+
     cpu = time.process_time()
     started = time.perf_counter()
+    ends: dict[str, float] = {}
+    have_ended = threading.Event()
 
-    def ended(job: str) -> float:
-        download(job)
-        return time.perf_counter() - started
+    def note(job_ends: list[JobEnd]) -> None:
+        ends[job_ends[0].job_id] = time.perf_counter() - started
+        if len(ends) == len(jobs):
+            have_ended.set()
 
-    ends = list(pool.map(ended, jobs))
-    seconds = time.perf_counter() - started
+    # A message for each job, so that each end is heard of.
+    for job in jobs:
+        pool.start(JobMessage((job,)), note)
+    have_ended.wait()
     return {
-        "seconds": seconds,
+        "seconds": time.perf_counter() - started,
         "cpu": time.process_time() - cpu,
         "peak": _peak_memory(),
-        "ends": ends,
+        "ends": [ends[job] for job in jobs],
     }
 
 

@@ -13,14 +13,20 @@ from bench.transfers.origin import MIB, Origin
 from bench.transfers.ours import Batch, Worker
 from bench.transfers.peers import aria2_list, installed
 from bench.transfers.runner import SMALL, Environment, log
+from bench.transfers.steady import SteadyState
 from bench.transfers.table import Aim, ResultTable, shown
 
 #: Without `--size`, a file takes so long at its rate.
 SECONDS = 10
 #: Bytes a second; nginx sends a quarter of it at once.
 LEAST_RATE = 16 * 1024
-#: With up to so many bytes a second in all, the aim is for the CPU: the rest of a core waits.
+#: With up to so many bytes a second in all, there is an aim for the CPU: most of a core waits.
 _SLOW = 64 * MIB
+#: Of a shorter time, the CPU is not shown. Seconds.
+_LEAST_STEADY = 1.0
+
+#: What it is, its value and unit, and its aim.
+_Figure = tuple[str, float, str, Aim | None]
 
 
 def run(environment: Environment, size: int, count: int, rate: int) -> list[ResultTable]:
@@ -33,15 +39,20 @@ def run(environment: Environment, size: int, count: int, rate: int) -> list[Resu
         ideal = origin.ideal(size, 1)
         log("  the null client")
         null_client = fetch_and_discard(file.url, count)
-        peer = _aria2(environment, file.url, count)
-        with Worker(environment.system, small, threads=count) as worker:
+        peer_steady = SteadyState(origin, count, environment.stopwatch.child)
+        peer = _aria2(environment, file.url, count, peer_steady)
+        with Worker(environment.system, small, slots=count) as worker:
             os.sync()
-            batch = worker.download([file] * count)
-    title = f"{count:,} downloads at once, {what}"
-    return [_table(title, batch, peer, ideal, null_client, is_slow=count * rate <= _SLOW)]
+            with SteadyState(origin, count, lambda: worker.pid) as steady:
+                batch = worker.download([file] * count)
+    is_slow = count * rate <= _SLOW
+    found = _ours(batch, ideal, null_client) + _steady(steady, Aim(most=25) if is_slow else None)
+    if peer is not None:
+        found += _peer(peer, ideal) + _steady(peer_steady, None, "aria2c: ")
+    return [_table(f"{count:,} downloads at once, {what}", batch, found)]
 
 
-def _aria2(environment: Environment, url: str, count: int) -> Run | None:
+def _aria2(environment: Environment, url: str, count: int, steady: SteadyState) -> Run | None:
     """Return what aria2c takes for the same, without fsync; None where it is not installed."""
     peers = installed([aria2_list(count)])
     if not peers:
@@ -49,22 +60,15 @@ def _aria2(environment: Environment, url: str, count: int) -> Run | None:
     with tempfile.TemporaryDirectory(dir=environment.folder) as folder:
         listed = Path(folder) / "list"
         listed.write_text("".join(f"{url}\n  out={number}\n" for number in range(count)))
-        run = environment.stopwatch.run([peers[0].command("", listed)])
+        with steady:
+            run = environment.stopwatch.run([peers[0].command("", listed)])
     log(f"  aria2c: {run.seconds:.2f} s")
     return run
 
 
-def _table(
-    title: str,
-    batch: Batch,
-    peer: Run | None,
-    ideal: float,
-    null_client: float,
-    *,
-    is_slow: bool,
-) -> ResultTable:
+def _ours(batch: Batch, ideal: float, null_client: float) -> list[_Figure]:
     run = batch.run
-    found: list[tuple[str, float, str, Aim | None]] = [
+    return [
         ("ideal: the limit alone", ideal, "s", None),
         ("the origin at its best: the null client", null_client, "s", None),
         ("the first had ended after", min(batch.ends), "s", None),
@@ -74,10 +78,32 @@ def _table(
         ("not complete at the first attempt", len(batch.unfinished), "", Aim(most=0)),
         ("peak memory", run.peak / 1e6, "MB", Aim(most=250)),
         ("CPU", run.cpu, "s", None),
-        ("CPU, of a core", run.cpu / run.seconds * 100, "%", Aim(most=25) if is_slow else None),
+        ("CPU, of a core", run.cpu / run.seconds * 100, "%", None),
         ("CPU a download", run.cpu / len(batch.ends) * 1000, "ms", None),
     ]
-    found += _peers(peer, ideal)
+
+
+def _steady(steady: SteadyState, aim: Aim | None, whose: str = "") -> list[_Figure]:
+    """Return what is known of the time while all ran; nothing if that was too short."""
+    if steady.seconds < _LEAST_STEADY:
+        return []
+    return [
+        (f"{whose}all ran at once for", steady.seconds, "s", None),
+        (f"{whose}CPU meanwhile, of a core", steady.of_a_core * 100, "%", aim),
+    ]
+
+
+def _peer(run: Run, ideal: float) -> list[_Figure]:
+    return [
+        ("aria2c: the last had ended after", run.seconds, "s", None),
+        ("aria2c: the last to the ideal", run.seconds / ideal, "×", None),
+        ("aria2c: peak memory", run.peak / 1e6, "MB", None),
+        ("aria2c: CPU", run.cpu, "s", None),
+        ("aria2c: CPU, of a core", run.cpu / run.seconds * 100, "%", None),
+    ]
+
+
+def _table(title: str, batch: Batch, found: list[_Figure]) -> ResultTable:
     rows = [[what, f"{value:.2f}", unit, shown(aim, value)] for what, value, unit, aim in found]
     figures = [
         {"what": what, "value": value, "unit": unit}
@@ -90,15 +116,3 @@ def _table(
         "aria2c neither hashes nor syncs",
     ]
     return ResultTable(title, ["", "value", "unit", "aim"], rows, notes, figures)
-
-
-def _peers(run: Run | None, ideal: float) -> list[tuple[str, float, str, Aim | None]]:
-    if run is None:
-        return []
-    return [
-        ("aria2c: the last had ended after", run.seconds, "s", None),
-        ("aria2c: the last to the ideal", run.seconds / ideal, "×", None),
-        ("aria2c: peak memory", run.peak / 1e6, "MB", None),
-        ("aria2c: CPU", run.cpu, "s", None),
-        ("aria2c: CPU, of a core", run.cpu / run.seconds * 100, "%", None),
-    ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import socket
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +41,7 @@ http {
         # A thousand connect at once; a refused one would retry a second later.
         listen 127.0.0.1:@PORT@ backlog=4096;
         location / { root files; @OPTIONS@ }
+        location = /status { stub_status; }
     }
 }
 """
@@ -88,6 +91,13 @@ class Origin:
                 digest.update(block)
                 file.write(block)
         return OriginFile(f"http://{HOST}:{self._port}/{name}", size, digest.hexdigest())
+
+    def responses(self) -> int:
+        """Return how many responses it is sending."""
+        with urllib.request.urlopen(f"http://{HOST}:{self._port}/status", timeout=10) as answer:
+            found = re.search(rb"Writing: ([0-9]+)", answer.read())
+        assert found is not None
+        return int(found[1]) - 1  # this one
 
     def __enter__(self) -> Self:
         for name in ("files", "tmp"):

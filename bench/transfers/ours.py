@@ -69,12 +69,12 @@ class Worker:
     """A fresh worker process that has done one small job already, as a context manager."""
 
     def __init__(
-        self, system: System, small: OriginFile, *, threads: int = 1, fsync: bool = True
+        self, system: System, small: OriginFile, *, slots: int = 1, fsync: bool = True
     ) -> None:
         self._system = system
         self._small = small
         more = [] if fsync else ["--no-fsync"]
-        self._command = [sys.executable, "-m", "bench.transfers.child", f"--threads={threads}"]
+        self._command = [sys.executable, "-m", "bench.transfers.child", f"--slots={slots}"]
         self._command += more
 
     def __enter__(self) -> Self:
@@ -96,6 +96,11 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._process.communicate()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     def fetch(self, file: OriginFile, fields: Mapping[str, Any] = NO_FIELDS) -> Run:
         """Run one job. Raises RuntimeError when it does not end with the origin's file."""

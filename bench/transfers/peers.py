@@ -121,6 +121,12 @@ class Stopwatch:
     ) -> None:
         self._process.communicate()
 
+    def child(self) -> int | None:
+        """Return the process of the command that runs, if one does."""
+        pid = self._process.pid
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(found[0]) if found else None
+
     def run(self, commands: list[list[str]]) -> Run:
         """Run commands one after the other as one. Raises RuntimeError when one of them fails."""
         assert self._process.stdin is not None
