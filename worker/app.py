@@ -35,6 +35,7 @@ from worker.job_pool import JobPool
 from worker.leases.drain import Drain
 from worker.logs import setup as log_setup
 from worker.metrics.catalog import PROCESSES
+from worker.process import garbage
 from worker.runtime import Runtime, build_runtime
 from worker.tracing import setup as traces
 
@@ -166,6 +167,7 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
         _preload()
         if isinstance(sender.pool, TaskPool):
             sender.pool.prepare_downloads()
+        garbage.settle()
         runtime = current_runtime()
         interval = runtime.settings.sweep_interval
         sweep = partial(sweep_disk, runtime, disk_sweep(runtime))

@@ -34,9 +34,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 
     from worker.app import close_runtime, current_job_pool
+    from worker.process import garbage
 
     pool = current_job_pool()
     pool.concurrency = options.slots
+    garbage.settle()  # as in a worker that is ready
     for line in sys.stdin:
         print(json.dumps(_measured(pool, json.loads(line))), flush=True)
     close_runtime()

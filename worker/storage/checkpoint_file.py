@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -60,8 +60,10 @@ class CheckpointFile:
     def write(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint in one atomic step."""
         temporary = working_file(self._part, ".tmp")
+        # Not by `json.dump`, which encodes in Python and leaves a cycle of objects behind each time.
+        text = json.dumps({one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)})
         with os.fdopen(create_own_file(temporary, folder=self._folder), "w") as file:
-            json.dump(asdict(checkpoint), file)
+            file.write(text)
             file.flush()
             sync_file(file.fileno())
         move_name(temporary, self._path, folder=self._folder)
