@@ -89,6 +89,7 @@ class Connection:
         self._is_in_line = False
         self._received_in_turn = 0
         self._read_socket: Callable[[], None] = lambda: None
+        self._socket, self._pace = -1, -1.0
         self.decoder: Decoder | None = None
         self.handle: Any = None
         self._chunks: list[bytes] = []
@@ -105,6 +106,7 @@ class Connection:
         self.response = Response()
         self._feed = self._ftp.feed if self.request.is_ftp else self.response.feed
         self.received = self._header_size = self._wake_at = 0
+        self._pace = -1.0
         self.is_classified = self.is_accepted = self.is_received = False
         self.error: Exception | None = None
         self._refused_address: str | None = None
@@ -138,9 +140,11 @@ class Connection:
 
     def set_pace(self, curl: CurlLoop, seconds: float) -> None:
         """Have the body read every so many seconds; 0 for as soon as bytes arrive. Not in a callback."""
-        socket = int(self.handle.getinfo(pycurl.ACTIVESOCKET))
-        curl.pace(socket, seconds, self._may_read)
-        self._read_socket = partial(curl.read_on, socket)
+        if self._pace == seconds and curl.is_paced(self._socket, seconds):
+            return
+        self._socket, self._pace = int(self.handle.getinfo(pycurl.ACTIVESOCKET)), seconds
+        curl.pace(self._socket, seconds, self._may_read)
+        self._read_socket = partial(curl.read_on, self._socket)
         self._wake_at = _WORTH_A_TURN if seconds else 0
 
     def _may_read(self) -> bool:
@@ -191,7 +195,9 @@ class Connection:
     @property
     def needs_turn(self) -> bool:
         """Whether its body goes on only when the transfer lets it."""
-        return self.has_undecoded or (self.is_paused and not self._is_in_line)
+        if self.is_paused and not self._is_in_line:
+            return True
+        return self.decoder is not None and self.has_undecoded
 
     def was_held_back(self) -> bool:
         """Return whether it is or was held back since the last call of this."""

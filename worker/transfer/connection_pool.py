@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 
 from domain.urls import host_of
 from worker.transfer.connection import Connection
-from worker.transfer.http.curl_options import CookieJars, buffer_size
+from worker.transfer.http.curl_options import CookieJars
 from worker.transfer.http.error_mapping import forbidden_address_error
 from worker.transfer.http.request import Adaptation
 from worker.transfer.interfaces import EngineResources
@@ -26,6 +27,9 @@ _SLOW_PACE = 0.5
 _WINDOW = 48 * 1024
 #: After its response, a connection is read without such waits for this long. Seconds.
 _WARM_UP = 0.3
+
+#: For each turn and tick of a transfer, without a generator.
+_IS_HELD_BACK, _NEEDS_TURN = attrgetter("is_held_back"), attrgetter("needs_turn")
 
 #: A request that has ended: its connection, libcurl's code (0 for success) and libcurl's message.
 Finished = tuple[Connection, int, str]
@@ -101,8 +105,8 @@ class ConnectionPool:
             proxy=self._options.proxy,
             adaptation=self.adaptation,
         )
-        buffer = buffer_size(self._network.transfers)
-        connection.attach(self._curl.acquire(), self._options, self._policy, buffer)
+        handle, buffer = self._curl.acquire(), self._network.buffer
+        connection.attach(handle, self._options, self._policy, buffer)
         self._jars.attach(connection.handle, url)
         self._curl.start(connection.handle, partial(self._on_end, connection))
 
@@ -118,12 +122,12 @@ class ConnectionPool:
     @property
     def is_held_back(self) -> bool:
         """Whether this worker holds a body back, for the rate limit, the disk or the decoder."""
-        return any(one.is_held_back for one in self.connections)
+        return any(map(_IS_HELD_BACK, self.connections))
 
     @property
     def needs_turn(self) -> bool:
         """Whether a body goes on only when the transfer lets it."""
-        return any(one.needs_turn for one in self.connections)
+        return any(map(_NEEDS_TURN, self.connections))
 
     def serve(self) -> Iterator[Finished]:
         """Pass on what has been received, then yield the requests that have ended.

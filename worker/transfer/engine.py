@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 #: The speed of a single connection is checked so often. Seconds.
 _CHECK_INTERVAL = 1.0
+_EARLY_CHECK = 0.7
 
 
 class Transfer:
@@ -87,7 +88,7 @@ class Transfer:
         self._min_throughput = MinimumThroughput(self._options.min_bytes_per_minute)
         self._bucket = TokenBucket(self._quota, now)
         self._sources = Sources(spec, destination.checkpoint.source)
-        self._counted_at = self._check_at = now
+        self._counted_at = self._check_at = self._check_from = now
         self._policy = ConnectionPolicy(self._options, self._quota, spec.connections, wake=wake)
         self._output = OutputFile(
             spec,
@@ -279,7 +280,7 @@ class Transfer:
             self._outcomes.on_finished(connection, code, detail)
         self._output.write_if_due()
         self._output.checkpoint_if_due()
-        if now >= self._check_at:
+        if now >= min(self._check_at, self._check_from):
             self._check_speeds(now)
 
     def _count_wait(self, now: float) -> None:
@@ -294,6 +295,8 @@ class Transfer:
         """Close connections that stalled, and one that is much slower than a new one would be."""
         is_alone = len(self._pool.connections) <= 1
         self._check_at = now + (_CHECK_INTERVAL if is_alone else SAMPLE_INTERVAL)
+        # In a turn that something else causes, if one does: a turn costs more than the check.
+        self._check_from = now + _EARLY_CHECK if is_alone else self._check_at
         limit = float(self._options.low_speed_limit)
         held_back = {one: one.was_held_back() for one in self._pool.connections}
         for connection in held_back:

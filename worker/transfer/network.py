@@ -11,6 +11,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from worker.transfer.http.curl_loop import CurlLoop
+from worker.transfer.http.curl_options import buffer_size
 
 #: A stop, a lost lease or a changed rate takes effect within this time. Seconds.
 TICK_INTERVAL = 0.2
@@ -36,30 +37,29 @@ class Network:
     Attributes:
         curl: runs their requests.
         waiting_bytes: the received bytes of all transfers that are not written yet.
+        buffer: how many bytes a connection reads at once, when so many transfers share the memory.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running: set[OnTick] = set()
         self._ticker: asyncio.TimerHandle | None = None
+        self.buffer = buffer_size(0)
         self.waiting_bytes = waiting = WaitingBytes(loop.call_soon)
         self.curl = CurlLoop(loop, lambda: waiting.size)
-
-    @property
-    def transfers(self) -> int:
-        """How many transfers run."""
-        return len(self._running)
 
     @contextmanager
     def running(self, on_tick: OnTick) -> Iterator[None]:
         """Count a transfer as running, and call `on_tick` every `TICK_INTERVAL` seconds."""
         self._running.add(on_tick)
+        self.buffer = buffer_size(len(self._running))
         if self._ticker is None:
             self._ticker = self._loop.call_later(TICK_INTERVAL, self._tick)
         try:
             yield
         finally:
             self._running.remove(on_tick)
+            self.buffer = buffer_size(len(self._running))
 
     def _tick(self) -> None:
         now = time.monotonic()

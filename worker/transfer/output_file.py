@@ -17,7 +17,6 @@ from domain.byte_counts import ByteCounts
 from domain.errors import DiskFullError, PermanentError, SeenError
 from domain.files import Checksum
 from worker.storage.destination import Checkpoint, Destination
-from worker.transfer.http.curl_options import buffer_size
 from worker.transfer.http.response import Response
 from worker.transfer.integrity.checkpoints import CheckpointWriter
 from worker.transfer.integrity.digests import PrefixDigests
@@ -93,9 +92,12 @@ class OutputFile:
     @property
     def counts(self) -> ByteCounts:
         """Bytes written, bytes in the last checkpoint, and the file's size."""
+        return ByteCounts(self.segments.downloaded, self._durable, self.segments.total)
+
+    @property
+    def _durable(self) -> int:
         discards = self._next.discards or self._is_discarding
-        durable = 0 if discards else self._destination.checkpoint.durable
-        return ByteCounts(self.segments.downloaded, durable, self.segments.total)
+        return 0 if discards else self._destination.checkpoint.durable
 
     @property
     def validators(self) -> list[str]:
@@ -210,15 +212,14 @@ class OutputFile:
     @property
     def _batch_bytes(self) -> int:
         """So many bytes are handed over at once; fewer of each with many transfers, to save memory."""
-        return min(_BATCH_BYTES, 2 * buffer_size(self._network.transfers))
+        return min(_BATCH_BYTES, 2 * self._network.buffer)
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to hand bytes over to the disk."""
         size = self.waiting.size  # all of it, also what connections have not passed on
-        if self._queue.is_busy or not size:
+        if not size or self._queue.is_busy:
             return False
-        is_enough = size >= self._batch_bytes or self.waiting.folder.is_crowded
-        return is_enough or now >= self._due_at
+        return now >= self._due_at or size >= self._batch_bytes or self.waiting.folder.is_crowded
 
     def write_if_due(self) -> None:
         """Hand bytes over to the disk when there are enough, or have waited long.
@@ -288,10 +289,10 @@ class OutputFile:
     def checkpoint_if_due(self) -> None:
         """Start a checkpoint in the background when it is due, and report what is durable by now."""
         self._checkpoints.write_if_due(self._current_checkpoint)
-        counts = self.counts
-        if counts.durable != self._shown_durable:
-            self._shown_durable = counts.durable
-            self._progress.update(counts)
+        durable = self._durable
+        if durable != self._shown_durable:
+            self._shown_durable = durable
+            self._progress.update(self.counts)
 
     async def write_checkpoint(self, error: SeenError | None = None) -> None:
         """Write a checkpoint of all bytes, from which the next attempt resumes; never raise.

@@ -104,6 +104,10 @@ class CurlLoop:
         else:
             self._pace.pop(socket, None)
 
+    def is_paced(self, socket: int, seconds: float) -> bool:
+        """Return whether `pace` was called so for a socket, since libcurl has waited for it."""
+        return socket in self._gates and self._pace.get(socket, 0.0) == seconds
+
     def read_on(self, socket: int) -> None:
         """Read a socket that was not to be read."""
         self._arm(socket)
