@@ -26,6 +26,9 @@ BESIDE_STUCK = 896
 MOST_QUICK, MOST_LONG = 8, 64
 #: When a call has waited so long, further threads serve its folder. Seconds.
 _PATIENCE = 0.002
+#: Threads that make so many calls each in that time do not wait for the disk: more of them would only
+#: hand Python's interpreter lock to and fro.
+_QUICK_CALLS = 8
 #: Event loop, folder, `takes_long`.
 _Key = tuple[asyncio.AbstractEventLoop, str, bool]
 
@@ -68,10 +71,8 @@ class FolderThreads:
     ) -> None:
         """Call a function in a thread, then `on_end` on this event loop.
 
-        If `is_cancelled` returns True when its turn has come, it is not called.
-
-        Raises:
-            RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
+        If `is_cancelled` returns True when its turn has come, it is not called. `on_end` gets a
+        RuntimeError if the threads are closed, or the system gives none.
         """
         now = asyncio.get_running_loop().time()
         self._queue(folder, takes_long).add(_Call(carried(function), on_end, is_cancelled, now))
@@ -116,23 +117,40 @@ class _Queue:
         self._waiting: deque[_Call] = deque()
         #: How many threads serve this folder.
         self._serving = 0
+        self._is_starting = False
+        #: Calls made since the watch began; roughly, since threads count without a lock.
+        self._made = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, call: _Call) -> None:
         self._waiting.append(call)
-        if not self._serving:
-            try:
-                self._start_thread()
-            except BaseException:  # the system gives no thread now
-                self._waiting.pop()
-                self._on_idle(self)
-                raise
-        else:
+        if self._serving:
+            self._watch()
+        elif not self._is_starting:
+            # After this turn of the loop: what it adds, and holds the interpreter for, comes first.
+            self._is_starting = True
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        """Have a thread serve this folder; without one, the calls that wait end with the error."""
+        self._is_starting = False
+        if self._serving or not self._waiting:
+            return
+        are_several = len(self._waiting) > 1
+        try:
+            self._start_thread()
+        except RuntimeError as error:  # the system gives none now, or the threads are closed
+            self._on_idle(self)
+            while self._waiting:
+                self._waiting.popleft().on_end(None, error)
+            return
+        if are_several:
             self._watch()
 
     def _watch(self) -> None:
         """Look soon whether the threads that serve this folder are enough, if there may be more."""
         if self._timer is None and self._serving < self._most:
+            self._made = 0
             self._timer = self._loop.call_later(_PATIENCE, self._start_more_threads)
 
     def _start_thread(self) -> None:
@@ -140,13 +158,14 @@ class _Queue:
         self._serving += 1
 
     def _start_more_threads(self) -> None:
-        """Double the threads if a call waits long."""
+        """Double the threads if a call waits long, and not only behind many quick ones."""
         self._timer = None
+        are_quick = self._made >= _QUICK_CALLS * self._serving
         try:
             is_late = self._waiting[0].since <= self._loop.time() - _PATIENCE
         except IndexError:  # a thread has taken the last one
             return
-        if is_late:
+        if is_late and not are_quick:
             more = min(max(self._serving, 1), self._most - self._serving, len(self._waiting))
             with suppress(RuntimeError):  # those that run go on
                 for _ in range(more):
@@ -166,6 +185,7 @@ class _Queue:
                     result = call.function()
             except BaseException as error:
                 failed = error
+            self._made += 1
             self._results.put(call.on_end, result, failed)
             del call, result, failed  # and what they refer to
 
@@ -178,9 +198,4 @@ class _Queue:
         if not self._waiting:
             self._on_idle(self)
             return
-        try:  # added when the thread had found nothing more
-            self._start_thread()
-        except RuntimeError as error:  # the threads are closed
-            self._on_idle(self)
-            while self._waiting:
-                self._waiting.popleft().on_end(None, error)
+        self._start()  # added when the thread had found nothing more

@@ -102,13 +102,10 @@ class JobDisk:
 
         Args:
             function: to call.
-            on_end: as above.
+            on_end: as above; it gets a RuntimeError if no thread can make the call.
             takes_long: the call reads a whole file, or makes it durable.
             progress: returns how far the call is, in any form; such a call is silent when that has not
                 changed for long.
-
-        Raises:
-            RuntimeError: the threads are closed, or the system gives none; `on_end` is not called.
         """
         self._start(function, on_end, never, takes_long, progress)
 
@@ -125,13 +122,9 @@ class JobDisk:
         self._patience = DISK_PATIENCE if is_short else LONG_DISK_PATIENCE
         self._progress, self._reached = progress, None
         end = partial(self._end, on_end)
-        try:
-            self._threads.start(
-                self.folder, function, end, takes_long=takes_long, is_cancelled=is_cancelled
-            )
-        except BaseException:
-            self._patience = 0.0
-            raise
+        self._threads.start(
+            self.folder, function, end, takes_long=takes_long, is_cancelled=is_cancelled
+        )
 
     def watch_sync(self, sync: Future[None]) -> None:
         """Watch also what makes bytes durable in the background, until the next one."""

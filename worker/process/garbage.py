@@ -11,7 +11,7 @@ _NEW_OBJECTS = 10_000
 
 
 def settle() -> None:
-    """Look less often from now on, and at no object that exists by now: what is loaded at start stays."""
+    """Look less often from now on, and at no object that exists by now: what a start loads stays."""
     gc.freeze()
     _, *older = gc.get_threshold()
     gc.set_threshold(_NEW_OBJECTS, *older)
