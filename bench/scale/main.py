@@ -128,6 +128,12 @@ def _show(result: Result, numbers: Numbers) -> None:
     print(f"Full scans: {'; '.join(result.scans) or 'none'}")
 
 
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(KINDS)}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench scale", epilog="Quick: sqlite --jobs 100000 --purge 10000"
@@ -135,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "databases",
         nargs="*",
-        choices=KINDS,
+        type=_kind,  # argparse compares an empty list with `choices` before Python 3.12
         metavar="DATABASE",
         help="of sqlite, postgresql; both",
     )
